@@ -1,0 +1,1 @@
+//! The daemon: a thin ring of I/O round the pure core.

@@ -1,0 +1,3 @@
+//! The `weal` program.
+
+fn main() {}

@@ -1,0 +1,206 @@
+//! The header of a contribution, and the requests by which blobs are fetched chunk by chunk.
+
+use crate::error::DecodeError;
+use crate::ids::{BlobHash, LayoutHash, PeerId, RoundNumber, RunId, StateRoot};
+use crate::limits;
+use crate::message::{Message, Wire, required};
+use crate::wire;
+
+/// Leads a contribution's blob: a 4-byte little-endian length, this message, then the body of the named codec.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlobHeader {
+    /// The run it belongs to.
+    pub run: RunId,
+    /// The round trained in.
+    pub round: RoundNumber,
+    /// Who trained.
+    pub peer: PeerId,
+    /// State root of the weights the training started from.
+    pub base_root: StateRoot,
+    /// The tensor layout the body is coded for.
+    pub layout: LayoutHash,
+    /// Version of the body's codec.
+    pub codec: u32,
+}
+
+impl BlobHeader {
+    /// The whole blob: length, header, body.
+    pub fn lead(&self, body: &[u8]) -> Vec<u8> {
+        let header = self.encode();
+        let length = u32::try_from(header.len()).unwrap_or(u32::MAX);
+        [length.to_le_bytes().as_slice(), &header, body].concat()
+    }
+
+    /// Takes header and body apart.
+    ///
+    /// # Errors
+    /// When the blob is too short for what it says, or the header is not canonical.
+    pub fn split(blob: &[u8]) -> Result<(Self, &[u8]), DecodeError> {
+        let short = || DecodeError::Malformed { message: "blob", cause: "shorter than its header".into() };
+        let (length, rest) = blob.split_first_chunk::<4>().ok_or_else(short)?;
+        let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
+        let (header, body) = rest.split_at_checked(length).ok_or_else(short)?;
+        Ok((Self::decode(header)?, body))
+    }
+}
+
+impl Wire for BlobHeader {
+    type Wire = wire::BlobHeader;
+    const NAME: &'static str = "blob header";
+    const MAX_BYTES: usize = limits::BLOB_HEADER_BYTES;
+
+    fn to_wire(&self) -> Self::Wire {
+        wire::BlobHeader {
+            run: self.run.to_wire(),
+            round: self.round.0,
+            peer: self.peer.to_wire(),
+            base_root: self.base_root.to_wire(),
+            layout: self.layout.to_wire(),
+            codec: self.codec,
+        }
+    }
+
+    fn from_wire(wire: Self::Wire) -> Result<Self, DecodeError> {
+        Ok(Self {
+            run: RunId::from_wire("BlobHeader.run", &wire.run)?,
+            round: RoundNumber(wire.round),
+            peer: PeerId::from_wire("BlobHeader.peer", &wire.peer)?,
+            base_root: StateRoot::from_wire("BlobHeader.base_root", &wire.base_root)?,
+            layout: LayoutHash::from_wire("BlobHeader.layout", &wire.layout)?,
+            codec: wire.codec,
+        })
+    }
+}
+
+/// The part of a blob that is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlobPart {
+    /// A page of chunk hashes from this one on, with the blob's length.
+    Outline {
+        /// Number of the first chunk hash wanted.
+        from: u32,
+    },
+    /// One chunk.
+    Chunk {
+        /// Its number.
+        index: u32,
+    },
+}
+
+/// Asks for a part of a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlobRequest {
+    /// The blob.
+    pub blob: BlobHash,
+    /// The part.
+    pub part: BlobPart,
+}
+
+impl Wire for BlobRequest {
+    type Wire = wire::BlobRequest;
+    const NAME: &'static str = "blob request";
+    const MAX_BYTES: usize = 64;
+
+    fn to_wire(&self) -> Self::Wire {
+        let part = match self.part {
+            BlobPart::Outline { from } => wire::blob_request::Part::OutlineFrom(from),
+            BlobPart::Chunk { index } => wire::blob_request::Part::Chunk(index),
+        };
+        wire::BlobRequest { blob: self.blob.to_wire(), part: Some(part) }
+    }
+
+    fn from_wire(wire: Self::Wire) -> Result<Self, DecodeError> {
+        let part = match required("BlobRequest.part", wire.part)? {
+            wire::blob_request::Part::OutlineFrom(from) => BlobPart::Outline { from },
+            wire::blob_request::Part::Chunk(index) => BlobPart::Chunk { index },
+        };
+        Ok(Self { blob: BlobHash::from_wire("BlobRequest.blob", &wire.blob)?, part })
+    }
+}
+
+/// Why a part is not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlobRefusal {
+    /// This peer does not have the blob.
+    NotHere,
+    /// It has, but it is not to be revealed yet.
+    NotYet,
+    /// Too many requests at once: ask again, or ask somebody else.
+    Busy,
+}
+
+/// Answers a [`BlobRequest`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BlobResponse {
+    /// A page of the outline.
+    Outline {
+        /// Length of the blob in bytes.
+        bytes: u64,
+        /// Number of the first chunk hash in this page.
+        from: u32,
+        /// BLAKE3 of each chunk.
+        chunks: Vec<[u8; 32]>,
+    },
+    /// A chunk's bytes.
+    Chunk(Vec<u8>),
+    /// Neither.
+    Refused(BlobRefusal),
+}
+
+impl Wire for BlobResponse {
+    type Wire = wire::BlobResponse;
+    const NAME: &'static str = "blob response";
+    const MAX_BYTES: usize = limits::BLOB_RESPONSE_BYTES;
+
+    fn to_wire(&self) -> Self::Wire {
+        use wire::blob_response::What;
+        let what = match self {
+            Self::Outline { bytes, from, chunks } => {
+                What::Outline(wire::Outline { bytes: *bytes, from: *from, chunk_hashes: chunks.concat() })
+            }
+            Self::Chunk(bytes) => What::Chunk(bytes.clone()),
+            Self::Refused(refusal) => What::Refusal(refusal_to_wire(*refusal)),
+        };
+        wire::BlobResponse { what: Some(what) }
+    }
+
+    fn from_wire(wire: Self::Wire) -> Result<Self, DecodeError> {
+        use wire::blob_response::What;
+        match required("BlobResponse.what", wire.what)? {
+            What::Outline(outline) => {
+                let (chunks, rest) = outline.chunk_hashes.as_chunks::<32>();
+                if !rest.is_empty() {
+                    let bytes = outline.chunk_hashes.len();
+                    return Err(DecodeError::WrongLength { field: "Outline.chunk_hashes", bytes, expected: 32 });
+                }
+                if chunks.len() > limits::OUTLINE_PAGE {
+                    let (count, limit) = (chunks.len(), limits::OUTLINE_PAGE);
+                    return Err(DecodeError::TooMany { field: "Outline.chunk_hashes", count, limit });
+                }
+                Ok(Self::Outline { bytes: outline.bytes, from: outline.from, chunks: chunks.to_vec() })
+            }
+            What::Chunk(bytes) if bytes.len() <= limits::CHUNK_BYTES => Ok(Self::Chunk(bytes)),
+            What::Chunk(bytes) => {
+                Err(DecodeError::TooLong { message: "chunk", bytes: bytes.len(), limit: limits::CHUNK_BYTES })
+            }
+            What::Refusal(number) => refusal_from_wire(number).map(Self::Refused),
+        }
+    }
+}
+
+fn refusal_to_wire(refusal: BlobRefusal) -> i32 {
+    match refusal {
+        BlobRefusal::NotHere => wire::BlobRefusal::NotHere.into(),
+        BlobRefusal::NotYet => wire::BlobRefusal::NotYet.into(),
+        BlobRefusal::Busy => wire::BlobRefusal::Busy.into(),
+    }
+}
+
+fn refusal_from_wire(number: i32) -> Result<BlobRefusal, DecodeError> {
+    match wire::BlobRefusal::try_from(number) {
+        Ok(wire::BlobRefusal::NotHere) => Ok(BlobRefusal::NotHere),
+        Ok(wire::BlobRefusal::NotYet) => Ok(BlobRefusal::NotYet),
+        Ok(wire::BlobRefusal::Busy) => Ok(BlobRefusal::Busy),
+        _ => Err(DecodeError::UnknownValue { field: "BlobResponse.refusal", value: i64::from(number) }),
+    }
+}

@@ -1,0 +1,196 @@
+//! Hashes, keys and numbers, one type each, so that none is taken for another.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::error::DecodeError;
+
+/// A text that is not the 64 hexadecimal digits of an id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is not an id: 64 hexadecimal digits are expected")]
+pub struct ParseIdError(String);
+
+macro_rules! bytes32 {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name([u8; 32]);
+
+        impl $name {
+            /// The 32 bytes.
+            pub const fn as_bytes(&self) -> &[u8; 32] {
+                &self.0
+            }
+
+            /// The first eight hexadecimal digits, for people.
+            pub fn short(&self) -> String {
+                hex::encode(self.0.get(..4).unwrap_or_default())
+            }
+
+            #[allow(dead_code, reason = "seeds are derived, never sent")]
+            pub(crate) fn from_wire(field: &'static str, bytes: &[u8]) -> Result<Self, DecodeError> {
+                match <[u8; 32]>::try_from(bytes) {
+                    Ok(bytes) => Ok(Self(bytes)),
+                    Err(_) => Err(DecodeError::WrongLength { field, bytes: bytes.len(), expected: 32 }),
+                }
+            }
+
+            #[allow(dead_code, reason = "seeds are derived, never sent")]
+            pub(crate) fn to_wire(self) -> Vec<u8> {
+                self.0.to_vec()
+            }
+        }
+
+        impl From<[u8; 32]> for $name {
+            fn from(bytes: [u8; 32]) -> Self {
+                Self(bytes)
+            }
+        }
+
+        impl From<$name> for [u8; 32] {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&hex::encode(self.0))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self.short())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseIdError;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                let mut bytes = [0; 32];
+                match hex::decode_to_slice(text, &mut bytes) {
+                    Ok(()) => Ok(Self(bytes)),
+                    Err(_) => Err(ParseIdError(text.to_owned())),
+                }
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+bytes32!(
+    /// Names a run: the hash of its manifest.
+    RunId
+);
+bytes32!(
+    /// Names a peer: its Ed25519 public key, which is also its libp2p identity.
+    PeerId
+);
+bytes32!(
+    /// Names a byte string cut into chunks; see `weal_kernels::blob`.
+    BlobHash
+);
+bytes32!(
+    /// Commits to all weights; see `weal_kernels::state`.
+    StateRoot
+);
+bytes32!(
+    /// Names the order, names and shapes of a model's tensors.
+    LayoutHash
+);
+bytes32!(
+    /// Names a signed message: the hash of its envelope.
+    EnvelopeHash
+);
+bytes32!(
+    /// Names what a round decided: the hash of its round set.
+    RoundSetHash
+);
+bytes32!(
+    /// Commits to every peer's weight and standing.
+    LedgerRoot
+);
+bytes32!(
+    /// Public randomness of a round.
+    Seed
+);
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident($inner:ty)) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub $inner);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+number!(
+    /// Counts the rounds of a run from 0.
+    RoundNumber(u64)
+);
+number!(
+    /// Counts the attempts to decide one round from 0 (Tendermint's round).
+    View(u32)
+);
+number!(
+    /// Training sequences.
+    Samples(u64)
+);
+number!(
+    /// What a vote counts.
+    Weight(u64)
+);
+
+impl RoundNumber {
+    /// The round after this one.
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
+    /// The round before this one, if there is one.
+    pub const fn previous(self) -> Option<Self> {
+        match self.0.checked_sub(1) {
+            Some(round) => Some(Self(round)),
+            None => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_reads_back_from_its_text() {
+        let id = RunId::from([0xab; 32]);
+        assert_eq!(id.to_string().parse::<RunId>(), Ok(id));
+        assert_eq!(id.short(), "abababab");
+    }
+
+    #[test]
+    fn a_text_that_is_no_id_is_refused_with_what_is_expected() {
+        let error = "xyz".parse::<RunId>().unwrap_err().to_string();
+        assert!(error.contains("64 hexadecimal digits"), "{error}");
+    }
+}

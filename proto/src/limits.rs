@@ -1,0 +1,51 @@
+//! The largest lengths that any peer accepts, whatever a manifest says.
+
+/// Voters that one certificate or attestation list may hold.
+pub const VOTERS: usize = 256;
+/// Contributions applied in one round.
+pub const CONTRIBUTIONS: usize = 256;
+/// Commitments that one attestation may speak of.
+pub const FINDINGS: usize = 1_024;
+/// Leaves in one round set.
+pub const LEAVES: usize = 64;
+/// Pieces of evidence in one round set.
+pub const EVIDENCE: usize = 16;
+/// Founders of a run.
+pub const FOUNDERS: usize = 128;
+/// Data sources of a run.
+pub const SOURCES: usize = 1_024;
+/// Steps of the outer learning rate.
+pub const OUTER_RATES: usize = 256;
+/// Tensors of a model.
+pub const TENSORS: usize = 4_096;
+/// Decided rounds in one answer.
+pub const DECIDED_BATCH: usize = 64;
+/// Envelopes in one answer to a request for a round's messages.
+pub const ROUND_MESSAGES: usize = 4_096;
+/// Chunk hashes in one page of an outline.
+pub const OUTLINE_PAGE: usize = 2_048;
+
+/// Bytes of a name in a manifest.
+pub const NAME_BYTES: usize = 256;
+/// Bytes of a manifest.
+pub const MANIFEST_BYTES: usize = 256 << 10;
+/// Bytes of an envelope's payload: a proposal is the largest.
+pub const PAYLOAD_BYTES: usize = ROUND_SET_BYTES + 64;
+/// Bytes of an envelope.
+pub const ENVELOPE_BYTES: usize = PAYLOAD_BYTES + 256;
+/// Bytes of an encoded round set.
+pub const ROUND_SET_BYTES: usize = 1 << 20;
+/// Bytes of a certificate of any kind.
+pub const CERTIFICATE_BYTES: usize = VOTERS * 160 + 128;
+/// Bytes of a decided round.
+pub const DECIDED_BYTES: usize = ROUND_SET_BYTES + CERTIFICATE_BYTES;
+/// Bytes of a request.
+pub const REQUEST_BYTES: usize = 128;
+/// Bytes of an answer other than a blob's chunk.
+pub const RESPONSE_BYTES: usize = 4 << 20;
+/// Bytes of a blob's chunk.
+pub const CHUNK_BYTES: usize = 1 << 20;
+/// Bytes of an answer of the blob protocol.
+pub const BLOB_RESPONSE_BYTES: usize = CHUNK_BYTES + 64;
+/// Bytes of a contribution's header.
+pub const BLOB_HEADER_BYTES: usize = 256;

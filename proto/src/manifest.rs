@@ -1,0 +1,270 @@
+//! What fixes a run. Its canonical encoding is hashed to the run's id, so every byte of it is agreed on.
+//!
+//! All numbers are integers: fractions in parts per million (ppm) or per billion (ppb), times in milliseconds.
+
+mod check;
+mod wire;
+
+pub use check::ManifestError;
+
+use crate::ids::{BlobHash, PeerId, RunId, Weight};
+use crate::limits;
+use crate::message::Message;
+
+const RUN_CONTEXT: &str = "commonweal run v1";
+
+/// One million: a ppm field with this value is 1.
+pub const PPM: u32 = 1_000_000;
+
+/// What fixes a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    /// What people call the run; 1 to 64 bytes.
+    pub name: String,
+    /// The model's sizes.
+    pub model: Model,
+    /// How text becomes tokens.
+    pub tokeniser: Tokeniser,
+    /// What is trained on.
+    pub data: Data,
+    /// Seed of the integer generator that draws the initial weights.
+    pub initial_seed: [u8; 32],
+    /// How each peer trains between two agreements.
+    pub inner: Inner,
+    /// How a pseudo-gradient becomes a contribution.
+    pub compression: Compression,
+    /// How contributions change the weights.
+    pub outer: Outer,
+    /// Longest times of a round's phases.
+    pub timing: Timing,
+    /// Bounds on what a round may hold.
+    pub limits: Limits,
+    /// How a vote is earned and lost.
+    pub membership: Membership,
+    /// Who may vote from round 0, strictly rising by key.
+    pub founders: Vec<Founder>,
+}
+
+/// Sizes of a Llama-architecture decoder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Model {
+    /// Token ids.
+    pub vocabulary: u32,
+    /// Width of the residual stream.
+    pub width: u32,
+    /// Blocks of attention and feed-forward.
+    pub layers: u32,
+    /// Query heads; they share the width evenly.
+    pub heads: u32,
+    /// Key and value heads; they divide the query heads.
+    pub kv_heads: u32,
+    /// Inner width of the feed-forward.
+    pub feed_forward: u32,
+    /// Tokens a sequence.
+    pub context: u32,
+    /// Whether the output uses the embedding's matrix.
+    pub tied_embeddings: bool,
+    /// Base of the rotary position encoding.
+    pub rope_theta: u32,
+    /// Added in the RMS norm, in ppb.
+    pub norm_epsilon_ppb: u32,
+}
+
+/// How text becomes tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tokeniser {
+    /// One token a byte.
+    Bytes,
+    /// A `tokenizer.json`, by content.
+    File {
+        /// Blob hash of the file.
+        hash: BlobHash,
+        /// Its length.
+        bytes: u64,
+    },
+}
+
+/// What is trained on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Data {
+    /// Text files, by content, in this order.
+    Sources(Vec<DataSource>),
+    /// The built-in generator.
+    Generator {
+        /// Its seed.
+        seed: u64,
+        /// Bytes of text it makes.
+        bytes: u64,
+    },
+}
+
+/// One text file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataSource {
+    /// What people call it; it names no place.
+    pub name: String,
+    /// Blob hash of the file.
+    pub hash: BlobHash,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// AdamW between two agreements.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inner {
+    /// Steps a round (H).
+    pub steps: u32,
+    /// Sequences a step.
+    pub batch: u32,
+    /// Learning rate after the warm-up, in ppb.
+    pub peak_learning_rate_ppb: u32,
+    /// Steps of linear warm-up.
+    pub warmup_steps: u32,
+    /// Steps until the cosine's end; 0 holds the peak.
+    pub decay_steps: u32,
+    /// The rate at the cosine's end, as ppm of the peak.
+    pub final_rate_ppm: u32,
+    /// AdamW's first β.
+    pub beta1_ppm: u32,
+    /// AdamW's second β.
+    pub beta2_ppm: u32,
+    /// Decoupled weight decay of matrices.
+    pub weight_decay_ppm: u32,
+    /// Largest global norm of a gradient.
+    pub gradient_clip_ppm: u32,
+}
+
+/// How a pseudo-gradient becomes a contribution.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compression {
+    /// Version of the contribution codec.
+    pub codec: u32,
+    /// Consecutive values of a tensor in a chunk.
+    pub chunk: u32,
+    /// Values kept of a full chunk.
+    pub keep: u32,
+    /// Decay of the error feedback.
+    pub decay_ppm: u32,
+}
+
+/// What divides the sum of contributions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AggregationRule {
+    /// Each coordinate by the number of peers that sent it.
+    MeanOfSenders,
+    /// Every coordinate by the number of contributions.
+    MeanOfAll,
+}
+
+/// How contributions change the weights.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outer {
+    /// What divides the sum.
+    pub rule: AggregationRule,
+    /// Outer learning rate from each round on; the first from round 0, strictly rising by round.
+    pub rates: Vec<OuterRate>,
+}
+
+/// One step of the outer learning rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OuterRate {
+    /// The first round with this rate.
+    pub from_round: u64,
+    /// The rate.
+    pub rate_ppm: u32,
+}
+
+impl Outer {
+    /// The outer learning rate of a round, in ppm.
+    pub fn rate_ppm(&self, round: crate::RoundNumber) -> u32 {
+        self.rates.iter().take_while(|rate| rate.from_round <= round.0).last().map_or(PPM, |rate| rate.rate_ppm)
+    }
+}
+
+/// Longest times of a round's phases, in milliseconds, each from the end of the one before. A phase ends early when
+/// everyone who is expected has done his part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timing {
+    /// From the round's start until commitments are in time no more.
+    pub train_ms: u32,
+    /// For fetching and checking contributions.
+    pub fetch_ms: u32,
+    /// For the voters' attestations.
+    pub attest_ms: u32,
+    /// What a proposer has before the others vote for the next one.
+    pub propose_ms: u32,
+    /// For a vote step.
+    pub vote_ms: u32,
+}
+
+/// Bounds on what a round may hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Contributions applied in a round (K).
+    pub contributions: u32,
+    /// Bytes of a contribution's blob, header included.
+    pub blob_bytes: u32,
+    /// Peers whose commitments are looked at in a round.
+    pub peers: u32,
+}
+
+/// How a vote is earned and lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Membership {
+    /// What is left of a weight after a round.
+    pub weight_decay_ppm: u32,
+    /// Weight earned by one decided contribution.
+    pub credit: u64,
+    /// Decided contributions before a newcomer's weight begins to count.
+    pub probation_rounds: u32,
+    /// Further decided contributions until all of it counts.
+    pub vesting_rounds: u32,
+    /// Decided rounds in a row without a sign of life after which a peer leaves the roster.
+    pub absence_rounds: u32,
+}
+
+/// A voter from round 0 on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Founder {
+    /// Its key.
+    pub peer: PeerId,
+    /// Its weight, which decays like everyone's.
+    pub weight: Weight,
+}
+
+impl Manifest {
+    /// The run that this manifest fixes.
+    pub fn run(&self) -> RunId {
+        Self::run_of(&self.encode())
+    }
+
+    /// The run of a manifest's canonical bytes.
+    pub fn run_of(bytes: &[u8]) -> RunId {
+        blake3::derive_key(RUN_CONTEXT, bytes).into()
+    }
+
+    /// Refuses a manifest that does not add up.
+    ///
+    /// # Errors
+    /// The first key that is wrong, its value, and what would be accepted.
+    pub fn validate(&self) -> Result<(), ManifestError> {
+        check::manifest(self)
+    }
+}
+
+impl Model {
+    /// Trainable parameters.
+    pub fn parameters(&self) -> u64 {
+        let [vocabulary, width, layers, feed_forward] =
+            [self.vocabulary, self.width, self.layers, self.feed_forward].map(u64::from);
+        let kv_width = u64::from(self.kv_heads).saturating_mul(width / u64::from(self.heads.max(1)));
+        let attention = width.saturating_mul(width.saturating_add(kv_width)).saturating_mul(2);
+        let block = attention
+            .saturating_add(width.saturating_mul(feed_forward).saturating_mul(3))
+            .saturating_add(width.saturating_mul(2));
+        let embeddings = vocabulary.saturating_mul(width).saturating_mul(if self.tied_embeddings { 1 } else { 2 });
+        layers.saturating_mul(block).saturating_add(embeddings).saturating_add(width)
+    }
+}
+
+const _: () = assert!(limits::FOUNDERS <= limits::VOTERS);

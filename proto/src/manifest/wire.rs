@@ -1,0 +1,167 @@
+//! The manifest to and from the schema's structs.
+
+use super::{
+    AggregationRule, Compression, Data, DataSource, Founder, Inner, Limits, Manifest, Membership, Model, Outer,
+    OuterRate, Timing, Tokeniser,
+};
+use crate::error::DecodeError;
+use crate::ids::{BlobHash, PeerId, Weight};
+use crate::limits;
+use crate::message::{Wire, list, required};
+use crate::wire;
+
+/// Structs with the same field names on both sides.
+macro_rules! same_fields {
+    ($name:ident { $($field:ident),* $(,)? }) => {
+        impl From<&$name> for wire::$name {
+            fn from(value: &$name) -> Self {
+                Self { $($field: value.$field),* }
+            }
+        }
+
+        impl From<wire::$name> for $name {
+            fn from(wire: wire::$name) -> Self {
+                Self { $($field: wire.$field),* }
+            }
+        }
+    };
+}
+
+same_fields!(Model {
+    vocabulary,
+    width,
+    layers,
+    heads,
+    kv_heads,
+    feed_forward,
+    context,
+    tied_embeddings,
+    rope_theta,
+    norm_epsilon_ppb,
+});
+same_fields!(Inner {
+    steps,
+    batch,
+    peak_learning_rate_ppb,
+    warmup_steps,
+    decay_steps,
+    final_rate_ppm,
+    beta1_ppm,
+    beta2_ppm,
+    weight_decay_ppm,
+    gradient_clip_ppm,
+});
+same_fields!(Compression { codec, chunk, keep, decay_ppm });
+same_fields!(OuterRate { from_round, rate_ppm });
+same_fields!(Timing { train_ms, fetch_ms, attest_ms, propose_ms, vote_ms });
+same_fields!(Limits { contributions, blob_bytes, peers });
+same_fields!(Membership { weight_decay_ppm, credit, probation_rounds, vesting_rounds, absence_rounds });
+
+impl Wire for Manifest {
+    type Wire = wire::Manifest;
+    const NAME: &'static str = "manifest";
+    const MAX_BYTES: usize = limits::MANIFEST_BYTES;
+
+    fn to_wire(&self) -> Self::Wire {
+        let founder = |f: &Founder| wire::Founder { peer: f.peer.to_wire(), weight: f.weight.0 };
+        wire::Manifest {
+            name: self.name.clone(),
+            model: Some((&self.model).into()),
+            tokeniser: Some(tokeniser_to_wire(&self.tokeniser)),
+            data: Some(data_to_wire(&self.data)),
+            initial_seed: self.initial_seed.to_vec(),
+            inner: Some((&self.inner).into()),
+            compression: Some((&self.compression).into()),
+            outer: Some(outer_to_wire(&self.outer)),
+            timing: Some((&self.timing).into()),
+            limits: Some((&self.limits).into()),
+            membership: Some((&self.membership).into()),
+            founders: self.founders.iter().map(founder).collect(),
+        }
+    }
+
+    fn from_wire(wire: Self::Wire) -> Result<Self, DecodeError> {
+        let initial_seed = BlobHash::from_wire("Manifest.initial_seed", &wire.initial_seed)?.into();
+        let founders = list("Manifest.founders", limits::FOUNDERS, wire.founders, |f| {
+            Ok(Founder { peer: PeerId::from_wire("Founder.peer", &f.peer)?, weight: Weight(f.weight) })
+        })?;
+        let manifest = Self {
+            name: wire.name,
+            model: required("Manifest.model", wire.model)?.into(),
+            tokeniser: tokeniser_from_wire(required("Manifest.tokeniser", wire.tokeniser)?)?,
+            data: data_from_wire(required("Manifest.data", wire.data)?)?,
+            initial_seed,
+            inner: required("Manifest.inner", wire.inner)?.into(),
+            compression: required("Manifest.compression", wire.compression)?.into(),
+            outer: outer_from_wire(required("Manifest.outer", wire.outer)?)?,
+            timing: required("Manifest.timing", wire.timing)?.into(),
+            limits: required("Manifest.limits", wire.limits)?.into(),
+            membership: required("Manifest.membership", wire.membership)?.into(),
+            founders,
+        };
+        manifest.validate()?;
+        Ok(manifest)
+    }
+}
+
+fn tokeniser_to_wire(tokeniser: &Tokeniser) -> wire::Tokeniser {
+    match tokeniser {
+        Tokeniser::Bytes => wire::Tokeniser { file: Vec::new(), file_bytes: 0 },
+        Tokeniser::File { hash, bytes } => wire::Tokeniser { file: hash.to_wire(), file_bytes: *bytes },
+    }
+}
+
+fn tokeniser_from_wire(wire: wire::Tokeniser) -> Result<Tokeniser, DecodeError> {
+    if wire.file.is_empty() {
+        return Ok(Tokeniser::Bytes);
+    }
+    Ok(Tokeniser::File { hash: BlobHash::from_wire("Tokeniser.file", &wire.file)?, bytes: wire.file_bytes })
+}
+
+fn data_to_wire(data: &Data) -> wire::Data {
+    match data {
+        Data::Sources(sources) => {
+            let source =
+                |s: &DataSource| wire::DataSource { name: s.name.clone(), hash: s.hash.to_wire(), bytes: s.bytes };
+            wire::Data { sources: sources.iter().map(source).collect(), generator: None }
+        }
+        Data::Generator { seed, bytes } => {
+            wire::Data { sources: Vec::new(), generator: Some(wire::Generator { seed: *seed, bytes: *bytes }) }
+        }
+    }
+}
+
+fn data_from_wire(wire: wire::Data) -> Result<Data, DecodeError> {
+    match wire.generator {
+        Some(generator) if wire.sources.is_empty() => {
+            Ok(Data::Generator { seed: generator.seed, bytes: generator.bytes })
+        }
+        Some(_) => Err(DecodeError::TooMany {
+            field: "Data.sources beside Data.generator",
+            count: wire.sources.len(),
+            limit: 0,
+        }),
+        None => list("Data.sources", limits::SOURCES, wire.sources, |s| {
+            Ok(DataSource { name: s.name, hash: BlobHash::from_wire("DataSource.hash", &s.hash)?, bytes: s.bytes })
+        })
+        .map(Data::Sources),
+    }
+}
+
+fn outer_to_wire(outer: &Outer) -> wire::Outer {
+    let rule = match outer.rule {
+        AggregationRule::MeanOfSenders => wire::AggregationRule::MeanOfSenders,
+        AggregationRule::MeanOfAll => wire::AggregationRule::MeanOfAll,
+    };
+    wire::Outer { rule: rule.into(), rates: outer.rates.iter().map(Into::into).collect() }
+}
+
+fn outer_from_wire(wire: wire::Outer) -> Result<Outer, DecodeError> {
+    let rule = match wire::AggregationRule::try_from(wire.rule) {
+        Ok(wire::AggregationRule::MeanOfSenders) => AggregationRule::MeanOfSenders,
+        Ok(wire::AggregationRule::MeanOfAll) => AggregationRule::MeanOfAll,
+        _ => return Err(DecodeError::UnknownValue { field: "Outer.rule", value: i64::from(wire.rule) }),
+    };
+    let rates = list("Outer.rates", limits::OUTER_RATES, wire.rates, |rate| Ok(rate.into()))?;
+    Ok(Outer { rule, rates })
+}

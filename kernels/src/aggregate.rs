@@ -1,0 +1,156 @@
+//! The outer step: from the decided contributions to the next round's weights.
+//!
+//! For each tensor, contribution p is clipped to the median norm, so that no one's step is larger
+//! than is usual this round:
+//!
+//! ```text
+//! clip_p = min(1, median norm / norm_p)
+//! theta <- theta - alpha * A(clip_p * contribution_p)
+//! ```
+//!
+//! (SparseLoCo, arXiv 2508.15706; Covenant-72B, arXiv 2603.08163, section on the outer step.)
+//!
+//! # Bit for bit
+//!
+//! Every replica must arrive at the same weights to the last bit, on any processor and with any
+//! number of threads. So everything here is IEEE 754 f32 addition, subtraction, multiplication,
+//! division and square root, which are exact to the last bit by the standard; nothing is fused
+//! (Rust never contracts), nothing calls the mathematics library, and nothing is folded across
+//! threads: a thread owns a chunk of the weights, and adds up the contributions in the decided order.
+//! Norms are roots of exact integer sums. What remains is the threads' rounding mode and
+//! flush-to-zero flag, which must be IEEE's defaults, as Rust itself demands.
+
+use rayon::prelude::*;
+
+use crate::contribution::CHUNKS_AT_A_TIME;
+use crate::quantise::Kept;
+use crate::{Contribution, Error, Layout};
+
+/// What a coordinate's mean is taken over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Rule {
+    /// Over those who sent the coordinate. Learns faster at the same α, but one peer alone decides
+    /// a coordinate that nobody else sent.
+    #[default]
+    MeanOfSenders,
+    /// Over all contributions: who did not send a coordinate counts as zero.
+    MeanOfAll,
+}
+
+/// The outer step: `theta <- theta - alpha * A(clip_p * contribution_p)`, in place.
+///
+/// The contributions come in the decided order, which is part of the result. None of them leaves
+/// `theta` as it is, and so does a coordinate that nobody sent. Bit-identical for any number of
+/// threads.
+///
+/// Per coordinate, in f32: each contribution's scale times its clip factor is added to or subtracted
+/// from a sum that starts at 0, in order; the sum is divided by the count that the rule says; the
+/// quotient is multiplied by `alpha`; the product is subtracted from the weight.
+///
+/// # Errors
+/// [`Error::Length`] when `theta` is not of this layout, [`Error::ForeignContribution`] when a
+/// contribution isn't, or was decoded with other settings than the first, and
+/// [`Error::OuterLearningRate`] when `alpha` is negative (minus zero too), infinite or NaN. `theta` is unchanged then.
+pub fn apply(
+    layout: &Layout,
+    theta: &mut [f32],
+    contributions: &[Contribution],
+    alpha: f32,
+    rule: Rule,
+) -> Result<(), Error> {
+    layout.check_length("theta", theta)?;
+    if !alpha.is_finite() || alpha.is_sign_negative() {
+        return Err(Error::OuterLearningRate);
+    }
+    let Some(first) = contributions.first() else {
+        return Ok(());
+    };
+    if let Some(position) = contributions.iter().position(|other| !other.is_like(first)) {
+        return Err(Error::ForeignContribution { position });
+    }
+    let grid = first.grid(layout)?;
+    let clips = clip_factors(contributions);
+    let pieces = grid.split_values_mut(theta);
+    let chunks = pieces.into_par_iter().zip(grid.chunks()).enumerate();
+    chunks.with_min_len(CHUNKS_AT_A_TIME).for_each_init(Sums::default, |sums, (number, (theta, chunk))| {
+        sums.reset(theta.len());
+        for (contribution, clip) in contributions.iter().zip(&clips) {
+            let (scale, kept) = contribution.chunk(number, chunk);
+            sums.add(kept, clip[chunk.tensor] * scale);
+        }
+        match rule {
+            Rule::MeanOfSenders => sums.step_over_senders(theta, alpha),
+            Rule::MeanOfAll => sums.step_over_all(theta, alpha, contributions.len()),
+        }
+    });
+    Ok(())
+}
+
+/// Each contribution's clip factor for each tensor, `[contribution][tensor]`: `median / norm` where
+/// the norm is above the median, 1 elsewhere.
+///
+/// The median is over the contributions whose norm of that tensor is not zero: who sent nothing of
+/// it has no say in how much is usual. For an even number of those it is the mean of the two in the
+/// middle, `(a + b) / 2` in f32.
+///
+/// The contributions must be of one layout, as [`apply`] checks.
+pub fn clip_factors(contributions: &[Contribution]) -> Vec<Vec<f32>> {
+    let tensors = contributions.iter().map(|contribution| contribution.norms().len()).max();
+    let medians: Vec<f32> = (0..tensors.unwrap_or(0))
+        .map(|tensor| median(contributions.iter().filter_map(|c| c.norms().get(tensor).copied())))
+        .collect();
+    let factor = |(&norm, &median): (&f32, &f32)| if norm > median { median / norm } else { 1.0 };
+    contributions.iter().map(|c| c.norms().iter().zip(&medians).map(factor).collect()).collect()
+}
+
+/// The median of the norms that aren't zero, or zero where all are.
+fn median(norms: impl Iterator<Item = f32>) -> f32 {
+    let mut norms: Vec<f32> = norms.filter(|&norm| norm > 0.0).collect();
+    norms.sort_unstable_by(f32::total_cmp);
+    let half = norms.len() / 2;
+    match (norms.len() % 2, norms.get(half.saturating_sub(1)), norms.get(half)) {
+        (1, _, Some(&middle)) => middle,
+        (_, Some(&below), Some(&above)) => (below + above) / 2.0,
+        _ => 0.0,
+    }
+}
+
+/// One chunk's sums: working memory, kept between chunks.
+#[derive(Default)]
+struct Sums {
+    sums: Vec<f32>,
+    /// How many contributions sent each coordinate. As f32, which is exact up to 2^24, so that the
+    /// division needs no conversion.
+    senders: Vec<f32>,
+}
+
+impl Sums {
+    fn reset(&mut self, length: usize) {
+        self.sums.clear();
+        self.sums.resize(length, 0.0);
+        self.senders.clear();
+        self.senders.resize(length, 0.0);
+    }
+
+    fn add(&mut self, kept: &[Kept], scale: f32) {
+        for value in kept {
+            self.sums[value.index()] += value.value(scale);
+            self.senders[value.index()] += 1.0;
+        }
+    }
+
+    /// A coordinate without senders has the sum zero, and `theta - alpha * 0` is `theta`, whatever
+    /// its sign: no branch is needed but for the divisor.
+    fn step_over_senders(&self, theta: &mut [f32], alpha: f32) {
+        for ((theta, sum), senders) in theta.iter_mut().zip(&self.sums).zip(&self.senders) {
+            *theta -= alpha * (sum / senders.max(1.0));
+        }
+    }
+
+    fn step_over_all(&self, theta: &mut [f32], alpha: f32, contributions: usize) {
+        let contributions = contributions as f32;
+        for (theta, sum) in theta.iter_mut().zip(&self.sums) {
+            *theta -= alpha * (sum / contributions);
+        }
+    }
+}

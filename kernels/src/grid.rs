@@ -1,0 +1,200 @@
+//! Chunks: how the compressor cuts tensors, and how many values it keeps of each piece.
+//!
+//! Each tensor is cut into chunks of [`Compression::chunk`] consecutive values; its last chunk is
+//! shorter where the length asks for it. A whole chunk keeps [`Compression::keep`] values, a shorter
+//! one of `length` values keeps its share, `ceil(length * keep / chunk)`, which is at least one. So
+//! how many values each chunk keeps follows from the manifest alone, and never travels.
+//!
+//! Chunks never cross tensors: magnitudes differ between tensors, and a chunk has a single scale.
+
+use std::ops::Range;
+
+use crate::{Error, Layout};
+
+/// The largest chunk: an index into it and a sign fit 16 bits.
+pub const MAX_CHUNK: usize = 1 << 15;
+
+const MILLION: u32 = 1_000_000;
+
+/// How a pseudo-gradient is compressed. All peers of a run must agree on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Compression {
+    /// Consecutive values of a tensor that compete with one another to be sent, 1 to [`MAX_CHUNK`].
+    pub chunk: usize,
+    /// Values kept of each chunk, 1 to `chunk`.
+    pub keep: usize,
+    /// How much of the error feedback outlives a round, in parts per million, at most 1,000,000.
+    pub decay_ppm: u32,
+}
+
+impl Default for Compression {
+    /// SparseLoCo's setting (arXiv 2508.15706): 64 of 4096, decay 0.95.
+    fn default() -> Self {
+        Self { chunk: 4096, keep: 64, decay_ppm: 950_000 }
+    }
+}
+
+impl Compression {
+    /// Checks that the settings make sense together.
+    ///
+    /// # Errors
+    /// [`Error::Compression`], which names the setting and what would be accepted.
+    pub fn validate(&self) -> Result<(), Error> {
+        let refuse = |setting, got, accepted| Err(Error::Compression { setting, got, accepted });
+        if !(1..=MAX_CHUNK).contains(&self.chunk) {
+            return refuse("chunk", self.chunk as u64, "between 1 and 32768");
+        }
+        if !(1..=self.chunk).contains(&self.keep) {
+            return refuse("keep", self.keep as u64, "between 1 and the chunk's length");
+        }
+        if self.decay_ppm > MILLION {
+            return refuse("decay_ppm", self.decay_ppm.into(), "at most 1000000");
+        }
+        Ok(())
+    }
+
+    /// The decay as a factor.
+    pub(crate) fn decay(&self) -> f32 {
+        self.decay_ppm as f32 / MILLION as f32
+    }
+
+    /// How many values a chunk of `length` values keeps.
+    fn keep_of(&self, length: usize) -> usize {
+        (length * self.keep).div_ceil(self.chunk)
+    }
+}
+
+/// One chunk of one tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Chunk {
+    /// Its first value's place in the flat vector of parameters.
+    pub start: usize,
+    /// How many values it has.
+    pub length: usize,
+    /// How many of them it keeps.
+    pub keep: usize,
+    /// Its first kept value's place in the list of all kept values.
+    pub slot: usize,
+    /// The tensor it belongs to.
+    pub tensor: usize,
+}
+
+impl Chunk {
+    /// Its values' place in the flat vector of parameters.
+    pub fn range(&self) -> Range<usize> {
+        self.start..self.start + self.length
+    }
+
+    /// Its kept values' place in the list of all kept values.
+    pub fn slots(&self) -> Range<usize> {
+        self.slot..self.slot + self.keep
+    }
+}
+
+/// All chunks of a layout under given settings, in order.
+#[derive(Debug, Clone)]
+pub(crate) struct Grid {
+    chunks: Vec<Chunk>,
+    kept: usize,
+}
+
+impl Grid {
+    /// Cuts the layout's tensors.
+    ///
+    /// # Errors
+    /// [`Error::Compression`] when the settings make no sense.
+    pub fn new(layout: &Layout, compression: &Compression) -> Result<Self, Error> {
+        compression.validate()?;
+        let mut chunks = Vec::new();
+        let mut slot = 0;
+        for (tensor, range) in layout.ranges().enumerate() {
+            for start in range.clone().step_by(compression.chunk) {
+                let length = compression.chunk.min(range.end - start);
+                let keep = compression.keep_of(length);
+                chunks.push(Chunk { start, length, keep, slot, tensor });
+                slot += keep;
+            }
+        }
+        Ok(Self { chunks, kept: slot })
+    }
+
+    /// The chunks, in order.
+    pub fn chunks(&self) -> &[Chunk] {
+        &self.chunks
+    }
+
+    /// How many values all chunks together keep.
+    pub fn kept(&self) -> usize {
+        self.kept
+    }
+
+    /// Cuts the flat vector of parameters at the chunks' ends, to write to each piece apart.
+    pub fn split_values_mut<'a, T>(&self, values: &'a mut [T]) -> Vec<&'a mut [T]> {
+        split_mut(values, self.chunks.iter().map(|chunk| chunk.length))
+    }
+
+    /// Cuts a list of all kept values into each chunk's, to write to each piece apart.
+    pub fn split_kept_mut<'a, T>(&self, kept: &'a mut [T]) -> Vec<&'a mut [T]> {
+        split_mut(kept, self.chunks.iter().map(|chunk| chunk.keep))
+    }
+}
+
+fn split_mut<T>(values: &mut [T], lengths: impl Iterator<Item = usize>) -> Vec<&mut [T]> {
+    let mut left = values;
+    lengths
+        .map(|length| {
+            let (piece, rest) = std::mem::take(&mut left).split_at_mut(length);
+            left = rest;
+            piece
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TensorSpec;
+
+    fn grid(lengths: &[usize], chunk: usize, keep: usize) -> Vec<(usize, usize, usize)> {
+        let tensors = lengths.iter().enumerate();
+        let tensors = tensors.map(|(i, &n)| TensorSpec::new(format!("t{i}"), [n])).collect();
+        let compression = Compression { chunk, keep, decay_ppm: 0 };
+        let grid = Grid::new(&Layout::new(tensors).unwrap(), &compression).unwrap();
+        grid.chunks().iter().map(|c| (c.start, c.length, c.keep)).collect()
+    }
+
+    #[test]
+    fn the_last_chunk_of_each_tensor_keeps_its_share() {
+        assert_eq!(
+            grid(&[4096 + 65, 1, 64, 4096], 4096, 64),
+            [(0, 4096, 64), (4096, 65, 2), (4161, 1, 1), (4162, 64, 1), (4226, 4096, 64)]
+        );
+        assert_eq!(grid(&[5], 4, 4), [(0, 4, 4), (4, 1, 1)]);
+        assert_eq!(grid(&[7], 4, 3), [(0, 4, 3), (4, 3, 3)]);
+    }
+
+    #[test]
+    fn no_chunk_keeps_more_than_it_has() {
+        for chunk in 1..40 {
+            for keep in 1..=chunk {
+                for (_, length, kept) in grid(&[3 * chunk / 2, 1, chunk], chunk, keep) {
+                    assert!((1..=length).contains(&kept));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn settings_that_make_no_sense_are_named() {
+        let named = |chunk, keep, decay_ppm| match (Compression { chunk, keep, decay_ppm }).validate() {
+            Err(Error::Compression { setting, .. }) => setting,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(named(0, 1, 0), "chunk");
+        assert_eq!(named(MAX_CHUNK + 1, 1, 0), "chunk");
+        assert_eq!(named(8, 0, 0), "keep");
+        assert_eq!(named(8, 9, 0), "keep");
+        assert_eq!(named(8, 8, 1_000_001), "decay_ppm");
+        Compression::default().validate().unwrap();
+    }
+}

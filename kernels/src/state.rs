@@ -1,0 +1,134 @@
+//! The state root: 32 bytes that stand for all the weights.
+//!
+//! Each tensor's values, as little-endian bytes, are a blob (see [`crate::blob`]); the root is the
+//! hash of the layout and of the tensors' blob hashes in the layout's order. So a newcomer who
+//! trusts a root can fetch every tensor in chunks from strangers, and prove each chunk as it
+//! arrives.
+
+use rayon::prelude::*;
+
+use crate::blob::{CHUNK_BYTES, Outline, chunk_count};
+use crate::{Error, Layout};
+
+const CONTEXT: &str = "commonweal state v1";
+const VALUE_BYTES: usize = size_of::<f32>();
+/// Values in a chunk. A chunk never ends inside a value, as 4 divides 1 MiB.
+const CHUNK_VALUES: usize = CHUNK_BYTES / VALUE_BYTES;
+/// Values turned into bytes at a time: 8 KiB stays in the first-level cache, and fills BLAKE3's
+/// widest vector unit at least once.
+const BATCH_VALUES: usize = 2048;
+
+/// The outlines of all tensors' blobs, in the layout's order.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct StateOutline {
+    /// One outline a tensor.
+    pub tensors: Vec<Outline>,
+}
+
+/// The outlines of the weights' tensors. Chunks are hashed in parallel on the current rayon pool.
+///
+/// # Errors
+/// [`Error::Length`] when `theta` is not of this layout.
+pub fn outline(layout: &Layout, theta: &[f32]) -> Result<StateOutline, Error> {
+    layout.check_length("theta", theta)?;
+    // One list of chunks for all tensors, so that a few large tensors and many small ones keep
+    // every thread equally busy.
+    let hashes: Vec<[u8; 32]> = layout
+        .ranges()
+        .flat_map(|range| theta[range].chunks(CHUNK_VALUES))
+        .collect::<Vec<_>>()
+        .into_par_iter()
+        .map(hash_values)
+        .collect();
+    let mut left = hashes.as_slice();
+    let tensors = layout
+        .ranges()
+        .map(|range| {
+            let (chunks, rest) = left.split_at(range.len().div_ceil(CHUNK_VALUES));
+            left = rest;
+            Outline { bytes: (range.len() * VALUE_BYTES) as u64, chunks: chunks.to_vec() }
+        })
+        .collect();
+    Ok(StateOutline { tensors })
+}
+
+/// The state root of the weights: the same 32 bytes on every machine and for any number of threads.
+///
+/// # Errors
+/// [`Error::Length`] when `theta` is not of this layout.
+pub fn root(layout: &Layout, theta: &[f32]) -> Result<[u8; 32], Error> {
+    Ok(root_of(layout.hash(), &outline(layout, theta)?))
+}
+
+impl StateOutline {
+    /// The state root: BLAKE3 under the context `commonweal state v1` over the layout's hash and
+    /// each tensor's blob hash.
+    ///
+    /// # Errors
+    /// [`Error::StateOutline`] when there is not one outline a tensor, of the tensor's length in
+    /// bytes and with as many chunks as that makes. An outline from a stranger may have any shape.
+    pub fn root(&self, layout: &Layout) -> Result<[u8; 32], Error> {
+        let fits = self.tensors.len() == layout.tensors().len()
+            && self.tensors.iter().zip(layout.ranges()).all(|(outline, range)| {
+                outline.bytes == (range.len() * VALUE_BYTES) as u64
+                    && outline.chunks.len() as u64 == chunk_count(outline.bytes)
+            });
+        if fits { Ok(root_of(layout.hash(), self)) } else { Err(Error::StateOutline) }
+    }
+}
+
+/// The bytes of chunk `chunk` of tensor `tensor`'s blob, for a peer who asks for it, or `None` where
+/// there is no such tensor or chunk.
+///
+/// # Errors
+/// [`Error::Length`] when `theta` is not of this layout.
+pub fn chunk(layout: &Layout, theta: &[f32], tensor: usize, chunk: usize) -> Result<Option<Vec<u8>>, Error> {
+    layout.check_length("theta", theta)?;
+    let values = layout.ranges().nth(tensor).and_then(|range| theta[range].chunks(CHUNK_VALUES).nth(chunk));
+    Ok(values.map(|values| values.iter().flat_map(|value| value.to_le_bytes()).collect()))
+}
+
+/// Writes the bytes of a whole tensor's blob into its place in `theta`.
+///
+/// The caller has checked the bytes against the tensor's outline, chunk by chunk.
+///
+/// # Errors
+/// [`Error::NoSuchTensor`], or [`Error::Length`] when `theta` is not of this layout or the bytes are
+/// not those of as many values as the tensor has.
+pub fn restore(layout: &Layout, theta: &mut [f32], tensor: usize, bytes: &[u8]) -> Result<(), Error> {
+    layout.check_length("theta", theta)?;
+    let tensors = layout.tensors().len();
+    let range = layout.ranges().nth(tensor).ok_or(Error::NoSuchTensor { tensor, tensors })?;
+    let (values, rest) = bytes.as_chunks::<VALUE_BYTES>();
+    if values.len() != range.len() || !rest.is_empty() {
+        let (expected, got) = (range.len(), bytes.len().div_ceil(VALUE_BYTES));
+        return Err(Error::Length { what: "tensor blob", expected, got });
+    }
+    for (value, &bytes) in theta[range].iter_mut().zip(values) {
+        *value = f32::from_le_bytes(bytes);
+    }
+    Ok(())
+}
+
+fn root_of(layout_hash: [u8; 32], outline: &StateOutline) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
+    hasher.update(&layout_hash);
+    for tensor in &outline.tensors {
+        hasher.update(&tensor.hash());
+    }
+    *hasher.finalize().as_bytes()
+}
+
+/// Plain BLAKE3 of the values' little-endian bytes.
+fn hash_values(values: &[f32]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    let mut bytes = [0u8; BATCH_VALUES * VALUE_BYTES];
+    for batch in values.chunks(BATCH_VALUES) {
+        let (slots, _) = bytes.as_chunks_mut::<VALUE_BYTES>();
+        for (slot, value) in slots.iter_mut().zip(batch) {
+            *slot = value.to_le_bytes();
+        }
+        hasher.update(&bytes[..batch.len() * VALUE_BYTES]);
+    }
+    *hasher.finalize().as_bytes()
+}

@@ -1,0 +1,139 @@
+//! Top-k: the k values of a chunk with the largest magnitude.
+//!
+//! Sorting all 4096 values to find 64 would be waste. Lay the chunk out in rows of k values: each of
+//! the k columns has a largest magnitude, and at least k values reach the least of those column
+//! maxima. So no value below that floor is among the k largest, and one pass that a vector unit is
+//! good at leaves a few hundred candidates of 4096. A selection (Hoare's, linear in the mean) among
+//! the candidates finds the k-th; a last pass over them in order takes what reaches it.
+//!
+//! Equal magnitudes are told apart by their place: the lower index wins. So the choice is unique.
+
+/// Working memory, kept between chunks so that selecting allocates nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    maxima: Vec<u32>,
+    candidates: Vec<u64>,
+    ranked: Vec<u64>,
+}
+
+/// Writes the indices of the `indices.len()` largest magnitudes into `indices`, in ascending order.
+///
+/// `values` are finite, at least as many as `indices`, and fewer than 2^16; at least one is asked for.
+pub(crate) fn select(values: &[f32], scratch: &mut Scratch, indices: &mut [u16]) {
+    let keep = indices.len();
+    let floor = floor(values, keep, &mut scratch.maxima);
+    let candidates = candidates(values, floor, &mut scratch.candidates);
+    let least = if candidates.len() == keep {
+        0
+    } else {
+        scratch.ranked.clear();
+        scratch.ranked.extend_from_slice(candidates);
+        *scratch.ranked.select_nth_unstable(candidates.len() - keep).1
+    };
+    let chosen = candidates.iter().filter(|&&rank| rank >= least);
+    for (index, &rank) in indices.iter_mut().zip(chosen) {
+        *index = index_of(rank);
+    }
+}
+
+/// The least of the `keep` column maxima: at least `keep` magnitudes reach it.
+fn floor(values: &[f32], keep: usize, maxima: &mut Vec<u32>) -> u32 {
+    maxima.clear();
+    maxima.resize(keep, 0);
+    for row in values.chunks(keep) {
+        for (maximum, &value) in maxima.iter_mut().zip(row) {
+            *maximum = (*maximum).max(magnitude(value));
+        }
+    }
+    maxima.iter().copied().min().unwrap_or(0)
+}
+
+/// The ranks of all values whose magnitude reaches the floor, in the values' order.
+fn candidates<'a>(values: &[f32], floor: u32, ranks: &'a mut Vec<u64>) -> &'a [u64] {
+    ranks.resize(ranks.len().max(values.len()), 0);
+    let mut found = 0;
+    // Always written, sometimes kept: no branch for the processor to mispredict.
+    for (index, &value) in values.iter().enumerate() {
+        let magnitude = magnitude(value);
+        ranks[found] = rank(magnitude, index);
+        found += usize::from(magnitude >= floor);
+    }
+    &ranks[..found]
+}
+
+/// The bits of the absolute value: as integers they are in the order of the magnitudes.
+fn magnitude(value: f32) -> u32 {
+    value.to_bits() & 0x7fff_ffff
+}
+
+/// A number that is larger for a larger magnitude and, among equal ones, for a lower index.
+fn rank(magnitude: u32, index: usize) -> u64 {
+    u64::from(magnitude) << 16 | u64::from(!(index as u16))
+}
+
+fn index_of(rank: u64) -> u16 {
+    !(rank as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn selected(values: &[f32], keep: usize) -> Vec<u16> {
+        let mut indices = vec![0; keep];
+        select(values, &mut Scratch::default(), &mut indices);
+        indices
+    }
+
+    /// The definition, word by word.
+    fn by_sorting(values: &[f32], keep: usize) -> Vec<u16> {
+        let mut order: Vec<u16> = (0..values.len() as u16).collect();
+        order.sort_by(|&a, &b| {
+            let magnitude = |index: u16| values[usize::from(index)].abs();
+            magnitude(b).total_cmp(&magnitude(a)).then(a.cmp(&b))
+        });
+        order.truncate(keep);
+        order.sort_unstable();
+        order
+    }
+
+    #[test]
+    fn the_largest_magnitudes_win_whatever_their_sign() {
+        assert_eq!(selected(&[1.0, -5.0, 2.0, 3.0, -0.5], 2), [1, 3]);
+    }
+
+    #[test]
+    fn ties_go_to_the_lower_index() {
+        assert_eq!(selected(&[1.0, -1.0, 1.0, 1.0, 2.0], 3), [0, 1, 4]);
+        assert_eq!(selected(&[0.0; 100], 4), [0, 1, 2, 3]);
+        assert_eq!(selected(&[-0.0, 0.0, -0.0], 2), [0, 1]);
+    }
+
+    #[test]
+    fn denormals_are_told_apart() {
+        let tiny = f32::from_bits(1);
+        assert_eq!(selected(&[0.0, tiny, -f32::from_bits(2), 0.0], 2), [1, 2]);
+    }
+
+    #[test]
+    fn scratch_from_a_longer_chunk_leaves_no_trace() {
+        let mut scratch = Scratch::default();
+        select(&[9.0; 50], &mut scratch, &mut [0; 20]);
+        let mut indices = [0; 2];
+        select(&[1.0, 2.0, 3.0], &mut scratch, &mut indices);
+        assert_eq!(indices, [1, 2]);
+    }
+
+    proptest! {
+        #[test]
+        fn selecting_equals_sorting(
+            (values, keep) in prop::collection::vec(
+                prop_oneof![-1e3f32..1e3, Just(0.0), Just(1.0), Just(-1.0), Just(f32::MAX)],
+                1..600,
+            ).prop_flat_map(|values| (Just(values.clone()), 1..=values.len()))
+        ) {
+            prop_assert_eq!(selected(&values, keep), by_sorting(&values, keep));
+        }
+    }
+}

@@ -1,0 +1,184 @@
+// The loss curve: held-out and training loss over rounds or tokens, with what simpler models reach as dashed lines.
+
+import { byId, el, text } from "./dom.js";
+import { count, known, loss } from "./format.js";
+
+/** Beyond this many points, markers only clutter the line. */
+const MARKERS_UP_TO = 60;
+
+/** Labels of the dashed lines keep this distance, in pixels. */
+const LABEL_HEIGHT = 15;
+
+const MARGIN = { top: 10, bottom: 42, left: 48, right: 92 };
+
+const CONFIG = { displayModeBar: false, responsive: true, doubleClick: "reset" };
+
+export class Chart {
+  constructor(store, onDrawn) {
+    this.store = store;
+    this.onDrawn = onDrawn;
+    this.axis = "round";
+    this.probe = document.body.appendChild(el("span", { hidden: "" }));
+    this.drawn = "";
+    this.plotly = loadPlotly();
+    for (const input of document.querySelectorAll("input[name=axis]")) {
+      if (input.checked) this.axis = input.value;
+      input.addEventListener("change", () => {
+        this.axis = input.value;
+        this.draw();
+      });
+    }
+    document.documentElement.addEventListener("themechange", () => this.draw());
+  }
+
+  /** Draws where something changed: new rounds, another axis, theme or floors. */
+  async draw() {
+    const { snapshot, version } = this.store;
+    if (snapshot === null) return;
+    const floors = snapshot.floors.filter((floor) => known(floor.nats_per_byte));
+    const wanted = JSON.stringify([version, this.axis, floors, this.colour("--ink")]);
+    if (wanted === this.drawn) return;
+    this.drawn = wanted;
+
+    const points = this.store.points();
+    const measured = points.filter(([, point]) => known(point.heldout));
+    byId("chart-empty").hidden = points.length > 0;
+    text(byId("chart-caption"), caption(measured, floors));
+    if (points.length === 0) return this.onDrawn(0);
+    const plotly = await this.plotly;
+    await plotly.react(byId("chart"), this.traces(points), this.layout(points, floors), CONFIG);
+    this.onDrawn(measured.length);
+  }
+
+  traces(points) {
+    return [
+      this.trace(points, "train", "training", { color: this.colour("--train-line"), width: 1.25 }, "lines"),
+      this.trace(
+        points,
+        "heldout",
+        "held-out",
+        { color: this.colour("--accent"), width: 2.5 },
+        points.length <= MARKERS_UP_TO ? "lines+markers" : "lines",
+      ),
+    ];
+  }
+
+  trace(points, key, name, line, mode) {
+    const present = points.filter(([, point]) => known(point[key]));
+    return {
+      type: "scatter",
+      name,
+      mode,
+      line,
+      marker: { size: 5, color: line.color },
+      x: present.map(([round, point]) => (this.axis === "round" ? round : point.tokens)),
+      y: present.map(([, point]) => point[key]),
+      hovertemplate: "%{y:.3f}",
+    };
+  }
+
+  layout(points, floors) {
+    const ink = this.colour("--ink-3");
+    const range = rangeOf(points, floors);
+    const touch = matchMedia("(pointer: coarse)").matches;
+    return {
+      autosize: true,
+      margin: { t: MARGIN.top, b: MARGIN.bottom, l: MARGIN.left, r: floors.length > 0 ? MARGIN.right : 12 },
+      paper_bgcolor: "rgba(0,0,0,0)",
+      plot_bgcolor: "rgba(0,0,0,0)",
+      showlegend: false,
+      hovermode: "x unified",
+      hoverlabel: { bgcolor: this.colour("--surface"), bordercolor: this.colour("--line"), font: { color: this.colour("--ink") } },
+      // A finger scrolls the page; a mouse may zoom.
+      dragmode: touch ? false : "zoom",
+      font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: ink },
+      uirevision: this.axis,
+      xaxis: {
+        title: { text: this.axis === "round" ? "round" : "tokens", standoff: 8 },
+        rangemode: "tozero",
+        showgrid: false,
+        zeroline: false,
+        showline: true,
+        linecolor: this.colour("--line"),
+        hoverformat: this.axis === "round" ? "d" : ".3s",
+        exponentformat: "B",
+        automargin: false,
+        ...(this.axis === "round" ? { tickformat: "d", tickprefix: "" } : {}),
+      },
+      yaxis: { range, gridcolor: this.colour("--line"), zeroline: false, ticksuffix: " ", title: { text: "" }, automargin: false },
+      shapes: floors.map((floor) => this.line(floor)),
+      annotations: this.labels(floors, range),
+    };
+  }
+
+  line({ nats_per_byte: y }) {
+    const line = { color: this.colour("--ink-3"), width: 1.25, dash: "dash" };
+    return { type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y, line, opacity: 0.75, layer: "below" };
+  }
+
+  /** Labels stand to the right of their lines, and give way to one another. */
+  labels(floors, [bottom, top]) {
+    const pixels = byId("chart").clientHeight - MARGIN.top - MARGIN.bottom;
+    const perNat = pixels / (top - bottom);
+    let lowest = Infinity;
+    return [...floors]
+      .sort((a, b) => b.nats_per_byte - a.nats_per_byte)
+      .map(({ name, nats_per_byte: y }) => {
+        const wanted = (y - bottom) * perNat;
+        const placed = Math.min(wanted, lowest - LABEL_HEIGHT);
+        lowest = placed;
+        return {
+          xref: "paper",
+          x: 1,
+          xanchor: "left",
+          y,
+          yshift: placed - wanted,
+          yanchor: "middle",
+          text: `${escape(name)} ${y.toFixed(2)}`,
+          showarrow: false,
+          font: { size: 11, color: this.colour("--ink-2") },
+        };
+      });
+  }
+
+  /** A colour of the theme, as plotly.js reads it: custom properties hold both themes' colours. */
+  colour(name) {
+    this.probe.style.color = `var(${name})`;
+    return getComputedStyle(this.probe).color;
+  }
+}
+
+/** plotly.js is a classic script of 4.6 MB: fetched beside the rest, so that the page need not wait for it. */
+function loadPlotly() {
+  return new Promise((resolve, reject) => {
+    const script = el("script", { src: "/assets/plotly.js" });
+    script.addEventListener("load", () => resolve(window.Plotly));
+    script.addEventListener("error", () => reject(new Error("plotly.js could not be loaded from the node")));
+    document.head.append(script);
+  });
+}
+
+/** From a little under the lowest to a little over the highest of everything that is drawn. */
+function rangeOf(points, floors) {
+  const values = points.flatMap(([, point]) => [point.heldout, point.train]).filter(known);
+  values.push(...floors.map((floor) => floor.nats_per_byte));
+  const [low, high] = values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
+  if (low > high) return [0, 1];
+  const room = Math.max(0.06 * (high - low), 0.02);
+  return [low - room, high + room];
+}
+
+/** plotly.js reads a small subset of HTML in labels. */
+const escape = (name) => name.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
+
+/** The curve in words. */
+function caption(measured, floors) {
+  if (measured.length === 0) return "";
+  const [first, last] = [measured[0], measured.at(-1)];
+  const now = last[1].heldout;
+  if (measured.length === 1) return `Held-out loss is ${loss(now)} nats per byte after round ${count(last[0])}.`;
+  const verb = now < first[1].heldout ? "fell" : "went";
+  const words = `Held-out loss ${verb} from ${loss(first[1].heldout)} to ${loss(now)} nats per byte by round ${count(last[0])}`;
+  const beaten = floors.filter((floor) => now < floor.nats_per_byte).sort((a, b) => a.nats_per_byte - b.nats_per_byte)[0];
+  return beaten ? `${words}, below ${beaten.name} (${beaten.nats_per_byte.toFixed(2)}).` : `${words}.`;
+}

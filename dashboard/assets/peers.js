@@ -1,0 +1,108 @@
+// Everyone who takes part, and what each contributed.
+
+import { attribute, byId, el, keyed, svg, text } from "./dom.js";
+import { bytes, count, plural, shortHex } from "./format.js";
+import { avatar, peerHue } from "./identity.js";
+
+/** Rounds shown in a peer's bar. */
+const BAR_ROUNDS = 40;
+const BAR = { step: 4, width: 3, height: 18 };
+
+const THIS_ROUND = { none: "not yet", committed: "committed", fetched: "fetched", valid: "valid", invalid: "refused" };
+
+export function drawPeers(store) {
+  const { peers, node } = store.snapshot;
+  const rounds = store.newestFirst().slice(0, BAR_ROUNDS).reverse();
+  const contributors = rounds.map((record) => new Set(record.contributors));
+  const totalWeight = peers.reduce((total, peer) => total + (peer.voter ? peer.weight : 0), 0);
+  const rows = [...peers]
+    .sort((a, b) => b.weight - a.weight || b.contributions - a.contributions || a.id.localeCompare(b.id))
+    .map((peer) => ({ peer, own: peer.id === node.id, totalWeight, contributed: contributors.map((set) => set.has(peer.id)) }));
+  keyed(byId("peers"), rows, (row) => row.peer.id, create, update);
+  byId("peers-empty").hidden = peers.length > 0;
+  text(byId("peers-note"), peers.length > 0 ? `Bars show the last ${plural(rounds.length, "round", "rounds")}.` : "");
+}
+
+/** A cell; `label` is its heading on a narrow screen. */
+const cell = (label, ...children) => el("td", { role: "cell", "data-label": label }, ...children);
+
+function create({ peer }) {
+  const row = el(
+    "tr",
+    { role: "row" },
+    el(
+      "td",
+      { role: "cell", class: "who" },
+      avatar(peer.id),
+      el("span", { class: "names" }, el("span", { class: "name" }), el("span", { class: "address" })),
+    ),
+    cell("Vote", el("span", { class: "weight" })),
+    cell("This round", el("span", { class: "pill" })),
+    cell("Contributions", contributionBar(peer.id), el("span", { class: "bar-count" })),
+    cell("Weights", el("span", { class: "root-state" })),
+    cell("Traffic", el("span", { class: "sent" }), el("span", { class: "received" })),
+  );
+  row.lastChild.classList.add("number");
+  return row;
+}
+
+function update(row, { peer, own, totalWeight, contributed }) {
+  const [who, vote, round, contributions, weights, traffic] = row.children;
+  row.classList.toggle("away", !peer.connected);
+  row.classList.toggle("own", own);
+  text(who.querySelector(".name"), peer.name || shortHex(peer.id));
+  text(who.querySelector(".address"), own ? "this machine" : peer.connected ? peer.address || "connected" : "not connected");
+  attribute(who, "title", `${peer.id}${peer.address ? `\n${peer.address}` : ""}`);
+  text(vote.firstChild, voteWords(peer, totalWeight));
+  showState(round.firstChild, peer.this_round);
+  showBar(contributions.firstChild, contributed);
+  text(contributions.lastChild, count(peer.contributions));
+  showRoot(weights.firstChild, peer.state_root_agrees, own);
+  text(traffic.firstChild, own ? "" : `↑ ${bytes(peer.bytes_sent)}`);
+  text(traffic.lastChild, own ? "" : `↓ ${bytes(peer.bytes_received)}`);
+}
+
+function voteWords(peer, totalWeight) {
+  if (!peer.voter) return "not yet";
+  const share = totalWeight > 0 ? Math.round((100 * peer.weight) / totalWeight) : 0;
+  return `${share} %`;
+}
+
+function showState(pill, { state, reason }) {
+  pill.className = `pill ${state}`;
+  text(pill, THIS_ROUND[state] ?? state);
+  attribute(pill, "title", reason);
+}
+
+function showRoot(node, agrees, own) {
+  const words = own ? "ours" : agrees === true ? "equal" : agrees === false ? "differ" : "unknown";
+  node.className = `root-state ${words}`;
+  text(node, words);
+}
+
+function contributionBar(id) {
+  const width = BAR_ROUNDS * BAR.step;
+  const bar = svg(
+    "svg",
+    { class: "rounds-bar", viewBox: `0 0 ${width} ${BAR.height}`, width, height: BAR.height, role: "img" },
+    svg("path", { class: "missed" }),
+    svg("path", { class: "made" }),
+  );
+  bar.style.setProperty("--hue", peerHue(id));
+  return bar;
+}
+
+/** The newest round is at the right end. */
+function showBar(bar, contributed) {
+  const [missed, made] = bar.children;
+  const offset = BAR_ROUNDS - contributed.length;
+  const paths = { missed: "", made: "" };
+  contributed.forEach((did, index) => {
+    const x = (offset + index) * BAR.step;
+    if (did) paths.made += `M${x} 0h${BAR.width}v${BAR.height}h-${BAR.width}z`;
+    else paths.missed += `M${x} ${BAR.height - 4}h${BAR.width}v4h-${BAR.width}z`;
+  });
+  attribute(missed, "d", paths.missed);
+  attribute(made, "d", paths.made);
+  attribute(bar, "aria-label", `contributed to ${contributed.filter(Boolean).length} of the last ${contributed.length} rounds`);
+}

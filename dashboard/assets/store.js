@@ -1,0 +1,77 @@
+// What the page knows: the latest snapshot, decided rounds by number, and the loss curve of all rounds.
+
+/** Rounds over which recent averages are taken. */
+export const RECENT = 20;
+
+export class Store {
+  constructor() {
+    this.snapshot = null;
+    /** How much the node's clock is ahead of ours, in milliseconds. */
+    this.clockAhead = 0;
+    this.forget();
+  }
+
+  /** Another run: nothing known of rounds holds any more. */
+  forget() {
+    /** Full records by round number. */
+    this.records = new Map();
+    /** `{heldout, train, tokens}` by round number. */
+    this.curve = new Map();
+    /** Counts changes of the records and the curve, so that views redraw only when there is something new. */
+    this.version = 0;
+  }
+
+  /** Takes in an update from the event stream; returns whether it is about another run than before. */
+  update({ snapshot, records, now_unix_ms: now }) {
+    const another = this.snapshot !== null && this.snapshot.run.id !== snapshot.run.id;
+    if (another) this.forget();
+    this.snapshot = snapshot;
+    this.clockAhead = now - Date.now();
+    this.addRecords(records);
+    return another;
+  }
+
+  addRecords(records) {
+    for (const record of records) {
+      this.records.set(record.round, record);
+      this.curve.set(record.round, {
+        heldout: record.heldout_nats_per_byte,
+        train: record.train_nats_per_byte,
+        tokens: record.tokens,
+      });
+    }
+    if (records.length > 0) this.version += 1;
+  }
+
+  addCurve(columns) {
+    columns.round.forEach((round, index) => {
+      if (this.records.has(round)) return;
+      this.curve.set(round, {
+        heldout: columns.heldout_nats_per_byte[index],
+        train: columns.train_nats_per_byte[index],
+        tokens: columns.tokens[index],
+      });
+    });
+    this.version += 1;
+  }
+
+  /** The node's clock now, in milliseconds since 1970. */
+  now() {
+    return Date.now() + this.clockAhead;
+  }
+
+  /** Full records, newest first. */
+  newestFirst() {
+    return [...this.records.values()].sort((a, b) => b.round - a.round);
+  }
+
+  /** The latest full records, newest first. */
+  recent() {
+    return this.newestFirst().slice(0, RECENT);
+  }
+
+  /** `[round, point]` in ascending order. */
+  points() {
+    return [...this.curve.entries()].sort(([a], [b]) => a - b);
+  }
+}

@@ -1,0 +1,226 @@
+//! The handle that the node publishes to, and that every request reads from.
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{Semaphore, watch};
+
+use crate::history::{Change, Curve, History};
+use crate::metrics::Metrics;
+use crate::snapshot::{EVENTS_KEPT, RoundRecord, Snapshot};
+
+/// Decided rounds that `/api/status` and the first event of a stream carry.
+pub const RECENT_ROUNDS: usize = 64;
+
+/// Event streams open at once; more are refused, and counted.
+pub const STREAMS_MAX: usize = 64;
+
+/// What one node shows of itself. Cheap to clone: all clones are the same dashboard.
+#[derive(Debug, Clone)]
+pub struct Dashboard {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: RwLock<State>,
+    /// The number of snapshots published so far; waking every event stream is its only use.
+    published: watch::Sender<u64>,
+    /// True once the server shuts down: event streams would otherwise keep it open for ever.
+    closed: watch::Sender<bool>,
+    streams: Arc<Semaphore>,
+    metrics: Metrics,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The latest snapshot, its records moved to `history`; none before the first one.
+    snapshot: Option<Arc<Snapshot>>,
+    history: History,
+}
+
+/// What one listener has not seen yet.
+#[derive(Debug, Clone)]
+pub(crate) struct News {
+    /// The latest snapshot, without records.
+    pub snapshot: Arc<Snapshot>,
+    /// Records that are new to this listener, ascending.
+    pub records: Vec<Arc<RoundRecord>>,
+    /// What to ask for next time.
+    pub revision: u64,
+}
+
+impl Default for Dashboard {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Dashboard {
+    /// A dashboard that has nothing to show yet.
+    pub fn new() -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                state: RwLock::default(),
+                published: watch::Sender::new(0),
+                closed: watch::Sender::new(false),
+                streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+                metrics: Metrics::new(),
+            }),
+        }
+    }
+
+    /// Shows this snapshot from now on, and adds its records to the history.
+    ///
+    /// Never waits for a reader of the page; call it as often as something changes (streams send at most four a
+    /// second). A snapshot of another run starts the history afresh.
+    pub fn publish(&self, mut snapshot: Snapshot) {
+        if snapshot.unix_ms == 0 {
+            snapshot.unix_ms = unix_ms();
+        }
+        let surplus = snapshot.events.len().saturating_sub(EVENTS_KEPT);
+        snapshot.events.drain(..surplus);
+        let records = std::mem::take(&mut snapshot.history);
+        {
+            let mut state = self.write();
+            if state.snapshot.as_ref().is_some_and(|last| last.run.id != snapshot.run.id) {
+                state.history.clear();
+            }
+            for record in records {
+                let seen = record.clone();
+                if state.history.insert(record) == Change::New {
+                    self.shared.metrics.round_decided(&seen);
+                }
+            }
+            if let Some(newest) = state.history.newest(1).first() {
+                self.shared.metrics.newest_round(newest);
+            }
+            self.shared.metrics.update(&snapshot);
+            state.snapshot = Some(Arc::new(snapshot));
+        }
+        self.shared.published.send_modify(|count| *count += 1);
+    }
+
+    /// The latest snapshot with the newest [`RECENT_ROUNDS`] records; the default one before the first is published.
+    pub fn status(&self) -> Snapshot {
+        let (snapshot, records) = {
+            let state = self.read();
+            (state.snapshot.clone(), state.history.newest(RECENT_ROUNDS))
+        };
+        let mut status = snapshot.map_or_else(Snapshot::default, |snapshot| (*snapshot).clone());
+        status.history = records.iter().map(|record| (**record).clone()).collect();
+        status
+    }
+
+    /// Makes every event stream end, so that a server can shut down.
+    pub fn close(&self) {
+        self.shared.closed.send_replace(true);
+    }
+
+    /// How long ago the node last published, with the snapshot; none before the first one.
+    pub(crate) fn latest(&self) -> Option<(Arc<Snapshot>, Duration)> {
+        let snapshot = self.read().snapshot.clone()?;
+        let age = Duration::from_millis(unix_ms().saturating_sub(snapshot.unix_ms));
+        Some((snapshot, age))
+    }
+
+    /// What a listener that has seen `revision` (none: nothing yet) should be sent; none before the first snapshot.
+    pub(crate) fn news(&self, revision: Option<u64>) -> Option<News> {
+        let state = self.read();
+        let records = match revision {
+            Some(seen) => state.history.changed_after(seen, RECENT_ROUNDS),
+            None => state.history.newest(RECENT_ROUNDS),
+        };
+        Some(News { snapshot: state.snapshot.clone()?, records, revision: state.history.revision() })
+    }
+
+    pub(crate) fn curve(&self) -> Curve {
+        self.read().history.curve()
+    }
+
+    pub(crate) fn records_from(&self, round: u64, count: usize) -> Vec<Arc<RoundRecord>> {
+        self.read().history.from(round, count)
+    }
+
+    pub(crate) fn records_before(&self, round: u64, count: usize) -> Vec<Arc<RoundRecord>> {
+        self.read().history.before(round, count)
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    pub(crate) fn published(&self) -> watch::Receiver<u64> {
+        self.shared.published.subscribe()
+    }
+
+    pub(crate) fn closed(&self) -> watch::Receiver<bool> {
+        self.shared.closed.subscribe()
+    }
+
+    pub(crate) fn streams(&self) -> Arc<Semaphore> {
+        self.shared.streams.clone()
+    }
+
+    /// A panic elsewhere while publishing leaves a snapshot that is at worst half new: worth showing still.
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.shared.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.shared.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// This machine's clock, in milliseconds since 1970.
+pub(crate) fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::{LogLine, Run};
+
+    fn snapshot(run: &str, rounds: std::ops::Range<u64>) -> Snapshot {
+        Snapshot {
+            run: Run { id: run.into(), ..Run::default() },
+            history: rounds.map(|round| RoundRecord { round, ..RoundRecord::default() }).collect(),
+            ..Snapshot::default()
+        }
+    }
+
+    #[test]
+    fn a_listener_is_sent_each_record_once() {
+        let dashboard = Dashboard::new();
+        assert!(dashboard.news(None).is_none());
+        dashboard.publish(snapshot("aa", 0..2));
+        let first = dashboard.news(None).unwrap();
+        assert_eq!(first.records.len(), 2);
+        dashboard.publish(snapshot("aa", 0..3));
+        let second = dashboard.news(Some(first.revision)).unwrap();
+        assert_eq!(second.records.len(), 1);
+        assert_eq!(second.records[0].round, 2);
+    }
+
+    #[test]
+    fn another_run_starts_the_history_afresh() {
+        let dashboard = Dashboard::new();
+        dashboard.publish(snapshot("aa", 0..5));
+        dashboard.publish(snapshot("bb", 0..1));
+        assert_eq!(dashboard.status().history.len(), 1);
+    }
+
+    #[test]
+    fn only_the_last_log_lines_are_kept() {
+        let dashboard = Dashboard::new();
+        let events = (0..EVENTS_KEPT as u64 + 5)
+            .map(|unix_ms| LogLine { unix_ms, ..LogLine::default() })
+            .collect();
+        dashboard.publish(Snapshot { events, ..Snapshot::default() });
+        let kept = dashboard.status().events;
+        assert_eq!(kept.len(), EVENTS_KEPT);
+        assert_eq!(kept[0].unix_ms, 5);
+    }
+}

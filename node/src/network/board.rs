@@ -1,0 +1,227 @@
+//! Which chunks of a blob are here, on their way, or wanted.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use rand::seq::SliceRandom;
+use tokio::{sync::Notify, time::timeout};
+use weal_kernels::blob::{CHUNK_BYTES, Outline};
+
+/// When nothing else is wanted, a chunk that is on its way for so long is asked of a second peer too.
+const LATE: Duration = Duration::from_secs(3);
+
+/// A blob on its way.
+pub(super) struct Board {
+    outline: Outline,
+    state: Mutex<State>,
+    /// Told whenever a chunk becomes wanted, and when the blob is complete.
+    changed: Notify,
+}
+
+struct State {
+    bytes: Vec<u8>,
+    wanted: Vec<u32>,
+    on_the_way: Vec<OnTheWay>,
+    missing: usize,
+}
+
+struct OnTheWay {
+    index: u32,
+    since: Instant,
+    /// How many peers were asked and have not answered.
+    asked: usize,
+}
+
+/// A chunk that one lane asks for; wanted again when it is dropped unfilled.
+pub(super) struct Chunk<'a> {
+    board: &'a Board,
+    index: u32,
+}
+
+impl Board {
+    /// Every chunk is wanted, in random order. `None` where there is no memory for the blob.
+    pub(super) fn new(outline: Outline) -> Option<Self> {
+        let length = usize::try_from(outline.bytes).ok()?;
+        let mut wanted: Vec<u32> = (0..u32::try_from(outline.chunks.len()).ok()?).collect();
+        wanted.shuffle(&mut rand::rng());
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(length).ok()?;
+        bytes.resize(length, 0);
+        let state = State { bytes, missing: wanted.len(), wanted, on_the_way: Vec::new() };
+        Some(Self { outline, state: Mutex::new(state), changed: Notify::new() })
+    }
+
+    /// Waits until a chunk is wanted; false when the blob is complete.
+    pub(super) async fn wanted(&self) -> bool {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            {
+                let state = self.state();
+                if state.missing == 0 {
+                    return false;
+                }
+                if !state.wanted.is_empty() || state.late().is_some() {
+                    return true;
+                }
+            }
+            // Woken in vain now and then, to see whether something is late.
+            let _ = timeout(LATE / 4, changed).await;
+        }
+    }
+
+    /// A chunk to ask for now.
+    pub(super) fn take(&self) -> Option<Chunk<'_>> {
+        let mut state = self.state();
+        let index = match state.wanted.pop() {
+            Some(index) => {
+                state.on_the_way.push(OnTheWay { index, since: Instant::now(), asked: 1 });
+                index
+            }
+            None => {
+                let place = state.late()?;
+                let late = state.on_the_way.get_mut(place)?;
+                late.asked += 1;
+                late.index
+            }
+        };
+        Some(Chunk { board: self, index })
+    }
+
+    /// Waits until the blob is complete.
+    pub(super) async fn complete(&self) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.state().missing == 0 {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// The blob, or how many chunks of it are missing.
+    pub(super) fn into_bytes(self) -> Result<Vec<u8>, usize> {
+        let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if state.missing == 0 { Ok(state.bytes) } else { Err(state.missing) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The place of a chunk that one peer alone was asked for, too long ago.
+    fn late(&self) -> Option<usize> {
+        self.on_the_way.iter().position(|chunk| chunk.asked == 1 && chunk.since.elapsed() >= LATE)
+    }
+
+    fn place(&self, index: u32) -> Option<usize> {
+        self.on_the_way.iter().position(|chunk| chunk.index == index)
+    }
+}
+
+impl Chunk<'_> {
+    /// Its place in the blob, in chunks.
+    pub(super) fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Puts the bytes in their place if they are the chunk's.
+    pub(super) fn fill(self, bytes: &[u8]) -> Result<(), weal_kernels::Error> {
+        let index = self.index as usize;
+        self.board.outline.verify_chunk(index, bytes)?;
+        let mut state = self.board.state();
+        // A second peer may have been faster.
+        let Some(place) = state.place(self.index) else { return Ok(()) };
+        state.on_the_way.swap_remove(place);
+        if let Some(room) = state.bytes.chunks_mut(CHUNK_BYTES).nth(index) {
+            room.copy_from_slice(bytes);
+        }
+        state.missing -= 1;
+        let complete = state.missing == 0;
+        drop(state);
+        if complete {
+            self.board.changed.notify_waiters();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Chunk<'_> {
+    fn drop(&mut self) {
+        let mut state = self.board.state();
+        // Filled, by this lane or another: nothing to do.
+        let Some(place) = state.place(self.index) else { return };
+        let Some(chunk) = state.on_the_way.get_mut(place) else { return };
+        chunk.asked -= 1;
+        if chunk.asked == 0 {
+            state.on_the_way.swap_remove(place);
+            state.wanted.push(self.index);
+            drop(state);
+            self.board.changed.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blob() -> Vec<u8> {
+        (0..2 * CHUNK_BYTES + 5).map(|i| (i % 251) as u8).collect()
+    }
+
+    #[tokio::test]
+    async fn chunks_filled_in_any_order_make_the_blob() {
+        let blob = blob();
+        let board = Board::new(weal_kernels::blob::outline(&blob)).unwrap();
+        assert!(board.wanted().await);
+        while let Some(chunk) = board.take() {
+            let start = chunk.index() as usize * CHUNK_BYTES;
+            let end = (start + CHUNK_BYTES).min(blob.len());
+            chunk.fill(&blob[start..end]).unwrap();
+        }
+        assert!(!board.wanted().await);
+        board.complete().await;
+        assert_eq!(board.into_bytes().unwrap(), blob);
+    }
+
+    #[tokio::test]
+    async fn a_chunk_that_was_not_filled_is_wanted_again() {
+        let board = Board::new(weal_kernels::blob::outline(&blob()[..10])).unwrap();
+        let chunk = board.take().unwrap();
+        assert!(board.take().is_none(), "given out twice");
+        drop(chunk);
+        assert!(board.wanted().await);
+        assert!(board.take().unwrap().fill(b"other bytes").is_err());
+        assert!(board.take().unwrap().fill(&blob()[..9]).is_err());
+        assert_eq!(board.into_bytes().unwrap_err(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_late_chunk_is_asked_of_a_second_peer_and_counts_once() {
+        let blob = &blob()[..10];
+        let board = Board::new(weal_kernels::blob::outline(blob)).unwrap();
+        let slow = board.take().unwrap();
+        board.state().on_the_way[0].since = Instant::now() - LATE;
+        assert!(board.wanted().await);
+        let second = board.take().unwrap();
+        assert!(board.take().is_none(), "asked of a third");
+        second.fill(blob).unwrap();
+        slow.fill(blob).unwrap();
+        assert_eq!(board.into_bytes().unwrap(), blob);
+    }
+
+    #[test]
+    fn the_empty_blob_is_complete_at_once() {
+        let board = Board::new(weal_kernels::blob::outline(&[])).unwrap();
+        assert!(board.take().is_none());
+        assert_eq!(board.into_bytes().unwrap(), []);
+    }
+}

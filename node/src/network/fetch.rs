@@ -1,0 +1,301 @@
+//! A blob from several peers at once: its outline from the first that has it, then its chunks from all who do.
+//!
+//! Each holder has a few *lanes*, and each lane does one thing after the other: wait for a chunk to be wanted, ask for
+//! it, verify it, put it in its place. Chunks are taken in random order, so that peers which fetch the same blob at
+//! the same time soon have different parts of it (within 12 % of rarest first in simulation). Near the end, a chunk
+//! that is long in coming is asked of a second holder. Nothing outlives the future: dropping it ends the fetch.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures::{
+    FutureExt, StreamExt,
+    future::{join_all, select},
+    stream::FuturesUnordered,
+};
+use rand::{Rng, seq::SliceRandom};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::sleep,
+};
+use weal_kernels::blob::Outline;
+
+use super::{
+    Cause, FetchError, Network, PeerKey, RequestError,
+    blob::{self, Hash},
+    board::Board,
+    reputation::Offence,
+    serve::Exchange,
+};
+
+/// Requests for blobs that this node has open with one peer, over all fetches: fewer than a peer answers at once.
+pub(super) const REQUESTS_PER_PEER: usize = 6;
+/// Requests for blobs open with all peers: bounds the memory for chunks on their way.
+const REQUESTS_IN_ALL: usize = 64;
+/// Lanes of one fetch to one holder.
+const LANES_PER_HOLDER: usize = 4;
+/// Holders asked by one fetch at once.
+const HOLDERS: usize = 32;
+/// A second holder is asked for the outline when the first is silent for so long.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often all holders are asked for the outline, with a pause after each time.
+const OUTLINE_ROUNDS: u32 = 4;
+/// Failures in a row, or "not here", after which a holder is left out of a fetch.
+const FAILURES: u32 = 4;
+/// Times in a row that a holder may be busy before it is left out of a fetch.
+const BUSY: u32 = 60;
+
+/// Bounds what this node asks of others, over all its fetches.
+pub(super) struct Slots {
+    all: Arc<Semaphore>,
+    peers: Mutex<HashMap<PeerKey, Arc<Semaphore>>>,
+}
+
+/// Leave to have one request open.
+pub(super) struct Slot {
+    _peer: OwnedSemaphorePermit,
+    _all: OwnedSemaphorePermit,
+}
+
+impl Slots {
+    pub(super) fn new() -> Self {
+        Self { all: Arc::new(Semaphore::new(REQUESTS_IN_ALL)), peers: Mutex::default() }
+    }
+
+    /// Waits for leave to ask `peer`; `None` never happens while the network is up.
+    async fn take(&self, peer: PeerKey) -> Option<Slot> {
+        let of_peer = {
+            let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+            if peers.len() > 2 * HOLDERS {
+                peers.retain(|_, slots| Arc::strong_count(slots) > 1);
+            }
+            let slots = peers.entry(peer).or_insert_with(|| Arc::new(Semaphore::new(REQUESTS_PER_PEER)));
+            Arc::clone(slots)
+        };
+        let peer = of_peer.acquire_owned().await.ok()?;
+        let all = Arc::clone(&self.all).acquire_owned().await.ok()?;
+        Some(Slot { _peer: peer, _all: all })
+    }
+}
+
+/// See [`Network::fetch_blob`].
+pub(super) async fn fetch(
+    network: &Network,
+    hash: Hash,
+    max_bytes: u64,
+    holders: Vec<PeerKey>,
+) -> Result<Vec<u8>, FetchError> {
+    let mut holders: Vec<_> = holders.into_iter().filter(|holder| *holder != network.local()).collect();
+    holders.sort_unstable();
+    holders.dedup();
+    holders.shuffle(&mut rand::rng());
+    let connected: HashSet<_> = network.status().borrow().peers.iter().map(|peer| peer.peer).collect();
+    holders.sort_by_key(|holder| !connected.contains(holder));
+    holders.truncate(HOLDERS);
+    if holders.is_empty() {
+        return Err(FetchError::NoHolders { hash });
+    }
+    let fetch = Fetch { network, hash, holders: holders.into_iter().map(Holder::new).collect() };
+    let outline = fetch.outline().await?;
+    if outline.bytes > max_bytes {
+        return Err(FetchError::TooLarge { hash, bytes: outline.bytes, limit: max_bytes });
+    }
+    fetch.chunks(outline).await
+}
+
+struct Fetch<'a> {
+    network: &'a Network,
+    hash: Hash,
+    holders: Vec<Holder>,
+}
+
+impl Fetch<'_> {
+    async fn outline(&self) -> Result<Outline, FetchError> {
+        for round in 0..OUTLINE_ROUNDS {
+            if round > 0 {
+                sleep(pause(round, Duration::from_millis(250), Duration::from_secs(4))).await;
+            }
+            if let Some(outline) = self.outline_from_any().await {
+                return Ok(outline);
+            }
+            if self.holders.iter().all(|holder| holder.state().left_out) {
+                break;
+            }
+        }
+        Err(self.unavailable(usize::MAX))
+    }
+
+    /// Asks one holder after the other, and the next one too when an answer is long in coming.
+    async fn outline_from_any(&self) -> Option<Outline> {
+        let mut next = self.holders.iter().filter(|holder| !holder.state().left_out);
+        let mut asked: FuturesUnordered<_> = next.next().map(|holder| self.outline_from(holder)).into_iter().collect();
+        loop {
+            tokio::select! {
+                answer = asked.next() => match answer {
+                    Some(Some(outline)) => return Some(outline),
+                    Some(None) => if asked.is_empty() { asked.push(self.outline_from(next.next()?)) },
+                    None => return None,
+                },
+                () = sleep(PATIENCE) => if let Some(holder) = next.next() { asked.push(self.outline_from(holder)) },
+            }
+        }
+    }
+
+    async fn outline_from(&self, holder: &Holder) -> Option<Outline> {
+        let began = Instant::now();
+        match self.ask(holder, blob::Request::Outline(self.hash)).await {
+            Ok(answer) => {
+                let outline = blob::decode_outline(&self.hash, &answer);
+                if outline.is_none() {
+                    self.blame(holder, Offence::BadOutline).await;
+                }
+                outline
+            }
+            Err(error) => {
+                holder.failed(&error, began);
+                None
+            }
+        }
+    }
+
+    async fn chunks(&self, outline: Outline) -> Result<Vec<u8>, FetchError> {
+        let bytes = outline.bytes;
+        let board = Board::new(outline).ok_or(FetchError::NoMemory { hash: self.hash, bytes })?;
+        let lanes = self.holders.iter().flat_map(|holder| (0..LANES_PER_HOLDER).map(|_| self.lane(holder, &board)));
+        let lanes = join_all(lanes);
+        select(board.complete().boxed(), lanes.boxed()).await;
+        board.into_bytes().map_err(|missing| self.unavailable(missing))
+    }
+
+    /// Fetches one chunk after the other from one holder, until the blob is complete or the holder is of no use.
+    async fn lane(&self, holder: &Holder, board: &Board) {
+        loop {
+            sleep(holder.rest()).await;
+            if holder.state().left_out || !board.wanted().await {
+                return;
+            }
+            let Some(slot) = self.network.slots().take(holder.peer).await else { return };
+            let Some(chunk) = board.take() else { continue };
+            let began = Instant::now();
+            let answer = self.ask_now(holder, blob::Request::Chunk(self.hash, chunk.index())).await;
+            drop(slot);
+            match answer {
+                Ok(bytes) => match chunk.fill(&bytes) {
+                    Ok(()) => holder.succeeded(),
+                    Err(_) => self.blame(holder, Offence::BadChunk).await,
+                },
+                Err(error) => {
+                    drop(chunk);
+                    holder.failed(&error, began);
+                }
+            }
+        }
+    }
+
+    async fn ask(&self, holder: &Holder, request: blob::Request) -> Result<libp2p::bytes::Bytes, RequestError> {
+        let _slot = self.network.slots().take(holder.peer).await.ok_or(RequestError::ShutDown)?;
+        self.ask_now(holder, request).await
+    }
+
+    async fn ask_now(&self, holder: &Holder, request: blob::Request) -> Result<libp2p::bytes::Bytes, RequestError> {
+        self.network.exchange(Exchange::Blob, holder.peer, request.encode()).await
+    }
+
+    /// The holder lied: it is asked no more, and its reputation pays.
+    async fn blame(&self, holder: &Holder, offence: Offence) {
+        holder.lied(offence);
+        self.network.offended(holder.peer, offence).await;
+    }
+
+    fn unavailable(&self, missing: usize) -> FetchError {
+        let causes: Vec<_> = self.holders.iter().filter_map(Holder::cause).collect();
+        if self.network.is_shut_down() {
+            return FetchError::ShutDown;
+        }
+        FetchError::Unavailable { hash: self.hash, missing, causes }
+    }
+}
+
+/// One peer that may hold the blob, as this fetch sees it.
+struct Holder {
+    peer: PeerKey,
+    state: Mutex<HolderState>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct HolderState {
+    failures: u32,
+    busy: u32,
+    rest_until: Option<Instant>,
+    last_failure: Option<Instant>,
+    left_out: bool,
+    why: Option<String>,
+}
+
+impl Holder {
+    fn new(peer: PeerKey) -> Self {
+        Self { peer, state: Mutex::default() }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, HolderState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rest(&self) -> Duration {
+        let until = self.state().rest_until;
+        until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
+    }
+
+    fn cause(&self) -> Option<Cause> {
+        self.state().why.clone().map(|why| Cause { peer: self.peer, why })
+    }
+
+    fn succeeded(&self) {
+        let mut state = self.state();
+        state.failures = 0;
+        state.busy = 0;
+        state.rest_until = None;
+    }
+
+    /// One trouble strikes all lanes at once: requests that began before the last failure count with it.
+    fn failed(&self, error: &RequestError, began: Instant) {
+        let mut state = self.state();
+        state.why = Some(error.to_string());
+        if state.last_failure.is_some_and(|last| began <= last) {
+            return;
+        }
+        let now = Instant::now();
+        state.last_failure = Some(now);
+        let rest = if *error == RequestError::Busy {
+            state.busy += 1;
+            pause(state.busy.min(5), Duration::from_millis(50), Duration::from_secs(1))
+        } else {
+            state.failures += 1;
+            pause(state.failures, Duration::from_millis(250), Duration::from_secs(8))
+        };
+        state.rest_until = Some(now + rest);
+        let hopeless = matches!(
+            error,
+            RequestError::NotAPeer | RequestError::Unsupported | RequestError::Malformed(_) | RequestError::ShutDown
+        );
+        state.left_out |= hopeless || state.failures >= FAILURES || state.busy >= BUSY;
+    }
+
+    fn lied(&self, offence: Offence) {
+        let mut state = self.state();
+        state.left_out = true;
+        state.why = Some(match offence {
+            Offence::BadOutline => "it sent an outline that is not the blob's".into(),
+            _ => "it sent a chunk that is not the blob's".into(),
+        });
+    }
+}
+
+/// The pause before attempt `attempt` (from 1): doubled each time, and up to half of it random.
+fn pause(attempt: u32, first: Duration, longest: Duration) -> Duration {
+    let full = first.saturating_mul(1 << attempt.saturating_sub(1).min(16)).min(longest);
+    full.mul_f64(rand::rng().random_range(0.5..=1.0))
+}

@@ -1,0 +1,192 @@
+//! Real swarms on the loopback interface. Nothing sleeps: each test waits for what it claims, or fails at a deadline.
+
+mod blobs;
+mod gossip;
+mod peers;
+mod requests;
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout, timeout_at},
+};
+use weal_kernels::blob::{CHUNK_BYTES, Outline};
+
+use super::*;
+
+/// Generous: the machine may be busy with other tests.
+const DEADLINE: Duration = Duration::from_secs(60);
+const RUN: [u8; 32] = [42; 32];
+
+/// A node and what it serves.
+struct Node {
+    network: Network,
+    events: mpsc::Receiver<Event>,
+    shelf: Arc<Shelf>,
+}
+
+/// A service in memory, which can be made to lie.
+#[derive(Default)]
+struct Shelf {
+    blobs: Mutex<HashMap<[u8; 32], (Outline, Vec<u8>)>>,
+    chunk_requests: AtomicUsize,
+    lie: Mutex<Lie>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Lie {
+    #[default]
+    None,
+    /// Every chunk has one wrong byte.
+    Chunks,
+    /// It has the outline, and no chunk.
+    NoChunks,
+    /// The outline is that of another blob.
+    Outline,
+    /// Chunks are longer than the protocol allows.
+    LongChunks,
+}
+
+impl Shelf {
+    fn put(&self, bytes: &[u8]) -> [u8; 32] {
+        let outline = weal_kernels::blob::outline(bytes);
+        let hash = outline.hash();
+        self.blobs.lock().unwrap().insert(hash, (outline, bytes.to_vec()));
+        hash
+    }
+
+    fn lie(&self) -> Lie {
+        *self.lie.lock().unwrap()
+    }
+}
+
+impl Service for Shelf {
+    /// The request backwards; `None` to an empty one; as many bytes as asked to a request of eight.
+    fn answer(&self, from: PeerKey, request: &[u8]) -> Option<Vec<u8>> {
+        assert_ne!(from, [0; 32]);
+        if let Ok(bytes) = request.try_into() {
+            return Some(vec![1; u64::from_le_bytes(bytes) as usize]);
+        }
+        (!request.is_empty()).then(|| request.iter().rev().copied().collect())
+    }
+
+    fn outline(&self, hash: &[u8; 32]) -> Option<(u64, Vec<[u8; 32]>)> {
+        let blobs = self.blobs.lock().unwrap();
+        let (outline, _) = blobs.get(hash)?;
+        match self.lie() {
+            Lie::Outline => Some((outline.bytes, outline.chunks.iter().map(|_| [7; 32]).collect())),
+            _ => Some((outline.bytes, outline.chunks.clone())),
+        }
+    }
+
+    fn chunk(&self, hash: &[u8; 32], index: u32) -> Option<Vec<u8>> {
+        self.chunk_requests.fetch_add(1, Ordering::Relaxed);
+        let blobs = self.blobs.lock().unwrap();
+        let mut chunk = blobs.get(hash)?.1.chunks(CHUNK_BYTES).nth(index as usize)?.to_vec();
+        match self.lie() {
+            Lie::Chunks => chunk[0] ^= 1,
+            Lie::NoChunks => return None,
+            Lie::LongChunks => chunk.resize(blob::MAX_ANSWER + 1, 0),
+            Lie::None | Lie::Outline => {}
+        }
+        Some(chunk)
+    }
+}
+
+fn settings(bootstrap: Vec<Multiaddr>) -> Settings {
+    Settings { listen: Settings::listen_on_loopback(0), bootstrap, mdns: false, ..Settings::default() }
+}
+
+async fn start_with(seed: u8, run: [u8; 32], settings: Settings) -> Node {
+    let shelf = Arc::<Shelf>::default();
+    let (network, events) = Network::start([seed; 32], run, settings, Arc::clone(&shelf) as _).await.unwrap();
+    Node { network, events, shelf }
+}
+
+/// So many nodes; each but the first knows the first.
+async fn start(count: u8) -> Vec<Node> {
+    let first = start_with(1, RUN, settings(Vec::new())).await;
+    let known = first.addresses().await;
+    let mut nodes = vec![first];
+    for seed in 2..=count {
+        nodes.push(start_with(seed, RUN, settings(known.clone())).await);
+    }
+    nodes
+}
+
+/// So many nodes, each connected with each.
+async fn start_connected(count: u8) -> Vec<Node> {
+    let mut nodes = start(count).await;
+    for place in 1..nodes.len() {
+        let known = nodes[place].addresses().await;
+        for node in &nodes[..place] {
+            node.network.dial(known[0].clone()).await;
+        }
+    }
+    for node in &mut nodes {
+        node.until_status(|status| status.peers.len() == usize::from(count) - 1).await;
+    }
+    nodes
+}
+
+impl Node {
+    fn key(&self) -> PeerKey {
+        self.network.local()
+    }
+
+    async fn addresses(&self) -> Vec<Multiaddr> {
+        self.until_status(|status| status.listen.len() == 2).await.listen
+    }
+
+    async fn until_status(&self, is: impl Fn(&Status) -> bool) -> Status {
+        let mut status = self.network.status();
+        let seen = timeout(DEADLINE, status.wait_for(|status| is(status))).await;
+        match seen {
+            Ok(Ok(status)) => status.clone(),
+            _ => panic!("the status did not become as awaited: {:#?}", self.network.status().borrow().clone()),
+        }
+    }
+
+    /// The first event that is as awaited; earlier ones are passed over.
+    async fn until_event<T>(&mut self, mut is: impl FnMut(Event) -> Option<T>) -> T {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            match timeout_at(deadline, self.events.recv()).await {
+                Ok(Some(event)) => {
+                    if let Some(found) = is(event) {
+                        return found;
+                    }
+                }
+                Ok(None) => panic!("the network ended"),
+                Err(_) => panic!("the event did not come"),
+            }
+        }
+    }
+
+    async fn next_gossip(&mut self) -> (GossipId, PeerKey, Bytes) {
+        self.until_event(|event| match event {
+            Event::Gossip { id, from, bytes } => Some((id, from, bytes)),
+            _ => None,
+        })
+        .await
+    }
+}
+
+/// Fails when it does not end in time.
+async fn in_time<T>(what: impl Future<Output = T>) -> T {
+    timeout(DEADLINE, what).await.expect("not in time")
+}
+
+/// Bytes that differ from chunk to chunk.
+fn bytes(length: usize, seed: u8) -> Vec<u8> {
+    (0..length).map(|i| (i / CHUNK_BYTES) as u8 ^ (i % 251) as u8 ^ seed).collect()
+}

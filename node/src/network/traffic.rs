@@ -1,0 +1,320 @@
+//! Bytes counted where they pass: on every stream of every connection.
+//!
+//! Counted is what the protocols put on their streams, their own framing and negotiation included, in both
+//! directions, once for each peer it goes to. Not counted is what lies below: QUIC's, Noise's and Yamux's framing,
+//! acknowledgements, retransmissions, and the handshakes (a few per cent in all).
+
+use std::{
+    collections::HashMap,
+    io,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use futures::{AsyncRead, AsyncWrite};
+use libp2p::{
+    PeerId,
+    core::{
+        StreamMuxer,
+        muxing::{StreamMuxerEvent, StreamMuxerExt},
+    },
+};
+
+use super::identity::Protocols;
+
+/// A stream names its protocol within so many of the bytes written first, or belongs to the upkeep.
+const NAMED_WITHIN: usize = 512;
+
+/// Every version of the gossip protocol begins so.
+const GOSSIP_PREFIX: &[u8] = b"/meshsub/";
+
+/// What bytes are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Gossip,
+    Blob,
+    Sync,
+    Upkeep,
+}
+
+/// Bytes in both directions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Bytes {
+    /// Received.
+    pub received: u64,
+    /// Sent.
+    pub sent: u64,
+}
+
+/// Bytes by what they are for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BytesByKind {
+    /// Signed messages of the run, those forwarded for others included.
+    pub gossip: Bytes,
+    /// Chunks and outlines of blobs.
+    pub blob: Bytes,
+    /// Control requests and their answers.
+    pub sync: Bytes,
+    /// Identify, ping, Kademlia, and the naming of protocols.
+    pub upkeep: Bytes,
+}
+
+#[derive(Debug, Default)]
+struct Flow {
+    received: AtomicU64,
+    sent: AtomicU64,
+}
+
+impl Flow {
+    fn read(&self) -> Bytes {
+        Bytes { received: self.received.load(Ordering::Relaxed), sent: self.sent.load(Ordering::Relaxed) }
+    }
+}
+
+/// The counters of one node.
+#[derive(Debug)]
+pub(super) struct Traffic {
+    gossip: Flow,
+    blob: Flow,
+    sync: Flow,
+    upkeep: Flow,
+    blob_name: Vec<u8>,
+    sync_name: Vec<u8>,
+    /// Held by the connections themselves, so that a peer's counter ends with its last connection.
+    peers: Mutex<HashMap<PeerId, Weak<Flow>>>,
+}
+
+impl Traffic {
+    pub(super) fn new(protocols: &Protocols) -> Arc<Self> {
+        Arc::new(Self {
+            gossip: Flow::default(),
+            blob: Flow::default(),
+            sync: Flow::default(),
+            upkeep: Flow::default(),
+            blob_name: protocols.blob.as_ref().into(),
+            sync_name: protocols.sync.as_ref().into(),
+            peers: Mutex::default(),
+        })
+    }
+
+    /// All bytes since the start.
+    pub(super) fn by_kind(&self) -> BytesByKind {
+        BytesByKind {
+            gossip: self.gossip.read(),
+            blob: self.blob.read(),
+            sync: self.sync.read(),
+            upkeep: self.upkeep.read(),
+        }
+    }
+
+    /// All bytes with a peer since its oldest open connection was made.
+    pub(super) fn with_peer(&self, peer: &PeerId) -> Bytes {
+        let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        peers.get(peer).and_then(Weak::upgrade).map(|flow| flow.read()).unwrap_or_default()
+    }
+
+    fn join(&self, peer: PeerId) -> Arc<Flow> {
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(flow) = peers.get(&peer).and_then(Weak::upgrade) {
+            return flow;
+        }
+        peers.retain(|_, flow| flow.strong_count() > 0);
+        let flow = Arc::<Flow>::default();
+        peers.insert(peer, Arc::downgrade(&flow));
+        flow
+    }
+
+    fn of(&self, kind: Kind) -> &Flow {
+        match kind {
+            Kind::Gossip => &self.gossip,
+            Kind::Blob => &self.blob,
+            Kind::Sync => &self.sync,
+            Kind::Upkeep => &self.upkeep,
+        }
+    }
+
+    /// The protocol that the first bytes of a stream agree on. Both sides write the name: the one proposes it, the
+    /// other confirms it.
+    fn recognise(&self, written: &[u8]) -> Option<Kind> {
+        let contains = |name: &[u8]| written.windows(name.len()).any(|part| part == name);
+        if contains(GOSSIP_PREFIX) {
+            Some(Kind::Gossip)
+        } else if contains(&self.blob_name) {
+            Some(Kind::Blob)
+        } else if contains(&self.sync_name) {
+            Some(Kind::Sync)
+        } else {
+            None
+        }
+    }
+}
+
+/// A connection whose streams are counted.
+pub(super) struct CountedConnection<M> {
+    inner: M,
+    traffic: Arc<Traffic>,
+    peer: Arc<Flow>,
+}
+
+impl<M> CountedConnection<M> {
+    pub(super) fn new(inner: M, peer: PeerId, traffic: &Arc<Traffic>) -> Self {
+        Self { inner, traffic: Arc::clone(traffic), peer: traffic.join(peer) }
+    }
+
+    fn counted<S>(&self, stream: S) -> CountedStream<S> {
+        CountedStream {
+            inner: stream,
+            kind: Kind::Upkeep,
+            beginning: Some(Vec::new()),
+            traffic: Arc::clone(&self.traffic),
+            peer: Arc::clone(&self.peer),
+        }
+    }
+}
+
+impl<M> StreamMuxer for CountedConnection<M>
+where
+    M: StreamMuxer + Unpin,
+    M::Substream: Unpin,
+{
+    type Substream = CountedStream<M::Substream>;
+    type Error = M::Error;
+
+    fn poll_inbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Self::Substream, Self::Error>> {
+        let stream = ready!(self.inner.poll_inbound_unpin(cx))?;
+        Poll::Ready(Ok(self.counted(stream)))
+    }
+
+    fn poll_outbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Self::Substream, Self::Error>> {
+        let stream = ready!(self.inner.poll_outbound_unpin(cx))?;
+        Poll::Ready(Ok(self.counted(stream)))
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_close_unpin(cx)
+    }
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<StreamMuxerEvent, Self::Error>> {
+        self.inner.poll_unpin(cx)
+    }
+}
+
+/// A stream whose bytes are counted, for its peer and for its protocol.
+pub(super) struct CountedStream<S> {
+    inner: S,
+    kind: Kind,
+    /// What was written so far, until the protocol is known.
+    beginning: Option<Vec<u8>>,
+    traffic: Arc<Traffic>,
+    peer: Arc<Flow>,
+}
+
+impl<S> CountedStream<S> {
+    fn received(&self, bytes: usize) {
+        let bytes = bytes as u64;
+        self.traffic.of(self.kind).received.fetch_add(bytes, Ordering::Relaxed);
+        self.peer.received.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn sent(&mut self, buffer: &[u8], bytes: usize) {
+        if let Some(beginning) = &mut self.beginning {
+            let room = NAMED_WITHIN.saturating_sub(beginning.len());
+            beginning.extend(buffer.iter().take(bytes.min(room)));
+            let full = beginning.len() >= NAMED_WITHIN;
+            if let Some(kind) = self.traffic.recognise(beginning) {
+                self.kind = kind;
+                self.beginning = None;
+            } else if full {
+                self.beginning = None;
+            }
+        }
+        let bytes = bytes as u64;
+        self.traffic.of(self.kind).sent.fetch_add(bytes, Ordering::Relaxed);
+        self.peer.sent.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for CountedStream<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let read = ready!(Pin::new(&mut self.inner).poll_read(cx, buffer))?;
+        self.received(read);
+        Poll::Ready(Ok(read))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for CountedStream<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.inner).poll_write(cx, buffer))?;
+        self.sent(buffer, written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_close(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{AsyncReadExt, AsyncWriteExt, io::Cursor};
+
+    use super::*;
+
+    fn stream(traffic: &Arc<Traffic>, peer: PeerId) -> CountedStream<Cursor<Vec<u8>>> {
+        CountedConnection::new((), peer, traffic).counted(Cursor::new(Vec::new()))
+    }
+
+    #[tokio::test]
+    async fn a_stream_counts_for_the_protocol_that_it_names() {
+        let protocols = Protocols::of_run(&[1; 32]).unwrap();
+        let traffic = Traffic::new(&protocols);
+        let peer = PeerId::random();
+
+        let mut blob = stream(&traffic, peer);
+        // The name may come in pieces.
+        let name = protocols.blob.as_ref().as_bytes();
+        blob.write_all(b"\x13/multistream/1.0.0\n").await.unwrap();
+        blob.write_all(&name[..30]).await.unwrap();
+        blob.write_all(&name[30..]).await.unwrap();
+        blob.write_all(&[0; 1000]).await.unwrap();
+        assert_eq!(traffic.by_kind().blob.sent, (name.len() - 30) as u64 + 1000);
+        assert_eq!(traffic.by_kind().upkeep.sent, 20 + 30);
+
+        let mut gossip = stream(&traffic, peer);
+        gossip.write_all(b"\x0f/meshsub/1.2.0\n").await.unwrap();
+        assert_eq!(traffic.by_kind().gossip.sent, 16);
+        assert_eq!(traffic.with_peer(&peer).sent, 20 + name.len() as u64 + 1000 + 16);
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_names_nothing_of_ours_is_upkeep_for_good() {
+        let traffic = Traffic::new(&Protocols::of_run(&[1; 32]).unwrap());
+        let mut other = stream(&traffic, PeerId::random());
+        other.write_all(&[b'x'; NAMED_WITHIN]).await.unwrap();
+        other.write_all(GOSSIP_PREFIX).await.unwrap();
+        let length = (NAMED_WITHIN + GOSSIP_PREFIX.len()) as u64;
+        other.inner.set_position(0);
+        let mut read = Vec::new();
+        other.read_to_end(&mut read).await.unwrap();
+        assert_eq!(traffic.by_kind().upkeep, Bytes { received: length, sent: length });
+    }
+
+    #[test]
+    fn a_peers_counter_ends_with_its_last_connection() {
+        let traffic = Traffic::new(&Protocols::of_run(&[1; 32]).unwrap());
+        let peer = PeerId::random();
+        let connection = CountedConnection::new((), peer, &traffic);
+        connection.peer.sent.fetch_add(5, Ordering::Relaxed);
+        assert_eq!(traffic.with_peer(&peer).sent, 5);
+        drop(connection);
+        assert_eq!(traffic.with_peer(&peer), Bytes::default());
+    }
+}

@@ -1,0 +1,119 @@
+//! Votes in certificates, checked on the envelopes they were signed in.
+
+use std::collections::BTreeSet;
+
+use arc_malachitebft_core_types as malachite;
+use malachite::{
+    CertificateError, CommitCertificate, CommitSignature, NilOrVal, PolkaCertificate, PolkaSignature, RoundCertificate,
+    RoundCertificateType, SignedMessage, VoteType,
+};
+use weal_proto::Signature;
+
+use super::codec::vote_envelope;
+use super::context::{Address, Agreement, Vote, Voters};
+use crate::signatures::Signatures;
+
+type Verdict = Result<(), CertificateError<Agreement>>;
+
+/// What a certificate's weight must be more than.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Bound {
+    TwoThirds,
+    OneThird,
+}
+
+pub(super) fn commit(certificate: &CommitCertificate<Agreement>, voters: &Voters, signatures: &mut Signatures) -> Verdict {
+    let votes = certificate.commit_signatures.iter().map(|s| {
+        let vote = Vote {
+            height: certificate.height,
+            view: certificate.round,
+            step: VoteType::Precommit,
+            value: NilOrVal::Val(certificate.value_id),
+            voter: s.address,
+        };
+        (vote, s.signature)
+    });
+    weigh(votes, voters, Bound::TwoThirds, signatures, |voter, signature| {
+        CertificateError::InvalidCommitSignature(CommitSignature::new(voter, signature))
+    })
+}
+
+pub(super) fn polka(certificate: &PolkaCertificate<Agreement>, voters: &Voters, signatures: &mut Signatures) -> Verdict {
+    let votes = certificate.polka_signatures.iter().map(|s| {
+        let vote = Vote {
+            height: certificate.height,
+            view: certificate.round,
+            step: VoteType::Prevote,
+            value: NilOrVal::Val(certificate.value_id),
+            voter: s.address,
+        };
+        (vote, s.signature)
+    });
+    weigh(votes, voters, Bound::TwoThirds, signatures, |voter, signature| {
+        CertificateError::InvalidPolkaSignature(PolkaSignature::new(voter, signature))
+    })
+}
+
+pub(super) fn round(certificate: &RoundCertificate<Agreement>, voters: &Voters, signatures: &mut Signatures) -> Verdict {
+    let precommits = certificate.cert_type == RoundCertificateType::Precommit;
+    if let Some(s) = certificate.round_signatures.iter().find(|s| precommits && s.vote_type == VoteType::Prevote) {
+        return Err(CertificateError::InvalidVoteType(s.address));
+    }
+    let votes = certificate.round_signatures.iter().map(|s| {
+        let vote = Vote {
+            height: certificate.height,
+            view: certificate.round,
+            step: s.vote_type,
+            value: s.value_id,
+            voter: s.address,
+        };
+        (vote, s.signature)
+    });
+    let bound = if precommits { Bound::TwoThirds } else { Bound::OneThird };
+    weigh(votes, voters, bound, signatures, |voter, signature| {
+        CertificateError::InvalidCommitSignature(CommitSignature::new(voter, signature))
+    })
+}
+
+fn weigh(
+    votes: impl Iterator<Item = (Vote, Signature)>,
+    voters: &Voters,
+    bound: Bound,
+    signatures: &mut Signatures,
+    bad: impl Fn(Address, Signature) -> CertificateError<Agreement>,
+) -> Verdict {
+    let roster = voters.roster();
+    let mut seen: BTreeSet<Address> = BTreeSet::new();
+    let mut weight = 0_u128;
+    for (vote, signature) in votes {
+        let voter = vote.voter;
+        if !seen.insert(voter) {
+            return Err(CertificateError::DuplicateVote(voter));
+        }
+        if !roster.contains(&voter.0) {
+            return Err(CertificateError::UnknownValidator(voter));
+        }
+        if !signatures.check(&vote_envelope(signatures.run(), &SignedMessage::new(vote, signature))) {
+            return Err(bad(voter, signature));
+        }
+        weight = weight.saturating_add(roster.weight(&voter.0).into());
+    }
+    let met = match bound {
+        Bound::TwoThirds => roster.is_quorum(weight),
+        Bound::OneThird => roster.has_honest(weight),
+    };
+    if met {
+        return Ok(());
+    }
+    let total = roster.total().0;
+    let part = match bound {
+        Bound::TwoThirds => total.saturating_mul(2) / 3,
+        Bound::OneThird => total / 3,
+    };
+    Err(CertificateError::NotEnoughVotingPower {
+        signed: u64::try_from(weight).unwrap_or(u64::MAX),
+        total,
+        expected: part.saturating_add(1),
+    })
+}
+

@@ -154,3 +154,151 @@ impl Sums {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{bits, layout, on_any_number_of_threads, settings, values};
+    use crate::{Compression, compress, decode};
+    use proptest::prelude::*;
+
+    /// A contribution of those values, as far as top-k and the quantiser let them through.
+    fn contribution(layout: &Layout, compression: &Compression, values: &[f32]) -> Contribution {
+        let base = vec![0.0; values.len()];
+        let local: Vec<f32> = values.iter().map(|value| -value).collect();
+        let body = compress(layout, compression, &base, &local, &mut base.clone()).unwrap();
+        decode(layout, compression, &body, body.len()).unwrap()
+    }
+
+    /// Contributions of single values a chunk, which pass unchanged.
+    fn exact<const N: usize>(lengths: &[usize], values: &[[f32; N]]) -> (Layout, Vec<Contribution>) {
+        let (layout, one) = (layout(lengths), settings(1, 1));
+        let contributions = values.iter().map(|values| contribution(&layout, &one, values)).collect();
+        (layout, contributions)
+    }
+
+    fn applied(layout: &Layout, theta: &[f32], set: &[Contribution], alpha: f32, rule: Rule) -> Vec<f32> {
+        let mut theta = theta.to_vec();
+        apply(layout, &mut theta, set, alpha, rule).unwrap();
+        theta
+    }
+
+    #[test]
+    fn senders_or_all_share_the_mean() {
+        let (layout, set) = exact(&[1, 1, 1], &[[1.0, 2.0, 0.0], [1.0, 0.0, 0.0], [4.0, 0.0, 0.0], [1.0, -2.0, 0.0]]);
+        // Only the third contribution's first tensor is above the median, 1, and clipped to it.
+        let theta = [8.0, 8.0, 8.0];
+        assert_eq!(applied(&layout, &theta, &set, 0.5, Rule::MeanOfSenders), [7.5, 8.0, 8.0]);
+        assert_eq!(applied(&layout, &theta, &set[..3], 0.5, Rule::MeanOfSenders), [7.5, 7.0, 8.0]);
+        assert_eq!(applied(&layout, &theta, &set[..2], 0.5, Rule::MeanOfAll), [7.5, 7.5, 8.0]);
+    }
+
+    #[test]
+    fn the_median_of_an_even_number_is_between_the_middle_two() {
+        let median = |norms: &[f32]| super::median(norms.iter().copied());
+        assert_eq!(median(&[]), 0.0);
+        assert_eq!(median(&[0.0, 0.0]), 0.0);
+        assert_eq!(median(&[3.0]), 3.0);
+        assert_eq!(median(&[4.0, 1.0]), 2.5);
+        assert_eq!(median(&[9.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[9.0, 1.0, 2.0, 4.0]), 3.0);
+        assert_eq!(median(&[0.0, 9.0, 0.0, 0.0, 1.0]), 5.0);
+    }
+
+    #[test]
+    fn nobody_steps_further_than_is_usual() {
+        let (_, set) = exact(&[1, 1], &[[1.0, 1.0], [2.0, 0.0], [8.0, 0.0]]);
+        assert_eq!(clip_factors(&set), [[1.0, 1.0], [1.0, 1.0], [0.25, 1.0]]);
+        assert_eq!(clip_factors(&[]), Vec::<Vec<f32>>::new());
+    }
+
+    #[test]
+    fn nothing_decided_changes_nothing() {
+        let (layout, zeros) = exact(&[2], &[[0.0, 0.0]]);
+        let theta = [-0.0, f32::from_bits(1)];
+        for rule in [Rule::MeanOfSenders, Rule::MeanOfAll] {
+            assert_eq!(bits(&applied(&layout, &theta, &[], 1.0, rule)), bits(&theta));
+            assert_eq!(bits(&applied(&layout, &theta, &zeros, 1.0, rule)), bits(&theta));
+        }
+    }
+
+    #[test]
+    fn a_coordinate_that_nobody_sent_keeps_its_bits() {
+        let layout = layout(&[4]);
+        let set = [contribution(&layout, &settings(4, 1), &[0.0, 1.0, 0.0, 0.0])];
+        for alpha in [0.0, 0.7] {
+            let theta = [-0.0, 1.0, f32::from_bits(1), -1e30];
+            let after = applied(&layout, &theta, &set, alpha, Rule::MeanOfSenders);
+            let untouched = |values: &[f32]| [bits(&values[..1]), bits(&values[2..])].concat();
+            assert_eq!(untouched(&after), untouched(&theta));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_applied_leaves_the_weights_alone() {
+        let (layout, set) = exact(&[2], &[[1.0, 2.0]]);
+        let foreign = contribution(&crate::testing::layout(&[1, 1]), &settings(1, 1), &[1.0, 2.0]);
+        let other_settings = contribution(&layout, &settings(2, 2), &[1.0, 2.0]);
+        let mut theta = [1.0, 2.0];
+        let mut refusal = |set: &[Contribution], alpha| {
+            let refused = apply(&layout, &mut theta, set, alpha, Rule::MeanOfSenders);
+            assert_eq!(theta, [1.0, 2.0]);
+            refused.unwrap_err()
+        };
+        for alpha in [-1.0, -0.0, f32::NAN, f32::INFINITY] {
+            assert_eq!(refusal(&set, alpha), Error::OuterLearningRate);
+        }
+        assert_eq!(refusal(&[foreign.clone()], 1.0), Error::ForeignContribution { position: 0 });
+        assert_eq!(refusal(&[set[0].clone(), foreign], 1.0), Error::ForeignContribution { position: 1 });
+        assert_eq!(refusal(&[set[0].clone(), other_settings], 1.0), Error::ForeignContribution { position: 1 });
+        let short = apply(&layout, &mut theta[1..], &set, 1.0, Rule::MeanOfSenders);
+        assert!(matches!(short, Err(Error::Length { expected: 2, got: 1, .. })));
+    }
+
+    /// The definition, coordinate by coordinate.
+    fn by_definition(layout: &Layout, theta: &[f32], set: &[Contribution], alpha: f32, rule: Rule) -> Vec<f32> {
+        let clips = clip_factors(set);
+        let dense = |(contribution, clip): (&Contribution, &Vec<f32>)| {
+            let mut dense = vec![0.0; theta.len()];
+            contribution.add_clipped_to(layout, &mut dense, 1.0, clip).unwrap();
+            dense
+        };
+        let dense: Vec<Vec<f32>> = set.iter().zip(&clips).map(dense).collect();
+        let step = |(place, &theta): (usize, &f32)| {
+            let sent = dense.iter().map(|values| values[place]).filter(|&value| value != 0.0);
+            let senders = sent.clone().count();
+            let sum = sent.fold(0.0, |sum: f32, value| sum + value);
+            let count = if rule == Rule::MeanOfAll { set.len() } else { senders };
+            theta - alpha * (sum / count.max(1) as f32)
+        };
+        theta.iter().enumerate().map(step).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn applying_is_the_definition_to_the_bit(
+            lengths in prop::collection::vec(1usize..150, 1..4),
+            peers in 0u64..7, seed in 0u64..1 << 32, alpha in 0.0f32..2.0, of_all: bool,
+        ) {
+            let (layout, compression) = (layout(&lengths), settings(32, 5));
+            let theta = values(seed, layout.parameters());
+            let set: Vec<Contribution> = (1..=peers)
+                .map(|peer| contribution(&layout, &compression, &values(seed + peer, layout.parameters())))
+                .collect();
+            let rule = if of_all { Rule::MeanOfAll } else { Rule::MeanOfSenders };
+            let after = applied(&layout, &theta, &set, alpha, rule);
+            prop_assert_eq!(bits(&after), bits(&by_definition(&layout, &theta, &set, alpha, rule)));
+        }
+    }
+
+    #[test]
+    fn the_weights_do_not_depend_on_the_number_of_threads() {
+        let (layout, compression) = (layout(&[100_000, 1, 4097, 300]), Compression::default());
+        let theta = values(0, layout.parameters());
+        let set: Vec<Contribution> =
+            (1..=9).map(|peer| contribution(&layout, &compression, &values(peer, layout.parameters()))).collect();
+        for rule in [Rule::MeanOfSenders, Rule::MeanOfAll] {
+            on_any_number_of_threads(|| bits(&applied(&layout, &theta, &set, 0.7, rule)));
+        }
+    }
+}

@@ -191,3 +191,103 @@ fn shared(left: &[Kept], right: &[Kept]) -> usize {
     }
     shared
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compress;
+    use crate::testing::{layout, on_any_number_of_threads, settings, values};
+    use proptest::prelude::*;
+
+    fn contribution(layout: &Layout, compression: &Compression, seed: u64) -> Contribution {
+        let zeros = vec![0.0; layout.parameters()];
+        let local = values(seed, layout.parameters());
+        let body = compress(layout, compression, &zeros, &local, &mut zeros.clone()).unwrap();
+        decode(layout, compression, &body, body.len()).unwrap()
+    }
+
+    fn dense(layout: &Layout, contribution: &Contribution) -> Vec<f32> {
+        let mut out = vec![0.0; layout.parameters()];
+        contribution.add_to(layout, &mut out, 1.0).unwrap();
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn norms_and_counts_are_those_of_the_values(
+            lengths in prop::collection::vec(1usize..100, 1..4), seed: u64, keep in 1usize..=16
+        ) {
+            let (layout, compression) = (layout(&lengths), settings(16, keep));
+            let contribution = contribution(&layout, &compression, seed);
+            let dense = dense(&layout, &contribution);
+            prop_assert_eq!(contribution.values(), dense.iter().filter(|value| **value != 0.0).count());
+            for (range, &norm) in layout.ranges().zip(contribution.norms()) {
+                let squares: f64 = dense[range].iter().map(|&value| f64::from(value).powi(2)).sum();
+                prop_assert!((f64::from(norm) - squares.sqrt()).abs() <= 1e-6 * squares.sqrt());
+            }
+        }
+    }
+
+    #[test]
+    fn the_limit_comes_before_everything_else() {
+        let refused = decode(&layout(&[8]), &settings(0, 0), &[0; 9], 8);
+        assert_eq!(refused, Err(Error::BodyTooLong { max: 8, got: 9 }));
+        assert!(matches!(decode(&layout(&[8]), &settings(0, 0), &[0; 8], 8), Err(Error::Compression { .. })));
+    }
+
+    #[test]
+    fn the_largest_scales_have_a_finite_norm() {
+        let layout = layout(&[1 << 16]);
+        let compression = settings(1 << 15, 1 << 15);
+        let zeros = vec![0.0; layout.parameters()];
+        let local = vec![f32::MAX; layout.parameters()];
+        let body = compress(&layout, &compression, &zeros, &local, &mut zeros.clone()).unwrap();
+        let contribution = decode(&layout, &compression, &body, body.len()).unwrap();
+        // 2^16 values of 65504: the root of 2^16 is 2^8.
+        assert_eq!(contribution.norms(), [65504.0 * 256.0]);
+    }
+
+    #[test]
+    fn adding_scales_and_clips_each_tensor() {
+        let layout = layout(&[100, 50]);
+        let contribution = contribution(&layout, &settings(32, 4), 3);
+        let alone = dense(&layout, &contribution);
+        let clipped = on_any_number_of_threads(|| {
+            let mut out = vec![1.0; 150];
+            contribution.add_clipped_to(&layout, &mut out, -0.5, &[1.0, 0.25]).unwrap();
+            out
+        });
+        for (place, (&clipped, &value)) in clipped.iter().zip(&alone).enumerate() {
+            let factor = if place < 100 { -0.5 } else { -0.125 };
+            assert_eq!(clipped, 1.0 + factor * value);
+        }
+    }
+
+    #[test]
+    fn overlap_tells_copies_from_independent_work() {
+        let layout = layout(&[1 << 16]);
+        let compression = Compression::default();
+        let [one, other] = [1, 2].map(|seed| contribution(&layout, &compression, seed));
+        assert_eq!(one.overlap_ppm(&layout, &one), Ok(1_000_000));
+        // 64 of 4096 twice share 1 of 64 by chance, half of those with the same sign.
+        let chance = one.overlap_ppm(&layout, &other).unwrap();
+        assert!((2_000..20_000).contains(&chance), "{chance}");
+    }
+
+    #[test]
+    fn another_runs_contribution_is_refused() {
+        let (ours, theirs) = (layout(&[64]), layout(&[32, 32]));
+        let foreign = contribution(&theirs, &settings(16, 4), 1);
+        let mut out = vec![0.0; 64];
+        let refusal = Error::ForeignContribution { position: 0 };
+        assert_eq!(foreign.add_to(&ours, &mut out, 1.0), Err(refusal.clone()));
+        assert_eq!(foreign.encode(&ours), Err(refusal));
+        assert!(matches!(foreign.add_to(&theirs, &mut out[1..], 1.0), Err(Error::Length { .. })));
+        assert!(matches!(foreign.add_clipped_to(&theirs, &mut out, 1.0, &[1.0]), Err(Error::Length { .. })));
+        assert_eq!(out, [0.0; 64]);
+        let mine = contribution(&ours, &settings(16, 4), 1);
+        let other_settings = contribution(&ours, &settings(16, 5), 1);
+        assert!(mine.overlap_ppm(&ours, &foreign).is_err());
+        assert!(mine.overlap_ppm(&ours, &other_settings).is_err());
+    }
+}

@@ -154,3 +154,197 @@ impl Sources<'_> {
         Error::NotFinite { what, tensor, index: place - layout.range(chunk.tensor).start }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode;
+    use crate::testing::{bits, layout, on_any_number_of_threads, settings, values};
+    use proptest::prelude::*;
+
+    /// Compresses `delta` (as `0 - (-delta)`), and returns what was sent and what is left.
+    fn sent_and_left(
+        lengths: &[usize],
+        compression: &Compression,
+        delta: &[f32],
+        error: &[f32],
+    ) -> Result<(Vec<f32>, Vec<f32>), Error> {
+        let layout = layout(lengths);
+        let base = vec![0.0; delta.len()];
+        let local: Vec<f32> = delta.iter().map(|value| -value).collect();
+        let mut left = error.to_vec();
+        let body = compress(&layout, compression, &base, &local, &mut left)?;
+        let contribution = decode(&layout, compression, &body, body.len())?;
+        assert_eq!(contribution.encode(&layout)?, body);
+        let mut sent = base;
+        contribution.add_to(&layout, &mut sent, 1.0)?;
+        Ok((sent, left))
+    }
+
+    fn magnitudes() -> impl Strategy<Value = f32> {
+        prop_oneof![
+            4 => -1.0f32..1.0,
+            1 => any::<f32>().prop_map(|value| if value.is_finite() { value / 4.0 } else { 0.0 }),
+            1 => (0u32..3).prop_map(f32::from_bits),
+            1 => Just(-0.0f32),
+        ]
+    }
+
+    proptest! {
+        /// What is left and what was sent add up to what there was to send: to the bit where nothing
+        /// was sent, and within half a unit in the last place of what is left elsewhere.
+        #[test]
+        fn nothing_is_lost(
+            (delta, error) in prop::collection::vec((magnitudes(), magnitudes()), 1..300)
+                .prop_map(|pairs| pairs.into_iter().unzip::<f32, f32, Vec<_>, Vec<_>>()),
+            (chunk, keep) in (1usize..64).prop_flat_map(|chunk| (Just(chunk), 1..=chunk)),
+            decay_ppm in 0u32..=1_000_000,
+        ) {
+            let compression = Compression { chunk, keep, decay_ppm };
+            let (sent, left) = sent_and_left(&[delta.len()], &compression, &delta, &error).unwrap();
+            for (place, (&sent, &left)) in sent.iter().zip(&left).enumerate() {
+                let total = compression.decay() * error[place] + (0.0 - -delta[place]);
+                if sent == 0.0 {
+                    prop_assert_eq!(left.to_bits(), total.to_bits());
+                } else {
+                    prop_assert_eq!(left.to_bits(), (total - sent).to_bits());
+                    let lost = f64::from(total) - f64::from(sent) - f64::from(left);
+                    let half_unit = f64::from(left.abs()) * 2f64.powi(-24);
+                    // f64 holds the difference of two f32 only up to its own 53 bits.
+                    let slack = f64::from(total.abs().max(sent.abs())) * 2f64.powi(-52);
+                    prop_assert!(lost.abs() <= half_unit + slack, "{} {} {}", total, sent, left);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn without_decay_all_is_sent_in_the_end() {
+        let compression = Compression { chunk: 64, keep: 4, decay_ppm: 1_000_000 };
+        let delta = values(7, 200);
+        let (mut total, mut error) = (vec![0.0; 200], vec![0.0; 200]);
+        let mut rest = delta.clone();
+        for _ in 0..200 {
+            let (sent, left) = sent_and_left(&[150, 50], &compression, &rest, &error).unwrap();
+            total.iter_mut().zip(sent).for_each(|(total, sent)| *total += sent);
+            error = left;
+            rest.fill(0.0);
+        }
+        for (total, delta) in total.iter().zip(&delta) {
+            assert!((total - delta).abs() < 1e-4, "{total} of {delta}");
+        }
+    }
+
+    #[test]
+    fn the_largest_are_sent_with_their_mean_magnitude() {
+        let compression = settings(8, 2);
+        let delta = [0.0, 3.0, 0.5, -1.0, 0.25, 0.0, 0.0, 0.0, /* the second chunk */ -0.125];
+        let (sent, left) = sent_and_left(&[9], &compression, &delta, &[0.0; 9]).unwrap();
+        assert_eq!(sent, [0.0, 2.0, 0.0, -2.0, 0.0, 0.0, 0.0, 0.0, -0.125]);
+        assert_eq!(left, [0.0, 1.0, 0.5, 1.0, 0.25, 0.0, 0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn each_tensor_has_scales_of_its_own() {
+        let (sent, _) = sent_and_left(&[1, 1, 2], &settings(4, 4), &[1.0, 2.0, -3.0, 5.0], &[0.0; 4]).unwrap();
+        assert_eq!(sent, [1.0, 2.0, -4.0, 4.0]);
+    }
+
+    #[test]
+    fn zeros_are_not_sent() {
+        let layout = layout(&[5000, 1]);
+        let zeros = vec![0.0; 5001];
+        let body = compress(&layout, &Compression::default(), &zeros, &zeros, &mut zeros.clone()).unwrap();
+        assert_eq!(body, [0; 6]);
+    }
+
+    #[test]
+    fn what_is_too_small_for_a_half_waits() {
+        let tiny = [f32::from_bits(1), -f32::MIN_POSITIVE, 1e-9];
+        let (sent, left) = sent_and_left(&[3], &settings(4, 4), &tiny, &[0.0; 3]).unwrap();
+        assert_eq!(sent, [0.0; 3]);
+        assert_eq!(bits(&left), bits(&tiny));
+    }
+
+    #[test]
+    fn what_is_too_large_for_a_half_is_sent_bit_by_bit() {
+        let (sent, left) = sent_and_left(&[1], &settings(4, 4), &[-100_000.0], &[0.0]).unwrap();
+        assert_eq!((sent[0], left[0]), (-65504.0, -34496.0));
+    }
+
+    #[test]
+    fn minus_zero_is_no_negative_value() {
+        let (sent, _) = sent_and_left(&[2], &settings(2, 2), &[-0.0, 1.0], &[0.0; 2]).unwrap();
+        assert_eq!(sent, [0.5, 0.5]);
+    }
+
+    #[test]
+    fn what_is_not_finite_is_named_and_nothing_is_changed() {
+        let layout = layout(&[5000, 10]);
+        let clean = vec![0.5; 5010];
+        let spoilt = |value: f32| {
+            let mut spoilt = clean.clone();
+            spoilt[5003] = value;
+            spoilt
+        };
+        let check = |base: &[f32], local: &[f32], error: &[f32], blame: &str| {
+            let mut after = error.to_vec();
+            let refused = compress(&layout, &Compression::default(), base, local, &mut after);
+            assert_eq!(bits(&after), bits(error));
+            match refused {
+                Err(Error::NotFinite { what, tensor, index }) => {
+                    assert_eq!((what, tensor.as_str(), index), (blame, "t1", 3));
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        for poison in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            check(&clean, &spoilt(poison), &clean, "the local weight");
+            check(&spoilt(poison), &clean, &clean, "the base weight");
+            check(&clean, &clean, &spoilt(poison), "the error feedback");
+        }
+        check(&spoilt(f32::MAX), &spoilt(-f32::MAX), &clean, "the pseudo-gradient");
+    }
+
+    #[test]
+    fn buffers_of_another_layout_are_refused() {
+        let layout = layout(&[4]);
+        let (right, wrong) = ([0.0; 4], [0.0; 3]);
+        let what = |base: &[f32], local: &[f32], error: &mut [f32]| match compress(
+            &layout,
+            &Compression::default(),
+            base,
+            local,
+            error,
+        ) {
+            Err(Error::Length { what, expected: 4, got: 3 }) => what,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(what(&wrong, &right, &mut right.clone()), "base");
+        assert_eq!(what(&right, &wrong, &mut right.clone()), "local");
+        assert_eq!(what(&right, &right, &mut wrong.clone()), "error");
+    }
+
+    #[test]
+    fn the_bytes_do_not_depend_on_the_number_of_threads() {
+        let layout = layout(&[100_000, 1, 4097, 300]);
+        let (base, local) = (values(1, layout.parameters()), values(2, layout.parameters()));
+        on_any_number_of_threads(|| {
+            let mut error = values(3, layout.parameters());
+            let body = compress(&layout, &Compression::default(), &base, &local, &mut error).unwrap();
+            (body, bits(&error))
+        });
+    }
+
+    #[test]
+    fn what_was_not_chosen_is_given_back() {
+        let layout = layout(&[8]);
+        let compression = settings(8, 2);
+        let local = [0.0, -4.0, 0.0, 2.0, 0.0, 0.0, -0.5, 0.0];
+        let mut error = [0.0; 8];
+        let body = compress(&layout, &compression, &[0.0; 8], &local, &mut error).unwrap();
+        let contribution = decode(&layout, &compression, &body, body.len()).unwrap();
+        add_back(&layout, &contribution, &mut error).unwrap();
+        assert_eq!(error, local.map(|value| 0.0 - value));
+    }
+}

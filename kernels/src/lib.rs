@@ -70,6 +70,7 @@
 //! - [`Rule`], α and [`Compression`] must be the same for all replicas, so they belong in the manifest.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 #[cfg(all(target_arch = "x86", not(target_feature = "sse2")))]
 compile_error!("the x87 unit rounds differently: replicas need SSE2 to be bit-identical");
@@ -77,6 +78,8 @@ compile_error!("the x87 unit rounds differently: replicas need SSE2 to be bit-id
 pub mod aggregate;
 pub mod blob;
 mod codec;
+#[cfg(test)]
+mod conformance;
 mod contribution;
 mod error;
 pub mod feedback;
@@ -84,6 +87,8 @@ mod grid;
 mod layout;
 mod quantise;
 pub mod state;
+#[cfg(test)]
+mod testing;
 mod topk;
 
 pub use aggregate::{Rule, apply, clip_factors};

@@ -132,3 +132,76 @@ fn hash_values(values: &[f32]) -> [u8; 32] {
     }
     *hasher.finalize().as_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blob;
+    use crate::testing::{bits, layout, on_any_number_of_threads, values};
+
+    fn tensor_bytes(values: &[f32]) -> Vec<u8> {
+        values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn tensors_are_outlined_as_the_blobs_of_their_bytes() {
+        let layout = layout(&[1, BATCH_VALUES + 1, CHUNK_VALUES, 2 * CHUNK_VALUES + 3]);
+        let theta = values(1, layout.parameters());
+        let outline = on_any_number_of_threads(|| outline(&layout, &theta).unwrap());
+        for (range, tensor) in layout.ranges().zip(&outline.tensors) {
+            assert_eq!(*tensor, blob::outline(&tensor_bytes(&theta[range])));
+        }
+        assert_eq!(root(&layout, &theta), outline.root(&layout));
+    }
+
+    #[test]
+    fn the_root_follows_every_bit_and_the_layout() {
+        let (split, whole) = (layout(&[2, 2]), layout(&[4]));
+        let theta = [0.0, 1.0, f32::NAN, -1.0];
+        let mut other = theta;
+        other[0] = -0.0;
+        let root_of = |layout, theta: &[f32]| root(layout, theta).unwrap();
+        assert_ne!(root_of(&split, &theta), root_of(&split, &other));
+        assert_ne!(root_of(&split, &theta), root_of(&whole, &theta));
+    }
+
+    #[test]
+    fn a_newcomer_restores_what_a_peer_serves() {
+        let layout = layout(&[3, CHUNK_VALUES + 5]);
+        let theirs = values(2, layout.parameters());
+        let outline = outline(&layout, &theirs).unwrap();
+        let mut ours = vec![0.0; layout.parameters()];
+        for (number, tensor) in outline.tensors.iter().enumerate() {
+            let mut bytes = Vec::new();
+            for index in 0..tensor.chunks.len() {
+                let chunk = chunk(&layout, &theirs, number, index).unwrap().unwrap();
+                tensor.verify_chunk(index, &chunk).unwrap();
+                bytes.extend(chunk);
+            }
+            restore(&layout, &mut ours, number, &bytes).unwrap();
+        }
+        assert_eq!(bits(&ours), bits(&theirs));
+        assert_eq!(chunk(&layout, &theirs, 0, 1), Ok(None));
+        assert_eq!(chunk(&layout, &theirs, 2, 0), Ok(None));
+    }
+
+    #[test]
+    fn what_does_not_fit_the_layout_is_refused() {
+        let layout = layout(&[2, 1]);
+        let mut theta = [1.0, 2.0, 3.0];
+        assert!(matches!(root(&layout, &theta[1..]), Err(Error::Length { expected: 3, got: 2, .. })));
+        assert!(matches!(restore(&layout, &mut theta, 0, &[0; 9]), Err(Error::Length { expected: 2, got: 3, .. })));
+        assert_eq!(restore(&layout, &mut theta, 2, &[]), Err(Error::NoSuchTensor { tensor: 2, tensors: 2 }));
+        assert_eq!(theta, [1.0, 2.0, 3.0]);
+
+        let genuine = outline(&layout, &theta).unwrap();
+        let spoilt = |spoil: fn(&mut StateOutline)| {
+            let mut outline = genuine.clone();
+            spoil(&mut outline);
+            outline.root(&layout)
+        };
+        assert_eq!(spoilt(|outline| outline.tensors.truncate(1)), Err(Error::StateOutline));
+        assert_eq!(spoilt(|outline| outline.tensors[0].bytes += 4), Err(Error::StateOutline));
+        assert_eq!(spoilt(|outline| outline.tensors[1].chunks.clear()), Err(Error::StateOutline));
+    }
+}

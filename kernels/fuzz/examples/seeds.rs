@@ -1,0 +1,25 @@
+//! Writes genuine contributions for the fuzzer to start from:
+//! `cargo run --example seeds -- corpus/decode`.
+
+use std::path::PathBuf;
+
+use weal_kernels::compress;
+use weal_kernels_fuzz::{SHAPES, shape};
+
+fn main() -> std::io::Result<()> {
+    let folder = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| "corpus/decode".into()));
+    std::fs::create_dir_all(&folder)?;
+    for choice in 0..SHAPES {
+        let (layout, compression) = shape(choice);
+        for peer in 0..4u64 {
+            // Peer 0 has learnt nothing; each other's weights scatter in a way of its own.
+            let learnt = |i: u64| ((i + 1).wrapping_mul(peer * 0x9e37_79b9) % 1009) as f32 / 1009.0 - 0.5;
+            let local: Vec<f32> = (0..layout.parameters() as u64).map(learnt).collect();
+            let base = if peer == 0 { local.clone() } else { vec![0.0; local.len()] };
+            let mut error = vec![0.0; local.len()];
+            let body = compress(&layout, &compression, &base, &local, &mut error).expect("finite");
+            std::fs::write(folder.join(format!("shape-{choice}-peer-{peer}")), [&[choice][..], &body].concat())?;
+        }
+    }
+    Ok(())
+}

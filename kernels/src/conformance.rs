@@ -1,0 +1,127 @@
+//! Conformance vectors: the bytes that every implementation must produce, checked in under
+//! `conformance/`, where a README says how they are made.
+//!
+//! A change of these files is a change of the protocol. To make one on purpose, run the tests once
+//! with `WEAL_BLESS=1`, and give whatever changed a new version.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use crate::testing::{layout, settings, values};
+use crate::{Compression, Contribution, Layout, Rule, TensorSpec, apply, blob, compress, decode, state};
+
+/// Compares what the code produces now with the file, or rewrites the file when told to.
+fn check(file: &str, produced: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance").join(file);
+    if std::env::var_os("WEAL_BLESS").is_some() {
+        std::fs::write(&path, produced).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap();
+    for (produced, expected) in produced.lines().zip(expected.lines()) {
+        assert_eq!(produced, expected, "the protocol's bytes have changed: see {}", path.display());
+    }
+    assert_eq!(produced.lines().count(), expected.lines().count());
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
+}
+
+/// Short vectors in full, long ones as the BLAKE3 hash of their little-endian bytes.
+fn floats(values: &[f32]) -> String {
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    if values.len() <= 64 { hex(&bytes) } else { format!("blake3:{}", blake3::hash(&bytes)) }
+}
+
+#[test]
+fn layout_hashes() {
+    let scalar: &[usize] = &[];
+    let layouts: [&[(&str, &[usize])]; 3] = [
+        &[("a", &[1])],
+        &[("embedding", &[256, 128]), ("norm", &[128]), ("scale", scalar)],
+        &[("τένσωρ", &[1, 2, 3, 4]), ("", &[5])],
+    ];
+    let mut text = String::new();
+    for tensors in layouts {
+        let specs = tensors.iter().map(|&(name, shape)| TensorSpec::new(name, shape)).collect();
+        writeln!(text, "tensors = {tensors:?}").unwrap();
+        writeln!(text, "hash = {}\n", hex(&Layout::new(specs).unwrap().hash())).unwrap();
+    }
+    check("layout.txt", &text);
+}
+
+#[test]
+fn blob_hashes() {
+    let mut text = String::new();
+    for bytes in [0, 1, 1023, 1 << 20, (1 << 20) + 1, 5 << 19] {
+        let blob: Vec<u8> = (0..bytes).map(|i| (i % 251) as u8).collect();
+        let outline = blob::outline(&blob);
+        writeln!(text, "bytes = {bytes}").unwrap();
+        outline.chunks.iter().for_each(|chunk| writeln!(text, "chunk = {}", hex(chunk)).unwrap());
+        writeln!(text, "hash = {}\n", hex(&outline.hash())).unwrap();
+    }
+    check("blob.txt", &text);
+}
+
+#[test]
+fn state_roots() {
+    let mut text = String::new();
+    for (seed, lengths) in [(1, &[1][..]), (2, &[3, 1, 4]), (3, &[262_144, 262_145, 7])] {
+        let layout = layout(lengths);
+        let root = state::root(&layout, &values(seed, layout.parameters())).unwrap();
+        writeln!(text, "lengths = {lengths:?}, theta = values({seed})\nroot = {}\n", hex(&root)).unwrap();
+    }
+    check("state.txt", &text);
+}
+
+/// Layouts and settings: whole and ragged chunks, single values, nothing left out, and the default.
+fn shapes() -> [(&'static [usize], Compression); 5] {
+    [
+        (&[8], settings(8, 2)),
+        (&[40, 1, 17], settings(16, 3)),
+        (&[5], settings(4, 4)),
+        (&[300, 2], settings(32_768, 1)),
+        (&[9000, 130, 64, 1], Compression::default()),
+    ]
+}
+
+#[test]
+fn bodies() {
+    let mut text = String::new();
+    for (lengths, compression) in shapes() {
+        let layout = layout(lengths);
+        let [base, local, mut error] = [1, 2, 3].map(|seed| values(seed, layout.parameters()));
+        let body = compress(&layout, &compression, &base, &local, &mut error).unwrap();
+        writeln!(text, "lengths = {lengths:?}, {compression:?}").unwrap();
+        writeln!(text, "base = values(1), local = values(2), error = values(3)").unwrap();
+        writeln!(text, "body = {}\nerror after = {}\n", hex(&body), floats(&error)).unwrap();
+    }
+    check("body.txt", &text);
+}
+
+#[test]
+fn outer_steps() {
+    let mut text = String::new();
+    for (lengths, compression) in shapes() {
+        for (peers, rule) in [(1, Rule::MeanOfSenders), (4, Rule::MeanOfSenders), (5, Rule::MeanOfAll)] {
+            let layout = layout(lengths);
+            let mut theta = values(0, layout.parameters());
+            let contribution = |peer: u64| -> Contribution {
+                // Each peer's norm differs, so that some are clipped.
+                let local: Vec<f32> = values(peer, theta.len()).iter().map(|value| value * peer as f32).collect();
+                let mut error = vec![0.0; theta.len()];
+                let body = compress(&layout, &compression, &theta, &local, &mut error).unwrap();
+                decode(&layout, &compression, &body, body.len()).unwrap()
+            };
+            let contributions: Vec<Contribution> = (1..=peers).map(contribution).collect();
+            apply(&layout, &mut theta, &contributions, 0.7, rule).unwrap();
+            writeln!(text, "lengths = {lengths:?}, {compression:?}").unwrap();
+            writeln!(text, "theta = values(0), peers = {peers}, alpha = 0.7, rule = {rule:?}").unwrap();
+            writeln!(text, "theta after = {}\n", floats(&theta)).unwrap();
+        }
+    }
+    check("apply.txt", &text);
+}

@@ -1,0 +1,58 @@
+//! Inputs for tests: the same on every machine, as they are made of integers and exact scaling.
+
+use crate::{Compression, Layout, TensorSpec};
+
+/// SplitMix64 (Steele, Lea and Flood 2014).
+pub struct SplitMix(pub u64);
+
+impl SplitMix {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A whole number below `bound`.
+    pub fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound as u64) as usize
+    }
+}
+
+/// `count` values with a few large ones, as pseudo-gradients have: u³ / 64, where u is the top 24
+/// bits of the generator as a whole number of 2^-23, less one.
+pub fn values(seed: u64, count: usize) -> Vec<f32> {
+    let mut random = SplitMix(seed);
+    let mut value = || {
+        let u = ((random.next() >> 40) as f32 - 8_388_608.0) / 8_388_608.0;
+        u * u * u / 64.0
+    };
+    (0..count).map(|_| value()).collect()
+}
+
+/// Tensors `t0`, `t1`… of those numbers of values.
+pub fn layout(lengths: &[usize]) -> Layout {
+    let tensors = lengths.iter().enumerate();
+    Layout::new(tensors.map(|(i, &length)| TensorSpec::new(format!("t{i}"), [length])).collect()).unwrap()
+}
+
+/// Settings with the usual decay.
+pub fn settings(chunk: usize, keep: usize) -> Compression {
+    Compression { chunk, keep, ..Compression::default() }
+}
+
+/// The bits of floats, for comparisons that tell -0 from +0 and NaN from NaN.
+pub fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+/// What `compute` returns, after checking that it's the same on pools of 1, 2, 3 and 8 threads.
+pub fn on_any_number_of_threads<T: PartialEq + std::fmt::Debug + Send>(compute: impl Fn() -> T + Sync) -> T {
+    let on = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(&compute);
+    let alone = on(1);
+    for threads in [2, 3, 8] {
+        assert_eq!(on(threads), alone, "with {threads} threads");
+    }
+    alone
+}

@@ -31,7 +31,7 @@ pub(super) enum Purpose {
 enum State {
     Waiting { until: Instant },
     Calling { connection: ConnectionId },
-    Reached { peer: PeerId },
+    Reached { peer: PeerId, admitted: bool },
 }
 
 #[derive(Debug)]
@@ -107,8 +107,8 @@ impl Dialler {
     pub(super) fn connected(&mut self, connection: ConnectionId, peer: PeerId) {
         for target in &mut self.targets {
             let called = matches!(target.state, State::Calling { connection: ours } if ours == connection);
-            if called || named(&target.address) == Some(peer) {
-                target.state = State::Reached { peer };
+            if called || (named(&target.address) == Some(peer) && !target.is_at(peer)) {
+                target.state = State::Reached { peer, admitted: false };
             }
         }
     }
@@ -118,6 +118,7 @@ impl Dialler {
         for target in self.targets.iter_mut().filter(|target| target.is_at(peer)) {
             target.failures = 0;
             target.reached_before = true;
+            target.state = State::Reached { peer, admitted: true };
         }
     }
 
@@ -126,7 +127,7 @@ impl Dialler {
     pub(super) fn refused(&mut self, peer: PeerId, now: Instant) -> Vec<Failed> {
         self.targets.retain(|target| target.purpose == Purpose::Bootstrap || !target.leads_to(peer));
         let mut failed = Vec::new();
-        for place in 0..self.targets.len() {
+        for place in (0..self.targets.len()).rev() {
             if self.targets.get(place).is_some_and(|target| target.is_at(peer)) {
                 failed.extend(self.fail(place, now));
             }
@@ -156,13 +157,19 @@ impl Dialler {
         self.fail(place, now)
     }
 
-    /// The last connection with a peer ended: call it again after a pause.
-    pub(super) fn lost(&mut self, peer: PeerId, now: Instant) {
-        for target in &mut self.targets {
-            if target.is_at(peer) {
-                target.state = State::Waiting { until: now + pause(target.failures) };
+    /// The last connection with a peer ended: call it again after a pause. A peer that was never admitted has failed.
+    pub(super) fn lost(&mut self, peer: PeerId, now: Instant) -> Vec<Failed> {
+        let mut failed = Vec::new();
+        for place in (0..self.targets.len()).rev() {
+            match self.targets.get_mut(place) {
+                Some(Target { state: State::Reached { peer: there, admitted: false }, .. }) if *there == peer => {
+                    failed.extend(self.fail(place, now));
+                }
+                Some(target) if target.is_at(peer) => target.state = State::Waiting { until: now + pause(0) },
+                _ => {}
             }
         }
+        failed
     }
 
     /// The address is this node's own: never call it again.
@@ -187,7 +194,7 @@ impl Dialler {
 
 impl Target {
     fn is_at(&self, peer: PeerId) -> bool {
-        matches!(self.state, State::Reached { peer: there } if there == peer)
+        matches!(self.state, State::Reached { peer: there, .. } if there == peer)
     }
 
     fn leads_to(&self, peer: PeerId) -> bool {
@@ -276,12 +283,21 @@ mod tests {
             let connection = call(&mut dialler, &address(1), attempt);
             dialler.connected(connection, stranger);
             let failed = dialler.refused(stranger, now);
-            dialler.lost(stranger, now);
+            assert!(dialler.lost(stranger, now).is_empty(), "counted twice");
             let [Failed { retry_in: Some(wait), .. }] = failed[..] else { panic!("{failed:?}") };
             assert!(attempt < 7 || wait >= LONGEST_PAUSE.mul_f64(1.0 - JITTER));
             now += wait;
             assert_eq!(dialler.due(0, now), [address(1)]);
         }
+    }
+
+    #[test]
+    fn who_hangs_up_at_once_has_failed() {
+        let (mut dialler, now, peer) = (Dialler::default(), Instant::now(), PeerId::random());
+        dialler.add(address(1), Purpose::Bootstrap, now);
+        let connection = call(&mut dialler, &address(1), 1);
+        dialler.connected(connection, peer);
+        assert_eq!(dialler.lost(peer, now).len(), 1);
     }
 
     #[test]

@@ -26,6 +26,7 @@ use super::{
     dialling::{Dialler, Failed, Purpose, named},
     frames::Answer,
     identity::{Protocols, keypair, peer_key},
+    listening::released,
     peers::Peers,
     reputation::Reputation,
     serve::{Exchange, Server},
@@ -36,10 +37,8 @@ use super::{
 
 /// How often time is looked after: calls that are due, the status, what has faded.
 const TICK: Duration = Duration::from_millis(500);
-/// A listener that has no address by then is reported.
-const LISTENING: Duration = Duration::from_secs(5);
 /// Connections that are not closed by then are dropped.
-const CLOSING: Duration = Duration::from_secs(2);
+pub(super) const CLOSING: Duration = Duration::from_secs(2);
 /// Own messages kept for the first peer that comes.
 const GOSSIP_KEPT: usize = 128;
 /// Events other than gossip kept while the node does not read.
@@ -106,9 +105,8 @@ impl Driver {
         let traffic = Traffic::new(&protocols);
         let transport = transport::build(&key, &traffic)?;
         let behaviour = Behaviour::new(&key, &protocols, settings)?;
-        let config = swarm::Config::with_tokio_executor()
-            .with_smart_dial()
-            .with_idle_connection_timeout(settings.idle_timeout);
+        let config =
+            swarm::Config::with_tokio_executor().with_smart_dial().with_idle_connection_timeout(settings.idle_timeout);
         let local = key.public().to_peer_id();
         let mut driver = Self {
             swarm: Swarm::new(transport, behaviour, local, config),
@@ -143,51 +141,6 @@ impl Driver {
         self.local
     }
 
-    async fn open(&mut self, addresses: &[Multiaddr]) -> Result<(), Error> {
-        let mut lacking = None;
-        for address in addresses {
-            match self.open_one(address) {
-                Ok(()) => {}
-                Err(Opening::FamilyLacking(why)) => {
-                    tracing::info!("this system cannot listen on {address}: {why}");
-                    lacking = Some(why);
-                }
-                Err(Opening::Failed(error)) => return Err(error),
-            }
-        }
-        if self.starting.is_empty() {
-            let why = lacking.unwrap_or_else(|| "there are none".into());
-            return Err(Error::NothingToListenOn { why });
-        }
-        let all_up = async {
-            while !self.starting.is_empty() {
-                let event = self.swarm.select_next_some().await;
-                self.on_swarm_event(event);
-            }
-        };
-        let _ = timeout(LISTENING, all_up).await;
-        match self.starting.values().next() {
-            Some(address) if self.swarm.listeners().next().is_none() => {
-                Err(Error::Listen { address: address.clone(), why: "no network interface has such an address".into() })
-            }
-            Some(address) => {
-                tracing::warn!("no network interface has an address for {address}");
-                Ok(())
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn open_one(&mut self, address: &Multiaddr) -> Result<(), Opening> {
-        transport::probe(address).map_err(|error| Opening::from_io(address, &error))?;
-        let listener = self
-            .swarm
-            .listen_on(address.clone())
-            .map_err(|e| Opening::Failed(Error::Listen { address: address.clone(), why: innermost(&e) }))?;
-        self.starting.insert(listener, address.clone());
-        Ok(())
-    }
-
     /// Runs until the shutdown, or until every handle is dropped.
     pub(super) async fn run(mut self) {
         let mut tick = interval(TICK);
@@ -210,7 +163,9 @@ impl Driver {
                 _ = tick.tick() => self.on_tick(Instant::now()),
             }
         };
-        self.close().await;
+        let held = self.close().await;
+        drop(self);
+        released(&held).await;
         if let Some(done) = done {
             let _ = done.send(());
         }
@@ -371,7 +326,9 @@ impl Driver {
         });
     }
 
-    async fn close(&mut self) {
+    /// Lets every peer know; gives the addresses that were listened on.
+    async fn close(&mut self) -> Vec<Multiaddr> {
+        let held = self.swarm.listeners().cloned().collect();
         let peers: Vec<_> = self.swarm.connected_peers().copied().collect();
         for peer in peers {
             let _ = self.swarm.disconnect_peer_id(peer);
@@ -387,28 +344,7 @@ impl Driver {
             status.listen.clear();
             status.peers.clear();
         });
-    }
-}
-
-/// Why an address could not be opened.
-enum Opening {
-    /// The system has no such address family: nothing to worry about where another works.
-    FamilyLacking(String),
-    Failed(Error),
-}
-
-impl Opening {
-    fn from_io(address: &Multiaddr, error: &std::io::Error) -> Self {
-        let address = address.clone();
-        match (error.kind(), error.raw_os_error()) {
-            (std::io::ErrorKind::AddrInUse, _) => Self::Failed(Error::PortInUse { address }),
-            (_, Some(libc::EAFNOSUPPORT)) => Self::FamilyLacking(error.to_string()),
-            // `::` where IPv6 is switched off.
-            (std::io::ErrorKind::AddrNotAvailable, _) if address.to_string().starts_with("/ip6/::/") => {
-                Self::FamilyLacking(error.to_string())
-            }
-            _ => Self::Failed(Error::Listen { address, why: error.to_string() }),
-        }
+        held
     }
 }
 
@@ -425,7 +361,7 @@ pub(super) fn why(error: &DialError) -> String {
     }
 }
 
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;

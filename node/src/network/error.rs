@@ -8,7 +8,9 @@ use libp2p::Multiaddr;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The port is held by another program, often by another node.
-    #[error("cannot listen on {address}: the port is in use; stop the program that holds it, or choose another port in the setting `listen`")]
+    #[error(
+        "cannot listen on {address}: the port is in use; stop the program that holds it, or choose another port in the setting `listen`"
+    )]
     PortInUse {
         /// The address as it stands in the settings.
         address: Multiaddr,
@@ -102,12 +104,20 @@ pub enum FetchError {
         /// The most the caller takes.
         limit: u64,
     },
-    /// Every holder was asked, repeatedly, and together they could not give it.
-    #[error("the blob {} could not be fetched, {missing} of its chunks are missing: {}", hex::encode(.hash), describe(.causes))]
-    Unavailable {
+    /// Every holder was asked, repeatedly, and none gave the outline.
+    #[error("the blob {} was not found: {}", hex::encode(.hash), describe(.causes))]
+    NotFound {
         /// The blob.
         hash: [u8; 32],
-        /// How many chunks are missing; all of them where not even the outline was had.
+        /// What became of each holder.
+        causes: Vec<Cause>,
+    },
+    /// Every holder was asked, repeatedly, and together they did not give all chunks.
+    #[error("the blob {} could not be completed, {missing} chunks are missing: {}", hex::encode(.hash), describe(.causes))]
+    Incomplete {
+        /// The blob.
+        hash: [u8; 32],
+        /// How many chunks are missing.
         missing: usize,
         /// What became of each holder.
         causes: Vec<Cause>,

@@ -121,16 +121,16 @@ impl Fetch<'_> {
             if let Some(outline) = self.outline_from_any().await {
                 return Ok(outline);
             }
-            if self.holders.iter().all(|holder| holder.state().left_out) {
+            if self.holders.iter().all(|holder| holder.is_left_out()) {
                 break;
             }
         }
-        Err(self.unavailable(usize::MAX))
+        Err(self.given_up(|hash, causes| FetchError::NotFound { hash, causes }))
     }
 
     /// Asks one holder after the other, and the next one too when an answer is long in coming.
     async fn outline_from_any(&self) -> Option<Outline> {
-        let mut next = self.holders.iter().filter(|holder| !holder.state().left_out);
+        let mut next = self.holders.iter().filter(|holder| !holder.is_left_out());
         let mut asked: FuturesUnordered<_> = next.next().map(|holder| self.outline_from(holder)).into_iter().collect();
         loop {
             tokio::select! {
@@ -167,14 +167,16 @@ impl Fetch<'_> {
         let lanes = self.holders.iter().flat_map(|holder| (0..LANES_PER_HOLDER).map(|_| self.lane(holder, &board)));
         let lanes = join_all(lanes);
         select(board.complete().boxed(), lanes.boxed()).await;
-        board.into_bytes().map_err(|missing| self.unavailable(missing))
+        board
+            .into_bytes()
+            .map_err(|missing| self.given_up(|hash, causes| FetchError::Incomplete { hash, missing, causes }))
     }
 
     /// Fetches one chunk after the other from one holder, until the blob is complete or the holder is of no use.
     async fn lane(&self, holder: &Holder, board: &Board) {
         loop {
             sleep(holder.rest()).await;
-            if holder.state().left_out || !board.wanted().await {
+            if holder.is_left_out() || !board.wanted().await {
                 return;
             }
             let Some(slot) = self.network.slots().take(holder.peer).await else { return };
@@ -210,12 +212,11 @@ impl Fetch<'_> {
         self.network.offended(holder.peer, offence).await;
     }
 
-    fn unavailable(&self, missing: usize) -> FetchError {
-        let causes: Vec<_> = self.holders.iter().filter_map(Holder::cause).collect();
+    fn given_up(&self, error: impl FnOnce(Hash, Vec<Cause>) -> FetchError) -> FetchError {
         if self.network.is_shut_down() {
             return FetchError::ShutDown;
         }
-        FetchError::Unavailable { hash: self.hash, missing, causes }
+        error(self.hash, self.holders.iter().filter_map(Holder::cause).collect())
     }
 }
 
@@ -242,6 +243,10 @@ impl Holder {
 
     fn state(&self) -> std::sync::MutexGuard<'_, HolderState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_left_out(&self) -> bool {
+        self.state().left_out
     }
 
     fn rest(&self) -> Duration {

@@ -112,12 +112,7 @@ async fn read_frame<T: AsyncRead + Unpin>(io: &mut T, limit: usize) -> io::Resul
     Ok(bytes.into())
 }
 
-async fn write_frame<T: AsyncWrite + Unpin>(
-    io: &mut T,
-    tag: Option<u8>,
-    bytes: &[u8],
-    limit: usize,
-) -> io::Result<()> {
+async fn write_frame<T: AsyncWrite + Unpin>(io: &mut T, tag: Option<u8>, bytes: &[u8], limit: usize) -> io::Result<()> {
     within(bytes.len(), limit)?;
     let length = u32::try_from(bytes.len()).map_err(|_| too_long(bytes.len(), limit))?;
     let mut head = Vec::with_capacity(5);
@@ -186,7 +181,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_comes_through_as_it_was() {
-        for answer in [Answer::Here(vec![3; 150_000].into()), Answer::Here(Bytes::new()), Answer::NotHere, Answer::Busy] {
+        for answer in [Answer::Here(vec![3; 150_000].into()), Answer::Here(Bytes::new()), Answer::NotHere, Answer::Busy]
+        {
             let mut wire = Cursor::new(written(answer.clone()).await);
             assert_eq!(frames().read_response(&NAME, &mut wire).await.unwrap(), answer);
         }

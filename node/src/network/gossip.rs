@@ -40,7 +40,7 @@ const NO_GOSSIP_BELOW: f64 = -40.0;
 /// Below this this node's own messages are not sent to it: two rejected messages.
 const NO_PUBLISH_BELOW: f64 = -70.0;
 /// Below this nothing from it is read any more: three rejected messages.
-const IGNORED_BELOW: f64 = -160.0;
+const IGNORED_BELOW: f64 = -120.0;
 /// Kept of the count of rejected messages from second to second: half is forgotten after 140 s.
 const REJECTED_KEPT: f64 = 0.995;
 
@@ -67,9 +67,7 @@ pub(super) fn behaviour(protocols: &Protocols, settings: &Settings) -> Result<Be
     let config = ConfigBuilder::default()
         .validation_mode(ValidationMode::Anonymous)
         .validate_messages()
-        .message_id_fn(|message: &Message| {
-            MessageId::new(blake3::hash(&message.data).as_bytes().split_at(ID_BYTES).0)
-        })
+        .message_id_fn(|message: &Message| MessageId::new(blake3::hash(&message.data).as_bytes().split_at(ID_BYTES).0))
         .max_transmit_size(settings.max_gossip_bytes + FRAME_OVERHEAD)
         .duplicate_cache_time(REMEMBERED)
         .heartbeat_interval(Duration::from_secs(1))

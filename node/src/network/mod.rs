@@ -36,6 +36,7 @@ mod fetch;
 mod frames;
 mod gossip;
 mod identity;
+mod listening;
 mod peers;
 mod reputation;
 mod serve;
@@ -235,7 +236,7 @@ impl Network {
     /// The blob is in memory once: `max_bytes` bounds it. Dropping the future ends the fetch.
     ///
     /// # Errors
-    /// See [`FetchError`]; `Unavailable` tells what became of each holder.
+    /// See [`FetchError`]; `NotFound` and `Incomplete` tell what became of each holder.
     pub async fn fetch_blob(
         &self,
         hash: [u8; 32],

@@ -6,18 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use libp2p::{
-    Multiaddr, PeerId,
-    core::ConnectedPoint,
-    multiaddr::Protocol,
-    swarm::ConnectionId,
-};
+use libp2p::{Multiaddr, PeerId, core::ConnectedPoint, multiaddr::Protocol, swarm::ConnectionId};
 
-use super::{
-    Direction, PeerStatus,
-    identity::peer_key,
-    traffic::Traffic,
-};
+use super::{Direction, PeerStatus, identity::peer_key, traffic::Traffic};
 
 /// Addresses that a peer names of itself are taken up to this number.
 pub(super) const ADDRESSES: usize = 16;
@@ -71,15 +62,15 @@ impl Peers {
         entry.connections.push(connection);
     }
 
-    /// Takes out a connection; of the last one to an admitted peer, gives the address where it could be called.
-    pub(super) fn disconnected(&mut self, peer: PeerId, id: ConnectionId) -> Option<Option<Multiaddr>> {
+    /// Takes out a connection. Of the last one to a peer of this run, gives the address where it might be called.
+    pub(super) fn disconnected(&mut self, peer: PeerId, id: ConnectionId) -> Option<Multiaddr> {
         let entry = self.peers.get_mut(&peer)?;
         entry.connections.retain(|connection| connection.id != id);
         if !entry.connections.is_empty() {
             return None;
         }
         let gone = self.peers.remove(&peer)?;
-        gone.admitted.then_some(gone.address)
+        gone.address.filter(|_| gone.admitted)
     }
 
     /// The peer is of this run. Its address the first time, as good as it is known; `None` where it was known before.
@@ -106,6 +97,11 @@ impl Peers {
     /// The address of the peer's oldest connection.
     pub(super) fn address(&self, peer: &PeerId) -> Option<&Multiaddr> {
         Some(&self.peers.get(peer)?.connections.first()?.address)
+    }
+
+    /// Whether the peer is connected and of this run.
+    pub(super) fn is_admitted(&self, peer: &PeerId) -> bool {
+        self.peers.get(peer).is_some_and(|peer| peer.admitted)
     }
 
     /// How many peers of this run are connected.
@@ -222,7 +218,7 @@ mod tests {
         peers.connected(peer, second, &inbound("/ip4/8.8.8.8/tcp/6"), now);
         peers.admit(peer, String::new(), &[]);
         assert_eq!(peers.disconnected(peer, first), None);
-        assert!(matches!(peers.disconnected(peer, second), Some(Some(_))));
+        assert!(peers.disconnected(peer, second).is_some());
         assert_eq!(peers.disconnected(peer, second), None);
     }
 }

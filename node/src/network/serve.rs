@@ -9,14 +9,7 @@ use libp2p::{
 };
 use tokio::task::JoinSet;
 
-use super::{
-    Service,
-    behaviour::MAX_SYNC_ANSWER,
-    blob,
-    frames::Answer,
-    identity::peer_key,
-    status::Counters,
-};
+use super::{Service, behaviour::MAX_SYNC_ANSWER, blob, frames::Answer, identity::peer_key, status::Counters};
 
 /// Requests of one peer that are answered at once, of each protocol; more are told "busy". Honest peers keep to
 /// [`super::fetch::REQUESTS_PER_PEER`], which is less.

@@ -34,11 +34,14 @@ impl Driver {
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 self.peers.connected(peer_id, connection_id, &endpoint, now);
                 self.dialler.connected(connection_id, peer_id);
+                if self.peers.is_admitted(&peer_id) {
+                    self.dialler.admitted(peer_id);
+                }
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, .. } => {
-                let admitted = self.peers.disconnected(peer_id, connection_id);
+                let address = self.peers.disconnected(peer_id, connection_id);
                 if num_established == 0 {
-                    self.lost(peer_id, admitted, now);
+                    self.lost(peer_id, address, now);
                 }
             }
             SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
@@ -109,7 +112,9 @@ impl Driver {
             }
             gossipsub::Event::Subscribed { topic, .. } if topic == self.protocols.topic.hash() => self.publish_kept(),
             gossipsub::Event::SlowPeer { failed_messages, .. } => {
-                self.counters.gossip_to_slow_peers.add((failed_messages.priority + failed_messages.non_priority) as u64);
+                self.counters
+                    .gossip_to_slow_peers
+                    .add((failed_messages.priority + failed_messages.non_priority) as u64);
             }
             _ => {}
         }
@@ -175,13 +180,12 @@ impl Driver {
         }
     }
 
-    /// The last connection to a peer closed. `admitted`: it was of this run, and where it might be called again.
-    fn lost(&mut self, peer: PeerId, admitted: Option<Option<Multiaddr>>, now: Instant) {
-        self.dialler.lost(peer, now);
-        let Some(address) = admitted else { return };
-        if let Some(address) = address {
-            self.dialler.call_later(address, now);
-        }
+    /// The last connection to a peer closed. `address`: where a peer of this run might be called again.
+    fn lost(&mut self, peer: PeerId, address: Option<Multiaddr>, now: Instant) {
+        let failed = self.dialler.lost(peer, now);
+        self.report(failed, "the peer hung up before it introduced itself: it may be full, or of another run");
+        let Some(address) = address else { return };
+        self.dialler.call_later(address, now);
         if let Some(peer) = peer_key(&peer) {
             self.tell(Event::Disconnected { peer });
         }

@@ -50,7 +50,7 @@ async fn who_forges_again_and_again_is_shut_out() {
     for seed in 0..3 {
         let hash = nodes[0].shelf.put(&bytes(100, seed));
         let fetched = in_time(nodes[1].network.fetch_blob(hash, 1 << 30, vec![liar])).await;
-        let Err(FetchError::Unavailable { causes, .. }) = fetched else { panic!("{fetched:?}") };
+        let Err(FetchError::NotFound { causes, .. }) = fetched else { panic!("{fetched:?}") };
         assert_eq!(causes[0].peer, liar);
     }
     nodes[1].until_event(|event| matches!(event, Event::ShutOut { peer, .. } if peer == liar).then_some(())).await;
@@ -64,7 +64,7 @@ async fn a_blob_that_nobody_has_is_a_clear_error() {
     let holders = vec![nodes[0].key(), nodes[1].key()];
     let fetched = in_time(nodes[2].network.fetch_blob([9; 32], 1 << 30, holders)).await;
     let error = fetched.unwrap_err();
-    let FetchError::Unavailable { causes, .. } = &error else { panic!("{error}") };
+    let FetchError::NotFound { causes, .. } = &error else { panic!("{error}") };
     assert_eq!(causes.len(), 2);
     assert!(causes.iter().all(|cause| cause.why == RequestError::NotHere.to_string()), "{error}");
 
@@ -78,7 +78,7 @@ async fn a_peer_that_has_the_outline_alone_is_given_up() {
     let hash = nodes[0].shelf.put(&bytes(3 * CHUNK_BYTES, 0));
     *nodes[0].shelf.lie.lock().unwrap() = Lie::NoChunks;
     let fetched = in_time(nodes[1].network.fetch_blob(hash, 1 << 30, vec![nodes[0].key()])).await;
-    assert!(matches!(fetched, Err(FetchError::Unavailable { missing: 3, .. })), "{fetched:?}");
+    assert!(matches!(fetched, Err(FetchError::Incomplete { missing: 3, .. })), "{fetched:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -98,7 +98,7 @@ async fn chunks_longer_than_allowed_never_leave_the_node() {
     let hash = nodes[0].shelf.put(&bytes(10, 0));
     *nodes[0].shelf.lie.lock().unwrap() = Lie::LongChunks;
     let fetched = in_time(nodes[1].network.fetch_blob(hash, 1 << 30, vec![nodes[0].key()])).await;
-    assert!(matches!(fetched, Err(FetchError::Unavailable { .. })), "{fetched:?}");
+    assert!(matches!(fetched, Err(FetchError::Incomplete { .. })), "{fetched:?}");
     nodes[0].until_status(|status| status.drops.answers_too_long > 0).await;
 }
 

@@ -66,8 +66,12 @@ async fn a_bootstrap_address_is_retried_until_somebody_is_there() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_port_in_use_is_named() {
     let first = start_with(1, RUN, settings(Vec::new())).await;
-    let listen: Vec<Multiaddr> =
-        first.addresses().await.iter().map(|address| address.iter().take_while(|p| p.tag() != "p2p").collect()).collect();
+    let listen: Vec<Multiaddr> = first
+        .addresses()
+        .await
+        .iter()
+        .map(|address| address.iter().take_while(|p| p.tag() != "p2p").collect())
+        .collect();
     for address in listen {
         let taken = Settings { listen: vec![address.clone()], ..settings(Vec::new()) };
         let error = Network::start([2; 32], RUN, taken, Arc::<Shelf>::default()).await.err().unwrap();

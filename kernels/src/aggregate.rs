@@ -248,7 +248,7 @@ mod tests {
         for alpha in [-1.0, -0.0, f32::NAN, f32::INFINITY] {
             assert_eq!(refusal(&set, alpha), Error::OuterLearningRate);
         }
-        assert_eq!(refusal(&[foreign.clone()], 1.0), Error::ForeignContribution { position: 0 });
+        assert_eq!(refusal(std::slice::from_ref(&foreign), 1.0), Error::ForeignContribution { position: 0 });
         assert_eq!(refusal(&[set[0].clone(), foreign], 1.0), Error::ForeignContribution { position: 1 });
         assert_eq!(refusal(&[set[0].clone(), other_settings], 1.0), Error::ForeignContribution { position: 1 });
         let short = apply(&layout, &mut theta[1..], &set, 1.0, Rule::MeanOfSenders);

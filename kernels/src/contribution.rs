@@ -157,6 +157,9 @@ impl Contribution {
     }
 
     /// A chunk's scale and kept values: none where the scale is zero.
+    ///
+    /// The values' indices ascend and stay below the chunk's length, whoever sent them: decoding has
+    /// checked that, so that indexing a chunk's values with them can't fail.
     pub(crate) fn chunk(&self, number: usize, chunk: &Chunk) -> (f32, &[Kept]) {
         match self.planes.scales[number] {
             Scale::ZERO => (0.0, &[]),

@@ -110,11 +110,21 @@ pub fn restore(layout: &Layout, theta: &mut [f32], tensor: usize, bytes: &[u8]) 
     Ok(())
 }
 
+/// The state root of tensors known by their blob hashes alone, in the layout's order: what a newcomer checks a
+/// stranger's list against before it fetches a byte of the weights. `None` where there is not one hash a tensor.
+pub fn root_of_hashes(layout: &Layout, tensors: &[[u8; 32]]) -> Option<[u8; 32]> {
+    (tensors.len() == layout.tensors().len()).then(|| hash_root(layout.hash(), tensors.iter().copied()))
+}
+
 fn root_of(layout_hash: [u8; 32], outline: &StateOutline) -> [u8; 32] {
+    hash_root(layout_hash, outline.tensors.iter().map(|tensor| tensor.hash()))
+}
+
+fn hash_root(layout_hash: [u8; 32], tensors: impl Iterator<Item = [u8; 32]>) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
     hasher.update(&layout_hash);
-    for tensor in &outline.tensors {
-        hasher.update(&tensor.hash());
+    for tensor in tensors {
+        hasher.update(&tensor);
     }
     *hasher.finalize().as_bytes()
 }

@@ -1,7 +1,12 @@
 //! A body from a stranger: it decodes to something that encodes to the same bytes and can be applied,
 //! or it is refused. Nothing panics.
 //!
-//! The first byte chooses a layout and settings, the rest is the body.
+//! The first byte chooses a layout and settings, the rest is the body. In `kernels/`, with cargo-fuzz:
+//!
+//! ```text
+//! cargo run --manifest-path fuzz/Cargo.toml --example seeds -- fuzz/corpus/decode
+//! cargo +nightly fuzz run decode -- -max_total_time=300
+//! ```
 
 #![no_main]
 

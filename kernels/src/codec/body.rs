@@ -96,8 +96,8 @@ pub(crate) fn decode(compression: &Compression, grid: &Grid, body: &[u8]) -> Res
     let too_short = |plane| Error::BodyTooShort { plane };
     let (scale_plane, rest) = body.split_at_checked(grid.chunks().len() * SCALE_BYTES).ok_or(too_short("scale"))?;
     let rice = Rice::for_settings(compression);
-    // The bytes there are have decided this allocation; the next follows from the layout, once the
-    // planes can be as long as these scales ask for.
+    // As long as the bytes just read; what is allocated below is as long as the layout says, and only
+    // once there are bytes enough for what these scales promise.
     let scales = decode_scales(scale_plane)?;
     let kept_of_sent = |(chunk, scale): (&Chunk, &Scale)| match *scale {
         Scale::ZERO => 0,

@@ -162,6 +162,10 @@ mod tests {
             assert_eq!(*tensor, blob::outline(&tensor_bytes(&theta[range])));
         }
         assert_eq!(root(&layout, &theta), outline.root(&layout));
+
+        let hashes: Vec<[u8; 32]> = outline.tensors.iter().map(Outline::hash).collect();
+        assert_eq!(root_of_hashes(&layout, &hashes), outline.root(&layout).ok());
+        assert_eq!(root_of_hashes(&layout, &hashes[1..]), None);
     }
 
     #[test]

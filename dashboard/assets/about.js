@@ -44,7 +44,7 @@ function reach(target) {
 }
 
 function drawRun(run) {
-  text(byId("run-name"), run.name || "unnamed");
+  text(byId("run-name"), run.name || (run.id ? "unnamed" : "…"));
   document.title = run.name ? `${run.name} · Commonweal` : "Commonweal";
   const id = byId("run-id");
   id.hidden = !run.id;

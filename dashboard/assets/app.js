@@ -11,7 +11,7 @@ import { drawPeers } from "./peers.js";
 import { drawPhases } from "./phases.js";
 import { Rounds } from "./rounds.js";
 import { Store } from "./store.js";
-import { announcement, sentence } from "./words.js";
+import { announcement, message, sentence } from "./words.js";
 
 /** The phase bar moves between snapshots. */
 const TICK_MS = 250;
@@ -46,7 +46,7 @@ function draw() {
   if (store.snapshot === null) return;
   const { node, peers } = store.snapshot;
   text(byId("sentence"), sentence(store.snapshot));
-  text(byId("message"), node.message);
+  text(byId("message"), message(store.snapshot));
   text(byId("announcement"), announcement(store.snapshot));
   byId("state-dot").className = `dot ${node.state}`;
   drawPhases(store);

@@ -11,7 +11,10 @@ const LABEL_HEIGHT = 15;
 
 const MARGIN = { top: 10, bottom: 42, left: 48, right: 92 };
 
-const CONFIG = { displayModeBar: false, responsive: true, doubleClick: "reset" };
+const CONFIG = { displayModeBar: false, doubleClick: "reset" };
+
+/** Fewer rounds than this get a tick each: plotly.js would put ticks between them. */
+const TICK_EACH_UP_TO = 8;
 
 export class Chart {
   constructor(store, onDrawn) {
@@ -21,6 +24,7 @@ export class Chart {
     this.probe = document.body.appendChild(el("span", { hidden: "" }));
     this.drawn = "";
     this.plotly = loadPlotly();
+    new ResizeObserver(() => this.fit()).observe(byId("chart"));
     for (const input of document.querySelectorAll("input[name=axis]")) {
       if (input.checked) this.axis = input.value;
       input.addEventListener("change", () => {
@@ -50,6 +54,13 @@ export class Chart {
     this.onDrawn(measured.length);
   }
 
+  /** Fills the room there is; the plot itself follows only the window. */
+  async fit() {
+    const plotly = await this.plotly;
+    const graph = byId("chart");
+    if (graph.classList.contains("js-plotly-plot") && graph.offsetParent !== null) plotly.Plots.resize(graph);
+  }
+
   traces(points) {
     return [
       this.trace(points, "train", "training", { color: this.colour("--train-line"), width: 1.25 }, "lines"),
@@ -70,6 +81,7 @@ export class Chart {
       name,
       mode,
       line,
+      cliponaxis: false,
       marker: { size: 5, color: line.color },
       x: present.map(([round, point]) => (this.axis === "round" ? round : point.tokens)),
       y: present.map(([, point]) => point[key]),
@@ -103,7 +115,8 @@ export class Chart {
         hoverformat: this.axis === "round" ? "d" : ".3s",
         exponentformat: "B",
         automargin: false,
-        ...(this.axis === "round" ? { tickformat: "d", tickprefix: "" } : {}),
+        ...(this.axis === "round" ? { tickformat: "d" } : {}),
+        ...(this.axis === "round" && points.length <= TICK_EACH_UP_TO ? { dtick: 1 } : {}),
       },
       yaxis: { range, gridcolor: this.colour("--line"), zeroline: false, ticksuffix: " ", title: { text: "" }, automargin: false },
       shapes: floors.map((floor) => this.line(floor)),

@@ -51,7 +51,7 @@ function tokens(store) {
   const oldest = recent.at(-1);
   const seconds = sum(recent.slice(0, -1).map((record) => record.seconds));
   const rate = seconds > 0 ? `${compact((total - oldest.tokens) / seconds)} a second, all together` : "trained on by all";
-  return { name: "Tokens", value: compact(total), sub: rate };
+  return { name: "Tokens", value: compact(total), sub: total > 0 ? rate : "none yet" };
 }
 
 function peers(store) {
@@ -59,6 +59,7 @@ function peers(store) {
   const connected = all.filter((peer) => peer.connected).length;
   const voters = all.filter((peer) => peer.voter).length;
   const differing = all.filter((peer) => peer.state_root_agrees === false).length;
+  if (all.length === 0) return { name: "Peers", value: UNKNOWN, sub: "none known yet" };
   const value = { name: "Peers", value: count(connected), unit: connected < all.length ? `of ${count(all.length)}` : "" };
   if (differing > 0) return { ...value, sub: `${plural(differing, "peer has", "peers have")} other weights`, tone: "bad" };
   return { ...value, sub: `${plural(voters, "votes", "vote")}, all with equal weights` };
@@ -73,7 +74,7 @@ function compute(store) {
     name: "Compute share",
     value: percent(share),
     unit: share === undefined ? "" : "%",
-    sub: share === undefined ? UNKNOWN : `of this machine’s time is training`,
+    sub: share === undefined ? "not measured yet" : `of this machine’s time is training`,
   };
 }
 

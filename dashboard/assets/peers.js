@@ -81,10 +81,9 @@ function showRoot(node, agrees, own) {
 }
 
 function contributionBar(id) {
-  const width = BAR_ROUNDS * BAR.step;
   const bar = svg(
     "svg",
-    { class: "rounds-bar", viewBox: `0 0 ${width} ${BAR.height}`, width, height: BAR.height, role: "img" },
+    { class: "rounds-bar", height: BAR.height, role: "img" },
     svg("path", { class: "missed" }),
     svg("path", { class: "made" }),
   );
@@ -95,13 +94,13 @@ function contributionBar(id) {
 /** The newest round is at the right end. */
 function showBar(bar, contributed) {
   const [missed, made] = bar.children;
-  const offset = BAR_ROUNDS - contributed.length;
   const paths = { missed: "", made: "" };
   contributed.forEach((did, index) => {
-    const x = (offset + index) * BAR.step;
+    const x = index * BAR.step;
     if (did) paths.made += `M${x} 0h${BAR.width}v${BAR.height}h-${BAR.width}z`;
     else paths.missed += `M${x} ${BAR.height - 4}h${BAR.width}v4h-${BAR.width}z`;
   });
+  attribute(bar, "width", contributed.length * BAR.step);
   attribute(missed, "d", paths.missed);
   attribute(made, "d", paths.made);
   attribute(bar, "aria-label", `contributed to ${contributed.filter(Boolean).length} of the last ${contributed.length} rounds`);

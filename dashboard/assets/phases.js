@@ -24,7 +24,8 @@ export function drawPhases(store) {
 
 /** Seconds that the current phase has taken so far, by the node's clock. */
 function phaseSeconds(store) {
-  return Math.max(0, (store.now() - store.snapshot.round.phase_started_unix_ms) / 1000);
+  const started = store.snapshot.round.phase_started_unix_ms;
+  return started > 0 ? Math.max(0, (store.now() - started) / 1000) : 0;
 }
 
 /** Steps tell more than time, where there are steps. */

@@ -18,7 +18,7 @@ export class Store {
     /** `{heldout, train, tokens}` by round number. */
     this.curve = new Map();
     /** Counts changes of the records and the curve, so that views redraw only when there is something new. */
-    this.version = 0;
+    this.version = (this.version ?? 0) + 1;
   }
 
   /** Takes in an update from the event stream; returns whether it is about another run than before. */
@@ -62,7 +62,7 @@ export class Store {
 
   /** Full records, newest first. */
   newestFirst() {
-    return [...this.records.values()].sort((a, b) => b.round - a.round);
+    return this.sorted().records;
   }
 
   /** The latest full records, newest first. */
@@ -72,6 +72,18 @@ export class Store {
 
   /** `[round, point]` in ascending order. */
   points() {
-    return [...this.curve.entries()].sort(([a], [b]) => a - b);
+    return this.sorted().points;
+  }
+
+  /** Both, sorted once for each change. */
+  sorted() {
+    if (this.order?.version !== this.version) {
+      this.order = {
+        version: this.version,
+        records: [...this.records.values()].sort((a, b) => b.round - a.round),
+        points: [...this.curve.entries()].sort(([a], [b]) => a - b),
+      };
+    }
+    return this.order;
   }
 }

@@ -38,7 +38,13 @@ export function sentence(snapshot) {
   return `Round ${count(round.number)}: ${phaseWords(snapshot)}`;
 }
 
-/** The same without what changes every second, for screen readers. */
+/** What the node has to say; else, what the phase is for. */
+export function message({ node, round }) {
+  if (node.message || node.state !== "training") return node.message;
+  return `${PHASE_MEANINGS[round.phase]}.`;
+}
+
+/** The sentence without what changes every second, for screen readers. */
 export function announcement(snapshot) {
   const { node, round } = snapshot;
   if (node.state !== "training") return `${sentence(snapshot)}. ${node.message}`;

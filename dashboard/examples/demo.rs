@@ -225,7 +225,7 @@ fn first_snapshot(random: &mut StdRng, decided: u64) -> Snapshot {
             message: String::new(),
         },
         round: Round { steps: STEPS, expected: EXPECTED, ..Round::default() },
-        floors: [("uniform", 5.545), ("unigram", 3.31), ("bigram", 2.46), ("trigram", 2.04)]
+        floors: [("unigram", 3.31), ("bigram", 2.46), ("trigram", 2.04)]
             .map(|(name, nats_per_byte)| Floor { name: name.into(), nats_per_byte })
             .into(),
         dropped: [("late commitment", 3), ("wrong round", 12), ("bad signature", 1)]

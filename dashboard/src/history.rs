@@ -77,11 +77,6 @@ impl History {
         self.revision
     }
 
-    /// Rounds in the curve.
-    pub fn rounds(&self) -> usize {
-        self.curve.len()
-    }
-
     /// Takes in one record.
     pub fn insert(&mut self, record: RoundRecord) -> Change {
         let number = record.round;
@@ -217,7 +212,7 @@ mod tests {
             history.insert(record(round));
         }
         assert_eq!(history.from(0, 1)[0].round, 10);
-        assert_eq!(history.rounds(), RECORDS_KEPT + 10);
+        assert_eq!(history.curve.len(), RECORDS_KEPT + 10);
         let revision = history.revision();
         assert_eq!(history.insert(record(2)), Change::Nothing);
         assert_eq!(history.revision(), revision);

@@ -45,7 +45,11 @@ macro_rules! metrics {
                 let mut registry = Registry::with_prefix(PREFIX);
                 $(let $field = <$kind>::default();
                 registry.register($name, help_text($help), $field.clone());)+
-                Self { registry, described: Mutex::default(), $($field,)+ }
+                let metrics = Self { registry, described: Mutex::default(), $($field,)+ };
+                // No loss is known yet, and 0 would be a very good one.
+                metrics.heldout_loss.set(f64::NAN);
+                metrics.train_loss.set(f64::NAN);
+                metrics
             }
         }
     };
@@ -136,12 +140,22 @@ struct RefusedLabels {
 }
 
 /// Why the dashboard refused a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Refused {
     /// It was made under a name that is not this machine's.
     ForeignHost,
     /// Too many event streams are open.
     TooManyStreams,
+}
+
+impl EncodeLabelValue for Refused {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let cause = match self {
+            Self::ForeignHost => "foreign_host",
+            Self::TooManyStreams => "too_many_streams",
+        };
+        cause.encode(encoder)
+    }
 }
 
 impl EncodeLabelValue for NodeState {
@@ -278,10 +292,13 @@ mod tests {
     #[test]
     fn the_doc_line_is_the_help_text() {
         let text = Metrics::new().encode().unwrap();
-        assert_eq!(
-            line(&text, "# HELP commonweal_dropped "),
-            "# HELP commonweal_dropped Messages, contributions and connections dropped, by cause."
-        );
+        assert_eq!(line(&text, "# HELP commonweal_voters"), "# HELP commonweal_voters Peers that vote in this round.");
+    }
+
+    #[test]
+    fn no_loss_is_told_before_one_is_measured() {
+        let text = Metrics::new().encode().unwrap();
+        assert_eq!(line(&text, "commonweal_heldout_loss"), "commonweal_heldout_loss_nats_per_byte NaN");
     }
 
     #[test]

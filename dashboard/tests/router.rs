@@ -140,7 +140,7 @@ async fn a_foreign_name_is_refused_and_counted() {
     let nameless = Request::builder().uri("/").body(Body::empty()).unwrap();
     assert_eq!(send(&dashboard, nameless).await.0, StatusCode::MISDIRECTED_REQUEST);
     let (_, _, text) = get(&dashboard, "/metrics").await;
-    assert!(text.contains("dashboard_refused_requests_total{cause=\"ForeignHost\"} 6"), "{text}");
+    assert!(text.contains("dashboard_refused_requests_total{cause=\"foreign_host\"} 6"), "{text}");
 }
 
 #[tokio::test]

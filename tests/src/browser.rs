@@ -272,7 +272,10 @@ impl Browser {
             tab.call(domain, json!({}))?;
         }
         tab.resize(window)?;
-        tab.call("Page.navigate", json!({ "url": url }))?;
+        let answer = tab.call("Page.navigate", json!({ "url": url }))?;
+        if answer.get("errorText").is_some() {
+            return Err(BrowserError::Refused { method: format!("Page.navigate to {url}"), answer });
+        }
         Ok(tab)
     }
 }
@@ -323,14 +326,17 @@ impl Tab {
         Ok(answer["result"]["value"].clone())
     }
 
-    /// Waits until a JavaScript expression is `true`.
+    /// Waits until a JavaScript expression is `true`; one that throws is not: the page may still be loading.
     ///
     /// # Errors
     /// [`BrowserError::TimedOut`] with its last value.
     pub fn wait_for(&mut self, expression: &str, patience: Duration) -> Result<(), BrowserError> {
         let deadline = Instant::now() + patience;
         loop {
-            let value = self.evaluate(expression)?;
+            let value = match self.evaluate(expression) {
+                Err(BrowserError::Refused { answer, .. }) => answer,
+                other => other?,
+            };
             if value == Value::Bool(true) {
                 return Ok(());
             }

@@ -36,6 +36,7 @@ mod agreement;
 pub mod beacon;
 pub mod certificate;
 pub mod chain;
+pub mod core;
 pub mod error;
 pub mod event;
 pub mod evidence;
@@ -45,11 +46,13 @@ pub mod output;
 pub mod roster;
 pub mod round_set;
 pub mod signatures;
+pub mod sim;
 #[cfg(test)]
 mod testing;
 pub mod time;
 pub mod view;
 
+pub use crate::core::{Config, Core, Recovered};
 pub use chain::Chain;
 pub use error::Error;
 pub use event::{DropCause, Event};

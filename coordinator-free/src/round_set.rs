@@ -16,8 +16,6 @@ pub(crate) use tally::Tally;
 use thiserror::Error;
 use weal_proto::{Commitment, Envelope, EnvelopeHash, PeerId, RoundNumber};
 
-use crate::output::Chosen;
-
 /// A commitment with what is needed of it again and again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SignedCommitment {
@@ -27,18 +25,6 @@ pub(crate) struct SignedCommitment {
     pub hash: EnvelopeHash,
     /// What is committed to.
     pub commitment: Commitment,
-}
-
-impl SignedCommitment {
-    /// The contribution as it is applied.
-    pub fn chosen(&self) -> Chosen {
-        Chosen {
-            peer: self.envelope.signer,
-            blob: self.commitment.blob,
-            blob_bytes: self.commitment.blob_bytes,
-            samples: self.commitment.samples,
-        }
-    }
 }
 
 /// Why a round set, or the proof of a decision, is not valid.

@@ -18,11 +18,13 @@ use crate::output::TimerId;
 use crate::signatures::Signatures;
 
 /// Why an effect was not carried out. The engine then stops what it was doing.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
     /// The engine is about to contradict what this peer signed before.
+    #[error("it would contradict what this peer signed in {0:?}")]
     Contradiction(Slot),
     /// The engine wants to log what it never logs.
+    #[error("it logs what cannot be logged")]
     Unloggable,
 }
 

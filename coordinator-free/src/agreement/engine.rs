@@ -206,13 +206,19 @@ impl Engine {
 
     fn feed(&mut self, input: Input<Agreement>, signatures: &mut Signatures) -> Result<(), String> {
         let (state, hands) = (&mut self.state, &mut self.hands);
+        let mut refused = None;
+        // The macro goes on after an error of ours as if nothing had been; a signature that is missing then makes the
+        // engine stop. The error itself would only be logged, so it is kept.
         let result: Result<(), arc_malachitebft_core_consensus::Error<Agreement>> = process!(
             input: input,
             state: state,
             metrics: &(),
-            with: effect => hands.carry_out(effect, signatures)
+            with: effect => hands.carry_out(effect, signatures).inspect_err(|refusal| refused = Some(refusal.to_string()))
         );
-        result.map_err(|error| error.to_string())
+        match refused {
+            Some(refusal) => Err(refusal),
+            None => result.map_err(|error| error.to_string()),
+        }
     }
 }
 

@@ -20,11 +20,16 @@ impl Tally {
         if weight == 0 {
             return;
         }
+        self.add_root(weight, attestation);
         let root = attestation.base_root;
-        add(self.roots.entry(root).or_default(), weight);
         for finding in attestation.findings.iter().filter(|finding| finding.verdict == Verdict::Valid) {
             add(self.support.entry((root, finding.commitment)).or_default(), weight);
         }
+    }
+
+    /// Counts an attestation's base root alone.
+    pub fn add_root(&mut self, weight: u64, attestation: &Attestation) {
+        add(self.roots.entry(attestation.base_root).or_default(), weight);
     }
 
     /// The base root that more than two thirds of the weight attest: there is at most one.

@@ -1,0 +1,69 @@
+//! Contributions are fetched and examined.
+
+use weal_proto::{EnvelopeHash, Verdict};
+
+use super::Core;
+use crate::output::{Fetch, Output, TimerId};
+use crate::round_set::{SignedCommitment, choose};
+use crate::view::Phase;
+
+impl Core {
+    /// Asks for every contribution that was committed to in time, up to the manifest's limit.
+    pub(super) fn fetch(&mut self) {
+        let round = self.chain.round();
+        let fetch_ms = u64::from(self.chain.manifest().timing.fetch_ms);
+        self.set_timer(TimerId::FetchClose(round), fetch_ms);
+        self.enter(Phase::Fetching, Some(self.now.after(fetch_ms)));
+        if self.round.attestations.contains_key(&self.me) {
+            return;
+        }
+        let limit = usize::try_from(self.chain.manifest().limits.peers).unwrap_or(usize::MAX);
+        let candidates = self.round.committed().copied().filter(|peer| !self.evidence.contains_key(peer));
+        for peer in choose(candidates, limit, self.chain.ledger(), self.chain.seed()) {
+            if let Some(signed) = self.round.commitments.get(&peer).cloned() {
+                self.examine(&signed);
+            }
+        }
+    }
+
+    fn examine(&mut self, signed: &SignedCommitment) {
+        let SignedCommitment { envelope, hash, commitment } = signed;
+        if envelope.signer == self.me {
+            self.round.examined.insert(*hash, Verdict::Valid);
+        } else if Some(commitment.base_root) != self.own_root() {
+            self.round.examined.insert(*hash, Verdict::WrongBase);
+        } else {
+            self.round.examining.insert(*hash);
+            self.outputs.push(Output::Fetch(Fetch {
+                round: commitment.round,
+                commitment: *hash,
+                peer: envelope.signer,
+                blob: commitment.blob,
+                blob_bytes: commitment.blob_bytes,
+                samples: commitment.samples,
+                base_root: commitment.base_root,
+            }));
+        }
+    }
+
+    pub(super) fn validated(&mut self, commitment: EnvelopeHash, verdict: Verdict) {
+        if self.round.examining.remove(&commitment) {
+            self.round.examined.insert(commitment, verdict);
+            self.progress();
+        }
+    }
+
+    pub(super) fn attest_if_examined(&mut self) -> bool {
+        let examined = self.round.examining.is_empty();
+        if examined {
+            self.attest();
+        }
+        examined
+    }
+
+    pub(super) fn fetch_time_is_up(&mut self) {
+        if self.round.phase == Phase::Fetching {
+            self.attest();
+        }
+    }
+}

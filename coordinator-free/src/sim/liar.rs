@@ -1,0 +1,99 @@
+//! What dishonest peers send instead.
+//!
+//! A liar runs an honest core, and its words are changed on their way out: half of the peers hear one thing, the other
+//! half another, both signed.
+
+use weal_proto::{
+    Commitment, Envelope, Kind, Proposal, RoundNumber, RoundSetHash, RunId, Signable, SigningKey, Vote, VoteStep,
+};
+
+/// How a peer lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lie {
+    /// Proposes two sets in one view, and votes for each towards those who saw it.
+    TwoProposals,
+    /// Commits to two blobs in one round.
+    TwoCommitments,
+    /// Votes for the value towards some, and for none towards the others.
+    TwoVotes,
+}
+
+/// A liar's memory.
+#[derive(Debug)]
+pub(super) struct Liar {
+    lie: Lie,
+    from_round: u64,
+    /// The last pair of sets it proposed: the one its core knows, and the other.
+    pair: Option<(RoundSetHash, RoundSetHash)>,
+}
+
+impl Liar {
+    pub const fn new(lie: Lie, from_round: u64) -> Self {
+        Self { lie, from_round, pair: None }
+    }
+
+    /// What the other half hears instead of this message; `None` when all hear the same.
+    pub fn instead(&mut self, key: &SigningKey, run: RunId, envelope: &Envelope) -> Option<Envelope> {
+        if envelope.signer != key.peer() {
+            return None;
+        }
+        let sign = Signer { key, run };
+        match (self.lie, envelope.kind) {
+            (Lie::TwoProposals, Kind::Proposal) => self.other_proposal(sign, envelope),
+            (Lie::TwoProposals, Kind::Vote) => self.vote_for_the_other(sign, envelope),
+            (Lie::TwoVotes, Kind::Vote) => self.vote_for_none(sign, envelope),
+            (Lie::TwoCommitments, Kind::Commitment) => self.other_commitment(sign, envelope),
+            _ => None,
+        }
+    }
+
+    const fn begins(&self, round: RoundNumber) -> bool {
+        round.0 >= self.from_round
+    }
+
+    /// The same set without its last contribution is as valid.
+    fn other_proposal(&mut self, sign: Signer<'_>, envelope: &Envelope) -> Option<Envelope> {
+        let mut proposal: Proposal = envelope.open().ok().filter(|p: &Proposal| self.begins(p.round))?;
+        let first = proposal.value.hash();
+        proposal.value.contributions.pop()?;
+        self.pair = Some((first, proposal.value.hash()));
+        Some(sign.envelope(&proposal))
+    }
+
+    fn vote_for_the_other(&self, sign: Signer<'_>, envelope: &Envelope) -> Option<Envelope> {
+        let mut vote: Vote = envelope.open().ok()?;
+        let (first, other) = self.pair?;
+        if vote.value != Some(first) {
+            return None;
+        }
+        vote.value = Some(other);
+        Some(sign.envelope(&vote))
+    }
+
+    fn vote_for_none(&self, sign: Signer<'_>, envelope: &Envelope) -> Option<Envelope> {
+        let mut vote: Vote = envelope.open().ok().filter(|vote: &Vote| self.begins(vote.round))?;
+        if vote.step != VoteStep::Precommit {
+            return None;
+        }
+        vote.value.take()?;
+        Some(sign.envelope(&vote))
+    }
+
+    fn other_commitment(&self, sign: Signer<'_>, envelope: &Envelope) -> Option<Envelope> {
+        let mut commitment: Commitment = envelope.open().ok().filter(|c: &Commitment| self.begins(c.round))?;
+        commitment.blob = blake3::hash(commitment.blob.as_bytes()).as_bytes().to_owned().into();
+        Some(sign.envelope(&commitment))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Signer<'a> {
+    key: &'a SigningKey,
+    run: RunId,
+}
+
+impl Signer<'_> {
+    fn envelope<M: Signable>(self, message: &M) -> Envelope {
+        Envelope::sign(self.key, self.run, message)
+    }
+}

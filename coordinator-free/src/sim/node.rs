@@ -1,0 +1,120 @@
+//! One peer: its disk, its core, what it holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use weal_proto::manifest::Manifest;
+use weal_proto::{BlobHash, Decided, RoundNumber, SigningKey, StateRoot};
+
+use super::liar::Liar;
+use crate::core::{Config, Core, Recovered};
+use crate::error::Error;
+use crate::output::{Apply, Record, TimerId};
+use crate::signatures::CheckSignature;
+
+/// What survives a crash.
+#[derive(Debug, Default)]
+pub(super) struct Disk {
+    pub decided: Vec<Decided>,
+    pub records: Vec<Record>,
+    /// Weights written out now and then.
+    pub checkpoint: Option<(RoundNumber, StateRoot)>,
+    pub blobs: BTreeSet<BlobHash>,
+}
+
+/// One peer.
+pub(super) struct Node {
+    pub key: SigningKey,
+    pub liar: Option<Liar>,
+    pub disk: Disk,
+    /// `None` while it is down or away.
+    pub core: Option<Core>,
+    /// Counts its lives: what an earlier life was waiting for does not come to a later one.
+    pub life: u64,
+    /// When each timer goes off, by a number that tells it from earlier ones of the same name.
+    pub timers: BTreeMap<TimerId, u64>,
+    pub weights: (RoundNumber, StateRoot),
+    /// Blobs it serves.
+    pub revealed: BTreeSet<BlobHash>,
+    /// Counts trainings, so that stopping one can be told from a later one.
+    pub trainings: u64,
+    /// It has said that it leaves.
+    pub leaving: bool,
+}
+
+impl Node {
+    pub fn new(key: SigningKey, liar: Option<Liar>) -> Self {
+        Self {
+            key,
+            liar,
+            disk: Disk::default(),
+            core: None,
+            life: 0,
+            timers: BTreeMap::new(),
+            weights: (RoundNumber(0), genesis()),
+            revealed: BTreeSet::new(),
+            trainings: 0,
+            leaving: false,
+        }
+    }
+
+    /// Starts from what is on disk.
+    pub fn start(&mut self, manifest: &Arc<Manifest>, checker: Arc<dyn CheckSignature>) -> Result<(), Error> {
+        self.weights = self.disk.checkpoint.unwrap_or((RoundNumber(0), genesis()));
+        let recovered = Recovered::from_decided(
+            Arc::clone(manifest),
+            self.disk.decided.iter().cloned(),
+            self.weights.0,
+            self.disk.records.clone(),
+        )?;
+        self.core = Some(Core::new(Config { key: self.key.clone(), checker }, recovered)?);
+        self.life += 1;
+        self.leaving = false;
+        Ok(())
+    }
+
+    /// Loses everything that is not on disk.
+    pub fn stop(&mut self) {
+        self.core = None;
+        self.life += 1;
+        self.timers.clear();
+        self.revealed.clear();
+    }
+
+    pub fn decided(&self) -> Option<u64> {
+        self.core.as_ref().map(|_| self.disk.decided.len() as u64)
+    }
+
+    pub fn persist(&mut self, record: Record) {
+        match record {
+            Record::Decided(decided) => {
+                let round = decided.value.round;
+                self.disk.decided.push(*decided);
+                self.disk.records.retain(|record| !is_log_up_to(record, round));
+            }
+            record => self.disk.records.push(record),
+        }
+    }
+}
+
+fn is_log_up_to(record: &Record, last: RoundNumber) -> bool {
+    matches!(record, Record::AgreementLog { round, .. } if *round <= last)
+}
+
+/// The root of the initial weights.
+fn genesis() -> StateRoot {
+    blake3::derive_key("commonweal simulated weights v1", b"initial").into()
+}
+
+/// The root after a decided round: a hash chain over what was applied.
+pub(super) fn applied(root: StateRoot, apply: &Apply) -> StateRoot {
+    if apply.contributions.is_empty() {
+        return root;
+    }
+    let mut hasher = blake3::Hasher::new_derive_key("commonweal simulated weights v1");
+    hasher.update(root.as_bytes()).update(&apply.outer_rate_ppm.to_le_bytes());
+    for chosen in &apply.contributions {
+        hasher.update(chosen.peer.as_bytes()).update(chosen.blob.as_bytes());
+    }
+    (*hasher.finalize().as_bytes()).into()
+}

@@ -1,0 +1,165 @@
+//! What is played.
+
+use std::ops::RangeInclusive;
+
+use weal_proto::manifest::{
+    AggregationRule, Compression, Data, Founder, Inner, Limits, Manifest, Membership, Model, Outer, OuterRate, Timing,
+    Tokeniser,
+};
+use weal_proto::{PeerId, SigningKey, Weight};
+
+use super::liar::Lie;
+use super::network::Network;
+
+/// A peer that is away for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Absence {
+    /// Which peer, counted from 0.
+    pub peer: usize,
+    /// It says that it leaves when it is in this round, and stops soon after. `None`: it has not been there before.
+    pub leaves_in: Option<u64>,
+    /// It comes (back) when some peer has decided this many rounds.
+    pub comes_at: u64,
+}
+
+/// What is played.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// Everything random comes from it.
+    pub seed: u64,
+    /// How many peers there are, liars included.
+    pub peers: usize,
+    /// How many of them the manifest names: the first ones.
+    pub founders: usize,
+    /// Played until all honest peers that are present have decided so many rounds.
+    pub rounds: u64,
+    /// Gives up after this much virtual time, in milliseconds.
+    pub patience_ms: u64,
+    /// What happens to messages.
+    pub network: Network,
+    /// How likely a crash is before each output, in parts per million.
+    pub crash_ppm: u32,
+    /// How many peers may be down at a time because of crashes.
+    pub most_down: usize,
+    /// How long a crashed peer is down, in milliseconds.
+    pub down_ms: RangeInclusive<u64>,
+    /// How long training takes, in milliseconds.
+    pub train_ms: RangeInclusive<u64>,
+    /// How likely it is that a peer cannot fetch a contribution in time, in parts per million.
+    pub missing_blob_ppm: u32,
+    /// How likely it is that a peer's weights are damaged while it applies a round, in parts per million.
+    pub damage_ppm: u32,
+    /// Who comes and goes.
+    pub absences: Vec<Absence>,
+    /// Who lies, how, and from which round on.
+    pub liars: Vec<(usize, Lie, u64)>,
+}
+
+impl Scenario {
+    /// Honest founders on a good network.
+    pub fn calm(seed: u64, peers: usize) -> Self {
+        Self {
+            seed,
+            peers,
+            founders: peers,
+            rounds: 10,
+            patience_ms: 60 * 60 * 1000,
+            network: Network::good(),
+            crash_ppm: 0,
+            most_down: 0,
+            down_ms: 500..=8_000,
+            train_ms: 1_000..=6_000,
+            missing_blob_ppm: 0,
+            damage_ppm: 0,
+            absences: Vec::new(),
+            liars: Vec::new(),
+        }
+    }
+
+    /// Ten peers, seven of them founders, two of those lying; one in twenty messages lost; crashes, a peer that leaves
+    /// and comes back, and three that join.
+    pub fn stormy(seed: u64) -> Self {
+        let join = |peer, comes_at| Absence { peer, leaves_in: None, comes_at };
+        Self {
+            founders: 7,
+            rounds: 20,
+            network: Network { loss_ppm: 50_000, duplicate_ppm: 20_000, ..Network::good() },
+            crash_ppm: 300,
+            most_down: 2,
+            missing_blob_ppm: 20_000,
+            damage_ppm: 5_000,
+            absences: vec![
+                join(7, 1),
+                join(8, 2),
+                join(9, 6),
+                Absence { peer: 2, leaves_in: Some(5), comes_at: 10 },
+            ],
+            liars: vec![(0, Lie::TwoProposals, 2), (1, Lie::TwoProposals, 8)],
+            ..Self::calm(seed, 10)
+        }
+    }
+
+    /// A peer's key.
+    pub(super) fn key(&self, peer: usize) -> SigningKey {
+        let mut hasher = blake3::Hasher::new_derive_key("commonweal simulated key v1");
+        hasher.update(&self.seed.to_le_bytes()).update(&(peer as u64).to_le_bytes());
+        SigningKey::from_seed(*hasher.finalize().as_bytes())
+    }
+
+    /// The run's manifest.
+    pub(super) fn manifest(&self) -> Manifest {
+        manifest((0..self.founders).map(|peer| self.key(peer).peer()))
+    }
+}
+
+/// A manifest with these founders, of equal weight, and times that suit a simulated network.
+pub fn manifest(founders: impl IntoIterator<Item = PeerId>) -> Manifest {
+    let mut founders: Vec<_> =
+        founders.into_iter().map(|peer| Founder { peer, weight: Weight(10_000) }).collect();
+    founders.sort_by_key(|founder| founder.peer);
+    Manifest {
+        name: "simulated".into(),
+        model: Model {
+            vocabulary: 256,
+            width: 32,
+            layers: 1,
+            heads: 2,
+            kv_heads: 1,
+            feed_forward: 64,
+            context: 32,
+            tied_embeddings: true,
+            rope_theta: 10_000,
+            norm_epsilon_ppb: 10_000,
+        },
+        tokeniser: Tokeniser::Bytes,
+        data: Data::Generator { seed: 1, bytes: 100_000 },
+        initial_seed: [3; 32],
+        inner: Inner {
+            steps: 10,
+            batch: 1,
+            peak_learning_rate_ppb: 1_000_000,
+            warmup_steps: 0,
+            decay_steps: 0,
+            final_rate_ppm: 0,
+            beta1_ppm: 900_000,
+            beta2_ppm: 950_000,
+            weight_decay_ppm: 0,
+            gradient_clip_ppm: 1_000_000,
+        },
+        compression: Compression { codec: 1, chunk: 4096, keep: 64, decay_ppm: 950_000 },
+        outer: Outer {
+            rule: AggregationRule::MeanOfSenders,
+            rates: vec![OuterRate { from_round: 0, rate_ppm: 1_000_000 }],
+        },
+        timing: Timing { train_ms: 10_000, fetch_ms: 3_000, attest_ms: 2_000, propose_ms: 1_500, vote_ms: 700 },
+        limits: Limits { contributions: 16, blob_bytes: 1 << 20, peers: 32 },
+        membership: Membership {
+            weight_decay_ppm: 950_000,
+            credit: 1_000,
+            probation_rounds: 2,
+            vesting_rounds: 3,
+            absence_rounds: 4,
+        },
+        founders,
+    }
+}

@@ -4,6 +4,7 @@ use crate::error::DecodeError;
 use crate::ids::{BlobHash, LayoutHash, PeerId, RoundNumber, RunId, StateRoot};
 use crate::limits;
 use crate::message::{Message, Wire, required};
+use crate::shape::{Shape, id, one, plain};
 use crate::wire;
 
 /// Leads a contribution's blob: a 4-byte little-endian length, this message, then the body of the named codec.
@@ -46,8 +47,18 @@ impl BlobHeader {
 
 impl Wire for BlobHeader {
     type Wire = wire::BlobHeader;
-    const NAME: &'static str = "blob header";
-    const MAX_BYTES: usize = limits::BLOB_HEADER_BYTES;
+    const SHAPE: Shape = Shape {
+        name: "blob header",
+        most_bytes: limits::BLOB_HEADER_BYTES,
+        fields: &[
+            id(1, "BlobHeader.run"),
+            plain(2),
+            id(3, "BlobHeader.peer"),
+            id(4, "BlobHeader.base_root"),
+            id(5, "BlobHeader.layout"),
+            plain(6),
+        ],
+    };
 
     fn to_wire(&self) -> Self::Wire {
         wire::BlobHeader {
@@ -98,8 +109,8 @@ pub struct BlobRequest {
 
 impl Wire for BlobRequest {
     type Wire = wire::BlobRequest;
-    const NAME: &'static str = "blob request";
-    const MAX_BYTES: usize = 64;
+    const SHAPE: Shape =
+        Shape { name: "blob request", most_bytes: 64, fields: &[id(1, "BlobRequest.blob"), plain(2), plain(3)] };
 
     fn to_wire(&self) -> Self::Wire {
         let part = match self.part {
@@ -147,10 +158,16 @@ pub enum BlobResponse {
     Refused(BlobRefusal),
 }
 
+const OUTLINE: Shape =
+    Shape { name: "outline", most_bytes: limits::BLOB_RESPONSE_BYTES, fields: &[plain(1), plain(2), plain(3)] };
+
 impl Wire for BlobResponse {
     type Wire = wire::BlobResponse;
-    const NAME: &'static str = "blob response";
-    const MAX_BYTES: usize = limits::BLOB_RESPONSE_BYTES;
+    const SHAPE: Shape = Shape {
+        name: "blob response",
+        most_bytes: limits::BLOB_RESPONSE_BYTES,
+        fields: &[one(1, &OUTLINE), plain(2), plain(3)],
+    };
 
     fn to_wire(&self) -> Self::Wire {
         use wire::blob_response::What;

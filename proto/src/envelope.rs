@@ -10,6 +10,8 @@ use crate::error::DecodeError;
 use crate::ids::{EnvelopeHash, PeerId, RunId};
 use crate::limits;
 use crate::message::{Message, Wire};
+use crate::round::{Attestation, Commitment, Leave, Proposal, ViewCertificate, Vote};
+use crate::shape::{Shape, exact, id, plain};
 use crate::wire;
 
 const HASH_CONTEXT: &str = "commonweal envelope v1";
@@ -36,6 +38,18 @@ impl Kind {
     /// Every kind, in the order of its number.
     pub const ALL: [Self; 6] =
         [Self::Commitment, Self::Attestation, Self::Proposal, Self::Vote, Self::ViewCertificate, Self::Leave];
+
+    /// The longest payload of this kind, in bytes: what is longer is refused before its signature is looked at.
+    pub const fn max_payload_bytes(self) -> usize {
+        match self {
+            Self::Commitment => Commitment::MAX_BYTES,
+            Self::Attestation => Attestation::MAX_BYTES,
+            Self::Proposal => Proposal::MAX_BYTES,
+            Self::Vote => Vote::MAX_BYTES,
+            Self::ViewCertificate => ViewCertificate::MAX_BYTES,
+            Self::Leave => Leave::MAX_BYTES,
+        }
+    }
 
     const fn domain(self) -> &'static [u8] {
         match self {
@@ -153,10 +167,16 @@ impl Envelope {
     /// # Errors
     /// When the envelope is of another kind, or the payload is not a canonical `M`.
     pub fn open<M: Signable>(&self) -> Result<M, DecodeError> {
-        if self.kind == M::KIND {
-            M::decode(&self.payload)
+        self.check_kind(M::KIND)?;
+        M::decode(&self.payload)
+    }
+
+    /// Refuses an envelope of another kind.
+    pub(crate) fn check_kind(&self, expected: Kind) -> Result<(), DecodeError> {
+        if self.kind == expected {
+            Ok(())
         } else {
-            Err(DecodeError::WrongKind { found: self.kind as u32, expected: M::KIND as u32 })
+            Err(DecodeError::WrongKind { found: self.kind as u32, expected: expected as u32 })
         }
     }
 
@@ -172,8 +192,17 @@ fn signed_bytes(kind: Kind, run: RunId, payload: &[u8]) -> Vec<u8> {
 
 impl Wire for Envelope {
     type Wire = wire::Envelope;
-    const NAME: &'static str = "envelope";
-    const MAX_BYTES: usize = limits::ENVELOPE_BYTES;
+    const SHAPE: Shape = Shape {
+        name: "envelope",
+        most_bytes: limits::ENVELOPE_BYTES,
+        fields: &[
+            plain(1),
+            id(2, "Envelope.signer"),
+            id(3, "Envelope.run"),
+            plain(4),
+            exact(5, "Envelope.signature", 64),
+        ],
+    };
 
     fn to_wire(&self) -> Self::Wire {
         wire::Envelope {
@@ -186,15 +215,13 @@ impl Wire for Envelope {
     }
 
     fn from_wire(wire: Self::Wire) -> Result<Self, DecodeError> {
-        if wire.payload.len() > limits::PAYLOAD_BYTES {
-            return Err(DecodeError::TooLong {
-                message: "envelope payload",
-                bytes: wire.payload.len(),
-                limit: limits::PAYLOAD_BYTES,
-            });
+        let kind = Kind::from_number(wire.kind)?;
+        let (bytes, limit) = (wire.payload.len(), kind.max_payload_bytes());
+        if bytes > limit {
+            return Err(DecodeError::TooLong { message: "envelope payload", bytes, limit });
         }
         Ok(Self {
-            kind: Kind::from_number(wire.kind)?,
+            kind,
             signer: PeerId::from_wire("Envelope.signer", &wire.signer)?,
             run: RunId::from_wire("Envelope.run", &wire.run)?,
             payload: wire.payload,
@@ -207,7 +234,6 @@ impl Wire for Envelope {
 mod tests {
     use super::*;
     use crate::ids::RoundNumber;
-    use crate::round::Leave;
 
     fn run() -> RunId {
         [9; 32].into()
@@ -245,5 +271,14 @@ mod tests {
         let mut forged = envelope();
         forged.kind = Kind::Vote;
         assert_eq!(forged.verify(run()), Err(DecodeError::BadSignature));
+    }
+
+    #[test]
+    fn no_domain_leads_another() {
+        for one in Kind::ALL {
+            for other in Kind::ALL.into_iter().filter(|other| *other != one) {
+                assert!(!one.domain().starts_with(other.domain()), "{one:?} and {other:?} could sign for one another");
+            }
+        }
     }
 }

@@ -6,6 +6,7 @@ use crate::ids::{BlobHash, RoundNumber};
 use crate::limits;
 use crate::message::{Wire, list, required};
 use crate::round::Decided;
+use crate::shape::{self, Shape, ids, one, plain};
 use crate::wire;
 
 /// What one peer asks another for.
@@ -34,10 +35,17 @@ pub enum Request {
     },
 }
 
+const EMPTY: Shape = Shape { name: "request without parts", most_bytes: 0, fields: &[] };
+const ROUND: Shape = Shape { name: "request for a round", most_bytes: 16, fields: &[plain(1)] };
+const DECIDED: Shape = Shape { name: "request for decided rounds", most_bytes: 24, fields: &[plain(1), plain(2)] };
+
 impl Wire for Request {
     type Wire = wire::Request;
-    const NAME: &'static str = "request";
-    const MAX_BYTES: usize = limits::REQUEST_BYTES;
+    const SHAPE: Shape = Shape {
+        name: "request",
+        most_bytes: limits::REQUEST_BYTES,
+        fields: &[one(1, &EMPTY), one(2, &EMPTY), one(3, &DECIDED), one(4, &ROUND), one(5, &ROUND)],
+    };
 
     fn to_wire(&self) -> Self::Wire {
         use wire::request::What;
@@ -94,10 +102,38 @@ pub enum Response {
     },
 }
 
+const STATUS: Shape = Shape { name: "status", most_bytes: 64, fields: &[plain(1), plain(2), plain(3)] };
+const MANIFEST: Shape =
+    Shape { name: "manifest's bytes", most_bytes: limits::MANIFEST_BYTES + 16, fields: &[plain(1)] };
+const DECIDED_BATCH: Shape = Shape {
+    name: "decided rounds",
+    most_bytes: limits::RESPONSE_BYTES,
+    fields: &[shape::list(1, "DecidedBatch.decided", limits::DECIDED_BATCH, &Decided::SHAPE)],
+};
+const ROUND_MESSAGES: Shape = Shape {
+    name: "a round's messages",
+    most_bytes: limits::RESPONSE_BYTES,
+    fields: &[shape::list(1, "RoundMessages.envelopes", limits::ROUND_MESSAGES, &Envelope::SHAPE)],
+};
+const STATE_TENSORS: Shape = Shape {
+    name: "a state's tensors",
+    most_bytes: limits::RESPONSE_BYTES,
+    fields: &[plain(1), ids(2, "StateTensors.tensors", limits::TENSORS)],
+};
+
 impl Wire for Response {
     type Wire = wire::Response;
-    const NAME: &'static str = "response";
-    const MAX_BYTES: usize = limits::RESPONSE_BYTES;
+    const SHAPE: Shape = Shape {
+        name: "response",
+        most_bytes: limits::RESPONSE_BYTES,
+        fields: &[
+            one(1, &STATUS),
+            one(2, &MANIFEST),
+            one(3, &DECIDED_BATCH),
+            one(4, &ROUND_MESSAGES),
+            one(5, &STATE_TENSORS),
+        ],
+    };
 
     fn to_wire(&self) -> Self::Wire {
         use wire::response::What;
@@ -138,20 +174,11 @@ impl Wire for Response {
                     limit: limits::MANIFEST_BYTES,
                 });
             }
-            What::Decided(d) => {
-                Self::Decided(list("DecidedBatch.decided", limits::DECIDED_BATCH, d.decided, Decided::from_wire)?)
-            }
-            What::RoundMessages(m) => Self::RoundMessages(list(
-                "RoundMessages.envelopes",
-                limits::ROUND_MESSAGES,
-                m.envelopes,
-                Envelope::from_wire,
-            )?),
+            What::Decided(d) => Self::Decided(list(d.decided, Decided::from_wire)?),
+            What::RoundMessages(m) => Self::RoundMessages(list(m.envelopes, Envelope::from_wire)?),
             What::State(s) => Self::State {
                 round: RoundNumber(s.round),
-                tensors: list("StateTensors.tensors", limits::TENSORS, s.tensors, |t| {
-                    BlobHash::from_wire("StateTensors.tensors", &t)
-                })?,
+                tensors: list(s.tensors, |t| BlobHash::from_wire("StateTensors.tensors", &t))?,
             },
         })
     }

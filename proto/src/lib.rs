@@ -1,8 +1,9 @@
 //! What peers say to one another: the schema, typed ids, signed envelopes, and a limit for every length.
 //!
 //! Everything here arrives from strangers. [`Message::decode`] therefore refuses, in this order: more bytes than the
-//! type may have, bytes that are not the schema's, fields out of their limits, and any encoding but the canonical one.
-//! So one value has one byte string, and a hash of the bytes names the value.
+//! type may have; lists, parts and ids out of their limits, before anything is allocated for them; bytes that are not
+//! the schema's; values that stand for nothing; and any encoding but the canonical one. So one value has one byte
+//! string, a hash of the bytes names the value, and decoding costs a small multiple of the bytes.
 //!
 //! ```
 //! use weal_proto::{Commitment, Envelope, Message, RoundNumber, RunId, Samples, SigningKey};
@@ -42,6 +43,7 @@ pub mod limits;
 pub mod manifest;
 pub mod message;
 pub mod round;
+mod shape;
 mod wire;
 
 pub use blob::{BlobHeader, BlobPart, BlobRefusal, BlobRequest, BlobResponse};

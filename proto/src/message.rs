@@ -3,6 +3,7 @@
 use prost::Message as _;
 
 use crate::error::DecodeError;
+use crate::shape::Shape;
 
 /// A message of the schema.
 ///
@@ -26,26 +27,24 @@ pub trait Message: Sized {
 /// How a message maps to the struct that prost made of the schema.
 pub(crate) trait Wire: Sized {
     type Wire: prost::Message + Default;
-    const NAME: &'static str;
-    const MAX_BYTES: usize;
+    /// Its name and its limits, checked before prost sees the bytes.
+    const SHAPE: Shape;
 
     fn to_wire(&self) -> Self::Wire;
     fn from_wire(wire: Self::Wire) -> Result<Self, DecodeError>;
 }
 
 impl<T: Wire> Message for T {
-    const NAME: &'static str = <T as Wire>::NAME;
-    const MAX_BYTES: usize = <T as Wire>::MAX_BYTES;
+    const NAME: &'static str = T::SHAPE.name;
+    const MAX_BYTES: usize = T::SHAPE.most_bytes;
 
     fn encode(&self) -> Vec<u8> {
         self.to_wire().encode_to_vec()
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let message = <T as Wire>::NAME;
-        if bytes.len() > <T as Wire>::MAX_BYTES {
-            return Err(DecodeError::TooLong { message, bytes: bytes.len(), limit: <T as Wire>::MAX_BYTES });
-        }
+        let message = T::SHAPE.name;
+        T::SHAPE.check(bytes)?;
         let wire =
             T::Wire::decode(bytes).map_err(|cause| DecodeError::Malformed { message, cause: cause.to_string() })?;
         let value = T::from_wire(wire)?;
@@ -54,16 +53,8 @@ impl<T: Wire> Message for T {
     }
 }
 
-/// Takes a list apart, refusing one that is too long before any entry is looked at.
-pub(crate) fn list<W, T>(
-    field: &'static str,
-    limit: usize,
-    wire: Vec<W>,
-    read: impl FnMut(W) -> Result<T, DecodeError>,
-) -> Result<Vec<T>, DecodeError> {
-    if wire.len() > limit {
-        return Err(DecodeError::TooMany { field, count: wire.len(), limit });
-    }
+/// Reads every entry of a list; how many there are, the shape has checked.
+pub(crate) fn list<W, T>(wire: Vec<W>, read: impl FnMut(W) -> Result<T, DecodeError>) -> Result<Vec<T>, DecodeError> {
     wire.into_iter().map(read).collect()
 }
 
@@ -73,11 +64,7 @@ pub(crate) fn rising<T, K: Ord>(
     list: Vec<T>,
     key: impl Fn(&T) -> K,
 ) -> Result<Vec<T>, DecodeError> {
-    if list.iter().zip(list.iter().skip(1)).all(|(a, b)| key(a) < key(b)) {
-        Ok(list)
-    } else {
-        Err(DecodeError::NotSorted { field })
-    }
+    if list.is_sorted_by(|a, b| key(a) < key(b)) { Ok(list) } else { Err(DecodeError::NotSorted { field }) }
 }
 
 /// A field that must be there.

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use thiserror::Error;
 
-use super::{Compression, Data, Inner, Limits, Manifest, Membership, Model, Outer, PPM, Timing};
+use super::{Compression, Data, Inner, Limits, Manifest, Membership, Model, Outer, PPM, Timing, Tokeniser};
 use crate::limits;
 
 /// A manifest that does not add up.
@@ -19,8 +19,14 @@ pub struct ManifestError {
     pub accepted: String,
 }
 
-/// Total founders' weight stays far below 2^60, which the agreement engine needs.
-const MOST_WEIGHT: u64 = 1 << 48;
+/// What one peer may ever weigh: [`limits::VOTERS`] of them stay below 2^60 together, which the agreement engine needs.
+const MOST_PEER_WEIGHT: u64 = 1 << 50;
+/// The built-in tokeniser makes a token of every byte.
+const BYTES_VOCABULARY: u32 = 256;
+const MOST_VOCABULARY: u32 = 1 << 22;
+const MOST_TOKENISER_BYTES: u64 = 256 << 20;
+const MOST_STEPS: u32 = 1_000_000_000;
+const MOST_ROUNDS: u32 = 1 << 20;
 /// Parameters of the largest model: 2^40 f32 values are 4 TiB.
 const MOST_PARAMETERS: u64 = 1 << 40;
 const DAY_MS: u32 = 24 * 60 * 60 * 1000;
@@ -37,12 +43,13 @@ fn within<T: PartialOrd + Display>(key: &'static str, value: T, from: T, to: T) 
 pub(super) fn manifest(m: &Manifest) -> Result<(), ManifestError> {
     name("name", &m.name, 64)?;
     model(&m.model)?;
+    tokeniser(m)?;
     data(&m.data)?;
     inner(&m.inner)?;
     compression(&m.compression)?;
     outer(&m.outer)?;
     timing(&m.timing)?;
-    bounds(&m.limits)?;
+    bounds(m)?;
     membership(&m.membership)?;
     founders(m)
 }
@@ -53,7 +60,7 @@ fn name(key: &'static str, text: &str, most: usize) -> Result<(), ManifestError>
 }
 
 fn model(m: &Model) -> Result<(), ManifestError> {
-    within("model.vocabulary", m.vocabulary, 2, 1 << 22)?;
+    within("model.vocabulary", m.vocabulary, 2, MOST_VOCABULARY)?;
     within("model.width", m.width, 2, 1 << 16)?;
     within("model.layers", m.layers, 1, 1 << 10)?;
     within("model.heads", m.heads, 1, 1 << 10)?;
@@ -70,6 +77,13 @@ fn model(m: &Model) -> Result<(), ManifestError> {
     within("model (parameters)", m.parameters(), 1, MOST_PARAMETERS)
 }
 
+fn tokeniser(m: &Manifest) -> Result<(), ManifestError> {
+    match m.tokeniser {
+        Tokeniser::Bytes => within("model.vocabulary", m.model.vocabulary, BYTES_VOCABULARY, MOST_VOCABULARY),
+        Tokeniser::File { bytes, .. } => within("tokeniser.bytes", bytes, 1, MOST_TOKENISER_BYTES),
+    }
+}
+
 fn data(data: &Data) -> Result<(), ManifestError> {
     match data {
         Data::Generator { bytes, .. } => within("data.generator.bytes", *bytes, 10_000, 1 << 30),
@@ -77,6 +91,7 @@ fn data(data: &Data) -> Result<(), ManifestError> {
             within("data.sources (number)", sources.len(), 1, limits::SOURCES)?;
             for source in sources {
                 name("data.sources.name", &source.name, limits::NAME_BYTES)?;
+                names_no_place(&source.name)?;
                 within("data.sources.bytes", source.bytes, 1, 1 << 42)?;
             }
             Ok(())
@@ -84,10 +99,18 @@ fn data(data: &Data) -> Result<(), ManifestError> {
     }
 }
 
+/// A node may file a source under its name: that must not lead out of the folder.
+fn names_no_place(name: &str) -> Result<(), ManifestError> {
+    let inside = name.split(['/', '\\']).all(|part| !matches!(part, "" | "." | ".."));
+    unless(inside, "data.sources.name", format_args!("{name:?}"), "a name that is no absolute path and has no \"..\"")
+}
+
 fn inner(i: &Inner) -> Result<(), ManifestError> {
     within("inner.steps", i.steps, 1, 10_000)?;
     within("inner.batch", i.batch, 1, 65_536)?;
     within("inner.peak_learning_rate_ppb", i.peak_learning_rate_ppb, 1, 1_000_000_000)?;
+    within("inner.warmup_steps", i.warmup_steps, 0, MOST_STEPS)?;
+    within("inner.decay_steps", i.decay_steps, 0, MOST_STEPS)?;
     within("inner.final_rate_ppm", i.final_rate_ppm, 0, PPM)?;
     within("inner.beta1_ppm", i.beta1_ppm, 0, PPM - 1)?;
     within("inner.beta2_ppm", i.beta2_ppm, 0, PPM - 1)?;
@@ -123,22 +146,40 @@ fn timing(t: &Timing) -> Result<(), ManifestError> {
     within("timing.vote_ms", t.vote_ms, 100, DAY_MS)
 }
 
-fn bounds(l: &Limits) -> Result<(), ManifestError> {
-    within("limits.contributions", l.contributions, 1, limits::CONTRIBUTIONS as u32)?;
-    within("limits.blob_bytes", l.blob_bytes, 1_024, u32::MAX)?;
-    within("limits.peers", l.peers, l.contributions, limits::FINDINGS as u32)
+fn bounds(m: &Manifest) -> Result<(), ManifestError> {
+    let Limits { contributions, blob_bytes, peers } = m.limits;
+    within("limits.contributions", contributions, 1, limits::CONTRIBUTIONS as u32)?;
+    within("limits.blob_bytes", blob_bytes, 1_024, u32::MAX)?;
+    let least = least_contribution_bytes(m);
+    let holds = u64::from(blob_bytes) >= least;
+    unless(holds, "limits.blob_bytes", blob_bytes, format_args!("at least the {least} that this model sends"))?;
+    let founders = u32::try_from(m.founders.len()).unwrap_or(u32::MAX);
+    within("limits.peers", peers, contributions.max(founders), limits::FINDINGS as u32)
+}
+
+/// What the kept values of every full chunk take up: ⌊log₂ (chunk / keep)⌋ bits for where each stands, and its sign. No
+/// code can do with less, since there are at least (chunk / keep)^keep ways to choose them.
+fn least_contribution_bytes(m: &Manifest) -> u64 {
+    let (chunk, keep) = (m.compression.chunk.max(1), m.compression.keep.max(1));
+    let bits = u64::from(chunk.checked_div(keep).and_then(u32::checked_ilog2).unwrap_or(0)).saturating_add(1);
+    let kept = (m.model.parameters() / u64::from(chunk)).saturating_mul(keep.into());
+    kept.saturating_mul(bits) / 8
 }
 
 fn membership(m: &Membership) -> Result<(), ManifestError> {
-    within("membership.weight_decay_ppm", m.weight_decay_ppm, 1, PPM)?;
-    within("membership.credit", m.credit, 1, 1 << 40)?;
-    within("membership.absence_rounds", m.absence_rounds, 1, 1 << 20)
+    within("membership.weight_decay_ppm", m.weight_decay_ppm, 1, PPM - 1)?;
+    // Who contributes to every round comes to weigh credit / (1 - decay).
+    let fading = u64::from(PPM.saturating_sub(m.weight_decay_ppm));
+    within("membership.credit", m.credit, 1, (MOST_PEER_WEIGHT / u64::from(PPM)).saturating_mul(fading))?;
+    within("membership.probation_rounds", m.probation_rounds, 0, MOST_ROUNDS)?;
+    within("membership.vesting_rounds", m.vesting_rounds, 0, MOST_ROUNDS)?;
+    within("membership.absence_rounds", m.absence_rounds, 1, MOST_ROUNDS)
 }
 
 fn founders(m: &Manifest) -> Result<(), ManifestError> {
     within("founders (number)", m.founders.len(), 1, limits::FOUNDERS)?;
     for founder in &m.founders {
-        within("founders.weight", founder.weight.0, 1, MOST_WEIGHT / limits::FOUNDERS as u64)?;
+        within("founders.weight", founder.weight.0, 1, MOST_PEER_WEIGHT)?;
     }
     let rising = m.founders.iter().zip(m.founders.iter().skip(1)).all(|(a, b)| a.peer < b.peer);
     unless(rising, "founders", "not in order, or one twice", "strictly rising by key")

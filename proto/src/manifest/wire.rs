@@ -8,6 +8,7 @@ use crate::error::DecodeError;
 use crate::ids::{BlobHash, PeerId, Weight};
 use crate::limits;
 use crate::message::{Wire, list, required};
+use crate::shape::{self, Shape, id, one, plain};
 use crate::wire;
 
 /// Structs with the same field names on both sides.
@@ -57,10 +58,50 @@ same_fields!(Timing { train_ms, fetch_ms, attest_ms, propose_ms, vote_ms });
 same_fields!(Limits { contributions, blob_bytes, peers });
 same_fields!(Membership { weight_decay_ppm, credit, probation_rounds, vesting_rounds, absence_rounds });
 
+/// Parts that hold nothing but numbers, in at most ten fields.
+const NUMBERS: Shape = Shape {
+    name: "manifest",
+    most_bytes: 128,
+    fields: &[plain(1), plain(2), plain(3), plain(4), plain(5), plain(6), plain(7), plain(8), plain(9), plain(10)],
+};
+const TOKENISER: Shape = Shape { name: "manifest", most_bytes: 64, fields: &[plain(1), plain(2)] };
+const DATA: Shape = Shape {
+    name: "manifest",
+    most_bytes: limits::MANIFEST_BYTES,
+    fields: &[shape::list(1, "Data.sources", limits::SOURCES, &DATA_SOURCE), one(2, &NUMBERS)],
+};
+const DATA_SOURCE: Shape = Shape {
+    name: "manifest",
+    most_bytes: limits::NAME_BYTES + 64,
+    fields: &[plain(1), id(2, "DataSource.hash"), plain(3)],
+};
+const OUTER: Shape = Shape {
+    name: "manifest",
+    most_bytes: limits::MANIFEST_BYTES,
+    fields: &[plain(1), shape::list(2, "Outer.rates", limits::OUTER_RATES, &NUMBERS)],
+};
+const FOUNDER: Shape = Shape { name: "manifest", most_bytes: 64, fields: &[id(1, "Founder.peer"), plain(2)] };
+
 impl Wire for Manifest {
     type Wire = wire::Manifest;
-    const NAME: &'static str = "manifest";
-    const MAX_BYTES: usize = limits::MANIFEST_BYTES;
+    const SHAPE: Shape = Shape {
+        name: "manifest",
+        most_bytes: limits::MANIFEST_BYTES,
+        fields: &[
+            plain(1),
+            one(2, &NUMBERS),
+            one(3, &TOKENISER),
+            one(4, &DATA),
+            id(5, "Manifest.initial_seed"),
+            one(6, &NUMBERS),
+            one(7, &NUMBERS),
+            one(8, &OUTER),
+            one(9, &NUMBERS),
+            one(10, &NUMBERS),
+            one(11, &NUMBERS),
+            shape::list(12, "Manifest.founders", limits::FOUNDERS, &FOUNDER),
+        ],
+    };
 
     fn to_wire(&self) -> Self::Wire {
         let founder = |f: &Founder| wire::Founder { peer: f.peer.to_wire(), weight: f.weight.0 };
@@ -82,7 +123,7 @@ impl Wire for Manifest {
 
     fn from_wire(wire: Self::Wire) -> Result<Self, DecodeError> {
         let initial_seed = BlobHash::from_wire("Manifest.initial_seed", &wire.initial_seed)?.into();
-        let founders = list("Manifest.founders", limits::FOUNDERS, wire.founders, |f| {
+        let founders = list(wire.founders, |f| {
             Ok(Founder { peer: PeerId::from_wire("Founder.peer", &f.peer)?, weight: Weight(f.weight) })
         })?;
         let manifest = Self {
@@ -141,7 +182,7 @@ fn data_from_wire(wire: wire::Data) -> Result<Data, DecodeError> {
             count: wire.sources.len(),
             limit: 0,
         }),
-        None => list("Data.sources", limits::SOURCES, wire.sources, |s| {
+        None => list(wire.sources, |s| {
             Ok(DataSource { name: s.name, hash: BlobHash::from_wire("DataSource.hash", &s.hash)?, bytes: s.bytes })
         })
         .map(Data::Sources),
@@ -162,6 +203,6 @@ fn outer_from_wire(wire: wire::Outer) -> Result<Outer, DecodeError> {
         Ok(wire::AggregationRule::MeanOfAll) => AggregationRule::MeanOfAll,
         _ => return Err(DecodeError::UnknownValue { field: "Outer.rule", value: i64::from(wire.rule) }),
     };
-    let rates = list("Outer.rates", limits::OUTER_RATES, wire.rates, |rate| Ok(rate.into()))?;
+    let rates = list(wire.rates, |rate| Ok(rate.into()))?;
     Ok(Outer { rule, rates })
 }

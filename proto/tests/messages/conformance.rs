@@ -1,0 +1,50 @@
+//! The encodings, held against the hashes in `conformance.txt`. Peers of different builds agree only while these bytes
+//! stay as they are: a change is a new version of the protocol, made on purpose.
+//!
+//! To change them: `WEAL_CONFORMANCE=write cargo test -p weal-proto conformance`, and say why in the commit.
+
+use std::fmt::Write as _;
+
+use weal_proto::Message;
+
+use super::for_every_message;
+use super::seeded::Seeded;
+
+const SEEDS: u64 = 1_000;
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/conformance.txt");
+
+fn line<M: Message + Seeded>(name: &str) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for seed in 0..SEEDS {
+        let bytes = M::of_seed(seed).encode();
+        hasher.update(&(bytes.len() as u64).to_le_bytes()).update(&bytes);
+    }
+    format!("{name} {}", hasher.finalize().to_hex())
+}
+
+fn lines() -> String {
+    let mut text = format!(
+        "# BLAKE3 of the encodings of {SEEDS} seeded values of each message, each led by its length as 8 bytes.\n\
+         # See tests/messages/conformance.rs before you change a line.\n"
+    );
+    macro_rules! write_lines {
+        ($($name:ident: $message:ty),* $(,)?) => {$(
+            writeln!(text, "{}", line::<$message>(stringify!($name))).unwrap();
+        )*};
+    }
+    for_every_message!(write_lines);
+    text
+}
+
+#[test]
+fn the_encodings_are_those_of_the_conformance_file() {
+    let found = lines();
+    if std::env::var_os("WEAL_CONFORMANCE").is_some_and(|value| value == "write") {
+        std::fs::write(FILE, &found).unwrap();
+    }
+    let expected = std::fs::read_to_string(FILE).unwrap_or_default();
+    for (found, expected) in found.lines().zip(expected.lines()) {
+        assert_eq!(found, expected, "the encoding has changed: peers of the last build would not understand it");
+    }
+    assert_eq!(found, expected);
+}

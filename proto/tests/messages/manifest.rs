@@ -1,0 +1,222 @@
+//! A manifest that does not add up is refused with the key, the value and what would be accepted.
+
+use weal_proto::manifest::{Data, DataSource, Founder, OuterRate, PPM, Tokeniser};
+use weal_proto::{DecodeError, Manifest, Message, PeerId, Weight};
+
+use super::seeded::Seeded;
+
+/// A manifest as people would write one: small, and right.
+fn sound() -> Manifest {
+    let mut manifest = (0..).map(Manifest::of_seed).find(|m| m.founders.len() > 2).unwrap();
+    manifest.model.vocabulary = 256;
+    manifest.model.heads = 4;
+    manifest.model.kv_heads = 2;
+    manifest.model.width = 128;
+    manifest.tokeniser = Tokeniser::Bytes;
+    manifest.data = Data::Sources(vec![source("a.txt"), source("b/c.txt")]);
+    manifest
+}
+
+fn source(name: &str) -> DataSource {
+    DataSource { name: name.into(), hash: [1; 32].into(), bytes: 1_000 }
+}
+
+fn sources(names: &[&str]) -> Data {
+    Data::Sources(names.iter().map(|name| source(name)).collect())
+}
+
+/// Breaks one thing, and checks what the refusal says, from `validate` and from decoding alike.
+#[track_caller]
+fn refused(break_it: impl FnOnce(&mut Manifest), key: &str, value: &str, accepted: &str) {
+    let mut manifest = sound();
+    break_it(&mut manifest);
+    let error = manifest.validate().unwrap_err();
+    assert_eq!((error.key, error.value.as_str()), (key, value), "{error}");
+    assert!(error.accepted.contains(accepted), "{error}");
+    assert_eq!(error.to_string(), format!("manifest: {key} is {value}; accepted: {}", error.accepted));
+    assert_eq!(Manifest::decode(&manifest.encode()), Err(DecodeError::Manifest(error)));
+}
+
+/// Refuses a number on either side of its bounds, and takes the bounds themselves.
+macro_rules! bounds {
+    ($key:literal, $($field:ident).+, $from:expr, $to:expr) => {{
+        let (from, to) = (u64::from($from), u64::from($to));
+        let accepted = format!("{from} to {to}");
+        if from > 0 {
+            let below = (from - 1).to_string();
+            refused(|m| m.$($field).+ = (from - 1) as _, $key, &below, &accepted);
+        }
+        if to < u64::from(u32::MAX) {
+            let above = (to + 1).to_string();
+            refused(|m| m.$($field).+ = (to + 1) as _, $key, &above, &accepted);
+        }
+    }};
+}
+
+#[test]
+fn a_sound_manifest_is_accepted_and_its_run_is_named_by_its_bytes() {
+    let manifest = sound();
+    assert_eq!(manifest.validate(), Ok(()));
+    let bytes = manifest.encode();
+    assert_eq!(Manifest::decode(&bytes), Ok(manifest.clone()));
+    assert_eq!(Manifest::run_of(&bytes), manifest.run());
+    let mut other = manifest.clone();
+    other.inner.steps += 1;
+    assert_ne!(other.run(), manifest.run());
+}
+
+#[test]
+fn sizes_of_the_model_have_bounds() {
+    bounds!("model.width", model.width, 2_u32, 65_536_u32);
+    bounds!("model.layers", model.layers, 1_u32, 1_024_u32);
+    bounds!("model.heads", model.heads, 1_u32, 1_024_u32);
+    bounds!("model.kv_heads", model.kv_heads, 1_u32, 4_u32);
+    bounds!("model.feed_forward", model.feed_forward, 1_u32, 262_144_u32);
+    bounds!("model.context", model.context, 2_u32, 1_048_576_u32);
+    bounds!("model.norm_epsilon_ppb", model.norm_epsilon_ppb, 1_u32, PPM);
+    refused(|m| m.model.rope_theta = 0, "model.rope_theta", "0", "1 to");
+    refused(|m| m.model.vocabulary = 1, "model.vocabulary", "1", "2 to");
+}
+
+#[test]
+fn heads_share_the_width_evenly() {
+    refused(|m| m.model.heads = 3, "model.heads", "3", "divides the width 128 into even parts");
+    refused(|m| m.model.kv_heads = 3, "model.kv_heads", "3", "divides the 4 heads");
+    let odd_head = |m: &mut Manifest| (m.model.width, m.model.heads) = (12, 4);
+    refused(odd_head, "model.heads", "4", "even parts");
+}
+
+#[test]
+fn a_model_of_a_size_that_nobody_has_is_refused() {
+    let vast = |m: &mut Manifest| {
+        (m.model.width, m.model.layers, m.model.feed_forward) = (65_536, 1_024, 262_144);
+    };
+    refused(vast, "model (parameters)", "65970848727040", "1 to 1099511627776");
+}
+
+#[test]
+fn the_built_in_tokeniser_needs_a_token_for_every_byte() {
+    refused(|m| m.model.vocabulary = 255, "model.vocabulary", "255", "256 to");
+    let empty = |m: &mut Manifest| m.tokeniser = Tokeniser::File { hash: [1; 32].into(), bytes: 0 };
+    refused(empty, "tokeniser.bytes", "0", "1 to");
+}
+
+#[test]
+fn data_is_something_under_a_name_that_leads_nowhere() {
+    refused(|m| m.data = sources(&[]), "data.sources (number)", "0", "1 to 1024");
+    refused(|m| m.data = sources(&[""]), "data.sources.name", "\"\"", "1 to 256 bytes");
+    refused(|m| m.data = sources(&["a\nb"]), "data.sources.name", "\"a\\nb\"", "without control characters");
+    for name in ["/etc/passwd", "../key", "a/../b", "a//b", "a\\..\\b", "."] {
+        refused(|m| m.data = sources(&[name]), "data.sources.name", &format!("{name:?}"), "no absolute path");
+    }
+    let long = "n".repeat(257);
+    refused(|m| m.data = sources(&[&long]), "data.sources.name", &format!("{long:?}"), "1 to 256 bytes");
+    let empty = |m: &mut Manifest| {
+        m.data = Data::Sources(vec![DataSource { bytes: 0, ..source("a.txt") }]);
+    };
+    refused(empty, "data.sources.bytes", "0", "1 to");
+    let tiny = |m: &mut Manifest| m.data = Data::Generator { seed: 1, bytes: 9_999 };
+    refused(tiny, "data.generator.bytes", "9999", "10000 to");
+}
+
+#[test]
+fn a_name_is_short_and_printable() {
+    refused(|m| m.name.clear(), "name", "\"\"", "1 to 64 bytes");
+    refused(|m| m.name = "a\u{7}".into(), "name", "\"a\\u{7}\"", "without control characters");
+    let long = "é".repeat(33);
+    refused(|m| m.name = long.clone(), "name", &format!("{long:?}"), "1 to 64 bytes");
+}
+
+#[test]
+fn inner_steps_have_bounds() {
+    bounds!("inner.steps", inner.steps, 1_u32, 10_000_u32);
+    bounds!("inner.batch", inner.batch, 1_u32, 65_536_u32);
+    bounds!("inner.peak_learning_rate_ppb", inner.peak_learning_rate_ppb, 1_u32, 1_000_000_000_u32);
+    bounds!("inner.warmup_steps", inner.warmup_steps, 0_u32, 1_000_000_000_u32);
+    bounds!("inner.decay_steps", inner.decay_steps, 0_u32, 1_000_000_000_u32);
+    bounds!("inner.final_rate_ppm", inner.final_rate_ppm, 0_u32, PPM);
+    bounds!("inner.beta1_ppm", inner.beta1_ppm, 0_u32, PPM - 1);
+    bounds!("inner.beta2_ppm", inner.beta2_ppm, 0_u32, PPM - 1);
+    bounds!("inner.weight_decay_ppm", inner.weight_decay_ppm, 0_u32, PPM);
+    bounds!("inner.gradient_clip_ppm", inner.gradient_clip_ppm, 1_u32, 1_000 * PPM);
+    let early = |m: &mut Manifest| (m.inner.warmup_steps, m.inner.decay_steps) = (100, 100);
+    refused(early, "inner.decay_steps", "100", "0, or more than the 100 steps of warm-up");
+}
+
+#[test]
+fn compression_has_bounds() {
+    bounds!("compression.codec", compression.codec, 1_u32, 1_u32);
+    bounds!("compression.chunk", compression.chunk, 64_u32, 65_536_u32);
+    bounds!("compression.keep", compression.keep, 1_u32, 4_096_u32);
+    bounds!("compression.decay_ppm", compression.decay_ppm, 0_u32, PPM);
+    refused(|m| m.compression.chunk = 4_095, "compression.chunk", "4095", "a power of two");
+}
+
+#[test]
+fn outer_rates_begin_at_round_0_and_rise() {
+    let rate = |from_round, rate_ppm| OuterRate { from_round, rate_ppm };
+    refused(|m| m.outer.rates.clear(), "outer.rates (number)", "0", "1 to 256");
+    refused(|m| m.outer.rates = vec![rate(1, PPM)], "outer.rates (first round)", "1", "0");
+    let twice = |m: &mut Manifest| m.outer.rates = vec![rate(0, PPM), rate(9, PPM), rate(9, PPM)];
+    refused(twice, "outer.rates", "not in order", "strictly rising rounds");
+    let high = |m: &mut Manifest| m.outer.rates = vec![rate(0, 10 * PPM + 1)];
+    refused(high, "outer.rates.rate_ppm", "10000001", "0 to 10000000");
+}
+
+#[test]
+fn phases_take_at_least_a_moment_and_at_most_a_day() {
+    bounds!("timing.train_ms", timing.train_ms, 100_u32, 86_400_000_u32);
+    bounds!("timing.fetch_ms", timing.fetch_ms, 100_u32, 86_400_000_u32);
+    bounds!("timing.attest_ms", timing.attest_ms, 100_u32, 86_400_000_u32);
+    bounds!("timing.propose_ms", timing.propose_ms, 100_u32, 86_400_000_u32);
+    bounds!("timing.vote_ms", timing.vote_ms, 100_u32, 86_400_000_u32);
+}
+
+#[test]
+fn a_round_holds_what_its_peers_send() {
+    bounds!("limits.contributions", limits.contributions, 1_u32, 256_u32);
+    refused(|m| m.limits.blob_bytes = 1_023, "limits.blob_bytes", "1023", "1024 to");
+    let tight = |m: &mut Manifest| {
+        (m.model.layers, m.model.feed_forward) = (4, 344);
+        (m.compression.keep, m.limits.blob_bytes) = (64, 10_000);
+    };
+    refused(tight, "limits.blob_bytes", "10000", "that this model sends");
+    let few = |m: &mut Manifest| (m.limits.contributions, m.limits.peers) = (20, 19);
+    refused(few, "limits.peers", "19", "20 to 1024");
+    let founders = sound().founders.len();
+    let fewer_than_founders = |m: &mut Manifest| (m.limits.contributions, m.limits.peers) = (1, 1);
+    refused(fewer_than_founders, "limits.peers", "1", &format!("{founders} to 1024"));
+}
+
+#[test]
+fn a_weight_fades_and_stays_below_what_the_agreement_engine_can_add() {
+    bounds!("membership.weight_decay_ppm", membership.weight_decay_ppm, 1_u32, PPM - 1);
+    bounds!("membership.probation_rounds", membership.probation_rounds, 0_u32, 1_048_576_u32);
+    bounds!("membership.vesting_rounds", membership.vesting_rounds, 0_u32, 1_048_576_u32);
+    bounds!("membership.absence_rounds", membership.absence_rounds, 1_u32, 1_048_576_u32);
+    refused(|m| m.membership.credit = 0, "membership.credit", "0", "1 to");
+    let slow = |m: &mut Manifest| (m.membership.weight_decay_ppm, m.membership.credit) = (PPM - 1, 1 << 31);
+    refused(slow, "membership.credit", "2147483648", "1 to 1125899906");
+}
+
+#[test]
+fn founders_are_there_once_each_in_order_with_a_weight() {
+    refused(|m| m.founders.clear(), "founders (number)", "0", "1 to 128");
+    refused(|m| m.founders.reverse(), "founders", "not in order, or one twice", "strictly rising by key");
+    let twice = |m: &mut Manifest| m.founders[1] = m.founders[0].clone();
+    refused(twice, "founders", "not in order, or one twice", "strictly rising by key");
+    refused(|m| m.founders[0].weight = Weight(0), "founders.weight", "0", "1 to");
+    refused(|m| m.founders[0].weight = Weight(u64::MAX), "founders.weight", "18446744073709551615", "1 to");
+}
+
+#[test]
+fn too_many_founders_are_refused_by_validation() {
+    let mut manifest = sound();
+    let founder = |n: u8| Founder { peer: PeerId::from([n; 32]), weight: Weight(1) };
+    manifest.limits.peers = 1_024;
+    manifest.founders = (0..129).map(founder).collect();
+    let error = manifest.validate().unwrap_err();
+    assert_eq!((error.key, error.value.as_str()), ("founders (number)", "129"));
+    manifest.founders.pop();
+    assert_eq!(manifest.validate(), Ok(()));
+}

@@ -1,0 +1,52 @@
+//! Protobuf by hand: what prost would never write.
+
+/// Bytes that are put together field by field.
+#[derive(Clone, Default)]
+pub struct Raw(Vec<u8>);
+
+impl Raw {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A field that is a number.
+    pub fn number(self, field: u32, value: u64) -> Self {
+        self.varint(u64::from(field) << 3).varint(value)
+    }
+
+    /// A field that is bytes.
+    pub fn bytes(self, field: u32, bytes: &[u8]) -> Self {
+        let mut led = self.varint(u64::from(field) << 3 | 2).varint(bytes.len() as u64);
+        led.0.extend_from_slice(bytes);
+        led
+    }
+
+    /// A field that is a message.
+    pub fn part(self, field: u32, part: &Self) -> Self {
+        self.bytes(field, &part.0)
+    }
+
+    /// A field that is a message, so many times.
+    pub fn parts(self, field: u32, part: &Self, times: usize) -> Self {
+        (0..times).fold(self, |raw, _| raw.part(field, part))
+    }
+
+    /// Anything at all.
+    pub fn then(mut self, bytes: &[u8]) -> Self {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    pub fn done(self) -> Vec<u8> {
+        self.0
+    }
+
+    fn varint(mut self, mut value: u64) -> Self {
+        while value >= 0x80 {
+            self.0.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value as u8);
+        self
+    }
+}

@@ -1,0 +1,150 @@
+//! Simulates a run in one process: R peers train H steps each from the same weights on their own samples, and their
+//! compressed pseudo-gradients are averaged, round after round. Prints the held-out loss and the time, to choose the
+//! settings of a manifest by.
+//!
+//! ```sh
+//! cargo run -p weal-trainer --example learn -- text=tinyshakespeare.txt peers=4 steps=10 batch=8 rounds=30
+//! ```
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use weal_kernels::{Compression, Rule, apply, compress, decode};
+use weal_trainer::{
+    Assignment, Corpus, DeviceChoice, InnerSpec, Learner, ModelSpec, OpenDevice, Source, Tokeniser, initial_weights,
+};
+
+/// What can be set on the command line as `name=value`.
+struct Settings {
+    text: Option<PathBuf>,
+    preset: String,
+    device: DeviceChoice,
+    peers: usize,
+    rounds: u64,
+    alpha: f32,
+    keep: usize,
+    decay_ppm: u32,
+    rule: Rule,
+    /// Windows of the held-out part that are measured after each round.
+    measured: usize,
+    seed: u8,
+    /// Stop once the held-out loss is below this, in nats per byte.
+    until: f64,
+    inner: InnerSpec,
+}
+
+impl Settings {
+    fn from_arguments() -> Result<Self, Box<dyn std::error::Error>> {
+        let mut settings = Self {
+            text: None,
+            preset: "nano".to_owned(),
+            device: DeviceChoice::Cpu,
+            peers: 4,
+            rounds: 30,
+            alpha: 1.0,
+            keep: 64,
+            decay_ppm: 950_000,
+            rule: Rule::MeanOfSenders,
+            measured: 64,
+            seed: 0,
+            until: 0.0,
+            inner: InnerSpec::default(),
+        };
+        for argument in std::env::args().skip(1) {
+            let (name, value) = argument.split_once('=').ok_or("arguments are name=value")?;
+            match name {
+                "text" => settings.text = Some(value.into()),
+                "preset" => settings.preset = value.to_owned(),
+                "device" => settings.device = value.parse()?,
+                "peers" => settings.peers = value.parse()?,
+                "rounds" => settings.rounds = value.parse()?,
+                "alpha" => settings.alpha = value.parse()?,
+                "keep" => settings.keep = value.parse()?,
+                "decay_ppm" => settings.decay_ppm = value.parse()?,
+                "rule" if value == "all" => settings.rule = Rule::MeanOfAll,
+                "rule" if value == "senders" => settings.rule = Rule::MeanOfSenders,
+                "measured" => settings.measured = value.parse()?,
+                "seed" => settings.seed = value.parse()?,
+                "until" => settings.until = value.parse()?,
+                "steps" => settings.inner.steps = value.parse()?,
+                "batch" => settings.inner.batch = value.parse()?,
+                "rate" => settings.inner.learning_rate_ppb = (value.parse::<f64>()? * 1e9) as u32,
+                "warmup" => settings.inner.warmup_steps = value.parse()?,
+                "rejoin" => settings.inner.rejoin_warmup_steps = value.parse()?,
+                "beta2_ppm" => settings.inner.beta2_ppm = value.parse()?,
+                "weight_decay_ppm" => settings.inner.weight_decay_ppm = value.parse()?,
+                "clip_ppm" => settings.inner.clip_ppm = value.parse()?,
+                _ => return Err(format!("there is no setting {name:?}").into()),
+            }
+        }
+        Ok(settings)
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let settings = Settings::from_arguments()?;
+    let source = match &settings.text {
+        Some(path) => Source::Path(path.clone()),
+        None => Source::Generated { seed: [0; 32], bytes: 1 << 20 },
+    };
+    let corpus = Arc::new(Corpus::new(&[source], Tokeniser::Bytes)?);
+    let device = OpenDevice::open(settings.device)?;
+    let model = ModelSpec::preset(&settings.preset)?;
+    println!("{:?} on {}; {:?}", settings.preset, device.name(), settings.inner);
+    println!("without learning: {:?}", corpus.floors());
+    run(&settings, &model, &corpus, &device)
+}
+
+/// One peer: its learner, and what it could not send yet.
+struct Peer {
+    learner: Learner,
+    error: Vec<f32>,
+}
+
+fn run(
+    settings: &Settings,
+    model: &ModelSpec,
+    corpus: &Arc<Corpus>,
+    device: &OpenDevice,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let compression =
+        Compression { keep: settings.keep, decay_ppm: settings.decay_ppm, ..Compression::default() };
+    let mut theta = initial_weights(model, &[settings.seed; 32])?;
+    let mut peers = Vec::new();
+    for _ in 0..settings.peers {
+        let learner = Learner::new(model.clone(), settings.inner.clone(), Arc::clone(corpus), device)?;
+        peers.push(Peer { learner, error: vec![0.0; theta.len()] });
+    }
+    let layout = model.layout()?;
+    let (mut computing, mut bytes) = (0.0, 0);
+    for round in 0..settings.rounds {
+        let seed = *blake3::hash(&[&[settings.seed], &round.to_le_bytes()[..]].concat()).as_bytes();
+        let start = Instant::now();
+        let mut contributions = Vec::new();
+        let mut loss = 0.0;
+        for (number, peer) in peers.iter_mut().enumerate() {
+            let assignment = Assignment { seed, peer: [number as u8; 32] };
+            let before = round * u64::from(settings.inner.steps);
+            let trained =
+                peer.learner.train(&theta, &assignment, before, &mut |_| ControlFlow::Continue(()))?;
+            loss += f64::from(trained.mean_loss) / settings.peers as f64;
+            let body = compress(&layout, &compression, &theta, &trained.local, &mut peer.error)?;
+            bytes += body.len();
+            contributions.push(decode(&layout, &compression, &body, body.len())?);
+        }
+        apply(&layout, &mut theta, &contributions, settings.alpha, settings.rule)?;
+        computing += start.elapsed().as_secs_f64();
+        let heldout = peers[0].learner.heldout_loss(&theta, settings.measured)?.nats_per_byte;
+        println!(
+            "round {:3}  {computing:7.2} s  training {loss:.4}  held-out {heldout:.4} nats/byte  {} B a peer and round",
+            round + 1,
+            bytes / settings.peers / (round as usize + 1),
+        );
+        if heldout < settings.until {
+            break;
+        }
+    }
+    Ok(())
+}

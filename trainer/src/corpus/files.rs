@@ -1,0 +1,107 @@
+//! Text from files and folders, in an order that is the same on every machine.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// The text of a file, or of all files of a folder one after the other, sorted by path.
+///
+/// With `must_be_text`, a file that is not UTF-8 is refused with the place of its first bad byte.
+pub(super) fn read(path: &Path, must_be_text: bool) -> Result<Vec<u8>> {
+    let mut files = Vec::new();
+    collect(path, &mut files)?;
+    let mut text = Vec::new();
+    for file in files {
+        let bytes = fs::read(&file).map_err(|error| unreadable(&file, error))?;
+        if must_be_text && let Err(error) = std::str::from_utf8(&bytes) {
+            return Err(Error::DataNotText { path: file, offset: error.valid_up_to() });
+        }
+        text.extend_from_slice(&bytes);
+    }
+    if text.is_empty() {
+        return Err(Error::DataEmpty { path: path.to_owned() });
+    }
+    Ok(text)
+}
+
+/// Adds the files under `path`. Links to folders are not followed, so that the walk ends.
+fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    let metadata = fs::metadata(path).map_err(|error| unreadable(path, error))?;
+    if !metadata.is_dir() {
+        files.push(path.to_owned());
+        return Ok(());
+    }
+    let entries: io::Result<Vec<_>> = fs::read_dir(path).and_then(Iterator::collect);
+    let mut entries = entries.map_err(|error| unreadable(path, error))?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        let kind = entry.file_type().map_err(|error| unreadable(&entry.path(), error))?;
+        let link_to_folder = kind.is_symlink() && entry.path().is_dir();
+        if !hidden && !link_to_folder {
+            collect(&entry.path(), files)?;
+        }
+    }
+    Ok(())
+}
+
+fn unreadable(path: &Path, source: io::Error) -> Error {
+    Error::DataUnreadable { path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder that is removed at the end of the test.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str, files: &[(&str, &[u8])]) -> Self {
+            let folder = std::env::temp_dir().join(format!("weal-corpus-{}-{name}", std::process::id()));
+            for (file, contents) in files {
+                let file = folder.join(file);
+                fs::create_dir_all(file.parent().unwrap()).unwrap();
+                fs::write(file, contents).unwrap();
+            }
+            Self(folder)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_folder_is_read_recursively_in_sorted_order_without_hidden_files() {
+        let files: [(&str, &[u8]); 5] =
+            [("b.txt", b"2"), ("a/z.txt", b"1"), ("c/d/e.txt", b"4"), ("c/a.txt", b"3"), (".git/x", b"no")];
+        let folder = Folder::new("sorted", &files);
+        assert_eq!(read(&folder.0, true).unwrap(), b"1234");
+    }
+
+    #[test]
+    fn a_missing_path_is_named() {
+        let message = read(Path::new("/nowhere/text"), false).unwrap_err().to_string();
+        assert!(message.contains("/nowhere/text") && message.contains("No such file"), "{message}");
+    }
+
+    #[test]
+    fn an_empty_folder_is_named() {
+        let folder = Folder::new("empty", &[("nothing.txt", b"")]);
+        let message = read(&folder.0, false).unwrap_err().to_string();
+        assert!(message.contains("holds no text"), "{message}");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_refused_only_where_text_is_needed() {
+        let folder = Folder::new("binary", &[("x.bin", b"ab\xff")]);
+        assert_eq!(read(&folder.0, false).unwrap(), b"ab\xff");
+        let message = read(&folder.0, true).unwrap_err().to_string();
+        assert!(message.contains("x.bin is not UTF-8 from byte 2 on"), "{message}");
+    }
+}

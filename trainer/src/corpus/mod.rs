@@ -1,0 +1,247 @@
+//! The text a model learns from: a training part that is dealt out in windows, and a held-out part that measures.
+
+mod files;
+mod floors;
+mod grammar;
+
+use std::path::PathBuf;
+
+pub use floors::Floors;
+pub use grammar::{Generated, generate_text};
+
+use crate::error::{Error, Result};
+use crate::tokeniser::{Tokeniser, Tokens};
+
+/// Where text comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A file, or a folder that is read recursively in sorted order (hidden entries and links to folders are left out).
+    Path(PathBuf),
+    /// Text that is already in memory.
+    Text(Vec<u8>),
+    /// The built-in generator, for a run without data; see [`generate_text`].
+    Generated {
+        /// Seed of the text.
+        seed: [u8; 32],
+        /// Length of the text, in bytes; it ends with a whole record, so it may be a little longer.
+        bytes: usize,
+    },
+}
+
+/// A tokenised text in two parts: what is trained on, and what is held out (the last tenth of each source).
+#[derive(Clone, Debug)]
+pub struct Corpus {
+    tokeniser: Tokeniser,
+    training: Part,
+    heldout: Part,
+    floors: Floors,
+    digest: [u8; 32],
+}
+
+/// A window of tokens, and the bytes of text that its predicted tokens (all but the first) stand for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    pub tokens: Vec<u32>,
+    pub bytes: u64,
+}
+
+/// One part of the corpus.
+#[derive(Clone, Debug)]
+enum Part {
+    /// A token is a byte.
+    Bytes(Vec<u8>),
+    /// Tokens of a tokeniser file.
+    Wide(Tokens),
+}
+
+impl Corpus {
+    /// Reads, cuts and tokenises `sources`.
+    ///
+    /// The last tenth of each source (of a folder's files joined together) is held out; a character is never cut in
+    /// two. Both parts keep the order of the sources.
+    pub fn new(sources: &[Source], tokeniser: Tokeniser) -> Result<Self> {
+        let mut hasher = blake3::Hasher::new_derive_key("commonweal corpus v1");
+        let (mut training, mut heldout) = (Vec::new(), Vec::new());
+        let mut entropy = None;
+        for source in sources {
+            let (text, nats) = read(source, &tokeniser)?;
+            hasher.update(&(text.len() as u64).to_le_bytes()).update(&text);
+            let cut = cut(&text);
+            training.extend_from_slice(&text[..cut]);
+            heldout.extend_from_slice(&text[cut..]);
+            entropy = nats.filter(|_| sources.len() == 1);
+        }
+        let floors = Floors::measure(&training, &heldout, entropy);
+        Ok(Self {
+            training: Part::new(training, &tokeniser)?,
+            heldout: Part::new(heldout, &tokeniser)?,
+            tokeniser,
+            floors,
+            digest: hasher.finalize().into(),
+        })
+    }
+
+    /// What turns this corpus's text into tokens.
+    pub fn tokeniser(&self) -> &Tokeniser {
+        &self.tokeniser
+    }
+
+    /// Tokens of the training part.
+    pub fn training_tokens(&self) -> usize {
+        self.training.len()
+    }
+
+    /// Tokens of the held-out part.
+    pub fn heldout_tokens(&self) -> usize {
+        self.heldout.len()
+    }
+
+    /// What simple counting reaches on the held-out part, and the generator's entropy: losses to compare with.
+    pub fn floors(&self) -> &Floors {
+        &self.floors
+    }
+
+    /// BLAKE3 (derive_key `commonweal corpus v1`) over each source's length and bytes: peers with the same digest have
+    /// the same data in the same order.
+    pub fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
+    /// Windows of `context` predicted tokens in the training part: the index space of
+    /// [`Assignment::sample`](crate::Assignment::sample). Window i begins at token i.
+    pub fn training_windows(&self, context: usize) -> u64 {
+        self.training.windows(context)
+    }
+
+    /// Windows of `context` predicted tokens in the held-out part.
+    pub fn heldout_windows(&self, context: usize) -> u64 {
+        self.heldout.windows(context)
+    }
+
+    /// Checks that both parts hold at least one window of `context` tokens.
+    pub(crate) fn check(&self, context: usize) -> Result<()> {
+        for (part, tokens) in [("training", self.training_tokens()), ("held-out", self.heldout_tokens())] {
+            if tokens <= context {
+                return Err(Error::DataTooShort { part, found: tokens, context, needed: context + 1 });
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn training_window(&self, start: u64, context: usize) -> Result<Window> {
+        self.training.window(start, context)
+    }
+
+    pub(crate) fn heldout_window(&self, start: u64, context: usize) -> Result<Window> {
+        self.heldout.window(start, context)
+    }
+}
+
+impl Part {
+    fn new(text: Vec<u8>, tokeniser: &Tokeniser) -> Result<Self> {
+        Ok(match tokeniser {
+            Tokeniser::Bytes => Self::Bytes(text),
+            Tokeniser::File(_) => Self::Wide(tokeniser.encode_with_ends(&text)?),
+        })
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Bytes(text) => text.len(),
+            Self::Wide(tokens) => tokens.ids.len(),
+        }
+    }
+
+    fn windows(&self, context: usize) -> u64 {
+        self.len().saturating_sub(context) as u64
+    }
+
+    /// `context` + 1 tokens from `start` on.
+    fn window(&self, start: u64, context: usize) -> Result<Window> {
+        let outside = || Error::Window { start, length: context + 1, available: self.len() };
+        let first = usize::try_from(start).map_err(|_| outside())?;
+        let last = first.checked_add(context).ok_or_else(outside)?;
+        match self {
+            Self::Bytes(text) => {
+                let window = text.get(first..=last).ok_or_else(outside)?;
+                Ok(Window { tokens: window.iter().map(|byte| u32::from(*byte)).collect(), bytes: context as u64 })
+            }
+            Self::Wide(tokens) => {
+                let ids = tokens.ids.get(first..=last).ok_or_else(outside)?;
+                Ok(Window { tokens: ids.to_vec(), bytes: tokens.ends[last] - tokens.ends[first] })
+            }
+        }
+    }
+}
+
+/// The text of a source, and its entropy in nats where the generator knows it.
+fn read(source: &Source, tokeniser: &Tokeniser) -> Result<(Vec<u8>, Option<f64>)> {
+    match source {
+        Source::Path(path) => Ok((files::read(path, matches!(tokeniser, Tokeniser::File(_)))?, None)),
+        Source::Text(text) => Ok((text.clone(), None)),
+        Source::Generated { seed, bytes } => {
+            let generated = generate_text(seed, *bytes);
+            let nats_per_byte = generated.nats / generated.text.len().max(1) as f64;
+            Ok((generated.text, Some(nats_per_byte)))
+        }
+    }
+}
+
+/// Where the held-out part of `text` begins: at nine tenths, never inside a character.
+fn cut(text: &[u8]) -> usize {
+    let is_inside_character = |byte: &u8| byte & 0b1100_0000 == 0b1000_0000;
+    let nine_tenths = text.len() - text.len() / 10;
+    nine_tenths + text[nine_tenths..].iter().take(3).take_while(|byte| is_inside_character(byte)).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes_corpus(text: &[u8]) -> Corpus {
+        Corpus::new(&[Source::Text(text.to_vec())], Tokeniser::Bytes).unwrap()
+    }
+
+    #[test]
+    fn the_last_tenth_of_each_source_is_held_out() {
+        let sources = [Source::Text(vec![b'a'; 100]), Source::Text(vec![b'b'; 50])];
+        let corpus = Corpus::new(&sources, Tokeniser::Bytes).unwrap();
+        assert_eq!((corpus.training_tokens(), corpus.heldout_tokens()), (135, 15));
+        let heldout = corpus.heldout_window(0, 14).unwrap().tokens;
+        assert_eq!(heldout[..10], [b'a'.into(); 10]);
+        assert_eq!(heldout[10..], [b'b'.into(); 5]);
+    }
+
+    #[test]
+    fn a_character_is_never_cut_in_two() {
+        for length in 10..40 {
+            let text: String = std::iter::repeat_n('世', length).collect();
+            let (training, heldout) = text.as_bytes().split_at(cut(text.as_bytes()));
+            assert!(std::str::from_utf8(training).is_ok() && std::str::from_utf8(heldout).is_ok());
+        }
+    }
+
+    #[test]
+    fn windows_cover_the_part_and_nothing_beyond_it() {
+        let corpus = bytes_corpus(&(0..100).collect::<Vec<u8>>());
+        assert_eq!(corpus.training_windows(8), 82);
+        assert_eq!(corpus.training_window(81, 8).unwrap().tokens, (81..=89).collect::<Vec<u32>>());
+        assert!(corpus.training_window(82, 8).is_err());
+        assert!(corpus.training_window(u64::MAX, 8).is_err());
+    }
+
+    #[test]
+    fn a_text_shorter_than_a_window_is_refused_with_what_it_needs() {
+        let message = bytes_corpus(&[b'x'; 100]).check(16).unwrap_err().to_string();
+        assert!(message.contains("held-out part of the data has 10 tokens") && message.contains("17"), "{message}");
+        bytes_corpus(&[b'x'; 200]).check(16).unwrap();
+    }
+
+    #[test]
+    fn the_digest_follows_the_text_and_its_division_into_sources() {
+        let one = Corpus::new(&[Source::Text(b"abcd".to_vec())], Tokeniser::Bytes).unwrap();
+        let two = [Source::Text(b"ab".to_vec()), Source::Text(b"cd".to_vec())];
+        assert_ne!(one.digest(), Corpus::new(&two, Tokeniser::Bytes).unwrap().digest());
+        assert_eq!(one.digest(), bytes_corpus(b"abcd").digest());
+    }
+}

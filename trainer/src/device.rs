@@ -1,0 +1,239 @@
+//! What to compute on, chosen at run time: the processor, or a GPU through wgpu (Vulkan, Metal or DirectX 12).
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::str::FromStr;
+
+use burn::tensor::{Device, DeviceKind, DeviceType};
+
+use crate::engine::Engine;
+use crate::engine::cpu::CpuEngine;
+use crate::engine::tensor::TensorEngine;
+use crate::error::{Error, Result};
+use crate::spec::ModelSpec;
+
+/// GPUs of one kind that are looked for.
+const MOST_GPUS: usize = 16;
+
+/// The device that a person asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The best real GPU (discrete before virtual before integrated), or else the processor. A GPU that a processor
+    /// imitates, such as lavapipe, is never taken.
+    #[default]
+    Auto,
+    /// The processor.
+    Cpu,
+    /// The best GPU, an imitated one included; an error where there is none.
+    Gpu,
+    /// The GPU of that number in [`gpus`]; an error where there is none.
+    GpuNumber(usize),
+    /// The processor through the burn framework: slower than [`Self::Cpu`], and what it is checked against.
+    Reference,
+}
+
+impl FromStr for DeviceChoice {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "gpu" => Ok(Self::Gpu),
+            "reference" => Ok(Self::Reference),
+            _ => name
+                .strip_prefix("gpu:")
+                .and_then(|number| number.parse().ok())
+                .map(Self::GpuNumber)
+                .ok_or_else(|| Error::DeviceName(name.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => formatter.write_str("auto"),
+            Self::Cpu => formatter.write_str("cpu"),
+            Self::Gpu => formatter.write_str("gpu"),
+            Self::GpuNumber(number) => write!(formatter, "gpu:{number}"),
+            Self::Reference => formatter.write_str("reference"),
+        }
+    }
+}
+
+/// What kind of graphics device a [`Gpu`] is, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GpuKind {
+    /// A card with its own memory.
+    Discrete,
+    /// A GPU handed to a virtual machine.
+    Virtual,
+    /// A GPU that shares the processor's memory.
+    Integrated,
+    /// A processor that imitates a GPU (lavapipe, llvmpipe, WARP).
+    Software,
+}
+
+/// A GPU that can be opened.
+#[derive(Clone, Debug)]
+pub struct Gpu {
+    /// What it is.
+    pub kind: GpuKind,
+    device: Device,
+}
+
+/// The graphics devices of this machine, best first; none of them is opened.
+pub fn gpus() -> Vec<Gpu> {
+    // A broken driver may panic in the middle of being asked; then there is no GPU to use.
+    let Ok(present) = catch_unwind(|| Device::enumerate(DeviceType::Wgpu).into_vec()) else {
+        return Vec::new();
+    };
+    let candidates = |kind: GpuKind, device: fn(usize) -> DeviceKind, most: usize| {
+        (0..most).map(move |number| Gpu { kind, device: Device::wgpu(device(number)) })
+    };
+    candidates(GpuKind::Discrete, DeviceKind::DiscreteGpu, MOST_GPUS)
+        .chain(candidates(GpuKind::Virtual, DeviceKind::VirtualGpu, MOST_GPUS))
+        .chain(candidates(GpuKind::Integrated, DeviceKind::IntegratedGpu, MOST_GPUS))
+        .chain(candidates(GpuKind::Software, |_| DeviceKind::Cpu, 1))
+        .filter(|gpu| present.contains(&gpu.device))
+        .collect()
+}
+
+/// A device that is ready to compute.
+#[derive(Clone, Debug)]
+pub struct OpenDevice {
+    name: String,
+    backend: Backend,
+}
+
+#[derive(Clone, Debug)]
+enum Backend {
+    Cpu,
+    Tensor(Device),
+}
+
+impl OpenDevice {
+    /// Opens the device that `choice` asks for.
+    ///
+    /// # Errors
+    /// [`Error::NoDevice`] where a GPU is demanded and none can be used; it names what there is and what to do. With
+    /// [`DeviceChoice::Auto`] a GPU that fails to open is passed over, with a warning in the log.
+    pub fn open(choice: DeviceChoice) -> Result<Self> {
+        match choice {
+            DeviceChoice::Cpu => Ok(Self::cpu()),
+            DeviceChoice::Reference => {
+                Ok(Self { name: "CPU (burn's flex backend)".to_owned(), backend: Backend::Tensor(Device::flex()) })
+            }
+            DeviceChoice::Auto => Ok(Self::best_real_gpu().unwrap_or_else(Self::cpu)),
+            DeviceChoice::Gpu => Self::open_number(0, "a GPU"),
+            DeviceChoice::GpuNumber(number) => Self::open_number(number, &format!("GPU number {number}")),
+        }
+    }
+
+    /// The processor.
+    pub fn cpu() -> Self {
+        let threads = rayon::current_num_threads();
+        let plural = if threads == 1 { "" } else { "s" };
+        Self { name: format!("CPU ({threads} thread{plural})"), backend: Backend::Cpu }
+    }
+
+    /// What the device calls itself.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it is a graphics device.
+    pub fn is_gpu(&self) -> bool {
+        matches!(&self.backend, Backend::Tensor(device) if *device != Device::flex())
+    }
+
+    /// An engine for `spec` on this device.
+    pub(crate) fn engine(&self, spec: &ModelSpec) -> Result<Box<dyn Engine>> {
+        Ok(match &self.backend {
+            Backend::Cpu => Box::new(CpuEngine::new(spec)?),
+            Backend::Tensor(device) => Box::new(TensorEngine::new(spec, device.clone(), self.name.clone())?),
+        })
+    }
+
+    fn best_real_gpu() -> Option<Self> {
+        gpus().into_iter().filter(|gpu| gpu.kind != GpuKind::Software).find_map(|gpu| match open_gpu(&gpu) {
+            Ok(device) => Some(device),
+            Err(reason) => {
+                tracing::warn!(kind = ?gpu.kind, reason, "a GPU is there, but cannot be opened; it is passed over");
+                None
+            }
+        })
+    }
+
+    fn open_number(number: usize, wanted: &str) -> Result<Self> {
+        let gpus = gpus();
+        let found = match gpus.len() {
+            0 => "no Vulkan, Metal or DirectX 12 device was found".to_owned(),
+            1 => "there is one GPU, number 0".to_owned(),
+            many => format!("there are {many} GPUs, numbers 0 to {}", many - 1),
+        };
+        let refuse = |found: String, remedy: &str| {
+            Err(Error::NoDevice { wanted: wanted.to_owned(), found, remedy: remedy.to_owned() })
+        };
+        let Some(gpu) = gpus.get(number) else {
+            return if gpus.is_empty() {
+                refuse(
+                    found,
+                    "install the GPU's driver (on Debian and Ubuntu also libvulkan1, for AMD and Intel \
+                     mesa-vulkan-drivers; in a container hand the GPU through), or use --device cpu",
+                )
+            } else {
+                refuse(found, "choose one of these, or use --device cpu")
+            };
+        };
+        open_gpu(gpu).or_else(|reason| {
+            refuse(format!("it cannot be opened ({reason})"), "update the GPU's driver, or use --device cpu")
+        })
+    }
+}
+
+/// Opens a GPU and asks its name. Drivers report failure by panicking somewhere below, so that is caught.
+fn open_gpu(gpu: &Gpu) -> std::result::Result<OpenDevice, String> {
+    let open = || gpu.device.identity().map(|identity| identity.name);
+    let name = catch_unwind(AssertUnwindSafe(open)).map_err(|panic| {
+        let message = panic.downcast_ref::<String>().cloned();
+        message.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+    })?;
+    let kind = match gpu.kind {
+        GpuKind::Discrete => "discrete GPU",
+        GpuKind::Virtual => "virtual GPU",
+        GpuKind::Integrated => "integrated GPU",
+        GpuKind::Software => "imitated by the processor",
+    };
+    let name = format!("{} ({kind})", name.unwrap_or_else(|| "GPU".to_owned()));
+    Ok(OpenDevice { name, backend: Backend::Tensor(gpu.device.clone()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_devices_go_there_and_back() {
+        let choices = [DeviceChoice::Auto, DeviceChoice::Cpu, DeviceChoice::Gpu, DeviceChoice::GpuNumber(3)];
+        for choice in choices {
+            assert_eq!(choice.to_string().parse::<DeviceChoice>().unwrap(), choice);
+        }
+        for wrong in ["", "GPU", "gpu:", "gpu:-1", "cuda"] {
+            assert!(wrong.parse::<DeviceChoice>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn automatic_choice_always_finds_something_and_never_an_imitation() {
+        let device = OpenDevice::open(DeviceChoice::Auto).unwrap();
+        assert!(!device.name().contains("imitated"), "{}", device.name());
+    }
+
+    #[test]
+    fn a_gpu_that_is_not_there_is_refused_with_what_to_do() {
+        let message = OpenDevice::open(DeviceChoice::GpuNumber(99)).unwrap_err().to_string();
+        assert!(message.contains("GPU number 99") && message.contains("--device cpu"), "{message}");
+    }
+}

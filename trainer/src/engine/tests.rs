@@ -1,0 +1,183 @@
+//! The engines against first principles, and against each other.
+
+use super::cpu::CpuEngine;
+use super::tensor::TensorEngine;
+use super::{Batch, Engine, Update};
+use crate::device::{DeviceChoice, OpenDevice, gpus};
+use crate::initial::initial_weights;
+use crate::spec::ModelSpec;
+
+/// Small models that reach every branch: several blocks of queries, shared key heads, both kinds of output projection.
+fn small_models() -> [ModelSpec; 2] {
+    let tied = ModelSpec {
+        vocabulary: 13,
+        width: 16,
+        layers: 2,
+        heads: 4,
+        kv_heads: 2,
+        feed_forward: 20,
+        context: 70,
+        tied: true,
+        rope_theta: 10_000,
+        norm_epsilon_ppb: 10_000,
+    };
+    let untied = ModelSpec { heads: 2, kv_heads: 2, tied: false, context: 5, ..tied.clone() };
+    [tied, untied]
+}
+
+fn batch(spec: &ModelSpec, sequences: usize) -> Batch {
+    let token = |index: usize| ((index * 7 + index * index * 3) % spec.vocabulary) as u32;
+    let rows = (0..sequences).map(|row| (0..=spec.context).map(|column| token(row * 31 + column)).collect());
+    Batch::new(rows, spec.context)
+}
+
+/// Weights with gains that are not one, so that a gain in the wrong place shows.
+fn weights(spec: &ModelSpec) -> Vec<f32> {
+    let mut weights = initial_weights(spec, &[5; 32]).unwrap();
+    for (index, weight) in weights.iter_mut().enumerate() {
+        if *weight == 1.0 {
+            *weight = 0.7 + (index % 11) as f32 * 0.06;
+        }
+    }
+    weights
+}
+
+fn update() -> Update {
+    Update { learning_rate: 1e-2, beta1: 0.9, beta2: 0.95, decay: 0.1, clip: Some(0.5), updates_before: 0 }
+}
+
+fn reference(spec: &ModelSpec) -> TensorEngine {
+    TensorEngine::new(spec, burn::tensor::Device::flex(), "reference".to_owned()).unwrap()
+}
+
+/// The largest difference, over the largest magnitude.
+fn difference(left: &[f32], right: &[f32]) -> f32 {
+    assert_eq!(left.len(), right.len());
+    let most = |values: &mut dyn Iterator<Item = f32>| values.fold(0.0, |most: f32, value| most.max(value.abs()));
+    most(&mut left.iter().zip(right).map(|(l, r)| l - r)) / most(&mut right.iter().copied()).max(f32::MIN_POSITIVE)
+}
+
+#[test]
+fn the_gradient_is_the_slope_of_the_loss() {
+    for spec in small_models() {
+        let (mut engine, batch, weights) = (CpuEngine::new(&spec).unwrap(), batch(&spec, 3), weights(&spec));
+        engine.load(&weights).unwrap();
+        let (gradient, _) = engine.gradient(&batch).unwrap();
+        let layout = spec.layout().unwrap();
+        for (index, tensor) in layout.tensors().iter().enumerate() {
+            // Along the gradient of one tensor the loss must change by the gradient's squared length.
+            let range = layout.range(index);
+            let length = gradient[range.clone()].iter().map(|g| f64::from(*g).powi(2)).sum::<f64>();
+            assert!(length > 0.0, "{} gets no gradient", tensor.name);
+            let step = 2e-3 / length.sqrt();
+            let mut loss_at = |direction: f64| {
+                let mut moved = weights.clone();
+                for (weight, slope) in moved[range.clone()].iter_mut().zip(&gradient[range.clone()]) {
+                    *weight += (direction * step * f64::from(*slope)) as f32;
+                }
+                engine.load(&moved).unwrap();
+                engine.loss(&batch).unwrap() / batch.predictions() as f64
+            };
+            let slope = (loss_at(1.0) - loss_at(-1.0)) / (2.0 * step);
+            assert!((slope / length - 1.0).abs() < 0.02, "{}: {slope} instead of {length}", tensor.name);
+        }
+    }
+}
+
+#[test]
+fn both_engines_have_the_same_loss_gradient_and_next_token() {
+    for spec in small_models() {
+        let (mut cpu, mut reference) = (CpuEngine::new(&spec).unwrap(), reference(&spec));
+        let (batch, weights) = (batch(&spec, 3), weights(&spec));
+        cpu.load(&weights).unwrap();
+        reference.load(&weights).unwrap();
+        let (loss, expected) = (cpu.loss(&batch).unwrap(), reference.loss(&batch).unwrap());
+        assert!((loss / expected - 1.0).abs() < 1e-5, "{loss} {expected}");
+        let (gradient, _) = cpu.gradient(&batch).unwrap();
+        let (expected, _) = reference.gradient(&batch).unwrap();
+        assert!(difference(&gradient, &expected) < 1e-4);
+        for length in [1, spec.context] {
+            let tokens = &batch.rows()[..length];
+            let logits = cpu.next_token_logits(tokens).unwrap();
+            assert!(difference(&logits, &reference.next_token_logits(tokens).unwrap()) < 1e-4);
+        }
+    }
+}
+
+#[test]
+fn both_engines_take_the_same_steps() {
+    let spec = small_models()[0].clone();
+    let (mut cpu, mut reference) = (CpuEngine::new(&spec).unwrap(), reference(&spec));
+    let (batch, weights) = (batch(&spec, 3), weights(&spec));
+    cpu.load(&weights).unwrap();
+    reference.load(&weights).unwrap();
+    for updates_before in 0..3 {
+        let update = Update { updates_before, ..update() };
+        let (left, right) = (cpu.step(&batch, &update).unwrap(), reference.step(&batch, &update).unwrap());
+        assert!((left.loss - right.loss).abs() < 1e-4 && (left.gradient_norm / right.gradient_norm - 1.0).abs() < 1e-3);
+    }
+    let (left, right) = (cpu.moments().unwrap(), reference.moments().unwrap());
+    assert!(difference(&left.first, &right.first) < 1e-3 && difference(&left.second, &right.second) < 1e-3);
+    // Where a gradient is all but zero AdamW divides noise by noise: compare the mean step, not the worst.
+    let moved = |engine: &mut dyn Engine| -> Vec<f32> {
+        engine.weights().unwrap().iter().zip(&weights).map(|(after, before)| after - before).collect()
+    };
+    let (left, right) = (moved(&mut cpu), moved(&mut reference));
+    let apart: f32 = left.iter().zip(&right).map(|(l, r)| (l - r).abs()).sum();
+    assert!(apart / right.iter().map(|r| r.abs()).sum::<f32>() < 1e-3);
+}
+
+#[test]
+fn a_step_that_is_not_finite_changes_nothing() {
+    let spec = small_models()[1].clone();
+    let mut weights = weights(&spec);
+    weights[3] = f32::INFINITY;
+    for engine in [&mut CpuEngine::new(&spec).unwrap() as &mut dyn Engine, &mut reference(&spec)] {
+        engine.load(&weights).unwrap();
+        let moments = engine.moments().unwrap();
+        assert!(!engine.step(&batch(&spec, 2), &update()).unwrap().is_finite());
+        assert_eq!(engine.weights().unwrap(), weights);
+        assert_eq!(engine.moments().unwrap(), moments);
+    }
+}
+
+#[test]
+fn the_number_of_threads_does_not_matter() {
+    let spec = small_models()[0].clone();
+    let (batch, weights) = (batch(&spec, 5), weights(&spec));
+    let gradient = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let mut engine = CpuEngine::new(&spec).unwrap();
+            engine.load(&weights).unwrap();
+            engine.gradient(&batch).unwrap().0
+        })
+    };
+    assert!(difference(&gradient(3), &gradient(1)) < 1e-5);
+}
+
+/// Trains on the first graphics device, a software one included. `WEAL_REQUIRE_GPU=1` makes its absence a failure.
+#[test]
+fn a_gpu_learns_what_the_processor_learns() {
+    if gpus().is_empty() {
+        assert!(std::env::var("WEAL_REQUIRE_GPU").is_err(), "WEAL_REQUIRE_GPU is set, but there is no graphics device");
+        println!("left out: there is no Vulkan, Metal or DirectX 12 device (libvulkan1 and mesa-vulkan-drivers give one)");
+        return;
+    }
+    let gpu = OpenDevice::open(DeviceChoice::Gpu).unwrap();
+    println!("on {}", gpu.name());
+    let spec = small_models()[1].clone();
+    let (batch, weights) = (batch(&spec, 3), weights(&spec));
+    let (mut cpu, mut gpu) = (CpuEngine::new(&spec).unwrap(), gpu.engine(&spec).unwrap());
+    cpu.load(&weights).unwrap();
+    gpu.load(&weights).unwrap();
+    for updates_before in 0..3 {
+        let update = Update { updates_before, ..update() };
+        let (left, right) = (cpu.step(&batch, &update).unwrap(), gpu.step(&batch, &update).unwrap());
+        assert!((left.loss - right.loss).abs() < 1e-3, "{left:?} {right:?}");
+        assert!((left.gradient_norm / right.gradient_norm - 1.0).abs() < 1e-2, "{left:?} {right:?}");
+    }
+    assert!(difference(&gpu.moments().unwrap().first, &cpu.moments().unwrap().first) < 1e-2);
+    let tokens = &batch.rows()[..2];
+    assert!(difference(&gpu.next_token_logits(tokens).unwrap(), &cpu.next_token_logits(tokens).unwrap()) < 1e-1);
+}

@@ -1,0 +1,294 @@
+//! A peer's learner: trains from a round's weights on its own samples, and measures weights.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Instant;
+
+use weal_kernels::Layout;
+
+use crate::corpus::{Corpus, Window};
+use crate::device::OpenDevice;
+use crate::engine::{Batch, Engine, Update};
+use crate::error::{Error, Result};
+use crate::initial::check_weights;
+use crate::inner::InnerSpec;
+use crate::moments::SavedMoments;
+use crate::sampling::Assignment;
+use crate::spec::ModelSpec;
+
+/// Where the training of a round stands, told after every inner step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress {
+    /// Inner steps done in this call.
+    pub steps: u64,
+    /// Inner steps of the round (H).
+    pub of_steps: u64,
+    /// Samples trained on in this call.
+    pub samples: u64,
+    /// Tokens trained on in this call.
+    pub tokens: u64,
+    /// Loss of the last step before its update, in nats per token; not finite where the step was skipped.
+    pub loss: f64,
+    /// Learning rate of the last step.
+    pub learning_rate: f64,
+    /// Global norm of the last step's gradient before clipping.
+    pub gradient_norm: f64,
+    /// Seconds since the call began.
+    pub seconds: f64,
+}
+
+/// What a call of [`Learner::train`] did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trained {
+    /// The weights after the last step, flat, in the layout's order.
+    pub local: Vec<f32>,
+    /// Inner steps done, skipped ones included.
+    pub steps: u64,
+    /// Steps whose loss or gradient was not finite, and which therefore changed nothing.
+    pub skipped_steps: u64,
+    /// Samples trained on: the peer's samples `0..samples` of the round.
+    pub samples: u64,
+    /// Tokens predicted.
+    pub tokens: u64,
+    /// Mean loss over the steps that were not skipped, each before its update, in nats per token.
+    pub mean_loss: f32,
+    /// Seconds that it took.
+    pub seconds: f64,
+}
+
+/// How well weights predict some text.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Evaluation {
+    /// Mean loss, in nats per byte of text.
+    pub nats_per_byte: f64,
+    /// Mean loss, in nats per predicted token.
+    pub nats_per_token: f64,
+    /// Predicted tokens.
+    pub tokens: u64,
+    /// Bytes of text that they stand for.
+    pub bytes: u64,
+}
+
+/// What to measure weights on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Samples<'a> {
+    /// That many windows spread evenly over the held-out part; 0 for all of it, once.
+    Heldout {
+        /// Windows.
+        sequences: usize,
+    },
+    /// Windows of the held-out part drawn with a seed, which may be private to the one who measures.
+    RandomHeldout {
+        /// The seed.
+        seed: [u8; 32],
+        /// Windows.
+        sequences: usize,
+    },
+    /// Some samples of the stream that a round assigned to a peer.
+    Assigned {
+        /// The stream.
+        assignment: &'a Assignment,
+        /// Numbers of samples in it.
+        indices: &'a [u64],
+    },
+}
+
+/// A model on a device with a corpus and an inner optimiser whose moments live on between rounds.
+pub struct Learner {
+    spec: ModelSpec,
+    inner: InnerSpec,
+    corpus: Arc<Corpus>,
+    layout: Layout,
+    engine: Box<dyn Engine>,
+    /// Updates behind the moments.
+    updates: u64,
+}
+
+impl Learner {
+    /// A learner with empty moments.
+    ///
+    /// # Errors
+    /// Where the model or the optimiser's settings are out of range, where the tokeniser has more tokens than the
+    /// model, or where the corpus is too short for one window.
+    pub fn new(model: ModelSpec, inner: InnerSpec, corpus: Arc<Corpus>, device: &OpenDevice) -> Result<Self> {
+        let layout = model.layout()?;
+        inner.validate()?;
+        let tokeniser = corpus.tokeniser().vocabulary();
+        if tokeniser > model.vocabulary {
+            return Err(Error::Vocabulary { tokeniser, model: model.vocabulary });
+        }
+        corpus.check(model.context)?;
+        let engine = device.engine(&model)?;
+        Ok(Self { spec: model, inner, corpus, layout, engine, updates: 0 })
+    }
+
+    /// The model's tensor layout.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The corpus.
+    pub fn corpus(&self) -> &Arc<Corpus> {
+        &self.corpus
+    }
+
+    /// One round's inner training from `theta`.
+    ///
+    /// Step s takes the samples s · batch .. (s + 1) · batch of `assignment`'s stream. `steps_done_before` counts the
+    /// inner steps of the whole run before this round (round · H) and drives the learning-rate schedule. After each
+    /// step `control` is told, and may break off; training ends after H steps at the latest. Moments are kept for the
+    /// next round. A step whose loss or gradient is not finite changes nothing and is counted.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] where every step had to be skipped; [`Error::NotFinite`] and [`Error::Length`] for weights
+    /// that cannot be trained from; [`Error::Device`] where the device fails.
+    pub fn train(
+        &mut self,
+        theta: &[f32],
+        assignment: &Assignment,
+        steps_done_before: u64,
+        control: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
+    ) -> Result<Trained> {
+        let start = Instant::now();
+        self.load(theta)?;
+        let (of_steps, context) = (u64::from(self.inner.steps), self.spec.context);
+        let (mut steps, mut skipped_steps, mut loss_sum) = (0, 0, 0.0);
+        let samples = |steps: u64| steps * u64::from(self.inner.batch);
+        while steps < of_steps {
+            let batch = self.assigned_batch(assignment, samples(steps)..samples(steps + 1))?;
+            let update = self.update(steps_done_before.saturating_add(steps));
+            let report = self.engine.step(&batch, &update)?;
+            steps += 1;
+            if report.is_finite() {
+                self.updates += 1;
+                loss_sum += report.loss;
+            } else {
+                skipped_steps += 1;
+                tracing::warn!(step = steps, loss = report.loss, "an inner step was not finite and is skipped");
+            }
+            let progress = Progress {
+                steps,
+                of_steps,
+                samples: samples(steps),
+                tokens: samples(steps) * context as u64,
+                loss: report.loss,
+                learning_rate: update.learning_rate,
+                gradient_norm: report.gradient_norm,
+                seconds: start.elapsed().as_secs_f64(),
+            };
+            if control(&progress).is_break() {
+                break;
+            }
+        }
+        if skipped_steps == steps {
+            return Err(Error::Diverged { steps });
+        }
+        Ok(Trained {
+            local: self.engine.weights()?,
+            steps,
+            skipped_steps,
+            samples: samples(steps),
+            tokens: samples(steps) * context as u64,
+            mean_loss: (loss_sum / (steps - skipped_steps) as f64) as f32,
+            seconds: start.elapsed().as_secs_f64(),
+        })
+    }
+
+    /// The loss of `theta` on `sequences` windows spread evenly over the held-out part; 0 for all of it, once.
+    pub fn heldout_loss(&mut self, theta: &[f32], sequences: usize) -> Result<Evaluation> {
+        self.loss(theta, Samples::Heldout { sequences })
+    }
+
+    /// The loss of `theta` on `samples`.
+    pub fn loss(&mut self, theta: &[f32], samples: Samples) -> Result<Evaluation> {
+        self.load(theta)?;
+        let windows = self.windows(samples);
+        let (mut nats, mut tokens, mut bytes) = (0.0, 0, 0);
+        for starts in windows.chunks(self.inner.batch as usize) {
+            let windows: Vec<Window> = starts.iter().map(|start| self.window(samples, *start)).collect::<Result<_>>()?;
+            bytes += windows.iter().map(|window| window.bytes).sum::<u64>();
+            let batch = Batch::new(windows.into_iter().map(|window| window.tokens), self.spec.context);
+            tokens += batch.predictions() as u64;
+            nats += self.engine.loss(&batch)?;
+        }
+        Ok(Evaluation {
+            nats_per_byte: nats / bytes.max(1) as f64,
+            nats_per_token: nats / tokens.max(1) as f64,
+            tokens,
+            bytes,
+        })
+    }
+
+    /// The optimiser's moments as versioned bytes: 24 bytes, and 8 for each parameter.
+    pub fn moments(&mut self) -> Result<Vec<u8>> {
+        Ok(SavedMoments { updates: self.updates, vectors: self.engine.moments()? }.to_bytes())
+    }
+
+    /// Goes on from moments that [`Self::moments`] gave. On an error the moments stay as they are.
+    pub fn restore_moments(&mut self, bytes: &[u8]) -> Result<()> {
+        let saved = SavedMoments::from_bytes(bytes, self.layout.parameters())?;
+        self.engine.set_moments(&saved.vectors)?;
+        self.updates = saved.updates;
+        Ok(())
+    }
+
+    fn load(&mut self, theta: &[f32]) -> Result<()> {
+        check_weights(&self.layout, theta)?;
+        self.engine.load(theta)
+    }
+
+    fn assigned_batch(&self, assignment: &Assignment, indices: std::ops::Range<u64>) -> Result<Batch> {
+        let windows = self.corpus.training_windows(self.spec.context);
+        let rows: Vec<Vec<u32>> = indices
+            .map(|index| {
+                let start = assignment.sample(index, windows);
+                Ok(self.corpus.training_window(start, self.spec.context)?.tokens)
+            })
+            .collect::<Result<_>>()?;
+        Ok(Batch::new(rows, self.spec.context))
+    }
+
+    fn update(&self, global_step: u64) -> Update {
+        let ppm = |value: u32| f64::from(value) / 1e6;
+        Update {
+            learning_rate: self.inner.learning_rate(global_step, self.updates),
+            beta1: ppm(self.inner.beta1_ppm),
+            beta2: ppm(self.inner.beta2_ppm),
+            decay: ppm(self.inner.weight_decay_ppm),
+            clip: self.inner.clip(),
+            updates_before: self.updates,
+        }
+    }
+
+    /// First tokens of the windows that `samples` stands for.
+    fn windows(&self, samples: Samples) -> Vec<u64> {
+        let context = self.spec.context;
+        let heldout = self.corpus.heldout_windows(context);
+        match samples {
+            Samples::Heldout { sequences } => {
+                let apart = context as u64;
+                let all = (heldout - 1) / apart + 1;
+                match sequences as u64 {
+                    0 => (0..all).map(|index| index * apart).collect(),
+                    sequences if sequences >= all => (0..all).map(|index| index * apart).collect(),
+                    sequences => (0..sequences).map(|index| index * all / sequences * apart).collect(),
+                }
+            }
+            Samples::RandomHeldout { seed, sequences } => {
+                let stream = Assignment { seed, peer: [0; 32] };
+                (0..sequences as u64).map(|index| stream.sample(index, heldout)).collect()
+            }
+            Samples::Assigned { assignment, indices } => {
+                let training = self.corpus.training_windows(context);
+                indices.iter().map(|index| assignment.sample(*index, training)).collect()
+            }
+        }
+    }
+
+    fn window(&self, samples: Samples, start: u64) -> Result<Window> {
+        match samples {
+            Samples::Assigned { .. } => self.corpus.training_window(start, self.spec.context),
+            _ => self.corpus.heldout_window(start, self.spec.context),
+        }
+    }
+}

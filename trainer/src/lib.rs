@@ -1,0 +1,50 @@
+//! The learner: model, tokeniser, data, inner optimiser, loss, text generation.
+//!
+//! A node hands the learner a round's weights θ, its share of the data and a stop signal, and gets back what H inner
+//! steps of AdamW made of them; it also asks how well given weights predict given samples.
+//!
+//! ```no_run
+//! use std::{ops::ControlFlow, sync::Arc};
+//! use weal_trainer::{Assignment, Corpus, DeviceChoice, InnerSpec, Learner, ModelSpec, OpenDevice, Source, Tokeniser};
+//!
+//! let model = ModelSpec::preset("nano")?;
+//! let corpus = Arc::new(Corpus::new(&[Source::Path("book.txt".into())], Tokeniser::Bytes)?);
+//! let device = OpenDevice::open(DeviceChoice::Auto)?;
+//! let theta = weal_trainer::initial_weights(&model, &[0; 32])?;
+//! let mut learner = Learner::new(model, InnerSpec::default(), corpus, &device)?;
+//!
+//! let assignment = Assignment { seed: [1; 32], peer: [2; 32] };
+//! let trained = learner.train(&theta, &assignment, 0, &mut |_| ControlFlow::Continue(()))?;
+//! let before = learner.heldout_loss(&theta, 64)?;
+//! let after = learner.heldout_loss(&trained.local, 64)?;
+//! println!("{:.3} → {:.3} nats per byte on {}", before.nats_per_byte, after.nats_per_byte, device.name());
+//! # Ok::<(), weal_trainer::Error>(())
+//! ```
+//!
+//! What every peer must agree on is computed in integers and is the same everywhere: a model's [layout](ModelSpec::layout),
+//! its [initial weights](initial_weights), the [assignment](Assignment) of samples, the [generator's text](generate_text).
+//! Training itself, and losses, differ in their last bits from device to device.
+
+mod corpus;
+mod device;
+mod engine;
+mod error;
+mod generate;
+mod initial;
+mod inner;
+mod learner;
+mod moments;
+mod sampling;
+mod spec;
+mod tokeniser;
+
+pub use corpus::{Corpus, Floors, Generated, Source, generate_text};
+pub use device::{DeviceChoice, Gpu, GpuKind, OpenDevice, gpus};
+pub use error::{Error, Result};
+pub use generate::{GeneratedText, Sampling, TextGenerator};
+pub use initial::initial_weights;
+pub use inner::{InnerSpec, Schedule};
+pub use learner::{Evaluation, Learner, Progress, Samples, Trained};
+pub use sampling::Assignment;
+pub use spec::{ModelSpec, PRESETS};
+pub use tokeniser::Tokeniser;

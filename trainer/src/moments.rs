@@ -1,0 +1,106 @@
+//! The optimiser's moments as bytes, so that a restarted node goes on where it was.
+
+use crate::engine::MomentVectors;
+use crate::error::{Error, Result};
+
+/// First bytes of a saved state: what it is, and its version.
+const MAGIC: &[u8; 8] = b"WEALADM1";
+
+/// Bytes before the values: magic, number of parameters, updates behind the moments.
+const HEADER: usize = 24;
+
+/// AdamW's state between two rounds.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct SavedMoments {
+    /// Updates behind the moments, for their bias correction.
+    pub updates: u64,
+    pub vectors: MomentVectors,
+}
+
+impl SavedMoments {
+    /// Magic, parameters and updates as little-endian u64, then both moments as little-endian f32.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let parameters = self.vectors.first.len();
+        let mut bytes = Vec::with_capacity(HEADER + parameters * 8);
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&(parameters as u64).to_le_bytes());
+        bytes.extend_from_slice(&self.updates.to_le_bytes());
+        for value in self.vectors.first.iter().chain(&self.vectors.second) {
+            bytes.extend_from_slice(&value.to_le_bytes());
+        }
+        bytes
+    }
+
+    /// Reads what [`Self::to_bytes`] wrote for a model of `parameters` parameters; every length is checked before
+    /// anything is allocated, and every value is checked to be one that AdamW can go on from.
+    pub fn from_bytes(bytes: &[u8], parameters: usize) -> Result<Self> {
+        let refuse = |reason: String| Err(Error::Moments(reason));
+        let (header, values) = match bytes.split_at_checked(HEADER) {
+            Some(parts) => parts,
+            None => return refuse(format!("they end after {} bytes", bytes.len())),
+        };
+        if &header[..8] != MAGIC {
+            return refuse("they were saved by another version".to_owned());
+        }
+        let number = |range: std::ops::Range<usize>| {
+            header[range].iter().rev().fold(0u64, |number, byte| (number << 8) | u64::from(*byte))
+        };
+        let (saved, updates) = (number(8..16), number(16..24));
+        if saved != parameters as u64 {
+            return refuse(format!("they belong to a model of {saved} parameters, this one has {parameters}"));
+        }
+        if values.len() != parameters * 8 {
+            return refuse(format!("{} bytes of values are there, {} are needed", values.len(), parameters * 8));
+        }
+        let (first, second) = values.split_at(parameters * 4);
+        let vectors = MomentVectors { first: floats(first), second: floats(second) };
+        if !vectors.first.iter().all(|value| value.is_finite()) {
+            return refuse("a first moment is not finite".to_owned());
+        }
+        if !vectors.second.iter().all(|value| value.is_finite() && *value >= 0.0) {
+            return refuse("a second moment is negative or not finite".to_owned());
+        }
+        Ok(Self { updates, vectors })
+    }
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn saved() -> SavedMoments {
+        SavedMoments { updates: 7, vectors: MomentVectors { first: vec![-1.5, 2.0], second: vec![0.0, 4.0] } }
+    }
+
+    #[test]
+    fn moments_go_there_and_back() {
+        assert_eq!(SavedMoments::from_bytes(&saved().to_bytes(), 2).unwrap(), saved());
+    }
+
+    #[test]
+    fn bytes_that_are_short_long_foreign_or_damaged_are_refused_with_the_reason() {
+        let good = saved().to_bytes();
+        let with = |index: usize, values: &[u8]| {
+            let mut bytes = good.clone();
+            bytes[index..index + values.len()].copy_from_slice(values);
+            bytes
+        };
+        let cases = [
+            (good[..10].to_vec(), 2, "end after 10 bytes"),
+            (good[..good.len() - 1].to_vec(), 2, "bytes of values"),
+            ([good.clone(), vec![0]].concat(), 2, "bytes of values"),
+            (good.clone(), 3, "model of 2 parameters"),
+            (with(7, b"9"), 2, "another version"),
+            (with(HEADER, &f32::NAN.to_le_bytes()), 2, "first moment"),
+            (with(HEADER + 8, &(-1f32).to_le_bytes()), 2, "second moment"),
+        ];
+        for (bytes, parameters, reason) in cases {
+            let message = SavedMoments::from_bytes(&bytes, parameters).unwrap_err().to_string();
+            assert!(message.contains(reason), "{message} should contain {reason}");
+        }
+    }
+}

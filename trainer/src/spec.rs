@@ -1,0 +1,303 @@
+//! A model's sizes, and the order and names of its tensors.
+
+use serde::{Deserialize, Serialize};
+use weal_kernels::{Layout, TensorSpec};
+
+use crate::error::{Error, Result};
+
+/// The sizes of a Llama-architecture decoder.
+///
+/// All fields are integers, so that a manifest can hold them canonically. The architecture is that of Hugging Face's
+/// `LlamaForCausalLM`: RMSNorm before each block, rotary positions in the half-split convention, grouped-query
+/// attention, SwiGLU, and no biases.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSpec {
+    /// Rows of the embedding; the tokeniser may use fewer, never more.
+    pub vocabulary: usize,
+    /// Width of the residual stream.
+    pub width: usize,
+    /// Number of blocks.
+    pub layers: usize,
+    /// Query heads; divides `width`.
+    pub heads: usize,
+    /// Key and value heads; divides `heads`. Equal to `heads` for plain multi-head attention.
+    pub kv_heads: usize,
+    /// Width of the feed-forward block.
+    pub feed_forward: usize,
+    /// Longest window the model is trained on, in tokens.
+    pub context: usize,
+    /// Whether the output projection is the embedding itself.
+    pub tied: bool,
+    /// Base of the rotary frequencies.
+    pub rope_theta: u32,
+    /// What RMSNorm adds under the root, in parts per thousand million (10 000 is 1e-5).
+    pub norm_epsilon_ppb: u32,
+}
+
+/// Most parameters a model may have: what a `u32` byte offset of an index plane can still address with room to spare.
+const MOST_PARAMETERS: u128 = 1 << 38;
+
+/// Most blocks a model may have; bounds the number of tensors before any is allocated.
+const MOST_LAYERS: usize = 1024;
+
+/// The names of the presets, smallest first.
+pub const PRESETS: [&str; 6] = ["nano", "micro", "tiny", "small", "medium", "1b"];
+
+impl ModelSpec {
+    /// The preset `name`: one of [`PRESETS`].
+    ///
+    /// `nano` to `small` have a byte vocabulary, `medium` and `1b` one of 32 000 tokens; [`Self::with_vocabulary`]
+    /// changes it.
+    ///
+    /// | preset | parameters | layers | width | context |
+    /// |---|---|---|---|---|
+    /// | `nano` | 0.84 M | 4 | 128 | 128 |
+    /// | `micro` | 4.5 M | 6 | 256 | 256 |
+    /// | `tiny` | 12.7 M | 8 | 384 | 512 |
+    /// | `small` | 75.7 M | 12 | 768 | 1024 |
+    /// | `medium` | 303 M | 24 | 1024 | 2048 |
+    /// | `1b` | 1.1 G | 22 | 2048 | 2048 |
+    pub fn preset(name: &str) -> Result<Self> {
+        // name, vocabulary, width, layers, heads, kv heads, feed-forward, context, tied
+        let sizes = match name {
+            "nano" => (256, 128, 4, 4, 4, 352, 128, true),
+            "micro" => (256, 256, 6, 8, 4, 704, 256, true),
+            "tiny" => (256, 384, 8, 6, 2, 1024, 512, true),
+            "small" => (256, 768, 12, 12, 4, 2048, 1024, true),
+            "medium" => (32_000, 1024, 24, 16, 4, 2816, 2048, true),
+            "1b" => (32_000, 2048, 22, 32, 4, 5632, 2048, false),
+            _ => {
+                return Err(Error::UnknownPreset { name: name.to_owned(), known: PRESETS.join(", ") });
+            }
+        };
+        let (vocabulary, width, layers, heads, kv_heads, feed_forward, context, tied) = sizes;
+        Ok(Self {
+            vocabulary,
+            width,
+            layers,
+            heads,
+            kv_heads,
+            feed_forward,
+            context,
+            tied,
+            rope_theta: 10_000,
+            norm_epsilon_ppb: 10_000,
+        })
+    }
+
+    /// The same model with another vocabulary.
+    pub fn with_vocabulary(mut self, vocabulary: usize) -> Self {
+        self.vocabulary = vocabulary;
+        self
+    }
+
+    /// Width of one head.
+    pub fn head_width(&self) -> usize {
+        self.width / self.heads
+    }
+
+    /// Width of the keys (and of the values) of all heads together.
+    pub fn kv_width(&self) -> usize {
+        self.kv_heads * self.head_width()
+    }
+
+    /// What RMSNorm adds under the root.
+    pub fn norm_epsilon(&self) -> f32 {
+        (f64::from(self.norm_epsilon_ppb) / 1e9) as f32
+    }
+
+    /// Checks that the sizes fit together and stay within what can be addressed; call it on every size that came from
+    /// outside, before anything is allocated.
+    pub fn validate(&self) -> Result<()> {
+        let refuse = |key, value: usize, accepted: &str| {
+            Err(Error::Model { key, value: value.to_string(), accepted: accepted.to_owned() })
+        };
+        let within = |key, value: usize, most: usize| {
+            if value == 0 || value > most {
+                refuse(key, value, &format!("1 to {most} is accepted"))
+            } else {
+                Ok(())
+            }
+        };
+        within("vocabulary", self.vocabulary, 1 << 20)?;
+        within("width", self.width, 1 << 16)?;
+        within("layers", self.layers, MOST_LAYERS)?;
+        within("heads", self.heads, self.width)?;
+        within("kv_heads", self.kv_heads, self.heads)?;
+        within("feed_forward", self.feed_forward, 1 << 18)?;
+        within("context", self.context, 1 << 17)?;
+        if self.context < 2 {
+            return refuse("context", self.context, "at least 2 tokens are needed");
+        }
+        if !self.width.is_multiple_of(self.heads) {
+            return refuse("heads", self.heads, &format!("it must divide model.width = {}", self.width));
+        }
+        if !self.head_width().is_multiple_of(2) {
+            return refuse("heads", self.heads, "model.width / model.heads must be even, for the rotary positions");
+        }
+        if !self.heads.is_multiple_of(self.kv_heads) {
+            return refuse("kv_heads", self.kv_heads, &format!("it must divide model.heads = {}", self.heads));
+        }
+        within("rope_theta", self.rope_theta as usize, u32::MAX as usize)?;
+        within("norm_epsilon_ppb", self.norm_epsilon_ppb as usize, 1_000_000_000)?;
+        let parameters: u128 = self.shapes().iter().map(|(_, [rows, columns])| *rows as u128 * *columns as u128).sum();
+        if parameters > MOST_PARAMETERS {
+            return Err(Error::Model {
+                key: "width",
+                value: self.width.to_string(),
+                accepted: format!("the model would have {parameters} parameters; at most {MOST_PARAMETERS} are accepted"),
+            });
+        }
+        Ok(())
+    }
+
+    /// The model's tensors in the order in which they lie in the flat parameter vector, with their Hugging Face names;
+    /// matrices are `[out, in]`, row major.
+    pub fn layout(&self) -> Result<Layout> {
+        self.validate()?;
+        let tensors = self
+            .shapes()
+            .into_iter()
+            .map(|(name, [rows, columns])| TensorSpec {
+                name,
+                shape: if rows == 1 { vec![columns] } else { vec![rows, columns] },
+            })
+            .collect();
+        Ok(Layout::new(tensors)?)
+    }
+
+    /// Every tensor as `(name, [rows, columns])`; a norm's gain has one row.
+    fn shapes(&self) -> Vec<(String, [usize; 2])> {
+        let (width, kv) = (self.width, self.kv_width());
+        let mut shapes = vec![("model.embed_tokens.weight".to_owned(), [self.vocabulary, width])];
+        for layer in 0..self.layers {
+            let block = [
+                ("self_attn.q_proj", [width, width]),
+                ("self_attn.k_proj", [kv, width]),
+                ("self_attn.v_proj", [kv, width]),
+                ("self_attn.o_proj", [width, width]),
+                ("mlp.gate_proj", [self.feed_forward, width]),
+                ("mlp.up_proj", [self.feed_forward, width]),
+                ("mlp.down_proj", [width, self.feed_forward]),
+                ("input_layernorm", [1, width]),
+                ("post_attention_layernorm", [1, width]),
+            ];
+            shapes.extend(block.map(|(name, shape)| (format!("model.layers.{layer}.{name}.weight"), shape)));
+        }
+        shapes.push(("model.norm.weight".to_owned(), [1, width]));
+        if !self.tied {
+            shapes.push(("lm_head.weight".to_owned(), [self.vocabulary, width]));
+        }
+        shapes
+    }
+}
+
+/// Where each tensor of the model stands in the layout.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TensorIndex {
+    layers: usize,
+    tied: bool,
+}
+
+/// Where the tensors of one block stand in the layout.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BlockIndex {
+    pub query: usize,
+    pub key: usize,
+    pub value: usize,
+    pub output: usize,
+    pub gate: usize,
+    pub up: usize,
+    pub down: usize,
+    pub attention_norm: usize,
+    pub feed_forward_norm: usize,
+}
+
+impl TensorIndex {
+    /// Tensors in each block, in the order of [`BlockIndex`]'s fields.
+    const PER_BLOCK: usize = 9;
+
+    pub fn new(spec: &ModelSpec) -> Self {
+        Self { layers: spec.layers, tied: spec.tied }
+    }
+
+    pub fn embedding(self) -> usize {
+        0
+    }
+
+    pub fn block(self, layer: usize) -> BlockIndex {
+        let first = 1 + layer * Self::PER_BLOCK;
+        BlockIndex {
+            query: first,
+            key: first + 1,
+            value: first + 2,
+            output: first + 3,
+            gate: first + 4,
+            up: first + 5,
+            down: first + 6,
+            attention_norm: first + 7,
+            feed_forward_norm: first + 8,
+        }
+    }
+
+    pub fn final_norm(self) -> usize {
+        1 + self.layers * Self::PER_BLOCK
+    }
+
+    /// The output projection: the embedding itself where they are tied.
+    pub fn head(self) -> usize {
+        if self.tied { self.embedding() } else { self.final_norm() + 1 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_preset_is_valid_and_has_the_size_its_name_promises() {
+        let parameters = PRESETS.map(|name| ModelSpec::preset(name).unwrap().layout().unwrap().parameters());
+        assert_eq!(parameters, [836_736, 4_492_544, 12_687_744, 75_713_280, 303_350_784, 1_100_048_384]);
+    }
+
+    #[test]
+    fn an_unknown_preset_is_refused_with_the_names_there_are() {
+        let message = ModelSpec::preset("huge").unwrap_err().to_string();
+        assert!(message.contains("huge") && message.contains("nano, micro"), "{message}");
+    }
+
+    #[test]
+    fn the_index_points_at_the_tensors_it_names() {
+        let spec = ModelSpec { tied: false, ..ModelSpec::preset("nano").unwrap() };
+        let layout = spec.layout().unwrap();
+        let name = |index: usize| layout.tensors()[index].name.as_str();
+        let index = TensorIndex::new(&spec);
+        assert_eq!(name(index.embedding()), "model.embed_tokens.weight");
+        assert_eq!(name(index.block(3).query), "model.layers.3.self_attn.q_proj.weight");
+        assert_eq!(name(index.block(0).down), "model.layers.0.mlp.down_proj.weight");
+        assert_eq!(name(index.block(1).feed_forward_norm), "model.layers.1.post_attention_layernorm.weight");
+        assert_eq!(name(index.final_norm()), "model.norm.weight");
+        assert_eq!(name(index.head()), "lm_head.weight");
+        assert_eq!(layout.tensors().len(), index.head() + 1);
+    }
+
+    #[test]
+    fn sizes_that_do_not_fit_together_are_refused_by_name() {
+        let nano = ModelSpec::preset("nano").unwrap();
+        let cases = [
+            ("heads", ModelSpec { heads: 3, kv_heads: 3, ..nano.clone() }),
+            ("kv_heads", ModelSpec { kv_heads: 3, ..nano.clone() }),
+            ("heads", ModelSpec { heads: 128, kv_heads: 128, ..nano.clone() }),
+            ("layers", ModelSpec { layers: 0, ..nano.clone() }),
+            ("layers", ModelSpec { layers: usize::MAX, ..nano.clone() }),
+            ("context", ModelSpec { context: 1, ..nano.clone() }),
+            ("vocabulary", ModelSpec { vocabulary: usize::MAX, ..nano.clone() }),
+            ("width", ModelSpec { width: 1 << 16, heads: 4, layers: 1024, feed_forward: 1 << 18, ..nano }),
+        ];
+        for (key, spec) in cases {
+            let message = spec.validate().unwrap_err().to_string();
+            assert!(message.starts_with(&format!("model.{key} = ")), "{key}: {message}");
+        }
+    }
+}

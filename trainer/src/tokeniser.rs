@@ -1,0 +1,229 @@
+//! From text to tokens and back: plain bytes, or a Hugging Face `tokenizer.json`.
+
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+/// Text is handed to a tokeniser file in pieces of about this many bytes, cut after a line.
+const PIECE_BYTES: usize = 1 << 16;
+
+/// How text becomes tokens.
+#[derive(Clone, Debug)]
+pub enum Tokeniser {
+    /// Every byte is a token; the vocabulary is 256 and any file can be read.
+    Bytes,
+    /// What a `tokenizer.json` says; needs UTF-8.
+    File(Box<tokenizers::Tokenizer>),
+}
+
+/// The tokens of a text, and how many of its bytes each stands for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tokens {
+    pub ids: Vec<u32>,
+    /// Bytes of text up to the end of each token, so that a loss can be given per byte.
+    pub ends: Vec<u64>,
+}
+
+impl Tokeniser {
+    /// Reads a `tokenizer.json`.
+    pub fn from_file(path: &Path) -> Result<Self> {
+        let name = path.display().to_string();
+        let bytes = std::fs::read(path)
+            .map_err(|error| Error::Tokeniser { name: name.clone(), reason: error.to_string() })?;
+        Self::parse(&bytes, name)
+    }
+
+    /// Parses the contents of a `tokenizer.json`, as fetched from peers by its hash.
+    pub fn from_bytes(json: &[u8]) -> Result<Self> {
+        Self::parse(json, "tokenizer.json".to_owned())
+    }
+
+    fn parse(json: &[u8], name: String) -> Result<Self> {
+        tokenizers::Tokenizer::from_bytes(json)
+            .map(|tokeniser| Self::File(Box::new(tokeniser)))
+            .map_err(|error| Error::Tokeniser { name, reason: error.to_string() })
+    }
+
+    /// One more than the largest token id: the rows that a model's embedding needs.
+    pub fn vocabulary(&self) -> usize {
+        match self {
+            Self::Bytes => 256,
+            Self::File(file) => file.get_vocab(true).values().max().map_or(0, |id| *id as usize + 1),
+        }
+    }
+
+    /// The tokens of `text`, without special tokens. A file tokeniser reads bytes that are not UTF-8 as replacement
+    /// characters; a corpus refuses them earlier.
+    pub fn encode(&self, text: &[u8]) -> Result<Vec<u32>> {
+        Ok(self.encode_with_ends(text)?.ids)
+    }
+
+    /// The text of `tokens`. Tokens that make no whole character give the replacement character.
+    pub fn decode(&self, tokens: &[u32]) -> Result<String> {
+        match self {
+            Self::Bytes => Ok(String::from_utf8_lossy(&bytes_of(tokens)).into_owned()),
+            Self::File(file) => file.decode(tokens, true).map_err(decode_error),
+        }
+    }
+
+    pub(crate) fn encode_with_ends(&self, text: &[u8]) -> Result<Tokens> {
+        let file = match self {
+            Self::Bytes => {
+                let ids = text.iter().map(|byte| u32::from(*byte)).collect();
+                return Ok(Tokens { ids, ends: (1..=text.len() as u64).collect() });
+            }
+            Self::File(file) => file,
+        };
+        let text = String::from_utf8_lossy(text);
+        let mut tokens = Tokens::default();
+        let mut before = 0;
+        for piece in pieces(&text) {
+            let encoding = file.encode(piece, false).map_err(|error| Error::Tokeniser {
+                name: "tokenizer.json".to_owned(),
+                reason: format!("it cannot encode the text: {error}"),
+            })?;
+            tokens.ids.extend_from_slice(encoding.get_ids());
+            tokens.ends.extend(encoding.get_offsets().iter().map(|(_, end)| before + *end as u64));
+            before += piece.len() as u64;
+        }
+        // Characters that a normaliser dropped at the very end belong to the last token.
+        if let Some(end) = tokens.ends.last_mut() {
+            *end = before;
+        }
+        Ok(tokens)
+    }
+
+    /// A decoder that gives out text as tokens arrive, whole characters at a time.
+    pub(crate) fn stream(&self) -> StreamDecoder<'_> {
+        match self {
+            Self::Bytes => StreamDecoder::Bytes(Vec::new()),
+            Self::File(file) => StreamDecoder::File(Box::new(file.decode_stream(true))),
+        }
+    }
+}
+
+/// Text from tokens as they arrive.
+pub(crate) enum StreamDecoder<'a> {
+    /// Bytes that do not yet make a whole character.
+    Bytes(Vec<u8>),
+    File(Box<FileStream<'a>>),
+}
+
+type FileStream<'a> = tokenizers::tokenizer::DecodeStream<
+    'a,
+    tokenizers::ModelWrapper,
+    tokenizers::NormalizerWrapper,
+    tokenizers::PreTokenizerWrapper,
+    tokenizers::PostProcessorWrapper,
+    tokenizers::DecoderWrapper,
+>;
+
+impl StreamDecoder<'_> {
+    /// The text that `token` completes; empty while a character is still incomplete.
+    pub fn push(&mut self, token: u32) -> Result<String> {
+        match self {
+            Self::Bytes(pending) => {
+                pending.push(token as u8);
+                Ok(take_text(pending))
+            }
+            Self::File(stream) => Ok(stream.step(token).map_err(decode_error)?.unwrap_or_default()),
+        }
+    }
+}
+
+/// Takes the whole characters off the front of `pending`; bytes that can never become one give the replacement character.
+fn take_text(pending: &mut Vec<u8>) -> String {
+    let whole = match std::str::from_utf8(pending) {
+        Ok(_) => pending.len(),
+        Err(error) => match error.error_len() {
+            None => error.valid_up_to(),
+            Some(length) => error.valid_up_to() + length,
+        },
+    };
+    let rest = pending.split_off(whole);
+    let text = String::from_utf8_lossy(pending).into_owned();
+    *pending = rest;
+    text
+}
+
+fn bytes_of(tokens: &[u32]) -> Vec<u8> {
+    tokens.iter().map(|token| *token as u8).collect()
+}
+
+fn decode_error(error: impl std::fmt::Display) -> Error {
+    Error::Tokeniser { name: "tokenizer.json".to_owned(), reason: format!("it cannot decode its tokens: {error}") }
+}
+
+/// Cuts `text` after the first line end beyond every [`PIECE_BYTES`] bytes.
+fn pieces(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let cut = match rest.as_bytes().iter().skip(PIECE_BYTES).position(|byte| *byte == b'\n') {
+            Some(position) => PIECE_BYTES + position + 1,
+            None => rest.len(),
+        };
+        let (piece, after) = rest.split_at(cut);
+        rest = after;
+        Some(piece)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A word-level tokeniser with gaps in its ids and white space that belongs to no token.
+    const WORDS: &str = r#"{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,
+        "pre_tokenizer":{"type":"Whitespace"},"post_processor":null,"decoder":null,
+        "model":{"type":"WordLevel","vocab":{"<unk>":0,"the":1,"sea":2,"é":9},"unk_token":"<unk>"}}"#;
+
+    #[test]
+    fn bytes_go_there_and_back() {
+        let text = "Grüße, 世界\n";
+        let tokens = Tokeniser::Bytes.encode(text.as_bytes()).unwrap();
+        assert_eq!(tokens.len(), text.len());
+        assert_eq!(Tokeniser::Bytes.decode(&tokens).unwrap(), text);
+        assert_eq!(Tokeniser::Bytes.vocabulary(), 256);
+    }
+
+    #[test]
+    fn a_stream_gives_out_whole_characters_only() {
+        let mut stream = Tokeniser::Bytes.stream();
+        let parts: Vec<String> = "aé世".bytes().map(|byte| stream.push(byte.into()).unwrap()).collect();
+        assert_eq!(parts, ["a", "", "é", "", "", "世"]);
+        assert_eq!(stream.push(0xff).unwrap(), "\u{fffd}");
+        assert_eq!(stream.push(b'b'.into()).unwrap(), "b");
+    }
+
+    #[test]
+    fn a_tokeniser_file_counts_every_byte_of_the_text() {
+        let tokeniser = Tokeniser::from_bytes(WORDS.as_bytes()).unwrap();
+        let tokens = tokeniser.encode_with_ends("the sea  é the \n".as_bytes()).unwrap();
+        assert_eq!(tokens.ids, [1, 2, 9, 1]);
+        assert_eq!(tokens.ends, [3, 7, 11, 17]);
+        assert_eq!(tokeniser.vocabulary(), 10);
+    }
+
+    #[test]
+    fn long_text_is_cut_at_lines_and_nothing_is_lost() {
+        let text = "the sea\n".repeat(20_000);
+        let cut: Vec<&str> = pieces(&text).collect();
+        assert!(cut.len() > 1 && cut.iter().all(|piece| piece.ends_with('\n')));
+        assert_eq!(cut.concat(), text);
+        let tokens = Tokeniser::from_bytes(WORDS.as_bytes()).unwrap().encode_with_ends(text.as_bytes()).unwrap();
+        assert_eq!(tokens.ids.len(), 40_000);
+        assert_eq!(*tokens.ends.last().unwrap(), text.len() as u64);
+        assert!(tokens.ends.is_sorted());
+    }
+
+    #[test]
+    fn a_file_that_is_no_tokeniser_is_named() {
+        let message = Tokeniser::from_bytes(b"{}").unwrap_err().to_string();
+        assert!(message.contains("tokenizer.json"), "{message}");
+        let message = Tokeniser::from_file(Path::new("/nowhere/t.json")).unwrap_err().to_string();
+        assert!(message.contains("/nowhere/t.json"), "{message}");
+    }
+}

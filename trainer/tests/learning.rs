@@ -1,0 +1,183 @@
+//! The learner as a node uses it: rounds of training, evaluation, restarts, and what goes wrong.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use weal_trainer::{
+    Assignment, Corpus, Error, InnerSpec, Learner, ModelSpec, OpenDevice, Progress, Samples, Sampling, Source,
+    TextGenerator, Tokeniser, initial_weights,
+};
+
+const ASSIGNMENT: Assignment = Assignment { seed: [1; 32], peer: [2; 32] };
+
+/// A model small enough to learn something within a second.
+fn model() -> ModelSpec {
+    ModelSpec {
+        vocabulary: 256,
+        width: 32,
+        layers: 2,
+        heads: 2,
+        kv_heads: 1,
+        feed_forward: 64,
+        context: 32,
+        tied: true,
+        rope_theta: 10_000,
+        norm_epsilon_ppb: 10_000,
+    }
+}
+
+fn inner() -> InnerSpec {
+    InnerSpec { steps: 40, batch: 4, learning_rate_ppb: 5_000_000, warmup_steps: 5, ..InnerSpec::default() }
+}
+
+fn corpus() -> Arc<Corpus> {
+    let text = b"the cat sat on the mat. the dog sat on the log. ".repeat(100);
+    Arc::new(Corpus::new(&[Source::Text(text)], Tokeniser::Bytes).unwrap())
+}
+
+fn learner(inner: InnerSpec) -> Learner {
+    Learner::new(model(), inner, corpus(), &OpenDevice::cpu()).unwrap()
+}
+
+fn theta() -> Vec<f32> {
+    initial_weights(&model(), &[0; 32]).unwrap()
+}
+
+fn go_on(_: &Progress) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+#[test]
+fn a_tiny_text_is_learnt_in_few_steps() {
+    let mut learner = learner(inner());
+    let before = learner.heldout_loss(&theta(), 0).unwrap();
+    let trained = learner.train(&theta(), &ASSIGNMENT, 0, &mut go_on).unwrap();
+    let after = learner.heldout_loss(&trained.local, 0).unwrap();
+    assert!((before.nats_per_byte - 256f64.ln()).abs() < 0.2, "a new model knows nothing: {before:?}");
+    assert!(after.nats_per_byte < 2.5, "{after:?}");
+    assert_eq!((trained.steps, trained.samples, trained.tokens), (40, 160, 160 * 32));
+    assert_eq!(trained.skipped_steps, 0);
+    assert!(trained.mean_loss < 5.0 && trained.seconds > 0.0);
+}
+
+#[test]
+fn the_text_that_was_learnt_can_be_written() {
+    let mut learner = learner(InnerSpec { steps: 150, ..inner() });
+    let trained = learner.train(&theta(), &ASSIGNMENT, 0, &mut go_on).unwrap();
+    let mut generator = TextGenerator::new(model(), Tokeniser::Bytes, &trained.local, &OpenDevice::cpu()).unwrap();
+    let sampling = Sampling { max_tokens: 60, temperature: 0.0, ..Sampling::default() };
+    let mut heard = String::new();
+    let written = generator
+        .generate("the cat ", &sampling, &mut |piece| {
+            heard.push_str(piece);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert!(written.text.starts_with("sat on the "), "{:?}", written.text);
+    assert_eq!((written.tokens, &heard), (60, &written.text));
+
+    let stopped = generator.generate("the ", &sampling, &mut |_| ControlFlow::Break(())).unwrap();
+    assert_eq!(stopped.tokens, 1);
+}
+
+#[test]
+fn the_node_can_break_off_after_any_step() {
+    let mut seen = Vec::new();
+    let trained = learner(inner())
+        .train(&theta(), &ASSIGNMENT, 0, &mut |progress| {
+            seen.push(progress.samples);
+            if progress.steps == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
+        .unwrap();
+    assert_eq!(seen, [4, 8, 12]);
+    assert_eq!((trained.steps, trained.samples), (3, 12));
+}
+
+#[test]
+fn a_restarted_node_goes_on_as_if_nothing_had_happened() {
+    let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    one_thread.install(|| {
+        let mut steady = learner(inner());
+        let first = steady.train(&theta(), &ASSIGNMENT, 0, &mut go_on).unwrap();
+        let saved = steady.moments().unwrap();
+        let expected = steady.train(&first.local, &ASSIGNMENT, 40, &mut go_on).unwrap();
+
+        let mut restarted = learner(inner());
+        restarted.restore_moments(&saved).unwrap();
+        let resumed = restarted.train(&first.local, &ASSIGNMENT, 40, &mut go_on).unwrap();
+        assert_eq!(resumed.local, expected.local);
+
+        let fresh = learner(inner()).train(&first.local, &ASSIGNMENT, 40, &mut go_on).unwrap();
+        assert_ne!(fresh.local, expected.local, "the moments matter");
+    });
+}
+
+#[test]
+fn moments_of_another_model_are_refused_and_the_own_ones_stay() {
+    let mut learner = learner(inner());
+    learner.train(&theta(), &ASSIGNMENT, 0, &mut go_on).unwrap();
+    let own = learner.moments().unwrap();
+    assert!(matches!(learner.restore_moments(&own[..own.len() - 8]), Err(Error::Moments(_))));
+    assert_eq!(learner.moments().unwrap(), own);
+}
+
+#[test]
+fn another_peer_or_round_trains_on_other_samples() {
+    let local = |assignment: &Assignment| learner(inner()).train(&theta(), assignment, 0, &mut go_on).unwrap().local;
+    let own = local(&ASSIGNMENT);
+    assert_ne!(own, local(&Assignment { peer: [3; 32], ..ASSIGNMENT }));
+    assert_ne!(own, local(&Assignment { seed: [3; 32], ..ASSIGNMENT }));
+}
+
+#[test]
+fn the_samples_that_were_trained_on_are_those_that_can_be_measured() {
+    let mut learner = learner(InnerSpec { steps: 1, ..inner() });
+    let trained = learner.train(&theta(), &ASSIGNMENT, 0, &mut go_on).unwrap();
+    let samples = Samples::Assigned { assignment: &ASSIGNMENT, indices: &[0, 1, 2, 3] };
+    let measured = learner.loss(&theta(), samples).unwrap();
+    assert!((measured.nats_per_token - f64::from(trained.mean_loss)).abs() < 1e-4);
+    assert_eq!((measured.tokens, measured.bytes), (4 * 32, 4 * 32));
+}
+
+#[test]
+fn the_heldout_part_can_be_measured_whole_in_part_or_at_random() {
+    let mut learner = learner(inner());
+    let whole = learner.heldout_loss(&theta(), 0).unwrap();
+    assert_eq!(whole.tokens, 479 / 32 * 32);
+    assert_eq!(learner.heldout_loss(&theta(), 1_000_000).unwrap(), whole);
+    assert_eq!(learner.heldout_loss(&theta(), 3).unwrap().tokens, 3 * 32);
+    let random = |learner: &mut Learner, seed| {
+        let samples = Samples::RandomHeldout { seed: [seed; 32], sequences: 5 };
+        learner.loss(&theta(), samples).unwrap().nats_per_byte
+    };
+    assert_eq!(random(&mut learner, 1), random(&mut learner, 1));
+    assert_ne!(random(&mut learner, 1), random(&mut learner, 2));
+}
+
+#[test]
+fn weights_that_are_damaged_or_foreign_are_refused_by_name() {
+    let mut learner = learner(inner());
+    let mut damaged = theta();
+    damaged[300] = f32::NAN;
+    let message = learner.train(&damaged, &ASSIGNMENT, 0, &mut go_on).unwrap_err().to_string();
+    assert!(message.contains("model.embed_tokens.weight"), "{message}");
+    let short = &theta()[1..];
+    assert!(matches!(learner.heldout_loss(short, 0), Err(Error::Length { .. })));
+}
+
+#[test]
+fn a_model_that_gives_no_number_any_more_is_an_error_not_a_result() {
+    let huge: Vec<f32> = theta().iter().map(|weight| weight * 1e30).collect();
+    let error = learner(inner()).train(&huge, &ASSIGNMENT, 0, &mut go_on).unwrap_err();
+    assert!(matches!(error, Error::Diverged { steps: 40 }), "{error}");
+}
+
+#[test]
+fn a_tokeniser_with_more_tokens_than_the_model_is_refused() {
+    let small = ModelSpec { vocabulary: 100, ..model() };
+    let message = match Learner::new(small, inner(), corpus(), &OpenDevice::cpu()) {
+        Ok(_) => panic!("a vocabulary of 100 cannot hold 256 bytes"),
+        Err(error) => error.to_string(),
+    };
+    assert!(message.contains("model.vocabulary to at least 256"), "{message}");
+}

@@ -145,6 +145,7 @@ impl Driver {
     pub(super) async fn run(mut self) {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let events = self.queues.events.clone();
         let done = loop {
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_swarm_event(event),
@@ -155,7 +156,7 @@ impl Driver {
                 },
                 Some(bytes) = self.queues.gossip.recv() => self.publish(bytes),
                 ready = self.server.ready(), if self.server.is_working() => self.send_answer(ready),
-                permit = self.queues.events.reserve(), if !self.kept_events.is_empty() => {
+                permit = events.reserve(), if !self.kept_events.is_empty() => {
                     if let (Ok(permit), Some(event)) = (permit, self.kept_events.pop_front()) {
                         permit.send(event);
                     }
@@ -199,7 +200,11 @@ impl Driver {
     /// Calls every address that is due.
     pub(super) fn call_due(&mut self, now: Instant) {
         for address in self.dialler.due(self.peers.admitted(), now) {
-            let options = DialOpts::from(address.clone());
+            // Without its name a peer that is connected already would get a second connection.
+            let options = match named(&address) {
+                Some(peer) => DialOpts::peer_id(peer).addresses(vec![address.clone()]).build(),
+                None => DialOpts::from(address.clone()),
+            };
             let connection = options.connection_id();
             match self.swarm.dial(options) {
                 Ok(()) => self.dialler.calling(&address, connection),

@@ -32,7 +32,8 @@ setInterval(tick, TICK_MS);
 
 function onUpdate(update) {
   lastNews = Date.now();
-  if (store.update(update)) feed.loadCurve();
+  const another = store.update(update);
+  if (another || update.skipped) feed.loadCurve();
   draw();
 }
 

@@ -21,6 +21,7 @@ export class Chart {
     this.store = store;
     this.onDrawn = onDrawn;
     this.axis = "round";
+    this.log = byId("log-axis").checked;
     this.probe = document.body.appendChild(el("span", { hidden: "" }));
     this.drawn = "";
     this.plotly = loadPlotly();
@@ -32,6 +33,10 @@ export class Chart {
         this.draw();
       });
     }
+    byId("log-axis").addEventListener("change", (event) => {
+      this.log = event.target.checked;
+      this.draw();
+    });
     document.documentElement.addEventListener("themechange", () => this.draw());
   }
 
@@ -40,7 +45,7 @@ export class Chart {
     const { snapshot, version } = this.store;
     if (snapshot === null) return;
     const floors = snapshot.floors.filter((floor) => known(floor.nats_per_byte));
-    const wanted = JSON.stringify([version, this.axis, floors, this.colour("--ink")]);
+    const wanted = JSON.stringify([version, this.axis, this.log, floors, this.colour("--ink")]);
     if (wanted === this.drawn) return;
     this.drawn = wanted;
 
@@ -104,23 +109,32 @@ export class Chart {
       // A finger scrolls the page; a mouse may zoom.
       dragmode: touch ? false : "zoom",
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: ink },
-      uirevision: this.axis,
-      xaxis: {
-        title: { text: this.axis === "round" ? "round" : "tokens", standoff: 8 },
-        rangemode: "tozero",
-        showgrid: false,
-        zeroline: false,
-        showline: true,
-        linecolor: this.colour("--line"),
-        hoverformat: this.axis === "round" ? "d" : ".3s",
-        exponentformat: "B",
-        automargin: false,
-        ...(this.axis === "round" ? { tickformat: "d" } : {}),
-        ...(this.axis === "round" && points.length <= TICK_EACH_UP_TO ? { dtick: 1 } : {}),
-      },
+      uirevision: `${this.axis} ${this.log}`,
+      xaxis: this.horizontal(points),
       yaxis: { range, gridcolor: this.colour("--line"), zeroline: false, ticksuffix: " ", title: { text: "" }, automargin: false },
       shapes: floors.map((floor) => this.line(floor)),
       annotations: this.labels(floors, range),
+    };
+  }
+
+  horizontal(points) {
+    const rounds = this.axis === "round";
+    const linearStep = rounds && points.length <= TICK_EACH_UP_TO ? 1 : undefined;
+    return {
+      title: { text: rounds ? "round" : "tokens", standoff: 8 },
+      // Round 0 has no place on a logarithmic axis; plotly.js leaves it out.
+      type: this.log ? "log" : "linear",
+      rangemode: this.log ? "normal" : "tozero",
+      showgrid: false,
+      zeroline: false,
+      showline: true,
+      linecolor: this.colour("--line"),
+      hoverformat: rounds ? "d" : undefined,
+      exponentformat: "B",
+      automargin: false,
+      tickformat: rounds ? "d" : undefined,
+      // Powers of ten where there are several, else 1, 2 and 5.
+      dtick: this.log ? (points.length > 50 ? 1 : "D2") : linearStep,
     };
   }
 

@@ -37,7 +37,7 @@ function create({ peer }) {
       el("span", { class: "names" }, el("span", { class: "name" }), el("span", { class: "address" })),
     ),
     cell("Vote", el("span", { class: "weight" })),
-    cell("This round", el("span", { class: "pill" })),
+    cell("This round", el("span", { class: "pill" }), el("span", { class: "reason" })),
     cell("Contributions", contributionBar(peer.id), el("span", { class: "bar-count" })),
     cell("Weights", el("span", { class: "root-state" })),
     cell("Traffic", el("span", { class: "sent" }), el("span", { class: "received" })),
@@ -54,7 +54,7 @@ function update(row, { peer, own, totalWeight, contributed }) {
   text(who.querySelector(".address"), own ? "this machine" : peer.connected ? peer.address || "connected" : "not connected");
   attribute(who, "title", `${peer.id}${peer.address ? `\n${peer.address}` : ""}`);
   text(vote.firstChild, voteWords(peer, totalWeight));
-  showState(round.firstChild, peer.this_round);
+  showState(round, peer.this_round);
   showBar(contributions.firstChild, contributed);
   text(contributions.lastChild, count(peer.contributions));
   showRoot(weights.firstChild, peer.state_root_agrees, own);
@@ -68,10 +68,12 @@ function voteWords(peer, totalWeight) {
   return `${share} %`;
 }
 
-function showState(pill, { state, reason }) {
+function showState(cell, { state, reason }) {
+  const [pill, why] = cell.children;
   pill.className = `pill ${state}`;
   text(pill, THIS_ROUND[state] ?? state);
-  attribute(pill, "title", reason);
+  text(why, reason ?? "");
+  attribute(cell, "title", reason);
 }
 
 function showRoot(node, agrees, own) {

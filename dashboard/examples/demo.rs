@@ -59,7 +59,8 @@ impl Demo {
     fn new(decided: u64) -> Self {
         let mut random = StdRng::seed_from_u64(7);
         let now = unix_ms();
-        let mut demo = Self { snapshot: first_snapshot(&mut random, decided), random, phase_seconds: 0.0, started_ms: now };
+        let mut demo =
+            Self { snapshot: first_snapshot(&mut random, decided), random, phase_seconds: 0.0, started_ms: now };
         for round in 0..decided {
             let record = demo.record(round, EXPECTED);
             demo.snapshot.history.push(record);
@@ -121,7 +122,7 @@ impl Demo {
                 (_, 6) if peer.this_round == PeerRound::None => PeerRound::None,
                 (Phase::Commit, _) => PeerRound::Committed,
                 (Phase::Fetch, _) => PeerRound::Fetched,
-                (_, 5) if self.snapshot.round.number % 3 == 0 => {
+                (_, 5) if self.snapshot.round.number.is_multiple_of(3) => {
                     PeerRound::Invalid { reason: "the loss rises by 3.1 % on its own samples".into() }
                 }
                 (_, _) => PeerRound::Valid,
@@ -139,7 +140,7 @@ impl Demo {
                 peer.last_round = Some(number);
             }
         }
-        self.snapshot.peers[6].state_root_agrees = Some(number % 4 != 0);
+        self.snapshot.peers[6].state_root_agrees = Some(!number.is_multiple_of(4));
         let root = &record.root[..8];
         let text = format!("round {number} decided: {} contributions, root {root}", record.contributions);
         self.snapshot.events.push(LogLine { unix_ms: unix_ms(), level: Level::Info, text });

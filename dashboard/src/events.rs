@@ -33,6 +33,8 @@ struct Update<'a> {
     now_unix_ms: u64,
     snapshot: &'a Snapshot,
     records: Vec<&'a RoundRecord>,
+    /// More records changed than are told here: the curve is to be fetched again.
+    skipped: bool,
 }
 
 /// One listener's place in the stream.
@@ -56,10 +58,7 @@ pub(crate) async fn events(State(dashboard): State<Dashboard>) -> Response {
     Sse::new(stream(dashboard, permit)).keep_alive(ping).into_response()
 }
 
-fn stream(
-    dashboard: Dashboard,
-    permit: OwnedSemaphorePermit,
-) -> impl Stream<Item = Result<Event, Infallible>> {
+fn stream(dashboard: Dashboard, permit: OwnedSemaphorePermit) -> impl Stream<Item = Result<Event, Infallible>> {
     let mut published = dashboard.published();
     // What was published before this listener came is news to it.
     published.mark_changed();
@@ -105,5 +104,6 @@ impl Listener {
 
 fn encode(news: &News) -> Result<Event, axum::Error> {
     let records = news.records.iter().map(Arc::as_ref).collect();
-    Event::default().event("snapshot").json_data(Update { now_unix_ms: unix_ms(), snapshot: &news.snapshot, records })
+    let update = Update { now_unix_ms: unix_ms(), snapshot: &news.snapshot, records, skipped: news.skipped };
+    Event::default().event("snapshot").json_data(update)
 }

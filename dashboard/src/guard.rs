@@ -103,14 +103,25 @@ mod tests {
 
     #[test]
     fn a_private_dashboard_answers_to_this_machines_names_with_any_port() {
-        for name in ["localhost", "LOCALHOST:8080", "localhost.:80", "weal.localhost", "127.0.0.1:1", "127.8.9.1", "[::1]:8080"] {
+        for name in
+            ["localhost", "LOCALHOST:8080", "localhost.:80", "weal.localhost", "127.0.0.1:1", "127.8.9.1", "[::1]:8080"]
+        {
             assert!(Hosts::Loopback.allow(name), "{name}");
         }
     }
 
     #[test]
     fn a_private_dashboard_refuses_every_other_name() {
-        for name in ["", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "192.168.1.2:80", "[::2]", "[::1", "0.0.0.0"] {
+        for name in [
+            "",
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "192.168.1.2:80",
+            "[::2]",
+            "[::1",
+            "0.0.0.0",
+        ] {
             assert!(!Hosts::Loopback.allow(name), "{name}");
         }
     }

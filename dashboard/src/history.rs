@@ -91,11 +91,7 @@ impl History {
         self.revision += 1;
         self.curve.insert(
             number,
-            Point {
-                heldout: record.heldout_nats_per_byte,
-                train: record.train_nats_per_byte,
-                tokens: record.tokens,
-            },
+            Point { heldout: record.heldout_nats_per_byte, train: record.train_nats_per_byte, tokens: record.tokens },
         );
         self.records.insert(number, Entry { revision: self.revision, record: Arc::new(record) });
         if self.records.len() > RECORDS_KEPT {
@@ -109,8 +105,7 @@ impl History {
 
     /// Whether a full store would drop this round at once.
     fn is_too_old(&self, round: u64) -> bool {
-        self.records.len() >= RECORDS_KEPT
-            && self.records.first_key_value().is_some_and(|(oldest, _)| round < *oldest)
+        self.records.len() >= RECORDS_KEPT && self.records.first_key_value().is_some_and(|(oldest, _)| round < *oldest)
     }
 
     /// The newest `count` records, ascending.

@@ -307,10 +307,7 @@ mod tests {
         let dropped = [("late commitment".to_owned(), 7)].into();
         metrics.update(&Snapshot { dropped, ..Snapshot::default() });
         let text = metrics.encode().unwrap();
-        assert_eq!(
-            line(&text, "commonweal_dropped_total"),
-            "commonweal_dropped_total{cause=\"late commitment\"} 7"
-        );
+        assert_eq!(line(&text, "commonweal_dropped_total"), "commonweal_dropped_total{cause=\"late commitment\"} 7");
     }
 
     #[test]

@@ -146,8 +146,7 @@ pub enum Phase {
 
 impl Phase {
     /// All phases, in a round's order.
-    pub const ALL: [Self; 6] =
-        [Self::Train, Self::Commit, Self::Fetch, Self::Attest, Self::Decide, Self::Apply];
+    pub const ALL: [Self; 6] = [Self::Train, Self::Commit, Self::Fetch, Self::Attest, Self::Decide, Self::Apply];
 
     /// The word used in JSON and in metric labels.
     pub fn name(self) -> &'static str {

@@ -46,6 +46,8 @@ pub(crate) struct News {
     pub snapshot: Arc<Snapshot>,
     /// Records that are new to this listener, ascending.
     pub records: Vec<Arc<RoundRecord>>,
+    /// Whether there were more than fit: the listener had better fetch the curve again.
+    pub skipped: bool,
     /// What to ask for next time.
     pub revision: u64,
 }
@@ -127,11 +129,13 @@ impl Dashboard {
     /// What a listener that has seen `revision` (none: nothing yet) should be sent; none before the first snapshot.
     pub(crate) fn news(&self, revision: Option<u64>) -> Option<News> {
         let state = self.read();
-        let records = match revision {
-            Some(seen) => state.history.changed_after(seen, RECENT_ROUNDS),
+        let mut records = match revision {
+            Some(seen) => state.history.changed_after(seen, RECENT_ROUNDS + 1),
             None => state.history.newest(RECENT_ROUNDS),
         };
-        Some(News { snapshot: state.snapshot.clone()?, records, revision: state.history.revision() })
+        let skipped = records.len() > RECENT_ROUNDS;
+        records.drain(..usize::from(skipped));
+        Some(News { snapshot: state.snapshot.clone()?, records, skipped, revision: state.history.revision() })
     }
 
     pub(crate) fn curve(&self) -> Curve {
@@ -205,6 +209,20 @@ mod tests {
     }
 
     #[test]
+    fn a_listener_that_misses_records_is_told_so() {
+        let dashboard = Dashboard::new();
+        dashboard.publish(snapshot("aa", 0..1));
+        let seen = dashboard.news(None).unwrap().revision;
+        let many = RECENT_ROUNDS as u64 + 2;
+        dashboard.publish(snapshot("aa", 0..many));
+        let news = dashboard.news(Some(seen)).unwrap();
+        assert!(news.skipped);
+        assert_eq!(news.records.len(), RECENT_ROUNDS);
+        assert_eq!(news.records.last().unwrap().round, many - 1);
+        assert!(!dashboard.news(Some(news.revision)).unwrap().skipped);
+    }
+
+    #[test]
     fn another_run_starts_the_history_afresh() {
         let dashboard = Dashboard::new();
         dashboard.publish(snapshot("aa", 0..5));
@@ -215,9 +233,7 @@ mod tests {
     #[test]
     fn only_the_last_log_lines_are_kept() {
         let dashboard = Dashboard::new();
-        let events = (0..EVENTS_KEPT as u64 + 5)
-            .map(|unix_ms| LogLine { unix_ms, ..LogLine::default() })
-            .collect();
+        let events = (0..EVENTS_KEPT as u64 + 5).map(|unix_ms| LogLine { unix_ms, ..LogLine::default() }).collect();
         dashboard.publish(Snapshot { events, ..Snapshot::default() });
         let kept = dashboard.status().events;
         assert_eq!(kept.len(), EVENTS_KEPT);

@@ -95,7 +95,12 @@ fn allow_missing<T>(result: Result<T, BrowserError>) -> Option<T> {
 
 fn snapshot(rounds: u64) -> Snapshot {
     Snapshot {
-        run: Run { id: "ab".repeat(32), name: "meadow".into(), link: "weal:abab?peer=/ip4/10.0.0.2/tcp/1".into(), ..Run::default() },
+        run: Run {
+            id: "ab".repeat(32),
+            name: "meadow".into(),
+            link: "weal:abab?peer=/ip4/10.0.0.2/tcp/1".into(),
+            ..Run::default()
+        },
         node: Node { id: "01".repeat(32), state: NodeState::Training, version: "0.1.0".into(), ..Node::default() },
         round: Round { number: rounds, phase: Phase::Train, steps_done: 6, steps: 10, ..Round::default() },
         history: (0..rounds).map(record).collect(),

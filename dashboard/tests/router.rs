@@ -61,8 +61,7 @@ async fn the_page_and_every_file_it_names_are_served() {
     let (status, headers, html) = get(&dashboard, "/").await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(headers[header::CONTENT_TYPE], "text/html; charset=utf-8");
-    let named: Vec<&str> =
-        html.split('"').filter(|text| text.starts_with("/assets/")).collect();
+    let named: Vec<&str> = html.split('"').filter(|text| text.starts_with("/assets/")).collect();
     assert!(named.len() >= 2, "{named:?}");
     for path in named {
         assert_eq!(get(&dashboard, path).await.0, StatusCode::OK, "{path}");
@@ -217,7 +216,9 @@ async fn health_follows_the_nodes_state() {
 }
 
 /// Reads server-sent events until a `snapshot` event is whole.
-async fn next_snapshot(stream: &mut (impl StreamExt<Item = Result<axum::body::Bytes, axum::Error>> + Unpin)) -> serde_json::Value {
+async fn next_snapshot(
+    stream: &mut (impl StreamExt<Item = Result<axum::body::Bytes, axum::Error>> + Unpin),
+) -> serde_json::Value {
     let mut text = String::new();
     let read = async {
         while let Some(bytes) = stream.next().await {

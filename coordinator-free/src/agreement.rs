@@ -26,3 +26,5 @@ pub(crate) use engine::{Action, Engine, Message, Setup};
 
 /// Views ahead of the current one whose messages are taken. The engine has the same bound.
 pub(crate) const VIEWS_AHEAD: u32 = 10;
+/// Views back whose messages are kept. What came of older ones, their certificates prove.
+pub(crate) const VIEWS_BACK: u32 = 10;

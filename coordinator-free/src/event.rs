@@ -131,6 +131,8 @@ pub enum DropCause {
     FutureRound,
     /// Of a view too far ahead.
     FutureView,
+    /// Of a view that is long over.
+    PastView,
     /// Known already.
     Replayed,
     /// The signer already said something else in its place. The first counts; the pair is evidence.
@@ -151,7 +153,7 @@ pub enum DropCause {
 
 impl DropCause {
     /// Every cause.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::WrongRun,
         Self::BadSignature,
         Self::Oversized,
@@ -159,6 +161,7 @@ impl DropCause {
         Self::PastRound,
         Self::FutureRound,
         Self::FutureView,
+        Self::PastView,
         Self::Replayed,
         Self::Contradicted,
         Self::Banned,
@@ -179,6 +182,7 @@ impl DropCause {
             Self::PastRound => "past_round",
             Self::FutureRound => "future_round",
             Self::FutureView => "future_view",
+            Self::PastView => "past_view",
             Self::Replayed => "replayed",
             Self::Contradicted => "contradicted",
             Self::Banned => "banned",

@@ -119,6 +119,9 @@ impl Engine {
         }
         self.state.index_wal_entries(inputs.iter());
         for input in inputs {
+            if let Input::TimeoutElapsed(timeout) = &input {
+                self.hands.timers.remove(&timers::timer(self.hands.round, timeout));
+            }
             self.feed(input, signatures)?;
         }
         self.state.reset_entries_index();

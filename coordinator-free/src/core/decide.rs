@@ -1,9 +1,9 @@
 //! Voters agree on the set to apply.
 
-use weal_proto::{Kind, Proposal, ViewCertificate, Vote};
+use weal_proto::{Envelope, Kind, Proposal, View, ViewCertificate, Vote};
 
 use super::Core;
-use crate::agreement::{Action, Engine, Message, Setup};
+use crate::agreement::{Action, Engine, Message, Setup, VIEWS_BACK};
 use crate::event::Event;
 use crate::output::{Output, Record, TimerId};
 use crate::round_set::{Material, Tally, build};
@@ -92,6 +92,8 @@ impl Core {
     pub(super) fn agreement_timer(&mut self, timer: TimerId) {
         if let Some(engine) = &mut self.engine {
             let actions = engine.timer_fired(timer, &mut self.signatures);
+            let oldest = engine.view().map_or(0, |(view, _)| view.0.saturating_sub(VIEWS_BACK));
+            self.round.forget_views_before(View(oldest));
             self.act(actions);
         }
     }
@@ -132,7 +134,7 @@ impl Core {
     }
 
     /// Own words are kept like everybody's, for those who missed them.
-    fn keep_own(&mut self, envelope: &weal_proto::Envelope) {
+    fn keep_own(&mut self, envelope: &Envelope) {
         match message(envelope) {
             Some(Message::Vote(_, vote)) => {
                 self.round.votes.insert((vote.view, vote.step, envelope.signer), envelope.clone());
@@ -151,7 +153,7 @@ impl Core {
 }
 
 /// An envelope as a message for the engine; its signature must have been checked.
-pub(super) fn message(envelope: &weal_proto::Envelope) -> Option<Message> {
+pub(super) fn message(envelope: &Envelope) -> Option<Message> {
     match envelope.kind {
         Kind::Proposal => {
             envelope.open::<Proposal>().ok().map(|proposal| Message::Proposal(envelope.clone(), proposal))

@@ -70,8 +70,8 @@ impl Core {
         let mut expected: BTreeSet<_> = lately.chain(self.knocks.expected(round)).collect();
         match self.round.training {
             Training::Running => expected.insert(self.me),
-            Training::Over => expected.remove(&self.me),
-            Training::Idle => false,
+            Training::Over if !self.round.has_committed(&self.me) => expected.remove(&self.me),
+            Training::Over | Training::Idle => false,
         };
         self.still_here(expected)
     }

@@ -6,7 +6,7 @@ use weal_proto::{
 };
 
 use super::Core;
-use crate::agreement::{Message, VIEWS_AHEAD};
+use crate::agreement::{Message, VIEWS_AHEAD, VIEWS_BACK};
 use crate::event::{DropCause, Event};
 use crate::evidence;
 use crate::input::MessageId;
@@ -216,7 +216,13 @@ impl Core {
 
     fn near_enough(&self, view: View) -> Result<(), DropCause> {
         let current = self.engine.as_ref().and_then(|engine| engine.view()).map_or(0, |(view, _)| view.0);
-        if view.0 > current.saturating_add(VIEWS_AHEAD) { Err(DropCause::FutureView) } else { Ok(()) }
+        if view.0 > current.saturating_add(VIEWS_AHEAD) {
+            Err(DropCause::FutureView)
+        } else if view.0.saturating_add(VIEWS_BACK) < current {
+            Err(DropCause::PastView)
+        } else {
+            Ok(())
+        }
     }
 
     fn voter(&self, peer: &PeerId) -> Result<(), DropCause> {

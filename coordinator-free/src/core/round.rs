@@ -77,6 +77,12 @@ impl Round {
         self.commitments.contains_key(peer) && !self.late.contains(peer)
     }
 
+    /// Forgets what was said in views before this one: a round that takes many views must not take ever more memory.
+    pub fn forget_views_before(&mut self, view: View) {
+        self.votes.retain(|(of, _, _), _| *of >= view);
+        self.proposals.retain(|(of, _), _| *of >= view);
+    }
+
     /// Who takes part in the agreement already.
     pub fn speakers(&self) -> BTreeSet<PeerId> {
         let voters = self.votes.keys().map(|(_, _, peer)| *peer);

@@ -9,7 +9,7 @@ use super::node::applied;
 use super::world::{Event, Question, World};
 use crate::event::Event as Report;
 use crate::input::Input;
-use crate::output::{Apply, Output, Record, TimerId};
+use crate::output::{Acceptance, Apply, Output, Record, TimerId};
 use crate::time::Millis;
 
 /// How often a peer tries to get a contribution before it gives up.
@@ -71,7 +71,12 @@ impl World {
                 self.ask(peer, Question::RoundMessages(round));
                 Ok(())
             }
-            Output::Verdict { .. } => Ok(()),
+            Output::Verdict { acceptance, .. } => {
+                if let Some(envelope) = self.arrived.take().filter(|_| acceptance == Acceptance::Accept) {
+                    self.pass_on(peer, &envelope);
+                }
+                Ok(())
+            }
             Output::Report(report) => self.report(peer, report),
         }
     }
@@ -103,6 +108,15 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    fn pass_on(&mut self, peer: usize, envelope: &Arc<Envelope>) {
+        let others = self.nodes.len() as u64 - 1;
+        for _ in 0..self.scenario.network.passed_on_to {
+            let step = 1 + self.random.next() % others;
+            let to = (peer as u64 + step) % (others + 1);
+            self.send(peer, to as usize, envelope);
+        }
     }
 
     pub fn send(&mut self, from: usize, to: usize, envelope: &Arc<Envelope>) {

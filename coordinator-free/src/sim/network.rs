@@ -14,6 +14,9 @@ pub struct Network {
     pub loss_ppm: u32,
     /// How many arrive twice, in parts per million.
     pub duplicate_ppm: u32,
+    /// To how many others a peer passes on what it accepts: gossip. Two halves that are told different things hear of
+    /// it only through this.
+    pub passed_on_to: usize,
     /// When the network falls apart.
     pub partitions: Vec<Partition>,
 }
@@ -30,7 +33,7 @@ pub struct Partition {
 impl Network {
     /// Nothing is lost.
     pub const fn good() -> Self {
-        Self { latency_ms: 10..=150, loss_ppm: 0, duplicate_ppm: 0, partitions: Vec::new() }
+        Self { latency_ms: 10..=150, loss_ppm: 0, duplicate_ppm: 0, passed_on_to: 1, partitions: Vec::new() }
     }
 
     /// When a message sent now arrives: never, once, or twice.

@@ -95,6 +95,8 @@ pub(super) struct World {
     pub nodes: Vec<Node>,
     pub audit: Audit,
     pub outcome: Outcome,
+    /// The message being taken in.
+    pub arrived: Option<Arc<Envelope>>,
     absences: Vec<Absence>,
     checker: Arc<Shared>,
     queue: BTreeMap<(Millis, u64), Event>,
@@ -126,6 +128,7 @@ impl World {
             nodes,
             audit: Audit::of(honest),
             outcome: Outcome::default(),
+            arrived: None,
             absences: scenario.absences.clone(),
             checker: Arc::default(),
             queue: BTreeMap::new(),
@@ -198,7 +201,9 @@ impl World {
             Event::Deliver { peer, envelope } => {
                 self.outcome.delivered += 1;
                 let id = MessageId(self.number());
-                self.step(peer, Input::Received { id, envelope: envelope.as_ref().clone() })
+                let input = Input::Received { id, envelope: envelope.as_ref().clone() };
+                self.arrived = Some(envelope);
+                self.step(peer, input)
             }
             Event::Local { peer, life, input } if self.lives(peer, life) => self.step(peer, input),
             Event::Timer { peer, life, id, number } if self.lives(peer, life) => {

@@ -1,0 +1,372 @@
+//! What strangers send: dropped with its cause, and nothing they can make up stops the core.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use weal_coordinator_free::{
+    Acceptance, Config, Core, DropCause, Event, Input, MessageId, Millis, Output, Recovered, TimerId, sim,
+};
+use weal_proto::{
+    Attestation, Certificate, Commitment, Decided, Envelope, Finding, Kind, Leave, LedgerRoot, Message, PeerId,
+    Proposal, RoundNumber, RoundSet, RunId, Samples, Signable, Signature, SigningKey, Status, Verdict, View,
+    ViewCertificate, ViewSignature, Vote, VoteStep,
+};
+
+const FOUNDERS: u8 = 4;
+
+fn key(n: u8) -> SigningKey {
+    SigningKey::from_seed([n; 32])
+}
+
+fn manifest() -> Arc<weal_proto::Manifest> {
+    Arc::new(sim::manifest((1..=FOUNDERS).map(|n| key(n).peer())))
+}
+
+fn run() -> RunId {
+    manifest().run()
+}
+
+/// The core of founder 1, training in round 0.
+fn core() -> Core {
+    let mut core = Core::new(Config::new(key(1)), Recovered::nothing(manifest())).expect("founders vote");
+    core.step(Millis(0), Input::Start);
+    core.step(Millis(0), Input::WeightsReady { round: RoundNumber(0), root: [0; 32].into() });
+    core
+}
+
+fn commitment(round: u64, blob: u8) -> Commitment {
+    Commitment {
+        round: RoundNumber(round),
+        base_root: [0; 32].into(),
+        blob: [blob; 32].into(),
+        blob_bytes: 1000,
+        samples: Samples(1),
+    }
+}
+
+fn vote(view: u32, value: Option<u8>) -> Vote {
+    let value = value.map(|n| [n; 32].into());
+    Vote { round: RoundNumber(0), view: View(view), step: VoteStep::Prevote, value }
+}
+
+fn signed<M: Signable>(n: u8, message: &M) -> Envelope {
+    Envelope::sign(&key(n), run(), message)
+}
+
+fn send(core: &mut Core, envelope: Envelope) -> (Option<DropCause>, Acceptance) {
+    let outputs = core.step(Millis(1), Input::Received { id: MessageId(7), envelope });
+    let cause = outputs.iter().find_map(|output| match output {
+        Output::Report(Event::Dropped { cause, .. }) => Some(*cause),
+        _ => None,
+    });
+    let acceptance = outputs.iter().find_map(|output| match output {
+        Output::Verdict { id: MessageId(7), acceptance } => Some(*acceptance),
+        _ => None,
+    });
+    (cause, acceptance.expect("every message gets its verdict"))
+}
+
+#[test]
+fn a_good_message_is_taken_once() {
+    let mut core = core();
+    let envelope = signed(2, &commitment(0, 1));
+    assert_eq!(send(&mut core, envelope.clone()), (None, Acceptance::Accept));
+    assert_eq!(send(&mut core, envelope), (Some(DropCause::Replayed), Acceptance::Ignore));
+}
+
+#[test]
+fn each_fault_is_dropped_with_its_cause() {
+    let good = || signed(2, &commitment(0, 1));
+    let other_run = Envelope::sign(&key(2), [9; 32].into(), &commitment(0, 1));
+    let forged = Envelope { signer: key(3).peer(), ..good() };
+    let oversized = Envelope { payload: vec![0; 1 << 12], ..good() };
+    let cut = Envelope { payload: good().payload[1..].to_vec(), ..good() };
+    let too_big = signed(2, &Commitment { blob_bytes: u64::MAX, ..commitment(0, 1) });
+    let empty = signed(2, &Commitment { blob_bytes: 0, ..commitment(0, 1) });
+    let attestation = Attestation { round: RoundNumber(0), base_root: [0; 32].into(), findings: Vec::new() };
+    let not_proposer = {
+        let core = core();
+        let chain = core.chain();
+        let turn = chain.ledger().roster().proposer(&chain.seed(), View(0));
+        let other = (1..=FOUNDERS).find(|n| Some(key(*n).peer()) != turn).expect("there are four");
+        signed(other, &proposal(0))
+    };
+    for (envelope, cause) in [
+        (other_run, DropCause::WrongRun),
+        (forged, DropCause::BadSignature),
+        (oversized, DropCause::Oversized),
+        (cut, DropCause::Malformed),
+        (too_big, DropCause::Invalid),
+        (empty, DropCause::Invalid),
+        (signed(2, &commitment(2, 1)), DropCause::FutureRound),
+        (signed(9, &vote(0, None)), DropCause::NotVoter),
+        (signed(2, &vote(11, None)), DropCause::FutureView),
+        (signed(9, &attestation), DropCause::NotMember),
+        (signed(9, &Leave { round: RoundNumber(0) }), DropCause::NotMember),
+        (not_proposer, DropCause::NotProposer),
+    ] {
+        let kind = envelope.kind;
+        let (found, acceptance) = send(&mut core(), envelope);
+        assert_eq!(found, Some(cause), "{kind:?}");
+        assert_eq!(acceptance == Acceptance::Reject, cause.blames_sender());
+    }
+}
+
+fn proposal(view: u32) -> Proposal {
+    let value = RoundSet {
+        round: RoundNumber(0),
+        parent: (*run().as_bytes()).into(),
+        base_root: [0; 32].into(),
+        ledger_root: LedgerRoot::from([0; 32]),
+        contributions: Vec::new(),
+        attestations: Vec::new(),
+        leaves: Vec::new(),
+        evidence: Vec::new(),
+    };
+    Proposal { round: RoundNumber(0), view: View(view), proof_of_lock: None, value }
+}
+
+#[test]
+fn an_invalid_proposal_of_the_right_proposer_is_refused() {
+    let mut core = core();
+    let turn = core.chain().ledger().roster().proposer(&core.chain().seed(), View(0));
+    let proposer = (1..=FOUNDERS).find(|n| Some(key(*n).peer()) == turn).expect("a founder");
+    assert_eq!(send(&mut core, signed(proposer, &proposal(0))).0, Some(DropCause::Invalid));
+}
+
+#[test]
+fn a_contradiction_is_passed_on_once_and_reported() {
+    let mut core = core();
+    send(&mut core, signed(2, &vote(0, None)));
+    let input = Input::Received { id: MessageId(1), envelope: signed(2, &vote(0, Some(1))) };
+    let outputs = core.step(Millis(2), input);
+    let reported = Event::Equivocation { peer: key(2).peer(), round: RoundNumber(0), kind: Kind::Vote };
+    assert!(outputs.contains(&Output::Report(reported)));
+    assert!(outputs.contains(&Output::Verdict { id: MessageId(1), acceptance: Acceptance::Accept }));
+    assert_eq!(send(&mut core, signed(2, &vote(0, Some(2)))).0, Some(DropCause::Contradicted));
+}
+
+#[test]
+fn strangers_commitments_are_bounded() {
+    let mut core = core();
+    let limit = manifest().limits.peers;
+    let mut full = 0;
+    for n in 0..=limit {
+        let key = SigningKey::from_seed(*blake3_of(n));
+        let envelope = Envelope::sign(&key, run(), &commitment(0, 1));
+        full += u32::from(send(&mut core, envelope).0 == Some(DropCause::Full));
+    }
+    assert_eq!(full, 1);
+    assert_eq!(send(&mut core, signed(2, &commitment(0, 1))).1, Acceptance::Accept);
+}
+
+fn blake3_of(n: u32) -> Box<[u8; 32]> {
+    Box::new(*blake3::hash(&n.to_le_bytes()).as_bytes())
+}
+
+#[test]
+fn messages_of_a_far_round_make_the_core_ask_but_not_too_often() {
+    let mut core = core();
+    let asks = |outputs: Vec<Output>| outputs.iter().filter(|o| matches!(o, Output::RequestDecided { .. })).count();
+    let mut total = 0;
+    for n in 0..100 {
+        let envelope = signed(2, &commitment(1_000 + n, 1));
+        total += asks(core.step(Millis(10), Input::Received { id: MessageId(n), envelope }));
+    }
+    assert_eq!(total, 1);
+}
+
+#[test]
+fn own_votes_from_elsewhere_stop_this_peer_from_voting() {
+    let mut core = core();
+    let envelope = signed(1, &vote(0, None));
+    let outputs = core.step(Millis(2), Input::Received { id: MessageId(1), envelope });
+    let elsewhere = Event::OwnKeyElsewhere { round: RoundNumber(0), kind: Kind::Vote };
+    assert!(outputs.contains(&Output::Report(elsewhere)));
+}
+
+fn any_hash() -> impl Strategy<Value = [u8; 32]> {
+    prop_oneof![Just([0; 32]), Just([1; 32]), any::<[u8; 32]>()]
+}
+
+fn any_round() -> impl Strategy<Value = RoundNumber> {
+    prop_oneof![4 => Just(0), 2 => Just(1), 1 => 2..5_u64, 1 => Just(u64::MAX), 1 => Just(u64::MAX - 1)]
+        .prop_map(RoundNumber)
+}
+
+fn any_view() -> impl Strategy<Value = View> {
+    prop_oneof![4 => 0..3_u32, 1 => 3..30_u32, 1 => Just(u32::MAX)].prop_map(View)
+}
+
+fn any_step() -> impl Strategy<Value = VoteStep> {
+    prop_oneof![Just(VoteStep::Prevote), Just(VoteStep::Precommit)]
+}
+
+fn any_commitment() -> impl Strategy<Value = Commitment> {
+    (any_round(), any_hash(), any_hash(), any::<u64>(), any::<u64>()).prop_map(
+        |(round, base, blob, blob_bytes, samples)| Commitment {
+            round,
+            base_root: base.into(),
+            blob: blob.into(),
+            blob_bytes: blob_bytes % 2_000_000,
+            samples: Samples(samples),
+        },
+    )
+}
+
+fn any_attestation() -> impl Strategy<Value = Attestation> {
+    let findings = prop::collection::btree_map(any_hash(), 0..Verdict::ALL.len(), 0..6);
+    (any_round(), any_hash(), findings).prop_map(|(round, base, findings)| Attestation {
+        round,
+        base_root: base.into(),
+        findings: findings
+            .into_iter()
+            .map(|(commitment, verdict)| Finding { commitment: commitment.into(), verdict: Verdict::ALL[verdict] })
+            .collect(),
+    })
+}
+
+fn any_vote() -> impl Strategy<Value = Vote> {
+    (any_round(), any_view(), any_step(), prop::option::of(any_hash())).prop_map(|(round, view, step, value)| Vote {
+        round,
+        view,
+        step,
+        value: value.map(Into::into),
+    })
+}
+
+fn any_proof() -> impl Strategy<Value = ViewCertificate> {
+    let signers = prop::collection::btree_map(1..=FOUNDERS, (any_step(), prop::option::of(any_hash())), 0..5);
+    (any_round(), any_view(), any::<(bool, bool)>(), prop::option::of(any_hash()), signers).prop_map(
+        |(round, view, (polka, precommits), value, signers)| {
+            let value = value.map(Into::into);
+            let mut signatures: Vec<_> = signers
+                .into_iter()
+                .map(|(n, (step, other))| {
+                    let value = if polka { value } else { other.map(Into::into) };
+                    let step = if polka { VoteStep::Prevote } else { step };
+                    let signature = signed(n, &Vote { round, view, step, value }).signature;
+                    ViewSignature { peer: key(n).peer(), step, value, signature }
+                })
+                .collect();
+            signatures.sort_by_key(|s| (s.peer, s.step));
+            ViewCertificate { round, view, polka, value, signatures, precommits }
+        },
+    )
+}
+
+fn any_set() -> impl Strategy<Value = RoundSet> {
+    let signers = || prop::collection::btree_set(1..=FOUNDERS, 0..5);
+    (any_round(), any_hash(), signers(), signers(), any_commitment(), any_attestation()).prop_map(
+        |(round, base, contributors, attesters, commitment, attestation)| {
+            let core = core();
+            let mut contributions: Vec<_> = contributors.into_iter().map(|n| signed(n, &commitment)).collect();
+            contributions.sort_by_key(|envelope| envelope.signer);
+            let mut attestations: Vec<_> = attesters.into_iter().map(|n| signed(n, &attestation)).collect();
+            attestations.sort_by_key(|envelope| envelope.signer);
+            RoundSet {
+                round,
+                parent: core.chain().parent(),
+                base_root: base.into(),
+                ledger_root: core.chain().ledger_root(),
+                contributions,
+                attestations,
+                leaves: Vec::new(),
+                evidence: Vec::new(),
+            }
+        },
+    )
+}
+
+/// Anything from well-formed messages of members to noise.
+fn any_envelope() -> impl Strategy<Value = Envelope> {
+    let signer = || prop_oneof![6 => 1..=FOUNDERS, 1 => 5..9_u8];
+    let proposal = (any_set(), any_view(), prop::option::of(any_view())).prop_map(|(value, view, proof_of_lock)| {
+        Proposal { round: value.round, view, proof_of_lock, value }
+    });
+    prop_oneof![
+        (signer(), any_commitment()).prop_map(|(n, message)| signed(n, &message)),
+        (signer(), any_attestation()).prop_map(|(n, message)| signed(n, &message)),
+        (signer(), any_vote()).prop_map(|(n, message)| signed(n, &message)),
+        (signer(), proposal).prop_map(|(n, message)| signed(n, &message)),
+        (signer(), any_proof()).prop_map(|(n, message)| signed(n, &message)),
+        (signer(), any_round()).prop_map(|(n, round)| signed(n, &Leave { round })),
+        (signer(), 0..Kind::ALL.len(), prop::collection::vec(any::<u8>(), 0..200)).prop_map(|(n, kind, payload)| {
+            let signature = Signature([3; 64]);
+            Envelope { kind: Kind::ALL[kind], signer: key(n).peer(), run: run(), payload, signature }
+        }),
+    ]
+}
+
+fn any_timer() -> impl Strategy<Value = TimerId> {
+    (any_round(), any_view(), any_step(), 0..7_u8).prop_map(|(round, view, step, which)| match which {
+        0 => TimerId::CommitClose(round),
+        1 => TimerId::FetchClose(round),
+        2 => TimerId::AttestClose(round),
+        3 => TimerId::Nudge,
+        4 => TimerId::Propose(round, view),
+        5 => TimerId::Vote(round, view, step),
+        _ => TimerId::Rebroadcast(round, view),
+    })
+}
+
+fn any_input() -> impl Strategy<Value = Input> {
+    let decided = (any_set(), any_view(), any_hash()).prop_map(|(value, view, hash)| Decided {
+        certificate: Certificate { round: value.round, view, value: hash.into(), signatures: Vec::new() },
+        value,
+    });
+    prop_oneof![
+        12 => any_envelope().prop_map(|envelope| Input::Received { id: MessageId(1), envelope }),
+        2 => any_timer().prop_map(Input::TimerFired),
+        1 => any_hash().prop_map(|hash| Input::Validated { commitment: hash.into(), verdict: Verdict::Valid }),
+        1 => prop::collection::vec(decided, 0..3).prop_map(Input::Synced),
+        1 => (any_round(), any_hash()).prop_map(|(round, root)| Input::WeightsReady { round, root: root.into() }),
+        1 => (any_round(), any_hash()).prop_map(|(round, blob)| {
+            Input::Trained { round, blob: blob.into(), blob_bytes: 100, samples: Samples(1) }
+        }),
+        1 => any_round().prop_map(|round| Input::ApplyFailed { round }),
+        1 => any::<u64>().prop_map(|decided_rounds| Input::PeerStatus {
+            peer: PeerId::from([1; 32]),
+            status: Status {
+                decided_rounds,
+                weights_round: RoundNumber(0),
+                oldest_blobs_round: RoundNumber(0),
+            },
+        }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_that_happens_stops_the_core(inputs in prop::collection::vec((any_input(), 0..3_000_u64), 1..60)) {
+        let mut core = core();
+        let mut now = Millis(0);
+        for (input, later) in inputs {
+            now = now.after(later);
+            core.step(now, input);
+        }
+        let messages = core.round_messages(core.chain().round());
+        prop_assert!(messages.iter().all(|envelope| envelope.verify(run()).is_ok()));
+        prop_assert!(core.view().peers.len() >= usize::from(FOUNDERS));
+    }
+
+    #[test]
+    fn whatever_is_not_dropped_is_signed(envelope in any_envelope()) {
+        let good = envelope.verify(run()).is_ok();
+        let (cause, acceptance) = send(&mut core(), envelope);
+        prop_assert!(good || cause.is_some());
+        prop_assert_eq!(acceptance == Acceptance::Accept, cause.is_none());
+    }
+
+    #[test]
+    fn a_changed_byte_is_noticed(at in any::<prop::sample::Index>(), bit in 0..8_u8) {
+        let mut bytes = signed(2, &commitment(0, 1)).encode();
+        let place = at.index(bytes.len());
+        bytes[place] ^= 1 << bit;
+        if let Ok(envelope) = Envelope::decode(&bytes) {
+            prop_assert!(send(&mut core(), envelope).0.is_some());
+        }
+    }
+}

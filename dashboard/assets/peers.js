@@ -85,7 +85,7 @@ function showRoot(node, agrees, own) {
 function contributionBar(id) {
   const bar = svg(
     "svg",
-    { class: "rounds-bar", height: BAR.height, role: "img" },
+    { class: "rounds-bar", height: BAR.height, preserveAspectRatio: "none", role: "img" },
     svg("path", { class: "missed" }),
     svg("path", { class: "made" }),
   );
@@ -102,7 +102,9 @@ function showBar(bar, contributed) {
     if (did) paths.made += `M${x} 0h${BAR.width}v${BAR.height}h-${BAR.width}z`;
     else paths.missed += `M${x} ${BAR.height - 4}h${BAR.width}v4h-${BAR.width}z`;
   });
-  attribute(bar, "width", contributed.length * BAR.step);
+  const width = contributed.length * BAR.step;
+  attribute(bar, "width", width);
+  attribute(bar, "viewBox", `0 0 ${width} ${BAR.height}`);
   attribute(missed, "d", paths.missed);
   attribute(made, "d", paths.made);
   attribute(bar, "aria-label", `contributed to ${contributed.filter(Boolean).length} of the last ${contributed.length} rounds`);

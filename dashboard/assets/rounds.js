@@ -69,7 +69,7 @@ function create({ record }) {
     el("td", {}, el("span", { class: "faces" }), el("span", { class: "face-count" })),
     el("td", { class: "wide" }),
     el("td", {}, root),
-    el("td", { class: "wide" }, el("span", { class: "split", "aria-hidden": "true" }), el("span", { class: "seconds" })),
+    el("td", { class: "medium" }, el("span", { class: "split", "aria-hidden": "true" }), el("span", { class: "seconds" })),
     el("td", { class: "wide number traffic" }, el("span", { class: "sent" }), el("span", { class: "received" })),
   );
 }

@@ -172,6 +172,18 @@ fn a_new_round_is_drawn_in_place_and_the_axis_can_be_changed() {
 }
 
 #[test]
+fn the_invitation_is_copied() {
+    let site = Site::new();
+    site.dashboard.publish(snapshot(1));
+    let Some(mut tab) = site.open() else { return };
+    tab.wait_for("!document.getElementById('copy-command').disabled", PATIENCE).unwrap();
+    tab.evaluate("document.getElementById('copy-command').click()").unwrap();
+    tab.wait_for("document.getElementById('toast').textContent === 'Command copied'", PATIENCE).unwrap();
+    let shown = tab.evaluate("document.getElementById('invite-command').textContent").unwrap();
+    assert_eq!(shown, "weal join 'weal:abab?peer=/ip4/10.0.0.2/tcp/1'");
+}
+
+#[test]
 fn what_peers_call_themselves_is_text_and_never_markup() {
     let site = Site::new();
     let mut hostile = snapshot(2);

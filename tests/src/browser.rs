@@ -313,12 +313,13 @@ impl Tab {
         Ok(())
     }
 
-    /// The value of a JavaScript expression; promises are awaited.
+    /// The value of a JavaScript expression; promises are awaited. It may do what needs a user's click.
     ///
     /// # Errors
     /// [`BrowserError::Refused`] where it throws.
     pub fn evaluate(&mut self, expression: &str) -> Result<Value, BrowserError> {
-        let what = json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
+        let what =
+            json!({ "expression": expression, "awaitPromise": true, "returnByValue": true, "userGesture": true });
         let answer = self.call("Runtime.evaluate", what)?;
         if answer.get("exceptionDetails").is_some() {
             return Err(BrowserError::Refused { method: expression.to_owned(), answer });

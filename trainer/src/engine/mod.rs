@@ -155,11 +155,3 @@ pub(crate) trait Engine: Send {
     /// Takes over moments.
     fn set_moments(&mut self, moments: &MomentVectors) -> Result<()>;
 }
-
-compile_error!(
-    "note from the lead: the house's choice is ONE model on burn, `flex` for the CPU and `wgpu` for the GPU through the \
-     run-time Device. Move the hand-written engine/cpu out of the crate (delete it, with gemm and DeviceChoice::Reference) \
-     and keep only the burn engine for both devices; its speed on flex is won later by fused operations. If you find flex \
-     hopeless for the testnet's nano (more than 0.25 s for 8x128 tokens on one thread), report the numbers. \
-     Delete this line when you have read it."
-);

@@ -18,13 +18,13 @@ const MOST_GPUS: usize = 16;
 /// The device that a person asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
-    /// The best real GPU (discrete before virtual before integrated), or else the processor. A GPU that a processor
-    /// imitates, such as lavapipe, is never taken.
+    /// The best real GPU (discrete before virtual before integrated), or else the processor. A software
+    /// GPU, such as lavapipe, is never taken.
     #[default]
     Auto,
     /// The processor.
     Cpu,
-    /// The best GPU, an imitated one included; an error where there is none.
+    /// The best GPU, a software one included; an error where there is none.
     Gpu,
     /// The GPU of that number in [`gpus`]; an error where there is none.
     GpuNumber(usize),
@@ -71,7 +71,7 @@ pub enum GpuKind {
     Virtual,
     /// A GPU that shares the processor's memory.
     Integrated,
-    /// A processor that imitates a GPU (lavapipe, llvmpipe, WARP).
+    /// A GPU that the processor imitates (lavapipe, llvmpipe, WARP).
     Software,
 }
 
@@ -204,7 +204,7 @@ fn open_gpu(gpu: &Gpu) -> std::result::Result<OpenDevice, String> {
         GpuKind::Discrete => "discrete GPU",
         GpuKind::Virtual => "virtual GPU",
         GpuKind::Integrated => "integrated GPU",
-        GpuKind::Software => "imitated by the processor",
+        GpuKind::Software => "a software GPU",
     };
     let name = format!("{} ({kind})", name.unwrap_or_else(|| "GPU".to_owned()));
     Ok(OpenDevice { name, backend: Backend::Tensor(gpu.device.clone()) })
@@ -226,9 +226,9 @@ mod tests {
     }
 
     #[test]
-    fn automatic_choice_always_finds_something_and_never_an_imitation() {
+    fn automatic_choice_always_finds_something_and_never_a_software_gpu() {
         let device = OpenDevice::open(DeviceChoice::Auto).unwrap();
-        assert!(!device.name().contains("imitated"), "{}", device.name());
+        assert!(!device.name().contains("software"), "{}", device.name());
     }
 
     #[test]

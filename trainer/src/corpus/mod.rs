@@ -208,8 +208,8 @@ mod tests {
         let corpus = Corpus::new(&sources, Tokeniser::Bytes).unwrap();
         assert_eq!((corpus.training_tokens(), corpus.heldout_tokens()), (135, 15));
         let heldout = corpus.heldout_window(0, 14).unwrap().tokens;
-        assert_eq!(heldout[..10], [b'a'.into(); 10]);
-        assert_eq!(heldout[10..], [b'b'.into(); 5]);
+        assert_eq!(heldout[..10], [u32::from(b'a'); 10]);
+        assert_eq!(heldout[10..], [u32::from(b'b'); 5]);
     }
 
     #[test]

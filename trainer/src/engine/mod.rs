@@ -144,6 +144,7 @@ pub(crate) trait Engine: Send {
     fn loss(&mut self, batch: &Batch) -> Result<f64>;
 
     /// The gradient of the mean loss, flat, and that loss: what checks one engine against the other.
+    #[cfg(test)]
     fn gradient(&mut self, batch: &Batch) -> Result<(Vec<f32>, f64)>;
 
     /// The scores of every token as the next one after `tokens`, `[vocabulary]`; `tokens` are 1 to `context` in number.

@@ -3,7 +3,7 @@
 use super::cpu::CpuEngine;
 use super::tensor::TensorEngine;
 use super::{Batch, Engine, Update};
-use crate::device::{DeviceChoice, OpenDevice, gpus};
+use crate::device::{DeviceChoice, GpuKind, OpenDevice, gpus};
 use crate::initial::initial_weights;
 use crate::spec::ModelSpec;
 
@@ -156,12 +156,13 @@ fn the_number_of_threads_does_not_matter() {
     assert!(difference(&gradient(3), &gradient(1)) < 1e-5);
 }
 
-/// Trains on the first graphics device, a software one included. `WEAL_REQUIRE_GPU=1` makes its absence a failure.
+/// Trains on the best GPU. A software GPU takes minutes to compile its kernels, so it is only used where
+/// `WEAL_REQUIRE_GPU=1` demands one; then the absence of any is a failure.
 #[test]
 fn a_gpu_learns_what_the_processor_learns() {
-    if gpus().is_empty() {
-        assert!(std::env::var("WEAL_REQUIRE_GPU").is_err(), "WEAL_REQUIRE_GPU is set, but there is no graphics device");
-        println!("left out: there is no Vulkan, Metal or DirectX 12 device (libvulkan1 and mesa-vulkan-drivers give one)");
+    let required = std::env::var_os("WEAL_REQUIRE_GPU").is_some();
+    if !required && !gpus().iter().any(|gpu| gpu.kind != GpuKind::Software) {
+        println!("left out: there is no real GPU; WEAL_REQUIRE_GPU=1 takes a software one (mesa-vulkan-drivers) too");
         return;
     }
     let gpu = OpenDevice::open(DeviceChoice::Gpu).unwrap();

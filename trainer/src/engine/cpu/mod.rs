@@ -162,6 +162,7 @@ impl Engine for CpuEngine {
         Ok(self.workers.iter().map(|worker| worker.loss).sum())
     }
 
+    #[cfg(test)]
     fn gradient(&mut self, batch: &Batch) -> Result<(Vec<f32>, f64)> {
         let loss = self.backward(batch) / batch.predictions() as f64;
         Ok((self.workers[0].gradient.clone(), loss))

@@ -152,6 +152,7 @@ impl Engine for TensorEngine {
         Ok(f64::from(self.read_scalar(loss, "computed a loss")?))
     }
 
+    #[cfg(test)]
     fn gradient(&mut self, batch: &Batch) -> Result<(Vec<f32>, f64)> {
         let (gradients, loss) = self.differentiate(batch)?;
         Ok((self.to_flat(&gradients, "read a gradient back")?, loss))

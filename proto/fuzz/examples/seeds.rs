@@ -1,0 +1,48 @@
+//! Writes what the fuzzer begins with: for each target, encodings of the values that the tests use too.
+//!
+//! They go to `corpus/` beside this crate's `Cargo.toml`, or to the folder given.
+
+// The tests' own generator; a few of its functions are used there alone.
+#[allow(dead_code)]
+#[path = "../../tests/messages/seeded.rs"]
+mod seeded;
+
+use std::path::PathBuf;
+use std::{env, fs, io};
+
+use seeded::Seeded;
+use weal_proto::{BlobHeader, Message};
+
+const SEEDS: u64 = 64;
+
+fn main() -> io::Result<()> {
+    let beside = || concat!(env!("CARGO_MANIFEST_DIR"), "/corpus").into();
+    let corpus = env::args_os().nth(1).unwrap_or_else(beside).into();
+    macro_rules! write_all {
+        ($($target:ident: $message:ident),* $(,)?) => {$(
+            write(&corpus, stringify!($target), |seed| weal_proto::$message::of_seed(seed).encode())?;
+        )*};
+    }
+    write_all! {
+        envelope: Envelope,
+        commitment: Commitment,
+        attestation: Attestation,
+        proposal: Proposal,
+        vote: Vote,
+        view_certificate: ViewCertificate,
+        leave: Leave,
+        manifest: Manifest,
+        request: Request,
+        response: Response,
+        decided: Decided,
+        blob_request: BlobRequest,
+        blob_response: BlobResponse,
+    }
+    write(&corpus, "blob_header", |seed| BlobHeader::of_seed(seed).lead(b"body"))
+}
+
+fn write(corpus: &PathBuf, target: &str, encoding: impl Fn(u64) -> Vec<u8>) -> io::Result<()> {
+    let folder = corpus.join(target);
+    fs::create_dir_all(&folder)?;
+    (0..SEEDS).try_for_each(|seed| fs::write(folder.join(format!("seed-{seed}")), encoding(seed)))
+}

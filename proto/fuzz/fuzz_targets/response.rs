@@ -1,0 +1,4 @@
+//! An answer from a stranger.
+#![no_main]
+
+weal_proto_fuzz::target!(weal_proto::Response);

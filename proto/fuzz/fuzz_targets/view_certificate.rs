@@ -1,0 +1,4 @@
+//! A view certificate from a stranger.
+#![no_main]
+
+weal_proto_fuzz::target!(weal_proto::ViewCertificate);

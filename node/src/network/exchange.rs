@@ -8,7 +8,7 @@ use std::{
 use libp2p::{
     PeerId,
     bytes::Bytes,
-    request_response::{Behaviour, Event, InboundFailure, Message, OutboundFailure},
+    request_response::{Behaviour, Event, Message, OutboundFailure},
 };
 
 use super::{
@@ -28,7 +28,7 @@ impl Driver {
         if reply.is_closed() {
             return;
         }
-        let id = self.exchange(exchange).send_request(&peer, request);
+        let id = self.exchange(exchange).send_request(&peer, Some(request));
         self.asked.insert((exchange, id), reply);
     }
 
@@ -41,7 +41,7 @@ impl Driver {
         let _ = self.exchange(exchange).send_response(channel, answer);
     }
 
-    pub(super) fn on_exchange(&mut self, exchange: Exchange, event: Event<Bytes, Answer>) {
+    pub(super) fn on_exchange(&mut self, exchange: Exchange, event: Event<Option<Bytes>, Answer>) {
         match event {
             Event::Message { peer, message: Message::Request { request_id, request, channel }, .. } => {
                 let inbound = Inbound { exchange, peer, id: request_id, request, channel };
@@ -59,15 +59,9 @@ impl Driver {
                     let _ = reply.send(Err(error));
                 }
             }
-            Event::InboundFailure { peer, request_id, error, .. } => {
+            Event::InboundFailure { request_id, .. } | Event::ResponseSent { request_id, .. } => {
                 self.server.done(exchange, request_id);
-                if let InboundFailure::Io(error) = error
-                    && error.kind() == io::ErrorKind::InvalidData
-                {
-                    self.offended(peer, Offence::MalformedRequest);
-                }
             }
-            Event::ResponseSent { request_id, .. } => self.server.done(exchange, request_id),
         }
     }
 

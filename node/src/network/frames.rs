@@ -53,14 +53,18 @@ pub(super) struct Frames {
 
 impl Codec for Frames {
     type Protocol = StreamProtocol;
-    type Request = Bytes;
+    /// `None` is a request longer than allowed, which was not read: an error would not tell whose it was.
+    type Request = Option<Bytes>;
     type Response = Answer;
 
-    async fn read_request<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Bytes>
+    async fn read_request<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Option<Bytes>>
     where
         T: AsyncRead + Unpin + Send,
     {
-        read_frame(io, self.max_request).await
+        match read_frame(io, self.max_request).await {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
+            request => request.map(Some),
+        }
     }
 
     async fn read_response<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Answer>
@@ -77,11 +81,11 @@ impl Codec for Frames {
         }
     }
 
-    async fn write_request<T>(&mut self, _: &StreamProtocol, io: &mut T, request: Bytes) -> io::Result<()>
+    async fn write_request<T>(&mut self, _: &StreamProtocol, io: &mut T, request: Option<Bytes>) -> io::Result<()>
     where
         T: AsyncWrite + Unpin + Send,
     {
-        write_frame(io, None, &request, self.max_request).await
+        write_frame(io, None, &request.unwrap_or_default(), self.max_request).await
     }
 
     async fn write_response<T>(&mut self, _: &StreamProtocol, io: &mut T, answer: Answer) -> io::Result<()>
@@ -195,14 +199,13 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
 
         let request = 17u32.to_le_bytes();
-        let error = frames().read_request(&NAME, &mut Cursor::new(request)).await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        assert_eq!(frames().read_request(&NAME, &mut Cursor::new(request)).await.unwrap(), None);
     }
 
     #[tokio::test]
     async fn nothing_too_long_is_sent() {
         let mut wire = Cursor::new(Vec::new());
-        assert!(frames().write_request(&NAME, &mut wire, vec![0; 17].into()).await.is_err());
+        assert!(frames().write_request(&NAME, &mut wire, Some(vec![0; 17].into())).await.is_err());
         assert!(wire.into_inner().is_empty());
     }
 

@@ -29,7 +29,8 @@ pub(super) struct Inbound {
     pub exchange: Exchange,
     pub peer: PeerId,
     pub id: InboundRequestId,
-    pub request: Bytes,
+    /// `None`: it was too long to be read.
+    pub request: Option<Bytes>,
     pub channel: ResponseChannel<Answer>,
 }
 
@@ -58,6 +59,9 @@ impl Server {
     /// Takes a request; the answer comes from [`Self::ready`], or at once where there is no room for it.
     pub(super) fn take(&mut self, inbound: Inbound) -> Option<Ready> {
         let Inbound { exchange, peer, id, request, channel } = inbound;
+        let Some(request) = request else {
+            return Some(Ready { exchange, channel, answer: Answer::NotHere, malformed: Some(peer) });
+        };
         let of_peer = self.open.iter().filter(|((e, _), p)| *e == exchange && **p == peer).count();
         if of_peer >= PER_PEER || self.open.len() >= IN_ALL {
             self.counters.requests_busy.one();

@@ -35,7 +35,7 @@ async fn a_peer_that_forges_chunks_is_found_out_and_the_blob_comes_from_the_othe
     let blob = bytes(12 * CHUNK_BYTES, 2);
     let hash = nodes[0].shelf.put(&blob);
     nodes[1].shelf.put(&blob);
-    *nodes[1].shelf.lie.lock().unwrap() = Lie::Chunks;
+    nodes[1].shelf.set(Lie::Chunks);
     let holders = vec![nodes[0].key(), nodes[1].key()];
     let fetched = in_time(nodes[2].network.fetch_blob(hash, 1 << 30, holders)).await.unwrap();
     assert!(fetched == blob);
@@ -46,7 +46,7 @@ async fn a_peer_that_forges_chunks_is_found_out_and_the_blob_comes_from_the_othe
 async fn who_forges_again_and_again_is_shut_out() {
     let mut nodes = start_connected(2).await;
     let liar = nodes[0].key();
-    *nodes[0].shelf.lie.lock().unwrap() = Lie::Outline;
+    nodes[0].shelf.set(Lie::Outline);
     for seed in 0..3 {
         let hash = nodes[0].shelf.put(&bytes(100, seed));
         let fetched = in_time(nodes[1].network.fetch_blob(hash, 1 << 30, vec![liar])).await;
@@ -76,7 +76,7 @@ async fn a_blob_that_nobody_has_is_a_clear_error() {
 async fn a_peer_that_has_the_outline_alone_is_given_up() {
     let nodes = start_connected(2).await;
     let hash = nodes[0].shelf.put(&bytes(3 * CHUNK_BYTES, 0));
-    *nodes[0].shelf.lie.lock().unwrap() = Lie::NoChunks;
+    nodes[0].shelf.set(Lie::NoChunks);
     let fetched = in_time(nodes[1].network.fetch_blob(hash, 1 << 30, vec![nodes[0].key()])).await;
     assert!(matches!(fetched, Err(FetchError::Incomplete { missing: 3, .. })), "{fetched:?}");
 }
@@ -96,7 +96,7 @@ async fn a_blob_larger_than_wanted_is_not_fetched() {
 async fn chunks_longer_than_allowed_never_leave_the_node() {
     let nodes = start_connected(2).await;
     let hash = nodes[0].shelf.put(&bytes(10, 0));
-    *nodes[0].shelf.lie.lock().unwrap() = Lie::LongChunks;
+    nodes[0].shelf.set(Lie::LongChunks);
     let fetched = in_time(nodes[1].network.fetch_blob(hash, 1 << 30, vec![nodes[0].key()])).await;
     assert!(matches!(fetched, Err(FetchError::Incomplete { .. })), "{fetched:?}");
     nodes[0].until_status(|status| status.drops.answers_too_long > 0).await;
@@ -113,4 +113,39 @@ async fn many_fetches_at_once_share_the_peers() {
         assert!(fetched.unwrap() == *blob);
     }
     assert_eq!(nodes[0].network.status().borrow().drops.requests_busy, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_falls_silent_does_not_hold_the_blob_up() {
+    let nodes = start_connected(3).await;
+    let blob = bytes(12 * CHUNK_BYTES, 3);
+    let hash = nodes[0].shelf.put(&blob);
+    nodes[1].shelf.put(&blob);
+    nodes[1].shelf.set(Lie::Silence);
+    let holders = vec![nodes[0].key(), nodes[1].key()];
+    let before = Instant::now();
+    let fetched = in_time(nodes[2].network.fetch_blob(hash, 1 << 30, holders)).await.unwrap();
+    assert!(before.elapsed() < frames::STALL, "it waited for the silent peer");
+    nodes[1].shelf.set(Lie::None);
+    assert!(fetched == blob);
+    assert!(nodes[1].shelf.chunk_requests.load(Ordering::Relaxed) > 0, "the silent peer was not asked");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fetch_that_is_dropped_leaves_room_for_the_next() {
+    let nodes = start_connected(2).await;
+    let blob = bytes(30 * CHUNK_BYTES, 4);
+    let hash = nodes[0].shelf.put(&blob);
+    nodes[0].shelf.set(Lie::Silence);
+    for round in 1..=5 {
+        let fetch = nodes[1].network.fetch_blob(hash, 1 << 30, vec![nodes[0].key()]);
+        let asked = nodes[0].until_asked(round);
+        tokio::select! {
+            _ = fetch => panic!("a silent peer gave the blob"),
+            () = asked => {}
+        }
+    }
+    nodes[0].shelf.set(Lie::None);
+    let fetched = in_time(nodes[1].network.fetch_blob(hash, 1 << 30, vec![nodes[0].key()])).await.unwrap();
+    assert!(fetched == blob);
 }

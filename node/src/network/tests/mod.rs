@@ -1,6 +1,7 @@
 //! Real swarms on the loopback interface. Nothing sleeps: each test waits for what it claims, or fails at a deadline.
 
 mod blobs;
+mod forgers;
 mod gossip;
 mod peers;
 mod requests;
@@ -9,7 +10,7 @@ use std::{
     collections::HashMap,
     future::Future,
     sync::{
-        Arc, Mutex,
+        Arc, Condvar, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -40,6 +41,8 @@ struct Shelf {
     blobs: Mutex<HashMap<[u8; 32], (Outline, Vec<u8>)>>,
     chunk_requests: AtomicUsize,
     lie: Mutex<Lie>,
+    /// What silent answers wait for.
+    released: Condvar,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -54,6 +57,8 @@ enum Lie {
     Outline,
     /// Chunks are longer than the protocol allows.
     LongChunks,
+    /// It never answers.
+    Silence,
 }
 
 impl Shelf {
@@ -66,6 +71,16 @@ impl Shelf {
 
     fn lie(&self) -> Lie {
         *self.lie.lock().unwrap()
+    }
+
+    fn set(&self, lie: Lie) {
+        *self.lie.lock().unwrap() = lie;
+        self.released.notify_all();
+    }
+
+    fn wait_while_silent(&self) {
+        let lie = self.lie.lock().unwrap();
+        drop(self.released.wait_while(lie, |lie| *lie == Lie::Silence).unwrap());
     }
 }
 
@@ -90,13 +105,14 @@ impl Service for Shelf {
 
     fn chunk(&self, hash: &[u8; 32], index: u32) -> Option<Vec<u8>> {
         self.chunk_requests.fetch_add(1, Ordering::Relaxed);
+        self.wait_while_silent();
         let blobs = self.blobs.lock().unwrap();
         let mut chunk = blobs.get(hash)?.1.chunks(CHUNK_BYTES).nth(index as usize)?.to_vec();
         match self.lie() {
             Lie::Chunks => chunk[0] ^= 1,
             Lie::NoChunks => return None,
             Lie::LongChunks => chunk.resize(blob::MAX_ANSWER + 1, 0),
-            Lie::None | Lie::Outline => {}
+            Lie::None | Lie::Outline | Lie::Silence => {}
         }
         Some(chunk)
     }
@@ -170,6 +186,16 @@ impl Node {
                 Err(_) => panic!("the event did not come"),
             }
         }
+    }
+
+    /// Until so many chunks were asked of it.
+    async fn until_asked(&self, count: usize) {
+        in_time(async {
+            while self.shelf.chunk_requests.load(Ordering::Relaxed) < count {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     }
 
     async fn next_gossip(&mut self) -> (GossipId, PeerKey, Bytes) {

@@ -8,7 +8,7 @@ use burn::tensor::{Device, DeviceKind, DeviceType};
 
 use crate::engine::Engine;
 use crate::engine::cpu::CpuEngine;
-use crate::engine::tensor::TensorEngine;
+use crate::engine::tensor::{TensorEngine, panic_message};
 use crate::error::{Error, Result};
 use crate::spec::ModelSpec;
 
@@ -196,10 +196,7 @@ impl OpenDevice {
 /// Opens a GPU and asks its name. Drivers report failure by panicking somewhere below, so that is caught.
 fn open_gpu(gpu: &Gpu) -> std::result::Result<OpenDevice, String> {
     let open = || gpu.device.identity().map(|identity| identity.name);
-    let name = catch_unwind(AssertUnwindSafe(open)).map_err(|panic| {
-        let message = panic.downcast_ref::<String>().cloned();
-        message.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
-    })?;
+    let name = catch_unwind(AssertUnwindSafe(open)).map_err(|panic| panic_message(&*panic))?;
     let kind = match gpu.kind {
         GpuKind::Discrete => "discrete GPU",
         GpuKind::Virtual => "virtual GPU",

@@ -141,7 +141,7 @@ impl Learner {
     ///
     /// # Errors
     /// [`Error::Diverged`] where every step had to be skipped; [`Error::NotFinite`] and [`Error::Length`] for weights
-    /// that cannot be trained from; [`Error::Device`] where the device fails.
+    /// that cannot be trained from; [`Error::Device`] where the device fails, after which a new learner has to be made.
     pub fn train(
         &mut self,
         theta: &[f32],

@@ -6,6 +6,7 @@
 mod model;
 
 use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use weal_kernels::Layout;
@@ -26,6 +27,8 @@ pub(crate) struct TensorEngine {
     second: Vec<Tensor<2>>,
     /// What is not learnt, for the last length of window that was asked for.
     model: Model,
+    /// Why the device cannot be used any more.
+    failure: Option<String>,
 }
 
 impl TensorEngine {
@@ -37,7 +40,20 @@ impl TensorEngine {
         };
         let [weights, first, second] = [(); 3].map(zeros);
         let model = Model::new(spec, spec.context, &device);
-        Ok(Self { spec: spec.clone(), layout, device, device_name, weights, first, second, model })
+        Ok(Self { spec: spec.clone(), layout, device, device_name, weights, first, second, model, failure: None })
+    }
+
+    /// Runs `work` on the device. Drivers report trouble, such as memory that runs out, by panicking somewhere below;
+    /// that becomes an error, and the engine, whose tensors may be half done, refuses all further work.
+    fn guarded<T>(&mut self, action: &'static str, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        if self.failure.is_none() {
+            match catch_unwind(AssertUnwindSafe(|| work(self))) {
+                Ok(result) => return result,
+                Err(panic) => self.failure = Some(panic_message(&*panic)),
+            }
+        }
+        let reason = self.failure.clone().unwrap_or_default();
+        Err(Error::Device { device: self.device_name.clone(), action, reason })
     }
 
     fn prepare(&mut self, length: usize) {
@@ -126,30 +142,44 @@ fn shape(layout: &Layout, tensor: usize) -> [usize; 2] {
     }
 }
 
+/// What a panic said.
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it gave no reason").to_owned()
+}
+
 impl Engine for TensorEngine {
     fn load(&mut self, weights: &[f32]) -> Result<()> {
-        self.weights = self.from_flat(weights);
-        Ok(())
+        self.guarded("took over weights", |engine| {
+            engine.weights = engine.from_flat(weights);
+            Ok(())
+        })
     }
 
     fn weights(&mut self) -> Result<Vec<f32>> {
-        self.to_flat(&self.weights, "read the weights back")
+        let action = "read the weights back";
+        self.guarded(action, |engine| engine.to_flat(&engine.weights, action))
     }
 
     fn step(&mut self, batch: &Batch, update: &Update) -> Result<StepReport> {
-        let (gradients, loss) = self.differentiate(batch)?;
-        let report = StepReport { loss, gradient_norm: self.gradient_norm(&gradients)? };
-        if report.is_finite() {
-            self.update(gradients, update, report.gradient_norm);
-        }
-        Ok(report)
+        self.guarded("took an inner step", |engine| {
+            let (gradients, loss) = engine.differentiate(batch)?;
+            let report = StepReport { loss, gradient_norm: engine.gradient_norm(&gradients)? };
+            if report.is_finite() {
+                engine.update(gradients, update, report.gradient_norm);
+            }
+            Ok(report)
+        })
     }
 
     fn loss(&mut self, batch: &Batch) -> Result<f64> {
-        self.prepare(batch.length());
-        let (inputs, targets) = (self.upload(batch.inputs()), self.upload(batch.targets()));
-        let loss = self.model.loss(&self.weights, inputs, targets);
-        Ok(f64::from(self.read_scalar(loss, "computed a loss")?))
+        let action = "computed a loss";
+        self.guarded(action, |engine| {
+            engine.prepare(batch.length());
+            let (inputs, targets) = (engine.upload(batch.inputs()), engine.upload(batch.targets()));
+            let loss = engine.model.loss(&engine.weights, inputs, targets);
+            Ok(f64::from(engine.read_scalar(loss, action)?))
+        })
     }
 
     #[cfg(test)]
@@ -159,22 +189,45 @@ impl Engine for TensorEngine {
     }
 
     fn next_token_logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
-        // Windows of every length would each compile kernels of their own: pad at the end, where the mask hides it.
-        self.prepare(self.spec.context);
-        let padding = std::iter::repeat_n(0, self.spec.context - tokens.len());
-        let inputs = self.upload(tokens.iter().copied().chain(padding));
-        let stream = self.model.stream(&self.weights, inputs).narrow(0, tokens.len() - 1, 1);
-        self.read(self.model.logits(&self.weights, stream), "computed the next token")
+        let action = "computed the next token";
+        self.guarded(action, |engine| {
+            // Windows of every length would each compile kernels of their own: pad at the end, where the mask hides it.
+            engine.prepare(engine.spec.context);
+            let padding = std::iter::repeat_n(0, engine.spec.context - tokens.len());
+            let inputs = engine.upload(tokens.iter().copied().chain(padding));
+            let stream = engine.model.stream(&engine.weights, inputs).narrow(0, tokens.len() - 1, 1);
+            engine.read(engine.model.logits(&engine.weights, stream), action)
+        })
     }
 
     fn moments(&mut self) -> Result<MomentVectors> {
         let action = "read the moments back";
-        Ok(MomentVectors { first: self.to_flat(&self.first, action)?, second: self.to_flat(&self.second, action)? })
+        self.guarded(action, |engine| {
+            let (first, second) = (engine.to_flat(&engine.first, action)?, engine.to_flat(&engine.second, action)?);
+            Ok(MomentVectors { first, second })
+        })
     }
 
     fn set_moments(&mut self, moments: &MomentVectors) -> Result<()> {
-        self.first = self.from_flat(&moments.first);
-        self.second = self.from_flat(&moments.second);
-        Ok(())
+        self.guarded("took over moments", |engine| {
+            engine.first = engine.from_flat(&moments.first);
+            engine.second = engine.from_flat(&moments.second);
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_panics_gives_an_error_and_is_not_used_again() {
+        let spec = ModelSpec::preset("nano").unwrap();
+        let mut engine = TensorEngine::new(&spec, Device::flex(), "a broken GPU".to_owned()).unwrap();
+        let broken = engine.guarded("multiplied", |_| -> Result<()> { panic!("out of memory") });
+        let message = broken.unwrap_err().to_string();
+        assert!(message.contains("a broken GPU failed while it multiplied: out of memory"), "{message}");
+        assert!(engine.weights().unwrap_err().to_string().contains("out of memory"));
     }
 }

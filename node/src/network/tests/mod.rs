@@ -38,12 +38,14 @@ struct Node {
 /// A service in memory, which can be made to lie.
 #[derive(Default)]
 struct Shelf {
-    blobs: Mutex<HashMap<[u8; 32], (Outline, Vec<u8>)>>,
+    blobs: Mutex<HashMap<[u8; 32], Shelved>>,
     chunk_requests: AtomicUsize,
     lie: Mutex<Lie>,
     /// What silent answers wait for.
     released: Condvar,
 }
+
+type Shelved = (Outline, Vec<u8>);
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Lie {

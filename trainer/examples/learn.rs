@@ -109,8 +109,7 @@ fn run(
     corpus: &Arc<Corpus>,
     device: &OpenDevice,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let compression =
-        Compression { keep: settings.keep, decay_ppm: settings.decay_ppm, ..Compression::default() };
+    let compression = Compression { keep: settings.keep, decay_ppm: settings.decay_ppm, ..Compression::default() };
     let mut theta = initial_weights(model, &[settings.seed; 32])?;
     let mut peers = Vec::new();
     for _ in 0..settings.peers {
@@ -127,8 +126,7 @@ fn run(
         for (number, peer) in peers.iter_mut().enumerate() {
             let assignment = Assignment { seed, peer: [number as u8; 32] };
             let before = round * u64::from(settings.inner.steps);
-            let trained =
-                peer.learner.train(&theta, &assignment, before, &mut |_| ControlFlow::Continue(()))?;
+            let trained = peer.learner.train(&theta, &assignment, before, &mut |_| ControlFlow::Continue(()))?;
             loss += f64::from(trained.mean_loss) / settings.peers as f64;
             let body = compress(&layout, &compression, &theta, &trained.local, &mut peer.error)?;
             bytes += body.len();

@@ -47,7 +47,11 @@ pub fn initial_weights(spec: &ModelSpec, seed: &[u8; 32]) -> Result<Vec<f32>> {
 pub(crate) fn check_weights(layout: &Layout, weights: &[f32]) -> Result<()> {
     use crate::error::Error;
     if weights.len() != layout.parameters() {
-        return Err(Error::Length { what: "the vector of weights", found: weights.len(), expected: layout.parameters() });
+        return Err(Error::Length {
+            what: "the vector of weights",
+            found: weights.len(),
+            expected: layout.parameters(),
+        });
     }
     for (index, tensor) in layout.tensors().iter().enumerate() {
         if weights[layout.range(index)].iter().any(|value| !value.is_finite()) {
@@ -119,7 +123,8 @@ mod tests {
                 continue;
             }
             let promised = f64::from(deviation(&nano, &tensor.name, tensor.shape[1]));
-            let moment = |power: i32| values.iter().map(|v| f64::from(*v).powi(power)).sum::<f64>() / values.len() as f64;
+            let moment =
+                |power: i32| values.iter().map(|v| f64::from(*v).powi(power)).sum::<f64>() / values.len() as f64;
             assert!((moment(1) / promised).abs() < 0.03, "mean of {}", tensor.name);
             assert!((moment(2).sqrt() / promised - 1.0).abs() < 0.02, "deviation of {}", tensor.name);
             let kurtosis = moment(4) / moment(2).powi(2);

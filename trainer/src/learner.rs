@@ -205,7 +205,8 @@ impl Learner {
         let windows = self.windows(samples);
         let (mut nats, mut tokens, mut bytes) = (0.0, 0, 0);
         for starts in windows.chunks(self.inner.batch as usize) {
-            let windows: Vec<Window> = starts.iter().map(|start| self.window(samples, *start)).collect::<Result<_>>()?;
+            let windows: Vec<Window> =
+                starts.iter().map(|start| self.window(samples, *start)).collect::<Result<_>>()?;
             bytes += windows.iter().map(|window| window.bytes).sum::<u64>();
             let batch = Batch::new(windows.into_iter().map(|window| window.tokens), self.spec.context);
             tokens += batch.predictions() as u64;

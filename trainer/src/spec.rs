@@ -114,11 +114,7 @@ impl ModelSpec {
             Err(Error::Model { key, value: value.to_string(), accepted: accepted.to_owned() })
         };
         let within = |key, value: usize, most: usize| {
-            if value == 0 || value > most {
-                refuse(key, value, &format!("1 to {most} is accepted"))
-            } else {
-                Ok(())
-            }
+            if value == 0 || value > most { refuse(key, value, &format!("1 to {most} is accepted")) } else { Ok(()) }
         };
         within("vocabulary", self.vocabulary, 1 << 20)?;
         within("width", self.width, 1 << 16)?;
@@ -146,7 +142,9 @@ impl ModelSpec {
             return Err(Error::Model {
                 key: "width",
                 value: self.width.to_string(),
-                accepted: format!("the model would have {parameters} parameters; at most {MOST_PARAMETERS} are accepted"),
+                accepted: format!(
+                    "the model would have {parameters} parameters; at most {MOST_PARAMETERS} are accepted"
+                ),
             });
         }
         Ok(())

@@ -28,8 +28,8 @@ impl Tokeniser {
     /// Reads a `tokenizer.json`.
     pub fn from_file(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
-        let bytes = std::fs::read(path)
-            .map_err(|error| Error::Tokeniser { name: name.clone(), reason: error.to_string() })?;
+        let bytes =
+            std::fs::read(path).map_err(|error| Error::Tokeniser { name: name.clone(), reason: error.to_string() })?;
         Self::parse(&bytes, name)
     }
 

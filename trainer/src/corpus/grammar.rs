@@ -231,7 +231,10 @@ mod tests {
     #[test]
     fn the_text_is_that_of_every_other_machine() {
         let generated = generate_text(&[1; 32], 100_000);
-        assert_eq!(blake3::hash(&generated.text).to_hex().as_str(), "d9c8ffc8708933e3f9926e87d7533c541e3e3bb9bc3296d16d3ab1b122dc4437");
+        assert_eq!(
+            blake3::hash(&generated.text).to_hex().as_str(),
+            "d9c8ffc8708933e3f9926e87d7533c541e3e3bb9bc3296d16d3ab1b122dc4437"
+        );
     }
 
     #[test]

@@ -172,14 +172,7 @@ impl Pass {
     }
 
     /// Adds the gradient of `scale` · (sum of the losses) to `gradient`; gives back the sum of the losses, in nats.
-    pub fn backward(
-        &mut self,
-        plan: &Plan,
-        weights: &[f32],
-        share: &Share,
-        scale: f32,
-        gradient: &mut [f32],
-    ) -> f64 {
+    pub fn backward(&mut self, plan: &Plan, weights: &[f32], share: &Share, scale: f32, gradient: &mut [f32]) -> f64 {
         let loss = self.loss(plan, weights, share);
         self.backward_head(plan, weights, share, scale, gradient);
         for layer in (0..plan.spec.layers).rev() {
@@ -346,11 +339,8 @@ impl BlockActivations {
         rotate_rows(plan, &mut self.key, kv, length, 1.0);
         for sequence in 0..rows / length {
             let (queries, keys) = (slice_of(sequence, length * width), slice_of(sequence, length * kv));
-            let inputs = Inputs {
-                query: &self.query[queries.clone()],
-                key: &self.key[keys.clone()],
-                value: &self.value[keys],
-            };
+            let inputs =
+                Inputs { query: &self.query[queries.clone()], key: &self.key[keys.clone()], value: &self.value[keys] };
             let log_sums = &mut self.log_sums[slice_of(sequence, length * spec.heads)];
             attention(spec, length).forward(inputs, scratch, &mut self.attended[queries], log_sums);
         }

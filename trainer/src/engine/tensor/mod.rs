@@ -71,11 +71,13 @@ impl TensorEngine {
     /// The gradients of the mean loss, one for each tensor of the layout, and that loss.
     fn differentiate(&mut self, batch: &Batch) -> Result<(Vec<Tensor<2>>, f64)> {
         self.prepare(batch.length());
-        let leaves: Vec<Tensor<2>> = self.weights.iter().map(|weight| weight.clone().autodiff().require_grad()).collect();
+        let leaves: Vec<Tensor<2>> =
+            self.weights.iter().map(|weight| weight.clone().autodiff().require_grad()).collect();
         let (inputs, targets) = (self.upload(batch.inputs()), self.upload(batch.targets()));
         let loss = self.model.loss(&leaves, inputs, targets).div_scalar(batch.predictions() as f32);
         let mut gradients = loss.backward();
-        let of_leaf = |leaf: &Tensor<2>| leaf.grad_remove(&mut gradients).unwrap_or_else(|| leaf.clone().inner().zeros_like());
+        let of_leaf =
+            |leaf: &Tensor<2>| leaf.grad_remove(&mut gradients).unwrap_or_else(|| leaf.clone().inner().zeros_like());
         let gradients = leaves.iter().map(of_leaf).collect();
         Ok((gradients, f64::from(self.read_scalar(loss.inner(), "computed a loss")?)))
     }
@@ -104,7 +106,7 @@ impl TensorEngine {
         }
     }
 
-    fn from_flat(&self, values: &[f32]) -> Vec<Tensor<2>> {
+    fn split(&self, values: &[f32]) -> Vec<Tensor<2>> {
         (0..self.layout.tensors().len())
             .map(|tensor| {
                 let data = TensorData::new(values[self.layout.range(tensor)].to_vec(), shape(&self.layout, tensor));
@@ -113,7 +115,7 @@ impl TensorEngine {
             .collect()
     }
 
-    fn to_flat(&self, tensors: &[Tensor<2>], action: &'static str) -> Result<Vec<f32>> {
+    fn join(&self, tensors: &[Tensor<2>], action: &'static str) -> Result<Vec<f32>> {
         let mut values = Vec::with_capacity(self.layout.parameters());
         for tensor in tensors {
             values.extend(self.read(tensor.clone(), action)?);
@@ -151,14 +153,14 @@ pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
 impl Engine for TensorEngine {
     fn load(&mut self, weights: &[f32]) -> Result<()> {
         self.guarded("took over weights", |engine| {
-            engine.weights = engine.from_flat(weights);
+            engine.weights = engine.split(weights);
             Ok(())
         })
     }
 
     fn weights(&mut self) -> Result<Vec<f32>> {
         let action = "read the weights back";
-        self.guarded(action, |engine| engine.to_flat(&engine.weights, action))
+        self.guarded(action, |engine| engine.join(&engine.weights, action))
     }
 
     fn step(&mut self, batch: &Batch, update: &Update) -> Result<StepReport> {
@@ -185,7 +187,7 @@ impl Engine for TensorEngine {
     #[cfg(test)]
     fn gradient(&mut self, batch: &Batch) -> Result<(Vec<f32>, f64)> {
         let (gradients, loss) = self.differentiate(batch)?;
-        Ok((self.to_flat(&gradients, "read a gradient back")?, loss))
+        Ok((self.join(&gradients, "read a gradient back")?, loss))
     }
 
     fn next_token_logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
@@ -203,15 +205,15 @@ impl Engine for TensorEngine {
     fn moments(&mut self) -> Result<MomentVectors> {
         let action = "read the moments back";
         self.guarded(action, |engine| {
-            let (first, second) = (engine.to_flat(&engine.first, action)?, engine.to_flat(&engine.second, action)?);
+            let (first, second) = (engine.join(&engine.first, action)?, engine.join(&engine.second, action)?);
             Ok(MomentVectors { first, second })
         })
     }
 
     fn set_moments(&mut self, moments: &MomentVectors) -> Result<()> {
         self.guarded("took over moments", |engine| {
-            engine.first = engine.from_flat(&moments.first);
-            engine.second = engine.from_flat(&moments.second);
+            engine.first = engine.split(&moments.first);
+            engine.second = engine.split(&moments.second);
             Ok(())
         })
     }

@@ -81,9 +81,8 @@ impl Model {
         let spec = &self.spec;
         let rows = normed.dims()[0];
         let sequences = rows / self.length;
-        let heads = |x: Tensor<2>, heads: usize| {
-            x.reshape([sequences, self.length, heads, spec.head_width()]).swap_dims(1, 2)
-        };
+        let heads =
+            |x: Tensor<2>, heads: usize| x.reshape([sequences, self.length, heads, spec.head_width()]).swap_dims(1, 2);
         let query = self.rotate(heads(project(normed.clone(), &weights[index.query]), spec.heads));
         let key = self.rotate(heads(project(normed.clone(), &weights[index.key]), spec.kv_heads));
         let value = heads(project(normed, &weights[index.value]), spec.kv_heads);

@@ -1,33 +1,50 @@
-//! Plays stormy runs and prints what they showed: `cargo run -p weal-coordinator-free --example storm -- 0 200`.
+//! Plays simulated runs and prints what they showed.
+//!
+//! ```text
+//! cargo run -p weal-coordinator-free --example storm -- stormy 0 200
+//! cargo run -p weal-coordinator-free --example storm -- hurricane 0 100
+//! ```
 
+use std::process::ExitCode;
 use std::time::Instant;
 
 use weal_coordinator_free::sim::{Scenario, run};
 
-fn main() {
-    let mut numbers = std::env::args().skip(1).filter_map(|text| text.parse::<u64>().ok());
-    let (from, to) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(10));
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = |place: usize| arguments.get(place).and_then(|text| text.parse::<u64>().ok());
+    let (Some(kind), Some(from), Some(to)) = (arguments.first(), number(1), number(2)) else {
+        eprintln!("usage: storm calm|stormy|hurricane FIRST_SEED END_SEED");
+        return ExitCode::from(2);
+    };
     let started = Instant::now();
-    let (mut crashes, mut later, mut synced, mut banned, mut repaired) = (0, 0, 0, 0, 0);
+    let mut violations = 0;
     for seed in from..to {
-        match run(&Scenario::stormy(seed)) {
-            Ok(outcome) => {
-                crashes += outcome.crashes;
-                later += outcome.later_views;
-                synced += outcome.synced;
-                banned += outcome.banned.len();
-                repaired += outcome.repaired;
-                let dropped = &outcome.dropped;
-                println!(
-                    "{seed}: {} s, {} contributions, {} voters, {dropped:?}",
-                    outcome.virtual_ms / 1000,
-                    outcome.contributions,
-                    outcome.voters
-                );
+        let scenario = match kind.as_str() {
+            "calm" => Scenario::calm(seed, 10),
+            "hurricane" => Scenario::hurricane(seed),
+            _ => Scenario::stormy(seed),
+        };
+        match run(&scenario) {
+            Ok(o) => println!(
+                "{seed}: {} s of virtual time, {} messages, {} crashes, {} decided in later views, {} learnt from \
+                 others, {} banned, {} weights fetched, {} contributions, {} voters",
+                o.virtual_ms / 1000,
+                o.delivered,
+                o.crashes,
+                o.later_views,
+                o.synced,
+                o.banned.len(),
+                o.repaired,
+                o.contributions,
+                o.voters
+            ),
+            Err(violation) => {
+                violations += 1;
+                println!("{seed}: {violation}");
             }
-            Err(violation) => println!("{seed}: {violation}"),
         }
     }
-    let seconds = started.elapsed().as_secs_f32();
-    println!("{crashes} crashes, {later} later views, {synced} synced, {banned} banned, {repaired} repaired, {seconds} s");
+    println!("{} runs, {violations} violations, {:.1} s", to.saturating_sub(from), started.elapsed().as_secs_f32());
+    if violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

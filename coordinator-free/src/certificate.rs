@@ -41,8 +41,7 @@ mod tests {
 
     fn certificate(signers: &[u8]) -> Certificate {
         let value = RoundSetHash::from([5; 32]);
-        let vote =
-            Vote { round: RoundNumber(2), view: View(1), step: VoteStep::Precommit, value: Some(value) };
+        let vote = Vote { round: RoundNumber(2), view: View(1), step: VoteStep::Precommit, value: Some(value) };
         let mut commits: Vec<_> = signers
             .iter()
             .map(|n| CommitSignature {

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use weal_proto::manifest::Manifest;
-use weal_proto::{
-    Commitment, Decided, LedgerRoot, PeerId, RoundNumber, RoundSet, RoundSetHash, RunId, Seed,
-};
+use weal_proto::{Commitment, Decided, LedgerRoot, PeerId, RoundNumber, RoundSet, RoundSetHash, RunId, Seed};
 
 use crate::beacon;
 use crate::certificate;

@@ -7,6 +7,7 @@
 //! | `early` | messages of the round after it |
 //! | `expected` | who is waited for |
 //! | `commit`, `fetch`, `attest`, `decide` | the phases of a round |
+//! | `doubt` | own weights that others do not share |
 //! | `history` | adopting decisions, bringing the weights up to them |
 //! | `pace` | noticing that nothing moves, and asking around |
 //! | `query` | what others may look at |
@@ -14,6 +15,7 @@
 mod attest;
 mod commit;
 mod decide;
+mod doubt;
 mod early;
 mod expected;
 mod fetch;

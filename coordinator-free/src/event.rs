@@ -66,14 +66,15 @@ pub enum Event {
         /// The peer.
         peer: PeerId,
     },
-    /// Own weights are not those that were decided: they are fetched anew.
+    /// Own weights are not those that were decided, or that voters of more than half the weight have trained from:
+    /// they are fetched anew.
     RootMismatch {
         /// The round at whose start they differ.
         round: RoundNumber,
         /// Own state root.
         own: StateRoot,
-        /// The decided one.
-        decided: StateRoot,
+        /// The others' one.
+        others: StateRoot,
     },
     /// A decided round from a peer does not verify.
     SyncRefused {

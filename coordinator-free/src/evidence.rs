@@ -5,8 +5,7 @@
 //! everybody and for ever. Two signatures under one payload prove nothing.
 
 use weal_proto::{
-    Attestation, Commitment, DecodeError, Envelope, Evidence, Kind, PeerId, Proposal, RoundNumber, View, Vote,
-    VoteStep,
+    Attestation, Commitment, DecodeError, Envelope, Evidence, Kind, PeerId, Proposal, RoundNumber, View, Vote, VoteStep,
 };
 
 use crate::round_set::Invalid;
@@ -49,10 +48,9 @@ impl Slot {
     /// The round it belongs to.
     pub const fn round(self) -> RoundNumber {
         match self {
-            Self::Commitment(round)
-            | Self::Attestation(round)
-            | Self::Proposal(round, _)
-            | Self::Vote(round, _, _) => round,
+            Self::Commitment(round) | Self::Attestation(round) | Self::Proposal(round, _) | Self::Vote(round, _, _) => {
+                round
+            }
         }
     }
 }
@@ -117,11 +115,7 @@ mod tests {
 
     #[test]
     fn messages_that_may_stand_beside_each_other_prove_nothing() {
-        for evidence in [
-            two((1, 1), (3, 4), (1, 2)),
-            two((1, 2), (3, 3), (1, 2)),
-            two((1, 1), (3, 3), (1, 1)),
-        ] {
+        for evidence in [two((1, 1), (3, 4), (1, 2)), two((1, 2), (3, 3), (1, 2)), two((1, 1), (3, 3), (1, 1))] {
             assert!(check(&evidence, &mut signatures()).is_err());
         }
     }

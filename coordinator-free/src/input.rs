@@ -1,8 +1,6 @@
 //! What happened: everything the rules ever learn about the world.
 
-use weal_proto::{
-    BlobHash, Decided, Envelope, EnvelopeHash, PeerId, RoundNumber, Samples, StateRoot, Status, Verdict,
-};
+use weal_proto::{BlobHash, Decided, Envelope, EnvelopeHash, PeerId, RoundNumber, Samples, StateRoot, Status, Verdict};
 
 use crate::output::TimerId;
 

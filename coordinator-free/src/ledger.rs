@@ -75,8 +75,7 @@ impl Ledger {
     /// The ledger before round 0: founders only.
     pub fn genesis(manifest: &Manifest) -> Self {
         let founder = |weight| Account { weight, member: true, founder: true, ..Account::default() };
-        let accounts: BTreeMap<_, _> =
-            manifest.founders.iter().map(|f| (f.peer, founder(f.weight.0))).collect();
+        let accounts: BTreeMap<_, _> = manifest.founders.iter().map(|f| (f.peer, founder(f.weight.0))).collect();
         let roster = roster_of(&accounts, &manifest.membership);
         Self { accounts, roster }
     }

@@ -27,10 +27,7 @@
 //! | [`round_set`], [`certificate`], [`evidence`] | what a round decides, its proof, proof of contradictions |
 //! | `agreement` | Tendermint, through a published engine |
 //! | [`sim`] | many cores in virtual time, with loss, crashes and liars |
-#![cfg_attr(
-    not(test),
-    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
-)]
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod agreement;
 pub mod beacon;

@@ -281,9 +281,8 @@ fn any_set() -> impl Strategy<Value = RoundSet> {
 /// Anything from well-formed messages of members to noise.
 fn any_envelope() -> impl Strategy<Value = Envelope> {
     let signer = || prop_oneof![6 => 1..=FOUNDERS, 1 => 5..9_u8];
-    let proposal = (any_set(), any_view(), prop::option::of(any_view())).prop_map(|(value, view, proof_of_lock)| {
-        Proposal { round: value.round, view, proof_of_lock, value }
-    });
+    let proposal = (any_set(), any_view(), prop::option::of(any_view()))
+        .prop_map(|(value, view, proof_of_lock)| Proposal { round: value.round, view, proof_of_lock, value });
     prop_oneof![
         (signer(), any_commitment()).prop_map(|(n, message)| signed(n, &message)),
         (signer(), any_attestation()).prop_map(|(n, message)| signed(n, &message)),

@@ -71,6 +71,14 @@ fn damaged_weights_are_noticed_and_repaired() {
     assert!(outcome.repaired > 0);
 }
 
+#[test]
+fn even_a_hurricane_ends_with_every_round_decided() {
+    for seed in 0..12 {
+        let outcome = play(&Scenario::hurricane(seed));
+        assert!(outcome.crashes > 50, "{}", outcome.crashes);
+    }
+}
+
 /// Ten peers, seven founders, two of them proposing twice; five messages in a hundred lost; crashes at any point; peers
 /// that join, leave and come back. Each seed is played twice and must give the same trace, byte for byte.
 fn storms(seeds: std::ops::Range<u64>) {

@@ -8,8 +8,7 @@ use malachite::{
     RoundSignature, SignedMessage, VoteType,
 };
 use weal_proto::{
-    Certificate, CommitSignature, Envelope, PeerId, RoundSetHash, RunId, View, ViewCertificate, ViewSignature,
-    VoteStep,
+    Certificate, CommitSignature, Envelope, PeerId, RoundSetHash, RunId, View, ViewCertificate, ViewSignature, VoteStep,
 };
 
 use super::context::{Address, Agreement, Height, Proposal, Value, ValueId, Vote};
@@ -194,9 +193,8 @@ pub(super) fn view_proof(certificate: &ViewCertificate) -> Option<ViewProof> {
 }
 
 fn skip(height: Height, certificate: &ViewCertificate) -> RoundCertificate<Agreement> {
-    let signature = |s: &ViewSignature| {
-        RoundSignature::new(vote_type(s.step), value_in(s.value), Address(s.peer), s.signature)
-    };
+    let signature =
+        |s: &ViewSignature| RoundSignature::new(vote_type(s.step), value_in(s.value), Address(s.peer), s.signature);
     RoundCertificate {
         height,
         round: round(certificate.view),

@@ -2,17 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use arc_malachitebft_core_consensus::{Effect, LivenessMsg, Resumable, Resume, SignedConsensusMsg, VoteExtensionError};
 use arc_malachitebft_core_consensus::{ConsensusMsg, Input};
+use arc_malachitebft_core_consensus::{Effect, LivenessMsg, Resumable, Resume, SignedConsensusMsg, VoteExtensionError};
 use arc_malachitebft_core_types::{CommitCertificate, SignedMessage, Timeout};
 use weal_proto::{Envelope, PeerId, RoundNumber, RunId, Signable, SigningKey, View};
 
 use super::codec;
 use super::context::{Agreement, Proposal, Vote};
 use super::engine::Action;
+use super::log;
 use super::timers::{self, Times};
 use super::verify;
-use super::log;
 use crate::evidence::Slot;
 use crate::output::TimerId;
 use crate::signatures::Signatures;

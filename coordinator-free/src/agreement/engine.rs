@@ -138,9 +138,7 @@ impl Engine {
     /// Takes a message in.
     pub fn receive(&mut self, message: Message, signatures: &mut Signatures) -> Vec<Action> {
         let input = match message {
-            Message::Proposal(envelope, proposal) => {
-                Some(Input::Proposal(codec::signed_proposal(&envelope, proposal)))
-            }
+            Message::Proposal(envelope, proposal) => Some(Input::Proposal(codec::signed_proposal(&envelope, proposal))),
             Message::Vote(envelope, vote) => Some(Input::Vote(codec::signed_vote(&envelope, &vote))),
             Message::ViewCertificate(certificate) => codec::view_proof(&certificate).map(|proof| match proof {
                 ViewProof::Polka(polka) => Input::PolkaCertificate(polka),

@@ -22,7 +22,11 @@ enum Bound {
     OneThird,
 }
 
-pub(super) fn commit(certificate: &CommitCertificate<Agreement>, voters: &Voters, signatures: &mut Signatures) -> Verdict {
+pub(super) fn commit(
+    certificate: &CommitCertificate<Agreement>,
+    voters: &Voters,
+    signatures: &mut Signatures,
+) -> Verdict {
     let votes = certificate.commit_signatures.iter().map(|s| {
         let vote = Vote {
             height: certificate.height,
@@ -38,7 +42,11 @@ pub(super) fn commit(certificate: &CommitCertificate<Agreement>, voters: &Voters
     })
 }
 
-pub(super) fn polka(certificate: &PolkaCertificate<Agreement>, voters: &Voters, signatures: &mut Signatures) -> Verdict {
+pub(super) fn polka(
+    certificate: &PolkaCertificate<Agreement>,
+    voters: &Voters,
+    signatures: &mut Signatures,
+) -> Verdict {
     let votes = certificate.polka_signatures.iter().map(|s| {
         let vote = Vote {
             height: certificate.height,
@@ -54,7 +62,11 @@ pub(super) fn polka(certificate: &PolkaCertificate<Agreement>, voters: &Voters, 
     })
 }
 
-pub(super) fn round(certificate: &RoundCertificate<Agreement>, voters: &Voters, signatures: &mut Signatures) -> Verdict {
+pub(super) fn round(
+    certificate: &RoundCertificate<Agreement>,
+    voters: &Voters,
+    signatures: &mut Signatures,
+) -> Verdict {
     let precommits = certificate.cert_type == RoundCertificateType::Precommit;
     if let Some(s) = certificate.round_signatures.iter().find(|s| precommits && s.vote_type == VoteType::Prevote) {
         return Err(CertificateError::InvalidVoteType(s.address));
@@ -116,4 +128,3 @@ fn weigh(
         expected: part.saturating_add(1),
     })
 }
-

@@ -12,6 +12,9 @@ impl Core {
         let round = self.chain.round();
         let attest_ms = u64::from(self.chain.manifest().timing.attest_ms);
         self.cancel_timer(TimerId::FetchClose(round));
+        if !self.round.attestations.contains_key(&self.me) && self.starts_over() {
+            return;
+        }
         self.set_timer(TimerId::AttestClose(round), attest_ms);
         self.enter(Phase::Attesting, Some(self.now.after(attest_ms)));
         if let Some(base_root) = self.own_root() {
@@ -27,8 +30,7 @@ impl Core {
         // The map is sorted by commitment, as the message must be.
         let findings = self.round.examined.iter();
         let findings = findings.map(|(commitment, verdict)| Finding { commitment: *commitment, verdict: *verdict });
-        let attestation =
-            Attestation { round: self.chain.round(), base_root, findings: findings.collect() };
+        let attestation = Attestation { round: self.chain.round(), base_root, findings: findings.collect() };
         let envelope = self.sign(&attestation);
         self.outputs.push(Output::Persist(Record::OwnAttestation(envelope.clone())));
         self.outputs.push(Output::Broadcast(envelope.clone()));

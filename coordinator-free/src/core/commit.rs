@@ -109,7 +109,9 @@ impl Core {
     fn close_commits(&mut self) {
         self.cancel_timer(TimerId::CommitClose(self.chain.round()));
         self.reveal();
-        self.fetch();
+        if !self.starts_over() {
+            self.fetch();
+        }
     }
 
     /// From now on nobody who copies can have committed in time.

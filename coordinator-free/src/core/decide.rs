@@ -17,8 +17,7 @@ impl Core {
         if self.engine.is_some() || self.round.phase == Phase::Deciding || !self.has_attested_root() {
             return false;
         }
-        let all_here =
-            || self.expected_attesters().iter().all(|peer| self.round.attestations.contains_key(peer));
+        let all_here = || self.expected_attesters().iter().all(|peer| self.round.attestations.contains_key(peer));
         let over = self.round.phase == Phase::Attesting && (self.round.attest_time_is_up || all_here());
         over || self.others_decide()
     }
@@ -143,9 +142,7 @@ impl Core {
                 self.round.proposals.insert((proposal.view, envelope.hash()), envelope.clone());
             }
             Some(Message::ViewCertificate(proof)) => {
-                self.round
-                    .view_certificates
-                    .insert((envelope.signer, proof.polka), (proof.view, envelope.clone()));
+                self.round.view_certificates.insert((envelope.signer, proof.polka), (proof.view, envelope.clone()));
             }
             None => {}
         }

@@ -87,9 +87,7 @@ impl Core {
     /// Without those who said that they leave, or were caught lying.
     fn still_here(&self, mut peers: BTreeSet<PeerId>) -> BTreeSet<PeerId> {
         peers.retain(|peer| {
-            !self.leaves.contains_key(peer)
-                && !self.evidence.contains_key(peer)
-                && !self.chain.ledger().is_banned(peer)
+            !self.leaves.contains_key(peer) && !self.evidence.contains_key(peer) && !self.chain.ledger().is_banned(peer)
         });
         peers
     }

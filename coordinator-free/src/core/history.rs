@@ -128,9 +128,8 @@ impl Core {
         let after = self.chain.ledger();
         let joined = after.iter().filter(|(peer, account)| account.member && !before.is_member(peer));
         let banned = after.iter().filter(|(peer, account)| account.banned && !before.is_banned(peer));
-        let left = before
-            .iter()
-            .filter(|(peer, account)| account.member && !after.is_member(peer) && !after.is_banned(peer));
+        let left =
+            before.iter().filter(|(peer, account)| account.member && !after.is_member(peer) && !after.is_banned(peer));
         let events: Vec<_> = joined
             .map(|(peer, _)| Event::Joined { peer })
             .chain(banned.map(|(peer, _)| Event::Banned { peer }))
@@ -179,7 +178,7 @@ impl Core {
         match self.plans.get(&weights.round) {
             Some(plan) if plan.base_root != weights.root => {
                 let (round, decided) = (plan.round, plan.base_root);
-                self.report(Event::RootMismatch { round, own: weights.root, decided });
+                self.report(Event::RootMismatch { round, own: weights.root, others: decided });
                 self.fetch_weights(round, decided);
             }
             Some(plan) if behind < FETCH_WEIGHTS_FROM => {
@@ -198,7 +197,7 @@ impl Core {
         self.plans.last_key_value().map(|(round, plan)| (*round, plan.base_root))
     }
 
-    fn fetch_weights(&mut self, round: RoundNumber, root: StateRoot) {
+    pub(super) fn fetch_weights(&mut self, round: RoundNumber, root: StateRoot) {
         self.applying = true;
         self.outputs.push(Output::FetchWeights { round, root });
     }

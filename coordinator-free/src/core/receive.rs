@@ -168,9 +168,12 @@ impl Core {
         }
         self.voter(&envelope.signer)?;
         let place = (envelope.signer, proof.polka);
-        if self.round.view_certificates.get(&place).is_some_and(|(view, known)| {
-            *view > proof.view || known.payload == envelope.payload
-        }) {
+        if self
+            .round
+            .view_certificates
+            .get(&place)
+            .is_some_and(|(view, known)| *view > proof.view || known.payload == envelope.payload)
+        {
             return Err(DropCause::Replayed);
         }
         self.verify(&envelope)?;

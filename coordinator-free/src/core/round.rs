@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use weal_proto::{
-    Attestation, Commitment, Envelope, EnvelopeHash, PeerId, RoundNumber, Verdict, View, VoteStep,
-};
+use weal_proto::{Attestation, Commitment, Envelope, EnvelopeHash, PeerId, RoundNumber, Verdict, View, VoteStep};
 
 use crate::round_set::SignedCommitment;
 use crate::time::Millis;

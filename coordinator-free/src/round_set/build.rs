@@ -56,8 +56,7 @@ pub(crate) fn build(chain: &Chain, material: &Material<'_>, signatures: &mut Sig
 /// As many as fit, the heaviest first.
 fn attestations<'a>(chain: &Chain, material: &Material<'a>) -> Vec<&'a (Envelope, Attestation)> {
     let roster = chain.ledger().roster();
-    let mut heaviest: Vec<_> =
-        material.attestations.iter().filter(|(peer, _)| chain.may_attest(peer)).collect();
+    let mut heaviest: Vec<_> = material.attestations.iter().filter(|(peer, _)| chain.may_attest(peer)).collect();
     heaviest.sort_by_key(|(peer, _)| std::cmp::Reverse(roster.weight(peer)));
     let mut room = ATTESTATION_BYTES;
     heaviest

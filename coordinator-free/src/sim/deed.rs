@@ -131,8 +131,7 @@ impl World {
 
     /// Asks one of the others that are up.
     pub fn ask(&mut self, by: usize, what: Question) {
-        let up: Vec<_> =
-            (0..self.nodes.len()).filter(|peer| *peer != by && self.nodes[*peer].core.is_some()).collect();
+        let up: Vec<_> = (0..self.nodes.len()).filter(|peer| *peer != by && self.nodes[*peer].core.is_some()).collect();
         if up.is_empty() {
             return;
         }

@@ -47,9 +47,7 @@ impl Network {
     }
 
     fn parted(&self, now: Millis, from: usize, to: usize) -> bool {
-        let apart = |p: &Partition| {
-            p.during.contains(&now.0) && p.cut_off.contains(&from) != p.cut_off.contains(&to)
-        };
+        let apart = |p: &Partition| p.during.contains(&now.0) && p.cut_off.contains(&from) != p.cut_off.contains(&to);
         self.partitions.iter().any(apart)
     }
 }

@@ -9,7 +9,7 @@ use weal_proto::manifest::{
 use weal_proto::{PeerId, SigningKey, Weight};
 
 use super::liar::Lie;
-use super::network::Network;
+use super::network::{Network, Partition};
 
 /// A peer that is away for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,14 +88,40 @@ impl Scenario {
             most_down: 2,
             missing_blob_ppm: 20_000,
             damage_ppm: 5_000,
-            absences: vec![
-                join(7, 1),
-                join(8, 2),
-                join(9, 6),
-                Absence { peer: 2, leaves_in: Some(5), comes_at: 10 },
-            ],
+            absences: vec![join(7, 1), join(8, 2), join(9, 6), Absence { peer: 2, leaves_in: Some(5), comes_at: 10 }],
             liars: vec![(0, Lie::TwoProposals, 2), (1, Lie::TwoProposals, 8)],
             ..Self::calm(seed, 10)
+        }
+    }
+
+    /// As bad as it may get: three liars of ten founders, one message in seven lost, latencies of up to a second,
+    /// three partitions, a crash every few seconds, damaged weights, and two peers that leave and come back.
+    pub fn hurricane(seed: u64) -> Self {
+        let lie = |n: usize| {
+            let lies = [Lie::TwoProposals, Lie::TwoVotes, Lie::TwoCommitments];
+            lies[(seed as usize / 3 + n) % lies.len()]
+        };
+        let partition = |from: u64| Partition {
+            during: from..=from + 15_000,
+            cut_off: vec![(seed % 10) as usize, ((seed + from) % 10) as usize, 3],
+        };
+        let away = |peer, leaves_in, comes_at| Absence { peer, leaves_in: Some(leaves_in), comes_at };
+        Self {
+            founders: 10,
+            network: Network {
+                latency_ms: 10..=900,
+                loss_ppm: 150_000,
+                duplicate_ppm: 20_000,
+                partitions: vec![partition(20_000), partition(60_000), partition(120_000)],
+                ..Network::good()
+            },
+            crash_ppm: 2_000,
+            most_down: 4,
+            missing_blob_ppm: 50_000,
+            damage_ppm: 20_000,
+            absences: vec![away(4, 4, 8), away(5, 6, 9)],
+            liars: vec![(0, lie(0), 0), (1, lie(1), 3), (2, lie(2), 6)],
+            ..Self::stormy(seed)
         }
     }
 
@@ -114,8 +140,7 @@ impl Scenario {
 
 /// A manifest with these founders, of equal weight, and times that suit a simulated network.
 pub fn manifest(founders: impl IntoIterator<Item = PeerId>) -> Manifest {
-    let mut founders: Vec<_> =
-        founders.into_iter().map(|peer| Founder { peer, weight: Weight(10_000) }).collect();
+    let mut founders: Vec<_> = founders.into_iter().map(|peer| Founder { peer, weight: Weight(10_000) }).collect();
     founders.sort_by_key(|founder| founder.peer);
     Manifest {
         name: "simulated".into(),

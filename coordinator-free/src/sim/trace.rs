@@ -27,9 +27,7 @@ impl Trace {
         match output {
             Output::Broadcast(envelope) => self.tag("broadcast").envelope(envelope),
             Output::Persist(Record::Decided(decided)) => self.tag("decided").decided(decided),
-            Output::Persist(Record::AgreementLog { round, bytes }) => {
-                self.tag("log").number(round.0).bytes(bytes)
-            }
+            Output::Persist(Record::AgreementLog { round, bytes }) => self.tag("log").number(round.0).bytes(bytes),
             Output::Persist(
                 Record::OwnCommitment(envelope) | Record::OwnAttestation(envelope) | Record::OwnLeave(envelope),
             ) => self.tag("own").envelope(envelope),

@@ -162,9 +162,11 @@ impl World {
     /// Whoever is down comes back, so all that are not away must get there.
     fn is_done(&self) -> bool {
         self.absences.iter().all(|absence| absence.leaves_in.is_none())
-            && self.nodes.iter().filter(|node| node.liar.is_none()).all(|node| {
-                node.core.is_some() && node.disk.decided.len() as u64 >= self.scenario.rounds
-            })
+            && self
+                .nodes
+                .iter()
+                .filter(|node| node.liar.is_none())
+                .all(|node| node.core.is_some() && node.disk.decided.len() as u64 >= self.scenario.rounds)
     }
 
     fn finish(self) -> Outcome {
@@ -174,8 +176,7 @@ impl World {
         let honest = self.nodes.iter().filter(|node| node.liar.is_none());
         if let Some(core) = honest.filter_map(|node| node.core.as_ref()).max_by_key(|core| core.chain().round()) {
             outcome.voters = core.chain().ledger().roster().len();
-            outcome.banned =
-                core.chain().ledger().iter().filter(|(_, a)| a.banned).map(|(peer, _)| peer).collect();
+            outcome.banned = core.chain().ledger().iter().filter(|(_, a)| a.banned).map(|(peer, _)| peer).collect();
             outcome.contributions = core.chain().ledger().iter().map(|(_, a)| a.contributions).sum();
         }
         outcome
@@ -320,9 +321,8 @@ impl World {
 
     /// Whoever is to come when so many rounds are decided, or to leave in a round, does.
     pub fn come_and_go(&mut self, decided: u64) -> Result<(), Violation> {
-        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.absences).into_iter().partition(|a| {
-            decided >= a.leaves_in.unwrap_or(a.comes_at)
-        });
+        let (due, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.absences).into_iter().partition(|a| decided >= a.leaves_in.unwrap_or(a.comes_at));
         self.absences = later;
         for absence in due {
             let peer = absence.peer;

@@ -21,8 +21,10 @@ pub const MAX_SYNC_REQUEST: usize = 64 * 1024;
 /// The longest answer to a control request in bytes.
 pub const MAX_SYNC_ANSWER: usize = 8 * 1024 * 1024;
 
-/// A whole exchange; one that moves no byte ends much earlier ([`super::frames::STALL`]).
-const EXCHANGE: Duration = Duration::from_secs(120);
+/// A whole exchange, waiting included; one that moves no byte ends much earlier ([`super::frames::STALL`]). A chunk may
+/// take its time: a slow uplink that many peers share is still worth waiting for.
+const BLOB_EXCHANGE: Duration = Duration::from_secs(600);
+const SYNC_EXCHANGE: Duration = Duration::from_secs(120);
 /// Streams of one protocol and connection, in both directions together. Above the limits on requests, so that a peer
 /// that asks too much hears "busy" and not silence.
 const STREAMS: usize = 64;
@@ -69,8 +71,8 @@ impl Behaviour {
             gossip: gossip::behaviour(protocols, settings)?,
             kademlia: kademlia(local, &protocols.kademlia),
             mdns: multicast(local, settings.mdns).into(),
-            blob: exchange(blob, &protocols.blob),
-            sync: exchange(sync, &protocols.sync),
+            blob: exchange(blob, &protocols.blob, BLOB_EXCHANGE),
+            sync: exchange(sync, &protocols.sync, SYNC_EXCHANGE),
         })
     }
 }
@@ -113,8 +115,7 @@ fn multicast(local: PeerId, wanted: bool) -> Option<mdns::tokio::Behaviour> {
     }
 }
 
-fn exchange(frames: Frames, name: &StreamProtocol) -> request_response::Behaviour<Frames> {
-    let config =
-        request_response::Config::default().with_request_timeout(EXCHANGE).with_max_concurrent_streams(STREAMS);
+fn exchange(frames: Frames, name: &StreamProtocol, timeout: Duration) -> request_response::Behaviour<Frames> {
+    let config = request_response::Config::default().with_request_timeout(timeout).with_max_concurrent_streams(STREAMS);
     request_response::Behaviour::with_codec(frames, [(name.clone(), ProtocolSupport::Full)], config)
 }

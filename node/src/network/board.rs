@@ -9,8 +9,10 @@ use rand::seq::SliceRandom;
 use tokio::{sync::Notify, time::timeout};
 use weal_kernels::blob::{CHUNK_BYTES, Outline};
 
-/// When nothing else is wanted, a chunk that is on its way for so long is asked of a second peer too.
-const LATE: Duration = Duration::from_secs(3);
+/// When nothing else is wanted, a chunk that is on its way for so long, and for [`LATE_FACTOR`] times as long as the
+/// chunks that came took in the mean, is asked of a second peer too.
+const LATE: Duration = Duration::from_secs(4);
+const LATE_FACTOR: u32 = 2;
 
 /// A blob on its way.
 pub(super) struct Board {
@@ -25,6 +27,9 @@ struct State {
     wanted: Vec<u32>,
     on_the_way: Vec<OnTheWay>,
     missing: usize,
+    /// How long the chunks that are here took, in all.
+    took: Duration,
+    arrived: u32,
 }
 
 struct OnTheWay {
@@ -49,7 +54,8 @@ impl Board {
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(length).ok()?;
         bytes.resize(length, 0);
-        let state = State { bytes, missing: wanted.len(), wanted, on_the_way: Vec::new() };
+        let state =
+            State { bytes, missing: wanted.len(), wanted, on_the_way: Vec::new(), took: Duration::ZERO, arrived: 0 };
         Some(Self { outline, state: Mutex::new(state), changed: Notify::new() })
     }
 
@@ -118,7 +124,9 @@ impl Board {
 impl State {
     /// The place of a chunk that one peer alone was asked for, too long ago.
     fn late(&self) -> Option<usize> {
-        self.on_the_way.iter().position(|chunk| chunk.asked == 1 && chunk.since.elapsed() >= LATE)
+        let mean = self.took.checked_div(self.arrived).unwrap_or_default();
+        let late = LATE.max(mean * LATE_FACTOR);
+        self.on_the_way.iter().position(|chunk| chunk.asked == 1 && chunk.since.elapsed() >= late)
     }
 
     fn place(&self, index: u32) -> Option<usize> {
@@ -139,7 +147,9 @@ impl Chunk<'_> {
         let mut state = self.board.state();
         // A second peer may have been faster.
         let Some(place) = state.place(self.index) else { return Ok(()) };
-        state.on_the_way.swap_remove(place);
+        let took = state.on_the_way.swap_remove(place).since.elapsed();
+        state.took += took;
+        state.arrived += 1;
         if let Some(room) = state.bytes.chunks_mut(CHUNK_BYTES).nth(index) {
             room.copy_from_slice(bytes);
         }

@@ -1,12 +1,14 @@
 //! A blob from several peers at once: its outline from the first that has it, then its chunks from all who do.
 //!
-//! Each holder has a few *lanes*, and each lane does one thing after the other: wait for a chunk to be wanted, ask for
+//! The others are asked for the outline too, since a caller may name peers that only might have the blob. Then each
+//! holder has a few *lanes*, and each lane does one thing after the other: wait for a chunk to be wanted, ask for
 //! it, verify it, put it in its place. Chunks are taken in random order, so that peers which fetch the same blob at
 //! the same time soon have different parts of it (within 12 % of rarest first in simulation). Near the end, a chunk
 //! that is long in coming is asked of a second holder. Nothing outlives the future: dropping it ends the fetch.
 
 use std::{
     collections::{HashMap, HashSet},
+    iter,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -16,9 +18,9 @@ use futures::{
     future::{join_all, select},
     stream::FuturesUnordered,
 };
-use rand::{Rng, seq::SliceRandom};
+use rand::Rng;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::sleep,
 };
 use weal_kernels::blob::Outline;
@@ -88,13 +90,8 @@ pub(super) async fn fetch(
     max_bytes: u64,
     holders: Vec<PeerKey>,
 ) -> Result<Vec<u8>, FetchError> {
-    let mut holders: Vec<_> = holders.into_iter().filter(|holder| *holder != network.local()).collect();
-    holders.sort_unstable();
-    holders.dedup();
-    holders.shuffle(&mut rand::rng());
-    let connected: HashSet<_> = network.status().borrow().peers.iter().map(|peer| peer.peer).collect();
-    holders.sort_by_key(|holder| !connected.contains(holder));
-    holders.truncate(HOLDERS);
+    let mut seen = HashSet::from([network.local()]);
+    let holders: Vec<_> = holders.into_iter().filter(|holder| seen.insert(*holder)).take(HOLDERS).collect();
     if holders.is_empty() {
         return Err(FetchError::NoHolders { hash });
     }
@@ -149,8 +146,9 @@ impl Fetch<'_> {
         match self.ask(holder, blob::Request::Outline(self.hash)).await {
             Ok(answer) => {
                 let outline = blob::decode_outline(&self.hash, &answer);
-                if outline.is_none() {
-                    self.blame(holder, Offence::BadOutline).await;
+                match outline {
+                    Some(_) => holder.succeeded(),
+                    None => self.blame(holder, Offence::BadOutline).await,
                 }
                 outline
             }
@@ -164,12 +162,35 @@ impl Fetch<'_> {
     async fn chunks(&self, outline: Outline) -> Result<Vec<u8>, FetchError> {
         let bytes = outline.bytes;
         let board = Board::new(outline).ok_or(FetchError::NoMemory { hash: self.hash, bytes })?;
-        let lanes = self.holders.iter().flat_map(|holder| (0..LANES_PER_HOLDER).map(|_| self.lane(holder, &board)));
-        let lanes = join_all(lanes);
-        select(board.complete().boxed(), lanes.boxed()).await;
+        let lanes = self.holders.iter().flat_map(|holder| {
+            let first = self.first_lane(holder, &board).boxed();
+            let more = (1..LANES_PER_HOLDER).map(|_| self.further_lane(holder, &board).boxed());
+            iter::once(first).chain(more)
+        });
+        select(board.complete().boxed(), join_all(lanes)).await;
         board
             .into_bytes()
             .map_err(|missing| self.given_up(|hash, causes| FetchError::Incomplete { hash, missing, causes }))
+    }
+
+    /// The first lane makes sure that the holder has the blob, by its outline: a chunk must not go from peer to peer
+    /// that might have it while one that has it is idle.
+    async fn first_lane(&self, holder: &Holder, board: &Board) {
+        while !holder.is_proven() {
+            sleep(holder.rest()).await;
+            if holder.is_left_out() {
+                return;
+            }
+            self.outline_from(holder).await;
+        }
+        self.lane(holder, board).await;
+    }
+
+    /// The others open when it has.
+    async fn further_lane(&self, holder: &Holder, board: &Board) {
+        if holder.proves_itself().await {
+            self.lane(holder, board).await;
+        }
     }
 
     /// Fetches one chunk after the other from one holder, until the blob is complete or the holder is of no use.
@@ -224,6 +245,17 @@ impl Fetch<'_> {
 struct Holder {
     peer: PeerKey,
     state: Mutex<HolderState>,
+    standing: watch::Sender<Standing>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// It may have the blob.
+    Unknown,
+    /// It has given some of it.
+    Proven,
+    /// It is asked no more.
+    LeftOut,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -232,13 +264,12 @@ struct HolderState {
     busy: u32,
     rest_until: Option<Instant>,
     last_failure: Option<Instant>,
-    left_out: bool,
     why: Option<String>,
 }
 
 impl Holder {
     fn new(peer: PeerKey) -> Self {
-        Self { peer, state: Mutex::default() }
+        Self { peer, state: Mutex::default(), standing: watch::Sender::new(Standing::Unknown) }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, HolderState> {
@@ -246,7 +277,28 @@ impl Holder {
     }
 
     fn is_left_out(&self) -> bool {
-        self.state().left_out
+        *self.standing.borrow() == Standing::LeftOut
+    }
+
+    fn is_proven(&self) -> bool {
+        *self.standing.borrow() == Standing::Proven
+    }
+
+    /// Waits until it has given some of the blob; false when it is asked no more.
+    async fn proves_itself(&self) -> bool {
+        let mut standing = self.standing.subscribe();
+        let known = standing.wait_for(|standing| *standing != Standing::Unknown).await;
+        known.is_ok_and(|standing| *standing == Standing::Proven)
+    }
+
+    fn now_is(&self, to: Standing) {
+        self.standing.send_if_modified(|standing| {
+            let changes = *standing != to && *standing != Standing::LeftOut;
+            if changes {
+                *standing = to;
+            }
+            changes
+        });
     }
 
     fn rest(&self) -> Duration {
@@ -263,6 +315,8 @@ impl Holder {
         state.failures = 0;
         state.busy = 0;
         state.rest_until = None;
+        drop(state);
+        self.now_is(Standing::Proven);
     }
 
     /// One trouble strikes all lanes at once: requests that began before the last failure count with it.
@@ -286,16 +340,17 @@ impl Holder {
             error,
             RequestError::NotAPeer | RequestError::Unsupported | RequestError::Malformed(_) | RequestError::ShutDown
         );
-        state.left_out |= hopeless || state.failures >= FAILURES || state.busy >= BUSY;
+        if hopeless || state.failures >= FAILURES || state.busy >= BUSY {
+            self.now_is(Standing::LeftOut);
+        }
     }
 
     fn lied(&self, offence: Offence) {
-        let mut state = self.state();
-        state.left_out = true;
-        state.why = Some(match offence {
+        self.state().why = Some(match offence {
             Offence::BadOutline => "it sent an outline that is not the blob's".into(),
             _ => "it sent a chunk that is not the blob's".into(),
         });
+        self.now_is(Standing::LeftOut);
     }
 }
 

@@ -21,15 +21,22 @@ impl Driver {
     /// Listens on all of the addresses, and waits until each has come up.
     pub(super) async fn open(&mut self, addresses: &[Multiaddr]) -> Result<(), Error> {
         let mut lacking = None;
+        let mut usable = Vec::new();
+        // All are tried before the first is opened: a plain socket on `::` would meet this node's own on `0.0.0.0`.
         for address in addresses {
-            match self.open_one(address) {
-                Ok(()) => {}
+            match transport::probe(address).map_err(|error| Opening::from_io(address, &error)) {
+                Ok(()) => usable.push(address),
                 Err(Opening::FamilyLacking(why)) => {
                     tracing::info!("this system cannot listen on {address}: {why}");
                     lacking = Some(why);
                 }
                 Err(Opening::Failed(error)) => return Err(error),
             }
+        }
+        for address in usable {
+            let failed = |why| Error::Listen { address: address.clone(), why };
+            let listener = self.swarm.listen_on(address.clone()).map_err(|error| failed(innermost(&error)))?;
+            self.starting.insert(listener, address.clone());
         }
         if self.starting.is_empty() {
             let why = lacking.unwrap_or_else(|| "there are none".into());
@@ -52,16 +59,6 @@ impl Driver {
             }
             None => Ok(()),
         }
-    }
-
-    fn open_one(&mut self, address: &Multiaddr) -> Result<(), Opening> {
-        transport::probe(address).map_err(|error| Opening::from_io(address, &error))?;
-        let listener = self
-            .swarm
-            .listen_on(address.clone())
-            .map_err(|e| Opening::Failed(Error::Listen { address: address.clone(), why: innermost(&e) }))?;
-        self.starting.insert(listener, address.clone());
-        Ok(())
     }
 }
 

@@ -231,8 +231,9 @@ impl Network {
 
     /// Fetches a blob from the peers that hold it, several at once, each chunk verified against `hash`.
     ///
-    /// A bad chunk costs its sender its reputation, and is fetched from another. Holders that fail, lack the blob or
-    /// are busy are asked again with growing pauses, a few times. At most 32 holders are asked, connected ones first.
+    /// `holders` are the peers that have it or might have it, the likeliest first; of more than 32 the rest is not
+    /// asked. A bad chunk costs its sender its reputation, and is fetched from another. Holders that fail, lack the
+    /// blob or are busy are asked again with growing pauses, a few times.
     /// The blob is in memory once: `max_bytes` bounds it. Dropping the future ends the fetch.
     ///
     /// # Errors

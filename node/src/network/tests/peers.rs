@@ -126,3 +126,21 @@ async fn an_own_address_among_the_bootstrap_addresses_does_no_harm() {
     node.until_status(|status| status.peers.len() == 1).await;
     other.until_status(|status| status.peers.len() == 1).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_transports_listen_on_one_port_on_every_interface() {
+    // A port that is free for both transports, found by asking.
+    let port = loop {
+        let tcp = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+        let port = tcp.local_addr().unwrap().port();
+        if std::net::UdpSocket::bind(("0.0.0.0", port)).is_ok() {
+            break port;
+        }
+    };
+    let everywhere = Settings { listen: Settings::listen_on_port(port), ..settings(Vec::new()) };
+    let node = start_with(1, RUN, everywhere).await;
+    let listen = node.until_status(|status| status.listen.len() >= 2).await.listen;
+    for part in [format!("/udp/{port}/quic-v1/"), format!("/tcp/{port}/")] {
+        assert!(listen.iter().any(|address| address.to_string().contains(&part)), "{part} is not in {listen:?}");
+    }
+}

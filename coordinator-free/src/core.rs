@@ -127,6 +127,8 @@ pub struct Core {
     plans: BTreeMap<RoundNumber, Apply>,
     /// The caller is busy bringing the weights forward.
     applying: bool,
+    /// The weights that are being fetched, or are to be.
+    wanted: Option<(RoundNumber, StateRoot)>,
     round: Round,
     /// The agreement on the round, once it has begun.
     engine: Option<Engine>,
@@ -161,6 +163,7 @@ impl Core {
             chain,
             weights: None,
             applying: false,
+            wanted: None,
             round: Round::default(),
             engine: None,
             log: Vec::new(),

@@ -23,9 +23,10 @@ pub enum Input {
         /// Their state root.
         root: StateRoot,
     },
-    /// An [`Output::Apply`](crate::Output::Apply) cannot be carried out, because nobody holds the blobs any more.
+    /// An [`Output::Apply`](crate::Output::Apply) or [`Output::FetchWeights`](crate::Output::FetchWeights) cannot be
+    /// carried out for now: nobody here holds the blobs or the weights.
     ApplyFailed {
-        /// The round to have been applied.
+        /// The round to have been applied, or fetched.
         round: RoundNumber,
     },
     /// The round's training is done, and its blob is durably stored.

@@ -52,7 +52,8 @@ pub enum Output {
     /// [`Input::ApplyFailed`](crate::Input::ApplyFailed).
     Apply(Apply),
     /// Get the weights at a round's start from other peers: own ones differ, or are too far behind. Answer with
-    /// [`Input::WeightsReady`](crate::Input::WeightsReady).
+    /// [`Input::WeightsReady`](crate::Input::WeightsReady) for that round, or
+    /// [`Input::ApplyFailed`](crate::Input::ApplyFailed).
     FetchWeights {
         /// The round.
         round: RoundNumber,

@@ -1,11 +1,12 @@
 //! Votes in certificates, checked on the envelopes they were signed in.
+#![allow(clippy::result_large_err)] // The error is the engine's own.
 
 use std::collections::BTreeSet;
 
 use arc_malachitebft_core_types as malachite;
 use malachite::{
     CertificateError, CommitCertificate, CommitSignature, NilOrVal, PolkaCertificate, PolkaSignature, RoundCertificate,
-    RoundCertificateType, SignedMessage, VoteType,
+    RoundCertificateType, RoundSignature, SignedMessage, VoteType,
 };
 use weal_proto::Signature;
 
@@ -37,8 +38,8 @@ pub(super) fn commit(
         };
         (vote, s.signature)
     });
-    weigh(votes, voters, Bound::TwoThirds, signatures, |voter, signature| {
-        CertificateError::InvalidCommitSignature(CommitSignature::new(voter, signature))
+    weigh(votes, voters, Bound::TwoThirds, signatures, |vote, signature| {
+        CertificateError::InvalidCommitSignature(CommitSignature::new(vote.voter, signature))
     })
 }
 
@@ -57,8 +58,8 @@ pub(super) fn polka(
         };
         (vote, s.signature)
     });
-    weigh(votes, voters, Bound::TwoThirds, signatures, |voter, signature| {
-        CertificateError::InvalidPolkaSignature(PolkaSignature::new(voter, signature))
+    weigh(votes, voters, Bound::TwoThirds, signatures, |vote, signature| {
+        CertificateError::InvalidPolkaSignature(PolkaSignature::new(vote.voter, signature))
     })
 }
 
@@ -82,8 +83,8 @@ pub(super) fn round(
         (vote, s.signature)
     });
     let bound = if precommits { Bound::TwoThirds } else { Bound::OneThird };
-    weigh(votes, voters, bound, signatures, |voter, signature| {
-        CertificateError::InvalidCommitSignature(CommitSignature::new(voter, signature))
+    weigh(votes, voters, bound, signatures, |vote, signature| {
+        CertificateError::InvalidRoundSignature(RoundSignature::new(vote.step, vote.value, vote.voter, signature))
     })
 }
 
@@ -92,7 +93,7 @@ fn weigh(
     voters: &Voters,
     bound: Bound,
     signatures: &mut Signatures,
-    bad: impl Fn(Address, Signature) -> CertificateError<Agreement>,
+    bad: impl Fn(&Vote, Signature) -> CertificateError<Agreement>,
 ) -> Verdict {
     let roster = voters.roster();
     let mut seen: BTreeSet<Address> = BTreeSet::new();
@@ -105,8 +106,9 @@ fn weigh(
         if !roster.contains(&voter.0) {
             return Err(CertificateError::UnknownValidator(voter));
         }
-        if !signatures.check(&vote_envelope(signatures.run(), &SignedMessage::new(vote, signature))) {
-            return Err(bad(voter, signature));
+        let signed = SignedMessage::new(vote, signature);
+        if !signatures.check(&vote_envelope(signatures.run(), &signed)) {
+            return Err(bad(&signed.message, signature));
         }
         weight = weight.saturating_add(roster.weight(&voter.0).into());
     }

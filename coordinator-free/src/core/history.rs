@@ -150,30 +150,37 @@ impl Core {
             return;
         }
         self.applying = false;
+        self.wanted = None;
         self.weights = Some(Weights { round, root });
         self.plans.retain(|planned, _| *planned >= round);
         self.progress();
         self.bring_weights_forward();
     }
 
+    /// The caller could not bring the weights forward. The next nudge tries again.
     pub(super) fn apply_failed(&mut self, round: RoundNumber) {
         self.applying = false;
-        // The newest decided round's starting weights are the newest whose root is known. Where they are here
-        // already, only the blobs are missing, and the next nudge tries again.
-        if let (Some((newest, root)), Some(weights)) = (self.newest_proven(), self.weights)
-            && weights.round == round
-            && newest > round
-        {
-            self.fetch_weights(newest, root);
-        }
+        let proven = self.newest_proven();
+        self.wanted = match (self.wanted, self.weights) {
+            // Nobody may hold those weights any more: the newest are the likeliest to be found.
+            (Some(wanted), _) => proven.filter(|(newest, _)| *newest > wanted.0).or(Some(wanted)),
+            // Nobody holds the blobs any more. Where the newest weights whose root is decided are here already, only
+            // the blobs can help.
+            (None, Some(weights)) => proven.filter(|(newest, _)| weights.round == round && *newest > round),
+            (None, None) => None,
+        };
     }
 
     /// Applies the next decided round, or fetches weights where that is impossible or too long a way.
     pub(super) fn bring_weights_forward(&mut self) {
-        let Some(weights) = self.weights else { return };
-        if self.applying || weights.round >= self.chain.round() {
+        if self.applying {
             return;
         }
+        if let Some((round, root)) = self.wanted {
+            self.fetch_weights(round, root);
+            return;
+        }
+        let Some(weights) = self.weights.filter(|weights| weights.round < self.chain.round()) else { return };
         let behind = self.chain.round().0.saturating_sub(weights.round.0);
         match self.plans.get(&weights.round) {
             Some(plan) if plan.base_root != weights.root => {
@@ -199,6 +206,7 @@ impl Core {
 
     pub(super) fn fetch_weights(&mut self, round: RoundNumber, root: StateRoot) {
         self.applying = true;
+        self.wanted = Some((round, root));
         self.outputs.push(Output::FetchWeights { round, root });
     }
 }

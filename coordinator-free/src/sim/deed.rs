@@ -50,9 +50,7 @@ impl World {
                 Ok(())
             }
             Output::FetchWeights { round, root } => {
-                self.outcome.repaired += 1;
-                let delay = self.random.within(&(300..=1_500));
-                self.weights_ready(peer, round, root, delay);
+                self.fetch_weights(peer, round, root);
                 Ok(())
             }
             Output::SetTimer { id, at } => {
@@ -222,6 +220,18 @@ impl World {
         }
         self.weights_ready(peer, round.next(), after, 0);
         Ok(())
+    }
+
+    /// Every other time nobody has them at hand.
+    fn fetch_weights(&mut self, peer: usize, round: RoundNumber, root: StateRoot) {
+        let delay = self.random.within(&(300..=1_500));
+        if self.random.chance(500_000) {
+            let life = self.nodes[peer].life;
+            self.schedule(delay, Event::Local { peer, life, input: Input::ApplyFailed { round } });
+            return;
+        }
+        self.outcome.repaired += 1;
+        self.weights_ready(peer, round, root, delay);
     }
 
     fn weights_ready(&mut self, peer: usize, round: RoundNumber, root: StateRoot, delay: u64) {

@@ -1,1 +1,31 @@
 //! The daemon: a thin ring of I/O round the pure core.
+//!
+//! | module | is |
+//! |---|---|
+//! | [`daemon`] | the loop that carries the core's outputs out and brings inputs in |
+//! | [`network`] | libp2p: gossip, requests, blobs, peers |
+//! | [`store`] | what survives a crash |
+//! | [`learner`] | the thread that trains |
+//! | [`folder`], [`settings`], [`link`] | a node's data folder, its settings, how people are invited |
+//! | [`plan`](mod@model), [`check`], [`data`] | what a manifest means here; checking contributions; reading text |
+//! | [`new_run`], [`join`] | making a run, and coming to one |
+//! | [`testnet`] | a whole network on this machine |
+//! | [`cli`] | the command line |
+
+pub mod check;
+pub mod cli;
+pub mod daemon;
+pub mod data;
+pub mod error;
+pub mod folder;
+pub mod join;
+pub mod learner;
+pub mod link;
+pub mod model;
+pub mod network;
+pub mod new_run;
+pub mod settings;
+pub mod store;
+pub mod testnet;
+
+pub use error::{Error, Result};

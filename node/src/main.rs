@@ -1,3 +1,19 @@
 //! The `weal` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use weal::cli::Cli;
+
+fn main() -> ExitCode {
+    if let Err(error) = color_eyre::install() {
+        eprintln!("weal: panics will be reported in short only: {error}");
+    }
+    match Cli::parse().run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("weal: {error}");
+            ExitCode::from(&error)
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! The protocols that every connection speaks, put together.
 
-use std::time::Duration;
+use std::{num::NonZeroU64, sync::Arc, time::Duration};
 
 use libp2p::{
     PeerId, StreamProtocol,
@@ -14,7 +14,7 @@ use libp2p::{
     swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
 };
 
-use super::{Error, Settings, blob, frames::Frames, gossip, identity::Protocols};
+use super::{Error, Settings, blob, frames::Frames, gossip, identity::Protocols, pace::Pace};
 
 /// The longest control request in bytes.
 pub const MAX_SYNC_REQUEST: usize = 64 * 1024;
@@ -53,8 +53,10 @@ pub(super) struct Behaviour {
 impl Behaviour {
     pub(super) fn new(key: &Keypair, protocols: &Protocols, settings: &Settings) -> Result<Self, Error> {
         let local = key.public().to_peer_id();
-        let blob = Frames { max_request: blob::MAX_REQUEST, max_answer: blob::MAX_ANSWER };
-        let sync = Frames { max_request: MAX_SYNC_REQUEST, max_answer: MAX_SYNC_ANSWER };
+        let cap = |rate: Option<NonZeroU64>| rate.map(|rate| Arc::new(Pace::new(rate)));
+        let (upload, download) = (cap(settings.max_upload), cap(settings.max_download));
+        let blob = Frames { max_request: blob::MAX_REQUEST, max_answer: blob::MAX_ANSWER, upload, download };
+        let sync = Frames { max_request: MAX_SYNC_REQUEST, max_answer: MAX_SYNC_ANSWER, upload: None, download: None };
         Ok(Self {
             limits: connection_limits::Behaviour::new(limits(settings.max_connections)),
             memory: settings.max_memory_bytes.map_or_else(

@@ -8,11 +8,13 @@
 //! A peer that announces much and sends little holds no memory: the buffer grows only as fast as bytes arrive. A peer
 //! that stops in the middle is cut off after [`STALL`], however slow it may otherwise be.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::{StreamProtocol, bytes::Bytes, request_response::Codec};
 use tokio::time::timeout;
+
+use super::pace::Pace;
 
 /// A stream on which no byte moves for so long is reset.
 pub(super) const STALL: Duration = Duration::from_secs(15);
@@ -49,6 +51,10 @@ pub(super) struct Frames {
     pub max_request: usize,
     /// The longest answer in bytes.
     pub max_answer: usize,
+    /// The cap on answers sent, if there is one.
+    pub upload: Option<Arc<Pace>>,
+    /// The cap on answers received, if there is one.
+    pub download: Option<Arc<Pace>>,
 }
 
 impl Codec for Frames {
@@ -61,7 +67,7 @@ impl Codec for Frames {
     where
         T: AsyncRead + Unpin + Send,
     {
-        match read_frame(io, self.max_request).await {
+        match read_frame(io, self.max_request, None).await {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
             request => request.map(Some),
         }
@@ -74,9 +80,9 @@ impl Codec for Frames {
         let mut tag = [0];
         read_all(io, &mut tag).await?;
         match tag {
-            [HERE] => Ok(Answer::Here(read_frame(io, self.max_answer).await?)),
-            [NOT_HERE] => read_frame(io, 0).await.map(|_| Answer::NotHere),
-            [BUSY] => read_frame(io, 0).await.map(|_| Answer::Busy),
+            [HERE] => Ok(Answer::Here(read_frame(io, self.max_answer, self.download.as_deref()).await?)),
+            [NOT_HERE] => read_frame(io, 0, None).await.map(|_| Answer::NotHere),
+            [BUSY] => read_frame(io, 0, None).await.map(|_| Answer::Busy),
             [other] => Err(io::Error::new(io::ErrorKind::InvalidData, format!("unknown kind of answer {other}"))),
         }
     }
@@ -85,7 +91,8 @@ impl Codec for Frames {
     where
         T: AsyncWrite + Unpin + Send,
     {
-        write_frame(io, None, &request.unwrap_or_default(), self.max_request).await
+        within(request.as_ref().map_or(0, Bytes::len), self.max_request)?;
+        write_frame(io, None, &request.unwrap_or_default(), None).await
     }
 
     async fn write_response<T>(&mut self, _: &StreamProtocol, io: &mut T, answer: Answer) -> io::Result<()>
@@ -93,14 +100,17 @@ impl Codec for Frames {
         T: AsyncWrite + Unpin + Send,
     {
         match answer {
-            Answer::Here(bytes) => write_frame(io, Some(HERE), &bytes, self.max_answer).await,
-            Answer::NotHere => write_frame(io, Some(NOT_HERE), &[], 0).await,
-            Answer::Busy => write_frame(io, Some(BUSY), &[], 0).await,
+            Answer::Here(bytes) => {
+                within(bytes.len(), self.max_answer)?;
+                write_frame(io, Some(HERE), &bytes, self.upload.as_deref()).await
+            }
+            Answer::NotHere => write_frame(io, Some(NOT_HERE), &[], None).await,
+            Answer::Busy => write_frame(io, Some(BUSY), &[], None).await,
         }
     }
 }
 
-async fn read_frame<T: AsyncRead + Unpin>(io: &mut T, limit: usize) -> io::Result<Bytes> {
+async fn read_frame<T: AsyncRead + Unpin>(io: &mut T, limit: usize, pace: Option<&Pace>) -> io::Result<Bytes> {
     let mut length = [0; 4];
     read_all(io, &mut length).await?;
     let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
@@ -111,19 +121,31 @@ async fn read_frame<T: AsyncRead + Unpin>(io: &mut T, limit: usize) -> io::Resul
         let step = had.max(STEP).min(length - had);
         bytes.resize(had + step, 0);
         let (_, fresh) = bytes.split_at_mut(had);
-        read_all(io, fresh).await?;
+        for piece in fresh.chunks_mut(pace.map_or(usize::MAX, Pace::piece)) {
+            read_all(io, piece).await?;
+            if let Some(pace) = pace {
+                pace.pass(piece.len()).await;
+            }
+        }
     }
     Ok(bytes.into())
 }
 
-async fn write_frame<T: AsyncWrite + Unpin>(io: &mut T, tag: Option<u8>, bytes: &[u8], limit: usize) -> io::Result<()> {
-    within(bytes.len(), limit)?;
-    let length = u32::try_from(bytes.len()).map_err(|_| too_long(bytes.len(), limit))?;
+async fn write_frame<T: AsyncWrite + Unpin>(
+    io: &mut T,
+    tag: Option<u8>,
+    bytes: &[u8],
+    pace: Option<&Pace>,
+) -> io::Result<()> {
+    let length = u32::try_from(bytes.len()).map_err(|_| too_long(bytes.len(), u32::MAX as usize))?;
     let mut head = Vec::with_capacity(5);
     head.extend(tag);
     head.extend(length.to_le_bytes());
     write_all(io, &head).await?;
-    for piece in bytes.chunks(STEP) {
+    for piece in bytes.chunks(pace.map_or(STEP, Pace::piece)) {
+        if let Some(pace) = pace {
+            pace.pass(piece.len()).await;
+        }
         write_all(io, piece).await?;
     }
     timeout(STALL, io.flush()).await.map_err(stalled)?
@@ -174,7 +196,7 @@ mod tests {
     const NAME: StreamProtocol = StreamProtocol::new("/test/1");
 
     fn frames() -> Frames {
-        Frames { max_request: 16, max_answer: 200_000 }
+        Frames { max_request: 16, max_answer: 200_000, upload: None, download: None }
     }
 
     async fn written(answer: Answer) -> Vec<u8> {

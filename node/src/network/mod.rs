@@ -16,6 +16,7 @@
 //! | open connections without end | limits on connections: in all, pending, of one peer, and by the process's memory |
 //! | announce a huge message | the length is checked before anything is allocated, and buffers grow only as bytes come |
 //! | ask without end | so many requests of a peer at once, and of all peers; the rest hears "busy" |
+//! | take all of the uplink | blobs keep to the caps in the settings, and leave the rest to what is said |
 //! | stop in the middle | a stream on which no byte moves for 15 s is reset |
 //! | send wrong chunks | each is verified alone; the sender is asked no more, loses reputation, is shut out in the end |
 //! | flood with bad gossip | what is rejected is not forwarded and counts against all who sent it; the third is the last |
@@ -37,6 +38,7 @@ mod frames;
 mod gossip;
 mod identity;
 mod listening;
+mod pace;
 mod peers;
 mod reputation;
 mod serve;

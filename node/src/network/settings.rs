@@ -1,6 +1,10 @@
 //! What a person or the node may choose about the network.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    num::NonZeroU64,
+    time::Duration,
+};
 
 use libp2p::{Multiaddr, multiaddr::Protocol};
 
@@ -27,6 +31,12 @@ pub struct Settings {
     /// The largest gossip message in bytes, sent or received. All peers of a run must agree on it: a larger message
     /// is dropped by those with a smaller limit.
     pub max_gossip_bytes: usize,
+    /// The most bytes of blobs sent each second, over all peers; `None`: as fast as the line allows. What is said
+    /// (gossip, control requests) is not capped: it is little, and the run needs it in time.
+    pub max_upload: Option<NonZeroU64>,
+    /// The most bytes of blobs received each second, over all peers. Exact in the mean; a connection's window (8 MiB)
+    /// may fill faster.
+    pub max_download: Option<NonZeroU64>,
     /// A connection that carries nothing for so long, and that gossip does not need, is closed.
     pub idle_timeout: Duration,
 }
@@ -41,6 +51,8 @@ impl Default for Settings {
             max_connections: 128,
             max_memory_bytes: None,
             max_gossip_bytes: DEFAULT_MAX_GOSSIP_BYTES,
+            max_upload: None,
+            max_download: None,
             idle_timeout: Duration::from_secs(600),
         }
     }
@@ -52,7 +64,7 @@ impl Settings {
     #[must_use]
     pub fn listen_on_port(port: u16) -> Vec<Multiaddr> {
         let v4 = Multiaddr::empty().with(Protocol::Ip4(Ipv4Addr::UNSPECIFIED));
-        let v6 = Multiaddr::empty().with(Protocol::Ip6(std::net::Ipv6Addr::UNSPECIFIED));
+        let v6 = Multiaddr::empty().with(Protocol::Ip6(Ipv6Addr::UNSPECIFIED));
         [v4, v6].into_iter().flat_map(|ip| Self::both_transports(&ip, port)).collect()
     }
 

@@ -159,3 +159,30 @@ async fn a_fetch_that_is_dropped_leaves_room_for_the_next() {
     let fetched = in_time(nodes[1].network.fetch_blob(hash, 1 << 30, vec![nodes[0].key()])).await.unwrap();
     assert!(fetched == blob);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn caps_are_kept_and_do_not_touch_what_is_said() {
+    let rate = 4 * CHUNK_BYTES as u64;
+    let cap = std::num::NonZeroU64::new(rate);
+    let server = start_with(1, RUN, Settings { max_upload: cap, ..settings(Vec::new()) }).await;
+    let capped = start_with(2, RUN, Settings { max_download: cap, ..settings(server.addresses().await) }).await;
+    let free = start_with(3, RUN, settings(server.addresses().await)).await;
+    let blob = bytes(4 * CHUNK_BYTES, 6);
+    // The server's cap binds the one, the fetcher's own the other.
+    for (fetcher, holder) in [(&free, &server), (&capped, &free)] {
+        fetcher.until_status(|status| status.peers.iter().any(|peer| peer.peer == holder.key())).await;
+        let hash = holder.shelf.put(&blob);
+        let before = Instant::now();
+        let fetch = in_time(fetcher.network.fetch_blob(hash, 1 << 30, vec![holder.key()]));
+        let ask = async {
+            holder.until_asked(1).await;
+            let said = in_time(fetcher.network.request(holder.key(), "abc")).await;
+            (said, before.elapsed())
+        };
+        let (fetched, (said, said_after)) = futures::join!(fetch, ask);
+        assert!(fetched.unwrap() == blob);
+        assert!(before.elapsed() >= Duration::from_millis(850), "{:?}", before.elapsed());
+        assert_eq!(said.unwrap(), "cba");
+        assert!(said_after < before.elapsed(), "what is said waited for the blob");
+    }
+}

@@ -22,7 +22,7 @@ async fn forger(seed: u8) -> (Forger, PeerKey, Multiaddr) {
     let key = keypair([seed; 32]).unwrap();
     let protocols = Protocols::of_run(&RUN).unwrap();
     let transport = transport::build(&key, &Traffic::new(&protocols)).unwrap();
-    let frames = Frames { max_request: 1 << 30, max_answer: 1 << 30 };
+    let frames = Frames { max_request: 1 << 30, max_answer: 1 << 30, upload: None, download: None };
     let protocol = [(protocols.blob, ProtocolSupport::Full)];
     let behaviour = request_response::Behaviour::with_codec(frames, protocol, request_response::Config::default());
     let local = key.public().to_peer_id();

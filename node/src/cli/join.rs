@@ -1,0 +1,55 @@
+//! `weal join`: comes to a run by its link, and takes part.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::node::{NodeArgs, set_threads, take_part};
+use super::{FolderArgs, block_on};
+use crate::daemon::Options;
+use crate::error::Result;
+use crate::join::join;
+use crate::link::RunLink;
+
+#[derive(Debug, Args)]
+pub struct JoinArgs {
+    /// The link: weal:<run id>?peer=<multiaddr>
+    link: String,
+    /// Seconds to wait for a peer that has the run.
+    #[arg(long, default_value_t = 120)]
+    patience: u64,
+    /// Fetch everything, but do not take part yet.
+    #[arg(long)]
+    only_fetch: bool,
+    #[command(flatten)]
+    folder: FolderArgs,
+    #[command(flatten)]
+    node: NodeArgs,
+}
+
+impl JoinArgs {
+    pub fn run(self) -> Result<ExitCode> {
+        let link: RunLink = self.link.parse()?;
+        let folder = self.folder.folder();
+        if let Some(present) = folder.manifest()? {
+            folder.expect_run(present.run(), link.run)?;
+        }
+        let mut settings = self.node.settings(&folder)?;
+        set_threads(settings.compute.threads)?;
+        block_on(async {
+            let tell = |text: &str| eprintln!("{text}");
+            join(&folder, &link, &settings, Duration::from_secs(self.patience), &tell).await?;
+            for peer in link.peers {
+                if !settings.network.bootstrap.contains(&peer) {
+                    settings.network.bootstrap.push(peer);
+                }
+            }
+            if self.only_fetch {
+                return Ok(());
+            }
+            take_part(Options { folder, settings, rounds: self.node.rounds }).await
+        })?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,80 @@
+//! Flags that `weal run` and `weal join` share: they come before what `settings.toml` says.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+use libp2p::Multiaddr;
+
+use crate::daemon::{self, Options};
+use crate::error::{Error, Result};
+use crate::folder::Folder;
+use crate::settings::{Device, NetworkSettings, Settings};
+
+/// How this machine takes part.
+#[derive(Debug, Args)]
+pub struct NodeArgs {
+    /// Port for peers, QUIC (UDP) and TCP, on every interface [settings: network.listen].
+    #[arg(long, env = "WEAL_PORT")]
+    port: Option<u16>,
+    /// A peer to begin with, with its identity; may be given several times [settings: network.bootstrap].
+    #[arg(long, env = "WEAL_BOOTSTRAP", value_delimiter = ',', value_name = "MULTIADDR")]
+    bootstrap: Vec<Multiaddr>,
+    /// An address under which others reach this machine [settings: network.external].
+    #[arg(long, env = "WEAL_EXTERNAL", value_delimiter = ',', value_name = "MULTIADDR")]
+    external: Vec<Multiaddr>,
+    /// Do not look for peers on the local network [settings: network.mdns].
+    #[arg(long, env = "WEAL_NO_MDNS")]
+    no_mdns: bool,
+    /// Address of the page, /metrics and /api [settings: page.listen].
+    #[arg(long, env = "WEAL_PAGE", value_name = "ADDRESS")]
+    page: Option<SocketAddr>,
+    /// The device that trains [settings: compute.device].
+    #[arg(long, env = "WEAL_DEVICE")]
+    device: Option<Device>,
+    /// Threads on the processor; 0 is one for each core [settings: compute.threads].
+    #[arg(long, env = "WEAL_THREADS")]
+    threads: Option<usize>,
+    /// Stop training after so many decided rounds; go on answering others.
+    #[arg(long, env = "WEAL_ROUNDS")]
+    pub(super) rounds: Option<u64>,
+}
+
+impl NodeArgs {
+    /// The folder's settings with these flags over them.
+    pub(super) fn settings(&self, folder: &Folder) -> Result<Settings> {
+        let mut settings = Settings::load_or_write(folder, &Settings::default())?;
+        let network = &mut settings.network;
+        if let Some(port) = self.port {
+            network.listen = NetworkSettings::on_port(port).listen;
+        }
+        network.bootstrap.extend(self.bootstrap.iter().cloned());
+        network.external.extend(self.external.iter().cloned());
+        network.mdns &= !self.no_mdns;
+        if let Some(page) = self.page {
+            settings.page.listen = page;
+        }
+        if let Some(device) = self.device {
+            settings.compute.device = device;
+        }
+        if let Some(threads) = self.threads {
+            settings.compute.threads = threads;
+        }
+        Ok(settings)
+    }
+}
+
+/// Sets the threads that training and hashing share.
+pub(super) fn set_threads(threads: usize) -> Result<()> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build_global()
+        .map_err(|error| Error::Internal(format!("threads cannot be started: {error}")))
+}
+
+/// Takes part until told to stop.
+pub(super) async fn take_part(options: Options) -> Result<()> {
+    let stop = super::stop_signal()?;
+    let daemon = daemon::open(options).await?;
+    eprintln!("page: http://{}/", daemon.page());
+    daemon.run(stop).await
+}

@@ -1,0 +1,77 @@
+//! The core's timers, and the clock it is given: milliseconds since the start of the process.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use weal_coordinator_free::{Millis, TimerId};
+
+/// Clock and timers.
+#[derive(Debug)]
+pub struct Timers {
+    origin: Instant,
+    set: BTreeMap<TimerId, Instant>,
+}
+
+impl Timers {
+    /// A clock that starts now, and no timers.
+    pub fn new() -> Self {
+        Self { origin: Instant::now(), set: BTreeMap::new() }
+    }
+
+    /// What time it is for the core.
+    pub fn now(&self) -> Millis {
+        Millis(u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// The instant of one of the core's times.
+    pub fn instant(&self, at: Millis) -> Instant {
+        // A time too far ahead for the system's clock is as good as a day.
+        let day = Duration::from_secs(86_400);
+        self.origin.checked_add(Duration::from_millis(at.0)).unwrap_or_else(|| Instant::now() + day)
+    }
+
+    /// Sets a timer, replacing one of the same name.
+    pub fn set(&mut self, id: TimerId, at: Millis) {
+        let at = self.instant(at);
+        self.set.insert(id, at);
+    }
+
+    /// Forgets a timer.
+    pub fn cancel(&mut self, id: TimerId) {
+        self.set.remove(&id);
+    }
+
+    /// When the next one goes off.
+    pub fn next(&self) -> Option<Instant> {
+        self.set.values().min().copied()
+    }
+
+    /// Takes the timers that are due, earliest first.
+    pub fn due(&mut self) -> Vec<TimerId> {
+        let now = Instant::now();
+        let mut due: Vec<_> = self.set.iter().filter(|(_, at)| **at <= now).map(|(id, at)| (*at, *id)).collect();
+        due.sort_unstable();
+        due.iter().for_each(|(_, id)| {
+            self.set.remove(id);
+        });
+        due.into_iter().map(|(_, id)| id).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weal_proto::RoundNumber;
+
+    #[test]
+    fn due_timers_go_off_once_and_later_ones_wait() {
+        let mut timers = Timers::new();
+        timers.set(TimerId::Nudge, Millis(0));
+        timers.set(TimerId::CommitClose(RoundNumber(1)), Millis(3_600_000));
+        assert_eq!(timers.due(), [TimerId::Nudge]);
+        assert_eq!(timers.due(), []);
+        assert!(timers.next().is_some_and(|at| at > Instant::now()));
+        timers.cancel(TimerId::CommitClose(RoundNumber(1)));
+        assert_eq!(timers.next(), None);
+    }
+}

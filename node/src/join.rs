@@ -1,0 +1,143 @@
+//! Coming to a run by its link: fetch the manifest and what it names from peers, and check every byte of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+use weal_proto::manifest::Manifest;
+use weal_proto::{Message, Request, Response};
+
+use crate::error::{Error, Result};
+use crate::folder::Folder;
+use crate::link::RunLink;
+use crate::network::{self, Event, Network, PeerKey, Service};
+use crate::new_run::{check_fetched, named_blobs};
+use crate::settings::Settings;
+use crate::store::Store;
+use crate::store::blobs::{Blobs, Keep};
+
+/// What is told while joining.
+pub type Tell<'a> = &'a (dyn Fn(&str) + Sync);
+
+/// Someone who has nothing yet.
+struct Newcomer;
+
+impl Service for Newcomer {
+    fn answer(&self, _from: PeerKey, _request: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn outline(&self, _hash: &[u8; 32]) -> Option<(u64, Vec<[u8; 32]>)> {
+        None
+    }
+
+    fn chunk(&self, _hash: &[u8; 32], _index: u32) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+/// Makes a folder the folder of the link's run; does nothing where it is already.
+///
+/// # Errors
+/// When nobody behind the link answers within `patience`, or the folder is another run's.
+pub async fn join(
+    folder: &Folder,
+    link: &RunLink,
+    settings: &Settings,
+    patience: Duration,
+    tell: Tell<'_>,
+) -> Result<()> {
+    if let Some(present) = folder.manifest()? {
+        return folder.expect_run(present.run(), link.run);
+    }
+    if link.peers.is_empty() && !settings.network.mdns {
+        return Err(Error::Link(
+            "the link names no peer; add ?peer=<multiaddr>, or allow mdns in settings.toml".into(),
+        ));
+    }
+    let _lock = folder.lock()?;
+    let seed = folder.key()?.seed();
+    let addresses = network::Settings {
+        listen: network::Settings::listen_on_port(0),
+        bootstrap: link.peers.clone(),
+        mdns: settings.network.mdns,
+        ..network::Settings::default()
+    };
+    let (network, events) = Network::start(seed, link.run.into(), addresses, Arc::new(Newcomer))
+        .await
+        .map_err(|error| Error::Network(error.to_string()))?;
+    let fetched = fetch(folder, link, &network, events, patience, tell).await;
+    network.shutdown().await;
+    fetched
+}
+
+async fn fetch(
+    folder: &Folder,
+    link: &RunLink,
+    network: &Network,
+    mut events: mpsc::Receiver<Event>,
+    patience: Duration,
+    tell: Tell<'_>,
+) -> Result<()> {
+    let manifest = find_manifest(link, network, &mut events, patience, tell).await?;
+    tell(&format!("run \"{}\": {} parameters", manifest.name, manifest.model.parameters()));
+    let store = Store::open(&folder.store(), link.run)?;
+    let blobs = Blobs::open(folder.blobs(), store)?;
+    for (name, hash, bytes) in named_blobs(&manifest) {
+        if blobs.has(&hash) {
+            continue;
+        }
+        tell(&format!("fetching {name} ({bytes} bytes)"));
+        let holders: Vec<_> = network.status().borrow().peers.iter().map(|peer| peer.peer).collect();
+        let text = network.fetch_blob(hash.into(), bytes, holders).await.map_err(|error| {
+            Error::Link(format!("{name} could not be fetched: {error}; try again, or ask for a link with other peers"))
+        })?;
+        blobs.put(&text, Keep::Pinned, false)?;
+    }
+    folder.adopt(&manifest)
+}
+
+/// Asks each peer as it connects, until one has the manifest.
+async fn find_manifest(
+    link: &RunLink,
+    network: &Network,
+    events: &mut mpsc::Receiver<Event>,
+    patience: Duration,
+    tell: Tell<'_>,
+) -> Result<Manifest> {
+    let deadline = Instant::now() + patience;
+    let mut last = "nobody answered".to_owned();
+    while let Ok(Some(event)) = timeout_at(deadline, events.recv()).await {
+        match event {
+            Event::Connected { peer, address } => {
+                tell(&format!("connected to {address}"));
+                match ask_manifest(network, peer, link).await {
+                    Ok(manifest) => return Ok(manifest),
+                    Err(why) => last = why.to_string(),
+                }
+            }
+            Event::BootstrapFailed { address, why, .. } => {
+                last = format!("{address}: {why}");
+                tell(&format!("{last}; trying again"));
+            }
+            Event::Stranger { address, .. } => last = format!("{address}: takes part in another run"),
+            _ => {}
+        }
+    }
+    Err(Error::Link(format!(
+        "no peer of run {} was reached within {} s (last: {last}); check the link, or ask for one with other peers",
+        link.run.short(),
+        patience.as_secs()
+    )))
+}
+
+async fn ask_manifest(network: &Network, peer: PeerKey, link: &RunLink) -> Result<Manifest> {
+    let answer = network.request(peer, Request::Manifest.encode()).await;
+    let bytes = answer.map_err(|error| Error::Link(error.to_string()))?;
+    match Response::decode(&bytes) {
+        Ok(Response::Manifest(manifest)) => check_fetched(&manifest, link.run),
+        Ok(_) => Err(Error::Link("a peer answered something else than it was asked".into())),
+        Err(error) => Err(Error::Link(error.to_string())),
+    }
+}

@@ -1,0 +1,310 @@
+//! The thread that trains. It owns the model, the error feedback and the moments; everything else talks to it through
+//! a bounded queue, so that neither the network nor the rules ever wait for a GPU.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+use weal_kernels::{Contribution, add_back, compress, decode};
+use weal_proto::{BlobHash, BlobHeader, PeerId, RoundNumber, RunId, Samples, Seed};
+use weal_trainer::{Assignment, Corpus, Learner, OpenDevice};
+
+use crate::error::{Error, Result};
+use crate::model::Plan;
+use crate::store::blobs::{Blobs, Keep};
+use crate::store::learner::{LearnerFiles, LearnerState};
+use crate::store::weights::Weights;
+
+/// Jobs that may wait; the rules give one at a time, and an evaluation now and then.
+const QUEUE: usize = 8;
+
+/// A round's training.
+#[derive(Clone)]
+pub struct TrainJob {
+    /// The round.
+    pub round: RoundNumber,
+    /// What the assignment of samples is drawn from.
+    pub seed: Seed,
+    /// The weights to start from.
+    pub weights: Weights,
+    /// When to stop, done or not.
+    pub deadline: Instant,
+    /// Own contribution of an earlier round that was not applied: what it held goes back into the error feedback.
+    pub unapplied: Option<BlobHash>,
+}
+
+enum Job {
+    Train(Box<TrainJob>),
+    Evaluate(Weights),
+}
+
+/// What the learner tells.
+#[derive(Debug)]
+pub enum LearnerEvent {
+    /// A contribution is made and durably stored.
+    Trained(Box<Contributed>),
+    /// There will be no contribution in this round.
+    Failed {
+        /// The round.
+        round: RoundNumber,
+        /// Why.
+        why: String,
+    },
+    /// The held-out loss of the weights at a round's start.
+    Evaluated {
+        /// The round.
+        round: RoundNumber,
+        /// Mean loss, in nats per byte.
+        nats_per_byte: f64,
+    },
+}
+
+/// A contribution made.
+#[derive(Debug)]
+pub struct Contributed {
+    /// The round.
+    pub round: RoundNumber,
+    /// Its blob.
+    pub blob: BlobHash,
+    /// Length of the blob in bytes.
+    pub blob_bytes: u64,
+    /// Sequences trained on.
+    pub samples: Samples,
+    /// Tokens trained on.
+    pub tokens: u64,
+    /// Mean training loss, in nats per byte where a token is a byte, else per token.
+    pub mean_loss: f64,
+    /// Seconds of inner steps.
+    pub train_seconds: f64,
+    /// Seconds of compressing and storing.
+    pub compress_seconds: f64,
+}
+
+/// How far the running training is.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct LearnerProgress {
+    /// Steps done.
+    pub steps_done: u64,
+    /// Whether anything is being computed.
+    pub busy: bool,
+}
+
+/// The way to the learner's thread.
+#[derive(Clone)]
+pub struct LearnerHandle {
+    jobs: SyncSender<Job>,
+    /// Training of rounds below this number is to stop.
+    stop_before: Arc<AtomicU64>,
+    progress: Arc<RwLock<LearnerProgress>>,
+}
+
+/// What the thread needs.
+pub struct LearnerSetup {
+    /// The run.
+    pub run: RunId,
+    /// This peer.
+    pub peer: PeerId,
+    /// What the manifest means.
+    pub plan: Arc<Plan>,
+    /// The text.
+    pub corpus: Arc<Corpus>,
+    /// The device.
+    pub device: OpenDevice,
+    /// Where contributions go.
+    pub blobs: Blobs,
+    /// Where error feedback and moments go.
+    pub files: LearnerFiles,
+    /// Held-out sequences of an evaluation.
+    pub evaluation_sequences: usize,
+    /// Version of the contribution codec.
+    pub codec: u32,
+}
+
+impl LearnerHandle {
+    /// Starts the thread. It ends when all handles are gone.
+    ///
+    /// # Errors
+    /// When the device refuses the model.
+    pub fn start(setup: LearnerSetup, events: mpsc::Sender<LearnerEvent>) -> Result<Self> {
+        let (jobs, queue) = sync_channel(QUEUE);
+        let handle = Self { jobs, stop_before: Arc::default(), progress: Arc::default() };
+        let mut thread = LearnerThread::new(setup, handle.stop_before.clone(), handle.progress.clone())?;
+        std::thread::Builder::new()
+            .name("learner".into())
+            .spawn(move || thread.run(&queue, &events))
+            .map_err(|error| Error::Internal(format!("the learner's thread cannot start: {error}")))?;
+        Ok(handle)
+    }
+
+    /// Trains a round.
+    pub fn train(&self, job: TrainJob) {
+        self.stop_before.store(job.round.0, Ordering::Release);
+        self.send(Job::Train(Box::new(job)));
+    }
+
+    /// Measures the held-out loss of weights, when nothing is being trained.
+    pub fn evaluate(&self, weights: Weights) {
+        self.send(Job::Evaluate(weights));
+    }
+
+    fn send(&self, job: Job) {
+        if let Err(TrySendError::Full(_)) = self.jobs.try_send(job) {
+            tracing::warn!("the learner is far behind; a job was dropped");
+        }
+    }
+
+    /// Stops the training of this and earlier rounds.
+    pub fn stop(&self, round: RoundNumber) {
+        self.stop_before.fetch_max(round.0.saturating_add(1), Ordering::AcqRel);
+    }
+
+    /// How far the running training is.
+    pub fn progress(&self) -> LearnerProgress {
+        *self.progress.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct LearnerThread {
+    setup: LearnerSetup,
+    learner: Learner,
+    error: Vec<f32>,
+    stop_before: Arc<AtomicU64>,
+    progress: Arc<RwLock<LearnerProgress>>,
+}
+
+impl LearnerThread {
+    fn new(setup: LearnerSetup, stop_before: Arc<AtomicU64>, progress: Arc<RwLock<LearnerProgress>>) -> Result<Self> {
+        let plan = &setup.plan;
+        let mut learner = Learner::new(plan.model.clone(), plan.inner.clone(), setup.corpus.clone(), &setup.device)
+            .map_err(|error| Error::Device(error.to_string()))?;
+        let parameters = plan.layout.parameters();
+        let error = match setup.files.newest(parameters) {
+            Some(state) => {
+                if let Err(error) = learner.restore_moments(&state.moments) {
+                    tracing::warn!(%error, "the optimiser's moments do not fit; it begins with zeros");
+                }
+                state.error
+            }
+            None => vec![0.0; parameters],
+        };
+        Ok(Self { setup, learner, error, stop_before, progress })
+    }
+
+    fn run(&mut self, jobs: &Receiver<Job>, events: &mpsc::Sender<LearnerEvent>) {
+        while let Ok(job) = jobs.recv() {
+            self.set_progress(LearnerProgress { steps_done: 0, busy: true });
+            let event = match job {
+                Job::Train(job) => Some(self.train(&job)),
+                Job::Evaluate(weights) => self.evaluate(&weights),
+            };
+            self.set_progress(LearnerProgress { busy: false, ..self.current_progress() });
+            if let Some(event) = event
+                && events.blocking_send(event).is_err()
+            {
+                return;
+            }
+        }
+    }
+
+    fn current_progress(&self) -> LearnerProgress {
+        *self.progress.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_progress(&self, progress: LearnerProgress) {
+        *self.progress.write().unwrap_or_else(PoisonError::into_inner) = progress;
+    }
+
+    fn train(&mut self, job: &TrainJob) -> LearnerEvent {
+        match self.contribute(job) {
+            Ok(contributed) => LearnerEvent::Trained(Box::new(contributed)),
+            Err(error) => LearnerEvent::Failed { round: job.round, why: error.to_string() },
+        }
+    }
+
+    fn contribute(&mut self, job: &TrainJob) -> Result<Contributed> {
+        if let Some(blob) = job.unapplied {
+            self.take_back(&blob)?;
+        }
+        let plan = self.setup.plan.clone();
+        let assignment = Assignment { seed: job.seed.into(), peer: self.setup.peer.into() };
+        let steps_before = job.round.0.saturating_mul(u64::from(plan.inner.steps));
+        let stop_before = self.stop_before.clone();
+        let shared = self.progress.clone();
+        let trained = self
+            .learner
+            .train(&job.weights.values, &assignment, steps_before, &mut |progress| {
+                *shared.write().unwrap_or_else(PoisonError::into_inner) =
+                    LearnerProgress { steps_done: progress.steps, busy: true };
+                let stopped = stop_before.load(Ordering::Acquire) > job.round.0;
+                if stopped || Instant::now() >= job.deadline {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            })
+            .map_err(|error| Error::Internal(error.to_string()))?;
+        if self.stop_before.load(Ordering::Acquire) > job.round.0 {
+            return Err(Error::Internal("stopped: the round went on without it".into()));
+        }
+        let started = Instant::now();
+        let body = compress(&plan.layout, &plan.compression, &job.weights.values, &trained.local, &mut self.error)
+            .map_err(|error| Error::Internal(error.to_string()))?;
+        let header = BlobHeader {
+            run: self.setup.run,
+            round: job.round,
+            peer: self.setup.peer,
+            base_root: job.weights.root,
+            layout: plan.layout.hash().into(),
+            codec: self.setup.codec,
+        };
+        let blob = header.lead(&body);
+        // Blob, error feedback and moments are on disk before anything is committed to.
+        let hash = self.setup.blobs.put(&blob, Keep::Round(job.round), true)?;
+        let moments = self.learner.moments().map_err(|error| Error::Internal(error.to_string()))?;
+        let error = std::mem::take(&mut self.error);
+        let state = LearnerState { round: job.round, blob: hash, error, moments };
+        let saved = self.setup.files.save(&state);
+        self.error = state.error;
+        saved?;
+        Ok(Contributed {
+            round: job.round,
+            blob: hash,
+            blob_bytes: blob.len() as u64,
+            samples: Samples(trained.samples),
+            tokens: trained.tokens,
+            mean_loss: f64::from(trained.mean_loss),
+            train_seconds: trained.seconds,
+            compress_seconds: started.elapsed().as_secs_f64(),
+        })
+    }
+
+    /// Puts back what an own contribution held that was never applied, so that nothing learnt is lost.
+    fn take_back(&mut self, hash: &BlobHash) -> Result<()> {
+        let Some(blob) = self.setup.blobs.get(hash)? else { return Ok(()) };
+        let contribution = open(&self.setup.plan, &blob)?;
+        add_back(&self.setup.plan.layout, &contribution, &mut self.error)
+            .map_err(|error| Error::Internal(error.to_string()))
+    }
+
+    fn evaluate(&mut self, weights: &Weights) -> Option<LearnerEvent> {
+        match self.learner.heldout_loss(&weights.values, self.setup.evaluation_sequences) {
+            Ok(evaluation) => {
+                Some(LearnerEvent::Evaluated { round: weights.round, nats_per_byte: evaluation.nats_per_byte })
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the held-out loss cannot be measured");
+                None
+            }
+        }
+    }
+}
+
+/// The contribution in a blob whose header was checked.
+fn open(plan: &Plan, blob: &[u8]) -> Result<Contribution> {
+    let (_, body) = BlobHeader::split(blob).map_err(|error| Error::Internal(error.to_string()))?;
+    decode(&plan.layout, &plan.compression, body, plan.max_body_bytes)
+        .map_err(|error| Error::Internal(error.to_string()))
+}

@@ -1,0 +1,139 @@
+//! What a manifest means to the rooms that may not know it: the trainer's specs, the kernels' layout and rules.
+
+use weal_kernels::{Compression, Layout, Rule};
+use weal_proto::manifest::{AggregationRule, Data, Inner, Manifest, PPM, Tokeniser as TokeniserSource};
+use weal_trainer::{Corpus, DeviceChoice, InnerSpec, ModelSpec, Schedule, Source, Tokeniser};
+
+use crate::error::{Error, Result};
+use crate::settings::Device;
+use crate::store::blobs::Blobs;
+
+/// Everything that is computed from the manifest once.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Sizes of the model.
+    pub model: ModelSpec,
+    /// How the inner steps go.
+    pub inner: InnerSpec,
+    /// Names, shapes and order of the tensors.
+    pub layout: Layout,
+    /// Chunk, kept values, decay.
+    pub compression: Compression,
+    /// Largest body of a contribution, in bytes.
+    pub max_body_bytes: usize,
+}
+
+impl Plan {
+    /// What this manifest means.
+    ///
+    /// # Errors
+    /// When trainer or kernels refuse what the schema allows.
+    pub fn new(manifest: &Manifest) -> Result<Self> {
+        let refused = |why: &dyn std::fmt::Display| Error::configuration("manifest", why);
+        let model = model_spec(manifest);
+        model.validate().map_err(|error| refused(&error))?;
+        let inner = inner_spec(&manifest.inner);
+        inner.validate().map_err(|error| refused(&error))?;
+        let layout = model.layout().map_err(|error| refused(&error))?;
+        let compression = Compression {
+            chunk: manifest.compression.chunk as usize,
+            keep: manifest.compression.keep as usize,
+            decay_ppm: manifest.compression.decay_ppm,
+        };
+        let max_body_bytes = manifest.limits.blob_bytes as usize;
+        Ok(Self { model, inner, layout, compression, max_body_bytes })
+    }
+}
+
+fn model_spec(manifest: &Manifest) -> ModelSpec {
+    let model = &manifest.model;
+    ModelSpec {
+        vocabulary: model.vocabulary as usize,
+        width: model.width as usize,
+        layers: model.layers as usize,
+        heads: model.heads as usize,
+        kv_heads: model.kv_heads as usize,
+        feed_forward: model.feed_forward as usize,
+        context: model.context as usize,
+        tied: model.tied_embeddings,
+        rope_theta: model.rope_theta,
+        norm_epsilon_ppb: model.norm_epsilon_ppb,
+    }
+}
+
+fn inner_spec(inner: &Inner) -> InnerSpec {
+    let schedule = match inner.decay_steps {
+        0 => Schedule::Constant,
+        steps => Schedule::Cosine { total_steps: u64::from(steps), floor_ppm: inner.final_rate_ppm },
+    };
+    InnerSpec {
+        steps: inner.steps,
+        batch: inner.batch,
+        learning_rate_ppb: inner.peak_learning_rate_ppb,
+        warmup_steps: u64::from(inner.warmup_steps),
+        schedule,
+        beta1_ppm: inner.beta1_ppm,
+        beta2_ppm: inner.beta2_ppm,
+        weight_decay_ppm: inner.weight_decay_ppm,
+        clip_ppm: inner.gradient_clip_ppm,
+        ..InnerSpec::default()
+    }
+}
+
+/// The trainer's name for a device that was asked for.
+pub fn device_choice(device: Device) -> DeviceChoice {
+    match device {
+        Device::Auto => DeviceChoice::Auto,
+        Device::Cpu => DeviceChoice::Cpu,
+        Device::Gpu => DeviceChoice::Gpu,
+    }
+}
+
+/// The kernels' name for an aggregation rule.
+pub fn rule(rule: AggregationRule) -> Rule {
+    match rule {
+        AggregationRule::MeanOfSenders => Rule::MeanOfSenders,
+        AggregationRule::MeanOfAll => Rule::MeanOfAll,
+    }
+}
+
+/// The outer learning rate as the kernels take it. Integer to f32 and one division: the same bits everywhere.
+pub fn rate(ppm: u32) -> f32 {
+    ppm as f32 / PPM as f32
+}
+
+/// The text of a run, from blobs that are here or from the generator.
+///
+/// # Errors
+/// When a blob is missing, or is not text that can be trained on.
+pub fn corpus(manifest: &Manifest, blobs: &Blobs) -> Result<Corpus> {
+    let blob = |hash, what: &str| {
+        blobs.get(hash)?.ok_or_else(|| {
+            Error::Data(format!(
+                "{what}: not in the data folder; `weal join` fetches it from peers, or give the file with --data"
+            ))
+        })
+    };
+    let tokeniser = match &manifest.tokeniser {
+        TokeniserSource::Bytes => Tokeniser::Bytes,
+        TokeniserSource::File { hash, .. } => {
+            Tokeniser::from_bytes(&blob(hash, "tokenizer.json")?).map_err(|error| Error::Data(error.to_string()))?
+        }
+    };
+    let sources = match &manifest.data {
+        Data::Generator { seed, bytes } => {
+            vec![Source::Generated {
+                seed: generator_seed(*seed),
+                bytes: usize::try_from(*bytes).unwrap_or(usize::MAX),
+            }]
+        }
+        Data::Sources(sources) => {
+            sources.iter().map(|source| Ok(Source::Text(blob(&source.hash, &source.name)?))).collect::<Result<_>>()?
+        }
+    };
+    Corpus::new(&sources, tokeniser).map_err(|error| Error::Data(error.to_string()))
+}
+
+fn generator_seed(seed: u64) -> [u8; 32] {
+    blake3::derive_key("commonweal generator v1", &seed.to_le_bytes())
+}

@@ -1,0 +1,342 @@
+//! Making a run: `run.toml`, which a person writes and edits, becomes the manifest that is hashed.
+//!
+//! `weal new` writes the file; the first `weal run` in its folder seals it. From then on the manifest is what counts,
+//! and changing the file changes nothing.
+
+mod file;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use weal_proto::manifest::{
+    AggregationRule, Compression, Data, Founder, Inner, Limits, Manifest, Membership, Model, Outer, OuterRate, PPM,
+    Timing, Tokeniser,
+};
+use weal_proto::{BlobHash, Message, PeerId, Weight};
+use weal_trainer::ModelSpec;
+
+pub use file::{FounderChoice, RunFile};
+
+use crate::data::{self, TextFile};
+use crate::error::{Error, Result};
+use crate::folder::{Folder, write_atomically};
+use crate::store::Store;
+use crate::store::blobs::{Blobs, Keep};
+
+/// Name of the file in a data folder.
+const FILE: &str = "run.toml";
+/// Version of the contribution codec that new runs use.
+const CODEC: u32 = 1;
+
+/// A run ready to be started: its manifest, and the bytes the manifest names.
+#[derive(Debug)]
+pub struct NewRun {
+    /// What fixes the run.
+    pub manifest: Manifest,
+    files: Vec<Vec<u8>>,
+}
+
+/// A founder with the usual weight.
+pub fn founder(peer: PeerId) -> FounderChoice {
+    FounderChoice { peer, weight: file::FOUNDER_WEIGHT }
+}
+
+/// Writes a commented `run.toml` into a folder.
+///
+/// # Errors
+/// When there is one already, or it cannot be written.
+pub fn write_file(folder: &Folder, file: &RunFile) -> Result<PathBuf> {
+    let path = folder.path().join(FILE);
+    if path.exists() || folder.manifest()?.is_some() {
+        let place = folder.path().display();
+        return Err(Error::Folder(format!("{place}: holds a run already; choose another folder with --dir")));
+    }
+    write_atomically(&path, file.to_commented_toml().as_bytes())?;
+    Ok(path)
+}
+
+/// Seals a folder's `run.toml`, if the folder has no manifest yet.
+///
+/// # Errors
+/// When the file is wrong, or what it names cannot be read.
+pub fn seal(folder: &Folder) -> Result<()> {
+    if folder.manifest()?.is_some() {
+        return Ok(());
+    }
+    let path = folder.path().join(FILE);
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::storage("cannot read", &path)(error)),
+    };
+    let file: RunFile =
+        toml::from_str(&text).map_err(|error| Error::configuration(path.display(), error.to_string().trim()))?;
+    NewRun::from_file(&file, folder.path(), folder.key()?.peer(), &path)?.adopt(folder)
+}
+
+impl NewRun {
+    /// Reads what the file names, and checks that everything adds up.
+    ///
+    /// # Errors
+    /// The key that is wrong with what would be accepted, or the data that cannot be read.
+    pub fn from_file(file: &RunFile, relative_to: &Path, own: PeerId, path: &Path) -> Result<Self> {
+        let wrong = |why: String| Error::configuration(path.display(), why);
+        let mut spec = ModelSpec::preset(&file.model.preset).map_err(|error| wrong(error.to_string()))?;
+        let mut files = Vec::new();
+        let tokeniser = match &file.tokeniser.file {
+            None => Tokeniser::Bytes,
+            Some(path) => {
+                let [TextFile { source, text }] = take_one(data::read(&[relative_to.join(path)])?)?;
+                let vocabulary = weal_trainer::Tokeniser::from_bytes(&text)
+                    .map_err(|error| Error::Data(error.to_string()))?
+                    .vocabulary();
+                spec = spec.with_vocabulary(vocabulary);
+                files.push(text);
+                Tokeniser::File { hash: source.hash, bytes: source.bytes }
+            }
+        };
+        let data = if file.data.files.is_empty() {
+            Data::Generator { seed: file.data.generator_seed, bytes: file.data.generator_bytes }
+        } else {
+            let paths: Vec<_> = file.data.files.iter().map(|path| relative_to.join(path)).collect();
+            let read = data::read(&paths)?;
+            let sources = read.iter().map(|file| file.source.clone()).collect();
+            files.extend(read.into_iter().map(|file| file.text));
+            Data::Sources(sources)
+        };
+        let manifest = file.manifest(&spec, tokeniser, data, own).map_err(wrong)?;
+        manifest.validate().map_err(|error| wrong(error.to_string()))?;
+        let new = Self { manifest, files };
+        new.check_text()?;
+        Ok(new)
+    }
+
+    /// Text that is too short must be found out here, not by whoever joins.
+    fn check_text(&self) -> Result<()> {
+        let Data::Sources(sources) = &self.manifest.data else { return Ok(()) };
+        let bytes: u64 = sources.iter().map(|source| source.bytes).sum();
+        let needed = 20 * (u64::from(self.manifest.model.context) + 1);
+        if bytes < needed {
+            return Err(Error::Data(format!(
+                "{bytes} bytes of text are too few for a context of {} tokens: at least {needed} are needed; give more with --data",
+                self.manifest.model.context
+            )));
+        }
+        Ok(())
+    }
+
+    /// Makes a folder the folder of this run, with everything the manifest names.
+    ///
+    /// # Errors
+    /// When it is another run's, or cannot be written.
+    pub fn adopt(&self, folder: &Folder) -> Result<()> {
+        folder.create()?;
+        if let Some(present) = folder.manifest()? {
+            folder.expect_run(present.run(), self.manifest.run())?;
+        }
+        let store = Store::open(&folder.store(), self.manifest.run())?;
+        let blobs = Blobs::open(folder.blobs(), store)?;
+        for bytes in &self.files {
+            blobs.put(bytes, Keep::Pinned, false)?;
+        }
+        // Last, so that a folder with a manifest has everything the manifest names.
+        folder.adopt(&self.manifest)
+    }
+}
+
+fn take_one(files: Vec<TextFile>) -> Result<[TextFile; 1]> {
+    files.try_into().map_err(|_| Error::Data("the tokeniser must be one file, not a folder".into()))
+}
+
+/// The blobs that a manifest names, with what they are and their lengths.
+pub fn named_blobs(manifest: &Manifest) -> Vec<(String, BlobHash, u64)> {
+    let mut named = Vec::new();
+    if let Tokeniser::File { hash, bytes } = manifest.tokeniser {
+        named.push(("tokenizer.json".to_owned(), hash, bytes));
+    }
+    if let Data::Sources(sources) = &manifest.data {
+        named.extend(sources.iter().map(|source| (source.name.clone(), source.hash, source.bytes)));
+    }
+    named
+}
+
+fn ppm(key: &str, value: f64) -> Result<u32, String> {
+    scaled(key, value, f64::from(PPM))
+}
+
+fn scaled(key: &str, value: f64, unit: f64) -> Result<u32, String> {
+    let scaled = (value * unit).round();
+    if (0.0..=f64::from(u32::MAX)).contains(&scaled) {
+        Ok(scaled as u32)
+    } else {
+        Err(format!("{key} is {value}; accepted: 0 to {}", f64::from(u32::MAX) / unit))
+    }
+}
+
+impl RunFile {
+    fn manifest(&self, spec: &ModelSpec, tokeniser: Tokeniser, data: Data, own: PeerId) -> Result<Manifest, String> {
+        let mut founders = match self.founders.as_slice() {
+            [] => vec![Founder { peer: own, weight: Weight(file::FOUNDER_WEIGHT) }],
+            founders => founders.iter().map(|f| Founder { peer: f.peer, weight: Weight(f.weight) }).collect(),
+        };
+        founders.sort_by_key(|founder| founder.peer);
+        Ok(Manifest {
+            name: self.name.clone(),
+            model: model(spec)?,
+            tokeniser,
+            data,
+            initial_seed: blake3::derive_key("commonweal initial weights v1", &self.seed.to_le_bytes()),
+            inner: self.inner()?,
+            compression: Compression {
+                codec: CODEC,
+                chunk: self.compression.chunk,
+                keep: self.compression.keep,
+                decay_ppm: ppm("compression.decay", self.compression.decay)?,
+            },
+            outer: self.outer()?,
+            timing: self.timing()?,
+            limits: Limits {
+                contributions: self.limits.contributions,
+                blob_bytes: self.limits.blob_bytes.unwrap_or_else(|| self.blob_bytes(spec)),
+                peers: self.limits.peers,
+            },
+            membership: Membership {
+                weight_decay_ppm: ppm("membership.weight_decay", self.membership.weight_decay)?,
+                credit: self.membership.credit,
+                probation_rounds: self.membership.probation_rounds,
+                vesting_rounds: self.membership.vesting_rounds,
+                absence_rounds: self.membership.absence_rounds,
+            },
+            founders,
+        })
+    }
+
+    fn inner(&self) -> Result<Inner, String> {
+        let inner = &self.inner;
+        Ok(Inner {
+            steps: inner.steps,
+            batch: inner.batch,
+            peak_learning_rate_ppb: scaled("inner.learning_rate", inner.learning_rate, 1e9)?,
+            warmup_steps: inner.warmup_steps,
+            decay_steps: inner.decay_steps,
+            final_rate_ppm: ppm("inner.final_rate", inner.final_rate)?,
+            beta1_ppm: ppm("inner.beta1", inner.beta1)?,
+            beta2_ppm: ppm("inner.beta2", inner.beta2)?,
+            weight_decay_ppm: ppm("inner.weight_decay", inner.weight_decay)?,
+            gradient_clip_ppm: ppm("inner.gradient_clip", inner.gradient_clip)?,
+        })
+    }
+
+    fn outer(&self) -> Result<Outer, String> {
+        let rate = |(i, rate): (usize, &file::RateStep)| {
+            let rate_ppm = ppm(&format!("outer.rates[{i}].rate"), rate.rate)?;
+            Ok(OuterRate { from_round: rate.from_round, rate_ppm })
+        };
+        let rates = self.outer.rates.iter().enumerate().map(rate).collect::<Result<_, String>>()?;
+        let rule = match self.outer.rule {
+            file::Rule::MeanOfSenders => AggregationRule::MeanOfSenders,
+            file::Rule::MeanOfAll => AggregationRule::MeanOfAll,
+        };
+        Ok(Outer { rule, rates })
+    }
+
+    fn timing(&self) -> Result<Timing, String> {
+        let ms = |key: &str, seconds: f64| scaled(key, seconds, 1e3);
+        let timing = &self.timing;
+        Ok(Timing {
+            train_ms: ms("timing.train_seconds", timing.train_seconds)?,
+            fetch_ms: ms("timing.fetch_seconds", timing.fetch_seconds)?,
+            attest_ms: ms("timing.attest_seconds", timing.attest_seconds)?,
+            propose_ms: ms("timing.propose_seconds", timing.propose_seconds)?,
+            vote_ms: ms("timing.vote_seconds", timing.vote_seconds)?,
+        })
+    }
+
+    /// Twice what a contribution of this model takes at the most, and some room for small models.
+    fn blob_bytes(&self, spec: &ModelSpec) -> u32 {
+        let parameters = spec.layout().map_or(0, |layout| layout.parameters() as u64);
+        let kept =
+            parameters.saturating_mul(u64::from(self.compression.keep)) / u64::from(self.compression.chunk.max(1));
+        u32::try_from(kept.saturating_mul(4).saturating_add(64 << 10)).unwrap_or(u32::MAX)
+    }
+}
+
+fn model(spec: &ModelSpec) -> Result<Model, String> {
+    let size = |key: &str, value: usize| u32::try_from(value).map_err(|_| format!("model.{key} is {value}: too large"));
+    Ok(Model {
+        vocabulary: size("vocabulary", spec.vocabulary)?,
+        width: size("width", spec.width)?,
+        layers: size("layers", spec.layers)?,
+        heads: size("heads", spec.heads)?,
+        kv_heads: size("kv_heads", spec.kv_heads)?,
+        feed_forward: size("feed_forward", spec.feed_forward)?,
+        context: size("context", spec.context)?,
+        tied_embeddings: spec.tied,
+        rope_theta: spec.rope_theta,
+        norm_epsilon_ppb: spec.norm_epsilon_ppb,
+    })
+}
+
+/// A manifest's bytes as fetched from a stranger.
+///
+/// # Errors
+/// When they are not a manifest, or not of that run.
+pub fn check_fetched(bytes: &[u8], run: weal_proto::RunId) -> Result<Manifest> {
+    if Manifest::run_of(bytes) != run {
+        return Err(Error::Link("the manifest that arrived is not the link's".into()));
+    }
+    Manifest::decode(bytes).map_err(|error| Error::Link(format!("the run's manifest is not acceptable: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build(file: &RunFile, folder: &Path) -> Result<NewRun> {
+        NewRun::from_file(file, folder, [1; 32].into(), Path::new("run.toml"))
+    }
+
+    #[test]
+    fn the_written_file_reads_back_as_the_same_run() {
+        let file = RunFile { seed: 7, ..RunFile::default() };
+        let read: RunFile = toml::from_str(&file.to_commented_toml()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(build(&read, dir.path()).unwrap().manifest.run(), build(&file, dir.path()).unwrap().manifest.run());
+    }
+
+    #[test]
+    fn a_wrong_value_names_key_value_and_what_is_accepted() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = RunFile::default();
+        file.compression.keep = 5000;
+        let error = build(&file, dir.path()).unwrap_err();
+        assert_eq!(error.code(), 3);
+        let text = error.to_string();
+        assert!(text.contains("compression.keep is 5000") && text.contains("1 to 4096"), "{text}");
+    }
+
+    #[test]
+    fn text_that_is_too_short_is_refused_before_anyone_joins() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("short.txt"), "to be").unwrap();
+        let mut file = RunFile::default();
+        file.data.files = vec!["short.txt".into()];
+        assert_eq!(build(&file, dir.path()).unwrap_err().code(), 4);
+    }
+
+    #[test]
+    fn an_adopted_folder_has_all_that_the_manifest_names() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("book.txt"), "call me ishmael ".repeat(1000)).unwrap();
+        let mut file = RunFile::default();
+        file.data.files = vec!["book.txt".into()];
+        let new = build(&file, dir.path()).unwrap();
+        let folder = Folder::new(dir.path().join("node"));
+        new.adopt(&folder).unwrap();
+        new.adopt(&folder).unwrap();
+        let store = Store::open(&folder.store(), new.manifest.run()).unwrap();
+        let blobs = Blobs::open(folder.blobs(), store).unwrap();
+        assert!(named_blobs(&new.manifest).iter().all(|(_, hash, _)| blobs.has(hash)));
+    }
+}

@@ -1,0 +1,231 @@
+//! How this machine takes part: `settings.toml`, written with its defaults on the first run. None of it is agreed on
+//! with anybody. Flags and `WEAL_…` variables come before the file.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+
+use libp2p::Multiaddr;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::folder::{Folder, write_atomically};
+
+/// The whole file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Peers and addresses.
+    pub network: NetworkSettings,
+    /// The web page.
+    pub page: PageSettings,
+    /// The device that trains.
+    pub compute: ComputeSettings,
+    /// Measuring the held-out loss.
+    pub evaluation: EvaluationSettings,
+    /// What is kept on disk.
+    pub keep: KeepSettings,
+}
+
+/// Peers and addresses.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NetworkSettings {
+    /// Addresses to listen on.
+    pub listen: Vec<Multiaddr>,
+    /// Addresses under which others reach this machine, where it cannot find out itself.
+    pub external: Vec<Multiaddr>,
+    /// Peers to begin with, each with its identity.
+    pub bootstrap: Vec<Multiaddr>,
+    /// Whether to look for peers on the local network.
+    pub mdns: bool,
+}
+
+impl Default for NetworkSettings {
+    fn default() -> Self {
+        Self::on_port(7700)
+    }
+}
+
+impl NetworkSettings {
+    /// Listens on every interface, QUIC and TCP, on this port.
+    pub fn on_port(port: u16) -> Self {
+        let addresses = [format!("/ip4/0.0.0.0/udp/{port}/quic-v1"), format!("/ip4/0.0.0.0/tcp/{port}")];
+        Self {
+            listen: addresses.iter().filter_map(|text| text.parse().ok()).collect(),
+            external: Vec::new(),
+            bootstrap: Vec::new(),
+            mdns: true,
+        }
+    }
+}
+
+/// The web page.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PageSettings {
+    /// Address of the page, of `/metrics` and of `/api`.
+    pub listen: SocketAddr,
+}
+
+impl Default for PageSettings {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 7780)) }
+    }
+}
+
+/// Which device trains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Device {
+    /// The best GPU there is, else the processor.
+    #[default]
+    Auto,
+    /// The processor.
+    Cpu,
+    /// A GPU; without one the node does not start.
+    Gpu,
+}
+
+/// The device that trains.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ComputeSettings {
+    /// Which device.
+    pub device: Device,
+    /// Threads on the processor; 0 is one for each core.
+    pub threads: usize,
+}
+
+/// Measuring the held-out loss.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvaluationSettings {
+    /// Sequences measured each time, evenly spaced over the held-out text; 0 is all of them.
+    pub sequences: usize,
+    /// Rounds between two measurements; 0 never measures.
+    pub every: u64,
+}
+
+impl Default for EvaluationSettings {
+    fn default() -> Self {
+        Self { sequences: 64, every: 1 }
+    }
+}
+
+/// What is kept on disk.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KeepSettings {
+    /// Rounds whose contributions are kept for others, and for an own restart.
+    pub contributions: u64,
+    /// Rounds at whose start the weights are kept.
+    pub weights: u64,
+}
+
+impl Default for KeepSettings {
+    fn default() -> Self {
+        Self { contributions: 64, weights: 4 }
+    }
+}
+
+const HEAD: &str = "\
+# How this machine takes part. Nothing in here is agreed on with anybody: change it and restart.
+# Flags and WEAL_... environment variables come before what stands here.
+";
+
+/// A comment for each key, put above it in the file that is written.
+const COMMENTS: [(&str, &str); 15] = [
+    ("[network]", "Peers and addresses."),
+    ("listen = [", "Addresses to listen on, QUIC first. Choose another port with --port."),
+    (
+        "external",
+        "Addresses under which others reach this machine, e.g. [\"/dns4/home.example.org/udp/7700/quic-v1\"].",
+    ),
+    ("bootstrap", "Peers to begin with, each with its identity: /ip4/.../udp/7700/quic-v1/p2p/12D3Koo..."),
+    ("mdns", "Whether to look for peers on the local network."),
+    ("[page]", "The page, /metrics and /api. They show everything and ask for no password: keep them on loopback."),
+    ("[compute]", "The device that trains."),
+    ("device", "auto (the best GPU there is, else the processor), cpu, or gpu (no start without one)."),
+    ("threads", "Threads on the processor; 0 is one for each core."),
+    ("[evaluation]", "Measuring the held-out loss, for the page."),
+    ("sequences", "Sequences measured each time, evenly spaced over the held-out text; 0 is all of them."),
+    ("every", "Rounds between two measurements; 0 never measures."),
+    ("[keep]", "What is kept on disk."),
+    ("contributions", "Rounds whose contributions are kept, for others and for an own restart."),
+    ("weights", "Rounds at whose start the weights are kept; newcomers fetch them from here. At least 2."),
+];
+
+impl Settings {
+    /// Reads a folder's settings; writes these defaults where there are none.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written, or has a key or value that is not known.
+    pub fn load_or_write(folder: &Folder, defaults: &Self) -> Result<Self> {
+        let path = folder.settings();
+        match fs::read_to_string(&path) {
+            Ok(text) => {
+                toml::from_str(&text).map_err(|error| Error::configuration(path.display(), error.to_string().trim()))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                write_atomically(&path, defaults.to_commented_toml()?.as_bytes())?;
+                Ok(defaults.clone())
+            }
+            Err(error) => Err(Error::storage("cannot read the settings", &path)(error)),
+        }
+    }
+
+    /// Reads a folder's settings; the defaults where there are none. Writes nothing.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or has a key or value that is not known.
+    pub fn read(folder: &Folder) -> Result<Self> {
+        if folder.settings().exists() { Self::load_or_write(folder, &Self::default()) } else { Ok(Self::default()) }
+    }
+
+    /// The file's text, with a comment above every key.
+    ///
+    /// # Errors
+    /// When a value cannot be written as TOML; no value of this type is such.
+    pub fn to_commented_toml(&self) -> Result<String> {
+        let plain = toml::to_string_pretty(self).map_err(|error| Error::configuration("settings", error))?;
+        let mut text = HEAD.to_owned();
+        for line in plain.lines() {
+            if let Some((_, comment)) = COMMENTS.iter().find(|(start, _)| line.starts_with(start)) {
+                if line.starts_with('[') {
+                    text.push('\n');
+                }
+                text.push_str(&format!("# {comment}\n"));
+            }
+            if !line.is_empty() {
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_written_file_reads_back_and_explains_every_key() {
+        let text = Settings::default().to_commented_toml().unwrap();
+        assert_eq!(toml::from_str::<Settings>(&text).unwrap(), Settings::default());
+        for (start, comment) in COMMENTS {
+            assert!(text.contains(comment), "no line begins with {start}:\n{text}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::new(dir.path());
+        fs::write(folder.settings(), "[compute]\nthreds = 3\n").unwrap();
+        let error = Settings::load_or_write(&folder, &Settings::default()).unwrap_err();
+        assert_eq!(error.code(), 3);
+        assert!(error.to_string().contains("threds"), "{error}");
+    }
+}

@@ -1,0 +1,13 @@
+//! A whole network on this machine: n real nodes, each its own process, folder, keys and ports.
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`prepare`] | writes the folders |
+//! | [`ask`] | asks a node's page |
+//! | [`processes`] | starts and stops the nodes |
+//! | [`watch`] | follows the rounds, tells people and programs |
+
+pub mod ask;
+pub mod prepare;
+pub mod processes;
+pub mod watch;

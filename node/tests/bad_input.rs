@@ -1,0 +1,163 @@
+//! What a person may do wrong: each ends with a clear error, its own exit code, and nothing lost.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+fn weal(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_weal")).args(args).output().expect("a program that starts")
+}
+
+/// Runs `weal`, and asserts its exit code and that its message says what is wrong and what mends it.
+fn refuses(args: &[&str], code: i32, says: &[&str]) {
+    let output = weal(args);
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "weal {args:?}: {message}");
+    for part in says {
+        assert!(message.contains(part), "weal {args:?} does not say \"{part}\": {message}");
+    }
+    assert!(!message.contains("panicked"), "{message}");
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("a path in UTF-8")
+}
+
+/// A folder with a new run on the built-in text.
+fn new_run() -> TempDir {
+    let dir = TempDir::new().expect("a temporary folder");
+    let output = weal(&["new", "--dir", path(dir.path())]);
+    assert!(output.status.success(), "{output:?}");
+    dir
+}
+
+#[test]
+fn wrong_flags_end_with_code_2() {
+    refuses(&["testnet", "--peers", "0"], 2, &["--peers", "1 to 64"]);
+    refuses(&["fly"], 2, &["fly"]);
+}
+
+#[test]
+fn a_preset_that_is_not_there_names_those_that_are() {
+    let dir = TempDir::new().unwrap();
+    refuses(&["new", "--dir", path(dir.path()), "--preset", "huge"], 3, &["huge", "nano"]);
+}
+
+#[test]
+fn a_manifest_that_does_not_add_up_names_key_value_and_what_is_accepted() {
+    let dir = new_run();
+    let file = dir.path().join("run.toml");
+    let text = fs::read_to_string(&file).unwrap().replace("keep = 64", "keep = 100000");
+    fs::write(&file, text).unwrap();
+    refuses(&["run", "--dir", path(dir.path())], 3, &["compression.keep", "100000", "1 to 4096"]);
+}
+
+#[test]
+fn a_setting_that_is_not_known_is_named() {
+    let dir = new_run();
+    fs::write(dir.path().join("settings.toml"), "[network]\nlisten_port = 3\n").unwrap();
+    refuses(&["run", "--dir", path(dir.path())], 3, &["listen_port", "settings.toml"]);
+}
+
+#[test]
+fn data_that_cannot_be_used_is_named() {
+    let dir = TempDir::new().unwrap();
+    let empty = dir.path().join("empty.txt");
+    fs::write(&empty, "").unwrap();
+    let node = dir.path().join("node");
+    refuses(&["new", "--dir", path(&node), "--data", path(&empty)], 4, &["empty.txt", "empty"]);
+    refuses(&["testnet", "--data", "/nowhere/at/all"], 4, &["/nowhere/at/all", "--data"]);
+    fs::write(&empty, "too short").unwrap();
+    refuses(&["new", "--dir", path(&node), "--data", path(&empty)], 4, &["too few", "--data"]);
+}
+
+#[test]
+fn a_folder_without_a_run_says_how_to_get_one() {
+    let dir = TempDir::new().unwrap();
+    refuses(&["run", "--dir", path(dir.path())], 9, &["weal new", "weal join"]);
+}
+
+#[test]
+fn a_second_run_does_not_overwrite_the_first() {
+    let dir = new_run();
+    let before = fs::read(dir.path().join("run.toml")).unwrap();
+    refuses(&["new", "--dir", path(dir.path())], 9, &["--dir"]);
+    assert_eq!(fs::read(dir.path().join("run.toml")).unwrap(), before);
+}
+
+#[test]
+fn a_page_port_in_use_names_the_flag() {
+    let dir = new_run();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let page = taken.local_addr().unwrap().to_string();
+    refuses(&["run", "--dir", path(dir.path()), "--port", "0", "--page", &page], 5, &[&page, "--page"]);
+}
+
+#[test]
+fn a_peer_port_in_use_names_the_address_and_the_setting() {
+    let dir = new_run();
+    let taken = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    refuses(
+        &["run", "--dir", path(dir.path()), "--port", &port, "--page", "127.0.0.1:0", "--no-mdns"],
+        5,
+        &[&port, "in use"],
+    );
+}
+
+#[test]
+fn a_wrong_run_link_says_what_one_looks_like() {
+    let dir = TempDir::new().unwrap();
+    refuses(&["join", "http://example.org", "--dir", path(dir.path())], 6, &["weal:<64 hexadecimal digits>"]);
+}
+
+#[test]
+fn a_link_behind_which_nobody_answers_says_who_was_tried() {
+    let dir = TempDir::new().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    drop(taken);
+    let link = format!("weal:{}?peer=/ip4/127.0.0.1/tcp/{port}", "ab".repeat(32));
+    refuses(
+        &["join", &link, "--dir", path(dir.path()), "--patience", "3", "--no-mdns", "--page", "127.0.0.1:0"],
+        6,
+        &["no peer of run abababab", "check the link"],
+    );
+}
+
+#[test]
+fn a_folder_of_another_run_is_left_alone() {
+    let dir = new_run();
+    // Sealing is what the first `weal run` does; an unusable page ends it right after.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let page = taken.local_addr().unwrap().to_string();
+    refuses(&["run", "--dir", path(dir.path()), "--port", "0", "--page", &page], 5, &["--page"]);
+    let link = format!("weal:{}?peer=/ip4/127.0.0.1/tcp/1", "ab".repeat(32));
+    refuses(&["join", &link, "--dir", path(dir.path())], 9, &["abababab", "--dir"]);
+}
+
+#[test]
+fn a_damaged_store_is_recognised() {
+    let dir = new_run();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let page = taken.local_addr().unwrap().to_string();
+    refuses(&["run", "--dir", path(dir.path()), "--port", "0", "--page", &page], 5, &["--page"]);
+    let store = dir.path().join("store.redb");
+    let mut bytes = fs::read(&store).unwrap();
+    bytes.iter_mut().take(4096).for_each(|byte| *byte ^= 0x5a);
+    fs::write(&store, bytes).unwrap();
+    refuses(
+        &["run", "--dir", path(dir.path()), "--port", "0", "--page", "127.0.0.1:0"],
+        10,
+        &["store.redb", "damaged"],
+    );
+}
+
+#[test]
+fn a_node_that_does_not_run_is_said_so() {
+    let dir = TempDir::new().unwrap();
+    refuses(&["status", "--dir", path(dir.path()), "--page", "127.0.0.1:9"], 5, &["is it running"]);
+}

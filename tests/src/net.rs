@@ -1,0 +1,260 @@
+//! Real `weal` processes on loopback.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use weal::folder::Folder;
+use weal::new_run::RunFile;
+use weal::settings::Device;
+use weal::testnet::ask;
+use weal::testnet::prepare::{NodePlan, Plan, PreparedNode, local_nodes, prepare};
+use weal_dashboard::Snapshot;
+use weal_proto::Manifest;
+
+/// How often a condition is looked at.
+const POLL: Duration = Duration::from_millis(100);
+
+/// The program, built beside the tests.
+///
+/// # Panics
+/// When it has not been built.
+pub fn program() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows where it is");
+    let folder = test.parent().and_then(Path::parent).expect("tests lie in target/<profile>/deps");
+    let program = folder.join(format!("weal{}", std::env::consts::EXE_SUFFIX));
+    assert!(
+        program.is_file(),
+        "{} is not built; run `cargo test --workspace`, or `cargo build` first",
+        program.display()
+    );
+    program
+}
+
+/// A node: its folder, its page, and its process while it runs.
+pub struct TestNode {
+    /// Its folder.
+    pub folder: Folder,
+    /// What it is called in the page: its key.
+    pub peer: String,
+    /// Its page.
+    pub page: std::net::SocketAddr,
+    process: Option<Child>,
+}
+
+/// A network of processes; they end with it.
+pub struct Net {
+    /// The run.
+    pub manifest: Manifest,
+    /// The nodes; newcomers come last.
+    pub nodes: Vec<TestNode>,
+    root: TempDir,
+}
+
+impl Net {
+    /// Writes folders and starts a process for each.
+    ///
+    /// # Panics
+    /// When anything of it fails.
+    pub fn start(peers: usize, run: RunFile) -> Self {
+        let nodes = local_nodes(peers, 0, Device::Cpu, 1).expect("free ports");
+        Self::start_planned(nodes, run)
+    }
+
+    /// Starts nodes that were planned one by one.
+    ///
+    /// # Panics
+    /// When anything of it fails.
+    pub fn start_planned(nodes: Vec<NodePlan>, run: RunFile) -> Self {
+        let root = TempDir::new().expect("a temporary folder");
+        let plan = Plan { root: root.path().to_owned(), nodes, run };
+        let (manifest, prepared) = prepare(&plan).expect("a run that adds up");
+        let nodes = prepared.into_iter().map(TestNode::from).collect();
+        let mut net = Self { manifest, nodes, root };
+        for node in 0..net.nodes.len() {
+            net.launch(node);
+        }
+        net
+    }
+
+    /// Starts a node's process, new or again.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn launch(&mut self, node: usize) {
+        let node = &mut self.nodes[node];
+        let dir = node.folder.path().to_owned();
+        node.spawn(&["run".into(), "--dir".into(), dir.into_os_string()]);
+    }
+
+    /// Adds a newcomer that joins by link.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn join(&mut self, link: &str) -> usize {
+        let plan = local_nodes(1, 0, Device::Cpu, 1).expect("free ports").remove(0);
+        let folder = Folder::new(self.root.path().join(format!("newcomer{}", self.nodes.len())));
+        let peer = folder.key().expect("a key").peer().to_string();
+        let mut node = TestNode { folder, peer, page: plan.page, process: None };
+        let dir = node.folder.path().to_owned().into_os_string();
+        let port = port(&plan);
+        let page = plan.page.to_string();
+        node.spawn(&[
+            "join".into(),
+            link.into(),
+            "--dir".into(),
+            dir,
+            "--port".into(),
+            port.into(),
+            "--page".into(),
+            page.into(),
+            "--device".into(),
+            "cpu".into(),
+            "--threads".into(),
+            "1".into(),
+            "--no-mdns".into(),
+        ]);
+        self.nodes.push(node);
+        self.nodes.len() - 1
+    }
+
+    /// Kills a node's process on the spot, as a power cut would.
+    ///
+    /// # Panics
+    /// When it is not running.
+    pub fn kill(&mut self, node: usize) {
+        let mut process = self.nodes[node].process.take().expect("a running node");
+        process.kill().expect("a process that can be killed");
+        process.wait().expect("a process that ends");
+    }
+
+    /// What a node says of itself, if it answers.
+    pub fn status(&self, node: usize) -> Option<Snapshot> {
+        ask::status(self.nodes[node].page).ok()
+    }
+
+    /// Rounds that a node has decided and applied.
+    pub fn rounds(&self, node: usize) -> u64 {
+        self.status(node).and_then(|status| status.history.last().map(|record| record.round + 1)).unwrap_or(0)
+    }
+
+    /// Waits for a condition.
+    ///
+    /// # Panics
+    /// With the nodes' logs, when it does not come true in time.
+    pub fn wait_for(&self, what: &str, patience: Duration, mut condition: impl FnMut(&Self) -> bool) {
+        let started = Instant::now();
+        while !condition(self) {
+            if started.elapsed() > patience {
+                panic!("not within {} s: {what}\n{}", patience.as_secs(), self.logs());
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// Waits until every running node has decided so many rounds.
+    ///
+    /// # Panics
+    /// When it takes too long.
+    pub fn wait_for_rounds(&self, rounds: u64, patience: Duration) {
+        let what = format!("{rounds} rounds decided everywhere");
+        self.wait_for(&what, patience, |net| {
+            (0..net.nodes.len())
+                .filter(|node| net.nodes[*node].process.is_some())
+                .all(|node| net.rounds(node) >= rounds)
+        });
+    }
+
+    /// State roots by round, at each node that has the round on its page.
+    pub fn roots(&self) -> BTreeMap<u64, BTreeMap<String, String>> {
+        let mut roots: BTreeMap<u64, BTreeMap<String, String>> = BTreeMap::new();
+        for (index, node) in self.nodes.iter().enumerate() {
+            for record in self.status(index).into_iter().flat_map(|status| status.history) {
+                roots.entry(record.round).or_default().insert(node.peer.clone(), record.root);
+            }
+        }
+        roots
+    }
+
+    /// Asserts that no two nodes hold different weights after any round; returns how many rounds two or more nodes had.
+    ///
+    /// # Panics
+    /// When two differ.
+    pub fn assert_roots_agree(&self) -> usize {
+        let roots = self.roots();
+        for (round, roots) in &roots {
+            let distinct: BTreeSet<_> = roots.values().collect();
+            assert_eq!(distinct.len(), 1, "round {round}: {roots:?}\n{}", self.logs());
+        }
+        roots.values().filter(|roots| roots.len() > 1).count()
+    }
+
+    /// The end of every node's log.
+    pub fn logs(&self) -> String {
+        let log = |node: &TestNode| {
+            let text = fs::read_to_string(node.log()).unwrap_or_default();
+            let lines: Vec<_> = text.lines().collect();
+            let tail = lines[lines.len().saturating_sub(25)..].join("\n");
+            format!("--- {}\n{tail}\n", node.peer)
+        };
+        self.nodes.iter().map(log).collect()
+    }
+}
+
+impl From<PreparedNode> for TestNode {
+    fn from(node: PreparedNode) -> Self {
+        Self { folder: node.folder, peer: node.peer.to_string(), page: node.page, process: None }
+    }
+}
+
+impl TestNode {
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("log.txt")
+    }
+
+    fn spawn(&mut self, args: &[std::ffi::OsString]) {
+        let log = File::options().create(true).append(true).open(self.log()).expect("a log");
+        let child = Command::new(program())
+            .args(["--log", "warn,weal=info"])
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a log"))
+            .stderr(log)
+            .spawn()
+            .expect("a node that starts");
+        self.process = Some(child);
+    }
+}
+
+impl Drop for TestNode {
+    fn drop(&mut self) {
+        if let Some(process) = &mut self.process {
+            // It may have ended already.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+/// A run whose rounds are short: two small steps.
+pub fn quick_run() -> RunFile {
+    let mut run = RunFile::default();
+    run.inner.steps = 2;
+    run.inner.batch = 1;
+    run.data.generator_bytes = 200_000;
+    run.timing.train_seconds = 4.0;
+    run.timing.fetch_seconds = 4.0;
+    run.timing.attest_seconds = 3.0;
+    run.membership.probation_rounds = 2;
+    run.membership.vesting_rounds = 2;
+    run
+}
+
+fn port(plan: &NodePlan) -> String {
+    use weal::network::Multiaddr;
+    let udp = |address: &Multiaddr| address.to_string().split('/').nth(4).map(str::to_owned);
+    udp(&plan.reached).expect("an address with a port")
+}

@@ -1,0 +1,110 @@
+//! A silent peer that writes down what everyone signs, and finds whoever contradicts himself.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use weal::network::{self, Event, Multiaddr, Network, PeerKey, Service, Verdict};
+use weal_proto::{Attestation, Commitment, Envelope, Kind, Message, PeerId, Proposal, RunId, Vote, VoteStep};
+
+/// The place of a message: a peer may sign one message for it, ever.
+type Place = (PeerId, Kind, u64, u32, bool);
+
+#[derive(Default)]
+struct Book {
+    signed: BTreeMap<Place, Vec<u8>>,
+    contradictions: Vec<String>,
+}
+
+/// Hears all gossip of a run.
+pub struct Observer {
+    book: Arc<Mutex<Book>>,
+    _runtime: tokio::runtime::Runtime,
+    _network: Network,
+}
+
+struct Silent;
+
+impl Service for Silent {
+    fn answer(&self, _from: PeerKey, _request: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn outline(&self, _hash: &[u8; 32]) -> Option<(u64, Vec<[u8; 32]>)> {
+        None
+    }
+
+    fn chunk(&self, _hash: &[u8; 32], _index: u32) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+impl Observer {
+    /// Connects to the nodes behind these addresses.
+    ///
+    /// # Panics
+    /// When its network cannot start.
+    pub fn start(run: RunId, peers: Vec<Multiaddr>) -> Self {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let settings = network::Settings {
+            listen: network::Settings::listen_on_loopback(0).to_vec(),
+            bootstrap: peers,
+            mdns: false,
+            max_gossip_bytes: weal_proto::limits::ENVELOPE_BYTES,
+            ..network::Settings::default()
+        };
+        let started = runtime.block_on(Network::start([0x0b; 32], run.into(), settings, Arc::new(Silent)));
+        let (network, mut events) = started.expect("a network that starts");
+        let book = Arc::<Mutex<Book>>::default();
+        let (heard, verdicts) = (book.clone(), network.clone());
+        runtime.spawn(async move {
+            while let Some(event) = events.recv().await {
+                if let Event::Gossip { id, bytes, .. } = event {
+                    verdicts.verdict(id, Verdict::Accept).await;
+                    heard.lock().unwrap_or_else(PoisonError::into_inner).hear(&bytes, run);
+                }
+            }
+        });
+        Self { book, _runtime: runtime, _network: network }
+    }
+
+    /// Messages written down.
+    pub fn heard(&self) -> usize {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner).signed.len()
+    }
+
+    /// Pairs of messages that no honest peer signs.
+    pub fn contradictions(&self) -> Vec<String> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner).contradictions.clone()
+    }
+}
+
+impl Book {
+    fn hear(&mut self, bytes: &[u8], run: RunId) {
+        let Ok(envelope) = Envelope::decode(bytes) else { return };
+        if envelope.verify(run).is_err() {
+            return;
+        }
+        let Some(place) = place(&envelope) else { return };
+        let first = self.signed.entry(place).or_insert_with(|| envelope.payload.clone());
+        if *first != envelope.payload {
+            self.contradictions.push(format!("{:?} of {} in round {}", place.1, place.0.short(), place.2));
+        }
+    }
+}
+
+fn place(envelope: &Envelope) -> Option<Place> {
+    let (round, view, precommit) = match envelope.kind {
+        Kind::Commitment => (envelope.open::<Commitment>().ok()?.round, 0, false),
+        Kind::Attestation => (envelope.open::<Attestation>().ok()?.round, 0, false),
+        Kind::Proposal => {
+            let proposal: Proposal = envelope.open().ok()?;
+            (proposal.round, proposal.view.0, false)
+        }
+        Kind::Vote => {
+            let vote: Vote = envelope.open().ok()?;
+            (vote.round, vote.view.0, vote.step == VoteStep::Precommit)
+        }
+        Kind::ViewCertificate | Kind::Leave => return None,
+    };
+    Some((envelope.signer, envelope.kind, round.0, view, precommit))
+}

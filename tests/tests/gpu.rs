@@ -1,0 +1,34 @@
+//! A peer on a GPU (here: lavapipe, a processor that imitates one) beside peers on processors.
+
+use std::time::Duration;
+
+use weal::settings::Device;
+use weal::testnet::prepare::local_nodes;
+use weal_tests::net::{Net, quick_run};
+use weal_tests::require::leave_out;
+
+/// The first step compiles and tunes every kernel.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+#[test]
+fn a_gpu_peer_and_processor_peers_hold_the_same_weights() {
+    if weal_trainer::gpus().is_empty() {
+        leave_out(
+            "a GPU peer beside processor peers",
+            "no Vulkan driver; on Debian: apt-get install mesa-vulkan-drivers",
+        );
+        return;
+    }
+    let mut nodes = local_nodes(3, 0, Device::Cpu, 1).expect("free ports");
+    nodes[2].device = Device::Gpu;
+    let mut run = quick_run();
+    // Long enough for the first step of the GPU peer; a round ends early when all are done.
+    run.timing.train_seconds = 400.0;
+    run.timing.fetch_seconds = 30.0;
+    let net = Net::start_planned(nodes, run);
+    net.wait_for_rounds(3, PATIENCE);
+    assert!(net.assert_roots_agree() >= 3);
+    let gpu = net.nodes[2].peer.clone();
+    let history = net.status(0).expect("a node that answers").history;
+    assert!(history.iter().any(|record| record.contributors.contains(&gpu)), "the GPU peer contributed to no round");
+}

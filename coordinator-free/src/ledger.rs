@@ -135,6 +135,9 @@ impl Ledger {
         }
         for peer in &outcome.contributors {
             let account = self.accounts.entry(*peer).or_default();
+            if account.banned {
+                continue;
+            }
             account.weight = account.weight.saturating_add(rules.credit);
             account.contributions = account.contributions.saturating_add(1);
             account.contributed_until = round.next();
@@ -196,6 +199,7 @@ fn length(count: usize) -> [u8; 8] {
 mod tests {
     use super::*;
     use crate::testing::{manifest, peer};
+    use proptest::prelude::*;
 
     fn rules() -> Membership {
         Membership {
@@ -288,6 +292,48 @@ mod tests {
         for round in 0..4 {
             ledger.apply(RoundNumber(round), &contributed(&[1]), &rules());
             assert!(roots.insert(ledger.root()));
+        }
+    }
+
+    fn any_peers() -> impl Strategy<Value = BTreeSet<PeerId>> {
+        prop::collection::btree_set(0..12_u8, 0..6)
+            .prop_map(|peers| peers.into_iter().map(|n| [n; 32].into()).collect())
+    }
+
+    fn any_outcome() -> impl Strategy<Value = Outcome> {
+        (any_peers(), any_peers(), any_peers(), prop::collection::btree_set(Just([3; 32].into()), 0..2)).prop_map(
+            |(contributors, attesters, leavers, offenders)| Outcome { contributors, attesters, leavers, offenders },
+        )
+    }
+
+    fn any_rules() -> impl Strategy<Value = Membership> {
+        (1..=PPM, prop_oneof![1..10_u64, Just(1 << 40), Just(u64::MAX)], 0..4_u32, 0..4_u32, 1..5_u32).prop_map(
+            |(weight_decay_ppm, credit, probation_rounds, vesting_rounds, absence_rounds)| Membership {
+                weight_decay_ppm,
+                credit,
+                probation_rounds,
+                vesting_rounds,
+                absence_rounds,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_decided_somebody_votes_within_the_engines_range(
+            outcomes in prop::collection::vec(any_outcome(), 1..30),
+            rules in any_rules(),
+        ) {
+            let mut ledger = ledger();
+            let mut again = ledger.clone();
+            for (round, outcome) in (0..).map(RoundNumber).zip(&outcomes) {
+                ledger.apply(round, outcome, &rules);
+                again.apply(round, outcome, &rules);
+                prop_assert!(!ledger.roster().is_empty());
+                prop_assert!(ledger.roster().total().0 < 1 << 60);
+                prop_assert_eq!(ledger.root(), again.root());
+                prop_assert!(ledger.iter().all(|(_, account)| !account.banned || (account.weight == 0 && !account.member)));
+            }
         }
     }
 }

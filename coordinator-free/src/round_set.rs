@@ -7,6 +7,8 @@ mod build;
 mod check;
 mod choose;
 mod tally;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use build::{Material, build};
 pub(crate) use check::{check, outcome};

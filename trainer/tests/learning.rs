@@ -53,7 +53,7 @@ fn a_tiny_text_is_learnt_in_few_steps() {
     let before = learner.heldout_loss(&theta(), 0).unwrap();
     let trained = learner.train(&theta(), &ASSIGNMENT, 0, &mut go_on).unwrap();
     let after = learner.heldout_loss(&trained.local, 0).unwrap();
-    assert!((before.nats_per_byte - 256f64.ln()).abs() < 0.2, "a new model knows nothing: {before:?}");
+    assert!((before.nats_per_byte - 256f64.ln()).abs() < 1.0, "a new model knows nothing: {before:?}");
     assert!(after.nats_per_byte < 2.5, "{after:?}");
     assert_eq!((trained.steps, trained.samples, trained.tokens), (40, 160, 160 * 32));
     assert_eq!(trained.skipped_steps, 0);

@@ -6,9 +6,7 @@ use std::str::FromStr;
 
 use burn::tensor::{Device, DeviceKind, DeviceType};
 
-use crate::engine::Engine;
-use crate::engine::cpu::CpuEngine;
-use crate::engine::tensor::{TensorEngine, panic_message};
+use crate::engine::{Engine, panic_message};
 use crate::error::{Error, Result};
 use crate::spec::ModelSpec;
 
@@ -28,8 +26,6 @@ pub enum DeviceChoice {
     Gpu,
     /// The GPU of that number in [`gpus`]; an error where there is none.
     GpuNumber(usize),
-    /// The processor through the burn framework: slower than [`Self::Cpu`], and what it is checked against.
-    Reference,
 }
 
 impl FromStr for DeviceChoice {
@@ -40,7 +36,6 @@ impl FromStr for DeviceChoice {
             "auto" => Ok(Self::Auto),
             "cpu" => Ok(Self::Cpu),
             "gpu" => Ok(Self::Gpu),
-            "reference" => Ok(Self::Reference),
             _ => name
                 .strip_prefix("gpu:")
                 .and_then(|number| number.parse().ok())
@@ -57,7 +52,6 @@ impl fmt::Display for DeviceChoice {
             Self::Cpu => formatter.write_str("cpu"),
             Self::Gpu => formatter.write_str("gpu"),
             Self::GpuNumber(number) => write!(formatter, "gpu:{number}"),
-            Self::Reference => formatter.write_str("reference"),
         }
     }
 }
@@ -104,13 +98,7 @@ pub fn gpus() -> Vec<Gpu> {
 #[derive(Clone, Debug)]
 pub struct OpenDevice {
     name: String,
-    backend: Backend,
-}
-
-#[derive(Clone, Debug)]
-enum Backend {
-    Cpu,
-    Tensor(Device),
+    device: Device,
 }
 
 impl OpenDevice {
@@ -122,9 +110,6 @@ impl OpenDevice {
     pub fn open(choice: DeviceChoice) -> Result<Self> {
         match choice {
             DeviceChoice::Cpu => Ok(Self::cpu()),
-            DeviceChoice::Reference => {
-                Ok(Self { name: "CPU (burn's flex backend)".to_owned(), backend: Backend::Tensor(Device::flex()) })
-            }
             DeviceChoice::Auto => Ok(Self::best_real_gpu().unwrap_or_else(Self::cpu)),
             DeviceChoice::Gpu => Self::open_number(0, "a GPU"),
             DeviceChoice::GpuNumber(number) => Self::open_number(number, &format!("GPU number {number}")),
@@ -135,7 +120,7 @@ impl OpenDevice {
     pub fn cpu() -> Self {
         let threads = rayon::current_num_threads();
         let plural = if threads == 1 { "" } else { "s" };
-        Self { name: format!("CPU ({threads} thread{plural})"), backend: Backend::Cpu }
+        Self { name: format!("CPU (flex, {threads} thread{plural})"), device: Device::flex() }
     }
 
     /// What the device calls itself.
@@ -145,15 +130,12 @@ impl OpenDevice {
 
     /// Whether it is a graphics device.
     pub fn is_gpu(&self) -> bool {
-        matches!(&self.backend, Backend::Tensor(device) if *device != Device::flex())
+        self.device != Device::flex()
     }
 
     /// An engine for `spec` on this device.
-    pub(crate) fn engine(&self, spec: &ModelSpec) -> Result<Box<dyn Engine>> {
-        Ok(match &self.backend {
-            Backend::Cpu => Box::new(CpuEngine::new(spec)?),
-            Backend::Tensor(device) => Box::new(TensorEngine::new(spec, device.clone(), self.name.clone())?),
-        })
+    pub(crate) fn engine(&self, spec: &ModelSpec) -> Result<Engine> {
+        Engine::new(spec, self.device.clone(), self.name.clone())
     }
 
     fn best_real_gpu() -> Option<Self> {
@@ -204,7 +186,7 @@ fn open_gpu(gpu: &Gpu) -> std::result::Result<OpenDevice, String> {
         GpuKind::Software => "a software GPU",
     };
     let name = format!("{} ({kind})", name.unwrap_or_else(|| "GPU".to_owned()));
-    Ok(OpenDevice { name, backend: Backend::Tensor(gpu.device.clone()) })
+    Ok(OpenDevice { name, device: gpu.device.clone() })
 }
 
 #[cfg(test)]

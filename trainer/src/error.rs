@@ -126,7 +126,7 @@ pub enum Error {
     },
 
     /// A device's name cannot be parsed.
-    #[error("{0:?} is not a device: write auto, cpu, gpu, gpu:<number> or reference")]
+    #[error("{0:?} is not a device: write auto, cpu, gpu or gpu:<number>")]
     DeviceName(String),
 
     /// The device failed while it computed.

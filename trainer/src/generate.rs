@@ -59,7 +59,7 @@ pub struct GeneratedText {
 pub struct TextGenerator {
     spec: ModelSpec,
     tokeniser: Tokeniser,
-    engine: Box<dyn Engine>,
+    engine: Engine,
 }
 
 impl TextGenerator {

@@ -99,7 +99,7 @@ pub struct Learner {
     inner: InnerSpec,
     corpus: Arc<Corpus>,
     layout: Layout,
-    engine: Box<dyn Engine>,
+    engine: Engine,
     /// Updates behind the moments.
     updates: u64,
 }

@@ -9,6 +9,7 @@ mod run;
 mod status;
 mod testnet;
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -24,7 +25,7 @@ use crate::folder::Folder;
 #[command(name = "weal", version, arg_required_else_help = true)]
 pub struct Cli {
     /// What is logged: error, warn, info, debug, trace, or a filter such as weal=debug,libp2p=info.
-    #[arg(long, global = true, env = "WEAL_LOG", default_value = "warn")]
+    #[arg(long, global = true, env = "WEAL_LOG", default_value = "warn,weal=info,libp2p_kad=error")]
     log: String,
     #[command(subcommand)]
     command: Command,
@@ -76,7 +77,12 @@ impl Cli {
     pub fn run(self) -> Result<ExitCode> {
         let filter =
             EnvFilter::try_new(&self.log).map_err(|error| Error::Usage(format!("--log {}: {error}", self.log)))?;
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_target(false)
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_writer(std::io::stderr)
+            .init();
         match self.command {
             Command::Testnet(args) => args.run(),
             Command::New(args) => args.run(),

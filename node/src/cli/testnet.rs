@@ -60,8 +60,11 @@ struct RunChoice {
     #[arg(long, default_value = "nano")]
     preset: String,
     /// Inner steps of a round.
-    #[arg(long)]
-    steps: Option<u32>,
+    #[arg(long, default_value_t = 20)]
+    steps: u32,
+    /// Sequences of a step.
+    #[arg(long, default_value_t = 2)]
+    batch: u32,
     /// Longest time of a round's training; peers that are not done by then are not waited for.
     #[arg(long, default_value_t = 20.0)]
     train_seconds: f64,
@@ -75,9 +78,9 @@ impl RunChoice {
         let mut file = RunFile { name: "testnet".into(), ..RunFile::default() };
         file.model.preset.clone_from(&self.preset);
         file.data.files.clone_from(&self.data);
-        if let Some(steps) = self.steps {
-            file.inner.steps = steps;
-        }
+        // Many small steps learn most from few tokens, which is what one processor for all nodes is short of.
+        file.inner.steps = self.steps;
+        file.inner.batch = self.batch;
         file.timing.train_seconds = self.train_seconds;
         file.timing.fetch_seconds = 10.0;
         file.timing.attest_seconds = 5.0;
@@ -142,7 +145,7 @@ impl TestnetArgs {
 
     async fn follow(&self, nodes: &[PreparedNode]) -> Result<ExitCode> {
         let stop = super::stop_signal()?;
-        let mut processes = Processes::start(nodes, self.rounds, "warn,weal=info")?;
+        let mut processes = Processes::start(nodes, self.rounds, "warn,weal=info,libp2p_kad=error")?;
         let mut watcher = Watcher::new(nodes, self.rounds);
         let followed = watcher.follow(&mut processes, stop).await;
         processes.stop().await;

@@ -27,9 +27,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use weal_coordinator_free::{Core, Input, MessageId};
 use weal_dashboard::{Dashboard, Level};
-use weal_proto::{BlobHash, Decided, Envelope, Message, RoundNumber, RunId};
+use weal_proto::{BlobHash, Envelope, Message, RoundNumber, RunId};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::folder::FolderLock;
 use crate::learner::{LearnerEvent, LearnerHandle};
 use crate::link::RunLink;
@@ -80,6 +80,8 @@ pub struct Daemon {
     dashboard: Dashboard,
     board: Board,
     train_loss: Option<f64>,
+    /// A round that was to be trained in, and is not.
+    skipped: Option<RoundNumber>,
     _lock: FolderLock,
 }
 
@@ -142,7 +144,13 @@ impl Daemon {
     /// Steps the core and carries out what it asks for.
     async fn step(&mut self, input: Input) -> Result<()> {
         let outputs = self.core.step(self.timers.now(), input);
-        self.carry_out(outputs).await
+        self.carry_out(outputs).await?;
+        // A round that this node does not train in is known at once, so that nobody waits for it.
+        if let Some(round) = self.skipped.take() {
+            let outputs = self.core.step(self.timers.now(), Input::TrainingFailed { round });
+            self.carry_out(outputs).await?;
+        }
+        Ok(())
     }
 
     async fn fire_timers(&mut self) -> Result<()> {
@@ -245,7 +253,7 @@ impl Daemon {
                 // The core then asks for the newest ones that are proven: those asked for may be gone by now.
                 self.step(Input::ApplyFailed { round: self.weights.round }).await
             }
-            Ok(Done::Decided(decided)) => self.decided_arrived(decided).await,
+            Ok(Done::Decided(decided)) => self.step(Input::Synced(decided)).await,
             Ok(Done::Messages(envelopes)) => {
                 for envelope in envelopes {
                     self.step(Input::Received { id: NO_VERDICT, envelope }).await?;
@@ -255,15 +263,9 @@ impl Daemon {
             Ok(Done::Status(peer, status)) => self.step(Input::PeerStatus { peer, status }).await,
             Ok(Done::Nothing) => Ok(()),
             Ok(Done::Fatal(error)) => Err(error),
-            Err(error) => {
-                self.board.say(Level::Error, format!("a job ended unexpectedly: {error}"));
-                Ok(())
-            }
+            // The core waits for an answer that will never come.
+            Err(error) => Err(Error::Internal(format!("a job ended unexpectedly: {error}"))),
         }
-    }
-
-    async fn decided_arrived(&mut self, decided: Vec<Decided>) -> Result<()> {
-        self.step(Input::Synced(decided)).await
     }
 
     fn ask_status(&mut self) {

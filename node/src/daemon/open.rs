@@ -154,6 +154,7 @@ pub async fn open(options: Options) -> Result<Daemon> {
         dashboard,
         board,
         train_loss: None,
+        skipped: None,
         _lock: lock,
     };
     daemon.show_history()?;

@@ -98,6 +98,7 @@ impl Daemon {
         if self.last_round.is_some_and(|last| round >= last) {
             let text = format!("the {round} rounds asked for are decided");
             self.board.set_message(Some((NodeState::Paused, text)));
+            self.skipped = Some(round);
             self.evaluate();
             return;
         }

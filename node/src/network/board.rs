@@ -232,6 +232,6 @@ mod tests {
     fn the_empty_blob_is_complete_at_once() {
         let board = Board::new(weal_kernels::blob::outline(&[])).unwrap();
         assert!(board.take().is_none());
-        assert_eq!(board.into_bytes().unwrap(), []);
+        assert_eq!(board.into_bytes().unwrap(), Vec::<u8>::new());
     }
 }

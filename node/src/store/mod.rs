@@ -297,6 +297,7 @@ fn round_of(envelope: &Envelope) -> u64 {
 
 fn failed(path: &Path, error: impl Into<redb::Error>) -> Error {
     match error.into() {
+        redb::Error::Io(source) if source.kind() == std::io::ErrorKind::InvalidData => Error::corrupt(path, source),
         redb::Error::Io(source) => Error::storage("cannot store", path)(source),
         redb::Error::DatabaseAlreadyOpen => Error::Folder(format!(
             "{}: another weal process uses this data folder; stop it, or choose another folder with --dir",

@@ -1,16 +1,21 @@
-//! What computes: the model's losses, gradients and updates on one device, behind one small trait.
+//! What computes: the model's losses, gradients and updates on one device.
 //!
-//! Two engines implement it. [`cpu`] is written by hand for processors: few passes over memory, buffers that are used
-//! again, a thread for each share of the batch. [`tensor`] runs the same model on any device of the burn framework,
-//! above all GPUs through wgpu, with automatic differentiation. Each is the other's check.
+//! | file | holds |
+//! |---|---|
+//! | `tensors.rs` | the engine: weights and moments on the device, a step, a loss, the next token |
+//! | `model.rs` | the forward pass, in burn's tensors |
+//! | `rope.rs` | the rotary table |
+//! | `plain.rs`, `tests.rs` | the engine against first principles and a plain forward pass in f64 |
 
-pub(crate) mod cpu;
-pub(crate) mod rope;
-pub(crate) mod tensor;
+mod model;
+#[cfg(test)]
+mod plain;
+mod rope;
+mod tensors;
 #[cfg(test)]
 mod tests;
 
-use crate::error::Result;
+pub(crate) use tensors::{Engine, panic_message};
 
 /// Windows of text as rows of tokens, `[sequences, length + 1]`: each row holds its inputs and, shifted by one, its targets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,10 +37,6 @@ impl Batch {
         batch
     }
 
-    pub fn sequences(&self) -> usize {
-        self.sequences
-    }
-
     /// Predicted tokens of a row.
     pub fn length(&self) -> usize {
         self.length
@@ -47,6 +48,7 @@ impl Batch {
     }
 
     /// The rows, one after the other.
+    #[cfg(test)]
     pub fn rows(&self) -> &[u32] {
         &self.tokens
     }
@@ -125,34 +127,4 @@ impl StepReport {
 pub(crate) struct MomentVectors {
     pub first: Vec<f32>,
     pub second: Vec<f32>,
-}
-
-/// A model on a device, with its weights and moments.
-///
-/// Vectors have the layout's length and order; tokens are below the vocabulary: the learner checks both.
-pub(crate) trait Engine: Send {
-    /// Takes over a flat vector of weights.
-    fn load(&mut self, weights: &[f32]) -> Result<()>;
-
-    /// The weights, flat.
-    fn weights(&mut self) -> Result<Vec<f32>>;
-
-    /// One inner step: forward, backward, update. Nothing is updated where the loss or the gradient is not finite.
-    fn step(&mut self, batch: &Batch, update: &Update) -> Result<StepReport>;
-
-    /// The sum of the losses of all predicted tokens, in nats.
-    fn loss(&mut self, batch: &Batch) -> Result<f64>;
-
-    /// The gradient of the mean loss, flat, and that loss: what checks one engine against the other.
-    #[cfg(test)]
-    fn gradient(&mut self, batch: &Batch) -> Result<(Vec<f32>, f64)>;
-
-    /// The scores of every token as the next one after `tokens`, `[vocabulary]`; `tokens` are 1 to `context` in number.
-    fn next_token_logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>>;
-
-    /// The optimiser's moments.
-    fn moments(&mut self) -> Result<MomentVectors>;
-
-    /// Takes over moments.
-    fn set_moments(&mut self, moments: &MomentVectors) -> Result<()>;
 }

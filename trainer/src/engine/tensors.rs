@@ -1,9 +1,7 @@
-//! The engine for any device of the burn framework: GPUs through wgpu, and the processor as a reference.
+//! The engine: burn tensors with automatic differentiation, on the processor through flex and on GPUs through wgpu.
 //!
 //! Weights and moments stay on the device as one tensor each; a step uploads its batch once and reads back two
 //! numbers. Gains of norms are `[1, width]`, so that every tensor has two dimensions.
-
-mod model;
 
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,13 +9,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use weal_kernels::Layout;
 
-use self::model::Model;
-use crate::engine::{ADAM_EPSILON, Batch, Engine, MomentVectors, StepReport, Update};
+use crate::engine::model::Model;
+use crate::engine::{ADAM_EPSILON, Batch, MomentVectors, StepReport, Update};
 use crate::error::{Error, Result};
 use crate::spec::ModelSpec;
 
 /// The engine; see the module.
-pub(crate) struct TensorEngine {
+pub(crate) struct Engine {
     spec: ModelSpec,
     layout: Layout,
     device: Device,
@@ -31,7 +29,7 @@ pub(crate) struct TensorEngine {
     failure: Option<String>,
 }
 
-impl TensorEngine {
+impl Engine {
     /// An engine for `spec` on `device`, with weights and moments of zero.
     pub fn new(spec: &ModelSpec, device: Device, device_name: String) -> Result<Self> {
         let layout = spec.layout()?;
@@ -150,20 +148,23 @@ pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it gave no reason").to_owned()
 }
 
-impl Engine for TensorEngine {
-    fn load(&mut self, weights: &[f32]) -> Result<()> {
+impl Engine {
+    /// Takes over a flat vector of weights.
+    pub fn load(&mut self, weights: &[f32]) -> Result<()> {
         self.guarded("took over weights", |engine| {
             engine.weights = engine.split(weights);
             Ok(())
         })
     }
 
-    fn weights(&mut self) -> Result<Vec<f32>> {
+    /// The weights, flat.
+    pub fn weights(&mut self) -> Result<Vec<f32>> {
         let action = "read the weights back";
         self.guarded(action, |engine| engine.join(&engine.weights, action))
     }
 
-    fn step(&mut self, batch: &Batch, update: &Update) -> Result<StepReport> {
+    /// One inner step: forward, backward, update. Nothing is updated where the loss or the gradient is not finite.
+    pub fn step(&mut self, batch: &Batch, update: &Update) -> Result<StepReport> {
         self.guarded("took an inner step", |engine| {
             let (gradients, loss) = engine.differentiate(batch)?;
             let report = StepReport { loss, gradient_norm: engine.gradient_norm(&gradients)? };
@@ -174,7 +175,8 @@ impl Engine for TensorEngine {
         })
     }
 
-    fn loss(&mut self, batch: &Batch) -> Result<f64> {
+    /// The sum of the losses of all predicted tokens, in nats.
+    pub fn loss(&mut self, batch: &Batch) -> Result<f64> {
         let action = "computed a loss";
         self.guarded(action, |engine| {
             engine.prepare(batch.length());
@@ -184,13 +186,15 @@ impl Engine for TensorEngine {
         })
     }
 
+    /// The gradient of the mean loss, flat, and that loss.
     #[cfg(test)]
-    fn gradient(&mut self, batch: &Batch) -> Result<(Vec<f32>, f64)> {
+    pub fn gradient(&mut self, batch: &Batch) -> Result<(Vec<f32>, f64)> {
         let (gradients, loss) = self.differentiate(batch)?;
         Ok((self.join(&gradients, "read a gradient back")?, loss))
     }
 
-    fn next_token_logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
+    /// The scores of every token as the next one after `tokens`, `[vocabulary]`; `tokens` are 1 to `context` in number.
+    pub fn next_token_logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
         let action = "computed the next token";
         self.guarded(action, |engine| {
             // Windows of every length would each compile kernels of their own: pad at the end, where the mask hides it.
@@ -202,7 +206,8 @@ impl Engine for TensorEngine {
         })
     }
 
-    fn moments(&mut self) -> Result<MomentVectors> {
+    /// The optimiser's moments.
+    pub fn moments(&mut self) -> Result<MomentVectors> {
         let action = "read the moments back";
         self.guarded(action, |engine| {
             let (first, second) = (engine.join(&engine.first, action)?, engine.join(&engine.second, action)?);
@@ -210,7 +215,8 @@ impl Engine for TensorEngine {
         })
     }
 
-    fn set_moments(&mut self, moments: &MomentVectors) -> Result<()> {
+    /// Takes over moments.
+    pub fn set_moments(&mut self, moments: &MomentVectors) -> Result<()> {
         self.guarded("took over moments", |engine| {
             engine.first = engine.split(&moments.first);
             engine.second = engine.split(&moments.second);
@@ -226,7 +232,7 @@ mod tests {
     #[test]
     fn a_device_that_panics_gives_an_error_and_is_not_used_again() {
         let spec = ModelSpec::preset("nano").unwrap();
-        let mut engine = TensorEngine::new(&spec, Device::flex(), "a broken GPU".to_owned()).unwrap();
+        let mut engine = Engine::new(&spec, Device::flex(), "a broken GPU".to_owned()).unwrap();
         let broken = engine.guarded("multiplied", |_| -> Result<()> { panic!("out of memory") });
         let message = broken.unwrap_err().to_string();
         assert!(message.contains("a broken GPU failed while it multiplied: out of memory"), "{message}");

@@ -25,7 +25,7 @@ use crate::folder::Folder;
 #[command(name = "weal", version, arg_required_else_help = true)]
 pub struct Cli {
     /// What is logged: error, warn, info, debug, trace, or a filter such as weal=debug,libp2p=info.
-    #[arg(long, global = true, env = "WEAL_LOG", default_value = "warn,weal=info,libp2p_kad=error")]
+    #[arg(long, global = true, env = "WEAL_LOG", default_value = "warn,weal=info,libp2p_kad=error,wgpu_hal=off")]
     log: String,
     #[command(subcommand)]
     command: Command,

@@ -72,14 +72,16 @@ impl Blobs {
             }
             Ok(rows)
         })?;
+        let decided = store.decided_rounds()?;
         let blobs = Self { folder, store, index: Arc::default() };
         for (hash, value) in rows {
             let Some((hash, round, outline)) = read_row(&hash, &value) else {
                 return Err(Error::corrupt(&blobs.folder, "an entry of the blob index is not readable"));
             };
             let file = blobs.path(&hash);
-            // What was not revealed before the restart is revealed again by the rules when its round comes to it.
-            let entry = Entry { outline: outline.into(), file, offset: 0, round, hidden: round != PINNED };
+            // Decided rounds are no secret; the running one is revealed, again perhaps, when the rules come to it.
+            let hidden = round != PINNED && round >= decided;
+            let entry = Entry { outline: outline.into(), file, offset: 0, round, hidden };
             blobs.change(|index| index.insert(hash, entry));
         }
         Ok(blobs)

@@ -3,7 +3,7 @@
 //! settings of a manifest by.
 //!
 //! ```sh
-//! cargo run -p weal-trainer --example learn -- text=tinyshakespeare.txt peers=4 steps=10 batch=8 rounds=30
+//! cargo run -p weal-trainer --example learn -- text=tinyshakespeare.txt peers=4 rounds=30
 //! ```
 
 use std::ops::ControlFlow;

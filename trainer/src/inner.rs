@@ -50,12 +50,16 @@ pub enum Schedule {
 }
 
 impl Default for InnerSpec {
-    /// Settings that suit the `nano` preset on a few home machines (`examples/learn.rs` measures them).
+    /// Settings that suit the `nano` preset on a few home machines.
+    ///
+    /// Measured with `examples/learn.rs` on tinyshakespeare, 4 peers, 64 of 4096 values sent: the held-out loss is below
+    /// the bigram floor after 5 rounds and below the trigram floor after 26. With 10 steps a round it takes 7 and 34
+    /// rounds, but two thirds of the computing; larger batches cost more than they gain this early.
     fn default() -> Self {
         Self {
-            steps: 10,
-            batch: 8,
-            learning_rate_ppb: 2_000_000,
+            steps: 20,
+            batch: 2,
+            learning_rate_ppb: 3_000_000,
             warmup_steps: 20,
             rejoin_warmup_steps: 10,
             schedule: Schedule::Constant,
@@ -155,7 +159,12 @@ mod tests {
 
     #[test]
     fn fresh_moments_in_the_middle_of_a_run_warm_up_again() {
-        let inner = InnerSpec { warmup_steps: 0, rejoin_warmup_steps: 10, ..InnerSpec::default() };
+        let inner = InnerSpec {
+            learning_rate_ppb: 2_000_000,
+            warmup_steps: 0,
+            rejoin_warmup_steps: 10,
+            ..InnerSpec::default()
+        };
         assert!(near(inner.learning_rate(5000, 0), 2e-4));
         assert!(near(inner.learning_rate(5010, 10), 2e-3));
     }

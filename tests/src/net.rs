@@ -146,13 +146,7 @@ impl Net {
     /// # Panics
     /// With the nodes' logs, when it does not come true in time.
     pub fn wait_for(&self, what: &str, patience: Duration, mut condition: impl FnMut(&Self) -> bool) {
-        let started = Instant::now();
-        while !condition(self) {
-            if started.elapsed() > patience {
-                panic!("not within {} s: {what}\n{}", patience.as_secs(), self.logs());
-            }
-            std::thread::sleep(POLL);
-        }
+        wait_for(what, patience, || condition(self), || self.logs());
     }
 
     /// Waits until every running node has decided so many rounds.
@@ -194,13 +188,7 @@ impl Net {
 
     /// The end of every node's log.
     pub fn logs(&self) -> String {
-        let log = |node: &TestNode| {
-            let text = fs::read_to_string(node.log()).unwrap_or_default();
-            let lines: Vec<_> = text.lines().collect();
-            let tail = lines[lines.len().saturating_sub(25)..].join("\n");
-            format!("--- {}\n{tail}\n", node.peer)
-        };
-        self.nodes.iter().map(log).collect()
+        self.nodes.iter().map(TestNode::tail).collect()
     }
 }
 
@@ -213,6 +201,13 @@ impl From<PreparedNode> for TestNode {
 impl TestNode {
     fn log(&self) -> PathBuf {
         self.folder.path().join("log.txt")
+    }
+
+    /// The end of its log.
+    fn tail(&self) -> String {
+        let text = fs::read_to_string(self.log()).unwrap_or_default();
+        let lines: Vec<_> = text.lines().collect();
+        format!("--- {}\n{}\n", self.peer, lines[lines.len().saturating_sub(25)..].join("\n"))
     }
 
     fn spawn(&mut self, args: &[std::ffi::OsString]) {
@@ -236,6 +231,46 @@ impl Drop for TestNode {
             let _ = process.kill();
             let _ = process.wait();
         }
+    }
+}
+
+/// One node in a folder of its own; it ends with this.
+pub struct StartedNode {
+    /// Its page.
+    pub page: std::net::SocketAddr,
+    node: TestNode,
+}
+
+impl StartedNode {
+    /// Runs the node of a folder that holds a run.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn run(folder: &Path) -> Self {
+        let plan = local_nodes(1, 0, Device::Cpu, 1).expect("free ports").remove(0);
+        let mut node = TestNode { folder: Folder::new(folder), peer: String::new(), page: plan.page, process: None };
+        let (port, page) = (port(&plan), plan.page.to_string());
+        let dir = folder.as_os_str().to_owned();
+        let flags = ["--no-mdns", "--device", "cpu", "--threads", "1", "--port", &port, "--page", &page];
+        let args: Vec<_> = ["run".into(), "--dir".into(), dir].into_iter().chain(flags.map(Into::into)).collect();
+        node.spawn(&args);
+        Self { page: plan.page, node }
+    }
+
+    /// Waits for a condition.
+    ///
+    /// # Panics
+    /// With the node's log, when it does not come true in time.
+    pub fn wait_for(&self, what: &str, patience: Duration, condition: impl Fn() -> bool) {
+        wait_for(what, patience, condition, || self.node.tail());
+    }
+}
+
+fn wait_for(what: &str, patience: Duration, mut condition: impl FnMut() -> bool, logs: impl Fn() -> String) {
+    let started = Instant::now();
+    while !condition() {
+        assert!(started.elapsed() <= patience, "not within {} s: {what}\n{}", patience.as_secs(), logs());
+        std::thread::sleep(POLL);
     }
 }
 

@@ -191,7 +191,7 @@ impl Blobs {
         let file = files.path(weights.round);
         self.change(|index| {
             index.retain(|_, entry| {
-                !entry.file.extension().is_some_and(|e| e == "f32") || kept.iter().any(|r| files.path(*r) == entry.file)
+                entry.file.extension().is_none_or(|e| e != "f32") || kept.iter().any(|r| files.path(*r) == entry.file)
             });
             for (range, outline) in layout.ranges().zip(&weights.outline.tensors) {
                 let entry = Entry {

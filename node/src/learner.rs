@@ -53,6 +53,8 @@ pub enum LearnerEvent {
         /// Why.
         why: String,
     },
+    /// What was learnt cannot be stored: the node must not go on.
+    Unstored(Error),
     /// The held-out loss of the weights at a round's start.
     Evaluated {
         /// The round.
@@ -220,6 +222,7 @@ impl LearnerThread {
     fn train(&mut self, job: &TrainJob) -> LearnerEvent {
         match self.contribute(job) {
             Ok(contributed) => LearnerEvent::Trained(Box::new(contributed)),
+            Err(error @ Error::Storage { .. }) => LearnerEvent::Unstored(error),
             Err(error) => LearnerEvent::Failed { round: job.round, why: error.to_string() },
         }
     }

@@ -227,6 +227,7 @@ impl Daemon {
                 self.board.say(Level::Warn, format!("round {round}: no contribution: {why}"));
                 self.step(Input::TrainingFailed { round }).await
             }
+            LearnerEvent::Unstored(error) => Err(error),
             LearnerEvent::Evaluated { round, nats_per_byte } => {
                 if let Some(record) = self.board.evaluated(round, nats_per_byte) {
                     self.save_record(&record)?;

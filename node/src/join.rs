@@ -11,7 +11,7 @@ use weal_proto::{Message, Request, Response};
 use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::link::RunLink;
-use crate::network::{self, Event, Network, PeerKey, Service};
+use crate::network::{self, Event, Network, PeerKey, Silent};
 use crate::new_run::{check_fetched, named_blobs};
 use crate::settings::Settings;
 use crate::store::Store;
@@ -19,23 +19,6 @@ use crate::store::blobs::{Blobs, Keep};
 
 /// What is told while joining.
 pub type Tell<'a> = &'a (dyn Fn(&str) + Sync);
-
-/// Someone who has nothing yet.
-struct Newcomer;
-
-impl Service for Newcomer {
-    fn answer(&self, _from: PeerKey, _request: &[u8]) -> Option<Vec<u8>> {
-        None
-    }
-
-    fn outline(&self, _hash: &[u8; 32]) -> Option<(u64, Vec<[u8; 32]>)> {
-        None
-    }
-
-    fn chunk(&self, _hash: &[u8; 32], _index: u32) -> Option<Vec<u8>> {
-        None
-    }
-}
 
 /// Makes a folder the folder of the link's run; does nothing where it is already.
 ///
@@ -64,7 +47,7 @@ pub async fn join(
         mdns: settings.network.mdns,
         ..network::Settings::default()
     };
-    let (network, events) = Network::start(seed, link.run.into(), addresses, Arc::new(Newcomer))
+    let (network, events) = Network::start(seed, link.run.into(), addresses, Arc::new(Silent))
         .await
         .map_err(|error| Error::Network(error.to_string()))?;
     let fetched = fetch(folder, link, &network, events, patience, tell).await;

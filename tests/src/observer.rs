@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use weal::network::{self, Event, Multiaddr, Network, PeerKey, Service, Verdict};
+use weal::network::{self, Event, Multiaddr, Network, Silent, Verdict};
 use weal_proto::{Attestation, Commitment, Envelope, Kind, Message, PeerId, Proposal, RunId, Vote, VoteStep};
 
 /// The place of a message: a peer may sign one message for it, ever.
@@ -20,22 +20,6 @@ pub struct Observer {
     book: Arc<Mutex<Book>>,
     _runtime: tokio::runtime::Runtime,
     _network: Network,
-}
-
-struct Silent;
-
-impl Service for Silent {
-    fn answer(&self, _from: PeerKey, _request: &[u8]) -> Option<Vec<u8>> {
-        None
-    }
-
-    fn outline(&self, _hash: &[u8; 32]) -> Option<(u64, Vec<[u8; 32]>)> {
-        None
-    }
-
-    fn chunk(&self, _hash: &[u8; 32], _index: u32) -> Option<Vec<u8>> {
-        None
-    }
 }
 
 impl Observer {

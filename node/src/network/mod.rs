@@ -90,6 +90,24 @@ pub trait Service: Send + Sync + 'static {
     fn chunk(&self, hash: &[u8; 32], index: u32) -> Option<Vec<u8>>;
 }
 
+/// Has nothing to give: a newcomer, or one who only listens.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Service for Silent {
+    fn answer(&self, _from: PeerKey, _request: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn outline(&self, _hash: &[u8; 32]) -> Option<(u64, Vec<[u8; 32]>)> {
+        None
+    }
+
+    fn chunk(&self, _hash: &[u8; 32], _index: u32) -> Option<Vec<u8>> {
+        None
+    }
+}
+
 /// What happened on the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {

@@ -48,7 +48,7 @@ pub struct Options {
 /// # Errors
 /// Whatever is wrong with folder, manifest, data, device, store, ports: each with its own variant.
 pub async fn open(options: Options) -> Result<Daemon> {
-    let Options { folder, settings, rounds } = options;
+    let Options { folder, mut settings, rounds } = options;
     let lock = folder.lock()?;
     let manifest = folder.manifest()?.ok_or_else(|| {
         let place = folder.path().display();
@@ -68,6 +68,9 @@ pub async fn open(options: Options) -> Result<Daemon> {
     let weights = recover_weights(&manifest, &plan, &store, &weight_files)?;
 
     let page = listen_for_page(&settings).await?;
+    if let Ok(address) = page.local_addr() {
+        settings.page.listen = address;
+    }
     let position = position();
     let (messages_in, messages) = mpsc::channel(MESSAGE_REQUESTS);
     let service = NodeService {

@@ -119,6 +119,8 @@ pub struct LearnerSetup {
     pub blobs: Blobs,
     /// Where error feedback and moments go.
     pub files: LearnerFiles,
+    /// What an earlier process left there.
+    pub learnt: Option<LearnerState>,
     /// Held-out sequences of an evaluation.
     pub evaluation_sequences: usize,
     /// Version of the contribution codec.
@@ -178,12 +180,17 @@ struct LearnerThread {
 }
 
 impl LearnerThread {
-    fn new(setup: LearnerSetup, stop_before: Arc<AtomicU64>, progress: Arc<RwLock<LearnerProgress>>) -> Result<Self> {
+    fn new(
+        mut setup: LearnerSetup,
+        stop_before: Arc<AtomicU64>,
+        progress: Arc<RwLock<LearnerProgress>>,
+    ) -> Result<Self> {
+        let learnt = setup.learnt.take();
         let plan = &setup.plan;
         let mut learner = Learner::new(plan.model.clone(), plan.inner.clone(), setup.corpus.clone(), &setup.device)
             .map_err(|error| Error::Device(error.to_string()))?;
         let parameters = plan.layout.parameters();
-        let error = match setup.files.newest(parameters) {
+        let error = match learnt {
             Some(state) => {
                 if let Err(error) = learner.restore_moments(&state.moments) {
                     tracing::warn!(%error, "the optimiser's moments do not fit; it begins with zeros");

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use rand::seq::SliceRandom;
 use tokio::sync::Semaphore;
-use weal_coordinator_free::{Apply, Fetch};
+use weal_coordinator_free::{Apply, Chosen, Fetch};
 use weal_kernels::{Contribution, apply, state};
 use weal_proto::{
     BlobHash, Decided, Envelope, EnvelopeHash, Message, PeerId, Request, Response, RoundNumber, RunId, StateRoot,
     Status, Verdict, limits,
 };
 
-use crate::check;
+use crate::check::{self, Claim};
 use crate::error::{Error, Result};
 use crate::model::{self, Plan};
 use crate::network::{Network, PeerKey};
@@ -109,8 +109,10 @@ impl Workshop {
     }
 
     async fn check(self, fetch: Fetch, blob: Vec<u8>) -> Verdict {
+        let Fetch { round, peer, blob_bytes, base_root, .. } = fetch;
+        let claim = Claim { round, peer, blob_bytes, base_root };
         let checked = tokio::task::spawn_blocking(move || {
-            check::contribution(&self.plan, self.run, self.codec, &fetch, &blob).err()
+            check::contribution(&self.plan, self.run, self.codec, &claim, &blob).err()
         });
         // A check that panics has met something it should have refused.
         checked.await.map_or(Verdict::Malformed, |refused| refused.unwrap_or(Verdict::Valid))
@@ -136,46 +138,41 @@ impl Workshop {
     /// Takes weights to the next round.
     pub async fn apply(self, weights: Weights, apply: Apply) -> Done {
         let round = apply.round;
-        let mut contributions = Vec::with_capacity(apply.contributions.len());
+        let mut blobs = Vec::with_capacity(apply.contributions.len());
         for chosen in &apply.contributions {
-            let blob = match self.obtain(round, chosen.peer, chosen.blob, chosen.blob_bytes).await {
-                Ok(blob) => blob,
+            match self.obtain(round, chosen.peer, chosen.blob, chosen.blob_bytes).await {
+                Ok(blob) => blobs.push(blob),
                 Err(why) => return Done::ApplyFailed { round, why },
-            };
-            let fetch = Fetch {
-                round,
-                commitment: EnvelopeHash::from([0; 32]),
-                peer: chosen.peer,
-                blob: chosen.blob,
-                blob_bytes: chosen.blob_bytes,
-                samples: chosen.samples,
-                base_root: apply.base_root,
-            };
-            match check::contribution(&self.plan, self.run, self.codec, &fetch, &blob) {
-                Ok(contribution) => contributions.push(contribution),
-                Err(verdict) => {
-                    // More than two thirds found it valid and this node does not: it must not guess.
-                    let why =
-                        format!("round {round}: a chosen contribution of {} is {verdict:?} here", chosen.peer.short());
-                    return Done::Fatal(Error::Internal(why));
-                }
             }
         }
-        let computed = tokio::task::spawn_blocking(move || self.compute(&weights, &apply, &contributions));
-        match computed.await {
+        match tokio::task::spawn_blocking(move || self.compute(&weights, &apply, &blobs)).await {
             Ok(Ok(weights)) => Done::Weights(weights),
             Ok(Err(error)) => Done::Fatal(error),
             Err(error) => Done::Fatal(Error::Internal(format!("round {round} could not be applied: {error}"))),
         }
     }
 
-    fn compute(&self, weights: &Weights, step: &Apply, contributions: &[Contribution]) -> Result<Weights> {
+    fn compute(&self, weights: &Weights, step: &Apply, blobs: &[Vec<u8>]) -> Result<Weights> {
+        let contributions = self.open_chosen(step, blobs)?;
         let mut values = weights.values.as_ref().clone();
-        apply(&self.plan.layout, &mut values, contributions, model::rate(step.outer_rate_ppm), model::rule(step.rule))
+        apply(&self.plan.layout, &mut values, &contributions, model::rate(step.outer_rate_ppm), model::rule(step.rule))
             .map_err(|error| Error::Internal(error.to_string()))?;
         let next = Weights::new(&self.plan.layout, step.round.next(), values)?;
         self.weight_files.save(&next)?;
         Ok(next)
+    }
+
+    fn open_chosen(&self, step: &Apply, blobs: &[Vec<u8>]) -> Result<Vec<Contribution>> {
+        let open = |(chosen, blob): (&Chosen, &Vec<u8>)| {
+            let Chosen { peer, blob_bytes, .. } = *chosen;
+            let claim = Claim { round: step.round, peer, blob_bytes, base_root: step.base_root };
+            check::contribution(&self.plan, self.run, self.codec, &claim, blob).map_err(|verdict| {
+                // More than two thirds found it valid and this node does not: it must not guess.
+                let who = peer.short();
+                Error::Internal(format!("round {}: a chosen contribution of {who} is {verdict:?} here", step.round))
+            })
+        };
+        step.contributions.iter().zip(blobs).map(open).collect()
     }
 
     /// Fetches the weights at a round's start from peers; every chunk is proven by the decided root.

@@ -19,7 +19,6 @@ mod service;
 mod timers;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use libp2p::Multiaddr;
@@ -326,9 +325,4 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     if stop.wait_for(|stop| *stop).await.is_err() {
         std::future::pending::<()>().await;
     }
-}
-
-/// Shared by the parts of the daemon that keep a round's position.
-fn position() -> SharedPosition {
-    Arc::default()
 }

@@ -13,9 +13,9 @@ use weal_trainer::{Corpus, OpenDevice, initial_weights};
 
 use super::board::Board;
 use super::jobs::Workshop;
-use super::service::NodeService;
+use super::service::{NodeService, SharedPosition};
 use super::timers::Timers;
-use super::{Daemon, OwnContribution, position};
+use super::{Daemon, OwnContribution};
 use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::learner::{LearnerHandle, LearnerSetup};
@@ -24,7 +24,7 @@ use crate::network::{self, Network};
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::store::blobs::Blobs;
-use crate::store::learner::LearnerFiles;
+use crate::store::learner::{LearnerFiles, LearnerState};
 use crate::store::weights::{WeightFiles, Weights};
 
 /// Events of the learner that may wait for the daemon.
@@ -71,7 +71,7 @@ pub async fn open(options: Options) -> Result<Daemon> {
     if let Ok(address) = page.local_addr() {
         settings.page.listen = address;
     }
-    let position = position();
+    let position = SharedPosition::default();
     let (messages_in, messages) = mpsc::channel(MESSAGE_REQUESTS);
     let service = NodeService {
         manifest: manifest.encode(),
@@ -99,7 +99,8 @@ pub async fn open(options: Options) -> Result<Daemon> {
     });
 
     let learner_files = LearnerFiles::new(folder.learner());
-    let own = recover_own(&store, &learner_files, &key, &plan)?;
+    let learnt = learner_files.newest(plan.layout.parameters());
+    let own = recover_own(&store, learnt.as_ref(), &key)?;
     let (learner_in, learner_events) = mpsc::channel(LEARNER_EVENTS);
     let device_name = device.name().to_owned();
     let setup = LearnerSetup {
@@ -110,6 +111,7 @@ pub async fn open(options: Options) -> Result<Daemon> {
         device,
         blobs: blobs.clone(),
         files: learner_files,
+        learnt,
         evaluation_sequences: settings.evaluation.sequences,
         codec: manifest.compression.codec,
     };
@@ -255,8 +257,8 @@ fn recover_core(manifest: &Manifest, key: &SigningKey, store: &Store, weights: R
 
 /// The own newest contribution, and whether it was left out of its round: by a decision, or by a crash between storing
 /// and committing to it.
-fn recover_own(store: &Store, files: &LearnerFiles, key: &SigningKey, plan: &Plan) -> Result<Option<OwnContribution>> {
-    let Some(state) = files.newest(plan.layout.parameters()) else { return Ok(None) };
+fn recover_own(store: &Store, learnt: Option<&LearnerState>, key: &SigningKey) -> Result<Option<OwnContribution>> {
+    let Some(state) = learnt else { return Ok(None) };
     let (round, blob) = (state.round, state.blob);
     let committed = match store.own_commitment(round)? {
         Some(envelope) => envelope.open::<Commitment>().is_ok_and(|commitment| commitment.blob == blob),

@@ -24,7 +24,7 @@ pub struct Claim {
 /// # Errors
 /// The verdict that this voter attests.
 pub fn contribution(plan: &Plan, run: RunId, codec: u32, claim: &Claim, blob: &[u8]) -> Result<Contribution, Verdict> {
-    if blob.len() as u64 != claim.blob_bytes || blob.len() > plan.max_body_bytes {
+    if blob.len() as u64 != claim.blob_bytes || blob.len() > plan.max_blob_bytes {
         return Err(Verdict::WrongSize);
     }
     let (header, body) = BlobHeader::split(blob).map_err(|_| Verdict::WrongHeader)?;
@@ -42,7 +42,7 @@ pub fn contribution(plan: &Plan, run: RunId, codec: u32, claim: &Claim, blob: &[
     if header != expected {
         return Err(Verdict::WrongHeader);
     }
-    decode(&plan.layout, &plan.compression, body, plan.max_body_bytes).map_err(verdict)
+    decode(&plan.layout, &plan.compression, body, plan.max_blob_bytes).map_err(verdict)
 }
 
 fn verdict(error: Error) -> Verdict {

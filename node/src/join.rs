@@ -1,5 +1,6 @@
 //! Coming to a run by its link: fetch the manifest and what it names from peers, and check every byte of it.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use weal_proto::manifest::Manifest;
 use weal_proto::{Message, Request, Response};
 
+use crate::data::TextFile;
 use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::link::RunLink;
@@ -20,7 +22,8 @@ use crate::store::blobs::{Blobs, Keep};
 /// What is told while joining.
 pub type Tell<'a> = &'a (dyn Fn(&str) + Sync);
 
-/// Makes a folder the folder of the link's run; does nothing where it is already.
+/// Makes a folder the folder of the link's run; does nothing where it is already. What is among the `own` files is not
+/// fetched.
 ///
 /// # Errors
 /// When nobody behind the link answers within `patience`, or the folder is another run's.
@@ -29,6 +32,7 @@ pub async fn join(
     link: &RunLink,
     settings: &Settings,
     patience: Duration,
+    own: Vec<TextFile>,
     tell: Tell<'_>,
 ) -> Result<()> {
     if let Some(present) = folder.manifest()? {
@@ -45,12 +49,14 @@ pub async fn join(
         listen: network::Settings::listen_on_port(0),
         bootstrap: link.peers.clone(),
         mdns: settings.network.mdns,
+        max_upload: NonZeroU64::new(settings.network.max_upload),
+        max_download: NonZeroU64::new(settings.network.max_download),
         ..network::Settings::default()
     };
     let (network, events) = Network::start(seed, link.run.into(), addresses, Arc::new(Silent))
         .await
         .map_err(|error| Error::Network(error.to_string()))?;
-    let fetched = fetch(folder, link, &network, events, patience, tell).await;
+    let fetched = fetch(folder, link, &network, events, patience, own, tell).await;
     network.shutdown().await;
     fetched
 }
@@ -61,13 +67,24 @@ async fn fetch(
     network: &Network,
     mut events: mpsc::Receiver<Event>,
     patience: Duration,
+    own: Vec<TextFile>,
     tell: Tell<'_>,
 ) -> Result<()> {
     let manifest = find_manifest(link, network, &mut events, patience, tell).await?;
     tell(&format!("run \"{}\": {} parameters", manifest.name, manifest.model.parameters()));
     let store = Store::open(&folder.store(), link.run)?;
     let blobs = Blobs::open(folder.blobs(), store)?;
-    for (name, hash, bytes) in named_blobs(&manifest) {
+    let named = named_blobs(&manifest);
+    for file in own {
+        let TextFile { source, text } = file;
+        if named.iter().any(|(_, hash, _)| *hash == source.hash) {
+            tell(&format!("{}: your own copy is taken", source.name));
+            blobs.put(&text, Keep::Pinned, false)?;
+        } else {
+            tell(&format!("{}: not of this run, left alone", source.name));
+        }
+    }
+    for (name, hash, bytes) in named {
         if blobs.has(&hash) {
             continue;
         }

@@ -315,6 +315,6 @@ impl LearnerThread {
 /// The contribution in a blob whose header was checked.
 fn open(plan: &Plan, blob: &[u8]) -> Result<Contribution> {
     let (_, body) = BlobHeader::split(blob).map_err(|error| Error::Internal(error.to_string()))?;
-    decode(&plan.layout, &plan.compression, body, plan.max_body_bytes)
+    decode(&plan.layout, &plan.compression, body, plan.max_blob_bytes)
         .map_err(|error| Error::Internal(error.to_string()))
 }

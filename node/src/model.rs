@@ -1,6 +1,7 @@
 //! What a manifest means to the rooms that may not know it: the trainer's specs, the kernels' layout and rules.
 
-use weal_kernels::{Compression, Layout, Rule};
+use weal_kernels::{Compression, Layout, Rule, max_body_bytes};
+use weal_proto::limits::BLOB_HEADER_BYTES;
 use weal_proto::manifest::{AggregationRule, Data, Inner, Manifest, PPM, Tokeniser as TokeniserSource};
 use weal_trainer::{Corpus, DeviceChoice, InnerSpec, ModelSpec, Schedule, Source, Tokeniser};
 
@@ -19,8 +20,8 @@ pub struct Plan {
     pub layout: Layout,
     /// Chunk, kept values, decay.
     pub compression: Compression,
-    /// Largest body of a contribution, in bytes.
-    pub max_body_bytes: usize,
+    /// Largest contribution, header and all, in bytes.
+    pub max_blob_bytes: usize,
 }
 
 impl Plan {
@@ -40,9 +41,23 @@ impl Plan {
             keep: manifest.compression.keep as usize,
             decay_ppm: manifest.compression.decay_ppm,
         };
-        let max_body_bytes = manifest.limits.blob_bytes as usize;
-        Ok(Self { model, inner, layout, compression, max_body_bytes })
+        let max_blob_bytes = manifest.limits.blob_bytes as usize;
+        let needed = blob_bytes(&layout, &compression).map_err(|error| refused(&error))?;
+        if max_blob_bytes < needed {
+            return Err(refused(&format_args!(
+                "limits.blob_bytes is {max_blob_bytes}; a contribution of this model may take {needed}"
+            )));
+        }
+        Ok(Self { model, inner, layout, compression, max_blob_bytes })
     }
+}
+
+/// The most bytes that a contribution takes, header and all.
+///
+/// # Errors
+/// When the compression makes no sense.
+pub fn blob_bytes(layout: &Layout, compression: &Compression) -> std::result::Result<usize, weal_kernels::Error> {
+    Ok(size_of::<u32>() + BLOB_HEADER_BYTES + max_body_bytes(layout, compression)?)
 }
 
 fn model_spec(manifest: &Manifest) -> ModelSpec {

@@ -39,6 +39,10 @@ pub struct NetworkSettings {
     pub bootstrap: Vec<Multiaddr>,
     /// Whether to look for peers on the local network.
     pub mdns: bool,
+    /// The most bytes of contributions and weights sent each second; 0 is as many as the line takes.
+    pub max_upload: u64,
+    /// The same for what is received.
+    pub max_download: u64,
 }
 
 impl Default for NetworkSettings {
@@ -56,6 +60,8 @@ impl NetworkSettings {
             external: Vec::new(),
             bootstrap: Vec::new(),
             mdns: true,
+            max_upload: 0,
+            max_download: 0,
         }
     }
 }
@@ -135,7 +141,7 @@ const HEAD: &str = "\
 ";
 
 /// A comment for each key, put above it in the file that is written.
-const COMMENTS: [(&str, &str); 15] = [
+const COMMENTS: [(&str, &str); 17] = [
     ("[network]", "Peers and addresses."),
     ("listen = [", "Addresses to listen on, QUIC first. Choose another port with --port."),
     (
@@ -144,6 +150,12 @@ const COMMENTS: [(&str, &str); 15] = [
     ),
     ("bootstrap", "Peers to begin with, each with its identity: /ip4/.../udp/7700/quic-v1/p2p/12D3Koo..."),
     ("mdns", "Whether to look for peers on the local network."),
+    (
+        "max_upload",
+        "The most bytes of contributions and weights sent each second; 0 is as many as the line takes. Too few, and \
+         others do not get your contribution before the round ends.",
+    ),
+    ("max_download", "The same for what is received."),
     ("[page]", "The page, /metrics and /api. They show everything and ask for no password: keep them on loopback."),
     ("[compute]", "The device that trains."),
     ("device", "auto (the best GPU there is, else the processor), cpu, or gpu (no start without one)."),

@@ -40,6 +40,21 @@ fn wrong_flags_end_with_code_2() {
     refuses(&["fly"], 2, &["fly"]);
 }
 
+/// The drivers' loaders are pointed at nothing, so that the machine has no GPU, not even a software one.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_gpu_that_is_asked_for_and_not_there_ends_with_code_7() {
+    let dir = new_run();
+    let output = Command::new(env!("CARGO_BIN_EXE_weal"))
+        .args(["run", "--device", "gpu", "--page", "127.0.0.1:0", "--dir", path(dir.path())])
+        .envs(["VK_DRIVER_FILES", "VK_ICD_FILENAMES", "__EGL_VENDOR_LIBRARY_DIRS"].map(|name| (name, "/nonexistent")))
+        .output()
+        .expect("a program that starts");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(7), "{message}");
+    assert!(message.contains("GPU's driver") && message.contains("--device cpu"), "{message}");
+}
+
 #[test]
 fn a_preset_that_is_not_there_names_those_that_are() {
     let dir = TempDir::new().unwrap();

@@ -86,16 +86,10 @@ impl Wire for BlobHeader {
 /// The part of a blob that is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BlobPart {
-    /// A page of chunk hashes from this one on, with the blob's length.
-    Outline {
-        /// Number of the first chunk hash wanted.
-        from: u32,
-    },
-    /// One chunk.
-    Chunk {
-        /// Its number.
-        index: u32,
-    },
+    /// Its [`Outline`].
+    Outline,
+    /// One chunk, by its number. It is answered by its bytes, with nothing around them.
+    Chunk(u32),
 }
 
 /// Asks for a part of a blob.
@@ -107,117 +101,61 @@ pub struct BlobRequest {
     pub part: BlobPart,
 }
 
+const EMPTY: Shape = Shape { name: "request for an outline", most_bytes: 0, fields: &[] };
+
 impl Wire for BlobRequest {
     type Wire = wire::BlobRequest;
-    const SHAPE: Shape =
-        Shape { name: "blob request", most_bytes: 64, fields: &[id(1, "BlobRequest.blob"), plain(2), plain(3)] };
+    const SHAPE: Shape = Shape {
+        name: "blob request",
+        most_bytes: limits::BLOB_REQUEST_BYTES,
+        fields: &[id(1, "BlobRequest.blob"), one(2, &EMPTY), plain(3)],
+    };
 
     fn to_wire(&self) -> Self::Wire {
         let part = match self.part {
-            BlobPart::Outline { from } => wire::blob_request::Part::OutlineFrom(from),
-            BlobPart::Chunk { index } => wire::blob_request::Part::Chunk(index),
+            BlobPart::Outline => wire::blob_request::Part::Outline(wire::OutlineRequest {}),
+            BlobPart::Chunk(index) => wire::blob_request::Part::Chunk(index),
         };
         wire::BlobRequest { blob: self.blob.to_wire(), part: Some(part) }
     }
 
     fn from_wire(wire: Self::Wire) -> Result<Self, DecodeError> {
         let part = match required("BlobRequest.part", wire.part)? {
-            wire::blob_request::Part::OutlineFrom(from) => BlobPart::Outline { from },
-            wire::blob_request::Part::Chunk(index) => BlobPart::Chunk { index },
+            wire::blob_request::Part::Outline(_) => BlobPart::Outline,
+            wire::blob_request::Part::Chunk(index) => BlobPart::Chunk(index),
         };
         Ok(Self { blob: BlobHash::from_wire("BlobRequest.blob", &wire.blob)?, part })
     }
 }
 
-/// Why a part is not sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BlobRefusal {
-    /// This peer does not have the blob.
-    NotHere,
-    /// It has, but it is not to be revealed yet.
-    NotYet,
-    /// Too many requests at once: ask again, or ask somebody else.
-    Busy,
-}
-
-/// Answers a [`BlobRequest`].
+/// A blob's length and its chunks' hashes, of which its name is the hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BlobResponse {
-    /// A page of the outline.
-    Outline {
-        /// Length of the blob in bytes.
-        bytes: u64,
-        /// Number of the first chunk hash in this page.
-        from: u32,
-        /// BLAKE3 of each chunk.
-        chunks: Vec<[u8; 32]>,
-    },
-    /// A chunk's bytes.
-    Chunk(Vec<u8>),
-    /// Neither.
-    Refused(BlobRefusal),
+pub struct Outline {
+    /// Length of the blob in bytes.
+    pub bytes: u64,
+    /// BLAKE3 of each chunk, in order.
+    pub chunks: Vec<[u8; 32]>,
 }
 
-const OUTLINE: Shape =
-    Shape { name: "outline", most_bytes: limits::BLOB_RESPONSE_BYTES, fields: &[plain(1), plain(2), plain(3)] };
-
-impl Wire for BlobResponse {
-    type Wire = wire::BlobResponse;
-    const SHAPE: Shape = Shape {
-        name: "blob response",
-        most_bytes: limits::BLOB_RESPONSE_BYTES,
-        fields: &[one(1, &OUTLINE), plain(2), plain(3)],
-    };
+impl Wire for Outline {
+    type Wire = wire::Outline;
+    const SHAPE: Shape =
+        Shape { name: "outline", most_bytes: limits::BLOB_ANSWER_BYTES, fields: &[plain(1), plain(2)] };
 
     fn to_wire(&self) -> Self::Wire {
-        use wire::blob_response::What;
-        let what = match self {
-            Self::Outline { bytes, from, chunks } => {
-                What::Outline(wire::Outline { bytes: *bytes, from: *from, chunk_hashes: chunks.concat() })
-            }
-            Self::Chunk(bytes) => What::Chunk(bytes.clone()),
-            Self::Refused(refusal) => What::Refusal(refusal_to_wire(*refusal)),
-        };
-        wire::BlobResponse { what: Some(what) }
+        wire::Outline { bytes: self.bytes, chunk_hashes: self.chunks.concat() }
     }
 
     fn from_wire(wire: Self::Wire) -> Result<Self, DecodeError> {
-        use wire::blob_response::What;
-        match required("BlobResponse.what", wire.what)? {
-            What::Outline(outline) => {
-                let (chunks, rest) = outline.chunk_hashes.as_chunks::<32>();
-                if !rest.is_empty() {
-                    let bytes = outline.chunk_hashes.len();
-                    return Err(DecodeError::WrongLength { field: "Outline.chunk_hashes", bytes, expected: 32 });
-                }
-                if chunks.len() > limits::OUTLINE_PAGE {
-                    let (count, limit) = (chunks.len(), limits::OUTLINE_PAGE);
-                    return Err(DecodeError::TooMany { field: "Outline.chunk_hashes", count, limit });
-                }
-                Ok(Self::Outline { bytes: outline.bytes, from: outline.from, chunks: chunks.to_vec() })
-            }
-            What::Chunk(bytes) if bytes.len() <= limits::CHUNK_BYTES => Ok(Self::Chunk(bytes)),
-            What::Chunk(bytes) => {
-                Err(DecodeError::TooLong { message: "chunk", bytes: bytes.len(), limit: limits::CHUNK_BYTES })
-            }
-            What::Refusal(number) => refusal_from_wire(number).map(Self::Refused),
+        let (chunks, rest) = wire.chunk_hashes.as_chunks::<32>();
+        if !rest.is_empty() {
+            let bytes = wire.chunk_hashes.len();
+            return Err(DecodeError::WrongLength { field: "Outline.chunk_hashes", bytes, expected: 32 });
         }
-    }
-}
-
-fn refusal_to_wire(refusal: BlobRefusal) -> i32 {
-    match refusal {
-        BlobRefusal::NotHere => wire::BlobRefusal::NotHere.into(),
-        BlobRefusal::NotYet => wire::BlobRefusal::NotYet.into(),
-        BlobRefusal::Busy => wire::BlobRefusal::Busy.into(),
-    }
-}
-
-fn refusal_from_wire(number: i32) -> Result<BlobRefusal, DecodeError> {
-    match wire::BlobRefusal::try_from(number) {
-        Ok(wire::BlobRefusal::NotHere) => Ok(BlobRefusal::NotHere),
-        Ok(wire::BlobRefusal::NotYet) => Ok(BlobRefusal::NotYet),
-        Ok(wire::BlobRefusal::Busy) => Ok(BlobRefusal::Busy),
-        _ => Err(DecodeError::UnknownValue { field: "BlobResponse.refusal", value: i64::from(number) }),
+        if chunks.len() > limits::BLOB_CHUNKS {
+            let (count, limit) = (chunks.len(), limits::BLOB_CHUNKS);
+            return Err(DecodeError::TooMany { field: "Outline.chunk_hashes", count, limit });
+        }
+        Ok(Self { bytes: wire.bytes, chunks: chunks.to_vec() })
     }
 }

@@ -46,7 +46,7 @@ pub mod round;
 mod shape;
 mod wire;
 
-pub use blob::{BlobHeader, BlobPart, BlobRefusal, BlobRequest, BlobResponse};
+pub use blob::{BlobHeader, BlobPart, BlobRequest, Outline};
 pub use envelope::{Envelope, Kind, Signable, Signature, SigningKey};
 pub use error::DecodeError;
 pub use exchange::{Request, Response, Status};

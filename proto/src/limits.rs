@@ -22,8 +22,8 @@ pub const TENSORS: usize = 4_096;
 pub const DECIDED_BATCH: usize = 64;
 /// Envelopes in one answer to a request for a round's messages.
 pub const ROUND_MESSAGES: usize = 4_096;
-/// Chunk hashes in one page of an outline.
-pub const OUTLINE_PAGE: usize = 2_048;
+/// Chunks of a blob: 32 GiB, a tensor of 8 G weights.
+pub const BLOB_CHUNKS: usize = 1 << 15;
 
 /// Bytes of a name in a manifest.
 pub const NAME_BYTES: usize = 256;
@@ -45,7 +45,9 @@ pub const REQUEST_BYTES: usize = 128;
 pub const RESPONSE_BYTES: usize = 4 << 20;
 /// Bytes of a blob's chunk.
 pub const CHUNK_BYTES: usize = 1 << 20;
-/// Bytes of an answer of the blob protocol.
-pub const BLOB_RESPONSE_BYTES: usize = CHUNK_BYTES + 64;
+/// Bytes of a request for a part of a blob.
+pub const BLOB_REQUEST_BYTES: usize = 64;
+/// Bytes of an answer to it: a chunk, or the longest outline, which is a little longer.
+pub const BLOB_ANSWER_BYTES: usize = BLOB_CHUNKS * 32 + 64;
 /// Bytes of a contribution's header.
 pub const BLOB_HEADER_BYTES: usize = 256;

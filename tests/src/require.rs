@@ -19,9 +19,15 @@ pub fn leave_out(test: &str, why: &str) {
     eprintln!("LEFT OUT: {test}: {why}");
 }
 
-/// Real text, if there is some: `WEAL_TEST_TEXT`, or tinyshakespeare beside the checkout.
+/// Real text, if there is some: what `WEAL_TEST_TEXT` names, or tinyshakespeare beside the checkout. It is not part of
+/// the project, so no run demands it; where it is named, it must be there.
 pub fn test_text() -> Option<PathBuf> {
     let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/tinyshakespeare.txt");
-    let named = std::env::var_os("WEAL_TEST_TEXT").map(PathBuf::from);
-    named.into_iter().chain([PathBuf::from(beside)]).find(|path| path.is_file())
+    match std::env::var_os("WEAL_TEST_TEXT").map(PathBuf::from) {
+        Some(named) => {
+            assert!(named.is_file(), "WEAL_TEST_TEXT names {}, which is not there", named.display());
+            Some(named)
+        }
+        None => Some(PathBuf::from(beside)).filter(|path| path.is_file()),
+    }
 }

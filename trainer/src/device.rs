@@ -4,7 +4,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 
-use burn::tensor::{Device, DeviceKind, DeviceType};
+use burn::tensor::{Device, DeviceKind, DeviceType, Int, Tensor};
 
 use crate::engine::{Engine, panic_message};
 use crate::error::{Error, Result};
@@ -175,10 +175,14 @@ impl OpenDevice {
     }
 }
 
-/// Opens a GPU and asks its name. Drivers report failure by panicking somewhere below, so that is caught.
+/// Opens a GPU, asks its name, and has it add some numbers. Drivers report failure by panicking somewhere below, so that
+/// is caught.
 fn open_gpu(gpu: &Gpu) -> std::result::Result<OpenDevice, String> {
-    let open = || gpu.device.identity().map(|identity| identity.name);
-    let name = catch_unwind(AssertUnwindSafe(open)).map_err(|panic| panic_message(&*panic))?;
+    let open = || (gpu.device.identity().map(|identity| identity.name), trial_sum(&gpu.device));
+    let (name, sum) = catch_unwind(AssertUnwindSafe(open)).map_err(|panic| panic_message(&*panic))?;
+    if sum? != TRIAL_SUM {
+        return Err("it computes wrongly".to_owned());
+    }
     let kind = match gpu.kind {
         GpuKind::Discrete => "discrete GPU",
         GpuKind::Virtual => "virtual GPU",
@@ -187,6 +191,18 @@ fn open_gpu(gpu: &Gpu) -> std::result::Result<OpenDevice, String> {
     };
     let name = format!("{} ({kind})", name.unwrap_or_else(|| "GPU".to_owned()));
     Ok(OpenDevice { name, device: gpu.device.clone() })
+}
+
+/// The sum of the numbers below [`TRIAL_NUMBERS`], exact in f32.
+const TRIAL_SUM: f32 = (TRIAL_NUMBERS * (TRIAL_NUMBERS - 1) / 2) as f32;
+const TRIAL_NUMBERS: i64 = 1024;
+
+/// A device can be opened and yet run no kernel, or run it wrongly.
+fn trial_sum(device: &Device) -> std::result::Result<f32, String> {
+    let numbers = Tensor::<1, Int>::arange(0..TRIAL_NUMBERS, device).float();
+    let sum = numbers.sum().try_into_data().map_err(|error| error.to_string())?;
+    let sum = sum.convert::<f32>().try_into_vec::<f32>().map_err(|error| format!("{error:?}"))?;
+    Ok(sum.first().copied().unwrap_or(f32::NAN))
 }
 
 #[cfg(test)]

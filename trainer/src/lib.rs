@@ -34,6 +34,10 @@ mod initial;
 mod inner;
 mod learner;
 mod moments;
+#[cfg(test)]
+#[allow(dead_code)] // shared with the tests of the whole
+#[path = "../../tests/src/require.rs"]
+mod require;
 mod sampling;
 mod spec;
 mod tokeniser;

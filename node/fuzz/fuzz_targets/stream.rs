@@ -13,6 +13,7 @@ use futures::io::Cursor;
 use libfuzzer_sys::fuzz_target;
 use libp2p::StreamProtocol;
 use libp2p::request_response::Codec;
+use weal_proto::{BlobRequest, Message};
 
 use frames::{Answer, Frames};
 
@@ -30,8 +31,8 @@ async fn read(bytes: &[u8]) {
         Frames { max_request: blob::MAX_REQUEST, max_answer: blob::MAX_ANSWER, upload: None, download: None };
     if let Ok(Some(request)) = frames.read_request(&PROTOCOL, &mut Cursor::new(bytes)).await {
         assert!(request.len() <= blob::MAX_REQUEST);
-        if let Some(understood) = blob::Request::decode(&request) {
-            assert_eq!(understood.encode(), request);
+        if let Ok(BlobRequest { blob, part }) = BlobRequest::decode(&request) {
+            assert_eq!(blob::request(*blob.as_bytes(), part), request);
         }
     }
     if let Ok(Answer::Here(answer)) = frames.read_response(&PROTOCOL, &mut Cursor::new(bytes)).await {

@@ -1,5 +1,6 @@
 //! `weal join`: comes to a run by its link, and takes part.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use clap::Args;
 use super::node::{NodeArgs, set_threads, take_part};
 use super::{FolderArgs, block_on};
 use crate::daemon::Options;
+use crate::data;
 use crate::error::Result;
 use crate::join::join;
 use crate::link::RunLink;
@@ -19,6 +21,9 @@ pub struct JoinArgs {
     /// Seconds to wait for a peer that has the run.
     #[arg(long, default_value_t = 120)]
     patience: u64,
+    /// Files and folders that may hold texts of the run: what is there need not be fetched from peers.
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    data: Vec<PathBuf>,
     /// Fetch everything, but do not take part yet.
     #[arg(long)]
     only_fetch: bool,
@@ -37,9 +42,10 @@ impl JoinArgs {
         }
         let mut settings = self.node.settings(&folder)?;
         set_threads(settings.compute.threads)?;
+        let own = data::read(&self.data)?;
         block_on(async {
             let tell = |text: &str| eprintln!("{text}");
-            join(&folder, &link, &settings, Duration::from_secs(self.patience), &tell).await?;
+            join(&folder, &link, &settings, Duration::from_secs(self.patience), own, &tell).await?;
             for peer in link.peers {
                 if !settings.network.bootstrap.contains(&peer) {
                     settings.network.bootstrap.push(peer);

@@ -25,6 +25,13 @@ pub struct NodeArgs {
     /// Do not look for peers on the local network [settings: network.mdns].
     #[arg(long, env = "WEAL_NO_MDNS")]
     no_mdns: bool,
+    /// The most bytes of contributions and weights sent each second; 0: no limit [settings: network.max_upload].
+    #[arg(long, env = "WEAL_MAX_UPLOAD", value_name = "BYTES")]
+    max_upload: Option<u64>,
+    /// The most bytes of contributions and weights received each second; 0: no limit [settings:
+    /// network.max_download].
+    #[arg(long, env = "WEAL_MAX_DOWNLOAD", value_name = "BYTES")]
+    max_download: Option<u64>,
     /// Address of the page, /metrics and /api [settings: page.listen].
     #[arg(long, env = "WEAL_PAGE", value_name = "ADDRESS")]
     page: Option<SocketAddr>,
@@ -50,6 +57,12 @@ impl NodeArgs {
         network.bootstrap.extend(self.bootstrap.iter().cloned());
         network.external.extend(self.external.iter().cloned());
         network.mdns &= !self.no_mdns;
+        if let Some(limit) = self.max_upload {
+            network.max_upload = limit;
+        }
+        if let Some(limit) = self.max_download {
+            network.max_download = limit;
+        }
         if let Some(page) = self.page {
             settings.page.listen = page;
         }

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::settings::Settings;
 use crate::testnet::ask;
 
-/// Exit code of `--healthy` when the node answers, but takes no part.
+/// Exit code of `--healthy` when the node answers, but takes no part (yet).
 const UNHEALTHY: u8 = 1;
 
 #[derive(Debug, Args)]
@@ -39,7 +39,7 @@ impl StatusArgs {
             Error::Network(format!("{error}; is it running? Another page's address goes with --page"))
         })?;
         if self.healthy {
-            let takes_part = !matches!(snapshot.node.state, NodeState::Error | NodeState::Paused);
+            let takes_part = matches!(snapshot.node.state, NodeState::Training | NodeState::Waiting);
             return Ok(ExitCode::from(if takes_part { 0 } else { UNHEALTHY }));
         }
         if self.json {

@@ -1,5 +1,6 @@
 //! Brings a node up: from a data folder and settings to a [`Daemon`] that can run.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
@@ -203,6 +204,8 @@ fn network_settings(settings: &Settings) -> network::Settings {
         bootstrap: settings.network.bootstrap.clone(),
         mdns: settings.network.mdns,
         max_gossip_bytes: limits::ENVELOPE_BYTES,
+        max_upload: NonZeroU64::new(settings.network.max_upload),
+        max_download: NonZeroU64::new(settings.network.max_download),
         ..network::Settings::default()
     }
 }

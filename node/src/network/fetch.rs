@@ -24,6 +24,7 @@ use tokio::{
     time::sleep,
 };
 use weal_kernels::blob::Outline;
+use weal_proto::BlobPart;
 
 use super::{
     Cause, FetchError, Network, PeerKey, RequestError,
@@ -143,7 +144,7 @@ impl Fetch<'_> {
 
     async fn outline_from(&self, holder: &Holder) -> Option<Outline> {
         let began = Instant::now();
-        match self.ask(holder, blob::Request::Outline(self.hash)).await {
+        match self.ask(holder, BlobPart::Outline).await {
             Ok(answer) => {
                 let outline = blob::decode_outline(&self.hash, &answer);
                 match outline {
@@ -203,7 +204,7 @@ impl Fetch<'_> {
             let Some(slot) = self.network.slots().take(holder.peer).await else { return };
             let Some(chunk) = board.take() else { continue };
             let began = Instant::now();
-            let answer = self.ask_now(holder, blob::Request::Chunk(self.hash, chunk.index())).await;
+            let answer = self.ask_now(holder, BlobPart::Chunk(chunk.index())).await;
             drop(slot);
             match answer {
                 Ok(bytes) => match chunk.fill(&bytes) {
@@ -218,13 +219,13 @@ impl Fetch<'_> {
         }
     }
 
-    async fn ask(&self, holder: &Holder, request: blob::Request) -> Result<libp2p::bytes::Bytes, RequestError> {
+    async fn ask(&self, holder: &Holder, part: BlobPart) -> Result<libp2p::bytes::Bytes, RequestError> {
         let _slot = self.network.slots().take(holder.peer).await.ok_or(RequestError::ShutDown)?;
-        self.ask_now(holder, request).await
+        self.ask_now(holder, part).await
     }
 
-    async fn ask_now(&self, holder: &Holder, request: blob::Request) -> Result<libp2p::bytes::Bytes, RequestError> {
-        self.network.exchange(Exchange::Blob, holder.peer, request.encode()).await
+    async fn ask_now(&self, holder: &Holder, part: BlobPart) -> Result<libp2p::bytes::Bytes, RequestError> {
+        self.network.exchange(Exchange::Blob, holder.peer, blob::request(self.hash, part).into()).await
     }
 
     /// The holder lied: it is asked no more, and its reputation pays.

@@ -8,6 +8,7 @@ use libp2p::{
     request_response::{InboundRequestId, ResponseChannel},
 };
 use tokio::task::JoinSet;
+use weal_proto::{BlobPart, BlobRequest, Message};
 
 use super::{Service, behaviour::MAX_SYNC_ANSWER, blob, frames::Answer, identity::peer_key, status::Counters};
 
@@ -115,11 +116,12 @@ impl Server {
 
 /// `None`: the request is malformed.
 fn answer_blob(service: &dyn Service, request: &[u8]) -> Option<Answer> {
-    let found = match blob::Request::decode(request)? {
-        blob::Request::Outline(hash) => {
-            service.outline(&hash).and_then(|(bytes, chunks)| blob::encode_outline(bytes, &chunks))
+    let BlobRequest { blob: hash, part } = BlobRequest::decode(request).ok()?;
+    let found = match part {
+        BlobPart::Outline => {
+            service.outline(hash.as_bytes()).and_then(|(bytes, chunks)| blob::encode_outline(bytes, chunks))
         }
-        blob::Request::Chunk(hash, index) => service.chunk(&hash, index),
+        BlobPart::Chunk(index) => service.chunk(hash.as_bytes(), index),
     };
     Some(Answer::from_option(found))
 }

@@ -253,12 +253,15 @@ impl RunFile {
         })
     }
 
-    /// Twice what a contribution of this model takes at the most, and some room for small models.
+    /// What a contribution of this model takes at the most. Settings that make no sense are refused elsewhere.
     fn blob_bytes(&self, spec: &ModelSpec) -> u32 {
-        let parameters = spec.layout().map_or(0, |layout| layout.parameters() as u64);
-        let kept =
-            parameters.saturating_mul(u64::from(self.compression.keep)) / u64::from(self.compression.chunk.max(1));
-        u32::try_from(kept.saturating_mul(4).saturating_add(64 << 10)).unwrap_or(u32::MAX)
+        let compression = weal_kernels::Compression {
+            chunk: self.compression.chunk as usize,
+            keep: self.compression.keep as usize,
+            decay_ppm: 0,
+        };
+        let most = spec.layout().ok().and_then(|layout| crate::model::blob_bytes(&layout, &compression).ok());
+        most.and_then(|most| u32::try_from(most).ok()).unwrap_or(u32::MAX)
     }
 }
 

@@ -108,7 +108,7 @@ fn settings(plan: &Plan, nodes: &[PreparedNode], own: usize, node: &NodePlan) ->
     // One node measures, so that the others' time goes into training.
     let evaluation = EvaluationSettings { sequences: EVALUATED, every: u64::from(own == 0) };
     Settings {
-        network: NetworkSettings { listen: node.listen.clone(), external: Vec::new(), bootstrap, mdns: false },
+        network: NetworkSettings { listen: node.listen.clone(), bootstrap, mdns: false, ..NetworkSettings::default() },
         page: PageSettings { listen: node.page },
         compute: ComputeSettings { device: node.device, threads: node.threads },
         evaluation,

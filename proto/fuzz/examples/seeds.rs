@@ -36,7 +36,7 @@ fn main() -> io::Result<()> {
         response: Response,
         decided: Decided,
         blob_request: BlobRequest,
-        blob_response: BlobResponse,
+        outline: Outline,
     }
     write(&corpus, "blob_header", |seed| BlobHeader::of_seed(seed).lead(b"body"))
 }

@@ -29,7 +29,7 @@ macro_rules! for_every_message {
             response: weal_proto::Response,
             blob_header: weal_proto::BlobHeader,
             blob_request: weal_proto::BlobRequest,
-            blob_response: weal_proto::BlobResponse,
+            outline: weal_proto::Outline,
         }
     };
 }

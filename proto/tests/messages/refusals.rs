@@ -1,9 +1,9 @@
 //! Which error each kind of broken message meets: the node counts what it drops by cause.
 
 use weal_proto::{
-    Attestation, BlobHeader, BlobRequest, BlobResponse, Certificate, Commitment, Decided, DecodeError, Envelope,
-    Evidence, Finding, Kind, Leave, Manifest, Message, Proposal, Request, Response, RoundNumber, RoundSet, SigningKey,
-    View, ViewCertificate, Vote, limits,
+    Attestation, BlobHeader, BlobRequest, Certificate, Commitment, Decided, DecodeError, Envelope, Evidence, Finding,
+    Kind, Leave, Manifest, Message, Outline, Proposal, Request, Response, RoundNumber, RoundSet, SigningKey, View,
+    ViewCertificate, Vote, limits,
 };
 
 use super::raw::Raw;
@@ -195,7 +195,6 @@ fn a_number_that_stands_for_nothing_is_refused() {
     assert_eq!(refusal::<Attestation>(&attestation), unknown("Finding.verdict", 99));
     assert_eq!(refusal::<Vote>(&Raw::new().number(1, 9).done()), unknown("Vote.step", 0));
     assert_eq!(refusal::<Vote>(&Raw::new().number(3, 3).done()), unknown("Vote.step", 3));
-    assert_eq!(refusal::<BlobResponse>(&Raw::new().number(3, 4).done()), unknown("BlobResponse.refusal", 4));
 }
 
 #[test]
@@ -214,7 +213,6 @@ fn a_part_that_is_not_there_is_named() {
     let missing = |field| DecodeError::Missing { field };
     assert_eq!(refusal::<Request>(&[]), missing("Request.what"));
     assert_eq!(refusal::<Response>(&[]), missing("Response.what"));
-    assert_eq!(refusal::<BlobResponse>(&[]), missing("BlobResponse.what"));
     assert_eq!(refusal::<BlobRequest>(&Raw::new().bytes(1, &id(1)).done()), missing("BlobRequest.part"));
     assert_eq!(refusal::<Evidence>(&Raw::new().part(1, &envelope(1)).done()), missing("Evidence.second"));
     assert_eq!(refusal::<Proposal>(&Raw::new().number(1, 9).done()), missing("Proposal.value"));
@@ -227,7 +225,7 @@ fn a_part_that_is_not_there_is_named() {
 fn two_answers_in_one_are_refused() {
     let status = Raw::new().part(1, &Raw::new()).part(2, &Raw::new()).done();
     assert_eq!(refusal::<Request>(&status), not_canonical("request"));
-    let both = Raw::new().bytes(1, &id(1)).number(2, 1).number(3, 1).done();
+    let both = Raw::new().bytes(1, &id(1)).part(2, &Raw::new()).number(3, 1).done();
     assert_eq!(refusal::<BlobRequest>(&both), not_canonical("blob request"));
 }
 
@@ -281,22 +279,14 @@ fn a_round_set_longer_than_allowed_is_refused_within_a_decided_round_too() {
 }
 
 #[test]
-fn a_page_of_chunk_hashes_is_whole_and_not_too_long() {
-    let page = |bytes: usize| Raw::new().part(1, &Raw::new().number(1, 9).bytes(3, &vec![1; bytes])).done();
+fn an_outline_holds_whole_hashes_and_not_too_many() {
+    let outline = |bytes: usize| Raw::new().number(1, 9).bytes(2, &vec![1; bytes]).done();
     let error = DecodeError::WrongLength { field: "Outline.chunk_hashes", bytes: 33, expected: 32 };
-    assert_eq!(refusal::<BlobResponse>(&page(33)), error);
-    let limit = limits::OUTLINE_PAGE;
-    assert!(BlobResponse::decode(&page(32 * limit)).is_ok());
+    assert_eq!(refusal::<Outline>(&outline(33)), error);
+    let limit = limits::BLOB_CHUNKS;
+    assert!(Outline::decode(&outline(32 * limit)).is_ok());
     let error = DecodeError::TooMany { field: "Outline.chunk_hashes", count: limit + 1, limit };
-    assert_eq!(refusal::<BlobResponse>(&page(32 * (limit + 1))), error);
-}
-
-#[test]
-fn a_chunk_longer_than_a_chunk_is_refused() {
-    let limit = limits::CHUNK_BYTES;
-    assert!(BlobResponse::decode(&BlobResponse::Chunk(vec![1; limit]).encode()).is_ok());
-    let error = DecodeError::TooLong { message: "chunk", bytes: limit + 1, limit };
-    assert_eq!(refusal::<BlobResponse>(&BlobResponse::Chunk(vec![1; limit + 1]).encode()), error);
+    assert_eq!(refusal::<Outline>(&outline(32 * (limit + 1))), error);
 }
 
 #[test]

@@ -7,10 +7,9 @@ use weal_proto::manifest::{
 };
 use weal_proto::round::Verdict;
 use weal_proto::{
-    Attestation, BlobHeader, BlobPart, BlobRefusal, BlobRequest, BlobResponse, Certificate, CommitSignature,
-    Commitment, Decided, Envelope, Evidence, Finding, Leave, Manifest, Proposal, Request, Response, RoundNumber,
-    RoundSet, RunId, Samples, Signable, Signature, SigningKey, Status, View, ViewCertificate, ViewSignature, Vote,
-    VoteStep, Weight,
+    Attestation, BlobHeader, BlobPart, BlobRequest, Certificate, CommitSignature, Commitment, Decided, Envelope,
+    Evidence, Finding, Leave, Manifest, Outline, Proposal, Request, Response, RoundNumber, RoundSet, RunId, Samples,
+    Signable, Signature, SigningKey, Status, View, ViewCertificate, ViewSignature, Vote, VoteStep, Weight,
 };
 
 /// An endless stream of chance.
@@ -295,26 +294,14 @@ impl Seeded for BlobHeader {
 
 impl Seeded for BlobRequest {
     fn seeded(source: &mut Source) -> Self {
-        let part = if source.coin() {
-            BlobPart::Outline { from: source.short_number() }
-        } else {
-            BlobPart::Chunk { index: source.short_number() }
-        };
+        let part = if source.coin() { BlobPart::Outline } else { BlobPart::Chunk(source.short_number()) };
         Self { blob: source.bytes().into(), part }
     }
 }
 
-impl Seeded for BlobResponse {
+impl Seeded for Outline {
     fn seeded(source: &mut Source) -> Self {
-        match source.below(3) {
-            0 => Self::Outline {
-                bytes: source.number(),
-                from: source.short_number(),
-                chunks: (0..source.below(9)).map(|_| source.bytes()).collect(),
-            },
-            1 => Self::Chunk(source.bytes::<300>()[..source.below(301) as usize].to_vec()),
-            _ => Self::Refused(source.one_of(&[BlobRefusal::NotHere, BlobRefusal::NotYet, BlobRefusal::Busy])),
-        }
+        Self { bytes: source.number(), chunks: (0..source.below(9)).map(|_| source.bytes()).collect() }
     }
 }
 

@@ -99,6 +99,7 @@ impl Alphabet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::require;
 
     #[test]
     fn a_text_of_fair_coin_tosses_has_the_entropy_of_a_coin() {
@@ -125,12 +126,11 @@ mod tests {
 
     #[test]
     fn tinyshakespeare_has_the_floors_that_are_quoted_for_it() {
-        let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/tinyshakespeare.txt");
-        let path = std::env::var("WEAL_TEST_TEXT").unwrap_or_else(|_| beside.to_owned());
-        let Ok(text) = std::fs::read(&path) else {
-            println!("left out: there is no {path}; set WEAL_TEST_TEXT to tinyshakespeare.txt");
+        let Some(path) = require::test_text() else {
+            println!("LEFT OUT: the floors of a real text: WEAL_TEST_TEXT does not name tinyshakespeare.txt");
             return;
         };
+        let text = std::fs::read(path).unwrap();
         let cut = text.len() - text.len() / 10;
         let floors = Floors::measure(&text[..cut], &text[cut..], None);
         assert!((floors.unigram - 3.347).abs() < 1e-3, "{floors:?}");

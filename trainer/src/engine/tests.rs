@@ -3,6 +3,7 @@
 use super::{Batch, Engine, Update, plain};
 use crate::device::{DeviceChoice, GpuKind, OpenDevice, gpus};
 use crate::initial::initial_weights;
+use crate::require;
 use crate::spec::ModelSpec;
 
 /// Small models that reach every branch: several blocks of queries, shared key heads, both kinds of output projection.
@@ -139,13 +140,11 @@ fn a_step_that_is_not_finite_changes_nothing() {
 }
 
 /// Trains on the best GPU. A software GPU takes minutes to compile its kernels, so it is only used where
-/// `WEAL_REQUIRE_GPU=1` demands one; then the absence of any is a failure.
+/// `WEAL_REQUIRE_ALL=1` demands it; then the absence of any is a failure.
 #[test]
 fn a_gpu_learns_what_the_processor_learns() {
-    let required = std::env::var_os("WEAL_REQUIRE_GPU").is_some();
-    if !required && !gpus().iter().any(|gpu| gpu.kind != GpuKind::Software) {
-        println!("left out: there is no real GPU; WEAL_REQUIRE_GPU=1 takes a software one (mesa-vulkan-drivers) too");
-        return;
+    if !require::all_required() && !gpus().iter().any(|gpu| gpu.kind != GpuKind::Software) {
+        return require::leave_out("training on a GPU", "it has none but perhaps a software one, which takes minutes");
     }
     let gpu = OpenDevice::open(DeviceChoice::Gpu).unwrap();
     println!("on {}", gpu.name());

@@ -16,7 +16,8 @@ Settings, as name=value:
                  own-turn the same, but each peer has an order of its own
                  none     everything
     quantiser    none | sign (mean magnitude of the chunk) | magnitude (sign and one magnitude bit) | covenant
-    rule         senders (mean over those that sent a coordinate) | all | nesterov (DiLoCo: 0.7, 0.9) | sync (AdamW on
+    rule         senders (mean over those that sent a coordinate) | all | root (their sum over the root of their number) |
+                 nesterov (DiLoCo: 0.7, 0.9) | sync (AdamW on
                  the mean gradient of all peers in each step; nothing is compressed)
 """
 
@@ -278,7 +279,8 @@ def run(settings, seed):
                 summed = sum(s * c[layout.tensor_of][:, None] for s, c in zip(sent, clip))
                 senders = sum(m.int() for m in masks)
                 sent_last = senders.to(torch.uint8)
-                divisor = senders.clamp(min=1) if settings["rule"] == "senders" else settings["peers"]
+                divisor = dict(senders=senders.clamp(min=1), root=senders.clamp(min=1).sqrt(), all=settings["peers"])
+                divisor = divisor[settings["rule"]]
                 theta = theta - settings["alpha"] * layout.flat(summed / divisor)
         if (round_number + 1) % settings["every"] == 0:
             model = peers[0]

@@ -52,15 +52,19 @@ fn main() {
     let mut copy = vec![0.0; parameters];
     report("memcpy", best(|| (), |()| copy.copy_from_slice(&theta)), parameters);
 
-    let local = values(1, parameters);
-    let mut error = vec![0.0; parameters];
-    let compressing = best(|| (), |()| compress(&layout, &compression, &theta, &local, &mut error).expect("finite"));
+    let (mut error, mut delta) = (values(1, parameters), values(2, parameters));
+    let compressing = best(
+        || (),
+        |()| {
+            let body = compress(&layout, &compression, &error, &mut delta).expect("finite");
+            // What is left is the next error feedback; that this round's serves as the next pseudo-gradient is as good as any.
+            std::mem::swap(&mut error, &mut delta);
+            body
+        },
+    );
     report("compress", compressing, parameters);
 
-    let contribute = |peer| {
-        let body = compress(&layout, &compression, &theta, &values(peer, parameters), &mut vec![0.0; parameters]);
-        body.expect("finite")
-    };
+    let contribute = |peer| compress(&layout, &compression, &theta, &mut values(peer, parameters)).expect("finite");
     let bodies: Vec<Vec<u8>> = (1..=peers).map(contribute).collect();
     let read = |body: &Vec<u8>| decode(&layout, &compression, body, body.len()).expect("canonical");
     report("decode one", best(|| &bodies[0], read), parameters);

@@ -164,9 +164,7 @@ mod tests {
 
     /// A contribution of those values, as far as top-k and the quantiser let them through.
     fn contribution(layout: &Layout, compression: &Compression, values: &[f32]) -> Contribution {
-        let base = vec![0.0; values.len()];
-        let local: Vec<f32> = values.iter().map(|value| -value).collect();
-        let body = compress(layout, compression, &base, &local, &mut base.clone()).unwrap();
+        let body = compress(layout, compression, &vec![0.0; values.len()], &mut values.to_vec()).unwrap();
         decode(layout, compression, &body, body.len()).unwrap()
     }
 

@@ -93,11 +93,11 @@ fn bodies() {
     let mut text = String::new();
     for (lengths, compression) in shapes() {
         let layout = layout(lengths);
-        let [base, local, mut error] = [1, 2, 3].map(|seed| values(seed, layout.parameters()));
-        let body = compress(&layout, &compression, &base, &local, &mut error).unwrap();
+        let [error, mut delta] = [1, 2].map(|seed| values(seed, layout.parameters()));
+        let body = compress(&layout, &compression, &error, &mut delta).unwrap();
         writeln!(text, "lengths = {lengths:?}, {compression:?}").unwrap();
-        writeln!(text, "base = values(1), local = values(2), error = values(3)").unwrap();
-        writeln!(text, "body = {}\nerror after = {}\n", hex(&body), floats(&error)).unwrap();
+        writeln!(text, "error = values(1), delta = values(2)").unwrap();
+        writeln!(text, "body = {}\nerror after = {}\n", hex(&body), floats(&delta)).unwrap();
     }
     check("body.txt", &text);
 }
@@ -111,9 +111,8 @@ fn outer_steps() {
             let mut theta = values(0, layout.parameters());
             let contribution = |peer: u64| -> Contribution {
                 // Each peer's norm differs, so that some are clipped.
-                let local: Vec<f32> = values(peer, theta.len()).iter().map(|value| value * peer as f32).collect();
-                let mut error = vec![0.0; theta.len()];
-                let body = compress(&layout, &compression, &theta, &local, &mut error).unwrap();
+                let mut delta: Vec<f32> = values(peer, theta.len()).iter().map(|value| value * peer as f32).collect();
+                let body = compress(&layout, &compression, &vec![0.0; theta.len()], &mut delta).unwrap();
                 decode(&layout, &compression, &body, body.len()).unwrap()
             };
             let contributions: Vec<Contribution> = (1..=peers).map(contribution).collect();

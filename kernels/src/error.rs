@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 /// Everything this crate refuses. None of these leaves an output half written: what was passed
-/// as `&mut` is as it was before the call.
+/// as `&mut` is as it was before the call, but for [`crate::compress`]'s working memory.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -72,7 +72,7 @@ pub enum Error {
     /// The body ends before its planes do.
     #[error("contribution ends in the middle of its {plane} plane")]
     BodyTooShort {
-        /// `scale`, `index` or `sign`.
+        /// `scale`, `sign`, `low` or `high`.
         plane: &'static str,
     },
     /// Bytes are left after the last plane.
@@ -84,11 +84,11 @@ pub enum Error {
     /// Bits that pad a plane to whole bytes are not all zero.
     #[error("contribution has set bits in the padding of its {plane} plane")]
     Padding {
-        /// `index` or `sign`.
+        /// Which of them.
         plane: &'static str,
     },
-    /// A scale is negative (or minus zero), infinite or NaN.
-    #[error("contribution's scale of chunk {chunk} is not a finite number of at least +0")]
+    /// A scale's number is none from 0 to 255.
+    #[error("contribution's scale of chunk {chunk} is not one of the 256 there are")]
     Scale {
         /// The chunk, counted over the whole layout.
         chunk: usize,

@@ -1,20 +1,26 @@
 //! Error feedback: what could not be sent this round is sent later.
 //!
-//! With `base` the round's weights, `local` those after the inner steps, and β the decay:
+//! With Δ the pseudo-gradient (the round's weights before minus after the inner steps), e the error feedback and β the
+//! decay:
 //!
 //! ```text
-//! v     = β e + (base - local)      what there is to send
-//! sent  = Q(top-k(v))               what fits
-//! e    <- v - sent                  what is left
+//! v  = β e + Δ              what there is to send
+//! sent = Q(top-k(v))        what fits
+//! e' = v - sent             what is left
 //! ```
 //!
 //! This is SparseLoCo (arXiv 2508.15706, algorithm 1), with a sign and one scale a chunk for Q. Plain
 //! error feedback (β = 1; arXiv 1901.09847) never loses anything; β below 1 forgets what has been
 //! waiting since weights that are long gone.
 //!
-//! Nothing is lost beyond the decay: where nothing was sent, `e = v` to the bit; where something was,
-//! `e` is `v - sent` rounded once, and exact whenever `v` is between half and twice what was sent
+//! Nothing is lost beyond the decay: where nothing was sent, `e' = v` to the bit; where something was,
+//! `e'` is `v - sent` rounded once, and exact whenever `v` is between half and twice what was sent
 //! (Sterbenz's lemma).
+//!
+//! All of it is one pass over memory: Δ and e are read once and e' is written once, where Δ was, 12 bytes a parameter in
+//! all. In between a chunk stays in the cache.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
@@ -24,40 +30,58 @@ use crate::grid::{Chunk, Grid};
 use crate::quantise::{Kept, Scale};
 use crate::{Compression, Contribution, Error, Layout, topk};
 
-/// Compresses a round's pseudo-gradient to the body of a contribution.
-///
-/// `base` are the weights at the round's start, `local` those after the inner steps, `error` the
-/// error feedback (zeros for a new peer), each with one value for every parameter. `error` is brought
-/// up to date as if the contribution will be applied; if it isn't chosen, give it back with
-/// [`add_back`]. The bytes are the same for any number of threads.
+/// Turns the weights after the inner steps into the pseudo-gradient: `local <- base - local`.
 ///
 /// # Errors
-/// [`Error::Length`], [`Error::Compression`], and [`Error::NotFinite`], which names the tensor, where
-/// `local`, `base`, `error` or what there is to send has a NaN or an infinity. `error` is then as it
-/// was.
+/// [`Error::Length`] when they are not of one length. `local` is unchanged then.
+pub fn pseudo_gradient(base: &[f32], local: &mut [f32]) -> Result<(), Error> {
+    if base.len() != local.len() {
+        return Err(Error::Length { what: "local", expected: base.len(), got: local.len() });
+    }
+    let pieces = local.par_chunks_mut(VALUES_AT_A_TIME).zip(base.par_chunks(VALUES_AT_A_TIME));
+    pieces.for_each(|(local, base)| local.iter_mut().zip(base).for_each(|(local, base)| *local = base - *local));
+    Ok(())
+}
+
+/// Compresses a round's pseudo-gradient to the body of a contribution.
+///
+/// `delta` is the pseudo-gradient (see [`pseudo_gradient`]) and `error` the error feedback (zeros for a new peer), each
+/// with one value for every parameter. Afterwards `delta` is the next round's error feedback, as if the contribution will
+/// be applied; if it isn't chosen, give it back with [`add_back`]. The bytes are the same for any number of threads.
+///
+/// # Errors
+/// [`Error::Length`], [`Error::Compression`], and [`Error::NotFinite`], which names the tensor, where `error` or what
+/// there is to send has a NaN or an infinity; what is in `delta` is of no use then.
 pub fn compress(
     layout: &Layout,
     compression: &Compression,
-    base: &[f32],
-    local: &[f32],
-    error: &mut [f32],
+    error: &[f32],
+    delta: &mut [f32],
 ) -> Result<Vec<u8>, Error> {
-    layout.check_length("base", base)?;
-    layout.check_length("local", local)?;
     layout.check_length("error", error)?;
+    layout.check_length("delta", delta)?;
     let grid = Grid::new(layout, compression)?;
     let decay = compression.decay();
-    check_finite(layout, &grid, &Sources { decay, base, local, error })?;
 
     let mut planes = Planes::zero(&grid);
+    let not_finite = AtomicUsize::new(usize::MAX);
     let kept = grid.split_kept_mut(&mut planes.kept);
-    let error = grid.split_values_mut(error);
-    let outputs = (&mut planes.scales, kept, error).into_par_iter().zip(grid.chunks());
-    outputs.with_min_len(CHUNKS_AT_A_TIME).for_each_init(Scratch::default, |scratch, ((scale, kept, error), chunk)| {
-        accumulate(decay, &base[chunk.range()], &local[chunk.range()], error);
-        *scale = send(error, kept, scratch);
-    });
-    Ok(body::encode(compression, &grid, &planes))
+    let values = grid.split_values_mut(delta);
+    let outputs = (&mut planes.scales, kept, values).into_par_iter().zip(grid.chunks()).enumerate();
+    outputs.with_min_len(CHUNKS_AT_A_TIME).for_each_init(
+        Scratch::default,
+        |scratch, (number, ((scale, kept, values), chunk))| {
+            if accumulate(decay, &error[chunk.range()], values) {
+                *scale = send(values, kept, scratch);
+            } else {
+                not_finite.fetch_min(number, Ordering::Relaxed);
+            }
+        },
+    );
+    match grid.chunks().get(not_finite.into_inner()) {
+        None => Ok(body::encode(compression, &grid, &planes)),
+        Some(chunk) => Err(diagnose(layout, chunk, error, delta)),
+    }
 }
 
 /// Gives back to the error feedback what a contribution carried that was not chosen:
@@ -70,6 +94,9 @@ pub fn add_back(layout: &Layout, contribution: &Contribution, error: &mut [f32])
     contribution.add_to(layout, error, 1.0)
 }
 
+/// Values that a thread takes at a time where there are no chunks.
+const VALUES_AT_A_TIME: usize = 1 << 15;
+
 /// Working memory, kept between chunks.
 #[derive(Default)]
 struct Scratch {
@@ -77,16 +104,21 @@ struct Scratch {
     indices: Vec<u16>,
 }
 
-/// `error <- decay * error + (base - local)`.
-fn accumulate(decay: f32, base: &[f32], local: &[f32], error: &mut [f32]) {
-    for ((error, base), local) in error.iter_mut().zip(base).zip(local) {
-        *error = to_send(decay, *base, *local, *error);
-    }
+/// `values <- decay * error + values`; whether all of them are finite.
+fn accumulate(decay: f32, error: &[f32], values: &mut [f32]) -> bool {
+    // No early way out: a loop without branches runs at the speed of memory.
+    values.iter_mut().zip(error).fold(true, |finite, (value, error)| {
+        *value += decay * error;
+        finite & value.is_finite()
+    })
 }
 
-#[inline]
-fn to_send(decay: f32, base: f32, local: f32, error: f32) -> f32 {
-    decay * error + (base - local)
+/// Says what is not finite in a chunk of which [`accumulate`] said so.
+fn diagnose(layout: &Layout, chunk: &Chunk, error: &[f32], values: &[f32]) -> Error {
+    let place = chunk.range().find(|&place| !values[place].is_finite()).unwrap_or(chunk.start);
+    let what = if error[place].is_finite() { "the pseudo-gradient" } else { "the error feedback" };
+    let tensor = layout.tensors()[chunk.tensor].name.clone();
+    Error::NotFinite { what, tensor, index: place - layout.range(chunk.tensor).start }
 }
 
 /// Writes a chunk's largest values to `kept`, takes what they decode to out of `values`, and returns
@@ -108,53 +140,6 @@ fn send(values: &mut [f32], kept: &mut [Kept], scratch: &mut Scratch) -> Scale {
     scale
 }
 
-/// What a pseudo-gradient is made of.
-struct Sources<'a> {
-    decay: f32,
-    base: &'a [f32],
-    local: &'a [f32],
-    error: &'a [f32],
-}
-
-/// Checks everything that [`compress`] is about to send, before it changes anything.
-fn check_finite(layout: &Layout, grid: &Grid, sources: &Sources<'_>) -> Result<(), Error> {
-    let chunks = grid.chunks().par_iter().with_min_len(CHUNKS_AT_A_TIME);
-    match chunks.find_first(|chunk| !sources.are_finite(chunk)) {
-        None => Ok(()),
-        Some(chunk) => Err(sources.diagnose(layout, chunk)),
-    }
-}
-
-impl Sources<'_> {
-    /// Whether all that is to be sent of a chunk is finite, for which all its sources must be.
-    fn are_finite(&self, chunk: &Chunk) -> bool {
-        let (base, local) = (&self.base[chunk.range()], &self.local[chunk.range()]);
-        let sources = self.error[chunk.range()].iter().zip(base).zip(local);
-        // No early way out: a loop without branches runs at the speed of memory.
-        sources.fold(true, |finite, ((error, base), local)| {
-            finite & to_send(self.decay, *base, *local, *error).is_finite()
-        })
-    }
-
-    /// Says which source of a chunk is to blame.
-    fn diagnose(&self, layout: &Layout, chunk: &Chunk) -> Error {
-        let found = chunk.range().find_map(|place| {
-            let (base, local, error) = (self.base[place], self.local[place], self.error[place]);
-            let candidates = [
-                ("the local weight", local),
-                ("the base weight", base),
-                ("the error feedback", error),
-                ("the pseudo-gradient", to_send(self.decay, base, local, error)),
-            ];
-            let guilty = candidates.into_iter().find(|(_, value)| !value.is_finite());
-            guilty.map(|(what, _)| (what, place))
-        });
-        let (what, place) = found.unwrap_or(("the pseudo-gradient", chunk.start));
-        let tensor = layout.tensors()[chunk.tensor].name.clone();
-        Error::NotFinite { what, tensor, index: place - layout.range(chunk.tensor).start }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,7 +147,7 @@ mod tests {
     use crate::testing::{bits, layout, on_any_number_of_threads, settings, values};
     use proptest::prelude::*;
 
-    /// Compresses `delta` (as `0 - (-delta)`), and returns what was sent and what is left.
+    /// Compresses `delta`, and returns what was sent and what is left.
     fn sent_and_left(
         lengths: &[usize],
         compression: &Compression,
@@ -170,13 +155,11 @@ mod tests {
         error: &[f32],
     ) -> Result<(Vec<f32>, Vec<f32>), Error> {
         let layout = layout(lengths);
-        let base = vec![0.0; delta.len()];
-        let local: Vec<f32> = delta.iter().map(|value| -value).collect();
-        let mut left = error.to_vec();
-        let body = compress(&layout, compression, &base, &local, &mut left)?;
+        let mut left = delta.to_vec();
+        let body = compress(&layout, compression, error, &mut left)?;
         let contribution = decode(&layout, compression, &body, body.len())?;
         assert_eq!(contribution.encode(&layout)?, body);
-        let mut sent = base;
+        let mut sent = vec![0.0; delta.len()];
         contribution.add_to(&layout, &mut sent, 1.0)?;
         Ok((sent, left))
     }
@@ -203,7 +186,7 @@ mod tests {
             let compression = Compression { chunk, keep, decay_ppm };
             let (sent, left) = sent_and_left(&[delta.len()], &compression, &delta, &error).unwrap();
             for (place, (&sent, &left)) in sent.iter().zip(&left).enumerate() {
-                let total = compression.decay() * error[place] + (0.0 - -delta[place]);
+                let total = delta[place] + compression.decay() * error[place];
                 if sent == 0.0 {
                     prop_assert_eq!(left.to_bits(), total.to_bits());
                 } else {
@@ -254,12 +237,13 @@ mod tests {
     fn zeros_are_not_sent() {
         let layout = layout(&[5000, 1]);
         let zeros = vec![0.0; 5001];
-        let body = compress(&layout, &Compression::default(), &zeros, &zeros, &mut zeros.clone()).unwrap();
-        assert_eq!(body, [0; 6]);
+        let body = compress(&layout, &Compression::default(), &zeros, &mut zeros.clone()).unwrap();
+        // A bit for each of the three chunks.
+        assert_eq!(body, [0b111]);
     }
 
     #[test]
-    fn what_is_too_small_for_a_half_waits() {
+    fn what_is_too_small_for_a_scale_waits() {
         let tiny = [f32::from_bits(1), -f32::MIN_POSITIVE, 1e-9];
         let (sent, left) = sent_and_left(&[3], &settings(4, 4), &tiny, &[0.0; 3]).unwrap();
         assert_eq!(sent, [0.0; 3]);
@@ -267,9 +251,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_for_a_half_is_sent_bit_by_bit() {
-        let (sent, left) = sent_and_left(&[1], &settings(4, 4), &[-100_000.0], &[0.0]).unwrap();
-        assert_eq!((sent[0], left[0]), (-65504.0, -34496.0));
+    fn what_is_too_large_for_a_scale_is_sent_bit_by_bit() {
+        let (sent, left) = sent_and_left(&[1], &settings(4, 4), &[-1000.0], &[0.0]).unwrap();
+        assert_eq!((sent[0], left[0]), (-215.25, -784.75));
     }
 
     #[test]
@@ -279,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finite_is_named_and_nothing_is_changed() {
+    fn what_is_not_finite_is_named() {
         let layout = layout(&[5000, 10]);
         let clean = vec![0.5; 5010];
         let spoilt = |value: f32| {
@@ -287,52 +271,52 @@ mod tests {
             spoilt[5003] = value;
             spoilt
         };
-        let check = |base: &[f32], local: &[f32], error: &[f32], blame: &str| {
-            let mut after = error.to_vec();
-            let refused = compress(&layout, &Compression::default(), base, local, &mut after);
-            assert_eq!(bits(&after), bits(error));
-            match refused {
-                Err(Error::NotFinite { what, tensor, index }) => {
-                    assert_eq!((what, tensor.as_str(), index), (blame, "t1", 3));
-                }
-                other => panic!("{other:?}"),
+        let check = |error: &[f32], delta: &[f32], blame: &str| match compress(
+            &layout,
+            &Compression::default(),
+            error,
+            &mut delta.to_vec(),
+        ) {
+            Err(Error::NotFinite { what, tensor, index }) => {
+                assert_eq!((what, tensor.as_str(), index), (blame, "t1", 3));
             }
+            other => panic!("{other:?}"),
         };
         for poison in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            check(&clean, &spoilt(poison), &clean, "the local weight");
-            check(&spoilt(poison), &clean, &clean, "the base weight");
-            check(&clean, &clean, &spoilt(poison), "the error feedback");
+            check(&clean, &spoilt(poison), "the pseudo-gradient");
+            check(&spoilt(poison), &clean, "the error feedback");
         }
-        check(&spoilt(f32::MAX), &spoilt(-f32::MAX), &clean, "the pseudo-gradient");
+        check(&spoilt(f32::MAX), &spoilt(f32::MAX), "the pseudo-gradient");
     }
 
     #[test]
     fn buffers_of_another_layout_are_refused() {
         let layout = layout(&[4]);
-        let (right, wrong) = ([0.0; 4], [0.0; 3]);
-        let what = |base: &[f32], local: &[f32], error: &mut [f32]| match compress(
-            &layout,
-            &Compression::default(),
-            base,
-            local,
-            error,
-        ) {
+        let what = |error: &[f32], delta: &mut [f32]| match compress(&layout, &Compression::default(), error, delta) {
             Err(Error::Length { what, expected: 4, got: 3 }) => what,
             other => panic!("{other:?}"),
         };
-        assert_eq!(what(&wrong, &right, &mut right.clone()), "base");
-        assert_eq!(what(&right, &wrong, &mut right.clone()), "local");
-        assert_eq!(what(&right, &right, &mut wrong.clone()), "error");
+        assert_eq!(what(&[0.0; 3], &mut [0.0; 4]), "error");
+        assert_eq!(what(&[0.0; 4], &mut [0.0; 3]), "delta");
+        assert!(matches!(pseudo_gradient(&[0.0; 4], &mut [0.0; 3]), Err(Error::Length { what: "local", .. })));
+    }
+
+    #[test]
+    fn a_pseudo_gradient_is_before_minus_after() {
+        let mut local = values(1, 100_000);
+        let expected: Vec<f32> = local.iter().map(|local| 0.25 - local).collect();
+        pseudo_gradient(&[0.25; 100_000], &mut local).unwrap();
+        assert_eq!(bits(&local), bits(&expected));
     }
 
     #[test]
     fn the_bytes_do_not_depend_on_the_number_of_threads() {
         let layout = layout(&[100_000, 1, 4097, 300]);
-        let (base, local) = (values(1, layout.parameters()), values(2, layout.parameters()));
+        let error = values(1, layout.parameters());
         on_any_number_of_threads(|| {
-            let mut error = values(3, layout.parameters());
-            let body = compress(&layout, &Compression::default(), &base, &local, &mut error).unwrap();
-            (body, bits(&error))
+            let mut delta = values(2, layout.parameters());
+            let body = compress(&layout, &Compression::default(), &error, &mut delta).unwrap();
+            (body, bits(&delta))
         });
     }
 
@@ -340,11 +324,12 @@ mod tests {
     fn what_was_not_chosen_is_given_back() {
         let layout = layout(&[8]);
         let compression = settings(8, 2);
-        let local = [0.0, -4.0, 0.0, 2.0, 0.0, 0.0, -0.5, 0.0];
-        let mut error = [0.0; 8];
-        let body = compress(&layout, &compression, &[0.0; 8], &local, &mut error).unwrap();
+        let delta = [0.0, -4.0, 0.0, 2.0, 0.0, 0.0, -0.5, 0.0];
+        let mut left = delta;
+        let body = compress(&layout, &compression, &[0.0; 8], &mut left).unwrap();
         let contribution = decode(&layout, &compression, &body, body.len()).unwrap();
-        add_back(&layout, &contribution, &mut error).unwrap();
-        assert_eq!(error, local.map(|value| 0.0 - value));
+        assert_ne!(left, delta);
+        add_back(&layout, &contribution, &mut left).unwrap();
+        assert_eq!(left, delta);
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use tokio::sync::mpsc;
-use weal_kernels::{Contribution, add_back, compress, decode};
+use weal_kernels::{Contribution, add_back, compress, decode, pseudo_gradient};
 use weal_proto::{BlobHash, BlobHeader, PeerId, RoundNumber, RunId, Samples, Seed};
 use weal_trainer::{Assignment, Corpus, Learner, OpenDevice};
 
@@ -260,8 +260,11 @@ impl LearnerThread {
             return Err(Error::Internal("stopped: the round went on without it".into()));
         }
         let started = Instant::now();
-        let body = compress(&plan.layout, &plan.compression, &job.weights.values, &trained.local, &mut self.error)
-            .map_err(|error| Error::Internal(error.to_string()))?;
+        let internal = |error: weal_kernels::Error| Error::Internal(error.to_string());
+        let mut delta = trained.local;
+        pseudo_gradient(&job.weights.values, &mut delta).map_err(internal)?;
+        let body = compress(&plan.layout, &plan.compression, &self.error, &mut delta).map_err(internal)?;
+        self.error = delta;
         let header = BlobHeader {
             run: self.setup.run,
             round: job.round,

@@ -24,6 +24,8 @@ pub const DECIDED_BATCH: usize = 64;
 pub const ROUND_MESSAGES: usize = 4_096;
 /// Chunks of a blob: 32 GiB, a tensor of 8 G weights.
 pub const BLOB_CHUNKS: usize = 1 << 15;
+/// Version of the contribution codec: the only one there is.
+pub const CODEC: u32 = 2;
 
 /// Bytes of a name in a manifest.
 pub const NAME_BYTES: usize = 256;

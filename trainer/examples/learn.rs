@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use weal_kernels::{Compression, Rule, apply, compress, decode};
+use weal_kernels::{Compression, Rule, apply, compress, decode, pseudo_gradient};
 use weal_trainer::{
     Assignment, Corpus, DeviceChoice, InnerSpec, Learner, ModelSpec, OpenDevice, Source, Tokeniser, initial_weights,
 };
@@ -128,7 +128,10 @@ fn run(
             let before = round * u64::from(settings.inner.steps);
             let trained = peer.learner.train(&theta, &assignment, before, &mut |_| ControlFlow::Continue(()))?;
             loss += f64::from(trained.mean_loss) / settings.peers as f64;
-            let body = compress(&layout, &compression, &theta, &trained.local, &mut peer.error)?;
+            let mut delta = trained.local;
+            pseudo_gradient(&theta, &mut delta)?;
+            let body = compress(&layout, &compression, &peer.error, &mut delta)?;
+            peer.error = delta;
             bytes += body.len();
             contributions.push(decode(&layout, &compression, &body, body.len())?);
         }

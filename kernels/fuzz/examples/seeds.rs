@@ -12,12 +12,14 @@ fn main() -> std::io::Result<()> {
     for choice in 0..SHAPES {
         let (layout, compression) = shape(choice);
         for peer in 0..4u64 {
-            // Peer 0 has learnt nothing; each other's weights scatter in a way of its own.
+            // Peer 0 has learnt nothing; each other's pseudo-gradient scatters in a way of its own.
             let learnt = |i: u64| ((i + 1).wrapping_mul(peer * 0x9e37_79b9) % 1009) as f32 / 1009.0 - 0.5;
-            let local: Vec<f32> = (0..layout.parameters() as u64).map(learnt).collect();
-            let base = if peer == 0 { local.clone() } else { vec![0.0; local.len()] };
-            let mut error = vec![0.0; local.len()];
-            let body = compress(&layout, &compression, &base, &local, &mut error).expect("finite");
+            let error = vec![0.0; layout.parameters()];
+            let mut delta = error.clone();
+            if peer > 0 {
+                delta.iter_mut().zip(0..).for_each(|(delta, i)| *delta = learnt(i));
+            }
+            let body = compress(&layout, &compression, &error, &mut delta).expect("finite");
             std::fs::write(folder.join(format!("shape-{choice}-peer-{peer}")), [&[choice][..], &body].concat())?;
         }
     }

@@ -47,27 +47,15 @@ pub(crate) struct BitReader<'a> {
     position: usize,
 }
 
-/// Bits that [`BitReader::window`] always holds, as far as the string goes.
-pub(crate) const WINDOW_BITS: u32 = 57;
-
 impl<'a> BitReader<'a> {
     /// A reader that begins at the first bit.
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, position: 0 }
     }
 
-    /// The next [`WINDOW_BITS`] bits, the first one lowest; zeros past the end. Moves nothing.
+    /// The next 57 bits or more, the first one lowest; zeros past the end. Moves nothing.
     pub fn window(&self) -> u64 {
-        let rest = self.bytes.get(self.position / 8..).unwrap_or_default();
-        let word = match rest.first_chunk::<8>() {
-            Some(&word) => word,
-            None => {
-                let mut word = [0; 8];
-                word.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-                word
-            }
-        };
-        u64::from_le_bytes(word) >> (self.position % 8)
+        word_at(self.bytes, self.position / 8) >> (self.position % 8)
     }
 
     /// Moves on by `count` bits, or returns `None` where the string ends before.
@@ -96,6 +84,58 @@ impl<'a> BitReader<'a> {
         };
         (self.bytes.get(used..).unwrap_or_default(), padding == 0)
     }
+}
+
+/// Counts the zeros before each one of a bit string, a word at a time. Never panics, never reads past the end.
+#[derive(Debug)]
+pub(crate) struct Ones<'a> {
+    bytes: &'a [u8],
+    /// The 64 bits in hand, without the ones that were told of.
+    word: u64,
+    /// The place of the first of those bits.
+    start: u64,
+    /// One past the last one that was told of.
+    next: u64,
+}
+
+impl<'a> Ones<'a> {
+    /// Before the first bit.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, word: word_at(bytes, 0), start: 0, next: 0 }
+    }
+
+    /// The zeros between the last one, or the beginning, and the next one; `None` where there is none left.
+    #[inline]
+    pub fn zeros(&mut self) -> Option<u64> {
+        while self.word == 0 {
+            self.start += 64;
+            if self.start >= self.bytes.len() as u64 * 8 {
+                return None;
+            }
+            self.word = word_at(self.bytes, self.start as usize / 8);
+        }
+        let place = self.start + u64::from(self.word.trailing_zeros());
+        self.word &= self.word - 1;
+        let zeros = place - self.next;
+        self.next = place + 1;
+        Some(zeros)
+    }
+
+    /// Ends the string after the last one that was told of: the bytes after it, and whether its padding was zero.
+    pub fn finish(self) -> (&'a [u8], bool) {
+        BitReader { bytes: self.bytes, position: self.next as usize }.finish()
+    }
+}
+
+/// Eight bytes from that one on, the first one lowest; zeros past the end.
+fn word_at(bytes: &[u8], start: usize) -> u64 {
+    let rest = bytes.get(start..).unwrap_or_default();
+    let word = rest.first_chunk::<8>().copied().unwrap_or_else(|| {
+        let mut word = [0; 8];
+        word.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        word
+    });
+    u64::from_le_bytes(word)
 }
 
 #[cfg(test)]
@@ -140,5 +180,21 @@ mod tests {
         let mut reader = BitReader::new(&[0b1000_0111, 1]);
         reader.take(3);
         assert_eq!(reader.finish(), (&[1u8][..], false));
+    }
+
+    #[test]
+    fn zeros_are_counted_across_words_and_what_follows_the_last_one_is_told() {
+        let mut bytes = vec![0b101];
+        bytes.extend([0; 20]);
+        bytes.extend([0b1000_0000, 7]);
+        let mut ones = Ones::new(&bytes);
+        assert_eq!([ones.zeros(), ones.zeros(), ones.zeros()], [Some(0), Some(1), Some(5 + 20 * 8 + 7)]);
+        assert_eq!(ones.finish(), (&[7u8][..], true));
+
+        let mut ones = Ones::new(&[0b110]);
+        ones.zeros();
+        assert_eq!(ones.finish(), (&[][..], false));
+        assert_eq!(Ones::new(&[0; 100]).zeros(), None);
+        assert_eq!(Ones::new(&[]).zeros(), None);
     }
 }

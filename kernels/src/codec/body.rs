@@ -1,25 +1,29 @@
-//! The body: three planes, one after another, with nothing between or after them.
+//! The body: four planes, one after another, with nothing between or after them.
 //!
 //! | plane | content | length |
 //! |---|---|---|
-//! | scale | an f16 for every chunk of the layout, little-endian, finite, at least +0 | 2 bytes a chunk |
-//! | index | a Golomb–Rice code for every kept value, in order | to a whole byte |
+//! | scale | for every chunk of the layout, how its scale's number differs from that of the chunk before | to a whole byte |
 //! | sign | a bit for every kept value, in order, 1 for negative | to a whole byte |
+//! | low | the low bits of every kept value's gap, in order | to a whole byte |
+//! | high | the high bits of every kept value's gap, in unary, in order | to a whole byte |
 //!
-//! A chunk with the scale zero keeps nothing: it appears in neither of the other planes. All other
-//! chunks keep exactly as many values as the settings say. Padding bits are zero.
+//! The first chunk's scale is told as if the one before had the number 0. A difference d is sent in Elias's gamma code as
+//! `1 + 2 d`, or `-2 d` where it is negative. A chunk with the scale zero keeps nothing: it appears in none of the other
+//! planes. All other chunks keep exactly as many values as the settings say. Padding bits are zero.
 //!
 //! So every body that decodes is the only encoding of what it decodes to: gaps and signs are free,
 //! and everything else is fixed. And no length travels: each follows from the layout and from the
 //! bytes already read, and is compared with the bytes there are before anything is allocated.
 
-use super::bits::{BitReader, BitWriter};
-use super::golomb::{GapError, Rice};
+use super::bits::{BitReader, BitWriter, Ones};
+use super::gamma;
+use super::rice::Rice;
 use crate::grid::{Chunk, Grid};
 use crate::quantise::{Kept, Scale};
 use crate::{Compression, Error, Layout};
 
-const SCALE_BYTES: usize = size_of::<u16>();
+/// The most bits of a scale: a difference of 255.
+const MOST_SCALE_BITS: usize = 17;
 /// Signs read and written at a time.
 const SIGN_BATCH: usize = 32;
 
@@ -54,28 +58,27 @@ impl Planes {
 pub fn max_body_bytes(layout: &Layout, compression: &Compression) -> Result<usize, Error> {
     let grid = Grid::new(layout, compression)?;
     let rice = Rice::for_settings(compression);
-    let most_bits = |chunk: &Chunk| rice.most_bits(chunk.keep, chunk.length - chunk.keep);
-    let index_bits: usize = grid.chunks().iter().map(most_bits).sum();
-    Ok(grid.chunks().len() * SCALE_BYTES + index_bits.div_ceil(8) + grid.kept().div_ceil(8))
+    let most_bits = |chunk: &Chunk| rice.most_high_bits(chunk.keep, chunk.length - chunk.keep);
+    let high_bits: usize = grid.chunks().iter().map(most_bits).sum();
+    let low_bits = grid.kept() * rice.low_bits() as usize;
+    let planes = [grid.chunks().len() * MOST_SCALE_BITS, grid.kept(), low_bits, high_bits];
+    Ok(planes.map(|bits| bits.div_ceil(8)).iter().sum())
 }
 
 /// The body's bytes.
 pub(crate) fn encode(compression: &Compression, grid: &Grid, planes: &Planes) -> Vec<u8> {
     let rice = Rice::for_settings(compression);
     // Right for random indices, and only a first guess for others.
-    let capacity = planes.scales.len() * SCALE_BYTES + grid.kept() * 9 / 8;
-    let mut body = Vec::with_capacity(capacity);
-    body.extend(planes.scales.iter().flat_map(|scale| scale.to_bits().to_le_bytes()));
+    let mut body = Vec::with_capacity(planes.scales.len() + grid.kept() * 9 / 8);
 
-    let mut indices = BitWriter::new(&mut body);
-    for (_, kept) in planes.sent(grid) {
-        let mut next = 0;
-        for value in kept {
-            rice.put(&mut indices, (value.index() - next) as u32);
-            next = value.index() + 1;
-        }
+    let mut scales = BitWriter::new(&mut body);
+    let mut before = 0;
+    for scale in &planes.scales {
+        let difference = i32::from(scale.number()) - before;
+        gamma::put(&mut scales, if difference < 0 { -2 * difference } else { 1 + 2 * difference } as u32);
+        before += difference;
     }
-    indices.finish();
+    scales.finish();
 
     let mut signs = BitWriter::new(&mut body);
     for (_, kept) in planes.sent(grid) {
@@ -85,7 +88,24 @@ pub(crate) fn encode(compression: &Compression, grid: &Grid, planes: &Planes) ->
         }
     }
     signs.finish();
+
+    let mut lows = BitWriter::new(&mut body);
+    for_every_gap(planes, grid, |gap| rice.put_low(&mut lows, gap));
+    lows.finish();
+    let mut highs = BitWriter::new(&mut body);
+    for_every_gap(planes, grid, |gap| rice.put_high(&mut highs, gap));
+    highs.finish();
     body
+}
+
+fn for_every_gap(planes: &Planes, grid: &Grid, mut put: impl FnMut(u32)) {
+    for (_, kept) in planes.sent(grid) {
+        let mut next = 0;
+        for value in kept {
+            put((value.index() - next) as u32);
+            next = value.index() + 1;
+        }
+    }
 }
 
 /// Reads a body from a stranger.
@@ -93,80 +113,87 @@ pub(crate) fn encode(compression: &Compression, grid: &Grid, planes: &Planes) ->
 /// # Errors
 /// Everything that makes it another byte string than [`encode`] would have written.
 pub(crate) fn decode(compression: &Compression, grid: &Grid, body: &[u8]) -> Result<Planes, Error> {
-    let too_short = |plane| Error::BodyTooShort { plane };
-    let (scale_plane, rest) = body.split_at_checked(grid.chunks().len() * SCALE_BYTES).ok_or(too_short("scale"))?;
     let rice = Rice::for_settings(compression);
-    // As long as the bytes just read; what is allocated below is as long as the layout says, and only
-    // once there are bytes enough for what these scales promise.
-    let scales = decode_scales(scale_plane)?;
+    // What is allocated is as long as the layout says, and only once there are bytes enough for it.
+    let (scales, rest) = decode_scales(grid, body)?;
     let kept_of_sent = |(chunk, scale): (&Chunk, &Scale)| match *scale {
         Scale::ZERO => 0,
         _ => chunk.keep,
     };
     let kept: usize = grid.chunks().iter().zip(&scales).map(kept_of_sent).sum();
-    if (kept as u64) * u64::from(rice.least_bits() + 1) > rest.len() as u64 * 8 {
-        return Err(too_short("index"));
+    let (signs, rest) = fixed_plane("sign", kept, rest)?;
+    let (lows, highs) = fixed_plane("low", kept * rice.low_bits() as usize, rest)?;
+    if highs.len() * 8 < kept {
+        return Err(Error::BodyTooShort { plane: "high" });
     }
     let mut planes = Planes { scales, kept: vec![Kept::default(); grid.kept()] };
-    let rest = decode_indices(rice, grid, &mut planes, rest)?;
-    let rest = decode_signs(grid, &mut planes, rest)?;
-    if rest.is_empty() { Ok(planes) } else { Err(Error::TrailingBytes { extra: rest.len() }) }
+    decode_kept(rice, grid, &mut planes, (BitReader::new(signs), BitReader::new(lows), Ones::new(highs)))?;
+    Ok(planes)
 }
 
-fn decode_scales(plane: &[u8]) -> Result<Vec<Scale>, Error> {
-    let (halves, _) = plane.as_chunks::<SCALE_BYTES>();
-    let scales = halves
-        .iter()
-        .enumerate()
-        .map(|(chunk, &half)| Scale::from_bits(u16::from_le_bytes(half)).ok_or(Error::Scale { chunk }));
-    scales.collect()
+/// Reads the scale plane; returns the bytes after it, too.
+fn decode_scales<'a>(grid: &Grid, body: &'a [u8]) -> Result<(Vec<Scale>, &'a [u8]), Error> {
+    let too_short = Error::BodyTooShort { plane: "scale" };
+    let chunks = grid.chunks().len();
+    if body.len() * 8 < chunks {
+        return Err(too_short);
+    }
+    let mut reader = BitReader::new(body);
+    let mut scales = Vec::with_capacity(chunks);
+    let mut before = 0;
+    for chunk in 0..chunks {
+        let told = gamma::take(&mut reader).ok_or(too_short.clone())? as i32;
+        let difference = if told % 2 == 0 { -(told / 2) } else { told / 2 };
+        let number = u8::try_from(before + difference).map_err(|_| Error::Scale { chunk })?;
+        scales.push(Scale::from_number(number));
+        before = i32::from(number);
+    }
+    match reader.finish() {
+        (rest, true) => Ok((scales, rest)),
+        (_, false) => Err(Error::Padding { plane: "scale" }),
+    }
 }
 
-/// Reads the index plane, and returns the bytes after it.
-fn decode_indices<'a>(rice: Rice, grid: &Grid, planes: &mut Planes, bytes: &'a [u8]) -> Result<&'a [u8], Error> {
-    let mut reader = BitReader::new(bytes);
+/// Cuts a plane of that many bits off the bytes, and checks its padding.
+fn fixed_plane<'a>(plane: &'static str, bits: usize, bytes: &'a [u8]) -> Result<(&'a [u8], &'a [u8]), Error> {
+    let (found, rest) = bytes.split_at_checked(bits.div_ceil(8)).ok_or(Error::BodyTooShort { plane })?;
+    let padded = found.last().is_some_and(|last| !bits.is_multiple_of(8) && last >> (bits % 8) != 0);
+    if padded { Err(Error::Padding { plane }) } else { Ok((found, rest)) }
+}
+
+/// Reads the kept values of all chunks that are sent, to the end of the body.
+fn decode_kept(
+    rice: Rice,
+    grid: &Grid,
+    planes: &mut Planes,
+    (mut signs, mut lows, mut highs): (BitReader<'_>, BitReader<'_>, Ones<'_>),
+) -> Result<(), Error> {
+    let too_short = |plane| Error::BodyTooShort { plane };
     for (number, chunk) in grid.chunks().iter().enumerate() {
         if planes.scales[number] == Scale::ZERO {
             continue;
         }
-        let out_of_range = || Error::IndexOutOfRange { chunk: number, length: chunk.length };
+        // One past the last index: it may run past the chunk, but not past 2^64, as no plane has so many bits.
         let mut next = 0;
-        for slot in &mut planes.kept[chunk.slots()] {
-            let limit = (chunk.length as u32 - 1).checked_sub(next).ok_or_else(out_of_range)?;
-            let gap = rice.take(&mut reader, limit).map_err(|error| match error {
-                GapError::Ended => Error::BodyTooShort { plane: "index" },
-                GapError::TooLarge => out_of_range(),
-            })?;
-            let index = next + gap;
-            *slot = Kept::new(index as u16, false);
-            next = index + 1;
-        }
-    }
-    finish(reader, "index")
-}
-
-/// Reads the sign plane, and returns the bytes after it.
-fn decode_signs<'a>(grid: &Grid, planes: &mut Planes, bytes: &'a [u8]) -> Result<&'a [u8], Error> {
-    let mut reader = BitReader::new(bytes);
-    for (chunk, scale) in grid.chunks().iter().zip(&planes.scales) {
-        if *scale == Scale::ZERO {
-            continue;
-        }
         for batch in planes.kept[chunk.slots()].chunks_mut(SIGN_BATCH) {
-            let bits = reader.take(batch.len() as u32);
-            let bits = bits.ok_or(Error::BodyTooShort { plane: "sign" })?;
-            for (place, value) in batch.iter_mut().enumerate() {
-                *value = value.with_sign(bits >> place & 1 == 1);
+            let mut negative = signs.take(batch.len() as u32).ok_or(too_short("sign"))?;
+            for slot in batch {
+                let low = lows.take(rice.low_bits()).ok_or(too_short("low"))?;
+                let high = highs.zeros().ok_or(too_short("high"))?;
+                let index = next + rice.gap(high, low);
+                *slot = Kept::new(index as u16 & Kept::MOST, negative & 1 == 1);
+                negative >>= 1;
+                next = index + 1;
             }
         }
+        if next > chunk.length as u64 {
+            return Err(Error::IndexOutOfRange { chunk: number, length: chunk.length });
+        }
     }
-    finish(reader, "sign")
-}
-
-fn finish<'a>(reader: BitReader<'a>, plane: &'static str) -> Result<&'a [u8], Error> {
-    match reader.finish() {
-        (rest, true) => Ok(rest),
-        (_, false) => Err(Error::Padding { plane }),
+    match highs.finish() {
+        ([], true) => Ok(()),
+        (_, false) => Err(Error::Padding { plane: "high" }),
+        (rest, true) => Err(Error::TrailingBytes { extra: rest.len() }),
     }
 }
 
@@ -184,7 +211,7 @@ mod tests {
             if random.below(4) == 0 {
                 continue;
             }
-            *scale = Scale::from_bits(1 + random.below(0x7bff) as u16).unwrap();
+            *scale = Scale::from_number(1 + random.below(255) as u8);
             let mut indices: Vec<u16> = (0..chunk.length as u16).collect();
             for place in 0..chunk.keep {
                 indices.swap(place, place + random.below(chunk.length - place));
@@ -257,64 +284,84 @@ mod tests {
         #[test]
         fn random_bytes_never_panic((layout, compression) in shapes(), mut body in prop::collection::vec(any::<u8>(), 0..400)) {
             let _ = decode_canonical(&layout, &compression, &body);
-            // Once more with scales that are all valid, to get past the first plane.
-            let chunks = Grid::new(&layout, &compression).unwrap().chunks().len();
-            body.iter_mut().take(2 * chunks).skip(1).step_by(2).for_each(|high| *high &= 0x3f);
+            // Once more with scales that are all alike, to get past the first plane.
+            let grid = Grid::new(&layout, &compression).unwrap();
+            body.splice(0..0, scales_alike(&grid));
             let _ = decode_canonical(&layout, &compression, &body);
         }
     }
 
-    /// One tensor of 8 values, of which 2 are kept: scale 1.0; indices 1 and 6; minus, plus.
+    /// One tensor of 8 values, of which 2 are kept: the scale of number 3; indices 1 and 6; minus, plus.
     ///
-    /// The Rice parameter is floor(log2(6 ln 2 / 3)) = 0, so the gaps 1 and 4 are 01 and 00001.
-    const BODY: [u8; 4] = [0x00, 0x3c, 0b0100_0010, 0b01];
+    /// The scale is 3 more than 0, and 7 in gamma is 00111. The Rice parameter is floor(log2(6 ln 2 / 3)) = 0, so there is
+    /// no low plane, and the gaps 1 and 4 are 01 and 00001.
+    const BODY: [u8; 3] = [0b11100, 0b01, 0b0100_0010];
 
     fn refusal(body: &[u8]) -> Error {
         decode_canonical(&layout(&[8]), &settings(8, 2), body).err().unwrap()
     }
 
     #[test]
-    fn a_body_is_its_three_planes() {
+    fn a_body_is_its_planes() {
         let planes = decode_canonical(&layout(&[8]), &settings(8, 2), &BODY).unwrap();
-        assert_eq!(planes.scales[0].to_f32(), 1.0);
+        assert_eq!(planes.scales[0].number(), 3);
         assert_eq!(planes.kept, [Kept::new(1, true), Kept::new(6, false)]);
     }
 
     #[test]
     fn every_plane_is_checked() {
-        let [low, high, indices, signs] = BODY;
-        assert_eq!(refusal(&[low]), Error::BodyTooShort { plane: "scale" });
-        assert_eq!(refusal(&[low, high]), Error::BodyTooShort { plane: "index" });
-        assert_eq!(refusal(&[low, high, indices]), Error::BodyTooShort { plane: "sign" });
-        assert_eq!(refusal(&[low, high, 0b1000_0000, signs]), Error::IndexOutOfRange { chunk: 0, length: 8 });
-        assert_eq!(refusal(&[low, high, 0b1100_0010, signs]), Error::Padding { plane: "index" });
-        assert_eq!(refusal(&[low, high, indices, 0b101]), Error::Padding { plane: "sign" });
-        assert_eq!(refusal(&[low, high, indices, signs, 0]), Error::TrailingBytes { extra: 1 });
-        for scale in [0x7c00u16, 0x7e00, 0x8000, 0xbc00, 0xffff] {
-            let [low, high] = scale.to_le_bytes();
-            assert_eq!(refusal(&[low, high, indices, signs]), Error::Scale { chunk: 0 });
-        }
+        let [scale, signs, highs] = BODY;
+        assert_eq!(refusal(&[]), Error::BodyTooShort { plane: "scale" });
+        assert_eq!(refusal(&[scale]), Error::BodyTooShort { plane: "sign" });
+        assert_eq!(refusal(&[scale, signs]), Error::BodyTooShort { plane: "high" });
+        assert_eq!(refusal(&[scale, signs, 0b10]), Error::BodyTooShort { plane: "high" });
+        assert_eq!(refusal(&[scale, signs, 0b10, 1]), Error::IndexOutOfRange { chunk: 0, length: 8 });
+        assert_eq!(refusal(&[scale | 0x20, signs, highs]), Error::Padding { plane: "scale" });
+        assert_eq!(refusal(&[scale, 0b101, highs]), Error::Padding { plane: "sign" });
+        assert_eq!(refusal(&[scale, signs, 0b1100_0010]), Error::Padding { plane: "high" });
+        assert_eq!(refusal(&[scale, signs, highs, 0]), Error::TrailingBytes { extra: 1 });
+        // One less than 0, in gamma 2; 256 more than 0, in gamma 513.
+        assert_eq!(refusal(&[0b010, signs, highs]), Error::Scale { chunk: 0 });
+        assert_eq!(refusal(&[0, 0b0000_0110, 0, signs, highs]), Error::Scale { chunk: 0 });
     }
 
     #[test]
-    fn a_chunk_with_the_scale_zero_takes_two_bytes() {
-        let planes = decode_canonical(&layout(&[8]), &settings(8, 2), &[0, 0]).unwrap();
+    fn the_low_plane_is_checked() {
+        // Of 8 values 1 is kept: the Rice parameter is 1, and the gap 7 is 3 and 1.
+        let refusal = |body: &[u8]| decode_canonical(&layout(&[8]), &settings(8, 1), body).err();
+        assert_eq!(refusal(&[0b11100, 0, 0b1, 0b1000]), None);
+        assert_eq!(refusal(&[0b11100, 0]), Some(Error::BodyTooShort { plane: "low" }));
+        assert_eq!(refusal(&[0b11100, 0, 0b11, 0b1000]), Some(Error::Padding { plane: "low" }));
+    }
+
+    #[test]
+    fn a_chunk_with_the_scale_zero_takes_a_bit() {
+        let planes = decode_canonical(&layout(&[8]), &settings(8, 2), &[1]).unwrap();
         assert_eq!(planes.scales, [Scale::ZERO]);
-        assert_eq!(refusal(&[0, 0, 0]), Error::TrailingBytes { extra: 1 });
+        assert_eq!(refusal(&[1, 0]), Error::TrailingBytes { extra: 1 });
+    }
+
+    /// The scale plane in which every chunk has the scale of number 1.
+    fn scales_alike(grid: &Grid) -> Vec<u8> {
+        let mut plane = Vec::new();
+        let mut writer = BitWriter::new(&mut plane);
+        gamma::put(&mut writer, 3);
+        grid.chunks().iter().skip(1).for_each(|_| gamma::put(&mut writer, 1));
+        writer.finish();
+        plane
     }
 
     #[test]
     fn scales_that_ask_for_more_than_there_is_are_refused() {
         let (layout, compression) = (layout(&[1 << 22]), settings(1 << 15, 1 << 15));
         let grid = Grid::new(&layout, &compression).unwrap();
-        // The least that so many values can take: a bit for the gap and one for the sign.
-        let least = grid.kept() / 4;
-        let mut body = [0xff, 0x3b].repeat(grid.chunks().len());
-        body.resize(body.len() + least - 1, 0xff);
-        let refused = decode(&compression, &grid, &body);
-        assert_eq!(refused.err(), Some(Error::BodyTooShort { plane: "index" }));
-        body.push(0xff);
+        let mut planes = Planes::zero(&grid);
+        planes.scales.fill(Scale::from_number(9));
+        planes.kept = (0..grid.kept()).map(|slot| Kept::new((slot % (1 << 15)) as u16, false)).collect();
+        let body = encode(&compression, &grid, &planes);
         assert!(decode(&compression, &grid, &body).is_ok());
+        let refused = decode(&compression, &grid, &body[..body.len() - 1]);
+        assert_eq!(refused.err(), Some(Error::BodyTooShort { plane: "high" }));
     }
 
     #[test]
@@ -323,7 +370,7 @@ mod tests {
         let grid = Grid::new(&layout, &compression).unwrap();
         // One value at the end: all that is passed over is in one gap.
         let kept = (0..63).chain([4095]).map(|index| Kept::new(index, false)).collect();
-        let planes = Planes { scales: vec![Scale::from_bits(1).unwrap()], kept };
+        let planes = Planes { scales: vec![Scale::from_number(255)], kept };
         let body = encode(&compression, &grid, &planes);
         assert_eq!(body.len(), max_body_bytes(&layout, &compression).unwrap());
     }
@@ -335,8 +382,15 @@ mod tests {
         let planes = random_planes(&grid, 1);
         let body = encode(&compression, &grid, &planes);
         let sent: usize = planes.sent(&grid).map(|(_, kept)| kept.len()).sum();
-        let scale_bits = 16 * grid.chunks().len();
-        let index_bits = (8 * body.len() - scale_bits - sent) as f64 / sent as f64;
+        let scales: u32 = planes
+            .scales
+            .iter()
+            .scan(0, |before, scale| {
+                let difference = i32::from(scale.number()) - std::mem::replace(before, i32::from(scale.number()));
+                Some(gamma::bits(if difference < 0 { -2 * difference } else { 1 + 2 * difference } as u32))
+            })
+            .sum();
+        let index_bits = (8 * body.len() - scales as usize - sent) as f64 / sent as f64;
         assert!((7.48..7.52).contains(&index_bits), "{index_bits}");
     }
 }

@@ -1,5 +1,6 @@
-//! The wire format of a contribution's body, version 1.
+//! The wire format of a contribution's body, version 2.
 
 pub(crate) mod bits;
 pub(crate) mod body;
-pub(crate) mod golomb;
+pub(crate) mod gamma;
+pub(crate) mod rice;

@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use weal_proto::limits::CODEC;
 use weal_proto::manifest::{
     AggregationRule, Compression, Data, Founder, Inner, Limits, Manifest, Membership, Model, Outer, OuterRate, PPM,
     Timing, Tokeniser,
@@ -26,8 +27,6 @@ use crate::store::blobs::{Blobs, Keep};
 
 /// Name of the file in a data folder.
 const FILE: &str = "run.toml";
-/// Version of the contribution codec that new runs use.
-const CODEC: u32 = 1;
 
 /// A run ready to be started: its manifest, and the bytes the manifest names.
 #[derive(Debug)]

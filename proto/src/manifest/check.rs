@@ -122,7 +122,7 @@ fn inner(i: &Inner) -> Result<(), ManifestError> {
 }
 
 fn compression(c: &Compression) -> Result<(), ManifestError> {
-    within("compression.codec", c.codec, 1, 1)?;
+    within("compression.codec", c.codec, limits::CODEC, limits::CODEC)?;
     within("compression.chunk", c.chunk, 64, 1 << 16)?;
     unless(c.chunk.is_power_of_two(), "compression.chunk", c.chunk, "a power of two")?;
     within("compression.keep", c.keep, 1, c.chunk)?;

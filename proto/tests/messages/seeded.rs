@@ -9,7 +9,7 @@ use weal_proto::round::Verdict;
 use weal_proto::{
     Attestation, BlobHeader, BlobPart, BlobRequest, Certificate, CommitSignature, Commitment, Decided, Envelope,
     Evidence, Finding, Leave, Manifest, Outline, Proposal, Request, Response, RoundNumber, RoundSet, RunId, Samples,
-    Signable, Signature, SigningKey, Status, View, ViewCertificate, ViewSignature, Vote, VoteStep, Weight,
+    Signable, Signature, SigningKey, Status, View, ViewCertificate, ViewSignature, Vote, VoteStep, Weight, limits,
 };
 
 /// An endless stream of chance.
@@ -333,7 +333,12 @@ impl Seeded for Manifest {
             data: source.any(),
             initial_seed: source.bytes(),
             inner: source.any(),
-            compression: Compression { codec: 1, chunk: 4096, keep: source.within(1, 128), decay_ppm: ppm(source) },
+            compression: Compression {
+                codec: limits::CODEC,
+                chunk: 4096,
+                keep: source.within(1, 128),
+                decay_ppm: ppm(source),
+            },
             outer: source.any(),
             timing: source.any(),
             limits: Limits { contributions: source.within(1, 20), blob_bytes: u32::MAX, peers: source.within(20, 64) },

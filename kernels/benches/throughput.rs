@@ -6,6 +6,7 @@
 
 use std::time::Instant;
 
+use rayon::prelude::*;
 use weal_kernels::{Compression, Contribution, Layout, Rule, TensorSpec, apply, compress, decode, state};
 
 const RUNS: usize = 5;
@@ -50,7 +51,10 @@ fn main() {
     println!("{millions} million parameters, {peers} contributions, {} threads", rayon::current_num_threads());
 
     let mut copy = vec![0.0; parameters];
-    report("memcpy", best(|| (), |()| copy.copy_from_slice(&theta)), parameters);
+    let copying = |()| {
+        copy.par_chunks_mut(1 << 16).zip(theta.par_chunks(1 << 16)).for_each(|(to, from)| to.copy_from_slice(from))
+    };
+    report("copy", best(|| (), copying), parameters);
 
     let (mut error, mut delta) = (values(1, parameters), values(2, parameters));
     let compressing = best(

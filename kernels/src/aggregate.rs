@@ -23,7 +23,8 @@
 use rayon::prelude::*;
 
 use crate::contribution::CHUNKS_AT_A_TIME;
-use crate::quantise::Kept;
+use crate::grid::{Chunk, MAX_CHUNK};
+use crate::wide::widest;
 use crate::{Contribution, Error, Layout};
 
 /// What a coordinate's mean is taken over.
@@ -69,19 +70,11 @@ pub fn apply(
         return Err(Error::ForeignContribution { position });
     }
     let grid = first.grid(layout)?;
-    let clips = clip_factors(contributions);
+    let step = Step { contributions, clips: &clip_factors(contributions), alpha, rule };
     let pieces = grid.split_values_mut(theta);
     let chunks = pieces.into_par_iter().zip(grid.chunks()).enumerate();
     chunks.with_min_len(CHUNKS_AT_A_TIME).for_each_init(Sums::default, |sums, (number, (theta, chunk))| {
-        sums.reset(theta.len());
-        for (contribution, clip) in contributions.iter().zip(&clips) {
-            let (scale, kept) = contribution.chunk(number, chunk);
-            sums.add(kept, clip[chunk.tensor] * scale);
-        }
-        match rule {
-            Rule::MeanOfSenders => sums.step_over_senders(theta, alpha),
-            Rule::MeanOfAll => sums.step_over_all(theta, alpha, contributions.len()),
-        }
+        step_chunk(&step, number, chunk, theta, sums);
     });
     Ok(())
 }
@@ -116,41 +109,58 @@ fn median(norms: impl Iterator<Item = f32>) -> f32 {
 }
 
 /// One chunk's sums: working memory, kept between chunks.
-#[derive(Default)]
 struct Sums {
-    sums: Vec<f32>,
-    /// How many contributions sent each coordinate. As f32, which is exact up to 2^24, so that the
-    /// division needs no conversion.
-    senders: Vec<f32>,
+    /// As long as the longest chunk, so that no index of a kept value can be past the end.
+    sums: Box<[f32; MAX_CHUNK]>,
+    /// How many contributions sent each coordinate.
+    senders: Box<[u16; MAX_CHUNK]>,
 }
 
-impl Sums {
-    fn reset(&mut self, length: usize) {
-        self.sums.clear();
-        self.sums.resize(length, 0.0);
-        self.senders.clear();
-        self.senders.resize(length, 0.0);
+impl Default for Sums {
+    fn default() -> Self {
+        Self { sums: Box::new([0.0; MAX_CHUNK]), senders: Box::new([0; MAX_CHUNK]) }
     }
+}
 
-    fn add(&mut self, kept: &[Kept], scale: f32) {
+/// What a chunk is to be stepped by.
+struct Step<'a> {
+    contributions: &'a [Contribution],
+    clips: &'a [Vec<f32>],
+    alpha: f32,
+    rule: Rule,
+}
+
+widest! {
+    /// Steps a chunk's weights.
+    fn step_chunk(step: &Step<'_>, number: usize, chunk: &Chunk, theta: &mut [f32], sums: &mut Sums) -> () = add_and_step
+}
+
+#[inline(always)]
+fn add_and_step(step: &Step<'_>, number: usize, chunk: &Chunk, theta: &mut [f32], sums: &mut Sums) {
+    let Sums { sums, senders } = sums;
+    sums[..theta.len()].fill(0.0);
+    senders[..theta.len()].fill(0);
+    for (contribution, clip) in step.contributions.iter().zip(step.clips) {
+        let (scale, kept) = contribution.chunk(number, chunk);
+        let scale = clip[chunk.tensor] * scale;
         for value in kept {
-            self.sums[value.index()] += value.value(scale);
-            self.senders[value.index()] += 1.0;
+            sums[value.index()] += value.value(scale);
+            senders[value.index()] += 1;
         }
     }
-
-    /// A coordinate without senders has the sum zero, and `theta - alpha * 0` is `theta`, whatever
-    /// its sign: no branch is needed but for the divisor.
-    fn step_over_senders(&self, theta: &mut [f32], alpha: f32) {
-        for ((theta, sum), senders) in theta.iter_mut().zip(&self.sums).zip(&self.senders) {
-            *theta -= alpha * (sum / senders.max(1.0));
+    // A coordinate without senders has the sum zero, and `theta - alpha * 0` is `theta`, whatever its sign: no branch is
+    // needed but for the divisor.
+    match step.rule {
+        Rule::MeanOfSenders => {
+            for ((theta, sum), &senders) in theta.iter_mut().zip(sums.iter()).zip(senders.iter()) {
+                *theta -= step.alpha * (sum / f32::from(senders.max(1)));
+            }
         }
-    }
-
-    fn step_over_all(&self, theta: &mut [f32], alpha: f32, contributions: usize) {
-        let contributions = contributions as f32;
-        for (theta, sum) in theta.iter_mut().zip(&self.sums) {
-            *theta -= alpha * (sum / contributions);
+        Rule::MeanOfAll => {
+            let all = step.contributions.len() as f32;
+            for (theta, sum) in theta.iter_mut().zip(sums.iter()) {
+                *theta -= step.alpha * (sum / all);
+            }
         }
     }
 }

@@ -28,6 +28,7 @@ use crate::codec::body::{self, Planes};
 use crate::contribution::CHUNKS_AT_A_TIME;
 use crate::grid::{Chunk, Grid};
 use crate::quantise::{Kept, Scale};
+use crate::wide::widest;
 use crate::{Compression, Contribution, Error, Layout, topk};
 
 /// Turns the weights after the inner steps into the pseudo-gradient: `local <- base - local`.
@@ -70,12 +71,15 @@ pub fn compress(
     let outputs = (&mut planes.scales, kept, values).into_par_iter().zip(grid.chunks()).enumerate();
     outputs.with_min_len(CHUNKS_AT_A_TIME).for_each_init(
         Scratch::default,
-        |scratch, (number, ((scale, kept, values), chunk))| {
-            if accumulate(decay, &error[chunk.range()], values) {
-                *scale = send(values, kept, scratch);
-            } else {
-                not_finite.fetch_min(number, Ordering::Relaxed);
-            }
+        |scratch, (number, ((scale, kept, values), chunk))| match compress_chunk(
+            decay,
+            &error[chunk.range()],
+            values,
+            kept,
+            scratch,
+        ) {
+            Some(sent) => *scale = sent,
+            None => _ = not_finite.fetch_min(number, Ordering::Relaxed),
         },
     );
     match grid.chunks().get(not_finite.into_inner()) {
@@ -104,7 +108,31 @@ struct Scratch {
     indices: Vec<u16>,
 }
 
+widest! {
+    /// Turns a chunk's pseudo-gradient into what is left of it, writes what is sent, and returns the scale; `None` where
+    /// something is not finite.
+    fn compress_chunk(
+        decay: f32,
+        error: &[f32],
+        values: &mut [f32],
+        kept: &mut [Kept],
+        scratch: &mut Scratch,
+    ) -> Option<Scale> = accumulate_and_send
+}
+
+#[inline(always)]
+fn accumulate_and_send(
+    decay: f32,
+    error: &[f32],
+    values: &mut [f32],
+    kept: &mut [Kept],
+    scratch: &mut Scratch,
+) -> Option<Scale> {
+    accumulate(decay, error, values).then(|| send(values, kept, scratch))
+}
+
 /// `values <- decay * error + values`; whether all of them are finite.
+#[inline(always)]
 fn accumulate(decay: f32, error: &[f32], values: &mut [f32]) -> bool {
     // No early way out: a loop without branches runs at the speed of memory.
     values.iter_mut().zip(error).fold(true, |finite, (value, error)| {
@@ -123,6 +151,7 @@ fn diagnose(layout: &Layout, chunk: &Chunk, error: &[f32], values: &[f32]) -> Er
 
 /// Writes a chunk's largest values to `kept`, takes what they decode to out of `values`, and returns
 /// the scale. Where the scale rounds to zero, nothing is kept and nothing taken.
+#[inline(always)]
 fn send(values: &mut [f32], kept: &mut [Kept], scratch: &mut Scratch) -> Scale {
     let indices = &mut scratch.indices;
     indices.resize(kept.len(), 0);

@@ -71,7 +71,7 @@
 //! - The order of the contributions is part of what [`apply`] computes. Use the decided one.
 //! - [`Rule`], α and [`Compression`] must be the same for all replicas, so they belong in the manifest.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 #[cfg(all(target_arch = "x86", not(target_feature = "sse2")))]
@@ -92,6 +92,7 @@ pub mod state;
 #[cfg(test)]
 mod testing;
 mod topk;
+mod wide;
 
 pub use aggregate::{Rule, apply, clip_factors};
 pub use codec::body::max_body_bytes;

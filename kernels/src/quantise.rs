@@ -25,6 +25,7 @@ impl Kept {
     }
 
     /// Its place in the chunk.
+    #[inline(always)]
     pub fn index(self) -> usize {
         usize::from(self.0 & !NEGATIVE)
     }
@@ -35,9 +36,10 @@ impl Kept {
     }
 
     /// What it decodes to under that scale.
-    #[inline]
+    #[inline(always)]
     pub fn value(self, scale: f32) -> f32 {
-        if self.is_negative() { -scale } else { scale }
+        // The sign bit, flipped where it must be: no branch for the processor to mispredict.
+        f32::from_bits(scale.to_bits() ^ u32::from(self.0 & NEGATIVE) << 16)
     }
 }
 

@@ -19,6 +19,7 @@ pub(crate) struct Scratch {
 /// Writes the indices of the `indices.len()` largest magnitudes into `indices`, in ascending order.
 ///
 /// `values` are finite, at least as many as `indices`, and fewer than 2^16; at least one is asked for.
+#[inline(always)]
 pub(crate) fn select(values: &[f32], scratch: &mut Scratch, indices: &mut [u16]) {
     let keep = indices.len();
     let floor = floor(values, keep, &mut scratch.maxima);
@@ -37,6 +38,7 @@ pub(crate) fn select(values: &[f32], scratch: &mut Scratch, indices: &mut [u16])
 }
 
 /// The least of the `keep` column maxima: at least `keep` magnitudes reach it.
+#[inline(always)]
 fn floor(values: &[f32], keep: usize, maxima: &mut Vec<u32>) -> u32 {
     maxima.clear();
     maxima.resize(keep, 0);
@@ -49,28 +51,50 @@ fn floor(values: &[f32], keep: usize, maxima: &mut Vec<u32>) -> u32 {
 }
 
 /// The ranks of all values whose magnitude reaches the floor, in the values' order.
+#[inline(always)]
 fn candidates<'a>(values: &[f32], floor: u32, ranks: &'a mut Vec<u64>) -> &'a [u64] {
-    ranks.resize(ranks.len().max(values.len()), 0);
-    let mut found = 0;
-    // Always written, sometimes kept: no branch for the processor to mispredict.
-    for (index, &value) in values.iter().enumerate() {
-        let magnitude = magnitude(value);
-        ranks[found] = rank(magnitude, index);
-        found += usize::from(magnitude >= floor);
+    ranks.clear();
+    for (block, values) in values.chunks(BLOCK).enumerate() {
+        let mut reached = bits_that_reach(values, floor);
+        while reached != 0 {
+            let place = reached.trailing_zeros() as usize;
+            ranks.push(rank(magnitude(values[place]), BLOCK * block + place));
+            reached &= reached - 1;
+        }
     }
-    &ranks[..found]
+    ranks
+}
+
+/// Values compared with the floor at a time: as many as bits in a word.
+const BLOCK: usize = 64;
+
+/// A bit for each of up to 64 values, the first one lowest: whether its magnitude reaches the floor.
+#[inline(always)]
+fn bits_that_reach(values: &[f32], floor: u32) -> u64 {
+    // First a byte each, as vectors are compared, then eight bytes at a time into eight bits: the multiplication adds
+    // byte i, which is 0 or 1, at bit 56 + i, and nothing else from there on.
+    const GATHER: u64 = 0x0102_0408_1020_4080;
+    let mut bytes = [0u8; BLOCK];
+    for (byte, &value) in bytes.iter_mut().zip(values) {
+        *byte = u8::from(magnitude(value) >= floor);
+    }
+    let (eights, _) = bytes.as_chunks::<8>();
+    eights.iter().rev().fold(0, |bits, &eight| bits << 8 | u64::from_le_bytes(eight).wrapping_mul(GATHER) >> 56)
 }
 
 /// The bits of the absolute value: as integers they are in the order of the magnitudes.
+#[inline(always)]
 fn magnitude(value: f32) -> u32 {
     value.to_bits() & 0x7fff_ffff
 }
 
 /// A number that is larger for a larger magnitude and, among equal ones, for a lower index.
+#[inline(always)]
 fn rank(magnitude: u32, index: usize) -> u64 {
     u64::from(magnitude) << 16 | u64::from(!(index as u16))
 }
 
+#[inline(always)]
 fn index_of(rank: u64) -> u16 {
     !(rank as u16)
 }

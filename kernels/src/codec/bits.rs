@@ -54,6 +54,7 @@ impl<'a> BitReader<'a> {
     }
 
     /// The next 57 bits or more, the first one lowest; zeros past the end. Moves nothing.
+    #[inline(always)]
     pub fn window(&self) -> u64 {
         word_at(self.bytes, self.position / 8) >> (self.position % 8)
     }
@@ -73,6 +74,26 @@ impl<'a> BitReader<'a> {
         let value = self.window() & ((1 << count) - 1);
         self.skip(count)?;
         Some(value as u32)
+    }
+
+    /// Moves on by `count` bits, though the string may have ended: only zeros come after it.
+    #[inline(always)]
+    pub fn advance(&mut self, count: u32) {
+        self.position += count as usize;
+    }
+
+    /// Takes as many numbers of `bits` bits (at most 32) as there are places; zeros past the end.
+    #[inline(always)]
+    pub fn take_each(&mut self, bits: u32, numbers: &mut [u32]) {
+        let mask = (1 << bits) - 1;
+        // As many as a window is sure to hold.
+        for numbers in numbers.chunks_mut(57 / bits.max(1) as usize) {
+            let window = self.window();
+            for (place, number) in numbers.iter_mut().enumerate() {
+                *number = (window >> (place as u32 * bits) & mask) as u32;
+            }
+            self.advance(numbers.len() as u32 * bits);
+        }
     }
 
     /// Ends the string: the bytes after it, and whether its padding was zero.
@@ -105,7 +126,7 @@ impl<'a> Ones<'a> {
     }
 
     /// The zeros between the last one, or the beginning, and the next one; `None` where there is none left.
-    #[inline]
+    #[inline(always)]
     pub fn zeros(&mut self) -> Option<u64> {
         while self.word == 0 {
             self.start += 64;
@@ -128,6 +149,7 @@ impl<'a> Ones<'a> {
 }
 
 /// Eight bytes from that one on, the first one lowest; zeros past the end.
+#[inline(always)]
 fn word_at(bytes: &[u8], start: usize) -> u64 {
     let rest = bytes.get(start..).unwrap_or_default();
     let word = rest.first_chunk::<8>().copied().unwrap_or_else(|| {

@@ -20,12 +20,15 @@ use super::gamma;
 use super::rice::Rice;
 use crate::grid::{Chunk, Grid};
 use crate::quantise::{Kept, Scale};
+use crate::wide::widest;
 use crate::{Compression, Error, Layout};
 
 /// The most bits of a scale: a difference of 255.
 const MOST_SCALE_BITS: usize = 17;
-/// Signs read and written at a time.
+/// Signs written at a time.
 const SIGN_BATCH: usize = 32;
+/// Kept values read at a time.
+const BATCH: usize = 8;
 
 /// What a body says: a scale for each chunk, and the kept values of all chunks.
 ///
@@ -127,7 +130,8 @@ pub(crate) fn decode(compression: &Compression, grid: &Grid, body: &[u8]) -> Res
         return Err(Error::BodyTooShort { plane: "high" });
     }
     let mut planes = Planes { scales, kept: vec![Kept::default(); grid.kept()] };
-    decode_kept(rice, grid, &mut planes, (BitReader::new(signs), BitReader::new(lows), Ones::new(highs)))?;
+    let from = KeptPlanes { signs: BitReader::new(signs), lows: BitReader::new(lows), highs: Ones::new(highs) };
+    decode_kept(rice, grid, &mut planes, from)?;
     Ok(planes)
 }
 
@@ -161,40 +165,53 @@ fn fixed_plane<'a>(plane: &'static str, bits: usize, bytes: &'a [u8]) -> Result<
     if padded { Err(Error::Padding { plane }) } else { Ok((found, rest)) }
 }
 
+/// The planes of kept values: their lengths are right, as far as they follow from the scales.
+struct KeptPlanes<'a> {
+    signs: BitReader<'a>,
+    lows: BitReader<'a>,
+    highs: Ones<'a>,
+}
+
 /// Reads the kept values of all chunks that are sent, to the end of the body.
-fn decode_kept(
-    rice: Rice,
-    grid: &Grid,
-    planes: &mut Planes,
-    (mut signs, mut lows, mut highs): (BitReader<'_>, BitReader<'_>, Ones<'_>),
-) -> Result<(), Error> {
-    let too_short = |plane| Error::BodyTooShort { plane };
+fn decode_kept(rice: Rice, grid: &Grid, planes: &mut Planes, mut from: KeptPlanes<'_>) -> Result<(), Error> {
     for (number, chunk) in grid.chunks().iter().enumerate() {
         if planes.scales[number] == Scale::ZERO {
             continue;
         }
-        // One past the last index: it may run past the chunk, but not past 2^64, as no plane has so many bits.
-        let mut next = 0;
-        for batch in planes.kept[chunk.slots()].chunks_mut(SIGN_BATCH) {
-            let mut negative = signs.take(batch.len() as u32).ok_or(too_short("sign"))?;
-            for slot in batch {
-                let low = lows.take(rice.low_bits()).ok_or(too_short("low"))?;
-                let high = highs.zeros().ok_or(too_short("high"))?;
-                let index = next + rice.gap(high, low);
-                *slot = Kept::new(index as u16 & Kept::MOST, negative & 1 == 1);
-                negative >>= 1;
-                next = index + 1;
-            }
-        }
-        if next > chunk.length as u64 {
+        let end = decode_chunk(rice, &mut from, &mut planes.kept[chunk.slots()]);
+        if end.ok_or(Error::BodyTooShort { plane: "high" })? > chunk.length as u64 {
             return Err(Error::IndexOutOfRange { chunk: number, length: chunk.length });
         }
     }
-    match highs.finish() {
+    match from.highs.finish() {
         ([], true) => Ok(()),
         (_, false) => Err(Error::Padding { plane: "high" }),
         (rest, true) => Err(Error::TrailingBytes { extra: rest.len() }),
     }
+}
+
+widest! {
+    /// Reads a chunk's kept values, and returns what is one past the last index: it may be past the chunk, but not past
+    /// 2^64, as no plane has so many bits. `None` where the high plane ends.
+    fn decode_chunk(rice: Rice, from: &mut KeptPlanes<'_>, kept: &mut [Kept]) -> Option<u64> = decode_values
+}
+
+#[inline(always)]
+fn decode_values(rice: Rice, from: &mut KeptPlanes<'_>, kept: &mut [Kept]) -> Option<u64> {
+    let mut end = 0;
+    for batch in kept.chunks_mut(BATCH) {
+        let mut negative = from.signs.window();
+        from.signs.advance(batch.len() as u32);
+        let mut lows = [0; BATCH];
+        from.lows.take_each(rice.low_bits(), &mut lows[..batch.len()]);
+        for (slot, low) in batch.iter_mut().zip(lows) {
+            let index = end + rice.gap(from.highs.zeros()?, low);
+            *slot = Kept::new(index as u16 & Kept::MOST, negative & 1 == 1);
+            negative >>= 1;
+            end = index + 1;
+        }
+    }
+    Some(end)
 }
 
 #[cfg(test)]

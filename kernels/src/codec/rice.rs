@@ -57,6 +57,7 @@ impl Rice {
     }
 
     /// The gap of those two parts.
+    #[inline(always)]
     pub fn gap(self, high: u64, low: u32) -> u64 {
         high << self.low_bits | u64::from(low)
     }

@@ -300,6 +300,26 @@ mod tests {
     }
 
     #[test]
+    fn wide_vectors_change_no_bit() {
+        let (layout, compression) = (layout(&[4096 * 3 + 1000]), Compression::default());
+        let contributions: Vec<Contribution> =
+            (1..=7).map(|peer| contribution(&layout, &compression, &values(peer, layout.parameters()))).collect();
+        let clips = clip_factors(&contributions);
+        let grid = contributions[0].grid(&layout).unwrap();
+        for rule in [Rule::MeanOfSenders, Rule::MeanOfAll] {
+            let step = Step { contributions: &contributions, clips: &clips, alpha: 0.7, rule };
+            let stepped_by = |step_by: fn(&Step<'_>, usize, &Chunk, &mut [f32], &mut Sums)| {
+                let (mut theta, mut sums) = (values(0, layout.parameters()), Sums::default());
+                for (number, chunk) in grid.chunks().iter().enumerate() {
+                    step_by(&step, number, chunk, &mut theta[chunk.range()], &mut sums);
+                }
+                bits(&theta)
+            };
+            assert_eq!(stepped_by(step_chunk), stepped_by(add_and_step));
+        }
+    }
+
+    #[test]
     fn the_weights_do_not_depend_on_the_number_of_threads() {
         let (layout, compression) = (layout(&[100_000, 1, 4097, 300]), Compression::default());
         let theta = values(0, layout.parameters());

@@ -349,6 +349,32 @@ mod tests {
         });
     }
 
+    /// Compresses random chunks, some of them with ties, denormals and what is not finite, by that function.
+    fn compressed_by(
+        compress: fn(f32, &[f32], &mut [f32], &mut [Kept], &mut Scratch) -> Option<Scale>,
+    ) -> Vec<(Option<Scale>, Vec<Kept>, Vec<u32>)> {
+        let spoil = |seed: u64, values: &mut Vec<f32>| match seed % 5 {
+            1 => values.iter_mut().step_by(7).for_each(|value| *value = 0.01),
+            2 => values.iter_mut().for_each(|value| *value *= f32::MIN_POSITIVE),
+            3 => values[seed as usize % 64] = f32::NAN,
+            _ => {}
+        };
+        let chunk = |seed: u64| {
+            let length = 64 + seed as usize * 37 % 4033;
+            let (error, mut delta) = (values(seed, length), values(seed + 1000, length));
+            spoil(seed, &mut delta);
+            let mut kept = vec![Kept::default(); length.div_ceil(64)];
+            let scale = compress(0.95, &error, &mut delta, &mut kept, &mut Scratch::default());
+            (scale, kept, bits(&delta))
+        };
+        (0..100).map(chunk).collect()
+    }
+
+    #[test]
+    fn wide_vectors_change_no_bit() {
+        assert!(compressed_by(compress_chunk) == compressed_by(accumulate_and_send));
+    }
+
     #[test]
     fn what_was_not_chosen_is_given_back() {
         let layout = layout(&[8]);

@@ -3,7 +3,7 @@
 //! A program is compiled for the least processor it may meet: on x86-64 one with vectors of 128 bits. What is hot here is
 //! compiled a second time for those of 256 bits (AVX2), and that code is taken where it can run. Both compute the same,
 //! bit for bit: the source is the same, the compiler keeps the order of every floating-point operation, and it never
-//! fuses two into one. On other architectures the plain code has the widest vectors already (NEON on aarch64).
+//! fuses two into one; tests of each such function hold both against one another. On other architectures the plain code has the widest vectors already (NEON on aarch64).
 
 /// Defines a function that does what `$inner` does, which must be `#[inline(always)]`, and so must be what that calls.
 macro_rules! widest {

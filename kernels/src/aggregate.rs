@@ -24,7 +24,7 @@ use rayon::prelude::*;
 
 use crate::contribution::CHUNKS_AT_A_TIME;
 use crate::grid::{Chunk, MAX_CHUNK};
-use crate::wide::widest;
+use crate::wide::{prefetch, widest};
 use crate::{Contribution, Error, Layout};
 
 /// What a coordinate's mean is taken over.
@@ -140,7 +140,12 @@ fn add_and_step(step: &Step<'_>, number: usize, chunk: &Chunk, theta: &mut [f32]
     let Sums { sums, senders } = sums;
     sums[..theta.len()].fill(0.0);
     senders[..theta.len()].fill(0);
-    for (contribution, clip) in step.contributions.iter().zip(step.clips) {
+    // The weights come into the cache while the contributions are added up.
+    let blocks = theta.len().div_ceil(step.contributions.len() * 64);
+    for (turn, (contribution, clip)) in step.contributions.iter().zip(step.clips).enumerate() {
+        for block in turn * blocks..(turn + 1) * blocks {
+            prefetch(theta.as_ptr().wrapping_add(64 * block));
+        }
         let (scale, kept) = contribution.chunk(number, chunk);
         let scale = clip[chunk.tensor] * scale;
         for value in kept {

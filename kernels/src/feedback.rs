@@ -28,7 +28,7 @@ use crate::codec::body::{self, Planes};
 use crate::contribution::CHUNKS_AT_A_TIME;
 use crate::grid::{Chunk, Grid};
 use crate::quantise::{Kept, Scale};
-use crate::wide::widest;
+use crate::wide::{prefetch, widest};
 use crate::{Compression, Contribution, Error, Layout, topk};
 
 /// Turns the weights after the inner steps into the pseudo-gradient: `local <- base - local`.
@@ -128,7 +128,13 @@ fn accumulate_and_send(
     kept: &mut [Kept],
     scratch: &mut Scratch,
 ) -> Option<Scale> {
-    accumulate(decay, error, values).then(|| send(values, kept, scratch))
+    // The next chunk stands behind this one in memory: it comes into the cache while this one is searched.
+    let next = (error.as_ptr_range().end, values.as_ptr_range().end);
+    let ahead = |block: usize| {
+        prefetch(next.0.wrapping_add(topk::BLOCK * block));
+        prefetch(next.1.wrapping_add(topk::BLOCK * block));
+    };
+    accumulate(decay, error, values).then(|| send(values, kept, scratch, ahead))
 }
 
 /// `values <- decay * error + values`; whether all of them are finite.
@@ -152,10 +158,10 @@ fn diagnose(layout: &Layout, chunk: &Chunk, error: &[f32], values: &[f32]) -> Er
 /// Writes a chunk's largest values to `kept`, takes what they decode to out of `values`, and returns
 /// the scale. Where the scale rounds to zero, nothing is kept and nothing taken.
 #[inline(always)]
-fn send(values: &mut [f32], kept: &mut [Kept], scratch: &mut Scratch) -> Scale {
+fn send(values: &mut [f32], kept: &mut [Kept], scratch: &mut Scratch, ahead: impl Fn(usize)) -> Scale {
     let indices = &mut scratch.indices;
     indices.resize(kept.len(), 0);
-    topk::select(values, &mut scratch.topk, indices);
+    topk::select(values, &mut scratch.topk, indices, ahead);
     let scale = Scale::of(indices.iter().map(|&index| values[usize::from(index)].abs()));
     if scale == Scale::ZERO {
         return scale;

@@ -1,9 +1,9 @@
 //! Top-k: the k values of a chunk with the largest magnitude.
 //!
-//! Sorting all 4096 values to find 64 would be waste. Lay the chunk out in rows of k values: each of
-//! the k columns has a largest magnitude, and at least k values reach the least of those column
+//! Sorting all 4096 values to find 64 would be waste. Lay the chunk out in rows of 2 k values: each of
+//! the 2 k columns has a largest magnitude, and at least k values reach the k-th largest of those column
 //! maxima. So no value below that floor is among the k largest, and one pass that a vector unit is
-//! good at leaves a few hundred candidates of 4096. A selection (Hoare's, linear in the mean) among
+//! good at leaves some ninety candidates of 4096. A selection (Hoare's, linear in the mean) among
 //! the candidates finds the k-th; a last pass over them in order takes what reaches it.
 //!
 //! Equal magnitudes are told apart by their place: the lower index wins. So the choice is unique.
@@ -18,12 +18,13 @@ pub(crate) struct Scratch {
 
 /// Writes the indices of the `indices.len()` largest magnitudes into `indices`, in ascending order.
 ///
-/// `values` are finite, at least as many as `indices`, and fewer than 2^16; at least one is asked for.
+/// `values` are finite, at least as many as `indices`, and fewer than 2^16; at least one is asked for. `ahead` is called
+/// with the number of each block of 64 values on the way, to fetch what comes next into the cache meanwhile.
 #[inline(always)]
-pub(crate) fn select(values: &[f32], scratch: &mut Scratch, indices: &mut [u16]) {
+pub(crate) fn select(values: &[f32], scratch: &mut Scratch, indices: &mut [u16], ahead: impl Fn(usize)) {
     let keep = indices.len();
     let floor = floor(values, keep, &mut scratch.maxima);
-    let candidates = candidates(values, floor, &mut scratch.candidates);
+    let candidates = candidates(values, floor, &mut scratch.candidates, ahead);
     let least = if candidates.len() == keep {
         0
     } else {
@@ -37,24 +38,26 @@ pub(crate) fn select(values: &[f32], scratch: &mut Scratch, indices: &mut [u16])
     }
 }
 
-/// The least of the `keep` column maxima: at least `keep` magnitudes reach it.
+/// The `keep`-th largest of the `2 keep` column maxima: at least `keep` magnitudes reach it.
 #[inline(always)]
 fn floor(values: &[f32], keep: usize, maxima: &mut Vec<u32>) -> u32 {
+    let columns = 2 * keep;
     maxima.clear();
-    maxima.resize(keep, 0);
-    for row in values.chunks(keep) {
+    maxima.resize(columns, 0);
+    for row in values.chunks(columns) {
         for (maximum, &value) in maxima.iter_mut().zip(row) {
             *maximum = (*maximum).max(magnitude(value));
         }
     }
-    maxima.iter().copied().min().unwrap_or(0)
+    *maxima.select_nth_unstable(columns - keep).1
 }
 
 /// The ranks of all values whose magnitude reaches the floor, in the values' order.
 #[inline(always)]
-fn candidates<'a>(values: &[f32], floor: u32, ranks: &'a mut Vec<u64>) -> &'a [u64] {
+fn candidates<'a>(values: &[f32], floor: u32, ranks: &'a mut Vec<u64>, ahead: impl Fn(usize)) -> &'a [u64] {
     ranks.clear();
     for (block, values) in values.chunks(BLOCK).enumerate() {
+        ahead(block);
         let mut reached = bits_that_reach(values, floor);
         while reached != 0 {
             let place = reached.trailing_zeros() as usize;
@@ -66,7 +69,7 @@ fn candidates<'a>(values: &[f32], floor: u32, ranks: &'a mut Vec<u64>) -> &'a [u
 }
 
 /// Values compared with the floor at a time: as many as bits in a word.
-const BLOCK: usize = 64;
+pub(crate) const BLOCK: usize = 64;
 
 /// A bit for each of up to 64 values, the first one lowest: whether its magnitude reaches the floor.
 #[inline(always)]
@@ -106,7 +109,7 @@ mod tests {
 
     fn selected(values: &[f32], keep: usize) -> Vec<u16> {
         let mut indices = vec![0; keep];
-        select(values, &mut Scratch::default(), &mut indices);
+        select(values, &mut Scratch::default(), &mut indices, |_| ());
         indices
     }
 
@@ -143,9 +146,9 @@ mod tests {
     #[test]
     fn scratch_from_a_longer_chunk_leaves_no_trace() {
         let mut scratch = Scratch::default();
-        select(&[9.0; 50], &mut scratch, &mut [0; 20]);
+        select(&[9.0; 50], &mut scratch, &mut [0; 20], |_| ());
         let mut indices = [0; 2];
-        select(&[1.0, 2.0, 3.0], &mut scratch, &mut indices);
+        select(&[1.0, 2.0, 3.0], &mut scratch, &mut indices, |_| ());
         assert_eq!(indices, [1, 2]);
     }
 

@@ -355,10 +355,10 @@ mod tests {
         });
     }
 
+    type CompressChunk = fn(f32, &[f32], &mut [f32], &mut [Kept], &mut Scratch) -> Option<Scale>;
+
     /// Compresses random chunks, some of them with ties, denormals and what is not finite, by that function.
-    fn compressed_by(
-        compress: fn(f32, &[f32], &mut [f32], &mut [Kept], &mut Scratch) -> Option<Scale>,
-    ) -> Vec<(Option<Scale>, Vec<Kept>, Vec<u32>)> {
+    fn compressed_by(compress: CompressChunk) -> Vec<(Option<Scale>, Vec<Kept>, Vec<u32>)> {
         let spoil = |seed: u64, values: &mut Vec<f32>| match seed % 5 {
             1 => values.iter_mut().step_by(7).for_each(|value| *value = 0.01),
             2 => values.iter_mut().for_each(|value| *value *= f32::MIN_POSITIVE),

@@ -7,7 +7,9 @@
 use std::time::Instant;
 
 use rayon::prelude::*;
-use weal_kernels::{Compression, Contribution, Layout, Rule, TensorSpec, apply, compress, decode, state};
+use weal_kernels::{
+    Compression, Contribution, Layout, Rule, TensorSpec, apply, apply_and_outline, compress, decode, state,
+};
 
 const RUNS: usize = 5;
 
@@ -16,8 +18,11 @@ fn best<I, O>(mut prepare: impl FnMut() -> I, mut run: impl FnMut(I) -> O) -> f6
     let times = (0..RUNS).map(|_| {
         let input = prepare();
         let start = Instant::now();
-        std::hint::black_box(run(input));
-        start.elapsed().as_secs_f64()
+        // What it returns is freed outside.
+        let output = std::hint::black_box(run(input));
+        let seconds = start.elapsed().as_secs_f64();
+        drop(output);
+        seconds
     });
     times.fold(f64::INFINITY, f64::min)
 }
@@ -73,12 +78,30 @@ fn main() {
     let read = |body: &Vec<u8>| decode(&layout, &compression, body, body.len()).expect("canonical");
     report("decode one", best(|| &bodies[0], read), parameters);
     let contributions: Vec<Contribution> = bodies.iter().map(read).collect();
-    report("encode one", best(|| &contributions[0], |one| one.encode(&layout)), parameters);
 
+    let silent = vec![0.0; parameters];
+    let silence = compress(&layout, &compression, &silent, &mut silent.clone()).expect("finite");
+    let silent: Vec<Contribution> = bodies.iter().map(|_| read(&silence)).collect();
+    let applied = |contributions: &[Contribution], rule| {
+        let run = |mut theta: Vec<f32>| apply(&layout, &mut theta, contributions, 0.7, rule).map(|()| theta);
+        best(|| theta.clone(), run)
+    };
     for rule in [Rule::MeanOfSenders, Rule::MeanOfAll] {
-        let run = |mut theta: Vec<f32>| apply(&layout, &mut theta, &contributions, 0.7, rule).map(|()| theta);
-        report(&format!("apply {rule:?}"), best(|| theta.clone(), run), parameters);
+        let (outer, all) = (applied(&silent, rule), applied(&contributions, rule));
+        report(&format!("outer step alone {rule:?}"), outer, parameters);
+        report(&format!("apply {rule:?}"), all, parameters);
+        let values: usize = contributions.iter().map(Contribution::values).sum();
+        println!(
+            "{:<28} {:>9.2} G values/s, without the outer step {:.2}",
+            "",
+            values as f64 / all / 1e9,
+            values as f64 / (all - outer) / 1e9
+        );
     }
+    let outlined = |mut theta: Vec<f32>| {
+        apply_and_outline(&layout, &mut theta, &contributions, 0.7, Rule::MeanOfSenders).map(|outline| (theta, outline))
+    };
+    report("apply and state root", best(|| theta.clone(), outlined), parameters);
     report("state root", best(|| (), |()| state::root(&layout, &theta)), parameters);
 
     let values: usize = contributions.iter().map(Contribution::values).sum();

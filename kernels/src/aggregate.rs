@@ -22,8 +22,10 @@
 
 use rayon::prelude::*;
 
-use crate::contribution::CHUNKS_AT_A_TIME;
-use crate::grid::{Chunk, MAX_CHUNK};
+use crate::codec::body::TileReader;
+use crate::codec::unpack::Unpacked;
+use crate::grid::{Chunk, Grid, MAX_CHUNK, Tile};
+use crate::state::{StateOutline, hash_values, outline, outline_of};
 use crate::wide::{prefetch, widest};
 use crate::{Contribution, Error, Layout};
 
@@ -59,24 +61,32 @@ pub fn apply(
     alpha: f32,
     rule: Rule,
 ) -> Result<(), Error> {
-    layout.check_length("theta", theta)?;
-    if !alpha.is_finite() || alpha.is_sign_negative() {
-        return Err(Error::OuterLearningRate);
-    }
-    let Some(first) = contributions.first() else {
+    let Some(step) = Step::new(layout, theta, contributions, alpha, rule)? else {
         return Ok(());
     };
-    if let Some(position) = contributions.iter().position(|other| !other.is_like(first)) {
-        return Err(Error::ForeignContribution { position });
-    }
-    let grid = first.grid(layout)?;
-    let step = Step { contributions, clips: &clip_factors(contributions), alpha, rule };
-    let pieces = grid.split_values_mut(theta);
-    let chunks = pieces.into_par_iter().zip(grid.chunks()).enumerate();
-    chunks.with_min_len(CHUNKS_AT_A_TIME).for_each_init(Sums::default, |sums, (number, (theta, chunk))| {
-        step_chunk(&step, number, chunk, theta, sums);
-    });
+    step.tiles(theta, |_| ());
     Ok(())
+}
+
+/// [`apply`], and the outline of what it makes of `theta` (see [`crate::state`]): each tile is hashed while it is in the
+/// cache.
+///
+/// # Errors
+/// As [`apply`].
+pub fn apply_and_outline(
+    layout: &Layout,
+    theta: &mut [f32],
+    contributions: &[Contribution],
+    alpha: f32,
+    rule: Rule,
+) -> Result<StateOutline, Error> {
+    match Step::new(layout, theta, contributions, alpha, rule)? {
+        Some(step) if step.grid.tiles_are_blob_chunks() => Ok(outline_of(layout, &step.tiles(theta, hash_values))),
+        step => {
+            step.inspect(|step| _ = step.tiles(theta, |_| ()));
+            outline(layout, theta)
+        }
+    }
 }
 
 /// Each contribution's clip factor for each tensor, `[contribution][tensor]`: `median / norm` where
@@ -108,45 +118,94 @@ fn median(norms: impl Iterator<Item = f32>) -> f32 {
     }
 }
 
-/// One chunk's sums: working memory, kept between chunks.
-struct Sums {
-    /// As long as the longest chunk, so that no index of a kept value can be past the end.
-    sums: Box<[f32; MAX_CHUNK]>,
-    /// How many contributions sent each coordinate.
-    senders: Box<[u16; MAX_CHUNK]>,
-}
-
-impl Default for Sums {
-    fn default() -> Self {
-        Self { sums: Box::new([0.0; MAX_CHUNK]), senders: Box::new([0; MAX_CHUNK]) }
-    }
-}
-
-/// What a chunk is to be stepped by.
+/// What the weights are to be stepped by.
 struct Step<'a> {
+    grid: Grid,
     contributions: &'a [Contribution],
-    clips: &'a [Vec<f32>],
+    clips: Vec<Vec<f32>>,
     alpha: f32,
     rule: Rule,
 }
 
+impl<'a> Step<'a> {
+    /// Checks that all fits together. `None` where there is nothing to step by.
+    fn new(
+        layout: &Layout,
+        theta: &[f32],
+        contributions: &'a [Contribution],
+        alpha: f32,
+        rule: Rule,
+    ) -> Result<Option<Self>, Error> {
+        layout.check_length("theta", theta)?;
+        if !alpha.is_finite() || alpha.is_sign_negative() {
+            return Err(Error::OuterLearningRate);
+        }
+        let Some(first) = contributions.first() else {
+            return Ok(None);
+        };
+        if let Some(position) = contributions.iter().position(|other| !other.is_like(first)) {
+            return Err(Error::ForeignContribution { position });
+        }
+        Ok(Some(Self { grid: first.grid(layout)?, contributions, clips: clip_factors(contributions), alpha, rule }))
+    }
+
+    /// Steps all weights, tile by tile; returns what `then` says of each tile after its step, in order.
+    fn tiles<T: Send>(&self, theta: &mut [f32], then: impl Fn(&[f32]) -> T + Sync) -> Vec<T> {
+        let tiles = self.grid.split_tiles_mut(theta).into_par_iter().zip(self.grid.tiles()).enumerate();
+        let step = |scratch: &mut Scratch, (number, (theta, tile)): (usize, (&mut [f32], &Tile))| {
+            let mut readers: Vec<_> = self.contributions.iter().map(|one| one.tile(number, tile)).collect();
+            for chunk in &self.grid.chunks()[tile.chunks.clone()] {
+                let theta = &mut theta[chunk.start - tile.values.start..][..chunk.length];
+                step_chunk(self, &mut readers, chunk, theta, scratch);
+            }
+            then(theta)
+        };
+        tiles.map_init(Scratch::default, step).collect()
+    }
+}
+
+/// One chunk's sums, and its values of one contribution: working memory, kept between chunks.
+struct Scratch {
+    /// As long as the longest chunk, so that no index of a kept value can be past the end. Zero between chunks.
+    sums: Box<[f32; MAX_CHUNK]>,
+    /// How many contributions sent each coordinate. Zero between chunks.
+    senders: Box<[u16; MAX_CHUNK]>,
+    unpacked: Unpacked,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self { sums: Box::new([0.0; _]), senders: Box::new([0; _]), unpacked: Unpacked::default() }
+    }
+}
+
 widest! {
-    /// Steps a chunk's weights.
-    fn step_chunk(step: &Step<'_>, number: usize, chunk: &Chunk, theta: &mut [f32], sums: &mut Sums) -> () = add_and_step
+    /// Steps a chunk's weights by what comes next in every contribution.
+    fn step_chunk(
+        step: &Step<'_>,
+        readers: &mut [TileReader<'_>],
+        chunk: &Chunk,
+        theta: &mut [f32],
+        scratch: &mut Scratch,
+    ) -> () = add_and_step
 }
 
 #[inline(always)]
-fn add_and_step(step: &Step<'_>, number: usize, chunk: &Chunk, theta: &mut [f32], sums: &mut Sums) {
-    let Sums { sums, senders } = sums;
-    sums[..theta.len()].fill(0.0);
-    senders[..theta.len()].fill(0);
+fn add_and_step(
+    step: &Step<'_>,
+    readers: &mut [TileReader<'_>],
+    chunk: &Chunk,
+    theta: &mut [f32],
+    scratch: &mut Scratch,
+) {
+    let Scratch { sums, senders, unpacked } = scratch;
     // The weights come into the cache while the contributions are added up.
-    let blocks = theta.len().div_ceil(step.contributions.len() * 64);
-    for (turn, (contribution, clip)) in step.contributions.iter().zip(step.clips).enumerate() {
+    let blocks = theta.len().div_ceil(readers.len() * 64);
+    for (turn, (reader, clip)) in readers.iter_mut().zip(&step.clips).enumerate() {
         for block in turn * blocks..(turn + 1) * blocks {
             prefetch(theta.as_ptr().wrapping_add(64 * block));
         }
-        let (scale, kept) = contribution.chunk(number, chunk);
+        let (scale, kept) = reader.next(chunk, unpacked);
         let scale = clip[chunk.tensor] * scale;
         for value in kept {
             sums[value.index()] += value.value(scale);
@@ -155,24 +214,23 @@ fn add_and_step(step: &Step<'_>, number: usize, chunk: &Chunk, theta: &mut [f32]
     }
     // A coordinate without senders has the sum zero, and `theta - alpha * 0` is `theta`, whatever its sign: no branch is
     // needed but for the divisor.
+    let all = step.contributions.len() as f32;
+    let coordinates = theta.iter_mut().zip(sums.iter_mut()).zip(senders.iter_mut());
     match step.rule {
-        Rule::MeanOfSenders => {
-            for ((theta, sum), &senders) in theta.iter_mut().zip(sums.iter()).zip(senders.iter()) {
-                *theta -= step.alpha * (sum / f32::from(senders.max(1)));
-            }
-        }
-        Rule::MeanOfAll => {
-            let all = step.contributions.len() as f32;
-            for (theta, sum) in theta.iter_mut().zip(sums.iter()) {
-                *theta -= step.alpha * (sum / all);
-            }
-        }
+        Rule::MeanOfSenders => coordinates.for_each(|((theta, sum), senders)| {
+            *theta -= step.alpha * (std::mem::take(sum) / f32::from(std::mem::take(senders).max(1)));
+        }),
+        Rule::MeanOfAll => coordinates.for_each(|((theta, sum), senders)| {
+            *theta -= step.alpha * (std::mem::take(sum) / all);
+            *senders = 0;
+        }),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::body;
     use crate::testing::{bits, layout, on_any_number_of_threads, settings, values};
     use crate::{Compression, compress, decode};
     use proptest::prelude::*;
@@ -304,19 +362,63 @@ mod tests {
         }
     }
 
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+        #[test]
+        fn the_weights_do_not_depend_on_the_tiles(
+            lengths in prop::collection::vec(1usize..40_000, 1..4), tile in 1usize..50_000, seed in 0u64..1 << 32,
+            of_all: bool,
+        ) {
+            let (layout, compression) = (layout(&lengths), settings(1024, 20));
+            let bodies: Vec<Vec<u8>> = (1..=3)
+                .map(|peer| contribution(&layout, &compression, &values(seed + peer, layout.parameters())).body().to_vec())
+                .collect();
+            let rule = if of_all { Rule::MeanOfAll } else { Rule::MeanOfSenders };
+            let stepped = |tile: usize| {
+                let grid = Grid::with_tiles(&layout, &compression, tile).unwrap();
+                let decode = |body: &Vec<u8>| body::decode(&compression, &grid, body).unwrap();
+                let set: Vec<_> = bodies.iter().map(|body| Contribution::new(&layout, &compression, &grid, decode(body))).collect();
+                let mut theta = values(seed, layout.parameters());
+                let step = Step { grid, contributions: &set, clips: clip_factors(&set), alpha: 0.7, rule };
+                step.tiles(&mut theta, |_| ());
+                bits(&theta)
+            };
+            prop_assert_eq!(stepped(tile), stepped(usize::MAX));
+        }
+    }
+
+    #[test]
+    fn the_outline_is_that_of_the_weights_after_the_step() {
+        for chunk in [64, 4096, 1000] {
+            let (layout, compression) = (layout(&[(1 << 18) + 70_000, 3, 5000]), settings(chunk, chunk.div_ceil(64)));
+            let set: Vec<_> =
+                (1..=3).map(|peer| contribution(&layout, &compression, &values(peer, layout.parameters()))).collect();
+            for set in [&set[..], &[]] {
+                let mut theta = values(0, layout.parameters());
+                let outlined = apply_and_outline(&layout, &mut theta, set, 0.7, Rule::MeanOfSenders);
+                assert_eq!(
+                    bits(&theta),
+                    bits(&applied(&layout, &values(0, theta.len()), set, 0.7, Rule::MeanOfSenders))
+                );
+                assert_eq!(outlined, outline(&layout, &theta));
+            }
+        }
+    }
+
     #[test]
     fn wide_vectors_change_no_bit() {
         let (layout, compression) = (layout(&[4096 * 3 + 1000]), Compression::default());
         let contributions: Vec<Contribution> =
             (1..=7).map(|peer| contribution(&layout, &compression, &values(peer, layout.parameters()))).collect();
-        let clips = clip_factors(&contributions);
-        let grid = contributions[0].grid(&layout).unwrap();
         for rule in [Rule::MeanOfSenders, Rule::MeanOfAll] {
-            let step = Step { contributions: &contributions, clips: &clips, alpha: 0.7, rule };
-            let stepped_by = |step_by: fn(&Step<'_>, usize, &Chunk, &mut [f32], &mut Sums)| {
-                let (mut theta, mut sums) = (values(0, layout.parameters()), Sums::default());
-                for (number, chunk) in grid.chunks().iter().enumerate() {
-                    step_by(&step, number, chunk, &mut theta[chunk.range()], &mut sums);
+            let theta = values(0, layout.parameters());
+            let step = Step::new(&layout, &theta, &contributions, 0.7, rule).unwrap().unwrap();
+            let tile = &step.grid.tiles()[0];
+            let stepped_by = |step_by: fn(&Step<'_>, &mut [TileReader<'_>], &Chunk, &mut [f32], &mut Scratch)| {
+                let (mut theta, mut scratch) = (theta.clone(), Scratch::default());
+                let mut readers: Vec<_> = contributions.iter().map(|one| one.tile(0, tile)).collect();
+                for chunk in step.grid.chunks() {
+                    step_by(&step, &mut readers, chunk, &mut theta[chunk.range()], &mut scratch);
                 }
                 bits(&theta)
             };

@@ -4,22 +4,21 @@ use std::fmt;
 
 use rayon::prelude::*;
 
-use crate::codec::body::{self, Planes};
-use crate::grid::{Chunk, Grid};
+use crate::codec::body::{self, Body, TileReader};
+use crate::codec::unpack::Unpacked;
+use crate::grid::{Grid, Tile};
 use crate::quantise::{self, Kept, Scale};
 use crate::{Compression, Error, Layout};
 
-/// Chunks that a thread takes at a time: enough to hide what taking costs.
-pub(crate) const CHUNKS_AT_A_TIME: usize = 8;
-
-/// A decoded contribution. It takes two bytes of memory for each value kept.
+/// A contribution whose body has been checked. It takes little more memory than the body: values are decoded where they
+/// are used, a chunk at a time.
 ///
 /// It belongs to the layout and the settings it was decoded for, and is refused for others.
 #[derive(Clone, PartialEq)]
 pub struct Contribution {
     layout: [u8; 32],
     compression: Compression,
-    planes: Planes,
+    body: Body,
     norms: Vec<f32>,
     values: usize,
 }
@@ -27,7 +26,7 @@ pub struct Contribution {
 /// Reads a contribution's body from a stranger. It never panics, and allocates only once the body
 /// is as long as its scales ask for, and then what the layout asks for.
 ///
-/// A body that is accepted is canonical: [`Contribution::encode`] returns the same bytes.
+/// A body that is accepted is canonical: no other bytes say the same.
 ///
 /// # Errors
 /// [`Error::BodyTooLong`] first, where the body has more than `max_bytes` bytes;
@@ -44,33 +43,31 @@ pub fn decode(
         return Err(Error::BodyTooLong { max: max_bytes, got: body.len() });
     }
     let grid = Grid::new(layout, compression)?;
-    let planes = body::decode(compression, &grid, body)?;
-    Ok(Contribution::new(layout, compression, &grid, planes))
+    let body = body::decode(compression, &grid, body)?;
+    Ok(Contribution::new(layout, compression, &grid, body))
 }
 
 impl Contribution {
-    fn new(layout: &Layout, compression: &Compression, grid: &Grid, planes: Planes) -> Self {
+    /// Of a body that was decoded on that grid.
+    pub(crate) fn new(layout: &Layout, compression: &Compression, grid: &Grid, body: Body) -> Self {
         let mut squares = vec![0u128; layout.tensors().len()];
         let mut values = 0;
-        for (chunk, &scale) in grid.chunks().iter().zip(&planes.scales) {
+        for (chunk, &scale) in grid.chunks().iter().zip(body.scales()) {
             squares[chunk.tensor] += scale.square() * chunk.keep as u128;
             values += if scale == Scale::ZERO { 0 } else { chunk.keep };
         }
         Self {
             layout: layout.hash(),
             compression: *compression,
-            planes,
+            body,
             norms: squares.into_iter().map(quantise::root).collect(),
             values,
         }
     }
 
-    /// The body's bytes, the same that it was decoded from.
-    ///
-    /// # Errors
-    /// [`Error::ForeignContribution`] when it was decoded for another layout.
-    pub fn encode(&self, layout: &Layout) -> Result<Vec<u8>, Error> {
-        Ok(body::encode(&self.compression, &self.grid(layout)?, &self.planes))
+    /// The body's bytes, which it was decoded from.
+    pub fn body(&self) -> &[u8] {
+        self.body.bytes()
     }
 
     /// The Euclidean norm of each tensor's values, in the layout's order.
@@ -115,12 +112,16 @@ impl Contribution {
     fn add_with(&self, layout: &Layout, out: &mut [f32], factor: impl Fn(usize) -> f32 + Sync) -> Result<(), Error> {
         layout.check_length("out", out)?;
         let grid = self.grid(layout)?;
-        let pieces = grid.split_values_mut(out);
-        let chunks = pieces.into_par_iter().zip(grid.chunks()).enumerate();
-        chunks.with_min_len(CHUNKS_AT_A_TIME).for_each(|(number, (out, chunk))| {
-            let (scale, kept) = self.chunk(number, chunk);
-            let scale = factor(chunk.tensor) * scale;
-            kept.iter().for_each(|value| out[value.index()] += value.value(scale));
+        let pieces = grid.split_tiles_mut(out);
+        let tiles = pieces.into_par_iter().zip(grid.tiles()).enumerate();
+        tiles.for_each_init(Unpacked::default, |unpacked, (number, (out, tile))| {
+            let mut reader = self.body.tile(number, tile);
+            for chunk in &grid.chunks()[tile.chunks.clone()] {
+                let out = &mut out[chunk.start - tile.values.start..][..chunk.length];
+                let (scale, kept) = reader.next(chunk, unpacked);
+                let scale = factor(chunk.tensor) * scale;
+                kept.iter().for_each(|value| out[value.index()] += value.value(scale));
+            }
         });
         Ok(())
     }
@@ -135,9 +136,13 @@ impl Contribution {
             return Err(Error::ForeignContribution { position: 1 });
         }
         let grid = self.grid(layout)?;
-        let chunks = grid.chunks().par_iter().enumerate().with_min_len(CHUNKS_AT_A_TIME);
-        let shared: usize =
-            chunks.map(|(number, chunk)| shared(self.chunk(number, chunk).1, other.chunk(number, chunk).1)).sum();
+        let rooms = || (Unpacked::default(), Unpacked::default());
+        let tiles = grid.tiles().par_iter().enumerate().map_init(rooms, |(mine, theirs), (number, tile)| {
+            let (mut left, mut right) = (self.body.tile(number, tile), other.body.tile(number, tile));
+            let chunks = grid.chunks()[tile.chunks.clone()].iter();
+            chunks.map(|chunk| shared(left.next(chunk, mine).1, right.next(chunk, theirs).1)).sum::<usize>()
+        });
+        let shared: usize = tiles.sum();
         let fewer = self.values.min(other.values).max(1);
         Ok((shared as u128 * 1_000_000 / fewer as u128) as u32)
     }
@@ -156,15 +161,9 @@ impl Contribution {
         }
     }
 
-    /// A chunk's scale and kept values: none where the scale is zero.
-    ///
-    /// The values' indices ascend and stay below the chunk's length, whoever sent them: decoding has
-    /// checked that, so that indexing a chunk's values with them can't fail.
-    pub(crate) fn chunk(&self, number: usize, chunk: &Chunk) -> (f32, &[Kept]) {
-        match self.planes.scales[number] {
-            Scale::ZERO => (0.0, &[]),
-            scale => (scale.to_f32(), &self.planes.kept[chunk.slots()]),
-        }
+    /// Reads a tile of the grid, chunk by chunk.
+    pub(crate) fn tile(&self, number: usize, tile: &Tile) -> TileReader<'_> {
+        self.body.tile(number, tile)
     }
 }
 
@@ -281,8 +280,7 @@ mod tests {
         let foreign = contribution(&theirs, &settings(16, 4), 1);
         let mut out = vec![0.0; 64];
         let refusal = Error::ForeignContribution { position: 0 };
-        assert_eq!(foreign.add_to(&ours, &mut out, 1.0), Err(refusal.clone()));
-        assert_eq!(foreign.encode(&ours), Err(refusal));
+        assert_eq!(foreign.add_to(&ours, &mut out, 1.0), Err(refusal));
         assert!(matches!(foreign.add_to(&theirs, &mut out[1..], 1.0), Err(Error::Length { .. })));
         assert!(matches!(foreign.add_clipped_to(&theirs, &mut out, 1.0, &[1.0]), Err(Error::Length { .. })));
         assert_eq!(out, [0.0; 64]);

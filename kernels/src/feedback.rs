@@ -24,8 +24,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
-use crate::codec::body::{self, Planes};
-use crate::contribution::CHUNKS_AT_A_TIME;
+use crate::codec::body;
+use crate::codec::record::{self, Shape};
+use crate::codec::rice::Rice;
 use crate::grid::{Chunk, Grid};
 use crate::quantise::{Kept, Scale};
 use crate::wide::{prefetch, widest};
@@ -62,28 +63,23 @@ pub fn compress(
     layout.check_length("error", error)?;
     layout.check_length("delta", delta)?;
     let grid = Grid::new(layout, compression)?;
-    let decay = compression.decay();
+    let (decay, rice) = (compression.decay(), Rice::for_settings(compression));
 
-    let mut planes = Planes::zero(&grid);
+    let mut records = vec![0; grid.record_words()];
     let not_finite = AtomicUsize::new(usize::MAX);
-    let kept = grid.split_kept_mut(&mut planes.kept);
-    let values = grid.split_values_mut(delta);
-    let outputs = (&mut planes.scales, kept, values).into_par_iter().zip(grid.chunks()).enumerate();
-    outputs.with_min_len(CHUNKS_AT_A_TIME).for_each_init(
-        Scratch::default,
-        |scratch, (number, ((scale, kept, values), chunk))| match compress_chunk(
-            decay,
-            &error[chunk.range()],
-            values,
-            kept,
-            scratch,
-        ) {
-            Some(sent) => *scale = sent,
+    let outputs = (grid.split_records_mut(&mut records), grid.split_values_mut(delta)).into_par_iter();
+    let chunks = outputs.zip(grid.chunks()).enumerate().with_min_len(CHUNKS_AT_A_TIME);
+    chunks.for_each_init(Scratch::default, |scratch, (number, ((record, values), chunk))| {
+        match compress_chunk(decay, &error[chunk.range()], values, chunk.keep, scratch) {
+            Some(scale) => {
+                let shape = Shape::of(rice, chunk.length, chunk.keep);
+                record::write(record, rice, shape, scale, scratch.kept.iter().copied());
+            }
             None => _ = not_finite.fetch_min(number, Ordering::Relaxed),
-        },
-    );
+        }
+    });
     match grid.chunks().get(not_finite.into_inner()) {
-        None => Ok(body::encode(compression, &grid, &planes)),
+        None => Ok(body::assemble(rice, &grid, &records)),
         Some(chunk) => Err(diagnose(layout, chunk, error, delta)),
     }
 }
@@ -98,6 +94,8 @@ pub fn add_back(layout: &Layout, contribution: &Contribution, error: &mut [f32])
     contribution.add_to(layout, error, 1.0)
 }
 
+/// Chunks that a thread takes at a time: enough to hide what taking costs.
+const CHUNKS_AT_A_TIME: usize = 8;
 /// Values that a thread takes at a time where there are no chunks.
 const VALUES_AT_A_TIME: usize = 1 << 15;
 
@@ -106,16 +104,18 @@ const VALUES_AT_A_TIME: usize = 1 << 15;
 struct Scratch {
     topk: topk::Scratch,
     indices: Vec<u16>,
+    /// What the chunk at hand keeps; nothing where its scale is zero.
+    kept: Vec<Kept>,
 }
 
 widest! {
-    /// Turns a chunk's pseudo-gradient into what is left of it, writes what is sent, and returns the scale; `None` where
-    /// something is not finite.
+    /// Turns a chunk's pseudo-gradient into what is left of it, leaves the `keep` values that are sent in `scratch.kept`, and
+    /// returns the scale; `None` where something is not finite.
     fn compress_chunk(
         decay: f32,
         error: &[f32],
         values: &mut [f32],
-        kept: &mut [Kept],
+        keep: usize,
         scratch: &mut Scratch,
     ) -> Option<Scale> = accumulate_and_send
 }
@@ -125,7 +125,7 @@ fn accumulate_and_send(
     decay: f32,
     error: &[f32],
     values: &mut [f32],
-    kept: &mut [Kept],
+    keep: usize,
     scratch: &mut Scratch,
 ) -> Option<Scale> {
     // The next chunk stands behind this one in memory: it comes into the cache while this one is searched.
@@ -134,7 +134,7 @@ fn accumulate_and_send(
         prefetch(next.0.wrapping_add(topk::BLOCK * block));
         prefetch(next.1.wrapping_add(topk::BLOCK * block));
     };
-    accumulate(decay, error, values).then(|| send(values, kept, scratch, ahead))
+    accumulate(decay, error, values).then(|| send(values, keep, scratch, ahead))
 }
 
 /// `values <- decay * error + values`; whether all of them are finite.
@@ -155,22 +155,23 @@ fn diagnose(layout: &Layout, chunk: &Chunk, error: &[f32], values: &[f32]) -> Er
     Error::NotFinite { what, tensor, index: place - layout.range(chunk.tensor).start }
 }
 
-/// Writes a chunk's largest values to `kept`, takes what they decode to out of `values`, and returns
+/// Writes a chunk's largest values to `scratch.kept`, takes what they decode to out of `values`, and returns
 /// the scale. Where the scale rounds to zero, nothing is kept and nothing taken.
 #[inline(always)]
-fn send(values: &mut [f32], kept: &mut [Kept], scratch: &mut Scratch, ahead: impl Fn(usize)) -> Scale {
-    let indices = &mut scratch.indices;
-    indices.resize(kept.len(), 0);
-    topk::select(values, &mut scratch.topk, indices, ahead);
+fn send(values: &mut [f32], keep: usize, scratch: &mut Scratch, ahead: impl Fn(usize)) -> Scale {
+    let Scratch { topk, indices, kept } = scratch;
+    indices.resize(keep, 0);
+    topk::select(values, topk, indices, ahead);
+    kept.clear();
     let scale = Scale::of(indices.iter().map(|&index| values[usize::from(index)].abs()));
-    if scale == Scale::ZERO {
-        return scale;
-    }
-    for (kept, &index) in kept.iter_mut().zip(indices.iter()) {
-        let value = &mut values[usize::from(index)];
-        // Not the sign bit: minus zero is no negative value.
-        *kept = Kept::new(index, *value < 0.0);
-        *value -= kept.value(scale.to_f32());
+    if scale != Scale::ZERO {
+        kept.extend(indices.iter().map(|&index| {
+            let value = &mut values[usize::from(index)];
+            // Not the sign bit: minus zero is no negative value.
+            let sent = Kept::new(index, *value < 0.0);
+            *value -= sent.value(scale.to_f32());
+            sent
+        }));
     }
     scale
 }
@@ -193,7 +194,7 @@ mod tests {
         let mut left = delta.to_vec();
         let body = compress(&layout, compression, error, &mut left)?;
         let contribution = decode(&layout, compression, &body, body.len())?;
-        assert_eq!(contribution.encode(&layout)?, body);
+        assert_eq!(contribution.body(), body);
         let mut sent = vec![0.0; delta.len()];
         contribution.add_to(&layout, &mut sent, 1.0)?;
         Ok((sent, left))
@@ -355,7 +356,7 @@ mod tests {
         });
     }
 
-    type CompressChunk = fn(f32, &[f32], &mut [f32], &mut [Kept], &mut Scratch) -> Option<Scale>;
+    type CompressChunk = fn(f32, &[f32], &mut [f32], usize, &mut Scratch) -> Option<Scale>;
 
     /// Compresses random chunks, some of them with ties, denormals and what is not finite, by that function.
     fn compressed_by(compress: CompressChunk) -> Vec<(Option<Scale>, Vec<Kept>, Vec<u32>)> {
@@ -369,9 +370,9 @@ mod tests {
             let length = 64 + seed as usize * 37 % 4033;
             let (error, mut delta) = (values(seed, length), values(seed + 1000, length));
             spoil(seed, &mut delta);
-            let mut kept = vec![Kept::default(); length.div_ceil(64)];
-            let scale = compress(0.95, &error, &mut delta, &mut kept, &mut Scratch::default());
-            (scale, kept, bits(&delta))
+            let mut scratch = Scratch::default();
+            let scale = compress(0.95, &error, &mut delta, length.div_ceil(64), &mut scratch);
+            (scale, scratch.kept, bits(&delta))
         };
         (0..100).map(chunk).collect()
     }

@@ -9,6 +9,9 @@
 
 use std::ops::Range;
 
+use crate::blob::CHUNK_BYTES;
+use crate::codec::record;
+use crate::codec::rice::Rice;
 use crate::{Error, Layout};
 
 /// The largest chunk: an index into it and a sign fit 16 bits.
@@ -73,8 +76,8 @@ pub(crate) struct Chunk {
     pub length: usize,
     /// How many of them it keeps.
     pub keep: usize,
-    /// Its first kept value's place in the list of all kept values.
-    pub slot: usize,
+    /// Its record's first word among those of all chunks (see [`record`]).
+    pub record: usize,
     /// The tensor it belongs to.
     pub tensor: usize,
 }
@@ -84,18 +87,30 @@ impl Chunk {
     pub fn range(&self) -> Range<usize> {
         self.start..self.start + self.length
     }
-
-    /// Its kept values' place in the list of all kept values.
-    pub fn slots(&self) -> Range<usize> {
-        self.slot..self.slot + self.keep
-    }
 }
+
+/// Consecutive chunks of one tensor: what a thread works on at a time.
+///
+/// A tile has the chunks that begin in the same blob chunk of the tensor (see [`crate::blob`]), so that it can be hashed
+/// while it is in the cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tile {
+    /// The chunks' numbers.
+    pub chunks: Range<usize>,
+    /// Their values' place in the flat vector of parameters.
+    pub values: Range<usize>,
+}
+
+/// Values of a tile, but for what chunks that don't divide it leave over.
+const TILE_VALUES: usize = CHUNK_BYTES / size_of::<f32>();
 
 /// All chunks of a layout under given settings, in order.
 #[derive(Debug, Clone)]
 pub(crate) struct Grid {
     chunks: Vec<Chunk>,
-    kept: usize,
+    tiles: Vec<Tile>,
+    record_words: usize,
+    tiles_are_blob_chunks: bool,
 }
 
 impl Grid {
@@ -104,18 +119,38 @@ impl Grid {
     /// # Errors
     /// [`Error::Compression`] when the settings make no sense.
     pub fn new(layout: &Layout, compression: &Compression) -> Result<Self, Error> {
+        Self::with_tiles(layout, compression, TILE_VALUES)
+    }
+
+    /// The same, in tiles of about as many values: whatever their number, results are the same.
+    pub fn with_tiles(layout: &Layout, compression: &Compression, tile_values: usize) -> Result<Self, Error> {
         compression.validate()?;
-        let mut chunks = Vec::new();
-        let mut slot = 0;
+        let rice = Rice::for_settings(compression);
+        let mut grid = Self {
+            chunks: Vec::new(),
+            tiles: Vec::new(),
+            record_words: 0,
+            tiles_are_blob_chunks: tile_values == TILE_VALUES && tile_values.is_multiple_of(compression.chunk),
+        };
         for (tensor, range) in layout.ranges().enumerate() {
             for start in range.clone().step_by(compression.chunk) {
                 let length = compression.chunk.min(range.end - start);
                 let keep = compression.keep_of(length);
-                chunks.push(Chunk { start, length, keep, slot, tensor });
-                slot += keep;
+                let (number, end) = (grid.chunks.len(), start + length);
+                match grid.tiles.last_mut() {
+                    Some(Tile { chunks, values })
+                        if values.start >= range.start
+                            && (start - range.start) / tile_values == (values.start - range.start) / tile_values =>
+                    {
+                        (chunks.end, values.end) = (number + 1, end);
+                    }
+                    _ => grid.tiles.push(Tile { chunks: number..number + 1, values: start..end }),
+                }
+                grid.chunks.push(Chunk { start, length, keep, record: grid.record_words, tensor });
+                grid.record_words += record::Shape::of(rice, length, keep).words();
             }
         }
-        Ok(Self { chunks, kept: slot })
+        Ok(grid)
     }
 
     /// The chunks, in order.
@@ -123,9 +158,24 @@ impl Grid {
         &self.chunks
     }
 
+    /// The tiles, in order: between them they have every chunk.
+    pub fn tiles(&self) -> &[Tile] {
+        &self.tiles
+    }
+
+    /// Whether each tile is a chunk of its tensor's blob: so it is where chunks divide 1 MiB.
+    pub fn tiles_are_blob_chunks(&self) -> bool {
+        self.tiles_are_blob_chunks
+    }
+
     /// How many values all chunks together keep.
     pub fn kept(&self) -> usize {
-        self.kept
+        self.chunks.iter().map(|chunk| chunk.keep).sum()
+    }
+
+    /// How many words the records of all chunks have.
+    pub fn record_words(&self) -> usize {
+        self.record_words
     }
 
     /// Cuts the flat vector of parameters at the chunks' ends, to write to each piece apart.
@@ -133,9 +183,15 @@ impl Grid {
         split_mut(values, self.chunks.iter().map(|chunk| chunk.length))
     }
 
-    /// Cuts a list of all kept values into each chunk's, to write to each piece apart.
-    pub fn split_kept_mut<'a, T>(&self, kept: &'a mut [T]) -> Vec<&'a mut [T]> {
-        split_mut(kept, self.chunks.iter().map(|chunk| chunk.keep))
+    /// Cuts the flat vector of parameters at the tiles' ends.
+    pub fn split_tiles_mut<'a, T>(&self, values: &'a mut [T]) -> Vec<&'a mut [T]> {
+        split_mut(values, self.tiles.iter().map(|tile| tile.values.len()))
+    }
+
+    /// Cuts the words of all records into each chunk's.
+    pub fn split_records_mut<'a>(&self, words: &'a mut [u32]) -> Vec<&'a mut [u32]> {
+        let ends = self.chunks.iter().skip(1).map(|chunk| chunk.record).chain([self.record_words]);
+        split_mut(words, self.chunks.iter().zip(ends).map(|(chunk, end)| end - chunk.record))
     }
 }
 

@@ -94,7 +94,7 @@ mod testing;
 mod topk;
 mod wide;
 
-pub use aggregate::{Rule, apply, clip_factors};
+pub use aggregate::{Rule, apply, apply_and_outline, clip_factors};
 pub use codec::body::max_body_bytes;
 pub use contribution::{Contribution, decode};
 pub use error::Error;

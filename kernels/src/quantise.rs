@@ -13,11 +13,10 @@
 pub(crate) struct Kept(u16);
 
 const NEGATIVE: u16 = 1 << 15;
+/// [`NEGATIVE`] in every 16-bit lane.
+const SIGNS: u64 = 0x8000_8000_8000_8000;
 
 impl Kept {
-    /// The largest index.
-    pub const MOST: u16 = NEGATIVE - 1;
-
     /// The value at `index` (below 2^15), negative or not.
     pub fn new(index: u16, negative: bool) -> Self {
         debug_assert!(index < NEGATIVE);
@@ -35,6 +34,13 @@ impl Kept {
         self.0 & NEGATIVE != 0
     }
 
+    /// Four values from the 16-bit lanes of words: their indices, and their signs in the highest bits.
+    #[inline(always)]
+    pub fn from_lanes(indices: u64, signs: u64) -> [Self; 4] {
+        let lanes = indices & !SIGNS | signs;
+        [lanes, lanes >> 16, lanes >> 32, lanes >> 48].map(|lane| Self(lane as u16))
+    }
+
     /// What it decodes to under that scale.
     #[inline(always)]
     pub fn value(self, scale: f32) -> f32 {
@@ -50,6 +56,8 @@ pub(crate) struct Scale(u8);
 /// An octave of scales, in units of 2^-33: 512 times the powers of the eighth root of 2, rounded to whole numbers.
 const OCTAVE: [u64; 8] = [512, 558, 609, 664, 724, 790, 861, 939];
 
+/// The sum of two steps of an octave, times that, is their middle where 2^23 is the octave's first step.
+const MIDDLE: u32 = (1 << 23) / 1024;
 /// The exponent of the unit that all scales are whole numbers of.
 const UNIT_EXPONENT: u32 = 33;
 
@@ -68,20 +76,43 @@ impl Scale {
     /// The scale of a chunk that keeps nothing.
     pub const ZERO: Self = Self(0);
 
-    /// The best scale for kept magnitudes: the one next to their mean, of two equally near the lower.
+    /// The best scale for kept magnitudes, of which there is at least one: the one next to their mean, of two equally
+    /// near the lower.
     ///
-    /// The sum is in f64, which can't overflow, in the order given.
-    pub fn of(magnitudes: impl ExactSizeIterator<Item = f32>) -> Self {
-        let count = magnitudes.len() as f64;
-        let sum: f64 = magnitudes.map(f64::from).sum();
-        let mean = sum / count;
-        let above = VALUES.partition_point(|&value| f64::from(value) < mean);
-        let (Some(&upper), Some(&lower)) = (VALUES.get(above), VALUES.get(above.wrapping_sub(1))) else {
-            // Beyond the last, or not beyond the first.
-            return Self(if above == 0 { 0 } else { u8::MAX });
-        };
-        let nearer_above = f64::from(upper) - mean < mean - f64::from(lower);
-        Self((above - usize::from(!nearer_above)) as u8)
+    /// In integers, so that it is the same in any order and on any device: each magnitude is cut to 24 bits (fewer where
+    /// their sum would not fit 32 bits) from the largest one's highest, and their mean is cut, too.
+    pub fn of(magnitudes: impl ExactSizeIterator<Item = f32> + Clone) -> Self {
+        let count = magnitudes.len().max(1) as u32;
+        let bits = magnitudes.map(|magnitude| magnitude.to_bits() & 0x7fff_ffff);
+        let exponent = |bits: u32| (bits >> 23).max(1);
+        let largest = exponent(bits.clone().max().unwrap_or(0));
+        let cut = count.next_power_of_two().ilog2().saturating_sub(7);
+        let sum: u32 = bits
+            .map(|bits| {
+                let mantissa = bits & 0x7f_ffff | u32::from(bits >> 23 != 0) << 23;
+                mantissa >> (cut + largest - exponent(bits)).min(31)
+            })
+            .sum();
+        // The mean is that many times 2^(largest - 150 + cut).
+        match sum / count {
+            0 => Self::ZERO,
+            mean => Self::nearest(mean, largest as i32 - 150 + cut as i32),
+        }
+    }
+
+    /// The scale nearest to `mean` (from 1, below 2^24) times two to the power `exponent`.
+    fn nearest(mean: u32, exponent: i32) -> Self {
+        let highest = mean.ilog2();
+        let octave = highest as i32 + exponent + UNIT_EXPONENT as i32 - OCTAVE[0].ilog2() as i32;
+        // From 2^23, and below 2^24: how far up that octave the mean is.
+        let place = mean << (23 - highest);
+        if octave < 0 {
+            // Between zero and the first scale, the middle is half of that.
+            return Self((octave == -1 && place > 1 << 23).into());
+        }
+        let step = OCTAVE.windows(2).filter(|pair| place > (pair[0] + pair[1]) as u32 * MIDDLE).count();
+        let last = u32::from(place > (OCTAVE[7] + 2 * OCTAVE[0]) as u32 * MIDDLE);
+        Self((8 * octave as u32 + 1 + step as u32 + last).min(255) as u8)
     }
 
     /// The scale of that number.

@@ -40,7 +40,12 @@ pub fn outline(layout: &Layout, theta: &[f32]) -> Result<StateOutline, Error> {
         .into_par_iter()
         .map(hash_values)
         .collect();
-    let mut left = hashes.as_slice();
+    Ok(outline_of(layout, &hashes))
+}
+
+/// The outlines of tensors of which each chunk's hash is known, in order.
+pub(crate) fn outline_of(layout: &Layout, hashes: &[[u8; 32]]) -> StateOutline {
+    let mut left = hashes;
     let tensors = layout
         .ranges()
         .map(|range| {
@@ -49,7 +54,7 @@ pub fn outline(layout: &Layout, theta: &[f32]) -> Result<StateOutline, Error> {
             Outline { bytes: (range.len() * VALUE_BYTES) as u64, chunks: chunks.to_vec() }
         })
         .collect();
-    Ok(StateOutline { tensors })
+    StateOutline { tensors }
 }
 
 /// The state root of the weights: the same 32 bytes on every machine and for any number of threads.
@@ -130,7 +135,7 @@ fn hash_root(layout_hash: [u8; 32], tensors: impl Iterator<Item = [u8; 32]>) -> 
 }
 
 /// Plain BLAKE3 of the values' little-endian bytes.
-fn hash_values(values: &[f32]) -> [u8; 32] {
+pub(crate) fn hash_values(values: &[f32]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     let mut bytes = [0u8; BATCH_VALUES * VALUE_BYTES];
     for batch in values.chunks(BATCH_VALUES) {

@@ -31,6 +31,15 @@ impl<'a> BitWriter<'a> {
         }
     }
 
+    /// Appends the first `count` bits of those words, the lowest of each first. The last word's other bits are 0.
+    pub fn append(&mut self, words: &[u32], count: usize) {
+        let (whole, rest) = words.split_at(count / 32);
+        whole.iter().for_each(|&word| self.put(word, 32));
+        if let Some(&word) = rest.first() {
+            self.put(word, (count % 32) as u32);
+        }
+    }
+
     /// Pads with zeros to a whole byte.
     pub fn finish(self) {
         let left = self.count.div_ceil(8) as usize;
@@ -56,7 +65,7 @@ impl<'a> BitReader<'a> {
     /// The next 57 bits or more, the first one lowest; zeros past the end. Moves nothing.
     #[inline(always)]
     pub fn window(&self) -> u64 {
-        word_at(self.bytes, self.position / 8) >> (self.position % 8)
+        window_at(self.bytes, self.position)
     }
 
     /// Moves on by `count` bits, or returns `None` where the string ends before.
@@ -76,26 +85,6 @@ impl<'a> BitReader<'a> {
         Some(value as u32)
     }
 
-    /// Moves on by `count` bits, though the string may have ended: only zeros come after it.
-    #[inline(always)]
-    pub fn advance(&mut self, count: u32) {
-        self.position += count as usize;
-    }
-
-    /// Takes as many numbers of `bits` bits (at most 32) as there are places; zeros past the end.
-    #[inline(always)]
-    pub fn take_each(&mut self, bits: u32, numbers: &mut [u32]) {
-        let mask = (1 << bits) - 1;
-        // As many as a window is sure to hold.
-        for numbers in numbers.chunks_mut(57 / bits.max(1) as usize) {
-            let window = self.window();
-            for (place, number) in numbers.iter_mut().enumerate() {
-                *number = (window >> (place as u32 * bits) & mask) as u32;
-            }
-            self.advance(numbers.len() as u32 * bits);
-        }
-    }
-
     /// Ends the string: the bytes after it, and whether its padding was zero.
     pub fn finish(self) -> (&'a [u8], bool) {
         let used = self.position.div_ceil(8);
@@ -107,56 +96,28 @@ impl<'a> BitReader<'a> {
     }
 }
 
-/// Counts the zeros before each one of a bit string, a word at a time. Never panics, never reads past the end.
-#[derive(Debug)]
-pub(crate) struct Ones<'a> {
-    bytes: &'a [u8],
-    /// The 64 bits in hand, without the ones that were told of.
-    word: u64,
-    /// The place of the first of those bits.
-    start: u64,
-    /// One past the last one that was told of.
-    next: u64,
-}
+/// As many bits as [`window_at`] is sure to show.
+pub(crate) const MOST_IN_WINDOW: usize = 57;
 
-impl<'a> Ones<'a> {
-    /// Before the first bit.
-    pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, word: word_at(bytes, 0), start: 0, next: 0 }
-    }
-
-    /// The zeros between the last one, or the beginning, and the next one; `None` where there is none left.
-    #[inline(always)]
-    pub fn zeros(&mut self) -> Option<u64> {
-        while self.word == 0 {
-            self.start += 64;
-            if self.start >= self.bytes.len() as u64 * 8 {
-                return None;
-            }
-            self.word = word_at(self.bytes, self.start as usize / 8);
-        }
-        let place = self.start + u64::from(self.word.trailing_zeros());
-        self.word &= self.word - 1;
-        let zeros = place - self.next;
-        self.next = place + 1;
-        Some(zeros)
-    }
-
-    /// Ends the string after the last one that was told of: the bytes after it, and whether its padding was zero.
-    pub fn finish(self) -> (&'a [u8], bool) {
-        BitReader { bytes: self.bytes, position: self.next as usize }.finish()
-    }
+/// The next 57 bits or more from bit `place` on, the first one lowest; zeros past the end.
+#[inline(always)]
+pub(crate) fn window_at(bytes: &[u8], place: usize) -> u64 {
+    word_at(bytes, place / 8) >> (place % 8)
 }
 
 /// Eight bytes from that one on, the first one lowest; zeros past the end.
 #[inline(always)]
 fn word_at(bytes: &[u8], start: usize) -> u64 {
-    let rest = bytes.get(start..).unwrap_or_default();
-    let word = rest.first_chunk::<8>().copied().unwrap_or_else(|| {
-        let mut word = [0; 8];
-        word.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-        word
-    });
+    match bytes.len().checked_sub(8) {
+        Some(last) if start <= last => u64::from_le_bytes(*bytes[start..].first_chunk().unwrap_or(&[0; 8])),
+        _ => word_at_end(bytes, start),
+    }
+}
+
+#[cold]
+fn word_at_end(bytes: &[u8], start: usize) -> u64 {
+    let mut word = [0; 8];
+    word.iter_mut().zip(bytes.get(start..).unwrap_or_default()).for_each(|(to, from)| *to = *from);
     u64::from_le_bytes(word)
 }
 
@@ -205,18 +166,24 @@ mod tests {
     }
 
     #[test]
-    fn zeros_are_counted_across_words_and_what_follows_the_last_one_is_told() {
-        let mut bytes = vec![0b101];
-        bytes.extend([0; 20]);
-        bytes.extend([0b1000_0000, 7]);
-        let mut ones = Ones::new(&bytes);
-        assert_eq!([ones.zeros(), ones.zeros(), ones.zeros()], [Some(0), Some(1), Some(5 + 20 * 8 + 7)]);
-        assert_eq!(ones.finish(), (&[7u8][..], true));
+    fn strings_of_words_are_strung_together() {
+        let mut bytes = Vec::new();
+        let mut writer = BitWriter::new(&mut bytes);
+        writer.append(&[0xffff_ffff, 0b101], 35);
+        writer.append(&[], 0);
+        writer.append(&[0b11, 7], 2);
+        writer.append(&[0x8000_0001], 32);
+        writer.finish();
+        let mut reader = BitReader::new(&bytes);
+        let taken = [32, 3, 2, 32].map(|count| reader.take(count).unwrap());
+        assert_eq!(taken, [0xffff_ffff, 0b101, 0b11, 0x8000_0001]);
+        assert_eq!(reader.finish(), (&[][..], true));
+    }
 
-        let mut ones = Ones::new(&[0b110]);
-        ones.zeros();
-        assert_eq!(ones.finish(), (&[][..], false));
-        assert_eq!(Ones::new(&[0; 100]).zeros(), None);
-        assert_eq!(Ones::new(&[]).zeros(), None);
+    #[test]
+    fn a_window_shows_zeros_past_the_end() {
+        assert_eq!(window_at(&[0xff, 0x0f], 4), 0xff);
+        assert_eq!(window_at(&[0xff, 0x0f], 12), 0);
+        assert_eq!(window_at(&[], 1000), 0);
     }
 }

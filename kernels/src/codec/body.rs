@@ -15,44 +15,18 @@
 //! and everything else is fixed. And no length travels: each follows from the layout and from the
 //! bytes already read, and is compared with the bytes there are before anything is allocated.
 
-use super::bits::{BitReader, BitWriter, Ones};
+use super::bits::{BitReader, BitWriter};
 use super::gamma;
+use super::record::{self, Shape};
 use super::rice::Rice;
-use crate::grid::{Chunk, Grid};
+use super::unpack::{self, Cursor, Unpacked};
+use crate::grid::{Chunk, Grid, Tile};
 use crate::quantise::{Kept, Scale};
 use crate::wide::widest;
 use crate::{Compression, Error, Layout};
 
 /// The most bits of a scale: a difference of 255.
 const MOST_SCALE_BITS: usize = 17;
-/// Signs written at a time.
-const SIGN_BATCH: usize = 32;
-/// Kept values read at a time.
-const BATCH: usize = 8;
-
-/// What a body says: a scale for each chunk, and the kept values of all chunks.
-///
-/// Every chunk has its [`Chunk::slots`] among the kept values; those of a chunk with the scale zero
-/// hold the default.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Planes {
-    pub scales: Vec<Scale>,
-    pub kept: Vec<Kept>,
-}
-
-impl Planes {
-    /// The planes of a contribution that says nothing.
-    pub fn zero(grid: &Grid) -> Self {
-        Self { scales: vec![Scale::ZERO; grid.chunks().len()], kept: vec![Kept::default(); grid.kept()] }
-    }
-
-    /// The chunks that keep something, each with its kept values.
-    fn sent<'a>(&'a self, grid: &'a Grid) -> impl Iterator<Item = (&'a Chunk, &'a [Kept])> {
-        let chunks = grid.chunks().iter().zip(&self.scales);
-        let sent = chunks.filter(|(_, scale)| **scale != Scale::ZERO);
-        sent.map(|(chunk, _)| (chunk, &self.kept[chunk.slots()]))
-    }
-}
 
 /// The longest body that any contribution of that layout can have, in bytes.
 ///
@@ -68,45 +42,100 @@ pub fn max_body_bytes(layout: &Layout, compression: &Compression) -> Result<usiz
     Ok(planes.map(|bits| bits.div_ceil(8)).iter().sum())
 }
 
-/// The body's bytes.
-pub(crate) fn encode(compression: &Compression, grid: &Grid, planes: &Planes) -> Vec<u8> {
-    let rice = Rice::for_settings(compression);
+/// Strings the records of all chunks together (see [`record`]): the body's bytes.
+pub(crate) fn assemble(rice: Rice, grid: &Grid, records: &[u32]) -> Vec<u8> {
     // Right for random indices, and only a first guess for others.
-    let mut body = Vec::with_capacity(planes.scales.len() + grid.kept() * 9 / 8);
+    let mut body = Vec::with_capacity(grid.chunks().len() + grid.kept() * 9 / 8);
+    let record_of = |chunk: &Chunk| &records[chunk.record..][..Shape::of(rice, chunk.length, chunk.keep).words()];
 
     let mut scales = BitWriter::new(&mut body);
     let mut before = 0;
-    for scale in &planes.scales {
-        let difference = i32::from(scale.number()) - before;
+    for chunk in grid.chunks() {
+        let difference = i32::from(record::scale(record_of(chunk)).number()) - before;
         gamma::put(&mut scales, if difference < 0 { -2 * difference } else { 1 + 2 * difference } as u32);
         before += difference;
     }
     scales.finish();
 
-    let mut signs = BitWriter::new(&mut body);
-    for (_, kept) in planes.sent(grid) {
-        for batch in kept.chunks(SIGN_BATCH) {
-            let bits = batch.iter().rev().fold(0, |bits, value| bits << 1 | u32::from(value.is_negative()));
-            signs.put(bits, batch.len() as u32);
+    let mut plane = |append: fn(&mut BitWriter<'_>, Rice, Shape, &Chunk, &[u32])| {
+        let mut writer = BitWriter::new(&mut body);
+        for chunk in grid.chunks() {
+            let record = record_of(chunk);
+            if record::scale(record) != Scale::ZERO {
+                append(&mut writer, rice, Shape::of(rice, chunk.length, chunk.keep), chunk, record);
+            }
         }
-    }
-    signs.finish();
-
-    let mut lows = BitWriter::new(&mut body);
-    for_every_gap(planes, grid, |gap| rice.put_low(&mut lows, gap));
-    lows.finish();
-    let mut highs = BitWriter::new(&mut body);
-    for_every_gap(planes, grid, |gap| rice.put_high(&mut highs, gap));
-    highs.finish();
+        writer.finish();
+    };
+    plane(|to, _, shape, chunk, record| to.append(&record[shape.signs()], chunk.keep));
+    plane(|to, rice, shape, chunk, record| to.append(&record[shape.lows()], chunk.keep * rice.low_bits() as usize));
+    plane(|to, _, shape, _, record| to.append(&record[shape.highs()], record::high_bits(record)));
     body
 }
 
-fn for_every_gap(planes: &Planes, grid: &Grid, mut put: impl FnMut(u32)) {
-    for (_, kept) in planes.sent(grid) {
-        let mut next = 0;
-        for value in kept {
-            put((value.index() - next) as u32);
-            next = value.index() + 1;
+/// A body that has been checked: reading it again cannot fail, from the start of any tile.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Body {
+    rice: Rice,
+    bytes: Box<[u8]>,
+    scales: Box<[Scale]>,
+    /// Where the sign, low and high planes begin.
+    planes: [usize; 3],
+    /// What stands before each tile's first chunk.
+    seeks: Box<[Seek]>,
+}
+
+/// How much of the planes stands before a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seek {
+    /// Kept values.
+    kept: usize,
+    /// Bits of the high plane.
+    high: usize,
+}
+
+impl Body {
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Every chunk's scale.
+    pub fn scales(&self) -> &[Scale] {
+        &self.scales
+    }
+
+    /// Reads the chunks of a tile, in order.
+    pub fn tile<'a>(&'a self, number: usize, tile: &Tile) -> TileReader<'a> {
+        let Seek { kept, high } = self.seeks[number];
+        let [signs, lows, highs] = self.planes;
+        let cursor = Cursor {
+            signs: &self.bytes[signs..lows],
+            lows: &self.bytes[lows..highs],
+            highs: &self.bytes[highs..],
+            kept,
+            high,
+        };
+        TileReader { rice: self.rice, scales: &self.scales[tile.chunks.clone()], cursor }
+    }
+}
+
+/// Reads a tile, chunk by chunk.
+pub(crate) struct TileReader<'a> {
+    rice: Rice,
+    scales: &'a [Scale],
+    cursor: Cursor<'a>,
+}
+
+impl TileReader<'_> {
+    /// The next chunk's scale and kept values: none where the scale is zero, or after the tile's end. `chunk` is that chunk.
+    ///
+    /// The indices ascend and stay below the chunk's length, whoever sent them.
+    #[inline(always)]
+    pub fn next<'u>(&mut self, chunk: &Chunk, unpacked: &'u mut Unpacked) -> (f32, &'u [Kept]) {
+        match self.scales.split_off_first() {
+            None | Some(&Scale::ZERO) => (0.0, &[]),
+            Some(scale) => (scale.to_f32(), unpack::unpack(&mut self.cursor, self.rice, chunk.keep, unpacked)),
         }
     }
 }
@@ -114,8 +143,8 @@ fn for_every_gap(planes: &Planes, grid: &Grid, mut put: impl FnMut(u32)) {
 /// Reads a body from a stranger.
 ///
 /// # Errors
-/// Everything that makes it another byte string than [`encode`] would have written.
-pub(crate) fn decode(compression: &Compression, grid: &Grid, body: &[u8]) -> Result<Planes, Error> {
+/// Everything that makes it another byte string than [`assemble`] would have written.
+pub(crate) fn decode(compression: &Compression, grid: &Grid, body: &[u8]) -> Result<Body, Error> {
     let rice = Rice::for_settings(compression);
     // What is allocated is as long as the layout says, and only once there are bytes enough for it.
     let (scales, rest) = decode_scales(grid, body)?;
@@ -129,10 +158,10 @@ pub(crate) fn decode(compression: &Compression, grid: &Grid, body: &[u8]) -> Res
     if highs.len() * 8 < kept {
         return Err(Error::BodyTooShort { plane: "high" });
     }
-    let mut planes = Planes { scales, kept: vec![Kept::default(); grid.kept()] };
-    let from = KeptPlanes { signs: BitReader::new(signs), lows: BitReader::new(lows), highs: Ones::new(highs) };
-    decode_kept(rice, grid, &mut planes, from)?;
-    Ok(planes)
+    let seeks = check_kept(rice, grid, &scales, Cursor { signs, lows, highs, kept: 0, high: 0 })?;
+    let high_plane = body.len() - highs.len();
+    let planes = [high_plane - lows.len() - signs.len(), high_plane - lows.len(), high_plane];
+    Ok(Body { rice, bytes: body.into(), scales: scales.into(), planes, seeks })
 }
 
 /// Reads the scale plane; returns the bytes after it, too.
@@ -165,53 +194,36 @@ fn fixed_plane<'a>(plane: &'static str, bits: usize, bytes: &'a [u8]) -> Result<
     if padded { Err(Error::Padding { plane }) } else { Ok((found, rest)) }
 }
 
-/// The planes of kept values: their lengths are right, as far as they follow from the scales.
-struct KeptPlanes<'a> {
-    signs: BitReader<'a>,
-    lows: BitReader<'a>,
-    highs: Ones<'a>,
-}
-
-/// Reads the kept values of all chunks that are sent, to the end of the body.
-fn decode_kept(rice: Rice, grid: &Grid, planes: &mut Planes, mut from: KeptPlanes<'_>) -> Result<(), Error> {
-    for (number, chunk) in grid.chunks().iter().enumerate() {
-        if planes.scales[number] == Scale::ZERO {
-            continue;
-        }
-        let end = decode_chunk(rice, &mut from, &mut planes.kept[chunk.slots()]);
-        if end.ok_or(Error::BodyTooShort { plane: "high" })? > chunk.length as u64 {
-            return Err(Error::IndexOutOfRange { chunk: number, length: chunk.length });
+/// Checks the kept values of all chunks that are sent, to the end of the body; returns where each tile's are.
+fn check_kept(rice: Rice, grid: &Grid, scales: &[Scale], mut cursor: Cursor<'_>) -> Result<Box<[Seek]>, Error> {
+    let mut seeks = Vec::with_capacity(grid.tiles().len());
+    for tile in grid.tiles() {
+        seeks.push(Seek { kept: cursor.kept, high: cursor.high });
+        for number in tile.chunks.clone() {
+            let Chunk { keep, length, .. } = grid.chunks()[number];
+            if scales[number] == Scale::ZERO {
+                continue;
+            }
+            let end = check_chunk(&mut cursor, rice, keep).ok_or(Error::BodyTooShort { plane: "high" })?;
+            if end > length as u64 {
+                return Err(Error::IndexOutOfRange { chunk: number, length });
+            }
         }
     }
-    match from.highs.finish() {
-        ([], true) => Ok(()),
-        (_, false) => Err(Error::Padding { plane: "high" }),
-        (rest, true) => Err(Error::TrailingBytes { extra: rest.len() }),
+    match fixed_plane("high", cursor.high, cursor.highs)? {
+        (_, []) => Ok(seeks.into()),
+        (_, rest) => Err(Error::TrailingBytes { extra: rest.len() }),
     }
 }
 
 widest! {
-    /// Reads a chunk's kept values, and returns what is one past the last index: it may be past the chunk, but not past
-    /// 2^64, as no plane has so many bits. `None` where the high plane ends.
-    fn decode_chunk(rice: Rice, from: &mut KeptPlanes<'_>, kept: &mut [Kept]) -> Option<u64> = decode_values
+    /// See [`unpack::check`].
+    fn check_chunk(cursor: &mut Cursor<'_>, rice: Rice, keep: usize) -> Option<u64> = check_values
 }
 
 #[inline(always)]
-fn decode_values(rice: Rice, from: &mut KeptPlanes<'_>, kept: &mut [Kept]) -> Option<u64> {
-    let mut end = 0;
-    for batch in kept.chunks_mut(BATCH) {
-        let mut negative = from.signs.window();
-        from.signs.advance(batch.len() as u32);
-        let mut lows = [0; BATCH];
-        from.lows.take_each(rice.low_bits(), &mut lows[..batch.len()]);
-        for (slot, low) in batch.iter_mut().zip(lows) {
-            let index = end + rice.gap(from.highs.zeros()?, low);
-            *slot = Kept::new(index as u16 & Kept::MOST, negative & 1 == 1);
-            negative >>= 1;
-            end = index + 1;
-        }
-    }
-    Some(end)
+fn check_values(cursor: &mut Cursor<'_>, rice: Rice, keep: usize) -> Option<u64> {
+    unpack::check(cursor, rice, keep)
 }
 
 #[cfg(test)]
@@ -220,26 +232,57 @@ mod tests {
     use crate::testing::{SplitMix, layout, settings};
     use proptest::prelude::*;
 
+    /// A scale and the kept values of every chunk.
+    type Said = Vec<(Scale, Vec<Kept>)>;
+
     /// A random choice of values in every chunk, and every fourth chunk or so without any.
-    fn random_planes(grid: &Grid, seed: u64) -> Planes {
+    fn random_values(grid: &Grid, seed: u64) -> Said {
         let mut random = SplitMix(seed);
-        let mut planes = Planes::zero(grid);
-        for (chunk, scale) in grid.chunks().iter().zip(&mut planes.scales) {
+        let mut said = Said::new();
+        for chunk in grid.chunks() {
             if random.below(4) == 0 {
+                said.push((Scale::ZERO, Vec::new()));
                 continue;
             }
-            *scale = Scale::from_number(1 + random.below(255) as u8);
+            let scale = Scale::from_number(1 + random.below(255) as u8);
             let mut indices: Vec<u16> = (0..chunk.length as u16).collect();
             for place in 0..chunk.keep {
                 indices.swap(place, place + random.below(chunk.length - place));
             }
             indices.truncate(chunk.keep);
             indices.sort_unstable();
-            for (slot, index) in planes.kept[chunk.slots()].iter_mut().zip(indices) {
-                *slot = Kept::new(index, random.below(2) == 1);
+            said.push((scale, indices.into_iter().map(|index| Kept::new(index, random.below(2) == 1)).collect()));
+        }
+        said
+    }
+
+    /// The body that says that.
+    fn encode(compression: &Compression, grid: &Grid, said: &Said) -> Vec<u8> {
+        let rice = Rice::for_settings(compression);
+        let mut records = vec![0; grid.record_words()];
+        for ((record, chunk), (scale, kept)) in
+            grid.split_records_mut(&mut records).into_iter().zip(grid.chunks()).zip(said)
+        {
+            let shape = Shape::of(rice, chunk.length, chunk.keep);
+            record::write(record, rice, shape, *scale, kept.iter().copied());
+        }
+        assemble(rice, grid, &records)
+    }
+
+    /// What a body says, tile by tile.
+    fn said_by(grid: &Grid, body: &Body) -> Said {
+        let mut unpacked = Unpacked::default();
+        let mut said = Said::new();
+        for (number, tile) in grid.tiles().iter().enumerate() {
+            let mut reader = body.tile(number, tile);
+            for chunk in &grid.chunks()[tile.chunks.clone()] {
+                let scale = body.scales()[said.len()];
+                let (value, kept) = reader.next(chunk, &mut unpacked);
+                assert_eq!(value, scale.to_f32());
+                said.push((scale, kept.to_vec()));
             }
         }
-        planes
+        said
     }
 
     prop_compose! {
@@ -253,22 +296,22 @@ mod tests {
     }
 
     /// Decodes; what is accepted must encode to the same bytes.
-    fn decode_canonical(layout: &Layout, compression: &Compression, body: &[u8]) -> Result<Planes, Error> {
+    fn decode_canonical(layout: &Layout, compression: &Compression, body: &[u8]) -> Result<Said, Error> {
         let grid = Grid::new(layout, compression).unwrap();
-        let planes = decode(compression, &grid, body)?;
-        assert_eq!(encode(compression, &grid, &planes), body);
-        Ok(planes)
+        let said = said_by(&grid, &decode(compression, &grid, body)?);
+        assert_eq!(encode(compression, &grid, &said), body);
+        Ok(said)
     }
 
     proptest! {
         #[test]
-        fn planes_come_back((layout, compression) in shapes(), seed: u64) {
+        fn values_come_back((layout, compression) in shapes(), seed: u64) {
             let grid = Grid::new(&layout, &compression).unwrap();
-            let planes = random_planes(&grid, seed);
-            let body = encode(&compression, &grid, &planes);
+            let said = random_values(&grid, seed);
+            let body = encode(&compression, &grid, &said);
             prop_assert!(body.len() <= max_body_bytes(&layout, &compression).unwrap());
             let decoded = decode_canonical(&layout, &compression, &body).unwrap();
-            prop_assert!(decoded == planes);
+            prop_assert!(decoded == said);
         }
 
         #[test]
@@ -276,12 +319,12 @@ mod tests {
             (layout, compression) in shapes(), seed: u64, mask in 1u8..
         ) {
             let grid = Grid::new(&layout, &compression).unwrap();
-            let planes = random_planes(&grid, seed);
-            let mut body = encode(&compression, &grid, &planes);
+            let said = random_values(&grid, seed);
+            let mut body = encode(&compression, &grid, &said);
             for place in 0..body.len() {
                 body[place] ^= mask;
                 if let Ok(changed) = decode_canonical(&layout, &compression, &body) {
-                    prop_assert!(changed != planes);
+                    prop_assert!(changed != said);
                 }
                 body[place] ^= mask;
             }
@@ -290,7 +333,7 @@ mod tests {
         #[test]
         fn a_body_cut_short_or_drawn_out_is_refused((layout, compression) in shapes(), seed: u64, extra: u8) {
             let grid = Grid::new(&layout, &compression).unwrap();
-            let mut body = encode(&compression, &grid, &random_planes(&grid, seed));
+            let mut body = encode(&compression, &grid, &random_values(&grid, seed));
             for length in 0..body.len() {
                 prop_assert!(decode(&compression, &grid, &body[..length]).is_err());
             }
@@ -320,9 +363,8 @@ mod tests {
 
     #[test]
     fn a_body_is_its_planes() {
-        let planes = decode_canonical(&layout(&[8]), &settings(8, 2), &BODY).unwrap();
-        assert_eq!(planes.scales[0].number(), 3);
-        assert_eq!(planes.kept, [Kept::new(1, true), Kept::new(6, false)]);
+        let said = decode_canonical(&layout(&[8]), &settings(8, 2), &BODY).unwrap();
+        assert_eq!(said, [(Scale::from_number(3), vec![Kept::new(1, true), Kept::new(6, false)])]);
     }
 
     #[test]
@@ -353,8 +395,8 @@ mod tests {
 
     #[test]
     fn a_chunk_with_the_scale_zero_takes_a_bit() {
-        let planes = decode_canonical(&layout(&[8]), &settings(8, 2), &[1]).unwrap();
-        assert_eq!(planes.scales, [Scale::ZERO]);
+        let said = decode_canonical(&layout(&[8]), &settings(8, 2), &[1]).unwrap();
+        assert_eq!(said, [(Scale::ZERO, vec![])]);
         assert_eq!(refusal(&[1, 0]), Error::TrailingBytes { extra: 1 });
     }
 
@@ -372,10 +414,9 @@ mod tests {
     fn scales_that_ask_for_more_than_there_is_are_refused() {
         let (layout, compression) = (layout(&[1 << 22]), settings(1 << 15, 1 << 15));
         let grid = Grid::new(&layout, &compression).unwrap();
-        let mut planes = Planes::zero(&grid);
-        planes.scales.fill(Scale::from_number(9));
-        planes.kept = (0..grid.kept()).map(|slot| Kept::new((slot % (1 << 15)) as u16, false)).collect();
-        let body = encode(&compression, &grid, &planes);
+        let all = |_| (Scale::from_number(9), (0..1 << 15).map(|index| Kept::new(index, false)).collect());
+        let said: Said = (0..grid.chunks().len()).map(all).collect();
+        let body = encode(&compression, &grid, &said);
         assert!(decode(&compression, &grid, &body).is_ok());
         let refused = decode(&compression, &grid, &body[..body.len() - 1]);
         assert_eq!(refused.err(), Some(Error::BodyTooShort { plane: "high" }));
@@ -387,22 +428,55 @@ mod tests {
         let grid = Grid::new(&layout, &compression).unwrap();
         // One value at the end: all that is passed over is in one gap.
         let kept = (0..63).chain([4095]).map(|index| Kept::new(index, false)).collect();
-        let planes = Planes { scales: vec![Scale::from_number(255)], kept };
-        let body = encode(&compression, &grid, &planes);
+        let said = vec![(Scale::from_number(255), kept)];
+        let body = encode(&compression, &grid, &said);
         assert_eq!(body.len(), max_body_bytes(&layout, &compression).unwrap());
+    }
+
+    #[test]
+    fn tiles_are_read_in_any_order() {
+        let compression = Compression::default();
+        let layout = layout(&[(1 << 18) + 5000, 7, 3 << 18]);
+        let grid = Grid::new(&layout, &compression).unwrap();
+        assert_eq!(grid.tiles().len(), 6);
+        let said = random_values(&grid, 5);
+        let body = decode(&compression, &grid, &encode(&compression, &grid, &said)).unwrap();
+        let mut unpacked = Unpacked::default();
+        for (number, tile) in grid.tiles().iter().enumerate().rev() {
+            let mut reader = body.tile(number, tile);
+            for chunk in tile.chunks.clone() {
+                assert_eq!(reader.next(&grid.chunks()[chunk], &mut unpacked).1, said[chunk].1);
+            }
+        }
+    }
+
+    #[test]
+    fn wide_vectors_check_the_same() {
+        let compression = Compression::default();
+        let mut random = SplitMix(1);
+        let bytes: Vec<u8> = (0..1 << 16).map(|_| random.below(256) as u8).collect();
+        for keep in [1, 2, 63, 64, 1000] {
+            let start = Cursor { signs: &bytes, lows: &bytes, highs: &bytes, kept: 3, high: 5 };
+            let ends = [check_chunk, check_values].map(|check: fn(&mut Cursor<'_>, Rice, usize) -> Option<u64>| {
+                let mut cursor = start;
+                let ends: Vec<_> =
+                    (0..20).map(|_| check(&mut cursor, Rice::for_settings(&compression), keep)).collect();
+                (ends, cursor.kept, cursor.high)
+            });
+            assert_eq!(ends[0], ends[1]);
+        }
     }
 
     #[test]
     fn random_indices_cost_about_seven_and_a_half_bits() {
         let (layout, compression) = (layout(&[1 << 20]), Compression::default());
         let grid = Grid::new(&layout, &compression).unwrap();
-        let planes = random_planes(&grid, 1);
-        let body = encode(&compression, &grid, &planes);
-        let sent: usize = planes.sent(&grid).map(|(_, kept)| kept.len()).sum();
-        let scales: u32 = planes
-            .scales
+        let said = random_values(&grid, 1);
+        let body = encode(&compression, &grid, &said);
+        let sent: usize = said.iter().map(|(_, kept)| kept.len()).sum();
+        let scales: u32 = said
             .iter()
-            .scan(0, |before, scale| {
+            .scan(0, |before, (scale, _)| {
                 let difference = i32::from(scale.number()) - std::mem::replace(before, i32::from(scale.number()));
                 Some(gamma::bits(if difference < 0 { -2 * difference } else { 1 + 2 * difference } as u32))
             })

@@ -3,4 +3,6 @@
 pub(crate) mod bits;
 pub(crate) mod body;
 pub(crate) mod gamma;
+pub(crate) mod record;
 pub(crate) mod rice;
+pub(crate) mod unpack;

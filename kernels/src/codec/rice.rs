@@ -11,7 +11,6 @@
 //! are found without reading what comes before them, and the ones a word at a time. Gaps can't be negative, so that
 //! indices from this code are strictly increasing whatever the bytes say.
 
-use super::bits::BitWriter;
 use crate::Compression;
 
 /// A Rice code: its parameter is the number of bits of a gap that travel as they are.
@@ -21,6 +20,9 @@ pub(crate) struct Rice {
 }
 
 impl Rice {
+    /// No settings have more low bits: 1 of 32768 has them.
+    pub const MOST_LOW_BITS: u32 = 13;
+
     /// The code for those settings. Shorter chunks keep the same share, so one code serves all.
     pub fn for_settings(compression: &Compression) -> Self {
         const LN_2_PPM: u64 = 693_147;
@@ -30,6 +32,7 @@ impl Rice {
     }
 
     /// The bits of a gap in the low plane.
+    #[inline(always)]
     pub fn low_bits(self) -> u32 {
         self.low_bits
     }
@@ -39,50 +42,25 @@ impl Rice {
         count + (total >> self.low_bits)
     }
 
-    /// Appends a gap's low bits.
-    pub fn put_low(self, writer: &mut BitWriter<'_>, gap: u32) {
-        writer.put(gap & ((1 << self.low_bits) - 1), self.low_bits);
-    }
-
-    /// Appends the rest of a gap.
-    pub fn put_high(self, writer: &mut BitWriter<'_>, gap: u32) {
-        let mut zeros = gap >> self.low_bits;
-        while zeros >= 32 {
-            writer.put(0, 32);
-            zeros -= 32;
-        }
-        // In two steps, as 32 bits at a time are the most.
-        writer.put(0, zeros);
-        writer.put(1, 1);
-    }
-
-    /// The gap of those two parts.
+    /// What of a gap travels as it is.
     #[inline(always)]
-    pub fn gap(self, high: u64, low: u32) -> u64 {
-        high << self.low_bits | u64::from(low)
+    pub fn low(self, gap: u32) -> u32 {
+        gap & ((1 << self.low_bits) - 1)
+    }
+
+    /// What of a gap travels as so many zeros and a one.
+    #[inline(always)]
+    pub fn high(self, gap: u32) -> u32 {
+        gap >> self.low_bits
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::bits::{BitReader, Ones};
     use super::*;
-    use proptest::prelude::*;
 
     fn rice(chunk: usize, keep: usize) -> Rice {
         Rice::for_settings(&Compression { chunk, keep, decay_ppm: 0 })
-    }
-
-    fn encoded(rice: Rice, gaps: &[u32]) -> (Vec<u8>, Vec<u8>) {
-        let (mut low, mut high) = (Vec::new(), Vec::new());
-        let (mut lows, mut highs) = (BitWriter::new(&mut low), BitWriter::new(&mut high));
-        for &gap in gaps {
-            rice.put_low(&mut lows, gap);
-            rice.put_high(&mut highs, gap);
-        }
-        lows.finish();
-        highs.finish();
-        (low, high)
     }
 
     #[test]
@@ -92,31 +70,14 @@ mod tests {
         assert_eq!(rice(4096, 128).low_bits, 4);
         assert_eq!(rice(8, 8).low_bits, 0);
         assert_eq!(rice(1, 1).low_bits, 0);
-        assert_eq!(rice(32768, 1).low_bits, 13);
+        assert_eq!(rice(32768, 1).low_bits, Rice::MOST_LOW_BITS);
     }
 
     #[test]
     fn a_gap_is_its_low_bits_and_zeros_and_a_one() {
-        // 70 = 2 * 32 + 6: 6 in five bits, lowest first; two zeros and a one.
-        assert_eq!(encoded(rice(4096, 64), &[70]), (vec![0b00110], vec![0b100]));
-    }
-
-    proptest! {
-        #[test]
-        fn gaps_come_back(
-            gaps in prop::collection::vec(0u32..32768, 0..100),
-            (chunk, keep) in (1usize..=32768).prop_flat_map(|chunk| (Just(chunk), 1..=chunk)),
-        ) {
-            let rice = rice(chunk, keep);
-            let (low, high) = encoded(rice, &gaps);
-            let (mut lows, mut highs) = (BitReader::new(&low), Ones::new(&high));
-            for &gap in &gaps {
-                let (high, low) = (highs.zeros().unwrap(), lows.take(rice.low_bits()).unwrap());
-                prop_assert_eq!(rice.gap(high, low), u64::from(gap));
-            }
-            prop_assert_eq!(highs.zeros(), None);
-            let total: u32 = gaps.iter().sum();
-            prop_assert!(high.len() <= rice.most_high_bits(gaps.len(), total as usize).div_ceil(8));
-        }
+        // 70 = 2 * 32 + 6.
+        let rice = rice(4096, 64);
+        assert_eq!((rice.low(70), rice.high(70)), (6, 2));
+        assert_eq!(rice.most_high_bits(1, 70), 3);
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rand::seq::SliceRandom;
 use tokio::sync::Semaphore;
 use weal_coordinator_free::{Apply, Chosen, Fetch};
-use weal_kernels::{Contribution, apply, state};
+use weal_kernels::{Contribution, apply_and_outline, state};
 use weal_proto::{
     BlobHash, Decided, Envelope, EnvelopeHash, Message, PeerId, Request, Response, RoundNumber, RunId, StateRoot,
     Status, Verdict, limits,
@@ -155,9 +155,10 @@ impl Workshop {
     fn compute(&self, weights: &Weights, step: &Apply, blobs: &[Vec<u8>]) -> Result<Weights> {
         let contributions = self.open_chosen(step, blobs)?;
         let mut values = weights.values.as_ref().clone();
-        apply(&self.plan.layout, &mut values, &contributions, model::rate(step.outer_rate_ppm), model::rule(step.rule))
+        let (rate, rule) = (model::rate(step.outer_rate_ppm), model::rule(step.rule));
+        let outline = apply_and_outline(&self.plan.layout, &mut values, &contributions, rate, rule)
             .map_err(|error| Error::Internal(error.to_string()))?;
-        let next = Weights::new(&self.plan.layout, step.round.next(), values)?;
+        let next = Weights::with_outline(&self.plan.layout, step.round.next(), values, outline)?;
         self.weight_files.save(&next)?;
         Ok(next)
     }

@@ -29,9 +29,21 @@ impl Weights {
     /// # Errors
     /// When the values are not of the layout.
     pub fn new(layout: &Layout, round: RoundNumber, values: Vec<f32>) -> Result<Self> {
-        let internal = |error: weal_kernels::Error| Error::Internal(error.to_string());
-        let outline = state::outline(layout, &values).map_err(internal)?;
-        let root = outline.root(layout).map_err(internal)?.into();
+        let outline = state::outline(layout, &values).map_err(|error| Error::Internal(error.to_string()))?;
+        Self::with_outline(layout, round, values, outline)
+    }
+
+    /// Weights whose outline is known.
+    ///
+    /// # Errors
+    /// When the outline is not of the layout.
+    pub fn with_outline(
+        layout: &Layout,
+        round: RoundNumber,
+        values: Vec<f32>,
+        outline: state::StateOutline,
+    ) -> Result<Self> {
+        let root = outline.root(layout).map_err(|error| Error::Internal(error.to_string()))?.into();
         Ok(Self { round, root, values: values.into(), outline: outline.into() })
     }
 }

@@ -199,12 +199,11 @@ fn add_and_step(
     scratch: &mut Scratch,
 ) {
     let Scratch { sums, senders, unpacked } = scratch;
-    // The weights come into the cache while the contributions are added up.
-    let blocks = theta.len().div_ceil(readers.len() * 64);
+    // The next weights stand behind these: they come into the cache while the contributions are added up.
+    let ahead = theta.as_ptr().wrapping_add(theta.len());
+    let blocks = theta.len().div_ceil(readers.len() * BLOCK);
     for (turn, (reader, clip)) in readers.iter_mut().zip(&step.clips).enumerate() {
-        for block in turn * blocks..(turn + 1) * blocks {
-            prefetch(theta.as_ptr().wrapping_add(64 * block));
-        }
+        (turn * blocks..(turn + 1) * blocks).for_each(|block| prefetch(ahead.wrapping_add(BLOCK * block)));
         let (scale, kept) = reader.next(chunk, unpacked);
         let scale = clip[chunk.tensor] * scale;
         for value in kept {
@@ -215,17 +214,27 @@ fn add_and_step(
     // A coordinate without senders has the sum zero, and `theta - alpha * 0` is `theta`, whatever its sign: no branch is
     // needed but for the divisor.
     let all = step.contributions.len() as f32;
-    let coordinates = theta.iter_mut().zip(sums.iter_mut()).zip(senders.iter_mut());
-    match step.rule {
-        Rule::MeanOfSenders => coordinates.for_each(|((theta, sum), senders)| {
-            *theta -= step.alpha * (std::mem::take(sum) / f32::from(std::mem::take(senders).max(1)));
-        }),
-        Rule::MeanOfAll => coordinates.for_each(|((theta, sum), senders)| {
-            *theta -= step.alpha * (std::mem::take(sum) / all);
-            *senders = 0;
-        }),
+    let blocks = theta.chunks_mut(BLOCK).zip(sums.chunks_mut(BLOCK)).zip(senders.chunks_mut(BLOCK));
+    for ((theta, sums), senders) in blocks {
+        match step.rule {
+            Rule::MeanOfSenders => {
+                for ((theta, sum), senders) in theta.iter_mut().zip(sums.iter()).zip(senders.iter()) {
+                    *theta -= step.alpha * (sum / f32::from(*senders).max(1.0));
+                }
+            }
+            Rule::MeanOfAll => {
+                for (theta, sum) in theta.iter_mut().zip(sums.iter()) {
+                    *theta -= step.alpha * (sum / all);
+                }
+            }
+        }
+        sums.fill(0.0);
+        senders.fill(0);
     }
 }
+
+/// Weights stepped between two looks ahead.
+const BLOCK: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -1,9 +1,11 @@
 //! Writes the folders of a network's nodes: keys, settings, and one manifest with all of them as founders.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use libp2p::Multiaddr;
+use rand::Rng;
 use weal_proto::{Manifest, PeerId};
 
 use crate::error::{Error, Result};
@@ -166,17 +168,19 @@ fn quic(host: &str, port: u16) -> Result<Multiaddr> {
     text.parse().map_err(|error| Error::Usage(format!("{text} is not an address: {error}")))
 }
 
+/// Ports to choose from: systems take those of outgoing connections from further up, and may do so between the choice of
+/// a port and its use.
+const PORTS: Range<u16> = 10_000..32_768;
+
 /// A port that is free for TCP and UDP on loopback; the wanted one if it is. 0 wants none in particular.
 fn free_port(wanted: u16, taken: &mut Vec<u16>) -> Result<u16> {
-    let bind = |port: u16| {
-        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()?;
-        let port = tcp.local_addr().ok()?.port();
-        UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).ok().map(|_| port)
+    let is_free = |port: &u16| {
+        let address = (Ipv4Addr::LOCALHOST, *port);
+        TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok()
     };
-    let found = std::iter::once(wanted)
-        .chain(std::iter::repeat_n(0, PORT_ATTEMPTS))
-        .filter_map(bind)
-        .find(|port| !taken.contains(port));
+    let random = std::iter::repeat_with(|| rand::rng().random_range(PORTS)).take(PORT_ATTEMPTS);
+    let found =
+        std::iter::once(wanted).filter(|port| *port != 0).chain(random).find(|port| !taken.contains(port) && is_free(port));
     let port = found.ok_or_else(|| Error::Network("no free port on loopback".into()))?;
     taken.push(port);
     Ok(port)

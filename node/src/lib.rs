@@ -12,6 +12,7 @@
 //! | [`testnet`] | a whole network on this machine |
 //! | [`cli`] | the command line |
 
+pub mod bench;
 pub mod check;
 pub mod cli;
 pub mod daemon;

@@ -1,5 +1,6 @@
 //! The command line: one file a command, all of the same shape.
 
+mod bench;
 mod generate;
 mod join;
 mod key;
@@ -45,6 +46,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Lets the newest weights of a data folder write text.
     Generate(generate::GenerateArgs),
+    /// Measures how fast this machine is.
+    Bench(bench::BenchArgs),
     /// Shows this machine's public key, making one if there is none.
     Key(key::KeyArgs),
 }
@@ -90,6 +93,7 @@ impl Cli {
             Command::Run(args) => args.run(),
             Command::Status(args) => args.run(),
             Command::Generate(args) => args.run(),
+            Command::Bench(args) => args.run(),
             Command::Key(args) => args.run(),
         }
     }

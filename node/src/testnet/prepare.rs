@@ -179,8 +179,10 @@ fn free_port(wanted: u16, taken: &mut Vec<u16>) -> Result<u16> {
         TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok()
     };
     let random = std::iter::repeat_with(|| rand::rng().random_range(PORTS)).take(PORT_ATTEMPTS);
-    let found =
-        std::iter::once(wanted).filter(|port| *port != 0).chain(random).find(|port| !taken.contains(port) && is_free(port));
+    let found = std::iter::once(wanted)
+        .filter(|port| *port != 0)
+        .chain(random)
+        .find(|port| !taken.contains(port) && is_free(port));
     let port = found.ok_or_else(|| Error::Network("no free port on loopback".into()))?;
     taken.push(port);
     Ok(port)

@@ -1,0 +1,95 @@
+//! Sixteen contributions applied to a large model: one root, whatever the threads and the processor, in little memory.
+//!
+//! `WEAL_LARGE_MILLIONS=1024 cargo test --release -p weal-kernels --test large -- --nocapture` does it with a billion
+//! parameters and says what it took; that needs 13 GB. Built with `RUSTFLAGS="-C target-cpu=native"` the roots are the same.
+
+use std::time::Instant;
+
+use rayon::prelude::*;
+use weal_kernels::{Compression, Contribution, Layout, Rule, TensorSpec, apply_and_outline, compress, decode};
+
+const PEERS: u64 = 16;
+
+/// Millions (2^20) of parameters, and the roots after a step by each rule.
+const ROOTS: [(usize, [&str; 2]); 2] = [
+    (
+        16,
+        [
+            "778af703089aa97536dda070846597d72d9ae85892ab720ca3d427f395b88306",
+            "b243350ae275e8be8af226c2a793d020afe9f0b234df3295f1e1c4c35bc0cf62",
+        ],
+    ),
+    (
+        1024,
+        [
+            "adf00cc71766149b3465f962d7f2a0d433f73f884c770c19ea4f948dde889bdb",
+            "f2f62b16c468a6a00f18003c2257e1496bef6798f34681dd2fa8207ccc4a6ad6",
+        ],
+    ),
+];
+
+/// Matrices of a million values, and vectors that end in a short chunk.
+fn layout(millions: usize) -> Layout {
+    let matrices = (0..millions).map(|number| TensorSpec::new(format!("matrix {number}"), [1024, 1024]));
+    let vectors = (0..10).map(|number| TensorSpec::new(format!("vector {number}"), [4097 * (number + 1)]));
+    Layout::new(matrices.chain(vectors).collect()).unwrap()
+}
+
+/// Values with a few large ones: SplitMix64 (Steele, Lea and Flood, 2014), cubed. Whole numbers of 2^-63, so they are the
+/// same on every machine.
+fn noise(seed: u64, values: &mut [f32]) {
+    values.par_iter_mut().enumerate().for_each(|(place, value)| {
+        let mut bits = (place as u64 ^ seed << 48).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let uniform = (bits >> 40) as f32 / (1 << 23) as f32 - 1.0;
+        *value = uniform * uniform * uniform / 64.0;
+    });
+}
+
+/// The most memory that the process has held since it was last asked, in bytes; `None` where the system does not tell.
+fn peak_bytes() -> Option<usize> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kilobytes: usize = line.split_whitespace().nth(1)?.parse().ok()?;
+    // From now on.
+    std::fs::write("/proc/self/clear_refs", "5").ok()?;
+    Some(kilobytes * 1024)
+}
+
+#[test]
+fn a_large_step_has_the_root_that_is_written_down_and_needs_no_memory_but_the_weights() {
+    let millions = std::env::var("WEAL_LARGE_MILLIONS").map_or(16, |millions| millions.parse().unwrap());
+    let (layout, compression) = (layout(millions), Compression::default());
+    let parameters = layout.parameters();
+    let mut theta = vec![0.0; parameters];
+
+    // One buffer after another, as three of a billion parameters are all that fit many machines.
+    let (zeros, mut delta) = (vec![0.0; parameters], vec![0.0; parameters]);
+    let contributions: Vec<Contribution> = (1..=PEERS)
+        .map(|peer| {
+            noise(peer, &mut delta);
+            let body = compress(&layout, &compression, &zeros, &mut delta).unwrap();
+            decode(&layout, &compression, &body, body.len()).unwrap()
+        })
+        .collect();
+    drop((zeros, delta));
+
+    let roots = [Rule::MeanOfSenders, Rule::MeanOfAll].map(|rule| {
+        noise(0, &mut theta);
+        _ = peak_bytes();
+        let before = peak_bytes();
+        let start = Instant::now();
+        let outline = apply_and_outline(&layout, &mut theta, &contributions, 0.7, rule).unwrap();
+        let seconds = start.elapsed().as_secs_f64();
+        let more = before.zip(peak_bytes()).map(|(before, after)| after.saturating_sub(before));
+        let values: usize = contributions.iter().map(Contribution::values).sum();
+        println!("{parameters} parameters, {values} values, {rule:?}: {seconds:.3} s, {more:?} bytes more");
+        // Chunks of the grid, one chunk's sums a thread, and hashes.
+        assert!(more.is_none_or(|more| more < parameters / 4 + (32 << 20)), "{more:?}");
+        let root = outline.root(&layout).unwrap();
+        root.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    });
+    let expected = ROOTS.iter().find(|(of, _)| *of == millions).expect("a size whose roots are written down").1;
+    assert_eq!(roots, expected);
+}

@@ -1,0 +1,145 @@
+//! How fast this machine is at what a node does besides training, for `weal bench`.
+
+use std::time::Instant;
+
+use rayon::prelude::*;
+use serde::Serialize;
+use weal_kernels::{Compression, Contribution, Error, Layout, Rule, apply, compress, decode, max_body_bytes, state};
+
+/// Runs of each measurement, of which the best counts.
+const RUNS: usize = 5;
+/// Parameters that a thread copies at a time.
+const COPIED: usize = 1 << 16;
+/// Bytes that go through memory for a parameter: compressing reads Δ and e and writes e, copying and stepping read and
+/// write once.
+const COMPRESS_BYTES: usize = 3 * size_of::<f32>();
+const COPY_BYTES: usize = 2 * size_of::<f32>();
+
+/// What was measured. Speeds count the bytes that must go through memory, so that each compares with the copy's.
+#[derive(Debug, Clone, Serialize)]
+pub struct CodecSpeed {
+    /// Of the model.
+    pub parameters: usize,
+    /// That were aggregated together.
+    pub contributions: usize,
+    /// That worked.
+    pub threads: usize,
+    /// Bits on the wire for each value kept, all in.
+    pub bits_per_value: f64,
+    /// How many times fewer bytes a contribution has than the pseudo-gradient as f32.
+    pub ratio_f32: f64,
+    /// Copying parameters from memory to memory, read and written bytes counted.
+    pub copy_bytes_per_second: f64,
+    /// Error feedback, top-k, quantiser and coder: 12 bytes a parameter.
+    pub compress_bytes_per_second: f64,
+    /// Checking one body from a stranger, on one thread.
+    pub check_values_per_second: f64,
+    /// Decoding and adding up the contributions, without the outer step.
+    pub aggregate_values_per_second: f64,
+    /// The outer step alone: 8 bytes a parameter.
+    pub outer_step_bytes_per_second: f64,
+    /// The state root: 4 bytes a parameter.
+    pub root_bytes_per_second: f64,
+    /// One contribution from pseudo-gradient to body, in seconds.
+    pub compress_seconds: f64,
+    /// All contributions from bodies to the next weights, in seconds.
+    pub apply_seconds: f64,
+}
+
+/// Measures the codec on a model of that layout.
+///
+/// # Errors
+/// When the compression's settings make no sense.
+pub fn codec(layout: &Layout, compression: &Compression, contributions: usize) -> Result<CodecSpeed, Error> {
+    let parameters = layout.parameters();
+    let (mut theta, mut error, mut delta) = (noise(0, parameters), noise(1, parameters), noise(2, parameters));
+
+    let copy = best(|| {
+        let pieces = delta.par_chunks(COPIED).zip(theta.par_chunks_mut(COPIED));
+        pieces.for_each(|(from, to)| to.copy_from_slice(from));
+    });
+
+    // What is left over is the next error feedback; as the next pseudo-gradient, the one before is as good as any.
+    let mut bodies = Vec::new();
+    let mut compress_seconds = f64::INFINITY;
+    for _ in 0..contributions.max(RUNS) {
+        let (body, seconds) = timed(|| compress(layout, compression, &error, &mut delta));
+        bodies.push(body?);
+        compress_seconds = compress_seconds.min(seconds);
+        std::mem::swap(&mut error, &mut delta);
+    }
+    bodies.truncate(contributions);
+    drop((error, delta));
+
+    let most = max_body_bytes(layout, compression)?;
+    let check = best(|| decode(layout, compression, &bodies[0], most).is_ok());
+    let read = |body: &Vec<u8>| decode(layout, compression, body, most);
+    let received = bodies.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let mut silence = vec![0.0; parameters];
+    let silent = compress(layout, compression, &theta.iter().map(|_| 0.0).collect::<Vec<f32>>(), &mut silence)?;
+    drop(silence);
+    let silent = bodies.iter().map(|_| read(&silent)).collect::<Result<Vec<_>, _>>()?;
+    let mut apply_all =
+        |set: &[Contribution]| best(|| apply(layout, &mut theta, set, 1e-3, Rule::MeanOfSenders).is_ok());
+    let (outer, all) = (apply_all(&silent), apply_all(&received));
+    let root = best(|| state::root(layout, &theta).is_ok());
+
+    let values: usize = received.iter().map(Contribution::values).sum();
+    let bytes: usize = bodies.iter().map(Vec::len).sum();
+    let speed = |bytes: usize, seconds: f64| (bytes * parameters) as f64 / seconds;
+    Ok(CodecSpeed {
+        parameters,
+        contributions,
+        threads: rayon::current_num_threads(),
+        bits_per_value: 8.0 * bytes as f64 / values as f64,
+        ratio_f32: (contributions * parameters * size_of::<f32>()) as f64 / bytes as f64,
+        copy_bytes_per_second: speed(COPY_BYTES, copy),
+        compress_bytes_per_second: speed(COMPRESS_BYTES, compress_seconds),
+        check_values_per_second: received[0].values() as f64 / check,
+        aggregate_values_per_second: values as f64 / (all - outer).max(f64::MIN_POSITIVE),
+        outer_step_bytes_per_second: speed(COPY_BYTES, outer),
+        root_bytes_per_second: speed(size_of::<f32>(), root),
+        compress_seconds,
+        apply_seconds: all,
+    })
+}
+
+/// The best time of a few runs, in seconds.
+fn best<T>(mut run: impl FnMut() -> T) -> f64 {
+    (0..RUNS).map(|_| timed(&mut run).1).fold(f64::INFINITY, f64::min)
+}
+
+fn timed<T>(run: impl FnOnce() -> T) -> (T, f64) {
+    let start = Instant::now();
+    let output = std::hint::black_box(run());
+    (output, start.elapsed().as_secs_f64())
+}
+
+/// Values with a few large ones, as pseudo-gradients have.
+fn noise(seed: u64, count: usize) -> Vec<f32> {
+    let value = |place: usize| {
+        // SplitMix64 (Steele, Lea and Flood, 2014).
+        let mut bits = (place as u64 ^ seed << 48).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let uniform = (bits >> 40) as f32 / (1 << 23) as f32 - 1.0;
+        uniform * uniform * uniform / 64.0
+    };
+    (0..count).into_par_iter().map(value).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weal_kernels::TensorSpec;
+
+    #[test]
+    fn what_is_measured_adds_up() {
+        let layout = Layout::new(vec![TensorSpec::new("a", [512, 1024]), TensorSpec::new("b", [100])]).unwrap();
+        let speed = codec(&layout, &Compression::default(), 3).unwrap();
+        assert_eq!((speed.parameters, speed.contributions), (512 * 1024 + 100, 3));
+        assert!((8.0..9.0).contains(&speed.bits_per_value), "{speed:?}");
+        assert!((230.0..250.0).contains(&speed.ratio_f32), "{speed:?}");
+        assert!(speed.apply_seconds > 0.0 && speed.compress_seconds > 0.0);
+    }
+}

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use weal_kernels::{Compression, Layout};
-use weal_trainer::{ModelSpec, PRESETS};
+use weal_trainer::ModelSpec;
 
 use super::node::set_threads;
 use crate::bench::{self, CodecSpeed};
@@ -101,6 +101,7 @@ fn show(preset: &str, speed: &CodecSpeed) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use weal_trainer::PRESETS;
 
     #[test]
     fn the_help_names_every_preset() {

@@ -100,13 +100,13 @@ fn check_one(bencher: Bencher<'_, '_>) {
     bencher.counter(kept(&[read(&body)])).bench_local(|| read(black_box(&body)));
 }
 
-#[divan::bench(args = [Rule::MeanOfSenders, Rule::MeanOfAll])]
+#[divan::bench(args = [Rule::MeanOfSenders, Rule::MeanOfAll, Rule::RootOfSenders])]
 fn outer_step_alone(bencher: Bencher<'_, '_>, rule: Rule) {
     let (layout, silent, mut theta) = (layout(), silent(), values(0));
     bencher.counter(bytes(8)).bench_local(|| apply(&layout, &mut theta, &silent, 1e-3, rule));
 }
 
-#[divan::bench(args = [Rule::MeanOfSenders, Rule::MeanOfAll])]
+#[divan::bench(args = [Rule::MeanOfSenders, Rule::MeanOfAll, Rule::RootOfSenders])]
 fn apply_all(bencher: Bencher<'_, '_>, rule: Rule) {
     let contributions: Vec<_> = bodies(PEERS).iter().map(read).collect();
     let (layout, mut theta) = (layout(), values(0));

@@ -29,7 +29,7 @@ use crate::state::{StateOutline, hash_values, outline, outline_of};
 use crate::wide::{prefetch, widest};
 use crate::{Contribution, Error, Layout};
 
-/// What a coordinate's mean is taken over.
+/// What a coordinate's sum is divided by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Rule {
     /// Over those who sent the coordinate. Learns faster at the same α, but one peer alone decides
@@ -38,6 +38,9 @@ pub enum Rule {
     MeanOfSenders,
     /// Over all contributions: who did not send a coordinate counts as zero.
     MeanOfAll,
+    /// No mean, but the sum over the root of the number of those who sent the coordinate: what they agree on adds up, what
+    /// they don't grows with the root of their number, and so the noise is as large wherever it is.
+    RootOfSenders,
 }
 
 /// The outer step: `theta <- theta - alpha * A(clip_p * contribution_p)`, in place.
@@ -47,7 +50,7 @@ pub enum Rule {
 /// threads.
 ///
 /// Per coordinate, in f32: each contribution's scale times its clip factor is added to or subtracted
-/// from a sum that starts at 0, in order; the sum is divided by the count that the rule says; the
+/// from a sum that starts at 0, in order; the sum is divided by the count, or its root, that the rule says; the
 /// quotient is multiplied by `alpha`; the product is subtracted from the weight.
 ///
 /// # Errors
@@ -222,6 +225,11 @@ fn add_and_step(
                     *theta -= step.alpha * (sum / f32::from(*senders).max(1.0));
                 }
             }
+            Rule::RootOfSenders => {
+                for ((theta, sum), senders) in theta.iter_mut().zip(sums.iter()).zip(senders.iter()) {
+                    *theta -= step.alpha * (sum / f32::from(*senders).max(1.0).sqrt());
+                }
+            }
             Rule::MeanOfAll => {
                 for (theta, sum) in theta.iter_mut().zip(sums.iter()) {
                     *theta -= step.alpha * (sum / all);
@@ -243,6 +251,8 @@ mod tests {
     use crate::testing::{bits, layout, on_any_number_of_threads, settings, values};
     use crate::{Compression, compress, decode};
     use proptest::prelude::*;
+
+    const RULES: [Rule; 3] = [Rule::MeanOfSenders, Rule::MeanOfAll, Rule::RootOfSenders];
 
     /// A contribution of those values, as far as top-k and the quantiser let them through.
     fn contribution(layout: &Layout, compression: &Compression, values: &[f32]) -> Contribution {
@@ -271,6 +281,7 @@ mod tests {
         assert_eq!(applied(&layout, &theta, &set, 0.5, Rule::MeanOfSenders), [7.5, 8.0, 8.0]);
         assert_eq!(applied(&layout, &theta, &set[..3], 0.5, Rule::MeanOfSenders), [7.5, 7.0, 8.0]);
         assert_eq!(applied(&layout, &theta, &set[..2], 0.5, Rule::MeanOfAll), [7.5, 7.5, 8.0]);
+        assert_eq!(applied(&layout, &theta, &set, 0.5, Rule::RootOfSenders), [7.0, 8.0, 8.0]);
     }
 
     #[test]
@@ -296,7 +307,7 @@ mod tests {
     fn nothing_decided_changes_nothing() {
         let (layout, zeros) = exact(&[2], &[[0.0, 0.0]]);
         let theta = [-0.0, f32::from_bits(1)];
-        for rule in [Rule::MeanOfSenders, Rule::MeanOfAll] {
+        for rule in RULES {
             assert_eq!(bits(&applied(&layout, &theta, &[], 1.0, rule)), bits(&theta));
             assert_eq!(bits(&applied(&layout, &theta, &zeros, 1.0, rule)), bits(&theta));
         }
@@ -348,8 +359,12 @@ mod tests {
             let sent = dense.iter().map(|values| values[place]).filter(|&value| value != 0.0);
             let senders = sent.clone().count();
             let sum = sent.fold(0.0, |sum: f32, value| sum + value);
-            let count = if rule == Rule::MeanOfAll { set.len() } else { senders };
-            theta - alpha * (sum / count.max(1) as f32)
+            let divisor = match rule {
+                Rule::MeanOfSenders => senders.max(1) as f32,
+                Rule::MeanOfAll => set.len().max(1) as f32,
+                Rule::RootOfSenders => (senders.max(1) as f32).sqrt(),
+            };
+            theta - alpha * (sum / divisor)
         };
         theta.iter().enumerate().map(step).collect()
     }
@@ -358,14 +373,14 @@ mod tests {
         #[test]
         fn applying_is_the_definition_to_the_bit(
             lengths in prop::collection::vec(1usize..150, 1..4),
-            peers in 0u64..7, seed in 0u64..1 << 32, alpha in 0.0f32..2.0, of_all: bool,
+            peers in 0u64..7, seed in 0u64..1 << 32, alpha in 0.0f32..2.0, rule in 0usize..3,
         ) {
             let (layout, compression) = (layout(&lengths), settings(32, 5));
             let theta = values(seed, layout.parameters());
             let set: Vec<Contribution> = (1..=peers)
                 .map(|peer| contribution(&layout, &compression, &values(seed + peer, layout.parameters())))
                 .collect();
-            let rule = if of_all { Rule::MeanOfAll } else { Rule::MeanOfSenders };
+            let rule = RULES[rule];
             let after = applied(&layout, &theta, &set, alpha, rule);
             prop_assert_eq!(bits(&after), bits(&by_definition(&layout, &theta, &set, alpha, rule)));
         }
@@ -376,13 +391,13 @@ mod tests {
         #[test]
         fn the_weights_do_not_depend_on_the_tiles(
             lengths in prop::collection::vec(1usize..40_000, 1..4), tile in 1usize..50_000, seed in 0u64..1 << 32,
-            of_all: bool,
+            rule in 0usize..3,
         ) {
             let (layout, compression) = (layout(&lengths), settings(1024, 20));
             let bodies: Vec<Vec<u8>> = (1..=3)
                 .map(|peer| contribution(&layout, &compression, &values(seed + peer, layout.parameters())).body().to_vec())
                 .collect();
-            let rule = if of_all { Rule::MeanOfAll } else { Rule::MeanOfSenders };
+            let rule = RULES[rule];
             let stepped = |tile: usize| {
                 let grid = Grid::with_tiles(&layout, &compression, tile).unwrap();
                 let decode = |body: &Vec<u8>| body::decode(&compression, &grid, body).unwrap();
@@ -419,7 +434,7 @@ mod tests {
         let (layout, compression) = (layout(&[4096 * 3 + 1000]), Compression::default());
         let contributions: Vec<Contribution> =
             (1..=7).map(|peer| contribution(&layout, &compression, &values(peer, layout.parameters()))).collect();
-        for rule in [Rule::MeanOfSenders, Rule::MeanOfAll] {
+        for rule in RULES {
             let theta = values(0, layout.parameters());
             let step = Step::new(&layout, &theta, &contributions, 0.7, rule).unwrap().unwrap();
             let tile = &step.grid.tiles()[0];
@@ -441,7 +456,7 @@ mod tests {
         let theta = values(0, layout.parameters());
         let set: Vec<Contribution> =
             (1..=9).map(|peer| contribution(&layout, &compression, &values(peer, layout.parameters()))).collect();
-        for rule in [Rule::MeanOfSenders, Rule::MeanOfAll] {
+        for rule in RULES {
             on_any_number_of_threads(|| bits(&applied(&layout, &theta, &set, 0.7, rule)));
         }
     }

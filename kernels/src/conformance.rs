@@ -106,7 +106,9 @@ fn bodies() {
 fn outer_steps() {
     let mut text = String::new();
     for (lengths, compression) in shapes() {
-        for (peers, rule) in [(1, Rule::MeanOfSenders), (4, Rule::MeanOfSenders), (5, Rule::MeanOfAll)] {
+        for (peers, rule) in
+            [(1, Rule::MeanOfSenders), (4, Rule::MeanOfSenders), (5, Rule::MeanOfAll), (3, Rule::RootOfSenders)]
+        {
             let layout = layout(lengths);
             let mut theta = values(0, layout.parameters());
             let contribution = |peer: u64| -> Contribution {

@@ -109,6 +109,7 @@ pub fn rule(rule: AggregationRule) -> Rule {
     match rule {
         AggregationRule::MeanOfSenders => Rule::MeanOfSenders,
         AggregationRule::MeanOfAll => Rule::MeanOfAll,
+        AggregationRule::RootOfSenders => Rule::RootOfSenders,
     }
 }
 

@@ -154,6 +154,8 @@ pub enum AggregationRule {
     MeanOfSenders,
     /// Every coordinate by the number of contributions.
     MeanOfAll,
+    /// Each coordinate by the root of the number of peers that sent it.
+    RootOfSenders,
 }
 
 /// How contributions change the weights.

@@ -64,6 +64,7 @@ impl Settings {
                 "keep" => settings.keep = value.parse()?,
                 "decay_ppm" => settings.decay_ppm = value.parse()?,
                 "rule" if value == "all" => settings.rule = Rule::MeanOfAll,
+                "rule" if value == "root" => settings.rule = Rule::RootOfSenders,
                 "rule" if value == "senders" => settings.rule = Rule::MeanOfSenders,
                 "measured" => settings.measured = value.parse()?,
                 "seed" => settings.seed = value.parse()?,

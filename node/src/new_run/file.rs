@@ -125,6 +125,8 @@ pub enum Rule {
     MeanOfSenders,
     /// Every value by the number of contributions.
     MeanOfAll,
+    /// Each value by the root of the number of those that sent it.
+    RootOfSenders,
 }
 
 /// One step of the outer learning rate.
@@ -241,7 +243,11 @@ const COMMENTS: [(&str, &str, &str); 34] = [
     ("compression", "chunk", "Consecutive values of a tensor in a chunk."),
     ("compression", "keep", "Values kept of a chunk; the rest waits in the error feedback."),
     ("compression", "decay", "What is left of the error feedback after a round."),
-    ("outer", "rule", "mean-of-senders: each value by the number of peers that sent it; mean-of-all: by all."),
+    (
+        "outer",
+        "rule",
+        "The sum of a value is divided by: root-of-senders, the root of the number of peers that sent it; mean-of-senders, that number; mean-of-all, the number of all.",
+    ),
     ("outer", "rates", "Outer learning rate from each round on."),
     ("timing", "train_seconds", "Longest times of a round's phases; each ends early when everyone has done his part."),
     ("timing", "propose_seconds", "What a proposer has before the others vote for the next one."),

@@ -236,6 +236,7 @@ impl RunFile {
         let rule = match self.outer.rule {
             file::Rule::MeanOfSenders => AggregationRule::MeanOfSenders,
             file::Rule::MeanOfAll => AggregationRule::MeanOfAll,
+            file::Rule::RootOfSenders => AggregationRule::RootOfSenders,
         };
         Ok(Outer { rule, rates })
     }

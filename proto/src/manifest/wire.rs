@@ -193,6 +193,7 @@ fn outer_to_wire(outer: &Outer) -> wire::Outer {
     let rule = match outer.rule {
         AggregationRule::MeanOfSenders => wire::AggregationRule::MeanOfSenders,
         AggregationRule::MeanOfAll => wire::AggregationRule::MeanOfAll,
+        AggregationRule::RootOfSenders => wire::AggregationRule::RootOfSenders,
     };
     wire::Outer { rule: rule.into(), rates: outer.rates.iter().map(Into::into).collect() }
 }
@@ -201,6 +202,7 @@ fn outer_from_wire(wire: wire::Outer) -> Result<Outer, DecodeError> {
     let rule = match wire::AggregationRule::try_from(wire.rule) {
         Ok(wire::AggregationRule::MeanOfSenders) => AggregationRule::MeanOfSenders,
         Ok(wire::AggregationRule::MeanOfAll) => AggregationRule::MeanOfAll,
+        Ok(wire::AggregationRule::RootOfSenders) => AggregationRule::RootOfSenders,
         _ => return Err(DecodeError::UnknownValue { field: "Outer.rule", value: i64::from(wire.rule) }),
     };
     let rates = list(wire.rates, |rate| Ok(rate.into()))?;

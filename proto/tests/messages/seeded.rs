@@ -415,7 +415,11 @@ impl Seeded for Outer {
         let first = OuterRate { from_round: 0, rate_ppm: ppm(source) };
         let later = source.rising(5, rate, |rate| rate.from_round);
         Self {
-            rule: source.one_of(&[AggregationRule::MeanOfSenders, AggregationRule::MeanOfAll]),
+            rule: source.one_of(&[
+                AggregationRule::MeanOfSenders,
+                AggregationRule::MeanOfAll,
+                AggregationRule::RootOfSenders,
+            ]),
             rates: std::iter::once(first).chain(later).collect(),
         }
     }

@@ -85,9 +85,15 @@ mod conformance;
 mod contribution;
 mod error;
 pub mod feedback;
+#[cfg(feature = "gpu")]
+pub mod gpu;
 mod grid;
 mod layout;
 mod quantise;
+#[cfg(all(test, feature = "gpu"))]
+#[allow(dead_code)] // shared with the tests of the whole
+#[path = "../../tests/src/require.rs"]
+mod require;
 pub mod state;
 #[cfg(test)]
 mod testing;

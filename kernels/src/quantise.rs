@@ -48,10 +48,25 @@ impl Kept {
 pub(crate) struct Scale(u8);
 
 /// An octave of scales, in units of 2^-33: 512 times the powers of the eighth root of 2, rounded to whole numbers.
-const OCTAVE: [u64; 8] = [512, 558, 609, 664, 724, 790, 861, 939];
+pub(crate) const OCTAVE: [u32; 8] = [512, 558, 609, 664, 724, 790, 861, 939];
+
+/// The middles between neighbours of an octave and the next one's first, as mantissas of 24 bits.
+pub(crate) const MIDDLES: [u32; 8] = {
+    let mut middles = [0; 8];
+    let mut place = 0;
+    while place < 8 {
+        let next = if place < 7 { OCTAVE[place + 1] } else { 2 * OCTAVE[0] };
+        middles[place] = (OCTAVE[place] + next) << 13;
+        place += 1;
+    }
+    middles
+};
 
 /// The exponent of the unit that all scales are whole numbers of.
 const UNIT_EXPONENT: u32 = 33;
+
+/// The biased exponent of which a mantissa, as a whole number, is in units of 2^-33.
+pub(crate) const UNIT_OF_BITS: i32 = 127 + 23 - UNIT_EXPONENT as i32;
 
 /// Every scale's value. All are exact: 10 bits and a power of two.
 const VALUES: [f32; 256] = {
@@ -68,20 +83,34 @@ impl Scale {
     /// The scale of a chunk that keeps nothing.
     pub const ZERO: Self = Self(0);
 
-    /// The best scale for kept magnitudes: the one next to their mean, of two equally near the lower.
+    /// The scale for kept magnitudes, at most [`MAX_CHUNK`](crate::MAX_CHUNK) of them: the one next to their mean, of two
+    /// equally near the lower.
     ///
-    /// The sum is in f64, which can't overflow, in the order given.
-    pub fn of(magnitudes: impl ExactSizeIterator<Item = f32>) -> Self {
-        let count = magnitudes.len() as f64;
-        let sum: f64 = magnitudes.map(f64::from).sum();
-        let mean = sum / count;
-        let above = VALUES.partition_point(|&value| f64::from(value) < mean);
-        let (Some(&upper), Some(&lower)) = (VALUES.get(above), VALUES.get(above.wrapping_sub(1))) else {
-            // Beyond the last, or not beyond the first.
-            return Self(if above == 0 { 0 } else { u8::MAX });
-        };
-        let nearer_above = f64::from(upper) - mean < mean - f64::from(lower);
-        Self((above - usize::from(!nearer_above)) as u8)
+    /// The mean is taken in whole numbers, so that the order does not matter and 32 bits are enough: each magnitude is cut
+    /// to so many bits of the largest one's exponent that the sum of all fits.
+    pub fn of(magnitudes: impl ExactSizeIterator<Item = f32> + Clone) -> Self {
+        let count = magnitudes.len() as u32;
+        let drop = dropped_bits(count);
+        let parts = magnitudes.map(|magnitude| exponent_and_mantissa(magnitude.to_bits()));
+        let largest = parts.clone().map(|(exponent, _)| exponent).max().unwrap_or(1);
+        let cut = |(exponent, mantissa): (u32, u32)| mantissa >> (drop + largest - exponent).min(31);
+        let mean = parts.map(cut).sum::<u32>() / count.max(1);
+        Self::nearest(mean, largest as i32 + drop as i32 - UNIT_OF_BITS)
+    }
+
+    /// The scale next to `mean * 2^exponent`, in units of 2^-33; of two equally near the lower. `mean` has at most 24 bits.
+    fn nearest(mean: u32, exponent: i32) -> Self {
+        let Some(top) = mean.checked_ilog2() else { return Self::ZERO };
+        let fraction = mean << (23 - top);
+        match top as i32 + exponent - OCTAVE[0].ilog2() as i32 {
+            // The least scale is an octave's first: half of it is a power of two.
+            ..-1 => Self::ZERO,
+            -1 => Self((fraction > 1 << 23).into()),
+            octave => {
+                let above = MIDDLES.iter().filter(|&&middle| fraction > middle).count();
+                Self((8 * octave + 1 + above as i32).min(u8::MAX.into()) as u8)
+            }
+        }
     }
 
     /// The scale of that number.
@@ -103,7 +132,7 @@ impl Scale {
     const fn units(self) -> u64 {
         match self.0 {
             0 => 0,
-            number => OCTAVE[(number - 1) as usize % 8] << ((number - 1) / 8),
+            number => (OCTAVE[(number - 1) as usize % 8] as u64) << ((number - 1) / 8),
         }
     }
 
@@ -115,6 +144,17 @@ impl Scale {
         let units = u128::from(self.units());
         units * units
     }
+}
+
+/// The bits that a mantissa of 24 loses so that the sum of `count` (1 to 2^24) of them fits 31.
+fn dropped_bits(count: u32) -> u32 {
+    count.next_power_of_two().ilog2().saturating_sub(7)
+}
+
+/// A float's biased exponent, that of denormals being 1, and its mantissa with the bit that is not stored.
+fn exponent_and_mantissa(bits: u32) -> (u32, u32) {
+    let (exponent, stored) = (bits >> 23 & 0xff, bits & 0x7f_ffff);
+    (exponent.max(1), stored | u32::from(exponent != 0) << 23)
 }
 
 /// The root of a sum of [`Scale::square`]s, rounded twice: once to f32, once by the root.

@@ -1,0 +1,135 @@
+//! The compressor on a GPU, in CubeCL: only what is sent leaves the device.
+//!
+//! [`compress`] does what [`crate::compress`] does, with pseudo-gradient and error feedback on a device. One kernel a tensor
+//! reads both once and writes what is left where the pseudo-gradient was; of each chunk comes back a *record* of a few
+//! words, 80 bytes for 4096 values, from which the body is put together here.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `kernel.rs` | the kernel: a cube of units (a workgroup of threads) for each chunk |
+//! | `select.rs` | the least magnitude that is kept |
+//! | `scan.rs` | what the units before a unit hold |
+//! | `scale.rs` | the scale, in whole numbers |
+//! | `shape.rs` | what the kernel is compiled for, and the lengths of a record's parts |
+//! | `record.rs` | records to body |
+//!
+//! # A record
+//!
+//! | words | content |
+//! |---|---|
+//! | 1 | the scale's number; 0 where nothing is sent, and then the rest says nothing |
+//! | 1 | bits in the string of high bits |
+//! | ⌈keep / 32⌉ | a sign for each kept value, 1 for negative |
+//! | ⌈keep · r / 32⌉ | the low bits of each gap |
+//! | ⌈(keep + (chunk - keep >> r)) / 32⌉ | the high bits of each gap, in unary |
+//!
+//! `chunk` and `keep` are those of a whole chunk, `r` is Rice's parameter. In each string the first bit is the lowest of the
+//! first word, and what is not used is zero.
+//!
+//! # How equal
+//!
+//! Body and error feedback are those of [`crate::compress`], bit for bit, with one exception: a device may take numbers
+//! below 2^-126 (denormals) for zero, as they come in or as they go out. Then such a value of `βe`, `Δ` or their sum is lost. It is
+//! far below the least scale, 2^-24, so it could only have been sent beside values that are as small, in a chunk that sends
+//! nothing; and nothing that peers agree on depends on it. All else is in whole numbers, but for one product, one sum and
+//! one difference, and those are kept from being fused.
+
+mod kernel;
+mod record;
+mod scale;
+mod scan;
+mod select;
+mod shape;
+
+use cubecl::client::Client;
+use cubecl::prelude::{BufferArg, CubeCount, CubeDim};
+use cubecl::server::Handle;
+
+use crate::grid::Grid;
+use crate::{Compression, Error, Layout};
+use shape::Shape;
+
+/// Cubes along one axis, at most: what WebGPU promises.
+const MOST_CUBES: u32 = 65_535;
+
+/// Compresses a round's pseudo-gradient to the body of a contribution, as [`crate::compress`] does.
+///
+/// `delta` and `error` are a buffer on `client`'s device for each tensor of the layout, of f32 without gaps; none of them may be another.
+/// Afterwards those of `delta` hold the next round's error feedback.
+///
+/// # Errors
+/// Those of [`crate::compress`], and [`Error::Device`] where the device cannot do it; what is in `delta` is of no use then.
+pub fn compress(
+    client: &Client,
+    layout: &Layout,
+    compression: &Compression,
+    error: &[Handle],
+    delta: &[Handle],
+) -> Result<Vec<u8>, Error> {
+    let grid = Grid::new(layout, compression)?;
+    let shape = Shape::new(compression);
+    check_buffers(layout, "error", error)?;
+    check_buffers(layout, "delta", delta)?;
+    check_device(client, &shape)?;
+    let launch = |(tensor, (error, delta)): (usize, (&Handle, &Handle))| {
+        launch(client, &shape, compression.decay(), layout.range(tensor).len(), error, delta)
+    };
+    let records: Vec<Handle> = error.iter().zip(delta).enumerate().map(launch).collect();
+    let records = client.read(records).map_err(|error| Error::Device { why: error.to_string() })?;
+    record::assemble(layout, compression, &grid, &shape, &records)
+}
+
+/// Whether there is a buffer for each tensor, of its length.
+fn check_buffers(layout: &Layout, what: &'static str, buffers: &[Handle]) -> Result<(), Error> {
+    let bytes = |values: usize| (values * size_of::<f32>()) as u64;
+    let fits = |(buffer, range): (&Handle, std::ops::Range<usize>)| buffer.size_in_used() == bytes(range.len());
+    if buffers.len() == layout.tensors().len() && buffers.iter().zip(layout.ranges()).all(fits) {
+        return Ok(());
+    }
+    let got = buffers.iter().map(|buffer| buffer.size_in_used() as usize / size_of::<f32>()).sum();
+    Err(Error::Length { what, expected: layout.parameters(), got })
+}
+
+/// Whether the device has what a chunk's units need.
+fn check_device(client: &Client, shape: &Shape) -> Result<(), Error> {
+    let hardware = &client.properties().hardware;
+    let shared = hardware.max_shared_memory_size;
+    if shape.shared_bytes() > shared {
+        let why = format!("chunks of {} need {} bytes of shared memory, and it has {shared}", shape.chunk, shape.shared_bytes());
+        return Err(Error::Device { why });
+    }
+    if shape.units > hardware.max_units_per_cube {
+        let why = format!("{} threads work on a chunk, and it has {}", shape.units, hardware.max_units_per_cube);
+        return Err(Error::Device { why });
+    }
+    Ok(())
+}
+
+/// Has one tensor compressed, and returns where the records of its chunks will be.
+fn launch(client: &Client, shape: &Shape, decay: f32, length: usize, error: &Handle, delta: &Handle) -> Handle {
+    let chunks = length.div_ceil(shape.chunk as usize);
+    let words = chunks * shape.record_words() as usize;
+    let records = client.empty(words * size_of::<u32>());
+    let rows = chunks.div_ceil(MOST_CUBES as usize) as u32;
+    let cubes = CubeCount::Static((chunks as u32).min(MOST_CUBES), rows, 1);
+    // SAFETY: each buffer is as long as is said here, and the kernel leaves what is behind its chunk's values alone.
+    #[allow(unsafe_code)]
+    unsafe {
+        kernel::compress_chunks::launch_unchecked(
+            client,
+            cubes,
+            CubeDim::new_1d(shape.units),
+            BufferArg::from_raw_parts(error.clone(), length),
+            BufferArg::from_raw_parts(delta.clone(), length),
+            BufferArg::from_raw_parts(records.clone(), words),
+            decay,
+            length as u32,
+            0,
+            *shape,
+        );
+    }
+    records
+}
+
+#[cfg(test)]
+mod tests;

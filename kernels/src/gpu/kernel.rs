@@ -46,10 +46,11 @@ pub(super) fn compress_chunks(
     #[comptime] shape: Shape,
 ) {
     let chunk = CUBE_POS as u32;
-    let start = chunk * comptime!(shape.chunk);
-    if start >= length {
+    // Where there are more than fit one axis, the last row of cubes may be longer than what is left.
+    if chunk > (length - 1u32) / comptime!(shape.chunk) {
         terminate!();
     }
+    let start = chunk * comptime!(shape.chunk);
     let here = min(length - start, comptime!(shape.chunk));
     let keep = (here * comptime!(shape.keep) + comptime!(shape.chunk - 1)) / comptime!(shape.chunk);
 
@@ -228,7 +229,13 @@ pub(super) fn compress_chunks(
             put(&strings, comptime!(0u32), rank, (negatives >> bit) & 1u32, 1u32);
             if comptime!(shape.low_bits > 0) {
                 let low = gap & comptime!((1u32 << shape.low_bits) - 1);
-                put(&strings, comptime!(shape.sign_words()), rank * comptime!(shape.low_bits), low, comptime!(shape.low_bits));
+                put(
+                    &strings,
+                    comptime!(shape.sign_words()),
+                    rank * comptime!(shape.low_bits),
+                    low,
+                    comptime!(shape.low_bits),
+                );
             }
             position += gap >> comptime!(shape.low_bits);
             put(&strings, comptime!(shape.sign_words() + shape.low_words()), position, 1u32, 1u32);

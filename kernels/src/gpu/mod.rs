@@ -28,11 +28,13 @@
 //!
 //! # How equal
 //!
-//! Body and error feedback are those of [`crate::compress`], bit for bit, with one exception: a device may take numbers
-//! below 2^-126 (denormals) for zero, as they come in or as they go out. Then such a value of `βe`, `Δ` or their sum is lost. It is
-//! far below the least scale, 2^-24, so it could only have been sent beside values that are as small, in a chunk that sends
-//! nothing; and nothing that peers agree on depends on it. All else is in whole numbers, but for one product, one sum and
-//! one difference, and those are kept from being fused.
+//! Body and error feedback are those of [`crate::compress`], bit for bit, on a device that computes with denormals. All is in
+//! whole numbers but for one product, one sum and one difference, each rounded as IEEE 754 says, and kept from being fused:
+//! the product goes through the integers, combined with a zero that is only known at run time.
+//!
+//! A device may take numbers below 2^-126 (denormals) for zero, as they come in or as they go out. There, such a `βe`, `Δ` or
+//! sum of both is lost, and where a chunk has fewer values above 2^-126 than it keeps, it may send others of those below.
+//! Nothing that peers agree on depends on it: a body says the same to all who read it.
 
 mod kernel;
 mod record;
@@ -70,6 +72,7 @@ pub fn compress(
     let shape = Shape::new(compression);
     check_buffers(layout, "error", error)?;
     check_buffers(layout, "delta", delta)?;
+    check_lengths(layout, &shape)?;
     check_device(client, &shape)?;
     let launch = |(tensor, (error, delta)): (usize, (&Handle, &Handle))| {
         launch(client, &shape, compression.decay(), layout.range(tensor).len(), error, delta)
@@ -79,10 +82,10 @@ pub fn compress(
     record::assemble(layout, compression, &grid, &shape, &records)
 }
 
-/// Whether there is a buffer for each tensor, of its length.
+/// Whether there is a buffer for each tensor, as long as it is at least.
 fn check_buffers(layout: &Layout, what: &'static str, buffers: &[Handle]) -> Result<(), Error> {
     let bytes = |values: usize| (values * size_of::<f32>()) as u64;
-    let fits = |(buffer, range): (&Handle, std::ops::Range<usize>)| buffer.size_in_used() == bytes(range.len());
+    let fits = |(buffer, range): (&Handle, std::ops::Range<usize>)| buffer.size_in_used() >= bytes(range.len());
     if buffers.len() == layout.tensors().len() && buffers.iter().zip(layout.ranges()).all(fits) {
         return Ok(());
     }
@@ -90,12 +93,25 @@ fn check_buffers(layout: &Layout, what: &'static str, buffers: &[Handle]) -> Res
     Err(Error::Length { what, expected: layout.parameters(), got })
 }
 
+/// Whether 32 bits number a tensor's values and the words of its records.
+fn check_lengths(layout: &Layout, shape: &Shape) -> Result<(), Error> {
+    let words = |values: usize| values.div_ceil(shape.chunk as usize).saturating_mul(shape.record_words() as usize);
+    match layout.ranges().map(|range| range.len()).find(|&values| values.max(words(values)) > u32::MAX as usize) {
+        Some(values) => Err(Error::Device { why: format!("a tensor of {values} values is too long for it") }),
+        None => Ok(()),
+    }
+}
+
 /// Whether the device has what a chunk's units need.
 fn check_device(client: &Client, shape: &Shape) -> Result<(), Error> {
     let hardware = &client.properties().hardware;
     let shared = hardware.max_shared_memory_size;
     if shape.shared_bytes() > shared {
-        let why = format!("chunks of {} need {} bytes of shared memory, and it has {shared}", shape.chunk, shape.shared_bytes());
+        let why = format!(
+            "chunks of {} need {} bytes of shared memory, and it has {shared}",
+            shape.chunk,
+            shape.shared_bytes()
+        );
         return Err(Error::Device { why });
     }
     if shape.units > hardware.max_units_per_cube {

@@ -44,7 +44,13 @@ fn not_finite(layout: &Layout, chunk: &Chunk, told: u32) -> Error {
 }
 
 /// Reads a chunk's kept values from its bit strings; `None` where these say anything impossible.
-fn read_kept(compression: &Compression, shape: &Shape, chunk: &Chunk, strings: &[u32], kept: &mut [Kept]) -> Option<()> {
+fn read_kept(
+    compression: &Compression,
+    shape: &Shape,
+    chunk: &Chunk,
+    strings: &[u32],
+    kept: &mut [Kept],
+) -> Option<()> {
     let rice = Rice::for_settings(compression);
     let (signs, gaps) = strings.split_at(shape.sign_words() as usize);
     let (lows, highs) = gaps.split_at(shape.low_words() as usize);

@@ -24,13 +24,14 @@ pub(super) fn deposit_most(numbers: &Shared<[Atomic<u32>]>, number: u32, #[compt
 /// The sum over the units before this one.
 #[cube]
 pub(super) fn before(numbers: &Shared<[Atomic<u32>]>, #[comptime] histogram: u32) -> u32 {
-    let group = UNIT_POS / comptime!(GROUP);
+    let (group, place) = (UNIT_POS / comptime!(GROUP), UNIT_POS % comptime!(GROUP));
     let mut sum = 0u32;
-    for place in 0..group {
-        sum += numbers[(comptime!(histogram * HISTOGRAM + BINS) + place) as usize].load();
-    }
-    for place in group * comptime!(GROUP)..UNIT_POS {
-        sum += numbers[(comptime!(histogram * HISTOGRAM) + place) as usize].load();
+    #[unroll]
+    for other in 0..GROUP {
+        let groups = numbers[comptime!((histogram * HISTOGRAM + BINS + other) as usize)].load();
+        let unit = group * comptime!(GROUP) + comptime!(histogram * HISTOGRAM + other);
+        sum += select(comptime!(other).runtime() < group, groups, 0u32);
+        sum += select(comptime!(other).runtime() < place, numbers[unit as usize].load(), 0u32);
     }
     sum
 }
@@ -38,13 +39,14 @@ pub(super) fn before(numbers: &Shared<[Atomic<u32>]>, #[comptime] histogram: u32
 /// The largest of the units before this one; 0 before the first.
 #[cube]
 pub(super) fn most_before(numbers: &Shared<[Atomic<u32>]>, #[comptime] histogram: u32) -> u32 {
-    let group = UNIT_POS / comptime!(GROUP);
+    let (group, place) = (UNIT_POS / comptime!(GROUP), UNIT_POS % comptime!(GROUP));
     let mut most = 0u32;
-    for place in 0..group {
-        most = max(most, numbers[(comptime!(histogram * HISTOGRAM + BINS) + place) as usize].load());
-    }
-    for place in group * comptime!(GROUP)..UNIT_POS {
-        most = max(most, numbers[(comptime!(histogram * HISTOGRAM) + place) as usize].load());
+    #[unroll]
+    for other in 0..GROUP {
+        let groups = numbers[comptime!((histogram * HISTOGRAM + BINS + other) as usize)].load();
+        let unit = group * comptime!(GROUP) + comptime!(histogram * HISTOGRAM + other);
+        most = max(most, select(comptime!(other).runtime() < group, groups, 0u32));
+        most = max(most, select(comptime!(other).runtime() < place, numbers[unit as usize].load(), 0u32));
     }
     most
 }
@@ -53,8 +55,9 @@ pub(super) fn most_before(numbers: &Shared<[Atomic<u32>]>, #[comptime] histogram
 #[cube]
 pub(super) fn total(numbers: &Shared<[Atomic<u32>]>, #[comptime] histogram: u32, #[comptime] units: u32) -> u32 {
     let mut sum = 0u32;
-    for place in 0..comptime!(units.div_ceil(GROUP)) {
-        sum += numbers[(comptime!(histogram * HISTOGRAM + BINS) + place) as usize].load();
+    #[unroll]
+    for group in 0..comptime!(units.div_ceil(GROUP)) {
+        sum += numbers[comptime!((histogram * HISTOGRAM + BINS + group) as usize)].load();
     }
     sum
 }

@@ -27,28 +27,33 @@ pub(super) fn count(histograms: &Shared<[Atomic<u32>]>, bin: u32, #[comptime] hi
     histograms[(start + comptime!(BINS) + bin / comptime!(GROUP)) as usize].fetch_add(1u32);
 }
 
-/// The bin of the `wanted`-th largest value counted.
+/// The bin of the `wanted`-th largest value counted: first its group, then the bin in it.
 #[cube]
 pub(super) fn find(histograms: &Shared<[Atomic<u32>]>, wanted: u32, #[comptime] histogram: u32) -> Found {
-    let groups = comptime!(histogram * HISTOGRAM + BINS);
-    let mut above = 0u32;
-    let mut group = comptime!(BINS / GROUP - 1).runtime();
-    let mut here = histograms[(groups + group) as usize].load();
-    while group > 0u32 && above + here < wanted {
-        above += here;
-        group -= 1u32;
-        here = histograms[(groups + group) as usize].load();
+    let start = comptime!(histogram * HISTOGRAM).runtime();
+    let group = highest(histograms, start + comptime!(BINS), wanted);
+    let least = group.bin * comptime!(GROUP);
+    let found = highest(histograms, start + least, wanted - group.above);
+    Found { bin: least + found.bin, above: group.above + found.above }
+}
+
+/// Which of the counts from `start` on, from the highest down, is the one that reaches `wanted`.
+#[cube]
+fn highest(histograms: &Shared<[Atomic<u32>]>, start: u32, wanted: u32) -> Found {
+    let mut found = Found { bin: 0u32.runtime(), above: 0u32.runtime() };
+    let mut sum = 0u32;
+    // No early way out: so all counts are read at once.
+    #[unroll]
+    for step in 0..GROUP {
+        let bin = comptime!(GROUP - 1 - step);
+        let count = histograms[(start + bin) as usize].load();
+        if sum < wanted {
+            found.bin = bin.runtime();
+            found.above = sum;
+        }
+        sum += count;
     }
-    let start = comptime!(histogram * HISTOGRAM);
-    let least = group * comptime!(GROUP);
-    let mut bin = least + comptime!(GROUP - 1);
-    here = histograms[(start + bin) as usize].load();
-    while bin > least && above + here < wanted {
-        above += here;
-        bin -= 1u32;
-        here = histograms[(start + bin) as usize].load();
-    }
-    Found { bin, above }
+    found
 }
 
 /// Makes a histogram empty. Each unit clears its part.

@@ -1,7 +1,7 @@
 //! What the kernel is compiled for, and how long a chunk's record is.
 
-use crate::codec::rice::Rice;
 use crate::Compression;
+use crate::codec::rice::Rice;
 
 /// The most units (threads) that work on a chunk: what WebGPU promises.
 const MOST_UNITS: u32 = 256;

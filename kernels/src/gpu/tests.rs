@@ -123,7 +123,8 @@ fn what_is_not_finite_is_named() {
     for poison in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX] {
         for (place, tensor) in [(3, "t0"), (4999, "t0"), (5003, "t1")] {
             for (in_error, in_delta) in [(true, false), (false, true), (true, true)] {
-                let mut round = round(&[5000, 10], Compression { decay_ppm: 1_000_000, ..Compression::default() }, 0, &[]);
+                let mut round =
+                    round(&[5000, 10], Compression { decay_ppm: 1_000_000, ..Compression::default() }, 0, &[]);
                 if in_error {
                     round.error[place] = poison;
                 }

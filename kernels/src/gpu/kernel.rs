@@ -1,34 +1,52 @@
 //! The kernel: a cube of units for each chunk, from pseudo-gradient to record in one launch.
 //!
 //! A unit looks after every `units`-th value of its chunk, so that neighbours read neighbouring memory. Which values are
-//! kept is told by sets, one bit a value: unlike lists, they are in the values' order by themselves.
+//! kept is told by sets, one bit a value: unlike lists, they are in the values' order by themselves. From there on a unit
+//! looks after some words of the sets.
 
 use cubecl::prelude::*;
 
+use super::code;
 use super::scale;
-use super::scan::{before, deposit, deposit_most, most_before, total};
-use super::select::{clear, count, find};
-use super::shape::{FLOOR_LEVELS, HEAD, HISTOGRAM, HISTOGRAMS, Shape, WORD};
+use super::search;
+use super::shape::{HEAD, HISTOGRAM, HISTOGRAMS, Shape, WORD};
 
 /// The first word of a record that tells, in the second, of a value that is not finite: twice its index, and one more
 /// where the error feedback is finite there.
 pub(super) const NOT_FINITE: u32 = 256;
+/// All bits but the sign: as whole numbers they are in the order of the magnitudes.
 const MAGNITUDE: u32 = 0x7fff_ffff;
 const INFINITY: u32 = 0x7f80_0000;
 const MINUS_ZERO: u32 = 0x8000_0000;
 
-/// The lowest bit that each level of the selection looks at, from the highest level down. The one above the highest is the
-/// sign's.
-const LEVELS: [u32; 4] = [23, 15, 7, 0];
-
-/// The lowest bit that was looked at before a level.
-fn known(level: u32) -> u32 {
-    if level == 0 { 31 } else { LEVELS[level as usize - 1] }
+/// The chunk that a cube works on.
+#[derive(CubeType, Clone, Copy)]
+pub(super) struct Chunk {
+    /// Its first value's place in the tensor.
+    pub start: u32,
+    /// How many values it has.
+    pub length: u32,
+    /// How many of them it keeps.
+    pub keep: u32,
 }
 
-/// The bits that a level looks at.
-fn digit(level: u32) -> u32 {
-    known(level) - LEVELS[level as usize]
+/// Memory that the units of a cube share.
+#[derive(CubeType)]
+pub(super) struct Memory {
+    /// Histograms of the selection, and then what units leave for those after them.
+    pub histograms: Shared<[Atomic<u32>]>,
+    /// The set of values above the least one that is kept; in the end that of all that are kept.
+    pub kept: Shared<[Atomic<u32>]>,
+    /// The set of values as large as the least one that is kept.
+    pub equal: Shared<[Atomic<u32>]>,
+    /// The set of values in those two that are below zero.
+    pub negative: Shared<[Atomic<u32>]>,
+    /// The record's bit strings.
+    pub strings: Shared<[Atomic<u32>]>,
+    /// What [`NOT_FINITE`] tells of the first such value.
+    pub not_finite: Shared<Atomic<u32>>,
+    /// What the cut mantissas above the least one that is kept add up to.
+    pub sum: Shared<Atomic<u32>>,
 }
 
 /// Compresses one tensor, a chunk a cube.
@@ -45,48 +63,88 @@ pub(super) fn compress_chunks(
     zero: u32,
     #[comptime] shape: Shape,
 ) {
-    let chunk = CUBE_POS as u32;
+    let number = CUBE_POS as u32;
     // Where there are more than fit one axis, the last row of cubes may be longer than what is left.
-    if chunk > (length - 1u32) / comptime!(shape.chunk) {
+    if number > (length - 1u32) / comptime!(shape.chunk) {
         terminate!();
     }
-    let start = chunk * comptime!(shape.chunk);
-    let here = min(length - start, comptime!(shape.chunk));
-    let keep = (here * comptime!(shape.keep) + comptime!(shape.chunk - 1)) / comptime!(shape.chunk);
+    let start = number * comptime!(shape.chunk);
+    let length = min(length - start, comptime!(shape.chunk));
+    let keep = (length * comptime!(shape.keep) + comptime!(shape.chunk - 1)) / comptime!(shape.chunk);
+    let chunk = Chunk { start, length, keep };
 
-    let histograms = Shared::<[Atomic<u32>]>::new_slice(comptime!((HISTOGRAMS * HISTOGRAM) as usize));
-    let above = Shared::<[Atomic<u32>]>::new_slice(comptime!(shape.set_words() as usize));
-    let equal = Shared::<[Atomic<u32>]>::new_slice(comptime!(shape.set_words() as usize));
-    let negative = Shared::<[Atomic<u32>]>::new_slice(comptime!(shape.set_words() as usize));
-    let strings = Shared::<[Atomic<u32>]>::new_slice(comptime!(shape.string_words() as usize));
-    let not_finite = Shared::<Atomic<u32>>::new();
-    let sum = Shared::<Atomic<u32>>::new();
-
-    zero_all(&histograms, comptime!(HISTOGRAMS * HISTOGRAM), comptime!(shape.units));
-    zero_all(&above, comptime!(shape.set_words()), comptime!(shape.units));
-    zero_all(&equal, comptime!(shape.set_words()), comptime!(shape.units));
-    zero_all(&negative, comptime!(shape.set_words()), comptime!(shape.units));
-    zero_all(&strings, comptime!(shape.string_words()), comptime!(shape.units));
-    if UNIT_POS == 0u32 {
-        not_finite.store(u32::MAX.runtime());
-        sum.store(0u32);
-    }
+    let memory = empty_memory(shape);
     sync_cube();
-
-    // What there is to send.
     let mut held = Array::<u32>::new(comptime!(if shape.held() { shape.rows() as usize } else { 1 }));
+    let largest = accumulate(error, values, &mut held, &memory, &chunk, decay, zero, shape);
+    let floor = search::floor(&memory, &chunk, largest, shape);
+    let least = search::least(&*values, &held, &memory, &chunk, floor, shape);
+    mark(&*values, &held, &memory, &chunk, &least, shape);
+    sync_cube();
+    let sum = memory.sum.load() + least.equals * scale::cut(least.magnitude, least.largest_exponent, chunk.keep);
+    let scale = scale::number(sum, least.largest_exponent, chunk.keep);
+    code::write_strings(&memory, least.equals, shape);
+    sync_cube();
+    write_record(records, &memory, number, scale, shape);
+    take_out(values, &held, &memory, &chunk, scale, shape);
+}
+
+/// The shared memory, empty.
+#[cube]
+fn empty_memory(#[comptime] shape: Shape) -> Memory {
+    let memory = Memory {
+        histograms: zeros(comptime!(HISTOGRAMS * HISTOGRAM), comptime!(shape.units)),
+        kept: zeros(comptime!(shape.set_words()), comptime!(shape.units)),
+        equal: zeros(comptime!(shape.set_words()), comptime!(shape.units)),
+        negative: zeros(comptime!(shape.set_words()), comptime!(shape.units)),
+        strings: zeros(comptime!(shape.string_words()), comptime!(shape.units)),
+        not_finite: Shared::<Atomic<u32>>::new(),
+        sum: Shared::<Atomic<u32>>::new(),
+    };
+    if UNIT_POS == 0u32 {
+        memory.not_finite.store(u32::MAX.runtime());
+        memory.sum.store(0u32);
+    }
+    memory
+}
+
+/// So many words of shared memory, zero once the units have met.
+#[cube]
+fn zeros(#[comptime] words: u32, #[comptime] units: u32) -> Shared<[Atomic<u32>]> {
+    let memory = Shared::<[Atomic<u32>]>::new_slice(comptime!(words as usize));
+    for part in 0..comptime!(words.div_ceil(units)) {
+        let place = part * units + UNIT_POS;
+        if place < words {
+            memory[place as usize].store(0u32);
+        }
+    }
+    memory
+}
+
+/// Finds what there is to send, `decay * error + values`; returns the largest magnitude of this unit's.
+#[cube]
+fn accumulate(
+    error: &[u32],
+    values: &mut [u32],
+    held: &mut Array<u32>,
+    memory: &Memory,
+    chunk: &Chunk,
+    decay: f32,
+    zero: u32,
+    #[comptime] shape: Shape,
+) -> u32 {
     let mut largest = 0u32;
     #[unroll(shape.held())]
     for row in 0..comptime!(shape.rows()) {
         let index = row * comptime!(shape.units) + UNIT_POS;
-        if index < here {
-            let place = (start + index) as usize;
+        if index < chunk.length {
+            let place = (chunk.start + index) as usize;
             let (waiting, new) = (error[place], values[place]);
             // The product goes through the integers, or a compiler might fuse it with the sum and round only once.
             let product = u32::reinterpret(decay * f32::reinterpret(waiting)) ^ zero;
             let bits = u32::reinterpret(f32::reinterpret(product) + f32::reinterpret(new));
             if !is_finite(bits) || !is_finite(waiting) || !is_finite(new) {
-                not_finite.fetch_min(2u32 * index + select(is_finite(waiting), 1u32, 0u32));
+                memory.not_finite.fetch_min(2u32 * index + select(is_finite(waiting), 1u32, 0u32));
             }
             largest = max(largest, bits & MAGNITUDE);
             if comptime!(shape.held()) {
@@ -96,191 +154,103 @@ pub(super) fn compress_chunks(
             }
         }
     }
+    largest
+}
 
-    // The least magnitude that is kept.
-    let mut floor = 0u32;
-    if comptime!(shape.floored()) {
-        let mut wanted = keep;
-        #[unroll]
-        for level in 0..FLOOR_LEVELS {
-            if largest >> comptime!(known(level)) == floor {
-                count(&histograms, bin(largest, level), level);
-            }
-            sync_cube();
-            let found = find(&histograms, wanted, level);
-            wanted -= found.above;
-            floor = (floor << comptime!(digit(level))) | found.bin;
-        }
-        floor <<= comptime!(known(FLOOR_LEVELS));
+/// The bits of a value that was found before, wherever it is held.
+#[cube]
+fn value(values: &[u32], held: &Array<u32>, chunk: &Chunk, row: u32, #[comptime] shape: Shape) -> u32 {
+    if comptime!(shape.held()) {
+        held[row as usize]
+    } else {
+        values[(chunk.start + row * comptime!(shape.units) + UNIT_POS) as usize]
     }
-    let mut least = 0u32;
-    let mut wanted = keep;
-    let mut largest_exponent = 1u32;
-    #[unroll]
-    for level in 0..4u32 {
-        let turn = comptime!(shape.turn(level));
-        #[unroll(shape.held())]
-        for row in 0..comptime!(shape.rows()) {
-            let index = row * comptime!(shape.units) + UNIT_POS;
-            if index < here {
-                let magnitude = value(&held, &*values, row, start + index, shape) & MAGNITUDE;
-                if magnitude >= floor && magnitude >> comptime!(known(level)) == least {
-                    count(&histograms, bin(magnitude, level), turn);
-                }
-            }
-        }
-        // It was read for the last time before the barrier before this one.
-        clear(&histograms, comptime!((turn + 1) % HISTOGRAMS), comptime!(shape.units));
-        sync_cube();
-        let found = find(&histograms, wanted, turn);
-        if comptime!(level == 0) {
-            largest_exponent = max(find(&histograms, 1u32, turn).bin, 1u32);
-        }
-        wanted -= found.above;
-        least = (least << comptime!(digit(level))) | found.bin;
-    }
-    let [counts, lasts, lengths] = comptime!([1, 2, 3].map(|after| (shape.turn(3) + after) % HISTOGRAMS));
+}
 
-    // All that are larger, the `wanted` first of those that are as large, and what they add up to.
-    let dropped = scale::dropped_bits(keep);
-    let mut part = 0u32;
+/// The magnitude of such a value.
+#[cube]
+pub(super) fn magnitude(values: &[u32], held: &Array<u32>, chunk: &Chunk, row: u32, #[comptime] shape: Shape) -> u32 {
+    value(values, held, chunk, row, shape) & MAGNITUDE
+}
+
+/// Sorts the values that reach the least one that is kept into the sets, and adds up those that are above it.
+#[cube]
+fn mark(
+    values: &[u32],
+    held: &Array<u32>,
+    memory: &Memory,
+    chunk: &Chunk,
+    least: &search::Least,
+    #[comptime] shape: Shape,
+) {
+    let mut sum = 0u32;
     #[unroll(shape.held())]
     for row in 0..comptime!(shape.rows()) {
         let index = row * comptime!(shape.units) + UNIT_POS;
-        if index < here {
-            let bits = value(&held, &*values, row, start + index, shape);
+        if index < chunk.length {
+            let bits = value(values, held, chunk, row, shape);
             let magnitude = bits & MAGNITUDE;
-            if magnitude >= least {
+            if magnitude >= least.magnitude {
                 let (word, bit) = ((index / WORD) as usize, 1u32 << (index % WORD));
-                if magnitude > least {
-                    above[word].fetch_or(bit);
-                    part += scale::cut(magnitude, largest_exponent, dropped);
+                if magnitude > least.magnitude {
+                    memory.kept[word].fetch_or(bit);
+                    sum += scale::cut(magnitude, least.largest_exponent, chunk.keep);
                 } else {
-                    equal[word].fetch_or(bit);
+                    memory.equal[word].fetch_or(bit);
                 }
-                // Not the sign bit: minus zero is no negative value.
-                if bits > MINUS_ZERO {
-                    negative[word].fetch_or(bit);
+                if is_negative(bits) {
+                    memory.negative[word].fetch_or(bit);
                 }
             }
         }
     }
-    if part != 0u32 {
-        sum.fetch_add(part);
+    if sum != 0u32 {
+        memory.sum.fetch_add(sum);
     }
-    clear(&histograms, lasts, comptime!(shape.units));
-    sync_cube();
-    let sum = sum.load() + wanted * scale::cut(least, largest_exponent, dropped);
-    let number = scale::number(sum, keep, largest_exponent, dropped);
+}
 
-    // How many come before this unit's words.
-    let first = UNIT_POS * comptime!(shape.words_of_unit());
-    let end = min(first + comptime!(shape.words_of_unit()), comptime!(shape.set_words()));
-    let mut here_above = 0u32;
-    let mut here_equal = 0u32;
-    for word in first..end {
-        here_above += above[word as usize].load().count_ones();
-        here_equal += equal[word as usize].load().count_ones();
-    }
-    deposit(&histograms, here_above | (here_equal << 16u32), counts);
-    clear(&histograms, lengths, comptime!(shape.units));
-    sync_cube();
-    let both = before(&histograms, counts);
-    let mut equals_left = wanted - min(wanted, both >> 16u32);
-    let mut rank = (both & 0xffffu32) + wanted - equals_left;
-
-    // What this unit's words keep, and the gaps before.
-    let kept = above;
-    let mut next = 0u32;
-    for word in first..end {
-        let equals = lowest(equal[word as usize].load(), equals_left);
-        equals_left -= equals.count_ones();
-        let bits = kept[word as usize].load() | equals;
-        kept[word as usize].store(bits);
-        if bits != 0u32 {
-            next = (word + 1u32) * WORD - bits.leading_zeros();
-        }
-    }
-    deposit_most(&histograms, next, lasts);
-    sync_cube();
-    let next_before = most_before(&histograms, lasts);
-    let mut high_bits = 0u32;
-    next = next_before;
-    for word in first..end {
-        let mut bits = kept[word as usize].load();
-        while bits != 0u32 {
-            let index = word * WORD + bits.trailing_zeros();
-            high_bits += ((index - next) >> comptime!(shape.low_bits)) + 1u32;
-            next = index + 1u32;
-            bits &= bits - 1u32;
-        }
-    }
-    deposit(&histograms, high_bits, lengths);
-    sync_cube();
-    let mut position = before(&histograms, lengths);
-    next = next_before;
-    for word in first..end {
-        let mut bits = kept[word as usize].load();
-        let negatives = negative[word as usize].load();
-        while bits != 0u32 {
-            let bit = bits.trailing_zeros();
-            let index = word * WORD + bit;
-            let gap = index - next;
-            put(&strings, comptime!(0u32), rank, (negatives >> bit) & 1u32, 1u32);
-            if comptime!(shape.low_bits > 0) {
-                let low = gap & comptime!((1u32 << shape.low_bits) - 1);
-                put(
-                    &strings,
-                    comptime!(shape.sign_words()),
-                    rank * comptime!(shape.low_bits),
-                    low,
-                    comptime!(shape.low_bits),
-                );
-            }
-            position += gap >> comptime!(shape.low_bits);
-            put(&strings, comptime!(shape.sign_words() + shape.low_words()), position, 1u32, 1u32);
-            position += 1u32;
-            rank += 1u32;
-            next = index + 1u32;
-            bits &= bits - 1u32;
-        }
-    }
-    sync_cube();
-
-    // The record, and what is left.
-    let record = chunk * comptime!(shape.record_words());
-    let wrong = not_finite.load();
+/// Writes what leaves the device.
+#[cube]
+fn write_record(records: &mut [u32], memory: &Memory, number: u32, scale: u32, #[comptime] shape: Shape) {
+    let start = number * comptime!(shape.record_words());
     if UNIT_POS == 0u32 {
-        let sound = wrong == u32::MAX;
-        records[record as usize] = select(sound, number, NOT_FINITE);
-        records[record as usize + 1usize] = select(sound, total(&histograms, lengths, comptime!(shape.units)), wrong);
+        let wrong = memory.not_finite.load();
+        let finite = wrong == u32::MAX;
+        records[start as usize] = select(finite, scale, NOT_FINITE);
+        records[(start + 1u32) as usize] = select(finite, code::high_bits(memory, shape), wrong);
     }
     for part in 0..comptime!(shape.string_words().div_ceil(shape.units)) {
         let word = part * comptime!(shape.units) + UNIT_POS;
         if word < comptime!(shape.string_words()) {
-            records[(record + HEAD + word) as usize] = strings[word as usize].load();
-        }
-    }
-    let scale = select(number == 0u32, 0u32, scale::bits(max(number, 1u32)));
-    #[unroll(shape.held())]
-    for row in 0..comptime!(shape.rows()) {
-        let index = row * comptime!(shape.units) + UNIT_POS;
-        if index < here {
-            let mut bits = value(&held, &*values, row, start + index, shape);
-            let is_kept = (kept[(index / WORD) as usize].load() >> (index % WORD)) & 1u32;
-            if is_kept == 1u32 && number != 0u32 {
-                let sign = select(bits > MINUS_ZERO, MINUS_ZERO, 0u32);
-                bits = u32::reinterpret(f32::reinterpret(bits) - f32::reinterpret(scale | sign));
-            }
-            values[(start + index) as usize] = bits;
+            records[(start + HEAD + word) as usize] = memory.strings[word as usize].load();
         }
     }
 }
 
-/// The bits of a value that was computed before, wherever it is held.
+/// Takes what is sent out of the values.
 #[cube]
-fn value(held: &Array<u32>, values: &[u32], row: u32, place: u32, #[comptime] shape: Shape) -> u32 {
-    if comptime!(shape.held()) { held[row as usize] } else { values[place as usize] }
+fn take_out(
+    values: &mut [u32],
+    held: &Array<u32>,
+    memory: &Memory,
+    chunk: &Chunk,
+    scale: u32,
+    #[comptime] shape: Shape,
+) {
+    let sent = scale::bits(max(scale, 1u32));
+    #[unroll(shape.held())]
+    for row in 0..comptime!(shape.rows()) {
+        let index = row * comptime!(shape.units) + UNIT_POS;
+        if index < chunk.length {
+            let mut bits = value(&*values, held, chunk, row, shape);
+            let kept = (memory.kept[(index / WORD) as usize].load() >> (index % WORD)) & 1u32;
+            if kept == 1u32 && scale != 0u32 {
+                let sign = select(is_negative(bits), MINUS_ZERO, 0u32);
+                bits = u32::reinterpret(f32::reinterpret(bits) - f32::reinterpret(sent | sign));
+            }
+            values[(chunk.start + index) as usize] = bits;
+        }
+    }
 }
 
 #[cube]
@@ -288,43 +258,8 @@ fn is_finite(bits: u32) -> bool {
     bits & INFINITY != INFINITY
 }
 
-/// The bin of a magnitude at a level.
+/// Not the sign bit: minus zero is no negative value.
 #[cube]
-fn bin(magnitude: u32, #[comptime] level: u32) -> u32 {
-    (magnitude >> comptime!(LEVELS[level as usize])) & comptime!((1u32 << digit(level)) - 1)
-}
-
-/// The `most` lowest ones of a word.
-#[cube]
-fn lowest(word: u32, most: u32) -> u32 {
-    let mut rest = word;
-    let mut taken = 0u32;
-    while rest != 0u32 && taken < most {
-        rest &= rest - 1u32;
-        taken += 1u32;
-    }
-    word ^ rest
-}
-
-/// Puts `count` bits (at most 32) at a place in the bit string that begins at word `start`; there are zeros.
-#[cube]
-fn put(strings: &Shared<[Atomic<u32>]>, #[comptime] start: u32, place: u32, bits: u32, #[comptime] count: u32) {
-    let (word, shift) = (start + place / WORD, place % WORD);
-    strings[word as usize].fetch_or(bits << shift);
-    if comptime!(count > 1) {
-        if shift + count > WORD {
-            strings[(word + 1u32) as usize].fetch_or(bits >> (WORD - shift));
-        }
-    }
-}
-
-/// Fills memory with zeros, each unit its part.
-#[cube]
-fn zero_all(words: &Shared<[Atomic<u32>]>, #[comptime] count: u32, #[comptime] units: u32) {
-    for part in 0..comptime!(count.div_ceil(units)) {
-        let place = part * units + UNIT_POS;
-        if place < count {
-            words[place as usize].store(0u32);
-        }
-    }
+fn is_negative(bits: u32) -> bool {
+    bits > MINUS_ZERO
 }

@@ -7,7 +7,8 @@
 //! | file | holds |
 //! |---|---|
 //! | `kernel.rs` | the kernel: a cube of units (a workgroup of threads) for each chunk |
-//! | `select.rs` | the least magnitude that is kept |
+//! | `search.rs` | the least magnitude that is kept |
+//! | `code.rs` | signs and gaps, coded |
 //! | `scan.rs` | what the units before a unit hold |
 //! | `scale.rs` | the scale, in whole numbers |
 //! | `shape.rs` | what the kernel is compiled for, and the lengths of a record's parts |
@@ -36,11 +37,12 @@
 //! sum of both is lost, and where a chunk has fewer values above 2^-126 than it keeps, it may send others of those below.
 //! Nothing that peers agree on depends on it: a body says the same to all who read it.
 
+mod code;
 mod kernel;
 mod record;
 mod scale;
 mod scan;
-mod select;
+mod search;
 mod shape;
 
 use cubecl::client::Client;

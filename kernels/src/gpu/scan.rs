@@ -26,12 +26,11 @@ pub(super) fn deposit_most(numbers: &Shared<[Atomic<u32>]>, number: u32, #[compt
 pub(super) fn before(numbers: &Shared<[Atomic<u32>]>, #[comptime] histogram: u32) -> u32 {
     let (group, place) = (UNIT_POS / comptime!(GROUP), UNIT_POS % comptime!(GROUP));
     let mut sum = 0u32;
-    #[unroll]
     for other in 0..GROUP {
-        let groups = numbers[comptime!((histogram * HISTOGRAM + BINS + other) as usize)].load();
-        let unit = group * comptime!(GROUP) + comptime!(histogram * HISTOGRAM + other);
-        sum += select(comptime!(other).runtime() < group, groups, 0u32);
-        sum += select(comptime!(other).runtime() < place, numbers[unit as usize].load(), 0u32);
+        let groups = numbers[(comptime!(histogram * HISTOGRAM + BINS) + other) as usize].load();
+        let unit = comptime!(histogram * HISTOGRAM) + group * comptime!(GROUP) + other;
+        sum += select(other < group, groups, 0u32);
+        sum += select(other < place, numbers[unit as usize].load(), 0u32);
     }
     sum
 }
@@ -41,12 +40,11 @@ pub(super) fn before(numbers: &Shared<[Atomic<u32>]>, #[comptime] histogram: u32
 pub(super) fn most_before(numbers: &Shared<[Atomic<u32>]>, #[comptime] histogram: u32) -> u32 {
     let (group, place) = (UNIT_POS / comptime!(GROUP), UNIT_POS % comptime!(GROUP));
     let mut most = 0u32;
-    #[unroll]
     for other in 0..GROUP {
-        let groups = numbers[comptime!((histogram * HISTOGRAM + BINS + other) as usize)].load();
-        let unit = group * comptime!(GROUP) + comptime!(histogram * HISTOGRAM + other);
-        most = max(most, select(comptime!(other).runtime() < group, groups, 0u32));
-        most = max(most, select(comptime!(other).runtime() < place, numbers[unit as usize].load(), 0u32));
+        let groups = numbers[(comptime!(histogram * HISTOGRAM + BINS) + other) as usize].load();
+        let unit = comptime!(histogram * HISTOGRAM) + group * comptime!(GROUP) + other;
+        most = max(most, select(other < group, groups, 0u32));
+        most = max(most, select(other < place, numbers[unit as usize].load(), 0u32));
     }
     most
 }

@@ -63,6 +63,11 @@ impl Shape {
         (level + if self.floored() { FLOOR_LEVELS } else { 0 }) % HISTOGRAMS
     }
 
+    /// The histograms that the units count in, tell their last index in, and their lengths, once all levels are done.
+    pub fn scans(&self) -> [u32; 3] {
+        [1, 2, 3].map(|after| (self.turn(3) + after) % HISTOGRAMS)
+    }
+
     /// Words of a set of a chunk's values.
     pub fn set_words(&self) -> u32 {
         self.chunk.div_ceil(WORD)

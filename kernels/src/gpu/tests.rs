@@ -83,7 +83,7 @@ fn round(lengths: &[usize], compression: Compression, percent: usize, special: &
 fn random_values_give_the_same_bytes_and_the_same_rest() {
     let Some(client) = client("the kernel on random values") else { return };
     round(&[3 * 4096 + 65, 1, 4096, 31], Compression::default(), 0, &[]).check(&client);
-    for (chunk, keep) in [(1, 1), (2, 1), (33, 7), (64, 1), (64, 64), (100, 99), (1000, 40), (4096, 1), (4096, 4096)] {
+    for (chunk, keep) in [(1, 1), (33, 7), (64, 64), (1000, 40), (4096, 4000)] {
         round(&[3 * chunk, chunk + chunk.div_ceil(3), 1], settings(chunk, keep), 0, &[]).check(&client);
     }
 }
@@ -91,7 +91,7 @@ fn random_values_give_the_same_bytes_and_the_same_rest() {
 #[test]
 fn chunks_too_long_for_registers_are_no_different() {
     let Some(client) = client("the kernel on long chunks") else { return };
-    for (chunk, keep) in [(5000, 64), (8192, 100), (16_384, 16_384), (32_768, 1), (32_768, 500), (32_768, 32_768)] {
+    for (chunk, keep) in [(5000, 1), (16_384, 9000), (32_768, 500), (32_768, 32_768)] {
         round(&[2 * chunk + 77], settings(chunk, keep), 0, &[]).check(&client);
     }
 }
@@ -109,7 +109,7 @@ fn ties_and_zeros_go_to_the_lower_index() {
 }
 
 #[test]
-fn denormals() {
+fn denormals_are_told_apart_and_kept() {
     let Some(client) = client("the kernel on denormals") else { return };
     let tiny = [f32::from_bits(1), -f32::from_bits(77), f32::MIN_POSITIVE, -1.5 * f32::MIN_POSITIVE];
     for percent in [10, 90, 100] {
@@ -141,7 +141,7 @@ fn what_is_not_finite_is_named() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 6, ..ProptestConfig::default() })]
 
     #[test]
     fn any_settings_and_any_lengths(

@@ -109,6 +109,20 @@ fn ties_and_zeros_go_to_the_lower_index() {
 }
 
 #[test]
+fn scales_of_all_octaves_are_the_same() {
+    let Some(client) = client("the kernel on large and small values") else { return };
+    for (chunk, keep) in [(4, 3), (512, 400)] {
+        let mut round = round(&[200 * chunk], settings(chunk, keep), 0, &[]);
+        for (number, values) in round.delta.chunks_mut(chunk).enumerate() {
+            // Around 1/256 to begin with: from far below the least scale to far above the largest.
+            values.iter_mut().for_each(|value| *value *= 2f32.powi(number as i32 / 3 - 30));
+        }
+        round.error.fill(0.0);
+        round.check(&client);
+    }
+}
+
+#[test]
 fn denormals_are_told_apart_and_kept() {
     let Some(client) = client("the kernel on denormals") else { return };
     let tiny = [f32::from_bits(1), -f32::from_bits(77), f32::MIN_POSITIVE, -1.5 * f32::MIN_POSITIVE];

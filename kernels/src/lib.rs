@@ -92,7 +92,7 @@ pub mod gpu;
 mod grid;
 mod layout;
 mod quantise;
-#[cfg(all(test, feature = "gpu"))]
+#[cfg(all(test, feature = "wgpu"))]
 #[allow(dead_code)] // shared with the tests of the whole
 #[path = "../../tests/src/require.rs"]
 mod require;

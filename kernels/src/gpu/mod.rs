@@ -29,12 +29,12 @@
 //!
 //! # How equal
 //!
-//! Body and error feedback are those of [`crate::compress`], bit for bit, on a device that computes with denormals. All is in
-//! whole numbers but for one product, one sum and one difference, each rounded as IEEE 754 says, and kept from being fused:
-//! the product goes through the integers, combined with a zero that is only known at run time.
+//! Body and error feedback are those of [`crate::compress`], bit for bit, on a device that computes with denormals. All is
+//! in whole numbers but for one product, one sum and one difference, each rounded as IEEE 754 says, and kept from being
+//! fused: the product goes through the integers, combined with a zero that is only known at run time.
 //!
-//! A device may take numbers below 2^-126 (denormals) for zero, as they come in or as they go out. There, such a `βe`, `Δ` or
-//! sum of both is lost, and where a chunk has fewer values above 2^-126 than it keeps, it may send others of those below.
+//! A device may take numbers below 2^-126 (denormals) for zero, as they come in or as they go out. There, such a `βe`, `Δ`
+//! or sum of both is lost, and where a chunk has fewer values above 2^-126 than it keeps, it may send others of those below.
 //! Nothing that peers agree on depends on it: a body says the same to all who read it.
 
 mod code;
@@ -58,8 +58,8 @@ const MOST_CUBES: u32 = 65_535;
 
 /// Compresses a round's pseudo-gradient to the body of a contribution, as [`crate::compress`] does.
 ///
-/// `delta` and `error` are a buffer on `client`'s device for each tensor of the layout, of f32 without gaps; none of them may be another.
-/// Afterwards those of `delta` hold the next round's error feedback.
+/// `delta` and `error` are a buffer on `client`'s device for each tensor of the layout, of f32 without gaps; none of them
+/// may be another. Afterwards those of `delta` hold the next round's error feedback.
 ///
 /// # Errors
 /// Those of [`crate::compress`], and [`Error::Device`] where the device cannot do it; what is in `delta` is of no use then.
@@ -149,5 +149,5 @@ fn launch(client: &Client, shape: &Shape, decay: f32, length: usize, error: &Han
     records
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "wgpu"))]
 mod tests;

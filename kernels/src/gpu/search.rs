@@ -1,10 +1,10 @@
 //! The `keep`-th largest magnitude of a chunk, by its digits.
 //!
 //! A histogram of the highest eight bits tells in which bin it lies, one of the next eight bits of the values in that bin
-//! tells more, and so on: four levels for 31 bits, without sorting anything (radix selection). Counting 4096 values in the few bins that
-//! real gradients' exponents fall into would be slow, for every count waits for the one before. So the same is done
-//! first with the largest value of each unit, for two levels: at least `keep` values reach what that finds, and of the
-//! others hardly one in a hundred does.
+//! tells more, and so on: four levels for 31 bits, without sorting anything (radix selection). To count 4096 values in the
+//! few bins that real gradients' exponents fall into would be slow, for every count waits for the one before. So the same
+//! is done first with the largest value of each unit, for two levels: at least `keep` values reach what that finds, and of
+//! the others hardly one in a hundred does.
 
 use cubecl::prelude::*;
 

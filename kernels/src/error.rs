@@ -61,6 +61,12 @@ pub enum Error {
         /// The position in the tensor, row major.
         index: usize,
     },
+    /// A device cannot compress.
+    #[error("the device cannot compress: {why}; compress on the processor")]
+    Device {
+        /// What it lacks, or what it said.
+        why: String,
+    },
     /// The body is longer than the caller allows.
     #[error("contribution has {got} bytes, but at most {max} are allowed")]
     BodyTooLong {

@@ -18,6 +18,8 @@
 //! all, and codes their places in about 7.5 bits each: some 8.55 bits a value sent, 239 times fewer
 //! bytes than all values as f32.
 //!
+//! With the feature `gpu`, `gpu::compress` does the same where a GPU's tensors are, and only what is sent leaves it.
+//!
 //! # The way back
 //!
 //! [`decode`] believes nothing: it takes bytes from a stranger, checks every length before it
@@ -85,9 +87,15 @@ mod conformance;
 mod contribution;
 mod error;
 pub mod feedback;
+#[cfg(feature = "gpu")]
+pub mod gpu;
 mod grid;
 mod layout;
 mod quantise;
+#[cfg(all(test, feature = "wgpu"))]
+#[allow(dead_code)] // shared with the tests of the whole
+#[path = "../../tests/src/require.rs"]
+mod require;
 pub mod state;
 #[cfg(test)]
 mod testing;

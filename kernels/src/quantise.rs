@@ -54,12 +54,25 @@ impl Kept {
 pub(crate) struct Scale(u8);
 
 /// An octave of scales, in units of 2^-33: 512 times the powers of the eighth root of 2, rounded to whole numbers.
-const OCTAVE: [u64; 8] = [512, 558, 609, 664, 724, 790, 861, 939];
+pub(crate) const OCTAVE: [u32; 8] = [512, 558, 609, 664, 724, 790, 861, 939];
 
-/// The sum of two steps of an octave, times that, is their middle where 2^23 is the octave's first step.
-const MIDDLE: u32 = (1 << 23) / 1024;
+/// The middles between neighbours of an octave and the next one's first, as mantissas of 24 bits.
+pub(crate) const MIDDLES: [u32; 8] = {
+    let mut middles = [0; 8];
+    let mut place = 0;
+    while place < 8 {
+        let next = if place < 7 { OCTAVE[place + 1] } else { 2 * OCTAVE[0] };
+        middles[place] = (OCTAVE[place] + next) << 13;
+        place += 1;
+    }
+    middles
+};
+
 /// The exponent of the unit that all scales are whole numbers of.
 const UNIT_EXPONENT: u32 = 33;
+
+/// The biased exponent of which a mantissa, as a whole number, is in units of 2^-33.
+pub(crate) const UNIT_OF_BITS: i32 = 127 + 23 - UNIT_EXPONENT as i32;
 
 /// Every scale's value. All are exact: 10 bits and a power of two.
 const VALUES: [f32; 256] = {
@@ -76,43 +89,34 @@ impl Scale {
     /// The scale of a chunk that keeps nothing.
     pub const ZERO: Self = Self(0);
 
-    /// The best scale for kept magnitudes, of which there is at least one: the one next to their mean, of two equally
-    /// near the lower.
+    /// The scale for kept magnitudes, at most [`MAX_CHUNK`](crate::MAX_CHUNK) of them: the one next to their mean, of two
+    /// equally near the lower.
     ///
-    /// In integers, so that it is the same in any order and on any device: each magnitude is cut to 24 bits (fewer where
-    /// their sum would not fit 32 bits) from the largest one's highest, and their mean is cut, too.
+    /// The mean is taken in whole numbers, so that the order does not matter and 32 bits are enough: each magnitude is cut
+    /// to so many bits of the largest one's exponent that the sum of all fits.
     pub fn of(magnitudes: impl ExactSizeIterator<Item = f32> + Clone) -> Self {
-        let count = magnitudes.len().max(1) as u32;
-        let bits = magnitudes.map(|magnitude| magnitude.to_bits() & 0x7fff_ffff);
-        let exponent = |bits: u32| (bits >> 23).max(1);
-        let largest = exponent(bits.clone().max().unwrap_or(0));
-        let cut = count.next_power_of_two().ilog2().saturating_sub(7);
-        let sum: u32 = bits
-            .map(|bits| {
-                let mantissa = bits & 0x7f_ffff | u32::from(bits >> 23 != 0) << 23;
-                mantissa >> (cut + largest - exponent(bits)).min(31)
-            })
-            .sum();
-        // The mean is that many times 2^(largest - 150 + cut).
-        match sum / count {
-            0 => Self::ZERO,
-            mean => Self::nearest(mean, largest as i32 - 150 + cut as i32),
-        }
+        let count = magnitudes.len() as u32;
+        let drop = dropped_bits(count);
+        let parts = magnitudes.map(|magnitude| exponent_and_mantissa(magnitude.to_bits()));
+        let largest = parts.clone().map(|(exponent, _)| exponent).max().unwrap_or(1);
+        let cut = |(exponent, mantissa): (u32, u32)| mantissa >> (drop + largest - exponent).min(31);
+        let mean = parts.map(cut).sum::<u32>() / count.max(1);
+        Self::nearest(mean, largest as i32 + drop as i32 - UNIT_OF_BITS)
     }
 
-    /// The scale nearest to `mean` (from 1, below 2^24) times two to the power `exponent`.
+    /// The scale next to `mean * 2^exponent`, in units of 2^-33; of two equally near the lower. `mean` has at most 24 bits.
     fn nearest(mean: u32, exponent: i32) -> Self {
-        let highest = mean.ilog2();
-        let octave = highest as i32 + exponent + UNIT_EXPONENT as i32 - OCTAVE[0].ilog2() as i32;
-        // From 2^23, and below 2^24: how far up that octave the mean is.
-        let place = mean << (23 - highest);
-        if octave < 0 {
-            // Between zero and the first scale, the middle is half of that.
-            return Self((octave == -1 && place > 1 << 23).into());
+        let Some(top) = mean.checked_ilog2() else { return Self::ZERO };
+        let fraction = mean << (23 - top);
+        match top as i32 + exponent - OCTAVE[0].ilog2() as i32 {
+            // The least scale is an octave's first: half of it is a power of two.
+            ..-1 => Self::ZERO,
+            -1 => Self((fraction > 1 << 23).into()),
+            octave => {
+                let above = MIDDLES.iter().filter(|&&middle| fraction > middle).count();
+                Self((8 * octave + 1 + above as i32).min(u8::MAX.into()) as u8)
+            }
         }
-        let step = OCTAVE.windows(2).filter(|pair| place > (pair[0] + pair[1]) as u32 * MIDDLE).count();
-        let last = u32::from(place > (OCTAVE[7] + 2 * OCTAVE[0]) as u32 * MIDDLE);
-        Self((8 * octave as u32 + 1 + step as u32 + last).min(255) as u8)
     }
 
     /// The scale of that number.
@@ -134,7 +138,7 @@ impl Scale {
     const fn units(self) -> u64 {
         match self.0 {
             0 => 0,
-            number => OCTAVE[(number - 1) as usize % 8] << ((number - 1) / 8),
+            number => (OCTAVE[(number - 1) as usize % 8] as u64) << ((number - 1) / 8),
         }
     }
 
@@ -146,6 +150,17 @@ impl Scale {
         let units = u128::from(self.units());
         units * units
     }
+}
+
+/// The bits that a mantissa of 24 loses so that the sum of `count` (1 to 2^24) of them fits 31.
+fn dropped_bits(count: u32) -> u32 {
+    count.next_power_of_two().ilog2().saturating_sub(7)
+}
+
+/// A float's biased exponent, that of denormals being 1, and its mantissa with the bit that is not stored.
+fn exponent_and_mantissa(bits: u32) -> (u32, u32) {
+    let (exponent, stored) = (bits >> 23 & 0xff, bits & 0x7f_ffff);
+    (exponent.max(1), stored | u32::from(exponent != 0) << 23)
 }
 
 /// The root of a sum of [`Scale::square`]s, rounded twice: once to f32, once by the root.

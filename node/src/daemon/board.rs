@@ -9,8 +9,9 @@ use weal_dashboard::{
     Floor, Level, LogLine, Node, NodeState, Peer, PeerRound, Phase, PhaseSeconds, Round, RoundRecord, Run, Snapshot,
     Traffic,
 };
-use weal_proto::{PeerId, RoundNumber, StateRoot, Verdict};
+use weal_proto::{PeerId, RoundNumber, StateRoot};
 
+use crate::check::Refusal;
 use crate::learner::{Contributed, LearnerProgress};
 use crate::network;
 
@@ -141,14 +142,12 @@ impl Board {
     }
 
     /// What was found of a contribution.
-    pub fn found(&mut self, peer: PeerId, verdict: Verdict) {
-        let state = match verdict {
-            Verdict::Valid => PeerRound::Valid,
-            refused => PeerRound::Invalid { reason: format!("{refused:?}").to_lowercase() },
-        };
-        if verdict != Verdict::Valid {
-            self.say(Level::Warn, format!("contribution of {} is not valid: {verdict:?}", peer.short()));
-        }
+    pub fn found(&mut self, peer: PeerId, refusal: Option<Refusal>) {
+        let state = refusal.map_or(PeerRound::Valid, |Refusal { verdict, cause, why }| {
+            self.count_drop(cause);
+            self.say(Level::Warn, format!("contribution of {} is not valid: {why}", peer.short()));
+            PeerRound::Invalid { reason: format!("{verdict:?}").to_lowercase() }
+        });
         self.this_round.insert(peer, state);
     }
 

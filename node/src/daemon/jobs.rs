@@ -14,7 +14,7 @@ use weal_proto::{
     Status, Verdict, limits,
 };
 
-use crate::check::{self, Claim};
+use crate::check::{self, Claim, Refusal};
 use crate::error::{Error, Result};
 use crate::model::{self, Plan};
 use crate::network::{Network, PeerKey};
@@ -37,8 +37,8 @@ pub enum Done {
         commitment: EnvelopeHash,
         /// Who contributed.
         peer: PeerId,
-        /// What was found.
-        verdict: Verdict,
+        /// What was found wrong with it, if anything.
+        refusal: Option<Refusal>,
     },
     /// New weights are in memory and on disk.
     Weights(Weights),
@@ -98,24 +98,23 @@ impl Workshop {
     /// Gets a contribution, from disk or from whoever has it, and checks it.
     pub async fn examine(self, fetch: Fetch) -> Done {
         let (commitment, peer) = (fetch.commitment, fetch.peer);
-        let verdict = match self.obtain(fetch.round, fetch.peer, fetch.blob, fetch.blob_bytes).await {
+        let refusal = match self.obtain(fetch.round, fetch.peer, fetch.blob, fetch.blob_bytes).await {
             Ok(blob) => self.check(fetch, blob).await,
-            Err(why) => {
-                tracing::debug!(peer = %peer.short(), why, "a contribution could not be fetched");
-                Verdict::Unavailable
-            }
+            Err(why) => Some(Refusal::new(Verdict::Unavailable, "contribution_unavailable", why)),
         };
-        Done::Validated { commitment, peer, verdict }
+        Done::Validated { commitment, peer, refusal }
     }
 
-    async fn check(self, fetch: Fetch, blob: Vec<u8>) -> Verdict {
+    async fn check(self, fetch: Fetch, blob: Vec<u8>) -> Option<Refusal> {
         let Fetch { round, peer, blob_bytes, base_root, .. } = fetch;
         let claim = Claim { round, peer, blob_bytes, base_root };
         let checked = tokio::task::spawn_blocking(move || {
             check::contribution(&self.plan, self.run, self.codec, &claim, &blob).err()
         });
         // A check that panics has met something it should have refused.
-        checked.await.map_or(Verdict::Malformed, |refused| refused.unwrap_or(Verdict::Valid))
+        checked.await.unwrap_or_else(|error| {
+            Some(Refusal::new(Verdict::Malformed, "contribution_panic", format!("checking it failed: {error}")))
+        })
     }
 
     /// The blob of a contribution, stored here from now on.
@@ -167,10 +166,13 @@ impl Workshop {
         let open = |(chosen, blob): (&Chosen, &Vec<u8>)| {
             let Chosen { peer, blob_bytes, .. } = *chosen;
             let claim = Claim { round: step.round, peer, blob_bytes, base_root: step.base_root };
-            check::contribution(&self.plan, self.run, self.codec, &claim, blob).map_err(|verdict| {
+            check::contribution(&self.plan, self.run, self.codec, &claim, blob).map_err(|refusal| {
                 // More than two thirds found it valid and this node does not: it must not guess.
                 let who = peer.short();
-                Error::Internal(format!("round {}: a chosen contribution of {who} is {verdict:?} here", step.round))
+                Error::Internal(format!(
+                    "round {}: a chosen contribution of {who} is {:?} here: {}",
+                    step.round, refusal.verdict, refusal.why
+                ))
             })
         };
         step.contributions.iter().zip(blobs).map(open).collect()

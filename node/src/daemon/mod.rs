@@ -26,7 +26,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use weal_coordinator_free::{Core, Input, MessageId};
 use weal_dashboard::{Dashboard, Level};
-use weal_proto::{BlobHash, Envelope, Message, RoundNumber, RunId};
+use weal_proto::{BlobHash, Envelope, Message, RoundNumber, RunId, Verdict};
 
 use crate::error::{Error, Result};
 use crate::folder::FolderLock;
@@ -239,8 +239,9 @@ impl Daemon {
 
     async fn job_done(&mut self, done: Result<Done, tokio::task::JoinError>) -> Result<()> {
         match done {
-            Ok(Done::Validated { commitment, peer, verdict }) => {
-                self.board.found(peer, verdict);
+            Ok(Done::Validated { commitment, peer, refusal }) => {
+                let verdict = refusal.as_ref().map_or(Verdict::Valid, |refusal| refusal.verdict);
+                self.board.found(peer, refusal);
                 self.step(Input::Validated { commitment, verdict }).await
             }
             Ok(Done::Weights(weights)) => self.weights_ready(weights, true).await,

@@ -32,14 +32,13 @@ use crate::{Contribution, Error, Layout};
 /// What a coordinate's sum is divided by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Rule {
-    /// Over those who sent the coordinate. Learns faster at the same α, but one peer alone decides
-    /// a coordinate that nobody else sent.
-    #[default]
+    /// The number of those who sent the coordinate.
     MeanOfSenders,
-    /// Over all contributions: who did not send a coordinate counts as zero.
+    /// The number of all contributions: who did not send a coordinate counts as zero.
     MeanOfAll,
-    /// No mean, but the sum over the root of the number of those who sent the coordinate: what they agree on adds up, what
-    /// they don't grows with the root of their number, and so the noise is as large wherever it is.
+    /// The root of the number of those who sent the coordinate. What they agree on adds up; what they don't, noise, grows
+    /// with the root of their number, and so is as large everywhere. Measured best (docs/benchmarks.md).
+    #[default]
     RootOfSenders,
 }
 

@@ -113,7 +113,7 @@ section!(
         /// Values kept of a chunk.
         keep: u32 = 64,
         /// Decay of the error feedback.
-        decay: f64 = 0.95,
+        decay: f64 = 0.9,
     }
 );
 
@@ -143,9 +143,9 @@ section!(
     /// What is done with what was sent.
     OuterChoice {
         /// What divides the sum.
-        rule: Rule = Rule::MeanOfSenders,
+        rule: Rule = Rule::RootOfSenders,
         /// Learning rate by round.
-        rates: Vec<RateStep> = vec![RateStep { from_round: 0, rate: 1.0 }],
+        rates: Vec<RateStep> = vec![RateStep { from_round: 0, rate: 1.3 }],
     }
 );
 section!(

@@ -54,6 +54,10 @@ pub enum Error {
     #[error("the model's tensors do not form a layout: {0}")]
     Layout(#[from] weal_kernels::Error),
 
+    /// What was learnt cannot be compressed.
+    #[error("what was learnt cannot be sent: {0}")]
+    Compress(weal_kernels::Error),
+
     /// A data file or folder cannot be read.
     #[error("cannot read the training data {path}: {source}; check the path and its permissions", path = path.display())]
     DataUnreadable {

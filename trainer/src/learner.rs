@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use weal_kernels::Layout;
+use weal_kernels::{Compression, Layout};
 
 use crate::corpus::{Corpus, Window};
 use crate::device::OpenDevice;
@@ -230,6 +230,38 @@ impl Learner {
         let saved = SavedMoments::from_bytes(bytes, self.layout.parameters())?;
         self.engine.set_moments(&saved.vectors)?;
         self.updates = saved.updates;
+        Ok(())
+    }
+
+    /// Compresses what the last [`Self::train`] made of `theta` to the body of a contribution, on the device. What could
+    /// not be sent becomes the error feedback, which stays on the device until the next round.
+    ///
+    /// The weights are those that were trained or measured last: call this before anything else is measured.
+    ///
+    /// # Errors
+    /// [`Error::Compress`] where a value is not finite, which is named, or where the settings make no sense; the error
+    /// feedback stays as it is then. [`Error::Length`], and [`Error::Device`] where the device fails.
+    pub fn compress(&mut self, theta: &[f32], compression: &Compression) -> Result<Vec<u8>> {
+        check_weights(&self.layout, theta)?;
+        self.engine.compress(compression, theta)
+    }
+
+    /// The error feedback, flat, in the layout's order: zeros at first.
+    pub fn error_feedback(&mut self) -> Result<Vec<f32>> {
+        self.engine.error_feedback()
+    }
+
+    /// Goes on from an error feedback that [`Self::error_feedback`] gave, and to which [`weal_kernels::add_back`] may have
+    /// given back what was not applied.
+    ///
+    /// # Errors
+    /// [`Error::Length`] where it belongs to another model.
+    pub fn restore_error_feedback(&mut self, error: Vec<f32>) -> Result<()> {
+        let (found, expected) = (error.len(), self.layout.parameters());
+        if found != expected {
+            return Err(Error::Length { what: "the error feedback", found, expected });
+        }
+        self.engine.set_error_feedback(error);
         Ok(())
     }
 

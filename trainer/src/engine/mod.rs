@@ -3,10 +3,12 @@
 //! | file | holds |
 //! |---|---|
 //! | `tensors.rs` | the engine: weights and moments on the device, a step, a loss, the next token |
+//! | `compress.rs` | what was learnt, compressed where it lives |
 //! | `model.rs` | the forward pass, in burn's tensors |
 //! | `rope.rs` | the rotary table |
 //! | `plain.rs`, `tests.rs` | the engine against first principles and a plain forward pass in f64 |
 
+mod compress;
 mod model;
 #[cfg(test)]
 mod plain;

@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use weal_kernels::Layout;
 
+use crate::engine::compress::ErrorFeedback;
 use crate::engine::model::Model;
 use crate::engine::{ADAM_EPSILON, Batch, MomentVectors, StepReport, Update};
 use crate::error::{Error, Result};
@@ -17,12 +18,14 @@ use crate::spec::ModelSpec;
 /// The engine; see the module.
 pub(crate) struct Engine {
     spec: ModelSpec,
-    layout: Layout,
-    device: Device,
+    pub(super) layout: Layout,
+    pub(super) device: Device,
     device_name: String,
-    weights: Vec<Tensor<2>>,
+    pub(super) weights: Vec<Tensor<2>>,
     first: Vec<Tensor<2>>,
     second: Vec<Tensor<2>>,
+    /// What could not be sent yet.
+    pub(super) error: ErrorFeedback,
     /// What is not learnt, for the last length of window that was asked for.
     model: Model,
     /// Why the device cannot be used any more.
@@ -38,12 +41,23 @@ impl Engine {
         };
         let [weights, first, second] = [(); 3].map(zeros);
         let model = Model::new(spec, spec.context, &device);
-        Ok(Self { spec: spec.clone(), layout, device, device_name, weights, first, second, model, failure: None })
+        Ok(Self {
+            spec: spec.clone(),
+            layout,
+            device,
+            device_name,
+            weights,
+            first,
+            second,
+            error: ErrorFeedback::Zeros,
+            model,
+            failure: None,
+        })
     }
 
     /// Runs `work` on the device. Drivers report trouble, such as memory that runs out, by panicking somewhere below;
     /// that becomes an error, and the engine, whose tensors may be half done, refuses all further work.
-    fn guarded<T>(&mut self, action: &'static str, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+    pub(super) fn guarded<T>(&mut self, action: &'static str, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         if self.failure.is_none() {
             match catch_unwind(AssertUnwindSafe(|| work(self))) {
                 Ok(result) => return result,
@@ -113,7 +127,7 @@ impl Engine {
             .collect()
     }
 
-    fn join(&self, tensors: &[Tensor<2>], action: &'static str) -> Result<Vec<f32>> {
+    pub(super) fn join<const D: usize>(&self, tensors: &[Tensor<D>], action: &'static str) -> Result<Vec<f32>> {
         let mut values = Vec::with_capacity(self.layout.parameters());
         for tensor in tensors {
             values.extend(self.read(tensor.clone(), action)?);

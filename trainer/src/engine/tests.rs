@@ -1,5 +1,7 @@
 //! The engine against first principles, against a plain forward pass in f64, and a GPU against the processor.
 
+use weal_kernels::Compression;
+
 use super::{Batch, Engine, Update, plain};
 use crate::device::{DeviceChoice, GpuKind, OpenDevice, gpus};
 use crate::initial::initial_weights;
@@ -162,4 +164,53 @@ fn a_gpu_learns_what_the_processor_learns() {
     assert!(difference(&gpu.moments().unwrap().first, &cpu.moments().unwrap().first) < 1e-2);
     let tokens = &batch.rows()[..2];
     assert!(difference(&gpu.next_token_logits(tokens).unwrap(), &cpu.next_token_logits(tokens).unwrap()) < 1e-1);
+}
+
+/// A GPU to compress on, be it a software one: its kernels are few.
+fn any_gpu(test: &str) -> Option<OpenDevice> {
+    if gpus().is_empty() {
+        require::leave_out(test, "it has no GPU, not even a software one");
+        return None;
+    }
+    Some(OpenDevice::open(DeviceChoice::Gpu).unwrap())
+}
+
+#[test]
+fn a_gpu_sends_the_bytes_that_the_processor_sends() {
+    let Some(gpu) = any_gpu("compressing on a GPU") else { return };
+    let spec = small_models()[1].clone();
+    let compression = Compression { chunk: 256, keep: 8, ..Compression::default() };
+    let (mut cpu, mut gpu) = (processor(&spec), gpu.engine(&spec).unwrap());
+    for round in 0..3 {
+        let base = initial_weights(&spec, &[round; 32]).unwrap();
+        let local = initial_weights(&spec, &[round + 100; 32]).unwrap();
+        let [on_cpu, on_gpu] = [&mut cpu, &mut gpu].map(|engine| {
+            engine.load(&local).unwrap();
+            let body = engine.compress(&compression, &base).unwrap();
+            let left: Vec<u32> = engine.error_feedback().unwrap().iter().map(|value| value.to_bits()).collect();
+            (body, left)
+        });
+        assert!(on_cpu == on_gpu, "round {round}");
+    }
+    assert!(gpu.compresses_on_device() && !cpu.compresses_on_device());
+}
+
+#[test]
+fn what_cannot_be_compressed_is_named_and_leaves_the_error_feedback() {
+    let spec = small_models()[1].clone();
+    let gpu = any_gpu("refusing on a GPU").map(|gpu| gpu.engine(&spec).unwrap());
+    for mut engine in gpu.into_iter().chain([processor(&spec)]) {
+        let base = weights(&spec);
+        engine.load(&vec![0.0; base.len()]).unwrap();
+        engine.compress(&Compression::default(), &base).unwrap();
+        let before = engine.error_feedback().unwrap();
+        assert!(before.iter().any(|value| *value != 0.0));
+        let mut spoilt = base.clone();
+        spoilt[0] = f32::NAN;
+        engine.load(&spoilt).unwrap();
+        let message = engine.compress(&Compression::default(), &base).unwrap_err().to_string();
+        let name = spec.layout().unwrap().tensors()[0].name.clone();
+        assert!(message.contains(&format!("the pseudo-gradient of tensor `{name}`")), "{message}");
+        assert_eq!(engine.error_feedback().unwrap(), before);
+    }
 }

@@ -1,4 +1,4 @@
-//! The thread that trains. It owns the model, the error feedback and the moments; everything else talks to it through
+//! The thread that trains. It owns the model, and with it error feedback and moments; everything else talks to it through
 //! a bounded queue, so that neither the network nor the rules ever wait for a GPU.
 
 use std::ops::ControlFlow;
@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use tokio::sync::mpsc;
-use weal_kernels::{Contribution, add_back, compress, decode, pseudo_gradient};
+use weal_kernels::{Contribution, add_back, decode};
 use weal_proto::{BlobHash, BlobHeader, PeerId, RoundNumber, RunId, Samples, Seed};
 use weal_trainer::{Assignment, Corpus, Learner, OpenDevice};
 
@@ -174,7 +174,6 @@ impl LearnerHandle {
 struct LearnerThread {
     setup: LearnerSetup,
     learner: Learner,
-    error: Vec<f32>,
     stop_before: Arc<AtomicU64>,
     progress: Arc<RwLock<LearnerProgress>>,
 }
@@ -189,17 +188,13 @@ impl LearnerThread {
         let plan = &setup.plan;
         let mut learner = Learner::new(plan.model.clone(), plan.inner.clone(), setup.corpus.clone(), &setup.device)
             .map_err(|error| Error::Device(error.to_string()))?;
-        let parameters = plan.layout.parameters();
-        let error = match learnt {
-            Some(state) => {
-                if let Err(error) = learner.restore_moments(&state.moments) {
-                    tracing::warn!(%error, "the optimiser's moments do not fit; it begins with zeros");
-                }
-                state.error
+        if let Some(state) = learnt {
+            if let Err(error) = learner.restore_moments(&state.moments) {
+                tracing::warn!(%error, "the optimiser's moments do not fit; it begins with zeros");
             }
-            None => vec![0.0; parameters],
-        };
-        Ok(Self { setup, learner, error, stop_before, progress })
+            learner.restore_error_feedback(state.error).map_err(|error| Error::Internal(error.to_string()))?;
+        }
+        Ok(Self { setup, learner, stop_before, progress })
     }
 
     fn run(&mut self, jobs: &Receiver<Job>, events: &mpsc::Sender<LearnerEvent>) {
@@ -260,11 +255,8 @@ impl LearnerThread {
             return Err(Error::Internal("stopped: the round went on without it".into()));
         }
         let started = Instant::now();
-        let internal = |error: weal_kernels::Error| Error::Internal(error.to_string());
-        let mut delta = trained.local;
-        pseudo_gradient(&job.weights.values, &mut delta).map_err(internal)?;
-        let body = compress(&plan.layout, &plan.compression, &self.error, &mut delta).map_err(internal)?;
-        self.error = delta;
+        let internal = |error: weal_trainer::Error| Error::Internal(error.to_string());
+        let body = self.learner.compress(&job.weights.values, &plan.compression).map_err(internal)?;
         let header = BlobHeader {
             run: self.setup.run,
             round: job.round,
@@ -276,12 +268,9 @@ impl LearnerThread {
         let blob = header.lead(&body);
         // Blob, error feedback and moments are on disk before anything is committed to.
         let hash = self.setup.blobs.put(&blob, Keep::Round(job.round), true)?;
-        let moments = self.learner.moments().map_err(|error| Error::Internal(error.to_string()))?;
-        let error = std::mem::take(&mut self.error);
-        let state = LearnerState { round: job.round, blob: hash, error, moments };
-        let saved = self.setup.files.save(&state);
-        self.error = state.error;
-        saved?;
+        let moments = self.learner.moments().map_err(internal)?;
+        let error = self.learner.error_feedback().map_err(internal)?;
+        self.setup.files.save(&LearnerState { round: job.round, blob: hash, error, moments })?;
         Ok(Contributed {
             round: job.round,
             blob: hash,
@@ -298,8 +287,11 @@ impl LearnerThread {
     fn take_back(&mut self, hash: &BlobHash) -> Result<()> {
         let Some(blob) = self.setup.blobs.get(hash)? else { return Ok(()) };
         let contribution = open(&self.setup.plan, &blob)?;
-        add_back(&self.setup.plan.layout, &contribution, &mut self.error)
-            .map_err(|error| Error::Internal(error.to_string()))
+        let internal = |error: weal_trainer::Error| Error::Internal(error.to_string());
+        let mut error = self.learner.error_feedback().map_err(internal)?;
+        add_back(&self.setup.plan.layout, &contribution, &mut error)
+            .map_err(|error| Error::Internal(error.to_string()))?;
+        self.learner.restore_error_feedback(error).map_err(internal)
     }
 
     fn evaluate(&mut self, weights: &Weights) -> Option<LearnerEvent> {

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use weal_kernels::{Compression, Rule, apply, compress, decode, pseudo_gradient};
+use weal_kernels::{Compression, Rule, apply, decode};
 use weal_trainer::{
     Assignment, Corpus, DeviceChoice, InnerSpec, Learner, ModelSpec, OpenDevice, Source, Tokeniser, initial_weights,
 };
@@ -99,11 +99,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// One peer: its learner, and what it could not send yet.
-struct Peer {
-    learner: Learner,
-    error: Vec<f32>,
-}
-
 fn run(
     settings: &Settings,
     model: &ModelSpec,
@@ -115,7 +110,7 @@ fn run(
     let mut peers = Vec::new();
     for _ in 0..settings.peers {
         let learner = Learner::new(model.clone(), settings.inner.clone(), Arc::clone(corpus), device)?;
-        peers.push(Peer { learner, error: vec![0.0; theta.len()] });
+        peers.push(learner);
     }
     let layout = model.layout()?;
     let (mut computing, mut bytes) = (0.0, 0);
@@ -127,18 +122,15 @@ fn run(
         for (number, peer) in peers.iter_mut().enumerate() {
             let assignment = Assignment { seed, peer: [number as u8; 32] };
             let before = round * u64::from(settings.inner.steps);
-            let trained = peer.learner.train(&theta, &assignment, before, &mut |_| ControlFlow::Continue(()))?;
+            let trained = peer.train(&theta, &assignment, before, &mut |_| ControlFlow::Continue(()))?;
             loss += f64::from(trained.mean_loss) / settings.peers as f64;
-            let mut delta = trained.local;
-            pseudo_gradient(&theta, &mut delta)?;
-            let body = compress(&layout, &compression, &peer.error, &mut delta)?;
-            peer.error = delta;
+            let body = peer.compress(&theta, &compression)?;
             bytes += body.len();
             contributions.push(decode(&layout, &compression, &body, body.len())?);
         }
         apply(&layout, &mut theta, &contributions, settings.alpha, settings.rule)?;
         computing += start.elapsed().as_secs_f64();
-        let heldout = peers[0].learner.heldout_loss(&theta, settings.measured)?.nats_per_byte;
+        let heldout = peers[0].heldout_loss(&theta, settings.measured)?.nats_per_byte;
         println!(
             "round {:3}  {computing:7.2} s  training {loss:.4}  held-out {heldout:.4} nats/byte  {} B a peer and round",
             round + 1,

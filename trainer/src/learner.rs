@@ -40,8 +40,6 @@ pub struct Progress {
 /// What a call of [`Learner::train`] did.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trained {
-    /// The weights after the last step, flat, in the layout's order.
-    pub local: Vec<f32>,
     /// Inner steps done, skipped ones included.
     pub steps: u64,
     /// Steps whose loss or gradient was not finite, and which therefore changed nothing.
@@ -184,7 +182,6 @@ impl Learner {
             return Err(Error::Diverged { steps });
         }
         Ok(Trained {
-            local: self.engine.weights()?,
             steps,
             skipped_steps,
             samples: samples(steps),
@@ -231,6 +228,14 @@ impl Learner {
         self.engine.set_moments(&saved.vectors)?;
         self.updates = saved.updates;
         Ok(())
+    }
+
+    /// The weights on the device, flat, in the layout's order: after [`Self::train`], those after its last step.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where the device fails.
+    pub fn weights(&mut self) -> Result<Vec<f32>> {
+        self.engine.weights()
     }
 
     /// Compresses what the last [`Self::train`] made of `theta` to the body of a contribution, on the device. What could

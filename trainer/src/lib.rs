@@ -1,10 +1,11 @@
 //! The learner: model, tokeniser, data, inner optimiser, loss, text generation.
 //!
 //! A node hands the learner a round's weights θ, its share of the data and a stop signal, and gets back what H inner
-//! steps of AdamW made of them; it also asks how well given weights predict given samples.
+//! steps of AdamW changed in them, compressed; it also asks how well given weights predict given samples.
 //!
 //! ```no_run
 //! use std::{ops::ControlFlow, sync::Arc};
+//! use weal_kernels::Compression;
 //! use weal_trainer::{Assignment, Corpus, DeviceChoice, InnerSpec, Learner, ModelSpec, OpenDevice, Source, Tokeniser};
 //!
 //! let model = ModelSpec::preset("nano")?;
@@ -15,9 +16,12 @@
 //!
 //! let assignment = Assignment { seed: [1; 32], peer: [2; 32] };
 //! let trained = learner.train(&theta, &assignment, 0, &mut |_| ControlFlow::Continue(()))?;
+//! let body = learner.compress(&theta, &Compression::default())?;
+//! let local = learner.weights()?;
 //! let before = learner.heldout_loss(&theta, 64)?;
-//! let after = learner.heldout_loss(&trained.local, 64)?;
+//! let after = learner.heldout_loss(&local, 64)?;
 //! println!("{:.3} → {:.3} nats per byte on {}", before.nats_per_byte, after.nats_per_byte, device.name());
+//! println!("{} steps in {} bytes", trained.steps, body.len());
 //! # Ok::<(), weal_trainer::Error>(())
 //! ```
 //!

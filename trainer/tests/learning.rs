@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use weal_kernels::Compression;
 use weal_trainer::{
     Assignment, Corpus, Error, InnerSpec, Learner, ModelSpec, OpenDevice, Progress, Samples, Sampling, Source,
     TextGenerator, Tokeniser, initial_weights,
@@ -52,7 +53,8 @@ fn a_tiny_text_is_learnt_in_few_steps() {
     let mut learner = learner(inner());
     let before = learner.heldout_loss(&theta(), 0).unwrap();
     let trained = learner.train(&theta(), &ASSIGNMENT, 0, &mut go_on).unwrap();
-    let after = learner.heldout_loss(&trained.local, 0).unwrap();
+    let local = learner.weights().unwrap();
+    let after = learner.heldout_loss(&local, 0).unwrap();
     assert!((before.nats_per_byte - 256f64.ln()).abs() < 1.0, "a new model knows nothing: {before:?}");
     assert!(after.nats_per_byte < 2.5, "{after:?}");
     assert_eq!((trained.steps, trained.samples, trained.tokens), (40, 160, 160 * 32));
@@ -63,8 +65,9 @@ fn a_tiny_text_is_learnt_in_few_steps() {
 #[test]
 fn the_text_that_was_learnt_can_be_written() {
     let mut learner = learner(InnerSpec { steps: 150, ..inner() });
-    let trained = learner.train(&theta(), &ASSIGNMENT, 0, &mut go_on).unwrap();
-    let mut generator = TextGenerator::new(model(), Tokeniser::Bytes, &trained.local, &OpenDevice::cpu()).unwrap();
+    learner.train(&theta(), &ASSIGNMENT, 0, &mut go_on).unwrap();
+    let local = learner.weights().unwrap();
+    let mut generator = TextGenerator::new(model(), Tokeniser::Bytes, &local, &OpenDevice::cpu()).unwrap();
     let sampling = Sampling { max_tokens: 60, temperature: 0.0, ..Sampling::default() };
     let mut heard = String::new();
     let written = generator
@@ -98,17 +101,26 @@ fn a_restarted_node_goes_on_as_if_nothing_had_happened() {
     let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     one_thread.install(|| {
         let mut steady = learner(inner());
-        let first = steady.train(&theta(), &ASSIGNMENT, 0, &mut go_on).unwrap();
-        let saved = steady.moments().unwrap();
-        let expected = steady.train(&first.local, &ASSIGNMENT, 40, &mut go_on).unwrap();
+        let compression = Compression { chunk: 256, keep: 8, ..Compression::default() };
+        steady.train(&theta(), &ASSIGNMENT, 0, &mut go_on).unwrap();
+        steady.compress(&theta(), &compression).unwrap();
+        let (first, moments, error) =
+            (steady.weights().unwrap(), steady.moments().unwrap(), steady.error_feedback().unwrap());
+        let second_round = |learner: &mut Learner| {
+            learner.train(&first, &ASSIGNMENT, 40, &mut go_on).unwrap();
+            let body = learner.compress(&first, &compression).unwrap();
+            (learner.weights().unwrap(), body, learner.error_feedback().unwrap())
+        };
+        let expected = second_round(&mut steady);
 
         let mut restarted = learner(inner());
-        restarted.restore_moments(&saved).unwrap();
-        let resumed = restarted.train(&first.local, &ASSIGNMENT, 40, &mut go_on).unwrap();
-        assert_eq!(resumed.local, expected.local);
+        restarted.restore_moments(&moments).unwrap();
+        restarted.restore_error_feedback(error).unwrap();
+        assert!(second_round(&mut restarted) == expected);
 
-        let fresh = learner(inner()).train(&first.local, &ASSIGNMENT, 40, &mut go_on).unwrap();
-        assert_ne!(fresh.local, expected.local, "the moments matter");
+        let fresh = second_round(&mut learner(inner()));
+        assert_ne!(fresh.0, expected.0, "the moments matter");
+        assert_ne!(fresh.1, expected.1, "the error feedback matters");
     });
 }
 
@@ -123,7 +135,11 @@ fn moments_of_another_model_are_refused_and_the_own_ones_stay() {
 
 #[test]
 fn another_peer_or_round_trains_on_other_samples() {
-    let local = |assignment: &Assignment| learner(inner()).train(&theta(), assignment, 0, &mut go_on).unwrap().local;
+    let local = |assignment: &Assignment| {
+        let mut learner = learner(inner());
+        learner.train(&theta(), assignment, 0, &mut go_on).unwrap();
+        learner.weights().unwrap()
+    };
     let own = local(&ASSIGNMENT);
     assert_ne!(own, local(&Assignment { peer: [3; 32], ..ASSIGNMENT }));
     assert_ne!(own, local(&Assignment { seed: [3; 32], ..ASSIGNMENT }));

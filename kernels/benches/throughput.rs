@@ -57,7 +57,7 @@ fn bodies(peers: usize) -> Vec<Vec<u8>> {
         .collect()
 }
 
-fn read(body: &Vec<u8>) -> Contribution {
+fn read(body: &[u8]) -> Contribution {
     decode(&layout(), &Compression::default(), body, body.len()).expect("canonical")
 }
 
@@ -108,7 +108,7 @@ fn outer_step_alone(bencher: Bencher<'_, '_>, rule: Rule) {
 
 #[divan::bench(args = [Rule::MeanOfSenders, Rule::MeanOfAll, Rule::RootOfSenders])]
 fn apply_all(bencher: Bencher<'_, '_>, rule: Rule) {
-    let contributions: Vec<_> = bodies(PEERS).iter().map(read).collect();
+    let contributions: Vec<_> = bodies(PEERS).iter().map(|body| read(body)).collect();
     let (layout, mut theta) = (layout(), values(0));
     let bencher = bencher.counter(kept(&contributions)).counter(bytes(8));
     bencher.bench_local(|| apply(&layout, &mut theta, &contributions, 1e-3, rule));
@@ -116,7 +116,7 @@ fn apply_all(bencher: Bencher<'_, '_>, rule: Rule) {
 
 #[divan::bench]
 fn apply_all_and_outline(bencher: Bencher<'_, '_>) {
-    let contributions: Vec<_> = bodies(PEERS).iter().map(read).collect();
+    let contributions: Vec<_> = bodies(PEERS).iter().map(|body| read(body)).collect();
     let (layout, mut theta) = (layout(), values(0));
     bencher
         .counter(kept(&contributions))

@@ -5,6 +5,7 @@ use std::time::Instant;
 use rayon::prelude::*;
 use serde::Serialize;
 use weal_kernels::{Compression, Contribution, Error, Layout, Rule, apply, compress, decode, max_body_bytes, state};
+use weal_trainer::{CompressSpeed, OpenDevice};
 
 /// Runs of each measurement, of which the best counts.
 const RUNS: usize = 5;
@@ -44,6 +45,22 @@ pub struct CodecSpeed {
     pub compress_seconds: f64,
     /// All contributions from bodies to the next weights, in seconds.
     pub apply_seconds: f64,
+    /// The same of a GPU, where one was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<GpuSpeed>,
+}
+
+/// What a GPU does with pseudo-gradient and error feedback in its memory.
+#[derive(Debug, Clone, Serialize)]
+pub struct GpuSpeed {
+    /// The device.
+    pub device: String,
+    /// Copying parameters on the device, read and written bytes counted.
+    pub copy_bytes_per_second: f64,
+    /// From pseudo-gradient to body: 12 bytes a parameter.
+    pub compress_bytes_per_second: f64,
+    /// One contribution, in seconds.
+    pub compress_seconds: f64,
 }
 
 /// Measures the codec on a model of that layout.
@@ -101,7 +118,28 @@ pub fn codec(layout: &Layout, compression: &Compression, contributions: usize) -
         root_bytes_per_second: speed(size_of::<f32>(), root),
         compress_seconds,
         apply_seconds: all,
+        gpu: None,
     })
+}
+
+/// Measures a GPU's compressor on a model of that layout; `None` where `device` is the processor.
+///
+/// # Errors
+/// When the device fails.
+pub fn gpu(
+    layout: &Layout,
+    compression: &Compression,
+    device: &OpenDevice,
+) -> Result<Option<GpuSpeed>, weal_trainer::Error> {
+    let parameters = layout.parameters();
+    let buffers = (&noise(1, parameters)[..], &noise(2, parameters)[..]);
+    let measured = device.compress_speed(layout, compression, buffers, RUNS)?;
+    Ok(measured.map(|CompressSpeed { compress_seconds, copy_seconds }| GpuSpeed {
+        device: device.name().to_owned(),
+        copy_bytes_per_second: (COPY_BYTES * parameters) as f64 / copy_seconds,
+        compress_bytes_per_second: (COMPRESS_BYTES * parameters) as f64 / compress_seconds,
+        compress_seconds,
+    }))
 }
 
 /// The best time of a few runs, in seconds.

@@ -5,7 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 
 use burn::tensor::{Device, DeviceKind, DeviceType, Int, Tensor};
+use weal_kernels::{Compression, Layout};
 
+use crate::engine::compress::{CompressSpeed, compress_speed};
 use crate::engine::{Engine, panic_message};
 use crate::error::{Error, Result};
 use crate::spec::ModelSpec;
@@ -131,6 +133,32 @@ impl OpenDevice {
     /// Whether it is a graphics device.
     pub fn is_gpu(&self) -> bool {
         self.device != Device::flex()
+    }
+
+    /// How fast it compresses `delta`, with the error feedback `error`, to bodies: the best of `runs`. `None` on the
+    /// processor, where [`weal_kernels::compress`] is what there is to measure.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where the device fails. [`Error::Layout`] where either is not of that layout.
+    pub fn compress_speed(
+        &self,
+        layout: &Layout,
+        compression: &Compression,
+        (error, delta): (&[f32], &[f32]),
+        runs: usize,
+    ) -> Result<Option<CompressSpeed>> {
+        for (what, values) in [("error", error), ("delta", delta)] {
+            let (expected, got) = (layout.parameters(), values.len());
+            if got != expected {
+                return Err(weal_kernels::Error::Length { what, expected, got }.into());
+            }
+        }
+        if !self.is_gpu() {
+            return Ok(None);
+        }
+        let measure = || compress_speed(&self.device, compression, layout, (error, delta), runs);
+        let measured = catch_unwind(AssertUnwindSafe(measure)).unwrap_or_else(|panic| Err(panic_message(&*panic)));
+        measured.map(Some).map_err(|reason| Error::Device { device: self.name.clone(), action: "compressed", reason })
     }
 
     /// An engine for `spec` on this device.

@@ -48,6 +48,7 @@ mod tokeniser;
 
 pub use corpus::{Corpus, Floors, Generated, Source, generate_text};
 pub use device::{DeviceChoice, Gpu, GpuKind, OpenDevice, gpus};
+pub use engine::compress::CompressSpeed;
 pub use error::{Error, Result};
 pub use generate::{GeneratedText, Sampling, TextGenerator};
 pub use initial::initial_weights;

@@ -4,11 +4,13 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use weal_kernels::{Compression, Layout};
-use weal_trainer::ModelSpec;
+use weal_trainer::{ModelSpec, OpenDevice};
 
 use super::node::set_threads;
 use crate::bench::{self, CodecSpeed};
 use crate::error::{Error, Result};
+use crate::model;
+use crate::settings::Device;
 
 #[derive(Debug, Args)]
 pub struct BenchArgs {
@@ -39,6 +41,9 @@ struct CodecArgs {
     /// Threads; 0 for all cores.
     #[arg(long, default_value_t = 0)]
     threads: usize,
+    /// A GPU to measure as well: auto, gpu, gpu:<number>.
+    #[arg(long, env = "WEAL_DEVICE", default_value = "auto")]
+    device: Device,
     /// Prints JSON, in bytes and values a second.
     #[arg(long)]
     json: bool,
@@ -57,7 +62,10 @@ impl CodecArgs {
         let layout = self.layout()?;
         let compression = Compression { chunk: self.chunk, keep: self.keep, ..Compression::default() };
         let measured = bench::codec(&layout, &compression, self.contributions.into());
-        let speed = measured.map_err(|error| Error::Usage(error.to_string()))?;
+        let mut speed = measured.map_err(|error| Error::Usage(error.to_string()))?;
+        let failed = |error: weal_trainer::Error| Error::Device(error.to_string());
+        let device = OpenDevice::open(model::device_choice(self.device)).map_err(failed)?;
+        speed.gpu = bench::gpu(&layout, &compression, &device).map_err(failed)?;
         if self.json {
             let json = serde_json::to_string_pretty(&speed).map_err(|error| Error::Internal(error.to_string()))?;
             println!("{json}");
@@ -96,6 +104,13 @@ fn show(preset: &str, speed: &CodecSpeed) {
         speed.aggregate_values_per_second / 1e9,
         1e3 * speed.apply_seconds
     );
+    if let Some(gpu) = &speed.gpu {
+        let (copy, compress) = (gpu.copy_bytes_per_second, gpu.compress_bytes_per_second);
+        println!("{}", gpu.device);
+        println!("copying          {:8.2} GB/s", copy / 1e9);
+        let (ratio, milliseconds) = (compress / copy, 1e3 * gpu.compress_seconds);
+        println!("compressing      {:8.2} GB/s, {ratio:.2} of the copy, {milliseconds:.2} ms", compress / 1e9);
+    }
 }
 
 #[cfg(test)]

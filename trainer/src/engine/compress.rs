@@ -5,6 +5,7 @@
 //! and only the records leave the device.
 
 use std::mem;
+use std::time::Instant;
 
 use burn::backend::Cube;
 use burn::tensor::{DType, Device, Tensor};
@@ -111,6 +112,47 @@ fn compress_tensors(
     let client = &delta.first().ok_or_else(unfit)?.client;
     let body = gpu::compress(client, layout, compression, &handles(&error), &handles(&delta))?;
     Ok((body, delta.into_iter().map(Tensor::from_primitive::<Cube>).collect()))
+}
+
+/// How fast a GPU compresses, next to how fast it copies.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CompressSpeed {
+    /// From pseudo-gradient to body, in seconds: the kernel, its records on their way out, and the body put together.
+    pub compress_seconds: f64,
+    /// Copying as many values on the device, in seconds.
+    pub copy_seconds: f64,
+}
+
+/// Measures on `device`, a GPU: the best of `runs`.
+pub(crate) fn compress_speed(
+    device: &Device,
+    compression: &Compression,
+    layout: &Layout,
+    (error, delta): (&[f32], &[f32]),
+    runs: usize,
+) -> std::result::Result<CompressSpeed, String> {
+    let upload = |values: &[f32]| -> Vec<Tensor<1>> {
+        layout.ranges().map(|part| Tensor::from_data(&values[part], device)).collect()
+    };
+    let (mut error, mut delta) = (upload(error), upload(delta));
+    let synced = || device.sync().map_err(|error| error.to_string());
+    let mut speed = CompressSpeed { compress_seconds: f64::INFINITY, copy_seconds: f64::INFINITY };
+    // The first run compiles.
+    for _ in 0..=runs {
+        synced()?;
+        let start = Instant::now();
+        let compressed = compress_tensors(layout, compression, error, delta.clone());
+        let (_, left) = compressed.map_err(|error| error.to_string())?;
+        synced()?;
+        speed.compress_seconds = speed.compress_seconds.min(start.elapsed().as_secs_f64());
+        // What is left is the next error feedback; as the next pseudo-gradient, the one before is as good as any.
+        error = left;
+        let start = Instant::now();
+        delta = error.iter().map(|tensor| tensor.clone().add_scalar(0.0)).collect();
+        synced()?;
+        speed.copy_seconds = speed.copy_seconds.min(start.elapsed().as_secs_f64());
+    }
+    Ok(speed)
 }
 
 type CubeTensor = <Cube as burn::backend::BackendTypes>::FloatTensorPrimitive;

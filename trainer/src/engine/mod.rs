@@ -8,7 +8,7 @@
 //! | `rope.rs` | the rotary table |
 //! | `plain.rs`, `tests.rs` | the engine against first principles and a plain forward pass in f64 |
 
-mod compress;
+pub(crate) mod compress;
 mod model;
 #[cfg(test)]
 mod plain;

@@ -1,7 +1,7 @@
 """Bits that codes need for the places of kept values, on pseudo-gradients that `sparse.py` dumped.
 
     venv/bin/python docs/bench/sparse.py text=tinyshakespeare.txt dump=FOLDER
-    venv/bin/python docs/bench/bits.py FOLDER 64
+    venv/bin/python docs/bench/bits.py FOLDER 16 32 64 128 256
 
 Codes are measured as they are; contexts by the entropy that an ideal adaptive code comes near to, with half a logarithm of
 the count for learning each context.
@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import zstandard
 
 
 def entropy(p):
@@ -31,6 +32,17 @@ def golomb(gaps, modulus):
     bits = math.ceil(math.log2(modulus))
     short = (gaps % modulus) < (1 << bits) - modulus
     return (gaps // modulus).sum() + len(gaps) + np.where(short, bits - 1, bits).sum()
+
+
+def as_bytes(gaps):
+    """A byte a gap; 255 says that 255 are passed over and the gap goes on."""
+    return np.concatenate([np.append(np.full(gap // 255, 255), gap % 255) for gap in gaps]).astype(np.uint8)
+
+
+def order_0(symbols):
+    """What a range coder with one fixed table comes to, without the table; Huffman's code is above it by some hundredths."""
+    counts = np.unique(symbols, return_counts=True)[1]
+    return -(counts * np.log2(counts / counts.sum())).sum()
 
 
 def in_context(mask, valid, context):
@@ -68,7 +80,11 @@ def measure(dump, keep):
         "bound": sum(comb_bits(int(n), int(k)) for n, k in zip(lengths, keeps)),
         "Rice": rice(every, fixed),
         "Rice, best r a chunk": sum(min(rice(g, r) for r in range(12)) + 3 for g in gaps),
-        "Golomb, best modulus": min(golomb(every, m) for m in range(8, 160)),
+        "Golomb, best modulus": min(golomb(every, m) for m in range(2, 400)),
+        "12 bits a place": 12 * kept,
+        "bytes": 8 * len(as_bytes(every)),
+        "bytes, zstd 19": 8 * len(zstandard.ZstdCompressor(level=19).compress(as_bytes(every).tobytes())),
+        "bytes, range coder": order_0(as_bytes(every)),
     }
     last = np.minimum(dump["last"], 4).astype(int)
     row, column = np.minimum(before(mask, 1, 32), 6), np.minimum(before(mask, 128, 8), 4)
@@ -92,8 +108,16 @@ def measure(dump, keep):
     small = mask & ~large
     level = lambda part: np.where(part, magnitude, 0.0).sum(1) / np.maximum(part.sum(1), 1)
     lost = lambda sent: ((magnitude - sent) ** 2).sum() / (magnitude**2).sum()
+    per_tensor = np.zeros_like(magnitude)
+    for tensor in np.unique(dump["tensor_of"]):
+        rows = dump["tensor_of"] == tensor
+        of = magnitude[rows & mask.any(1)][mask[rows & mask.any(1)]]
+        cut = np.median(of)
+        low, high = of[of <= cut].mean(), of[of > cut].mean() if (of > cut).any() else of.mean()
+        per_tensor[rows] = np.where(mask[rows], np.where(magnitude[rows] > cut, high, low), 0.0)
     print(f"  lost of the kept, squares: sign {lost(mask * scale[:, None]):.4f}", end=", ")
-    print(f"sign and magnitude bit {lost(large * level(large)[:, None] + small * level(small)[:, None]):.4f}")
+    print(f"sign and magnitude bit {lost(large * level(large)[:, None] + small * level(small)[:, None]):.4f}", end=", ")
+    print(f"sign and magnitude bit, levels a tensor {lost(per_tensor):.4f}")
     print(f"  kept of all, squares: {(magnitude**2).sum() / (values**2).sum():.4f}")
     steps = np.diff(np.round(np.log2(scale + 1e-30) * 8))
     share = np.unique(steps, return_counts=True)[1] / len(steps)
@@ -101,10 +125,10 @@ def measure(dump, keep):
 
 
 def main():
-    keep = int(sys.argv[2]) if len(sys.argv) > 2 else 64
     for path in sorted(Path(sys.argv[1]).glob("*.npz")):
-        print(f"{path.name}, {keep} of a chunk")
-        measure(np.load(path), keep)
+        for keep in [int(argument) for argument in sys.argv[2:]] or [64]:
+            print(f"{path.name}, {keep} of a chunk")
+            measure(np.load(path), keep)
 
 
 if __name__ == "__main__":

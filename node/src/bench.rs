@@ -9,6 +9,8 @@ use weal_trainer::{CompressSpeed, OpenDevice};
 
 /// Runs of each measurement, of which the best counts.
 const RUNS: usize = 5;
+/// No difference of times counts as less: those of tiny models may be nothing but noise.
+const NANOSECOND: f64 = 1e-9;
 /// Parameters that a thread copies at a time.
 const COPIED: usize = 1 << 16;
 /// Bytes that go through memory for a parameter: compressing reads Δ and e and writes e, copying and stepping read and
@@ -113,7 +115,7 @@ pub fn codec(layout: &Layout, compression: &Compression, contributions: usize) -
         copy_bytes_per_second: speed(COPY_BYTES, copy),
         compress_bytes_per_second: speed(COMPRESS_BYTES, compress_seconds),
         check_values_per_second: received[0].values() as f64 / check,
-        aggregate_values_per_second: values as f64 / (all - outer).max(f64::MIN_POSITIVE),
+        aggregate_values_per_second: values as f64 / (all - outer).max(NANOSECOND),
         outer_step_bytes_per_second: speed(COPY_BYTES, outer),
         root_bytes_per_second: speed(size_of::<f32>(), root),
         compress_seconds,

@@ -2,7 +2,7 @@
 
     venv/bin/python docs/bench/plot.py docs/bench/results.jsonl docs/bench
 
-writes `loss.svg` (curves of one number of peers, with the spread over seeds) and `pareto.svg`, and prints the table of
+writes `loss.svg` (curves, with the spread over seeds) and `pareto.svg`, and prints the table of
 docs/benchmarks.md. Each line of the input is one run, as `sparse.py` prints it.
 """
 
@@ -31,6 +31,7 @@ NAMES = {
     "k32root": "32, signs, root of senders, β 0.9",
     "k16root": "16, signs, root of senders, β 0.9",
 }
+COLOURS = dict(zip(NAMES, plt.get_cmap("tab20").colors))
 
 
 def runs_of(path):
@@ -60,39 +61,48 @@ def spread_of(found):
     return spread([run["final"] for run in found])
 
 
-def draw_curves(runs, folder, peers=8, rounds=30):
-    figure, axes = plt.subplots(figsize=(8, 5))
-    for name in NAMES:
-        found = runs.get((name, peers, rounds))
-        if not found:
-            continue
-        by_round = [spread(losses) for losses in zip(*(run["losses"] for run in found))]
-        places = range(1, rounds + 1)
-        (line,) = axes.plot(places, [mean for mean, _, _ in by_round], label=f"{NAMES[name]} ({len(found)})", lw=1.2)
-        axes.fill_between(places, [b for _, b, _ in by_round], [c for _, _, c in by_round], color=line.get_color(), alpha=0.15)
-    axes.set(xlabel="round", ylabel="held-out loss, nats a byte", ylim=(1.85, 2.6), xlim=(5, rounds))
-    axes.set_title(f"{peers} peers, 20 steps a round, tinyshakespeare; number of seeds in brackets, band from least to most")
-    axes.title.set_fontsize(9)
-    axes.legend(fontsize=7)
-    axes.grid(alpha=0.3)
+def draw_curves(runs, folder):
+    figure, panels = plt.subplots(1, 2, figsize=(13, 5))
+    for axes, (peers, rounds) in zip(panels, [(8, 30), (4, 100)]):
+        for name in NAMES:
+            found = runs.get((name, peers, rounds))
+            if not found:
+                continue
+            by_round = [spread(losses) for losses in zip(*(run["losses"] for run in found))]
+            places = range(1, rounds + 1)
+            label = f"{NAMES[name]} ({len(found)})"
+            (line,) = axes.plot(places, [mean for mean, _, _ in by_round], label=label, lw=1.2, color=COLOURS[name])
+            least, most = [low for _, low, _ in by_round], [high for _, _, high in by_round]
+            axes.fill_between(places, least, most, color=line.get_color(), alpha=0.15)
+        axes.set(xlabel="round", ylabel="held-out loss, nats a byte", ylim=(1.7, 2.6), xlim=(rounds // 6, rounds))
+        axes.set_title(f"{peers} peers; number of seeds in brackets, bands from least to most", fontsize=9)
+        axes.legend(fontsize=7)
+        axes.grid(alpha=0.3)
     figure.savefig(folder / "loss.svg", metadata={"Date": None}, bbox_inches="tight")
 
 
-def draw_pareto(runs, folder, rounds=30):
-    figure, axes = plt.subplots(figsize=(8, 5))
-    for (name, peers, of), found in sorted(runs.items()):
-        bits = found[0]["bits_a_parameter"]
-        if of != rounds or peers not in (4, 8) or not bits:
-            continue
-        mean, least, most = spread_of(found)
-        colour = "C0" if peers == 8 else "C1"
-        axes.errorbar(bits, mean, yerr=[[mean - least], [most - mean]], fmt="o", color=colour, ms=4, capsize=2)
-        axes.annotate(NAMES[name], (bits, mean), fontsize=6, xytext=(4, 3), textcoords="offset points")
-    axes.plot([], [], "o", color="C0", label="8 peers")
-    axes.plot([], [], "o", color="C1", label="4 peers")
-    axes.set(xscale="log", xlabel="bits a parameter and round (f32 has 32)", ylabel=f"held-out loss after {rounds} rounds, nats a byte")
-    axes.legend(fontsize=8)
-    axes.grid(alpha=0.3, which="both")
+def draw_pareto(runs, folder):
+    figure, panels = plt.subplots(1, 2, figsize=(13, 5), layout="constrained")
+    shown = set()
+    for axes, rounds in zip(panels, [30, 100]):
+        means = []
+        for (name, peers, of), found in sorted(runs.items()):
+            bits = found[0]["bits_a_parameter"]
+            if of != rounds or peers not in (4, 8) or not bits:
+                continue
+            mean, least, most = spread_of(found)
+            means.append(mean)
+            label = NAMES[name] if name not in shown else None
+            shown.add(name)
+            axes.errorbar(
+                bits, mean, yerr=[[mean - least], [most - mean]], fmt="o" if peers == 8 else "s",
+                color=COLOURS[name], ms=5, capsize=2, label=label,
+            )  # fmt: skip
+        axes.set(xscale="log", xlabel="bits a parameter and round (f32 has 32)", xlim=(0.03, 50))
+        axes.set(ylabel=f"held-out loss after {rounds} rounds, nats a byte", ylim=(min(means) - 0.02, min(means) + 0.25))
+        axes.set_title("circles: 8 peers; squares: 4 peers; bars from least to most of the seeds", fontsize=9)
+        axes.grid(alpha=0.3, which="both")
+    figure.legend(loc="outside right upper", fontsize=7)
     figure.savefig(folder / "pareto.svg", metadata={"Date": None}, bbox_inches="tight")
 
 

@@ -15,7 +15,7 @@
 //!
 //! [`compress`] adds the pseudo-gradient to what could not be sent before (the *error feedback*, see
 //! [`feedback`]), keeps the 64 largest of every 4096 values, sends a sign for each and one scale for
-//! all, and codes their places in about 7.5 bits each: some 8.55 bits a value sent, 239 times fewer
+//! all, and codes their places in about 7.5 bits each: some 8.52 bits a value sent, 240 times fewer
 //! bytes than all values as f32.
 //!
 //! With the feature `gpu`, `gpu::compress` does the same where a GPU's tensors are, and only what is sent leaves it.

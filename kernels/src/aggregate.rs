@@ -16,7 +16,7 @@
 //! number of threads. So everything here is IEEE 754 f32 addition, subtraction, multiplication,
 //! division and square root, which are exact to the last bit by the standard; nothing is fused
 //! (Rust never contracts), nothing calls the mathematics library, and nothing is folded across
-//! threads: a thread owns a chunk of the weights, and adds up the contributions in the decided order.
+//! threads: a thread owns a tile of the weights, and adds up the contributions in the decided order.
 //! Norms are roots of exact integer sums. What remains is the threads' rounding mode and
 //! flush-to-zero flag, which must be IEEE's defaults, as Rust itself demands.
 

@@ -23,8 +23,8 @@ pub struct Contribution {
     values: usize,
 }
 
-/// Reads a contribution's body from a stranger. It never panics, and allocates only once the body
-/// is as long as its scales ask for, and then what the layout asks for.
+/// Reads a contribution's body from a stranger. It never panics, and what it allocates follows from the layout and the
+/// body's length, which the limit bounds.
 ///
 /// A body that is accepted is canonical: no other bytes say the same.
 ///

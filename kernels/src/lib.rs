@@ -24,7 +24,7 @@
 //!
 //! [`decode`] believes nothing: it takes bytes from a stranger, checks every length before it
 //! allocates, accepts one encoding of each contribution only, and never panics. [`apply`] clips each
-//! contribution to the median norm, averages, and steps; its result is bit-identical on every machine
+//! contribution to the median norm, adds up, and steps; its result is bit-identical on every machine
 //! and for any number of threads (see [`aggregate`] for how). [`state::root`] turns the result into
 //! 32 bytes that replicas vote on, and [`blob`] lets a newcomer fetch weights or contributions from
 //! strangers in pieces, and prove each piece.

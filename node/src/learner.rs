@@ -174,6 +174,8 @@ impl LearnerHandle {
 struct LearnerThread {
     setup: LearnerSetup,
     learner: Learner,
+    /// The contribution that was put back into the error feedback since that was last saved: not to be put back twice.
+    taken_back: Option<BlobHash>,
     stop_before: Arc<AtomicU64>,
     progress: Arc<RwLock<LearnerProgress>>,
 }
@@ -194,7 +196,7 @@ impl LearnerThread {
             }
             learner.restore_error_feedback(state.error).map_err(|error| Error::Internal(error.to_string()))?;
         }
-        Ok(Self { setup, learner, stop_before, progress })
+        Ok(Self { setup, learner, taken_back: None, stop_before, progress })
     }
 
     fn run(&mut self, jobs: &Receiver<Job>, events: &mpsc::Sender<LearnerEvent>) {
@@ -230,8 +232,11 @@ impl LearnerThread {
     }
 
     fn contribute(&mut self, job: &TrainJob) -> Result<Contributed> {
-        if let Some(blob) = job.unapplied {
+        if job.unapplied != self.taken_back
+            && let Some(blob) = job.unapplied
+        {
             self.take_back(&blob)?;
+            self.taken_back = job.unapplied;
         }
         let plan = self.setup.plan.clone();
         let assignment = Assignment { seed: job.seed.into(), peer: self.setup.peer.into() };
@@ -256,6 +261,8 @@ impl LearnerThread {
         }
         let started = Instant::now();
         let internal = |error: weal_trainer::Error| Error::Internal(error.to_string());
+        // First what may fail: once compressed, what is sent has left the error feedback.
+        let moments = self.learner.moments().map_err(internal)?;
         let body = self.learner.compress(&job.weights.values, &plan.compression).map_err(internal)?;
         let header = BlobHeader {
             run: self.setup.run,
@@ -268,9 +275,9 @@ impl LearnerThread {
         let blob = header.lead(&body);
         // Blob, error feedback and moments are on disk before anything is committed to.
         let hash = self.setup.blobs.put(&blob, Keep::Round(job.round), true)?;
-        let moments = self.learner.moments().map_err(internal)?;
         let error = self.learner.error_feedback().map_err(internal)?;
         self.setup.files.save(&LearnerState { round: job.round, blob: hash, error, moments })?;
+        self.taken_back = None;
         Ok(Contributed {
             round: job.round,
             blob: hash,

@@ -31,12 +31,13 @@ impl<'a> BitWriter<'a> {
         }
     }
 
-    /// Appends the first `count` bits of those words, the lowest of each first. The last word's other bits are 0.
+    /// Appends the first `count` bits of those words, the lowest of each first.
     pub fn append(&mut self, words: &[u32], count: usize) {
         let (whole, rest) = words.split_at(count / 32);
         whole.iter().for_each(|&word| self.put(word, 32));
         if let Some(&word) = rest.first() {
-            self.put(word, (count % 32) as u32);
+            let left = (count % 32) as u32;
+            self.put(word & ((1 << left) - 1), left);
         }
     }
 
@@ -171,7 +172,7 @@ mod tests {
         let mut writer = BitWriter::new(&mut bytes);
         writer.append(&[0xffff_ffff, 0b101], 35);
         writer.append(&[], 0);
-        writer.append(&[0b11, 7], 2);
+        writer.append(&[0b1111, 7], 2);
         writer.append(&[0x8000_0001], 32);
         writer.finish();
         let mut reader = BitReader::new(&bytes);

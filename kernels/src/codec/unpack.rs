@@ -250,6 +250,7 @@ fn lanes(values: [u16; LANES]) -> u64 {
     let [a, b, c, d] = values.map(u64::from);
     a | b << 16 | c << 32 | d << 48
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -22,6 +22,11 @@ pub(super) fn assemble<B: Deref<Target = [u8]>>(
     let rice = Rice::for_settings(compression);
     let unusable = |why: &str| Error::Device { why: format!("what it says makes no sense: {why}") };
     let record_words = shape.record_words() as usize;
+    for (tensor, range) in records.iter().zip(layout.ranges()) {
+        if tensor.len() != range.len().div_ceil(compression.chunk) * record_words * size_of::<u32>() {
+            return Err(unusable("the number of its records"));
+        }
+    }
     let records = records.iter().flat_map(|tensor| tensor.as_chunks().0.chunks_exact(record_words));
     let mut words = vec![0; grid.record_words()];
     for ((chunk, record), words) in grid.chunks().iter().zip(records).zip(grid.split_records_mut(&mut words)) {

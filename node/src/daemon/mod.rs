@@ -74,6 +74,8 @@ pub struct Daemon {
     weights: Weights,
     /// Own newest contribution, and whether it is known to have been left out.
     own: Option<OwnContribution>,
+    /// The newest round of which it is known what is applied.
+    settled: Option<RoundNumber>,
     verdicts: VecDeque<(MessageId, GossipId)>,
     next_message: u64,
     dashboard: Dashboard,
@@ -216,7 +218,9 @@ impl Daemon {
                 self.board.contributed(&contributed);
                 self.train_loss = Some(contributed.mean_loss);
                 let (round, blob) = (contributed.round, contributed.blob);
-                self.own = Some(OwnContribution { round, blob, left_out: false });
+                // Too late for a round that is being applied already.
+                let left_out = self.settled.is_some_and(|settled| settled >= round);
+                self.own = Some(OwnContribution { round, blob, left_out });
                 let (blob_bytes, samples) = (contributed.blob_bytes, contributed.samples);
                 self.step(Input::Trained { round, blob, blob_bytes, samples }).await?;
                 self.evaluate();

@@ -155,6 +155,7 @@ pub async fn open(options: Options) -> Result<Daemon> {
         position,
         weights,
         own,
+        settled: None,
         verdicts: Default::default(),
         next_message: 0,
         dashboard,

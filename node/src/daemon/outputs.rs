@@ -132,6 +132,7 @@ impl Daemon {
 
     /// Remembers whether the own contribution was chosen: what was not goes back into the error feedback.
     fn settle_own(&mut self, apply: &Apply) {
+        self.settled = self.settled.max(Some(apply.round));
         let Some(own) = self.own.filter(|own| own.round == apply.round) else { return };
         let chosen = apply.contributions.iter().any(|chosen| chosen.blob == own.blob);
         self.own = (!chosen).then_some(OwnContribution { left_out: true, ..own });

@@ -123,7 +123,7 @@ fn inner(i: &Inner) -> Result<(), ManifestError> {
 
 fn compression(c: &Compression) -> Result<(), ManifestError> {
     within("compression.codec", c.codec, limits::CODEC, limits::CODEC)?;
-    within("compression.chunk", c.chunk, 64, 1 << 16)?;
+    within("compression.chunk", c.chunk, 64, 1 << 15)?;
     unless(c.chunk.is_power_of_two(), "compression.chunk", c.chunk, "a power of two")?;
     within("compression.keep", c.keep, 1, c.chunk)?;
     within("compression.decay_ppm", c.decay_ppm, 0, PPM)

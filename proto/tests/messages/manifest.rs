@@ -146,7 +146,7 @@ fn inner_steps_have_bounds() {
 #[test]
 fn compression_has_bounds() {
     bounds!("compression.codec", compression.codec, weal_proto::limits::CODEC, weal_proto::limits::CODEC);
-    bounds!("compression.chunk", compression.chunk, 64_u32, 65_536_u32);
+    bounds!("compression.chunk", compression.chunk, 64_u32, 32_768_u32);
     bounds!("compression.keep", compression.keep, 1_u32, 4_096_u32);
     bounds!("compression.decay_ppm", compression.decay_ppm, 0_u32, PPM);
     refused(|m| m.compression.chunk = 4_095, "compression.chunk", "4095", "a power of two");

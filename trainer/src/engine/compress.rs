@@ -145,7 +145,7 @@ pub(crate) fn compress_speed(
         let (_, left) = compressed.map_err(|error| error.to_string())?;
         synced()?;
         speed.compress_seconds = speed.compress_seconds.min(start.elapsed().as_secs_f64());
-        // What is left is the next error feedback; as the next pseudo-gradient, the one before is as good as any.
+        // What is left is the next error feedback, and its copy as good a pseudo-gradient as any.
         error = left;
         let start = Instant::now();
         delta = error.iter().map(|tensor| tensor.clone().add_scalar(0.0)).collect();

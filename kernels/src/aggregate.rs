@@ -156,9 +156,8 @@ impl<'a> Step<'a> {
         let tiles = self.grid.split_tiles_mut(theta).into_par_iter().zip(self.grid.tiles()).enumerate();
         let step = |scratch: &mut Scratch, (number, (theta, tile)): (usize, (&mut [f32], &Tile))| {
             let mut readers: Vec<_> = self.contributions.iter().map(|one| one.tile(number, tile)).collect();
-            for chunk in &self.grid.chunks()[tile.chunks.clone()] {
-                let theta = &mut theta[chunk.start - tile.values.start..][..chunk.length];
-                step_chunk(self, &mut readers, chunk, theta, scratch);
+            for chunk in self.grid.chunks_of(tile) {
+                step_chunk(self, &mut readers, chunk, &mut theta[tile.place(chunk)], scratch);
             }
             then(theta)
         };
@@ -219,29 +218,25 @@ fn add_and_step(
     let blocks = theta.chunks_mut(BLOCK).zip(sums.chunks_mut(BLOCK)).zip(senders.chunks_mut(BLOCK));
     for ((theta, sums), senders) in blocks {
         match step.rule {
-            Rule::MeanOfSenders => {
-                for ((theta, sum), senders) in theta.iter_mut().zip(sums.iter()).zip(senders.iter()) {
-                    *theta -= step.alpha * (sum / f32::from(*senders).max(1.0));
-                }
-            }
-            Rule::RootOfSenders => {
-                for ((theta, sum), senders) in theta.iter_mut().zip(sums.iter()).zip(senders.iter()) {
-                    *theta -= step.alpha * (sum / f32::from(*senders).max(1.0).sqrt());
-                }
-            }
-            Rule::MeanOfAll => {
-                for (theta, sum) in theta.iter_mut().zip(sums.iter()) {
-                    *theta -= step.alpha * (sum / all);
-                }
-            }
+            Rule::MeanOfSenders => step_block(step.alpha, theta, sums, senders, |count| count.max(1.0)),
+            Rule::RootOfSenders => step_block(step.alpha, theta, sums, senders, |count| count.max(1.0).sqrt()),
+            Rule::MeanOfAll => step_block(step.alpha, theta, sums, senders, |_| all),
         }
         sums.fill(0.0);
         senders.fill(0);
     }
 }
 
-/// Weights stepped between two looks ahead.
+/// Weights whose sums are used and cleared while they are near.
 const BLOCK: usize = 64;
+
+/// Steps some weights; `divisor` is what a sum is divided by, given the number of senders.
+#[inline(always)]
+fn step_block(alpha: f32, theta: &mut [f32], sums: &[f32], senders: &[u16], divisor: impl Fn(f32) -> f32) {
+    for ((theta, sum), &senders) in theta.iter_mut().zip(sums).zip(senders) {
+        *theta -= alpha * (sum / divisor(senders.into()));
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -116,8 +116,8 @@ impl Contribution {
         let tiles = pieces.into_par_iter().zip(grid.tiles()).enumerate();
         tiles.for_each_init(Unpacked::default, |unpacked, (number, (out, tile))| {
             let mut reader = self.body.tile(number, tile);
-            for chunk in &grid.chunks()[tile.chunks.clone()] {
-                let out = &mut out[chunk.start - tile.values.start..][..chunk.length];
+            for chunk in grid.chunks_of(tile) {
+                let out = &mut out[tile.place(chunk)];
                 let (scale, kept) = reader.next(chunk, unpacked);
                 let scale = factor(chunk.tensor) * scale;
                 kept.iter().for_each(|value| out[value.index()] += value.value(scale));
@@ -139,8 +139,10 @@ impl Contribution {
         let rooms = || (Unpacked::default(), Unpacked::default());
         let tiles = grid.tiles().par_iter().enumerate().map_init(rooms, |(mine, theirs), (number, tile)| {
             let (mut left, mut right) = (self.body.tile(number, tile), other.body.tile(number, tile));
-            let chunks = grid.chunks()[tile.chunks.clone()].iter();
-            chunks.map(|chunk| shared(left.next(chunk, mine).1, right.next(chunk, theirs).1)).sum::<usize>()
+            grid.chunks_of(tile)
+                .iter()
+                .map(|chunk| shared(left.next(chunk, mine).1, right.next(chunk, theirs).1))
+                .sum::<usize>()
         });
         let shared: usize = tiles.sum();
         let fewer = self.values.min(other.values).max(1);

@@ -101,6 +101,14 @@ pub(crate) struct Tile {
     pub values: Range<usize>,
 }
 
+impl Tile {
+    /// Where the values of one of its chunks are among its own.
+    pub fn place(&self, chunk: &Chunk) -> Range<usize> {
+        let start = chunk.start - self.values.start;
+        start..start + chunk.length
+    }
+}
+
 /// Values of a tile, but for what chunks that don't divide it leave over.
 const TILE_VALUES: usize = CHUNK_BYTES / size_of::<f32>();
 
@@ -161,6 +169,11 @@ impl Grid {
     /// The tiles, in order: between them they have every chunk.
     pub fn tiles(&self) -> &[Tile] {
         &self.tiles
+    }
+
+    /// A tile's chunks, in order.
+    pub fn chunks_of(&self, tile: &Tile) -> &[Chunk] {
+        &self.chunks[tile.chunks.clone()]
     }
 
     /// Whether each tile is a chunk of its tensor's blob: so it is where chunks divide 1 MiB.

@@ -94,9 +94,7 @@ pub fn codec(layout: &Layout, compression: &Compression, contributions: usize) -
     let check = best(|| decode(layout, compression, &bodies[0], most).is_ok());
     let read = |body: &Vec<u8>| decode(layout, compression, body, most);
     let received = bodies.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-    let mut silence = vec![0.0; parameters];
-    let silent = compress(layout, compression, &theta.iter().map(|_| 0.0).collect::<Vec<f32>>(), &mut silence)?;
-    drop(silence);
+    let silent = compress(layout, compression, &vec![0.0; parameters], &mut vec![0.0; parameters])?;
     let silent = bodies.iter().map(|_| read(&silent)).collect::<Result<Vec<_>, _>>()?;
     let mut apply_all =
         |set: &[Contribution]| best(|| apply(layout, &mut theta, set, 1e-3, Rule::MeanOfSenders).is_ok());

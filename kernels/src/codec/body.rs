@@ -19,7 +19,7 @@ use super::bits::{BitReader, BitWriter};
 use super::gamma;
 use super::record::{self, Shape};
 use super::rice::Rice;
-use super::unpack::{self, Cursor, Unpacked};
+use super::unpack::{Cursor, Unpacked, check, unpack};
 use crate::grid::{Chunk, Grid, Tile};
 use crate::quantise::{Kept, Scale};
 use crate::wide::widest;
@@ -135,7 +135,7 @@ impl TileReader<'_> {
     pub fn next<'u>(&mut self, chunk: &Chunk, unpacked: &'u mut Unpacked) -> (f32, &'u [Kept]) {
         match self.scales.split_off_first() {
             None | Some(&Scale::ZERO) => (0.0, &[]),
-            Some(scale) => (scale.to_f32(), unpack::unpack(&mut self.cursor, self.rice, chunk.keep, unpacked)),
+            Some(scale) => (scale.to_f32(), unpack(&mut self.cursor, self.rice, chunk.keep, unpacked)),
         }
     }
 }
@@ -217,13 +217,8 @@ fn check_kept(rice: Rice, grid: &Grid, scales: &[Scale], mut cursor: Cursor<'_>)
 }
 
 widest! {
-    /// See [`unpack::check`].
-    fn check_chunk(cursor: &mut Cursor<'_>, rice: Rice, keep: usize) -> Option<u64> = check_values
-}
-
-#[inline(always)]
-fn check_values(cursor: &mut Cursor<'_>, rice: Rice, keep: usize) -> Option<u64> {
-    unpack::check(cursor, rice, keep)
+    /// See [`check`].
+    fn check_chunk(cursor: &mut Cursor<'_>, rice: Rice, keep: usize) -> Option<u64> = check
 }
 
 #[cfg(test)]
@@ -275,7 +270,7 @@ mod tests {
         let mut said = Said::new();
         for (number, tile) in grid.tiles().iter().enumerate() {
             let mut reader = body.tile(number, tile);
-            for chunk in &grid.chunks()[tile.chunks.clone()] {
+            for chunk in grid.chunks_of(tile) {
                 let scale = body.scales()[said.len()];
                 let (value, kept) = reader.next(chunk, &mut unpacked);
                 assert_eq!(value, scale.to_f32());
@@ -457,7 +452,7 @@ mod tests {
         let bytes: Vec<u8> = (0..1 << 16).map(|_| random.below(256) as u8).collect();
         for keep in [1, 2, 63, 64, 1000] {
             let start = Cursor { signs: &bytes, lows: &bytes, highs: &bytes, kept: 3, high: 5 };
-            let ends = [check_chunk, check_values].map(|check: fn(&mut Cursor<'_>, Rice, usize) -> Option<u64>| {
+            let ends = [check_chunk, check].map(|check: fn(&mut Cursor<'_>, Rice, usize) -> Option<u64>| {
                 let mut cursor = start;
                 let ends: Vec<_> =
                     (0..20).map(|_| check(&mut cursor, Rice::for_settings(&compression), keep)).collect();

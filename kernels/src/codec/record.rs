@@ -18,7 +18,7 @@ use super::rice::Rice;
 use crate::quantise::{Kept, Scale};
 
 /// Words before the strings.
-const HEAD: usize = 2;
+pub(crate) const HEAD: usize = 2;
 const WORD: usize = u32::BITS as usize;
 
 /// Where a record keeps its strings, in words from its start.

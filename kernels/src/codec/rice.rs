@@ -14,7 +14,7 @@
 use crate::Compression;
 
 /// A Rice code: its parameter is the number of bits of a gap that travel as they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Rice {
     low_bits: u32,
 }

@@ -74,7 +74,7 @@ fn high_bits_of(memory: &Memory, first: u32, end: u32, start: u32, #[comptime] s
         let mut kept = memory.kept[word as usize].load();
         while kept != 0u32 {
             let index = word * WORD + kept.trailing_zeros();
-            bits += ((index - next) >> comptime!(shape.low_bits)) + 1u32;
+            bits += ((index - next) >> comptime!(shape.low_bits())) + 1u32;
             next = index + 1u32;
             kept &= kept - 1u32;
         }
@@ -93,12 +93,12 @@ fn put_all(memory: &Memory, first: u32, end: u32, rank: u32, start: u32, positio
             let bit = kept.trailing_zeros();
             let gap = word * WORD + bit - next;
             put(memory, comptime!(0u32), rank, (negative >> bit) & 1u32, 1u32);
-            if comptime!(shape.low_bits > 0) {
-                let low = gap & comptime!((1u32 << shape.low_bits) - 1);
-                let place = rank * comptime!(shape.low_bits);
-                put(memory, comptime!(shape.sign_words()), place, low, comptime!(shape.low_bits));
+            if comptime!(shape.low_bits() > 0) {
+                let low = gap & comptime!((1u32 << shape.low_bits()) - 1);
+                let place = rank * comptime!(shape.low_bits());
+                put(memory, comptime!(shape.sign_words()), place, low, comptime!(shape.low_bits()));
             }
-            position += gap >> comptime!(shape.low_bits);
+            position += gap >> comptime!(shape.low_bits());
             put(memory, comptime!(shape.sign_words() + shape.low_words()), position, 1u32, 1u32);
             position += 1u32;
             rank += 1u32;

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 
 use super::kernel::NOT_FINITE;
-use super::shape::{HEAD, Shape};
+use super::shape::Shape;
 use crate::codec::rice::Rice;
 use crate::codec::{body, record};
 use crate::grid::{Chunk, Grid};
@@ -21,7 +21,8 @@ pub(super) fn assemble<B: Deref<Target = [u8]>>(
 ) -> Result<Vec<u8>, Error> {
     let rice = Rice::for_settings(compression);
     let unusable = |why: &str| Error::Device { why: format!("what it says makes no sense: {why}") };
-    let record_words = shape.record_words() as usize;
+    let whole = shape.record();
+    let record_words = whole.words();
     for (tensor, range) in records.iter().zip(layout.ranges()) {
         if tensor.len() != range.len().div_ceil(compression.chunk) * record_words * size_of::<u32>() {
             return Err(unusable("the number of its records"));
@@ -31,12 +32,10 @@ pub(super) fn assemble<B: Deref<Target = [u8]>>(
     let mut words = vec![0; grid.record_words()];
     for ((chunk, record), words) in grid.chunks().iter().zip(records).zip(grid.split_records_mut(&mut words)) {
         let part = record::Shape::of(rice, chunk.length, chunk.keep);
-        let lows = (HEAD + shape.sign_words()) as usize;
-        let highs = lows + shape.low_words() as usize;
-        for (to, from) in
-            [(0..HEAD as usize, 0), (part.signs(), HEAD as usize), (part.lows(), lows), (part.highs(), highs)]
-        {
-            let told = record[from..].iter().map(|word| u32::from_le_bytes(*word));
+        let strings = [(part.signs(), whole.signs()), (part.lows(), whole.lows()), (part.highs(), whole.highs())];
+        let head = (0..record::HEAD, 0..record::HEAD);
+        for (to, from) in strings.into_iter().chain([head]) {
+            let told = record[from].iter().map(|word| u32::from_le_bytes(*word));
             words[to].iter_mut().zip(told).for_each(|(word, told)| *word = told);
         }
         match words[0] {

@@ -1,6 +1,7 @@
 //! What the kernel is compiled for, and how long a chunk's record is.
 
 use crate::Compression;
+use crate::codec::record;
 use crate::codec::rice::Rice;
 
 /// The most units (threads) that work on a chunk: what WebGPU promises.
@@ -20,7 +21,7 @@ pub(super) const HISTOGRAMS: u32 = 3;
 /// Levels at which the units' largest values are looked at.
 pub(super) const FLOOR_LEVELS: u32 = 2;
 /// Words of a record before its bit strings.
-pub(super) const HEAD: u32 = 2;
+pub(super) const HEAD: u32 = record::HEAD as u32;
 
 /// What is known of all chunks when the kernel is compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,8 +30,8 @@ pub(super) struct Shape {
     pub chunk: u32,
     /// Values that it keeps.
     pub keep: u32,
-    /// Bits of a gap in the low string.
-    pub low_bits: u32,
+    /// How gaps are coded.
+    pub rice: Rice,
     /// Units that work on a chunk, a multiple of 32.
     pub units: u32,
 }
@@ -40,7 +41,7 @@ impl Shape {
     pub fn new(compression: &Compression) -> Self {
         let (chunk, keep) = (compression.chunk as u32, compression.keep as u32);
         let units = chunk.div_ceil(MOST_HELD).next_power_of_two().clamp(WORD, MOST_UNITS);
-        Self { chunk, keep, low_bits: Rice::for_settings(compression).low_bits(), units }
+        Self { chunk, keep, rice: Rice::for_settings(compression), units }
     }
 
     /// Values of a chunk that a unit looks after: one in each row of `units`.
@@ -78,29 +79,34 @@ impl Shape {
         self.set_words().div_ceil(self.units)
     }
 
+    /// Where a whole chunk's record keeps what.
+    pub fn record(&self) -> record::Shape {
+        record::Shape::of(self.rice, self.chunk as usize, self.keep as usize)
+    }
+
+    /// Bits of a gap in the low string.
+    pub fn low_bits(&self) -> u32 {
+        self.rice.low_bits()
+    }
+
     /// Words of the signs.
     pub fn sign_words(&self) -> u32 {
-        self.keep.div_ceil(WORD)
+        self.record().signs().len() as u32
     }
 
     /// Words of the low bits of gaps.
     pub fn low_words(&self) -> u32 {
-        (self.keep * self.low_bits).div_ceil(WORD)
-    }
-
-    /// Words of the high bits of gaps.
-    pub fn high_words(&self) -> u32 {
-        (self.keep + ((self.chunk - self.keep) >> self.low_bits)).div_ceil(WORD)
+        self.record().lows().len() as u32
     }
 
     /// Words of the three strings.
     pub fn string_words(&self) -> u32 {
-        self.sign_words() + self.low_words() + self.high_words()
+        self.record_words() - HEAD
     }
 
     /// Words of a chunk's record.
     pub fn record_words(&self) -> u32 {
-        HEAD + self.string_words()
+        self.record().words() as u32
     }
 
     /// Bytes of memory that the units of a chunk share.

@@ -1,6 +1,6 @@
 """What a contribution may leave out: training with many peers in one process, under one rule of compression each.
 
-    venv/bin/python docs/bench/sparse.py --text tinyshakespeare.txt keep=64 quantiser=sign rule=senders seeds=0,1,2
+    venv/bin/python docs/bench/sparse.py text=tinyshakespeare.txt keep=64 quantiser=sign rule=senders seeds=0,1,2
 
 prints one JSON object for each seed: the held-out loss after every round in nats a byte, and the bits sent. With
 `dump=FOLDER` the pseudo-gradients of some rounds are written as .npz files, which `bits.py` measures codes on.

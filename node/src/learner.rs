@@ -320,3 +320,86 @@ fn open(plan: &Plan, blob: &[u8]) -> Result<Contribution> {
     decode(&plan.layout, &plan.compression, body, plan.max_blob_bytes)
         .map_err(|error| Error::Internal(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use weal_kernels::Compression;
+    use weal_trainer::{InnerSpec, ModelSpec, Source, Tokeniser};
+
+    use super::*;
+    use crate::store::Store;
+
+    fn plan() -> Plan {
+        let model = ModelSpec {
+            width: 16,
+            layers: 1,
+            heads: 2,
+            kv_heads: 1,
+            feed_forward: 32,
+            context: 16,
+            ..ModelSpec::preset("nano").unwrap()
+        };
+        let compression = Compression { chunk: 1024, keep: 16, ..Compression::default() };
+        let layout = model.layout().unwrap();
+        let inner = InnerSpec { steps: 2, ..InnerSpec::default() };
+        Plan { model, inner, layout, compression, max_blob_bytes: 1 << 20 }
+    }
+
+    fn thread(folder: &std::path::Path) -> LearnerThread {
+        let store = Store::open(&folder.join("store.redb"), [1; 32].into()).unwrap();
+        let text = Source::Generated { seed: [4; 32], bytes: 4096 };
+        let setup = LearnerSetup {
+            run: [1; 32].into(),
+            peer: [2; 32].into(),
+            plan: Arc::new(plan()),
+            corpus: Arc::new(Corpus::new(&[text], Tokeniser::Bytes).unwrap()),
+            device: OpenDevice::cpu(),
+            blobs: Blobs::open(folder.join("blobs"), store).unwrap(),
+            files: LearnerFiles::new(folder.join("learner")),
+            learnt: None,
+            evaluation_sequences: 4,
+            codec: 2,
+        };
+        LearnerThread::new(setup, Arc::default(), Arc::default()).unwrap()
+    }
+
+    fn job(round: u64, unapplied: Option<BlobHash>) -> TrainJob {
+        let plan = plan();
+        let values = weal_trainer::initial_weights(&plan.model, &[3; 32]).unwrap();
+        let round = RoundNumber(round);
+        let weights = Weights::new(&plan.layout, round, values).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(600);
+        TrainJob { round, seed: [5; 32].into(), weights, deadline, unapplied }
+    }
+
+    #[test]
+    fn what_was_not_applied_goes_back_into_the_error_feedback_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut thread = thread(folder.path());
+        let made = thread.contribute(&job(0, None)).unwrap();
+        let kept_back = thread.learner.error_feedback().unwrap();
+        let mut whole = kept_back.clone();
+        let blob = thread.setup.blobs.get(&made.blob).unwrap().unwrap();
+        let plan = plan();
+        add_back(&plan.layout, &open(&plan, &blob).unwrap(), &mut whole).unwrap();
+        assert_ne!(whole, kept_back);
+
+        // The rounds go on without it, twice: each time it is asked to take the same contribution back.
+        thread.stop_before.store(u64::MAX, Ordering::Release);
+        for round in [1, 2] {
+            let why = thread.contribute(&job(round, Some(made.blob))).unwrap_err().to_string();
+            assert!(why.contains("stopped"), "{why}");
+            assert_eq!(thread.learner.error_feedback().unwrap(), whole, "in round {round}");
+        }
+
+        // A contribution that is made holds it; the one after that, left out in its turn, is taken back itself.
+        thread.stop_before.store(0, Ordering::Release);
+        let second = thread.contribute(&job(3, Some(made.blob))).unwrap();
+        let kept_back = thread.learner.error_feedback().unwrap();
+        thread.stop_before.store(u64::MAX, Ordering::Release);
+        thread.contribute(&job(4, Some(second.blob))).unwrap_err();
+        assert_ne!(thread.learner.error_feedback().unwrap(), kept_back);
+    }
+}

@@ -25,6 +25,7 @@ pub mod link;
 pub mod model;
 pub mod network;
 pub mod new_run;
+pub mod opened;
 pub mod settings;
 pub mod store;
 pub mod testnet;

@@ -1,13 +1,20 @@
 //! What a manifest means to the rooms that may not know it: the trainer's specs, the kernels' layout and rules.
 
+use std::path::Path;
+
 use weal_kernels::{Compression, Layout, Rule, max_body_bytes};
+use weal_proto::BlobHash;
 use weal_proto::limits::BLOB_HEADER_BYTES;
-use weal_proto::manifest::{AggregationRule, Data, Inner, Manifest, PPM, Tokeniser as TokeniserSource};
-use weal_trainer::{Corpus, DeviceChoice, InnerSpec, ModelSpec, Schedule, Source, Tokeniser};
+use weal_proto::manifest::{AggregationRule, Data, Initial, Inner, Manifest, PPM, Tokeniser as TokeniserSource};
+use weal_trainer::{Corpus, DeviceChoice, InnerSpec, ModelSpec, RopeScaling, Schedule, Source, Tokeniser};
 
 use crate::error::{Error, Result};
 use crate::settings::Device;
 use crate::store::blobs::Blobs;
+use crate::store::weights::from_bytes;
+
+/// What the weights that a run goes on from are called among the blobs that its manifest names.
+pub const INITIAL_WEIGHTS: &str = "initial weights";
 
 /// Everything that is computed from the manifest once.
 #[derive(Debug, Clone)]
@@ -73,6 +80,14 @@ fn model_spec(manifest: &Manifest) -> ModelSpec {
         tied: model.tied_embeddings,
         rope_theta: model.rope_theta,
         norm_epsilon_ppb: model.norm_epsilon_ppb,
+        head_width: Some(model.head_width as usize).filter(|width| *width > 0),
+        query_key_norm: model.query_key_norm,
+        rope_scaling: model.rope_scaling.map(|scaling| RopeScaling {
+            factor_ppm: scaling.factor_ppm,
+            low_frequency_ppm: scaling.low_frequency_ppm,
+            high_frequency_ppm: scaling.high_frequency_ppm,
+            original_context: scaling.original_context,
+        }),
     }
 }
 
@@ -118,23 +133,40 @@ pub fn rate(ppm: u32) -> f32 {
     ppm as f32 / PPM as f32
 }
 
+/// The weights that a run begins with, flat, in the layout's order.
+///
+/// # Errors
+/// When they are those of an earlier training, and are not in the data folder or of another model.
+pub fn initial_weights(manifest: &Manifest, plan: &Plan, blobs: &Blobs) -> Result<Vec<f32>> {
+    match &manifest.initial {
+        Initial::Seed(seed) => {
+            weal_trainer::initial_weights(&plan.model, seed).map_err(|error| Error::Internal(error.to_string()))
+        }
+        Initial::Weights(hash) => {
+            let bytes = needed(blobs, hash, INITIAL_WEIGHTS)?;
+            from_bytes(Path::new(INITIAL_WEIGHTS), &bytes, plan.layout.parameters())
+        }
+    }
+}
+
+/// A blob that the manifest names.
+fn needed(blobs: &Blobs, hash: &BlobHash, what: &str) -> Result<Vec<u8>> {
+    blobs.get(hash)?.ok_or_else(|| {
+        Error::Data(format!(
+            "{what}: not in the data folder; `weal join` fetches it from peers, or give the file with --data"
+        ))
+    })
+}
+
 /// The text of a run, from blobs that are here or from the generator.
 ///
 /// # Errors
 /// When a blob is missing, or is not text that can be trained on.
 pub fn corpus(manifest: &Manifest, blobs: &Blobs) -> Result<Corpus> {
-    let blob = |hash, what: &str| {
-        blobs.get(hash)?.ok_or_else(|| {
-            Error::Data(format!(
-                "{what}: not in the data folder; `weal join` fetches it from peers, or give the file with --data"
-            ))
-        })
-    };
     let tokeniser = match &manifest.tokeniser {
         TokeniserSource::Bytes => Tokeniser::Bytes,
-        TokeniserSource::File { hash, .. } => {
-            Tokeniser::from_bytes(&blob(hash, "tokenizer.json")?).map_err(|error| Error::Data(error.to_string()))?
-        }
+        TokeniserSource::File { hash, .. } => Tokeniser::from_bytes(&needed(blobs, hash, "tokenizer.json")?)
+            .map_err(|error| Error::Data(error.to_string()))?,
     };
     let sources = match &manifest.data {
         Data::Generator { seed, bytes } => {
@@ -143,9 +175,10 @@ pub fn corpus(manifest: &Manifest, blobs: &Blobs) -> Result<Corpus> {
                 bytes: usize::try_from(*bytes).unwrap_or(usize::MAX),
             }]
         }
-        Data::Sources(sources) => {
-            sources.iter().map(|source| Ok(Source::Text(blob(&source.hash, &source.name)?))).collect::<Result<_>>()?
-        }
+        Data::Sources(sources) => sources
+            .iter()
+            .map(|source| Ok(Source::Text(needed(blobs, &source.hash, &source.name)?)))
+            .collect::<Result<_>>()?,
     };
     Corpus::new(&sources, tokeniser).map_err(|error| Error::Data(error.to_string()))
 }

@@ -56,6 +56,20 @@ fn a_gpu_that_is_asked_for_and_not_there_ends_with_code_7() {
 }
 
 #[test]
+fn a_model_that_cannot_be_read_or_written_is_named() {
+    let dir = TempDir::new().unwrap();
+    let folder = path(dir.path());
+    refuses(&["import", "/nonexistent", "--dir", folder], 4, &["/nonexistent/config.json"]);
+    refuses(&["generate", "--model", "/nonexistent"], 4, &["/nonexistent/config.json"]);
+    refuses(&["export", "/tmp/x", "--type", "q4_0", "--dir", folder], 2, &["--type", "f32, f16 or bf16"]);
+    refuses(&["export", "/tmp/x.gguf", "--type", "f32", "--dir", folder], 2, &["--type", "f16, q8_0 or q4_0"]);
+    refuses(&["export", "/tmp/x", "--dir", folder], 9, &["no run", "--dir"]);
+    refuses(&["eval", "/nonexistent.txt"], 4, &["/nonexistent.txt"]);
+    fs::write(dir.path().join("config.json"), r#"{"model_type":"gpt2"}"#).unwrap();
+    refuses(&["import", folder, "--dir", folder], 4, &["config.json"]);
+}
+
+#[test]
 fn a_preset_that_is_not_there_names_those_that_are() {
     let dir = TempDir::new().unwrap();
     refuses(&["new", "--dir", path(dir.path()), "--preset", "huge"], 3, &["huge", "nano"]);

@@ -27,8 +27,8 @@ pub struct Manifest {
     pub tokeniser: Tokeniser,
     /// What is trained on.
     pub data: Data,
-    /// Seed of the integer generator that draws the initial weights.
-    pub initial_seed: [u8; 32],
+    /// What the weights are at the beginning.
+    pub initial: Initial,
     /// How each peer trains between two agreements.
     pub inner: Inner,
     /// How a pseudo-gradient becomes a contribution.
@@ -45,7 +45,17 @@ pub struct Manifest {
     pub founders: Vec<Founder>,
 }
 
-/// Sizes of a Llama-architecture decoder.
+/// The weights that a run begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Initial {
+    /// Drawn by the integer generator from this seed.
+    Seed([u8; 32]),
+    /// Those of an earlier training: the blob hash of little-endian f32 values in the layout's order, which whoever joins
+    /// fetches like the text.
+    Weights(BlobHash),
+}
+
+/// Sizes of a Llama-architecture decoder, or of Qwen3's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
     /// Token ids.
@@ -54,7 +64,7 @@ pub struct Model {
     pub width: u32,
     /// Blocks of attention and feed-forward.
     pub layers: u32,
-    /// Query heads; they share the width evenly.
+    /// Query heads; they share the width evenly unless `head_width` is given.
     pub heads: u32,
     /// Key and value heads; they divide the query heads.
     pub kv_heads: u32,
@@ -68,6 +78,25 @@ pub struct Model {
     pub rope_theta: u32,
     /// Added in the RMS norm, in ppb.
     pub norm_epsilon_ppb: u32,
+    /// Width of one head; 0 for width / heads.
+    pub head_width: u32,
+    /// Whether queries and keys are normed, head by head, before they are turned.
+    pub query_key_norm: bool,
+    /// How the rotary frequencies are stretched, if they are.
+    pub rope_scaling: Option<RopeScaling>,
+}
+
+/// Llama 3.1's stretching of the rotary frequencies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RopeScaling {
+    /// What slow frequencies are divided by.
+    pub factor_ppm: u32,
+    /// Waves longer than `original_context` over this are slow.
+    pub low_frequency_ppm: u32,
+    /// Waves shorter than `original_context` over this stay as they are.
+    pub high_frequency_ppm: u32,
+    /// Longest window of the training before, in tokens.
+    pub original_context: u32,
 }
 
 /// How text becomes tokens.
@@ -81,6 +110,8 @@ pub enum Tokeniser {
         hash: BlobHash,
         /// Its length.
         bytes: u64,
+        /// The token at which a text ends, if it has one.
+        end_of_text: Option<u32>,
     },
 }
 
@@ -259,9 +290,15 @@ impl Model {
     pub fn parameters(&self) -> u64 {
         let [vocabulary, width, layers, feed_forward] =
             [self.vocabulary, self.width, self.layers, self.feed_forward].map(u64::from);
-        let kv_width = u64::from(self.kv_heads).saturating_mul(width / u64::from(self.heads.max(1)));
-        let attention = width.saturating_mul(width.saturating_add(kv_width)).saturating_mul(2);
+        let head_width = match u64::from(self.head_width) {
+            0 => width / u64::from(self.heads.max(1)),
+            width => width,
+        };
+        let heads = u64::from(self.heads).saturating_add(self.kv_heads.into());
+        let attention = width.saturating_mul(heads.saturating_mul(head_width)).saturating_mul(2);
+        let head_norms = if self.query_key_norm { head_width.saturating_mul(2) } else { 0 };
         let block = attention
+            .saturating_add(head_norms)
             .saturating_add(width.saturating_mul(feed_forward).saturating_mul(3))
             .saturating_add(width.saturating_mul(2));
         let embeddings = vocabulary.saturating_mul(width).saturating_mul(if self.tied_embeddings { 1 } else { 2 });

@@ -175,6 +175,35 @@ pub enum Error {
         available: usize,
     },
 
+    /// A line of a file of questions cannot be used.
+    #[error("cannot use the questions {path}, line {line}: {reason}", path = path.display())]
+    Question {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// A model cannot be read from its files.
+    #[error("cannot read the model {path}: {reason}", path = path.display())]
+    ModelFile {
+        /// The file or folder at fault.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// A model cannot be written to files.
+    #[error("cannot write the model {path}: {reason}", path = path.display())]
+    Export {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+
     /// A setting for text generation is out of range.
     #[error("{key} = {value} cannot be used for generation: {accepted}")]
     Generation {

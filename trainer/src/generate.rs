@@ -1,6 +1,7 @@
 //! Text from a model, token by token.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::device::OpenDevice;
@@ -11,7 +12,7 @@ use crate::spec::ModelSpec;
 use crate::tokeniser::Tokeniser;
 
 /// How tokens are chosen from the model's scores.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Sampling {
     /// Most tokens to generate.
     pub max_tokens: usize,
@@ -23,11 +24,13 @@ pub struct Sampling {
     pub top_k: usize,
     /// The same seed gives the same text on the same device.
     pub seed: u64,
+    /// The text ends before the first of these.
+    pub stop: Vec<String>,
 }
 
 impl Default for Sampling {
     fn default() -> Self {
-        Self { max_tokens: 256, temperature: 0.8, top_p: 0.95, top_k: 0, seed: 0 }
+        Self { max_tokens: 256, temperature: 0.8, top_p: 0.95, top_k: 0, seed: 0, stop: Vec::new() }
     }
 }
 
@@ -40,8 +43,28 @@ impl Sampling {
         if !(self.top_p > 0.0 && self.top_p <= 1.0) {
             return refuse("top_p", self.top_p, "more than 0, up to 1 is accepted");
         }
+        if self.stop.iter().any(String::is_empty) {
+            return Err(Error::Generation {
+                key: "stop",
+                value: "\"\"".into(),
+                accepted: "at least one letter is needed",
+            });
+        }
         Ok(())
     }
+}
+
+/// Why a text ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It has as many tokens as were asked for.
+    Length,
+    /// The model ended it.
+    EndOfText,
+    /// What it must stop before has come.
+    Stop,
+    /// The one who listened broke off.
+    BrokenOff,
 }
 
 /// What a call of [`TextGenerator::generate`] did.
@@ -49,17 +72,28 @@ impl Sampling {
 pub struct GeneratedText {
     /// The text after the prompt.
     pub text: String,
-    /// Tokens that were generated.
-    pub tokens: usize,
-    /// Seconds that it took.
+    /// The tokens that were generated.
+    pub tokens: Vec<u32>,
+    /// Why there are no more.
+    pub ending: Ending,
+    /// Tokens that had to be read before: the prompt's.
+    pub prompt_tokens: usize,
+    /// Seconds until the prompt was read and the first token chosen.
+    pub prompt_seconds: f64,
+    /// Seconds that all of it took.
     pub seconds: f64,
 }
 
 /// A model with weights, ready to write.
 pub struct TextGenerator {
     spec: ModelSpec,
-    tokeniser: Tokeniser,
+    tokeniser: Arc<Tokeniser>,
+    end_of_text: Option<u32>,
     engine: Engine,
+    /// The text so far, the end of it at least.
+    text: Vec<u32>,
+    /// Tokens of it that the engine has read.
+    read: usize,
 }
 
 impl TextGenerator {
@@ -72,48 +106,152 @@ impl TextGenerator {
         }
         let mut engine = device.engine(&spec)?;
         engine.load(weights)?;
-        Ok(Self { spec, tokeniser, engine })
+        Ok(Self { spec, tokeniser: tokeniser.into(), end_of_text: None, engine, text: Vec::new(), read: 0 })
     }
 
-    /// Goes on from `prompt` (from a new line where it is empty), and hands every piece of text to `on_text` as soon as it is whole; breaking off
-    /// there ends the text. The model sees at most its context: of a longer text, the end.
+    /// Ends texts where the model writes this token.
+    pub fn ending_at(mut self, end_of_text: Option<u32>) -> Self {
+        self.end_of_text = end_of_text;
+        self
+    }
+
+    /// Begins a text with `prompt` (with a new line where it is empty), and goes on from there; hands every piece of text to
+    /// `on_text` as soon as it is whole, and ends where that breaks off.
+    ///
+    /// The model sees at most its context. Where a text grows longer, it goes on from the second half of what it saw,
+    /// which is read again.
+    ///
+    /// # Errors
+    /// [`Error::Generation`] for settings out of range, [`Error::Device`] where the device fails.
     pub fn generate(
         &mut self,
         prompt: &str,
         sampling: &Sampling,
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<GeneratedText> {
-        sampling.validate()?;
-        let start = Instant::now();
-        let mut window = self.prompt_tokens(prompt)?;
-        let mut dice = Dice::new(sampling.seed);
-        let mut stream = self.tokeniser.stream();
-        let known = self.tokeniser.vocabulary();
-        let (mut text, mut tokens) = (String::new(), 0);
-        while tokens < sampling.max_tokens {
-            let from = window.len().saturating_sub(self.spec.context);
-            window.drain(..from);
-            let logits = self.engine.next_token_logits(&window)?;
-            let token = choose(&logits[..known.min(logits.len())], sampling, &mut dice);
-            window.push(token);
-            tokens += 1;
-            let piece = stream.push(token)?;
-            text.push_str(&piece);
-            if !piece.is_empty() && on_text(&piece).is_break() {
-                break;
-            }
-        }
-        Ok(GeneratedText { text, tokens, seconds: start.elapsed().as_secs_f64() })
+        self.forget();
+        self.go_on(if prompt.is_empty() { "\n" } else { prompt }, sampling, on_text)
     }
 
-    fn prompt_tokens(&self, prompt: &str) -> Result<Vec<u32>> {
-        for text in [prompt, "\n"] {
-            let tokens = self.tokeniser.encode(text.as_bytes())?;
-            if !tokens.is_empty() {
-                return Ok(tokens);
-            }
+    /// Goes on with the text so far after `more`, which somebody else wrote.
+    ///
+    /// # Errors
+    /// As of [`Self::generate`].
+    pub fn go_on(
+        &mut self,
+        more: &str,
+        sampling: &Sampling,
+        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<GeneratedText> {
+        sampling.validate()?;
+        let start = Instant::now();
+        let before = self.text.len();
+        self.text.extend(self.tokeniser.encode(more.as_bytes())?);
+        if self.text.is_empty() {
+            self.text.push(0);
         }
-        Ok(vec![0])
+        let prompt_tokens = self.text.len() - before;
+        let tokeniser = self.tokeniser.clone();
+        let mut stream = tokeniser.stream();
+        let mut watch = StopWatch::new(&sampling.stop);
+        let mut dice = Dice::new(sampling.seed);
+        let known = tokeniser.vocabulary();
+        let (mut text, mut tokens, mut prompt_seconds) = (String::new(), Vec::new(), 0.0);
+        let mut say = |piece: &str, text: &mut String| {
+            text.push_str(piece);
+            if piece.is_empty() { ControlFlow::Continue(()) } else { on_text(piece) }
+        };
+        let ending = loop {
+            if tokens.len() == sampling.max_tokens {
+                break Ending::Length;
+            }
+            let logits = self.next()?;
+            let token = choose(&logits[..known.min(logits.len())], sampling, &mut dice);
+            if tokens.is_empty() {
+                prompt_seconds = start.elapsed().as_secs_f64();
+            }
+            if Some(token) == self.end_of_text {
+                break Ending::EndOfText;
+            }
+            self.text.push(token);
+            tokens.push(token);
+            let (piece, stopped) = watch.push(&stream.push(token)?);
+            let broken_off = say(&piece, &mut text).is_break();
+            if stopped {
+                break Ending::Stop;
+            }
+            if broken_off {
+                break Ending::BrokenOff;
+            }
+        };
+        if matches!(ending, Ending::Length | Ending::EndOfText) {
+            // What was held back, because it could have become what the text stops before, has not.
+            let _ = say(&watch.finish(), &mut text);
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        Ok(GeneratedText { text, tokens, ending, prompt_tokens, prompt_seconds, seconds })
+    }
+
+    /// Forgets the text so far.
+    pub fn forget(&mut self) {
+        self.text.clear();
+        self.read = 0;
+        self.engine.begin_text();
+    }
+
+    /// The scores of every token as the next one after `tokens`, `[vocabulary]`; of more than the model's context, the
+    /// end. The text so far is forgotten.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where the device fails.
+    pub fn logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
+        self.forget();
+        self.text.extend_from_slice(tokens);
+        self.next()
+    }
+
+    /// Reads what was not read yet, and gives the scores of every token as the next one.
+    fn next(&mut self) -> Result<Vec<f32>> {
+        let context = self.spec.context;
+        if self.text.len() > context {
+            let keep = if self.read == 0 { context } else { context / 2 };
+            self.text.drain(..self.text.len() - keep);
+            self.read = 0;
+            self.engine.begin_text();
+        }
+        let logits = self.engine.read_text(&self.text[self.read..])?;
+        self.read = self.text.len();
+        Ok(logits)
+    }
+}
+
+/// Text on its way out, watched for what it must stop before.
+struct StopWatch<'a> {
+    stop: &'a [String],
+    /// What may be the beginning of one of them.
+    held: String,
+}
+
+impl<'a> StopWatch<'a> {
+    fn new(stop: &'a [String]) -> Self {
+        Self { stop, held: String::new() }
+    }
+
+    /// The text that can go out now, and whether it ends there.
+    fn push(&mut self, piece: &str) -> (String, bool) {
+        self.held.push_str(piece);
+        if let Some(end) = self.stop.iter().filter_map(|stop| self.held.find(stop.as_str())).min() {
+            return (self.held[..end].to_owned(), true);
+        }
+        let may_begin = |start: &usize| self.stop.iter().any(|stop| stop.starts_with(&self.held[*start..]));
+        let held_from = self.held.char_indices().map(|(start, _)| start).find(may_begin).unwrap_or(self.held.len());
+        let kept = self.held.split_off(held_from);
+        (std::mem::replace(&mut self.held, kept), false)
+    }
+
+    /// What is still held back.
+    fn finish(self) -> String {
+        self.held
     }
 }
 
@@ -205,12 +343,37 @@ mod tests {
     }
 
     #[test]
+    fn text_stops_before_the_first_of_what_it_must_stop_before() {
+        let stop = ["END".to_owned(), "\n\n".to_owned()];
+        let heard = |pieces: &[&str]| {
+            let mut watch = StopWatch::new(&stop);
+            let mut said = String::new();
+            for piece in pieces {
+                let (out, stopped) = watch.push(piece);
+                said.push_str(&out);
+                if stopped {
+                    return (said, true);
+                }
+            }
+            (said + &watch.finish(), false)
+        };
+        assert_eq!(heard(&["one E", "N", "D two"]), ("one ".into(), true));
+        assert_eq!(heard(&["one\n", "two EN", "\n", "\nEND"]), ("one\ntwo EN".into(), true));
+        assert_eq!(heard(&["one EEN", "D"]), ("one E".into(), true));
+        assert_eq!(heard(&["a\nb", "E"]), ("a\nbE".into(), false));
+        let mut watch = StopWatch::new(&stop);
+        assert_eq!(watch.push("to the EN"), ("to the ".into(), false));
+        assert_eq!(watch.push("emy"), ("ENemy".into(), false));
+    }
+
+    #[test]
     fn settings_out_of_range_are_refused_by_name() {
         for (key, wrong) in [
             ("temperature", sampling(-1.0, 1.0, 0)),
             ("temperature", sampling(f32::NAN, 1.0, 0)),
             ("top_p", sampling(1.0, 0.0, 0)),
             ("top_p", sampling(1.0, f32::NAN, 0)),
+            ("stop", Sampling { stop: vec![String::new()], ..Sampling::default() }),
         ] {
             assert!(wrong.validate().unwrap_err().to_string().starts_with(key));
         }

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 ///
 /// All fields are integers, so that a manifest can hold them canonically. The architecture is that of Hugging Face's
 /// `LlamaForCausalLM`: RMSNorm before each block, rotary positions in the half-split convention, grouped-query
-/// attention, SwiGLU, and no biases.
+/// attention, SwiGLU, and no biases; `query_key_norm` makes it that of `Qwen3ForCausalLM`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
@@ -19,7 +19,7 @@ pub struct ModelSpec {
     pub width: usize,
     /// Number of blocks.
     pub layers: usize,
-    /// Query heads; divides `width`.
+    /// Query heads; divides `width` unless `head_width` is given.
     pub heads: usize,
     /// Key and value heads; divides `heads`. Equal to `heads` for plain multi-head attention.
     pub kv_heads: usize,
@@ -33,6 +33,30 @@ pub struct ModelSpec {
     pub rope_theta: u32,
     /// What RMSNorm adds under the root, in parts per thousand million (10 000 is 1e-5).
     pub norm_epsilon_ppb: u32,
+    /// Width of one head, where it is not width / heads.
+    #[serde(default)]
+    pub head_width: Option<usize>,
+    /// Whether queries and keys are normed, head by head, before they are turned (Qwen3).
+    #[serde(default)]
+    pub query_key_norm: bool,
+    /// How the rotary frequencies are stretched for windows longer than those first trained on (Llama 3.1).
+    #[serde(default)]
+    pub rope_scaling: Option<RopeScaling>,
+}
+
+/// Llama 3.1's stretching of rotary frequencies: slow ones are divided by `factor`, fast ones stay, and between them
+/// the change is gradual (`_compute_llama3_parameters` in Hugging Face's `modeling_rope_utils.py`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RopeScaling {
+    /// What slow frequencies are divided by, in ppm (8,000,000 is 8).
+    pub factor_ppm: u32,
+    /// Waves longer than `original_context` over this are slow; in ppm.
+    pub low_frequency_ppm: u32,
+    /// Waves shorter than `original_context` over this are fast; in ppm.
+    pub high_frequency_ppm: u32,
+    /// Longest window of the training before, in tokens.
+    pub original_context: u32,
 }
 
 /// Most parameters a model may have: what a `u32` byte offset of an index plane can still address with room to spare.
@@ -83,6 +107,9 @@ impl ModelSpec {
             tied,
             rope_theta: 10_000,
             norm_epsilon_ppb: 10_000,
+            head_width: None,
+            query_key_norm: false,
+            rope_scaling: None,
         })
     }
 
@@ -94,7 +121,12 @@ impl ModelSpec {
 
     /// Width of one head.
     pub fn head_width(&self) -> usize {
-        self.width / self.heads
+        self.head_width.unwrap_or(self.width / self.heads)
+    }
+
+    /// Width of the queries of all heads together.
+    pub fn query_width(&self) -> usize {
+        self.heads * self.head_width()
     }
 
     /// Width of the keys (and of the values) of all heads together.
@@ -119,18 +151,30 @@ impl ModelSpec {
         within("vocabulary", self.vocabulary, 1 << 20)?;
         within("width", self.width, 1 << 16)?;
         within("layers", self.layers, MOST_LAYERS)?;
-        within("heads", self.heads, self.width)?;
+        within("heads", self.heads, 1 << 12)?;
         within("kv_heads", self.kv_heads, self.heads)?;
         within("feed_forward", self.feed_forward, 1 << 18)?;
         within("context", self.context, 1 << 17)?;
         if self.context < 2 {
             return refuse("context", self.context, "at least 2 tokens are needed");
         }
-        if !self.width.is_multiple_of(self.heads) {
-            return refuse("heads", self.heads, &format!("it must divide model.width = {}", self.width));
+        match self.head_width {
+            None if !self.width.is_multiple_of(self.heads) => {
+                return refuse("heads", self.heads, &format!("it must divide model.width = {}", self.width));
+            }
+            None if !self.head_width().is_multiple_of(2) => {
+                return refuse("heads", self.heads, "model.width / model.heads must be even, for the rotary positions");
+            }
+            Some(width) => {
+                within("head_width", width, 1 << 12)?;
+                if !width.is_multiple_of(2) {
+                    return refuse("head_width", width, "it must be even, for the rotary positions");
+                }
+            }
+            None => {}
         }
-        if !self.head_width().is_multiple_of(2) {
-            return refuse("heads", self.heads, "model.width / model.heads must be even, for the rotary positions");
+        if let Some(scaling) = &self.rope_scaling {
+            scaling.validate()?;
         }
         if !self.heads.is_multiple_of(self.kv_heads) {
             return refuse("kv_heads", self.kv_heads, &format!("it must divide model.heads = {}", self.heads));
@@ -167,21 +211,24 @@ impl ModelSpec {
 
     /// Every tensor as `(name, [rows, columns])`; a norm's gain has one row.
     fn shapes(&self) -> Vec<(String, [usize; 2])> {
-        let (width, kv) = (self.width, self.kv_width());
+        let (width, query, kv) = (self.width, self.query_width(), self.kv_width());
         let mut shapes = vec![("model.embed_tokens.weight".to_owned(), [self.vocabulary, width])];
         for layer in 0..self.layers {
             let block = [
-                ("self_attn.q_proj", [width, width]),
+                ("self_attn.q_proj", [query, width]),
                 ("self_attn.k_proj", [kv, width]),
                 ("self_attn.v_proj", [kv, width]),
-                ("self_attn.o_proj", [width, width]),
+                ("self_attn.o_proj", [width, query]),
                 ("mlp.gate_proj", [self.feed_forward, width]),
                 ("mlp.up_proj", [self.feed_forward, width]),
                 ("mlp.down_proj", [width, self.feed_forward]),
                 ("input_layernorm", [1, width]),
                 ("post_attention_layernorm", [1, width]),
             ];
-            shapes.extend(block.map(|(name, shape)| (format!("model.layers.{layer}.{name}.weight"), shape)));
+            let norms = ["self_attn.q_norm", "self_attn.k_norm"].map(|name| (name, [1, self.head_width()]));
+            let norms = norms.into_iter().filter(|_| self.query_key_norm);
+            let named = |(name, shape)| (format!("model.layers.{layer}.{name}.weight"), shape);
+            shapes.extend(block.into_iter().chain(norms).map(named));
         }
         shapes.push(("model.norm.weight".to_owned(), [1, width]));
         if !self.tied {
@@ -191,10 +238,33 @@ impl ModelSpec {
     }
 }
 
+impl RopeScaling {
+    fn validate(&self) -> Result<()> {
+        let refuse = |key, value: u32, accepted: &str| {
+            Err(Error::Model { key, value: value.to_string(), accepted: accepted.to_owned() })
+        };
+        if self.factor_ppm < 1_000_000 {
+            return refuse("rope_scaling.factor_ppm", self.factor_ppm, "at least 1000000 is accepted");
+        }
+        if self.low_frequency_ppm == 0 {
+            return refuse("rope_scaling.low_frequency_ppm", 0, "at least 1 is accepted");
+        }
+        if self.high_frequency_ppm <= self.low_frequency_ppm {
+            let accepted = "it must be more than low_frequency_ppm";
+            return refuse("rope_scaling.high_frequency_ppm", self.high_frequency_ppm, accepted);
+        }
+        if self.original_context == 0 {
+            return refuse("rope_scaling.original_context", 0, "at least 1 is accepted");
+        }
+        Ok(())
+    }
+}
+
 /// Where each tensor of the model stands in the layout.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TensorIndex {
     layers: usize,
+    per_block: usize,
     tied: bool,
 }
 
@@ -210,14 +280,17 @@ pub(crate) struct BlockIndex {
     pub down: usize,
     pub attention_norm: usize,
     pub feed_forward_norm: usize,
+    /// Norms of the queries and the keys, in models that have them.
+    pub query_key_norms: Option<(usize, usize)>,
 }
 
 impl TensorIndex {
-    /// Tensors in each block, in the order of [`BlockIndex`]'s fields.
-    const PER_BLOCK: usize = 9;
+    /// Tensors that every block has, in the order of [`BlockIndex`]'s fields.
+    const ALWAYS: usize = 9;
 
     pub fn new(spec: &ModelSpec) -> Self {
-        Self { layers: spec.layers, tied: spec.tied }
+        let per_block = Self::ALWAYS + if spec.query_key_norm { 2 } else { 0 };
+        Self { layers: spec.layers, per_block, tied: spec.tied }
     }
 
     pub fn embedding(self) -> usize {
@@ -225,7 +298,7 @@ impl TensorIndex {
     }
 
     pub fn block(self, layer: usize) -> BlockIndex {
-        let first = 1 + layer * Self::PER_BLOCK;
+        let first = 1 + layer * self.per_block;
         BlockIndex {
             query: first,
             key: first + 1,
@@ -236,11 +309,12 @@ impl TensorIndex {
             down: first + 6,
             attention_norm: first + 7,
             feed_forward_norm: first + 8,
+            query_key_norms: (self.per_block > Self::ALWAYS).then_some((first + 9, first + 10)),
         }
     }
 
     pub fn final_norm(self) -> usize {
-        1 + self.layers * Self::PER_BLOCK
+        1 + self.layers * self.per_block
     }
 
     /// The output projection: the embedding itself where they are tied.
@@ -281,12 +355,27 @@ mod tests {
     }
 
     #[test]
+    fn heads_may_have_a_width_and_norms_of_their_own() {
+        let spec = ModelSpec { head_width: Some(48), query_key_norm: true, ..ModelSpec::preset("nano").unwrap() };
+        let layout = spec.layout().unwrap();
+        let index = TensorIndex::new(&spec).block(1);
+        let (query_norm, key_norm) = index.query_key_norms.unwrap();
+        let found = |index: usize| (layout.tensors()[index].name.as_str(), layout.tensors()[index].shape.clone());
+        assert_eq!(found(index.query), ("model.layers.1.self_attn.q_proj.weight", vec![192, 128]));
+        assert_eq!(found(index.output), ("model.layers.1.self_attn.o_proj.weight", vec![128, 192]));
+        assert_eq!(found(query_norm), ("model.layers.1.self_attn.q_norm.weight", vec![48]));
+        assert_eq!(found(key_norm), ("model.layers.1.self_attn.k_norm.weight", vec![48]));
+        assert_eq!(found(TensorIndex::new(&spec).final_norm()), ("model.norm.weight", vec![128]));
+    }
+
+    #[test]
     fn sizes_that_do_not_fit_together_are_refused_by_name() {
         let nano = ModelSpec::preset("nano").unwrap();
         let cases = [
             ("heads", ModelSpec { heads: 3, kv_heads: 3, ..nano.clone() }),
             ("kv_heads", ModelSpec { kv_heads: 3, ..nano.clone() }),
             ("heads", ModelSpec { heads: 128, kv_heads: 128, ..nano.clone() }),
+            ("head_width", ModelSpec { head_width: Some(31), ..nano.clone() }),
             ("layers", ModelSpec { layers: 0, ..nano.clone() }),
             ("layers", ModelSpec { layers: usize::MAX, ..nano.clone() }),
             ("context", ModelSpec { context: 1, ..nano.clone() }),

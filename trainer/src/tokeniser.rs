@@ -1,6 +1,7 @@
 //! From text to tokens and back: plain bytes, or a Hugging Face `tokenizer.json`.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 
@@ -13,7 +14,21 @@ pub enum Tokeniser {
     /// Every byte is a token; the vocabulary is 256 and any file can be read.
     Bytes,
     /// What a `tokenizer.json` says; needs UTF-8.
-    File(Box<tokenizers::Tokenizer>),
+    File(Box<TokeniserFile>),
+}
+
+/// A `tokenizer.json`: what it says, and its bytes.
+#[derive(Clone, Debug)]
+pub struct TokeniserFile {
+    tokeniser: tokenizers::Tokenizer,
+    json: Arc<[u8]>,
+}
+
+impl TokeniserFile {
+    /// The file's bytes.
+    pub fn json(&self) -> &[u8] {
+        &self.json
+    }
 }
 
 /// The tokens of a text, and how many of its bytes each stands for.
@@ -40,7 +55,7 @@ impl Tokeniser {
 
     fn parse(json: &[u8], name: String) -> Result<Self> {
         tokenizers::Tokenizer::from_bytes(json)
-            .map(|tokeniser| Self::File(Box::new(tokeniser)))
+            .map(|tokeniser| Self::File(Box::new(TokeniserFile { tokeniser, json: json.into() })))
             .map_err(|error| Error::Tokeniser { name, reason: error.to_string() })
     }
 
@@ -48,7 +63,7 @@ impl Tokeniser {
     pub fn vocabulary(&self) -> usize {
         match self {
             Self::Bytes => 256,
-            Self::File(file) => file.get_vocab(true).values().max().map_or(0, |id| *id as usize + 1),
+            Self::File(file) => file.tokeniser.get_vocab(true).values().max().map_or(0, |id| *id as usize + 1),
         }
     }
 
@@ -62,7 +77,15 @@ impl Tokeniser {
     pub fn decode(&self, tokens: &[u32]) -> Result<String> {
         match self {
             Self::Bytes => Ok(String::from_utf8_lossy(&bytes_of(tokens)).into_owned()),
-            Self::File(file) => file.decode(tokens, true).map_err(decode_error),
+            Self::File(file) => file.tokeniser.decode(tokens, true).map_err(decode_error),
+        }
+    }
+
+    /// What a token is called in a `tokenizer.json`; the built-in bytes have no names.
+    pub fn name_of(&self, token: u32) -> Option<String> {
+        match self {
+            Self::Bytes => None,
+            Self::File(file) => file.tokeniser.id_to_token(token),
         }
     }
 
@@ -78,7 +101,7 @@ impl Tokeniser {
         let mut tokens = Tokens::default();
         let mut before = 0;
         for piece in pieces(&text) {
-            let encoding = file.encode(piece, false).map_err(|error| Error::Tokeniser {
+            let encoding = file.tokeniser.encode(piece, false).map_err(|error| Error::Tokeniser {
                 name: "tokenizer.json".to_owned(),
                 reason: format!("it cannot encode the text: {error}"),
             })?;
@@ -97,7 +120,7 @@ impl Tokeniser {
     pub(crate) fn stream(&self) -> StreamDecoder<'_> {
         match self {
             Self::Bytes => StreamDecoder::Bytes(Vec::new()),
-            Self::File(file) => StreamDecoder::File(Box::new(file.decode_stream(true))),
+            Self::File(file) => StreamDecoder::File(Box::new(file.tokeniser.decode_stream(true))),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use weal_kernels::Compression;
 use weal_trainer::{
-    Assignment, Corpus, Error, InnerSpec, Learner, ModelSpec, OpenDevice, Progress, Samples, Sampling, Source,
+    Assignment, Corpus, Ending, Error, InnerSpec, Learner, ModelSpec, OpenDevice, Progress, Samples, Sampling, Source,
     TextGenerator, Tokeniser, initial_weights,
 };
 
@@ -24,6 +24,9 @@ fn model() -> ModelSpec {
         tied: true,
         rope_theta: 10_000,
         norm_epsilon_ppb: 10_000,
+        head_width: None,
+        query_key_norm: false,
+        rope_scaling: None,
     }
 }
 
@@ -62,6 +65,10 @@ fn a_tiny_text_is_learnt_in_few_steps() {
     assert!(trained.mean_loss < 5.0 && trained.seconds > 0.0);
 }
 
+fn go_on_text(_: &str) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
 #[test]
 fn the_text_that_was_learnt_can_be_written() {
     let mut learner = learner(InnerSpec { steps: 150, ..inner() });
@@ -77,10 +84,26 @@ fn the_text_that_was_learnt_can_be_written() {
         })
         .unwrap();
     assert!(written.text.starts_with("sat on the "), "{:?}", written.text);
-    assert_eq!((written.tokens, &heard), (60, &written.text));
+    assert_eq!((written.tokens.len(), &heard), (60, &written.text));
+
+    assert_eq!((written.ending, written.prompt_tokens), (Ending::Length, 8));
 
     let stopped = generator.generate("the ", &sampling, &mut |_| ControlFlow::Break(())).unwrap();
-    assert_eq!(stopped.tokens, 1);
+    assert_eq!((stopped.tokens.len(), stopped.ending), (1, Ending::BrokenOff));
+
+    // The text ends before "the", wherever its tokens do.
+    let sampling = Sampling { stop: vec!["the".into()], ..sampling };
+    let stopped = generator.generate("the cat ", &sampling, &mut go_on_text).unwrap();
+    assert_eq!((stopped.text.as_str(), stopped.ending), ("sat on ", Ending::Stop));
+    // And goes on from there, as if it had been one text.
+    let sampling = Sampling { stop: Vec::new(), max_tokens: 8, ..sampling };
+    let more = generator.go_on("", &sampling, &mut go_on_text).unwrap();
+    assert_eq!(format!("sat on the{}", more.text), written.text[..18]);
+
+    // The model may end it, too.
+    let mut generator = generator.ending_at(Some(u32::from(b'n')));
+    let ended = generator.generate("the cat ", &Sampling { max_tokens: 60, ..sampling }, &mut go_on_text).unwrap();
+    assert_eq!((ended.text.as_str(), ended.ending), ("sat o", Ending::EndOfText));
 }
 
 #[test]

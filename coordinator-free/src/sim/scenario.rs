@@ -3,8 +3,8 @@
 use std::ops::RangeInclusive;
 
 use weal_proto::manifest::{
-    AggregationRule, Compression, Data, Founder, Inner, Limits, Manifest, Membership, Model, Outer, OuterRate, Timing,
-    Tokeniser,
+    AggregationRule, Compression, Data, Founder, Initial, Inner, Limits, Manifest, Membership, Model, Outer, OuterRate,
+    Timing, Tokeniser,
 };
 use weal_proto::{PeerId, SigningKey, Weight};
 
@@ -155,10 +155,13 @@ pub fn manifest(founders: impl IntoIterator<Item = PeerId>) -> Manifest {
             tied_embeddings: true,
             rope_theta: 10_000,
             norm_epsilon_ppb: 10_000,
+            head_width: 0,
+            query_key_norm: false,
+            rope_scaling: None,
         },
         tokeniser: Tokeniser::Bytes,
         data: Data::Generator { seed: 1, bytes: 100_000 },
-        initial_seed: [3; 32],
+        initial: Initial::Seed([3; 32]),
         inner: Inner {
             steps: 10,
             batch: 1,

@@ -24,8 +24,10 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(values, zeros);
     assert!(body.len() <= max_body_bytes(&layout, &compression).expect("the settings make sense"));
     assert!(contribution.norms().iter().all(|norm| norm.is_finite() && *norm >= 0.0));
-    let mut theta = vec![1.0; layout.parameters()];
     let twice = [contribution.clone(), contribution];
-    apply(&layout, &mut theta, &twice, 1.0, Rule::MeanOfSenders).expect("it was decoded for this layout");
-    assert!(theta.iter().all(|weight| weight.is_finite()));
+    for rule in [Rule::MeanOfSenders, Rule::MeanOfAll, Rule::RootOfSenders] {
+        let mut theta = vec![1.0; layout.parameters()];
+        apply(&layout, &mut theta, &twice, 1.0, rule).expect("it was decoded for this layout");
+        assert!(theta.iter().all(|weight| weight.is_finite()));
+    }
 });

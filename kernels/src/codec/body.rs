@@ -16,7 +16,7 @@
 //! bytes already read, and is compared with the bytes there are before anything is allocated.
 
 use super::bits::{BitReader, BitWriter};
-use super::gamma;
+use super::gamma::{self, NoNumber};
 use super::record::{self, Shape};
 use super::rice::Rice;
 use super::unpack::{Cursor, Unpacked, check, unpack};
@@ -175,7 +175,10 @@ fn decode_scales<'a>(grid: &Grid, body: &'a [u8]) -> Result<(Vec<Scale>, &'a [u8
     let mut scales = Vec::with_capacity(chunks);
     let mut before = 0;
     for chunk in 0..chunks {
-        let told = gamma::take(&mut reader).ok_or(too_short.clone())? as i32;
+        let told = gamma::take(&mut reader).map_err(|why| match why {
+            NoNumber::CutShort => too_short.clone(),
+            NoNumber::TooLong => Error::Scale { chunk },
+        })? as i32;
         let difference = if told % 2 == 0 { -(told / 2) } else { told / 2 };
         let number = u8::try_from(before + difference).map_err(|_| Error::Scale { chunk })?;
         scales.push(Scale::from_number(number));

@@ -16,14 +16,24 @@ pub(crate) fn put(writer: &mut BitWriter<'_>, number: u32) {
     writer.put(number - (1 << low_bits), low_bits);
 }
 
-/// Takes a number, or returns `None` where the string ends before, or the number has more bits.
-pub(crate) fn take(reader: &mut BitReader<'_>) -> Option<u32> {
+/// Why no number can be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoNumber {
+    /// The string ends before the number does.
+    CutShort,
+    /// The number has more bits than any that is sent.
+    TooLong,
+}
+
+/// Takes a number.
+pub(crate) fn take(reader: &mut BitReader<'_>) -> Result<u32, NoNumber> {
     let low_bits = reader.window().trailing_zeros();
     if low_bits >= MOST_BITS {
-        return None;
+        // Past its end a string reads as zeros.
+        return Err(reader.skip(MOST_BITS).map_or(NoNumber::CutShort, |()| NoNumber::TooLong));
     }
-    reader.skip(low_bits + 1)?;
-    Some(1 << low_bits | reader.take(low_bits)?)
+    let low = reader.skip(low_bits + 1).and_then(|()| reader.take(low_bits)).ok_or(NoNumber::CutShort)?;
+    Ok(1 << low_bits | low)
 }
 
 /// The bits that a number takes.
@@ -46,16 +56,19 @@ mod tests {
         assert_eq!(bytes.len() as u64, total.div_ceil(8));
         let mut reader = BitReader::new(&bytes);
         for number in 1..1 << MOST_BITS {
-            assert_eq!(take(&mut reader), Some(number));
+            assert_eq!(take(&mut reader), Ok(number));
         }
         assert_eq!(reader.finish(), (&[][..], true));
     }
 
     #[test]
     fn a_number_too_long_and_one_cut_short_are_refused() {
-        assert_eq!(take(&mut BitReader::new(&[0, 0, 1, 0, 0, 0])), None);
-        assert_eq!(take(&mut BitReader::new(&[0b1000])), Some(8));
-        assert_eq!(take(&mut BitReader::new(&[0b1000_0000])), None);
-        assert_eq!(take(&mut BitReader::new(&[])), None);
+        let taken = |bytes: &[u8]| take(&mut BitReader::new(bytes));
+        assert_eq!(taken(&[0, 0, 1, 0, 0, 0]), Err(NoNumber::TooLong));
+        assert_eq!(taken(&[0, 0]), Err(NoNumber::TooLong));
+        assert_eq!(taken(&[0b1000]), Ok(8));
+        assert_eq!(taken(&[0b1000_0000]), Err(NoNumber::CutShort));
+        assert_eq!(taken(&[0]), Err(NoNumber::CutShort));
+        assert_eq!(taken(&[]), Err(NoNumber::CutShort));
     }
 }

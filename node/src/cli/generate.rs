@@ -1,24 +1,28 @@
-//! `weal generate`: lets the newest weights of a data folder write text.
+//! `weal generate`: lets a model write text.
 
-use std::io::Write;
+use std::io::{IsTerminal, Read, Write};
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use weal_trainer::{OpenDevice, Sampling, TextGenerator, Tokeniser};
+use weal_trainer::{GeneratedText, OpenDevice, Sampling, TextGenerator};
 
 use super::FolderArgs;
 use super::node::set_threads;
+use super::progress::Bar;
 use crate::error::{Error, Result};
-use crate::model::{self, Plan};
+use crate::model;
+use crate::opened::Opened;
 use crate::settings::Device;
-use crate::store::weights::WeightFiles;
 
 #[derive(Debug, Args)]
 pub struct GenerateArgs {
-    /// How the text begins.
-    #[arg(default_value = "\n")]
-    prompt: String,
+    /// How the text begins. Without it, it is read from standard input; at a terminal, you and the model take turns.
+    prompt: Option<String>,
+    /// A Hugging Face folder; by default the newest weights of the data folder write.
+    #[arg(long, value_name = "FOLDER")]
+    model: Option<PathBuf>,
     /// Tokens to write.
     #[arg(long, default_value_t = 256)]
     tokens: usize,
@@ -31,6 +35,9 @@ pub struct GenerateArgs {
     /// Draws only from so many of the likeliest tokens; 0 from all.
     #[arg(long, default_value_t = 0)]
     top_k: usize,
+    /// End the text before this; may be given several times.
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
     /// The same seed gives the same text; by default a new one each time.
     #[arg(long)]
     seed: Option<u64>,
@@ -44,50 +51,84 @@ pub struct GenerateArgs {
 impl GenerateArgs {
     pub fn run(self) -> Result<ExitCode> {
         set_threads(0)?;
-        let folder = self.folder.folder();
-        let place = folder.path().display().to_string();
-        let missing = |what: &str| {
-            Error::Folder(format!("{place}: no {what} in this data folder; give a node's folder with --dir"))
-        };
-        let manifest = folder.manifest()?.ok_or_else(|| missing("run"))?;
-        let plan = Plan::new(&manifest)?;
-        let files = WeightFiles::new(folder.weights());
-        let round = files.rounds()?.pop().ok_or_else(|| missing("weights"))?;
-        let weights = files.load(&plan.layout, round)?;
+        let bar = Bar::new("reading");
+        let opened = Opened::open(self.model.as_ref(), &self.folder.folder(), &mut bar.told());
+        bar.end();
+        let opened = opened?;
         let failed = |error: weal_trainer::Error| Error::Device(error.to_string());
         let device = OpenDevice::open(model::device_choice(self.device)).map_err(failed)?;
-        let tokeniser = tokeniser(&folder, &manifest)?;
-        let mut generator =
-            TextGenerator::new(plan.model.clone(), tokeniser, &weights.values, &device).map_err(failed)?;
-        let sampling = Sampling {
+        let generator = TextGenerator::new(opened.model, opened.tokeniser, &opened.weights, &device).map_err(failed)?;
+        let mut generator = generator.ending_at(opened.end_of_text);
+        let mut sampling = Sampling {
             max_tokens: self.tokens,
             temperature: self.temperature,
             top_p: self.top_p,
             top_k: self.top_k,
             seed: self.seed.unwrap_or_else(rand::random),
+            stop: self.stop,
         };
-        eprintln!("weights at the start of round {round}, on {}", device.name());
-        print!("{}", self.prompt);
-        generator
-            .generate(&self.prompt, &sampling, &mut |text| {
-                print!("{text}");
-                // A reader that went away ends the text.
-                if std::io::stdout().flush().is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            })
-            .map_err(|error| Error::Usage(error.to_string()))?;
-        println!();
+        eprintln!("{}, on {}", opened.origin, device.name());
+        match self.prompt {
+            None if std::io::stdin().is_terminal() => {
+                eprintln!("write how the text begins, then go on by turns; Ctrl-D ends it");
+                take_turns(&mut generator, &mut sampling)?;
+            }
+            given => {
+                let prompt = given.map_or_else(read_prompt, Ok)?;
+                let _ = say(&prompt);
+                let written = generator.generate(&prompt, &sampling, &mut say).map_err(unusable)?;
+                println!();
+                eprintln!("{}", speed(&written));
+            }
+        }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// The run's tokeniser; read beside a running node, so without its database.
-fn tokeniser(folder: &crate::folder::Folder, manifest: &weal_proto::Manifest) -> Result<Tokeniser> {
-    match &manifest.tokeniser {
-        weal_proto::manifest::Tokeniser::Bytes => Ok(Tokeniser::Bytes),
-        weal_proto::manifest::Tokeniser::File { hash, .. } => {
-            let path = crate::store::blobs::path(&folder.blobs(), hash);
-            let json = std::fs::read(&path).map_err(Error::storage("cannot read the tokeniser", &path))?;
-            Tokeniser::from_bytes(&json).map_err(|error| Error::corrupt(&path, error))
+/// A line of the reader's, then the model's, until the input ends. The model sees all that was written before.
+fn take_turns(generator: &mut TextGenerator, sampling: &mut Sampling) -> Result<()> {
+    loop {
+        eprint!("> ");
+        let mut line = String::new();
+        if std::io::stdin().read_line(&mut line).map_err(unreadable)? == 0 {
+            eprintln!();
+            return Ok(());
         }
+        // The model goes on in the reader's line; an empty line begins a new one.
+        let line = line.strip_suffix('\n').filter(|line| !line.is_empty()).unwrap_or("\n");
+        let written = generator.go_on(line, sampling, &mut say).map_err(unusable)?;
+        println!();
+        eprintln!("{}", speed(&written));
+        sampling.seed = sampling.seed.wrapping_add(1);
     }
+}
+
+fn read_prompt() -> Result<String> {
+    let mut prompt = String::new();
+    std::io::stdin().read_to_string(&mut prompt).map_err(unreadable)?;
+    Ok(if prompt.is_empty() { "\n".to_owned() } else { prompt })
+}
+
+/// Shows a piece of text. A reader that went away ends the text.
+fn say(text: &str) -> ControlFlow<()> {
+    let mut out = std::io::stdout().lock();
+    let said = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    if said.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+}
+
+fn speed(written: &GeneratedText) -> String {
+    let tokens = written.tokens.len();
+    let after_first = tokens.saturating_sub(1) as f64 / (written.seconds - written.prompt_seconds).max(1e-9);
+    format!(
+        "{} tokens read in {:.2} s, {tokens} written at {after_first:.1} tokens/s",
+        written.prompt_tokens, written.prompt_seconds
+    )
+}
+
+fn unreadable(error: std::io::Error) -> Error {
+    Error::Usage(format!("standard input cannot be read: {error}"))
+}
+
+fn unusable(error: weal_trainer::Error) -> Error {
+    Error::Usage(error.to_string())
 }

@@ -1,11 +1,15 @@
 //! The command line: one file a command, all of the same shape.
 
 mod bench;
+mod eval;
+mod export;
 mod generate;
+mod import;
 mod join;
 mod key;
 mod new;
 mod node;
+mod progress;
 mod run;
 mod status;
 mod testnet;
@@ -38,14 +42,20 @@ enum Command {
     Testnet(testnet::TestnetArgs),
     /// Writes a new run for you to edit; the first `weal run` starts it.
     New(new::NewArgs),
+    /// Writes a new run that goes on from a model trained elsewhere.
+    Import(import::ImportArgs),
     /// Joins a run by its link, and takes part.
     Join(join::JoinArgs),
     /// Takes part in the run of a data folder.
     Run(run::RunArgs),
     /// Says what a running node is doing.
     Status(status::StatusArgs),
-    /// Lets the newest weights of a data folder write text.
+    /// Lets the newest weights of a data folder, or another model, write text.
     Generate(generate::GenerateArgs),
+    /// Examines a model: how well it predicts text, how it answers multiple-choice questions.
+    Eval(eval::EvalArgs),
+    /// Writes the newest weights of a data folder as others read them: safetensors, or GGUF.
+    Export(export::ExportArgs),
     /// Measures how fast this machine is.
     Bench(bench::BenchArgs),
     /// Shows this machine's public key, making one if there is none.
@@ -89,10 +99,13 @@ impl Cli {
         match self.command {
             Command::Testnet(args) => args.run(),
             Command::New(args) => args.run(),
+            Command::Import(args) => args.run(),
             Command::Join(args) => args.run(),
             Command::Run(args) => args.run(),
             Command::Status(args) => args.run(),
             Command::Generate(args) => args.run(),
+            Command::Eval(args) => args.run(),
+            Command::Export(args) => args.run(),
             Command::Bench(args) => args.run(),
             Command::Key(args) => args.run(),
         }

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::FolderArgs;
 use crate::error::{Error, Result};
+use crate::folder::Folder;
 use crate::new_run::{self, RunFile};
 
 #[derive(Debug, Args)]
@@ -29,22 +30,28 @@ pub struct NewArgs {
 
 impl NewArgs {
     pub fn run(self) -> Result<ExitCode> {
-        let folder = self.folder.folder();
-        let key = folder.key()?.peer();
         let mut file = RunFile { name: self.name, seed: rand::random::<u32>().into(), ..RunFile::default() };
         file.model.preset = self.preset;
         file.data.files = self.data.iter().map(absolute).collect::<Result<_>>()?;
         file.tokeniser.file = self.tokeniser.as_ref().map(absolute).transpose()?;
-        // Whatever is wrong with it is said now, not at the first start.
-        new_run::NewRun::from_file(&file, folder.path(), key, &folder.path().join("run.toml"))?;
-        let path = new_run::write_file(&folder, &file)?;
-        let dir = folder.path().display();
-        println!("wrote {}\nedit it, then start the run with: weal run --dir {dir}", path.display());
-        println!("this machine's key, its founder: {key}");
-        Ok(ExitCode::SUCCESS)
+        write(&self.folder.folder(), &file)
     }
 }
 
-fn absolute(path: &PathBuf) -> Result<PathBuf> {
+/// Writes a run into a folder, once it is known to be sound.
+pub(super) fn write(folder: &Folder, file: &RunFile) -> Result<ExitCode> {
+    let key = folder.key()?.peer();
+    // Whatever is wrong with it is said now, not at the first start.
+    let new = new_run::NewRun::from_file(file, folder.path(), key, &folder.path().join("run.toml"))?;
+    let path = new_run::write_file(folder, file)?;
+    let dir = folder.path().display();
+    let model = &new.manifest.model;
+    println!("{} parameters, {} layers, context {}", model.parameters(), model.layers, model.context);
+    println!("wrote {}\nedit it, then start the run with: weal run --dir {dir}", path.display());
+    println!("this machine's key, its founder: {key}");
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn absolute(path: &PathBuf) -> Result<PathBuf> {
     std::path::absolute(path).map_err(|error| Error::Data(format!("{}: {error}", path.display())))
 }

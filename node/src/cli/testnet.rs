@@ -59,6 +59,9 @@ struct RunChoice {
     /// The model: nano, micro, tiny, small, medium or 1b.
     #[arg(long, default_value = "nano")]
     preset: String,
+    /// A Hugging Face folder with a model to go on from, in place of a preset.
+    #[arg(long, value_name = "FOLDER")]
+    from: Option<PathBuf>,
     /// Inner steps of a round.
     #[arg(long, default_value_t = 20)]
     steps: u32,
@@ -77,6 +80,7 @@ impl RunChoice {
         }
         let mut file = RunFile { name: "testnet".into(), ..RunFile::default() };
         file.model.preset.clone_from(&self.preset);
+        file.model.checkpoint.clone_from(&self.from);
         file.data.files.clone_from(&self.data);
         // Many small steps learn most from few tokens, which is what one processor for all nodes is short of.
         file.inner.steps = self.steps;

@@ -15,6 +15,7 @@ mod board;
 mod jobs;
 mod open;
 mod outputs;
+mod own;
 mod service;
 mod timers;
 
@@ -26,7 +27,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use weal_coordinator_free::{Core, Input, MessageId};
 use weal_dashboard::{Dashboard, Level};
-use weal_proto::{BlobHash, Envelope, Message, RoundNumber, RunId, Verdict};
+use weal_proto::{Envelope, Message, RoundNumber, RunId, Verdict};
 
 use crate::error::{Error, Result};
 use crate::folder::FolderLock;
@@ -39,6 +40,7 @@ use crate::store::weights::Weights;
 
 use board::{Board, Seen, unix_ms};
 use jobs::{Done, Workshop};
+use own::Own;
 use service::{MessagesRequest, SharedPosition};
 use timers::Timers;
 
@@ -72,10 +74,7 @@ pub struct Daemon {
     jobs: JoinSet<Done>,
     position: SharedPosition,
     weights: Weights,
-    /// Own newest contribution, and whether it is known to have been left out.
-    own: Option<OwnContribution>,
-    /// The newest round of which it is known what is applied.
-    settled: Option<RoundNumber>,
+    own: Own,
     verdicts: VecDeque<(MessageId, GossipId)>,
     next_message: u64,
     dashboard: Dashboard,
@@ -84,13 +83,6 @@ pub struct Daemon {
     /// A round that was to be trained in, and is not.
     skipped: Option<RoundNumber>,
     _lock: FolderLock,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct OwnContribution {
-    round: RoundNumber,
-    blob: BlobHash,
-    left_out: bool,
 }
 
 impl Daemon {
@@ -218,9 +210,7 @@ impl Daemon {
                 self.board.contributed(&contributed);
                 self.train_loss = Some(contributed.mean_loss);
                 let (round, blob) = (contributed.round, contributed.blob);
-                // Too late for a round that is being applied already.
-                let left_out = self.settled.is_some_and(|settled| settled >= round);
-                self.own = Some(OwnContribution { round, blob, left_out });
+                self.own.made(round, blob);
                 let (blob_bytes, samples) = (contributed.blob_bytes, contributed.samples);
                 self.step(Input::Trained { round, blob, blob_bytes, samples }).await?;
                 self.evaluate();

@@ -10,13 +10,14 @@ use weal_coordinator_free::{Config, Core, Recovered};
 use weal_dashboard::{Dashboard, Floor, Level, Node, RoundRecord, Run, Snapshot};
 use weal_proto::manifest::{Data, Manifest};
 use weal_proto::{Commitment, Message, RoundNumber, SigningKey, limits};
-use weal_trainer::{Corpus, OpenDevice, initial_weights};
+use weal_trainer::{Corpus, OpenDevice};
 
+use super::Daemon;
 use super::board::Board;
 use super::jobs::Workshop;
+use super::own::Own;
 use super::service::{NodeService, SharedPosition};
 use super::timers::Timers;
-use super::{Daemon, OwnContribution};
 use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::learner::{LearnerHandle, LearnerSetup};
@@ -66,7 +67,7 @@ pub async fn open(options: Options) -> Result<Daemon> {
         .map_err(|error| Error::Device(error.to_string()))?;
     let corpus = Arc::new(model::corpus(&manifest, &blobs)?);
     let weight_files = WeightFiles::new(folder.weights());
-    let weights = recover_weights(&manifest, &plan, &store, &weight_files)?;
+    let weights = recover_weights(&manifest, &plan, &store, &blobs, &weight_files)?;
 
     let page = listen_for_page(&settings).await?;
     if let Ok(address) = page.local_addr() {
@@ -155,7 +156,6 @@ pub async fn open(options: Options) -> Result<Daemon> {
         position,
         weights,
         own,
-        settled: None,
         verdicts: Default::default(),
         next_message: 0,
         dashboard,
@@ -220,7 +220,13 @@ async fn listen_for_page(settings: &Settings) -> Result<TcpListener> {
 
 /// The newest weights on disk whose root is the decided one; else the initial ones, from which decided rounds are
 /// applied anew.
-fn recover_weights(manifest: &Manifest, plan: &Plan, store: &Store, files: &WeightFiles) -> Result<Weights> {
+fn recover_weights(
+    manifest: &Manifest,
+    plan: &Plan,
+    store: &Store,
+    blobs: &Blobs,
+    files: &WeightFiles,
+) -> Result<Weights> {
     let decided = store.decided_rounds()?;
     for round in files.rounds()?.into_iter().rev().filter(|round| round.0 <= decided) {
         let weights = match files.load(&plan.layout, round) {
@@ -237,8 +243,7 @@ fn recover_weights(manifest: &Manifest, plan: &Plan, store: &Store, files: &Weig
         tracing::warn!(%round, "weights on disk are not the decided ones; they are deleted");
         files.remove(round)?;
     }
-    let values =
-        initial_weights(&plan.model, &manifest.initial_seed).map_err(|error| Error::Internal(error.to_string()))?;
+    let values = model::initial_weights(manifest, plan, blobs)?;
     let weights = Weights::new(&plan.layout, RoundNumber(0), values)?;
     files.save(&weights)?;
     Ok(weights)
@@ -261,8 +266,8 @@ fn recover_core(manifest: &Manifest, key: &SigningKey, store: &Store, weights: R
 
 /// The own newest contribution, and whether it was left out of its round: by a decision, or by a crash between storing
 /// and committing to it.
-fn recover_own(store: &Store, learnt: Option<&LearnerState>, key: &SigningKey) -> Result<Option<OwnContribution>> {
-    let Some(state) = learnt else { return Ok(None) };
+fn recover_own(store: &Store, learnt: Option<&LearnerState>, key: &SigningKey) -> Result<Own> {
+    let Some(state) = learnt else { return Ok(Own::default()) };
     let (round, blob) = (state.round, state.blob);
     let committed = match store.own_commitment(round)? {
         Some(envelope) => envelope.open::<Commitment>().is_ok_and(|commitment| commitment.blob == blob),
@@ -273,9 +278,8 @@ fn recover_own(store: &Store, learnt: Option<&LearnerState>, key: &SigningKey) -
         own.is_some_and(|envelope| envelope.open::<Commitment>().is_ok_and(|commitment| commitment.blob == blob))
     });
     Ok(match (committed, chosen) {
-        (_, Some(true)) => None,
-        (true, None) => Some(OwnContribution { round, blob, left_out: false }),
-        _ => Some(OwnContribution { round, blob, left_out: true }),
+        (_, Some(true)) => Own::default(),
+        (committed, chosen) => Own::recovered(round, blob, !committed || chosen.is_some()),
     })
 }
 

@@ -6,7 +6,7 @@ use weal_coordinator_free::{Acceptance, Apply, Event, Input, MessageId, Output, 
 use weal_dashboard::{Level, NodeState};
 use weal_proto::{BlobHash, Message, RoundNumber, Seed};
 
-use super::{Daemon, NO_VERDICT, OwnContribution};
+use super::{Daemon, NO_VERDICT};
 use crate::error::Result;
 use crate::learner::TrainJob;
 use crate::network::Verdict;
@@ -106,7 +106,7 @@ impl Daemon {
             tracing::error!(%round, weights = %self.weights.round, "asked to train from weights that are not here");
             return;
         }
-        let unapplied = self.own.filter(|own| own.left_out).map(|own| own.blob);
+        let unapplied = self.own.unapplied();
         let weights = self.weights.clone();
         self.learner.train(TrainJob { round, seed, weights, deadline, unapplied });
     }
@@ -132,11 +132,7 @@ impl Daemon {
 
     /// Remembers whether the own contribution was chosen: what was not goes back into the error feedback.
     fn settle_own(&mut self, apply: &Apply) {
-        self.settled = self.settled.max(Some(apply.round));
-        let Some(own) = self.own.filter(|own| own.round == apply.round) else { return };
-        let chosen = apply.contributions.iter().any(|chosen| chosen.blob == own.blob);
-        self.own = (!chosen).then_some(OwnContribution { left_out: true, ..own });
-        if !chosen {
+        if self.own.settle(apply.round, apply.contributions.iter().map(|chosen| chosen.blob)) {
             self.board.say(
                 Level::Warn,
                 format!("round {}: own contribution was not chosen; it is kept for the next", apply.round),

@@ -60,6 +60,10 @@ section!(
     ModelChoice {
         /// Name of the preset.
         preset: String = "nano".into(),
+        /// A model to go on from, in a Hugging Face folder; the preset is of no account then.
+        checkpoint: Option<PathBuf> = None,
+        /// Tokens of a window, where they are fewer than the model could have.
+        context: Option<u32> = None,
     }
 );
 section!(
@@ -225,10 +229,12 @@ const HEAD: &str = "\
 ";
 
 /// What stands above a line that begins so, within its section.
-const COMMENTS: [(&str, &str, &str); 34] = [
+const COMMENTS: [(&str, &str, &str); 36] = [
     ("", "name", "What people call the run."),
     ("", "seed", "Seed of the initial weights."),
     ("model", "preset", "nano, micro, tiny, small, medium or 1b."),
+    ("model", "checkpoint", "A Hugging Face folder with a model to go on from; the preset is of no account then."),
+    ("model", "context", "Tokens of a window, where they are fewer than the model could have."),
     ("tokeniser", "file", "A tokenizer.json; without it, one token a byte."),
     ("data", "files", "Text files and folders; the last tenth of each file is held out. None: the built-in generator."),
     ("data", "generator_seed", "Seed of the built-in generator."),

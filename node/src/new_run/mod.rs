@@ -11,19 +11,21 @@ use std::path::{Path, PathBuf};
 
 use weal_proto::limits::CODEC;
 use weal_proto::manifest::{
-    AggregationRule, Compression, Data, Founder, Inner, Limits, Manifest, Membership, Model, Outer, OuterRate, PPM,
-    Timing, Tokeniser,
+    AggregationRule, Compression, Data, Founder, Initial, Inner, Limits, Manifest, Membership, Model, Outer, OuterRate,
+    PPM, RopeScaling, Timing, Tokeniser,
 };
 use weal_proto::{BlobHash, Message, PeerId, Weight};
-use weal_trainer::ModelSpec;
+use weal_trainer::{Checkpoint, ModelSpec};
 
 pub use file::{FounderChoice, RunFile};
 
 use crate::data::{self, TextFile};
 use crate::error::{Error, Result};
 use crate::folder::{Folder, write_atomically};
+use crate::model::INITIAL_WEIGHTS;
 use crate::store::Store;
 use crate::store::blobs::{Blobs, Keep};
+use crate::store::weights::to_bytes;
 
 /// Name of the file in a data folder.
 const FILE: &str = "run.toml";
@@ -81,20 +83,17 @@ impl NewRun {
     /// The key that is wrong with what would be accepted, or the data that cannot be read.
     pub fn from_file(file: &RunFile, relative_to: &Path, own: PeerId, path: &Path) -> Result<Self> {
         let wrong = |why: String| Error::configuration(path.display(), why);
-        let mut spec = ModelSpec::preset(&file.model.preset).map_err(|error| wrong(error.to_string()))?;
+        let context = file.model.context.map(|context| context as usize);
         let mut files = Vec::new();
-        let tokeniser = match &file.tokeniser.file {
-            None => Tokeniser::Bytes,
-            Some(path) => {
-                let [TextFile { source, text }] = take_one(data::read(&[relative_to.join(path)])?)?;
-                let vocabulary = weal_trainer::Tokeniser::from_bytes(&text)
-                    .map_err(|error| Error::Data(error.to_string()))?
-                    .vocabulary();
-                spec = spec.with_vocabulary(vocabulary);
-                files.push(text);
-                Tokeniser::File { hash: source.hash, bytes: source.bytes }
+        let start = match &file.model.checkpoint {
+            None => Start::preset(&file.model.preset, context, &self::seed(file.seed)).map_err(wrong)?,
+            Some(folder) => {
+                let checkpoint = Checkpoint::read(&relative_to.join(folder), context, &mut |_, _| {})
+                    .map_err(|error| Error::Data(error.to_string()))?;
+                Start::checkpoint(checkpoint, &mut files)
             }
         };
+        let (spec, initial, tokeniser) = start.with_tokeniser(file, relative_to, &mut files)?;
         let data = if file.data.files.is_empty() {
             Data::Generator { seed: file.data.generator_seed, bytes: file.data.generator_bytes }
         } else {
@@ -104,7 +103,7 @@ impl NewRun {
             files.extend(read.into_iter().map(|file| file.text));
             Data::Sources(sources)
         };
-        let manifest = file.manifest(&spec, tokeniser, data, own).map_err(wrong)?;
+        let manifest = file.manifest(&spec, initial, tokeniser, data, own).map_err(wrong)?;
         manifest.validate().map_err(|error| wrong(error.to_string()))?;
         let new = Self { manifest, files };
         new.check_text()?;
@@ -144,6 +143,77 @@ impl NewRun {
     }
 }
 
+/// What a run begins with, before its tokeniser is known.
+struct Start {
+    spec: ModelSpec,
+    initial: Initial,
+    /// A `tokenizer.json` that belongs to the model.
+    tokeniser: Option<Vec<u8>>,
+    end_of_text: Option<u32>,
+}
+
+impl Start {
+    fn preset(name: &str, context: Option<usize>, seed: &[u8; 32]) -> Result<Self, String> {
+        let preset = ModelSpec::preset(name).map_err(|error| error.to_string())?;
+        let spec = ModelSpec { context: context.unwrap_or(preset.context), ..preset };
+        Ok(Self { spec, initial: Initial::Seed(*seed), tokeniser: None, end_of_text: None })
+    }
+
+    fn checkpoint(checkpoint: Checkpoint, files: &mut Vec<Vec<u8>>) -> Self {
+        let Checkpoint { model, weights, tokeniser, end_of_text } = checkpoint;
+        let bytes = to_bytes(&weights);
+        drop(weights);
+        let initial = Initial::Weights(weal_kernels::blob::outline(&bytes).hash().into());
+        files.push(bytes);
+        Self { spec: model, initial, tokeniser, end_of_text }
+    }
+
+    /// The tokeniser that `file` names, or the model's own, or bytes. A model that begins with random weights gets as
+    /// many embeddings as there are tokens.
+    fn with_tokeniser(
+        self,
+        file: &RunFile,
+        relative_to: &Path,
+        files: &mut Vec<Vec<u8>>,
+    ) -> Result<(ModelSpec, Initial, Tokeniser)> {
+        let Self { mut spec, initial, tokeniser, end_of_text } = self;
+        let json = match &file.tokeniser.file {
+            None => tokeniser,
+            Some(path) => {
+                let [TextFile { text, .. }] = take_one(data::read(&[relative_to.join(path)])?)?;
+                Some(text)
+            }
+        };
+        let is_new = matches!(initial, Initial::Seed(_));
+        let Some(json) = json else {
+            if !is_new && spec.vocabulary != 256 {
+                return Err(Error::Data(
+                    "there is no tokenizer.json beside the model; give one with --tokeniser".into(),
+                ));
+            }
+            return Ok((spec, initial, Tokeniser::Bytes));
+        };
+        let known = weal_trainer::Tokeniser::from_bytes(&json).map_err(|error| Error::Data(error.to_string()))?;
+        let vocabulary = known.vocabulary();
+        if is_new {
+            spec = spec.with_vocabulary(vocabulary);
+        } else if vocabulary > spec.vocabulary {
+            let rows = spec.vocabulary;
+            return Err(Error::Data(format!(
+                "the tokeniser has {vocabulary} tokens, and the model's embedding {rows}: they do not belong together"
+            )));
+        }
+        let hash = weal_kernels::blob::outline(&json).hash().into();
+        let tokeniser = Tokeniser::File { hash, bytes: json.len() as u64, end_of_text };
+        files.push(json);
+        Ok((spec, initial, tokeniser))
+    }
+}
+
+fn seed(number: u64) -> [u8; 32] {
+    blake3::derive_key("commonweal initial weights v1", &number.to_le_bytes())
+}
+
 fn take_one(files: Vec<TextFile>) -> Result<[TextFile; 1]> {
     files.try_into().map_err(|_| Error::Data("the tokeniser must be one file, not a folder".into()))
 }
@@ -151,7 +221,10 @@ fn take_one(files: Vec<TextFile>) -> Result<[TextFile; 1]> {
 /// The blobs that a manifest names, with what they are and their lengths.
 pub fn named_blobs(manifest: &Manifest) -> Vec<(String, BlobHash, u64)> {
     let mut named = Vec::new();
-    if let Tokeniser::File { hash, bytes } = manifest.tokeniser {
+    if let Initial::Weights(hash) = manifest.initial {
+        named.push((INITIAL_WEIGHTS.to_owned(), hash, manifest.model.parameters().saturating_mul(4)));
+    }
+    if let Tokeniser::File { hash, bytes, .. } = manifest.tokeniser {
         named.push(("tokenizer.json".to_owned(), hash, bytes));
     }
     if let Data::Sources(sources) = &manifest.data {
@@ -174,7 +247,14 @@ fn scaled(key: &str, value: f64, unit: f64) -> Result<u32, String> {
 }
 
 impl RunFile {
-    fn manifest(&self, spec: &ModelSpec, tokeniser: Tokeniser, data: Data, own: PeerId) -> Result<Manifest, String> {
+    fn manifest(
+        &self,
+        spec: &ModelSpec,
+        initial: Initial,
+        tokeniser: Tokeniser,
+        data: Data,
+        own: PeerId,
+    ) -> Result<Manifest, String> {
         let mut founders = match self.founders.as_slice() {
             [] => vec![Founder { peer: own, weight: Weight(file::FOUNDER_WEIGHT) }],
             founders => founders.iter().map(|f| Founder { peer: f.peer, weight: Weight(f.weight) }).collect(),
@@ -185,7 +265,7 @@ impl RunFile {
             model: model(spec)?,
             tokeniser,
             data,
-            initial_seed: blake3::derive_key("commonweal initial weights v1", &self.seed.to_le_bytes()),
+            initial,
             inner: self.inner()?,
             compression: Compression {
                 codec: CODEC,
@@ -278,6 +358,14 @@ fn model(spec: &ModelSpec) -> Result<Model, String> {
         tied_embeddings: spec.tied,
         rope_theta: spec.rope_theta,
         norm_epsilon_ppb: spec.norm_epsilon_ppb,
+        head_width: size("head_width", spec.head_width.unwrap_or(0))?,
+        query_key_norm: spec.query_key_norm,
+        rope_scaling: spec.rope_scaling.map(|scaling| RopeScaling {
+            factor_ppm: scaling.factor_ppm,
+            low_frequency_ppm: scaling.low_frequency_ppm,
+            high_frequency_ppm: scaling.high_frequency_ppm,
+            original_context: scaling.original_context,
+        }),
     })
 }
 

@@ -4,7 +4,9 @@ use std::fmt::Display;
 
 use thiserror::Error;
 
-use super::{Compression, Data, Inner, Limits, Manifest, Membership, Model, Outer, PPM, Timing, Tokeniser};
+use super::{
+    Compression, Data, Inner, Limits, Manifest, Membership, Model, Outer, PPM, RopeScaling, Timing, Tokeniser,
+};
 use crate::limits;
 
 /// A manifest that does not add up.
@@ -69,18 +71,40 @@ fn model(m: &Model) -> Result<(), ManifestError> {
     within("model.context", m.context, 2, 1 << 20)?;
     within("model.rope_theta", m.rope_theta, 1, u32::MAX)?;
     within("model.norm_epsilon_ppb", m.norm_epsilon_ppb, 1, PPM)?;
-    let head = m.width / m.heads;
-    let even = m.width.is_multiple_of(m.heads) && head.is_multiple_of(2);
-    unless(even, "model.heads", m.heads, format_args!("a number that divides the width {} into even parts", m.width))?;
+    if m.head_width == 0 {
+        let even = m.width.is_multiple_of(m.heads) && (m.width / m.heads).is_multiple_of(2);
+        let accepted = format_args!("a number that divides the width {} into even parts", m.width).to_string();
+        unless(even, "model.heads", m.heads, accepted)?;
+    } else {
+        within("model.head_width", m.head_width, 2, 1 << 12)?;
+        unless(m.head_width.is_multiple_of(2), "model.head_width", m.head_width, "an even number")?;
+    }
     let shared = m.heads.is_multiple_of(m.kv_heads);
     unless(shared, "model.kv_heads", m.kv_heads, format_args!("a number that divides the {} heads", m.heads))?;
+    m.rope_scaling.iter().try_for_each(rope_scaling)?;
     within("model (parameters)", m.parameters(), 1, MOST_PARAMETERS)
+}
+
+fn rope_scaling(s: &RopeScaling) -> Result<(), ManifestError> {
+    within("model.rope_scaling.factor_ppm", s.factor_ppm, PPM, u32::MAX)?;
+    within("model.rope_scaling.low_frequency_ppm", s.low_frequency_ppm, 1, u32::MAX - 1)?;
+    within(
+        "model.rope_scaling.high_frequency_ppm",
+        s.high_frequency_ppm,
+        s.low_frequency_ppm.saturating_add(1),
+        u32::MAX,
+    )?;
+    within("model.rope_scaling.original_context", s.original_context, 1, u32::MAX)
 }
 
 fn tokeniser(m: &Manifest) -> Result<(), ManifestError> {
     match m.tokeniser {
         Tokeniser::Bytes => within("model.vocabulary", m.model.vocabulary, BYTES_VOCABULARY, MOST_VOCABULARY),
-        Tokeniser::File { bytes, .. } => within("tokeniser.bytes", bytes, 1, MOST_TOKENISER_BYTES),
+        Tokeniser::File { bytes, end_of_text, .. } => {
+            within("tokeniser.bytes", bytes, 1, MOST_TOKENISER_BYTES)?;
+            let last = m.model.vocabulary.saturating_sub(1);
+            end_of_text.iter().try_for_each(|token| within("tokeniser.end_of_text", *token, 0, last))
+        }
     }
 }
 

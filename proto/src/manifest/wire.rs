@@ -1,8 +1,8 @@
 //! The manifest to and from the schema's structs.
 
 use super::{
-    AggregationRule, Compression, Data, DataSource, Founder, Inner, Limits, Manifest, Membership, Model, Outer,
-    OuterRate, Timing, Tokeniser,
+    AggregationRule, Compression, Data, DataSource, Founder, Initial, Inner, Limits, Manifest, Membership, Model,
+    Outer, OuterRate, RopeScaling, Timing, Tokeniser,
 };
 use crate::error::DecodeError;
 use crate::ids::{BlobHash, PeerId, Weight};
@@ -28,18 +28,7 @@ macro_rules! same_fields {
     };
 }
 
-same_fields!(Model {
-    vocabulary,
-    width,
-    layers,
-    heads,
-    kv_heads,
-    feed_forward,
-    context,
-    tied_embeddings,
-    rope_theta,
-    norm_epsilon_ppb,
-});
+same_fields!(RopeScaling { factor_ppm, low_frequency_ppm, high_frequency_ppm, original_context });
 same_fields!(Inner {
     steps,
     batch,
@@ -64,7 +53,26 @@ const NUMBERS: Shape = Shape {
     most_bytes: 128,
     fields: &[plain(1), plain(2), plain(3), plain(4), plain(5), plain(6), plain(7), plain(8), plain(9), plain(10)],
 };
-const TOKENISER: Shape = Shape { name: "manifest", most_bytes: 64, fields: &[plain(1), plain(2)] };
+const MODEL: Shape = Shape {
+    name: "manifest",
+    most_bytes: 128,
+    fields: &[
+        plain(1),
+        plain(2),
+        plain(3),
+        plain(4),
+        plain(5),
+        plain(6),
+        plain(7),
+        plain(8),
+        plain(9),
+        plain(10),
+        plain(11),
+        plain(12),
+        one(13, &NUMBERS),
+    ],
+};
+const TOKENISER: Shape = Shape { name: "manifest", most_bytes: 64, fields: &[plain(1), plain(2), plain(3)] };
 const DATA: Shape = Shape {
     name: "manifest",
     most_bytes: limits::MANIFEST_BYTES,
@@ -89,10 +97,10 @@ impl Wire for Manifest {
         most_bytes: limits::MANIFEST_BYTES,
         fields: &[
             plain(1),
-            one(2, &NUMBERS),
+            one(2, &MODEL),
             one(3, &TOKENISER),
             one(4, &DATA),
-            id(5, "Manifest.initial_seed"),
+            plain(5),
             one(6, &NUMBERS),
             one(7, &NUMBERS),
             one(8, &OUTER),
@@ -100,17 +108,22 @@ impl Wire for Manifest {
             one(10, &NUMBERS),
             one(11, &NUMBERS),
             shape::list(12, "Manifest.founders", limits::FOUNDERS, &FOUNDER),
+            plain(13),
         ],
     };
 
     fn to_wire(&self) -> Self::Wire {
         let founder = |f: &Founder| wire::Founder { peer: f.peer.to_wire(), weight: f.weight.0 };
+        let (initial_seed, initial_weights) = match &self.initial {
+            Initial::Seed(seed) => (seed.to_vec(), Vec::new()),
+            Initial::Weights(hash) => (Vec::new(), hash.to_wire()),
+        };
         wire::Manifest {
             name: self.name.clone(),
-            model: Some((&self.model).into()),
+            model: Some(model_to_wire(&self.model)),
             tokeniser: Some(tokeniser_to_wire(&self.tokeniser)),
             data: Some(data_to_wire(&self.data)),
-            initial_seed: self.initial_seed.to_vec(),
+            initial_seed,
             inner: Some((&self.inner).into()),
             compression: Some((&self.compression).into()),
             outer: Some(outer_to_wire(&self.outer)),
@@ -118,20 +131,28 @@ impl Wire for Manifest {
             limits: Some((&self.limits).into()),
             membership: Some((&self.membership).into()),
             founders: self.founders.iter().map(founder).collect(),
+            initial_weights,
         }
     }
 
     fn from_wire(wire: Self::Wire) -> Result<Self, DecodeError> {
-        let initial_seed = BlobHash::from_wire("Manifest.initial_seed", &wire.initial_seed)?.into();
+        let initial = match (wire.initial_seed.as_slice(), wire.initial_weights.as_slice()) {
+            (seed, []) => Initial::Seed(BlobHash::from_wire("Manifest.initial_seed", seed)?.into()),
+            ([], hash) => Initial::Weights(BlobHash::from_wire("Manifest.initial_weights", hash)?),
+            (_, hash) => {
+                let (field, bytes) = ("Manifest.initial_weights beside Manifest.initial_seed", hash.len());
+                return Err(DecodeError::WrongLength { field, bytes, expected: 0 });
+            }
+        };
         let founders = list(wire.founders, |f| {
             Ok(Founder { peer: PeerId::from_wire("Founder.peer", &f.peer)?, weight: Weight(f.weight) })
         })?;
         let manifest = Self {
             name: wire.name,
-            model: required("Manifest.model", wire.model)?.into(),
+            model: model_from_wire(required("Manifest.model", wire.model)?),
             tokeniser: tokeniser_from_wire(required("Manifest.tokeniser", wire.tokeniser)?)?,
             data: data_from_wire(required("Manifest.data", wire.data)?)?,
-            initial_seed,
+            initial,
             inner: required("Manifest.inner", wire.inner)?.into(),
             compression: required("Manifest.compression", wire.compression)?.into(),
             outer: outer_from_wire(required("Manifest.outer", wire.outer)?)?,
@@ -145,10 +166,50 @@ impl Wire for Manifest {
     }
 }
 
+fn model_to_wire(model: &Model) -> wire::Model {
+    wire::Model {
+        vocabulary: model.vocabulary,
+        width: model.width,
+        layers: model.layers,
+        heads: model.heads,
+        kv_heads: model.kv_heads,
+        feed_forward: model.feed_forward,
+        context: model.context,
+        tied_embeddings: model.tied_embeddings,
+        rope_theta: model.rope_theta,
+        norm_epsilon_ppb: model.norm_epsilon_ppb,
+        head_width: model.head_width,
+        query_key_norm: model.query_key_norm,
+        rope_scaling: model.rope_scaling.as_ref().map(Into::into),
+    }
+}
+
+fn model_from_wire(wire: wire::Model) -> Model {
+    Model {
+        vocabulary: wire.vocabulary,
+        width: wire.width,
+        layers: wire.layers,
+        heads: wire.heads,
+        kv_heads: wire.kv_heads,
+        feed_forward: wire.feed_forward,
+        context: wire.context,
+        tied_embeddings: wire.tied_embeddings,
+        rope_theta: wire.rope_theta,
+        norm_epsilon_ppb: wire.norm_epsilon_ppb,
+        head_width: wire.head_width,
+        query_key_norm: wire.query_key_norm,
+        rope_scaling: wire.rope_scaling.map(Into::into),
+    }
+}
+
 fn tokeniser_to_wire(tokeniser: &Tokeniser) -> wire::Tokeniser {
     match tokeniser {
-        Tokeniser::Bytes => wire::Tokeniser { file: Vec::new(), file_bytes: 0 },
-        Tokeniser::File { hash, bytes } => wire::Tokeniser { file: hash.to_wire(), file_bytes: *bytes },
+        Tokeniser::Bytes => wire::Tokeniser { file: Vec::new(), file_bytes: 0, end_of_text: 0 },
+        Tokeniser::File { hash, bytes, end_of_text } => wire::Tokeniser {
+            file: hash.to_wire(),
+            file_bytes: *bytes,
+            end_of_text: end_of_text.map_or(0, |token| token.saturating_add(1)),
+        },
     }
 }
 
@@ -156,7 +217,11 @@ fn tokeniser_from_wire(wire: wire::Tokeniser) -> Result<Tokeniser, DecodeError> 
     if wire.file.is_empty() {
         return Ok(Tokeniser::Bytes);
     }
-    Ok(Tokeniser::File { hash: BlobHash::from_wire("Tokeniser.file", &wire.file)?, bytes: wire.file_bytes })
+    Ok(Tokeniser::File {
+        hash: BlobHash::from_wire("Tokeniser.file", &wire.file)?,
+        bytes: wire.file_bytes,
+        end_of_text: wire.end_of_text.checked_sub(1),
+    })
 }
 
 fn data_to_wire(data: &Data) -> wire::Data {

@@ -1,6 +1,6 @@
 //! A manifest that does not add up is refused with the key, the value and what would be accepted.
 
-use weal_proto::manifest::{Data, DataSource, Founder, OuterRate, PPM, Tokeniser};
+use weal_proto::manifest::{Data, DataSource, Founder, Initial, OuterRate, PPM, RopeScaling, Tokeniser};
 use weal_proto::{DecodeError, Manifest, Message, PeerId, Weight};
 
 use super::seeded::Seeded;
@@ -12,6 +12,9 @@ fn sound() -> Manifest {
     manifest.model.heads = 4;
     manifest.model.kv_heads = 2;
     manifest.model.width = 128;
+    manifest.model.head_width = 0;
+    manifest.model.rope_scaling = None;
+    manifest.initial = Initial::Seed([7; 32]);
     manifest.tokeniser = Tokeniser::Bytes;
     manifest.data = Data::Sources(vec![source("a.txt"), source("b/c.txt")]);
     manifest
@@ -87,6 +90,47 @@ fn heads_share_the_width_evenly() {
 }
 
 #[test]
+fn a_head_may_have_a_width_of_its_own() {
+    let mut own = sound();
+    (own.model.heads, own.model.kv_heads, own.model.head_width) = (6, 3, 64);
+    assert_eq!(own.validate(), Ok(()));
+    refused(|m| m.model.head_width = 63, "model.head_width", "63", "even");
+    refused(|m| m.model.head_width = 4098, "model.head_width", "4098", "2 to 4096");
+}
+
+#[test]
+fn rotary_frequencies_are_stretched_and_not_squeezed() {
+    let scaling = RopeScaling {
+        factor_ppm: 8 * PPM,
+        low_frequency_ppm: PPM,
+        high_frequency_ppm: 4 * PPM,
+        original_context: 8192,
+    };
+    let mut stretched = sound();
+    stretched.model.rope_scaling = Some(scaling);
+    assert_eq!(stretched.validate(), Ok(()));
+    let with = |change: fn(&mut RopeScaling)| {
+        move |m: &mut Manifest| {
+            let mut scaling = scaling;
+            change(&mut scaling);
+            m.model.rope_scaling = Some(scaling);
+        }
+    };
+    refused(with(|s| s.factor_ppm = PPM - 1), "model.rope_scaling.factor_ppm", "999999", "1000000 to");
+    refused(with(|s| s.low_frequency_ppm = 0), "model.rope_scaling.low_frequency_ppm", "0", "1 to");
+    refused(with(|s| s.high_frequency_ppm = PPM), "model.rope_scaling.high_frequency_ppm", "1000000", "1000001 to");
+    refused(with(|s| s.original_context = 0), "model.rope_scaling.original_context", "0", "1 to");
+}
+
+#[test]
+fn weights_begin_from_a_seed_or_from_others() {
+    let mut going_on = sound();
+    going_on.initial = Initial::Weights([5; 32].into());
+    assert_eq!(Manifest::decode(&going_on.encode()), Ok(going_on.clone()));
+    assert_ne!(going_on.run(), sound().run());
+}
+
+#[test]
 fn a_model_of_a_size_that_nobody_has_is_refused() {
     let vast = |m: &mut Manifest| {
         (m.model.width, m.model.layers, m.model.feed_forward) = (65_536, 1_024, 262_144);
@@ -97,8 +141,12 @@ fn a_model_of_a_size_that_nobody_has_is_refused() {
 #[test]
 fn the_built_in_tokeniser_needs_a_token_for_every_byte() {
     refused(|m| m.model.vocabulary = 255, "model.vocabulary", "255", "256 to");
-    let empty = |m: &mut Manifest| m.tokeniser = Tokeniser::File { hash: [1; 32].into(), bytes: 0 };
+    let empty = |m: &mut Manifest| m.tokeniser = Tokeniser::File { hash: [1; 32].into(), bytes: 0, end_of_text: None };
     refused(empty, "tokeniser.bytes", "0", "1 to");
+    let outside = |m: &mut Manifest| {
+        m.tokeniser = Tokeniser::File { hash: [1; 32].into(), bytes: 1, end_of_text: Some(m.model.vocabulary) };
+    };
+    refused(outside, "tokeniser.end_of_text", "256", "0 to 255");
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //! stream is the only source of chance.
 
 use weal_proto::manifest::{
-    AggregationRule, Compression, Data, DataSource, Founder, Inner, Limits, Membership, Model, Outer, OuterRate, PPM,
-    Timing, Tokeniser,
+    AggregationRule, Compression, Data, DataSource, Founder, Initial, Inner, Limits, Membership, Model, Outer,
+    OuterRate, PPM, RopeScaling, Timing, Tokeniser,
 };
 use weal_proto::round::Verdict;
 use weal_proto::{
@@ -328,10 +328,17 @@ impl Seeded for Manifest {
             model: source.any(),
             tokeniser: match source.coin() {
                 true => Tokeniser::Bytes,
-                false => Tokeniser::File { hash: source.bytes().into(), bytes: 1 + source.below(1 << 20) },
+                false => Tokeniser::File {
+                    hash: source.bytes().into(),
+                    bytes: 1 + source.below(1 << 20),
+                    end_of_text: source.coin().then(|| source.within(0, 255)),
+                },
             },
             data: source.any(),
-            initial_seed: source.bytes(),
+            initial: match source.coin() {
+                true => Initial::Seed(source.bytes()),
+                false => Initial::Weights(source.bytes().into()),
+            },
             inner: source.any(),
             compression: Compression {
                 codec: limits::CODEC,
@@ -373,6 +380,14 @@ impl Seeded for Model {
             tied_embeddings: source.coin(),
             rope_theta: source.within(1, 1_000_000),
             norm_epsilon_ppb: source.within(1, 100_000),
+            head_width: if source.coin() { 0 } else { 2 * source.within(1, 256) },
+            query_key_norm: source.coin(),
+            rope_scaling: source.coin().then(|| RopeScaling {
+                factor_ppm: source.within(PPM, 32 * PPM),
+                low_frequency_ppm: source.within(1, PPM),
+                high_frequency_ppm: source.within(PPM + 1, 8 * PPM),
+                original_context: source.within(1, 8192),
+            }),
         }
     }
 }

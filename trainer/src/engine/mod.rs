@@ -5,10 +5,12 @@
 //! | `tensors.rs` | the engine: weights and moments on the device, a step, a loss, the next token |
 //! | `compress.rs` | what was learnt, compressed where it lives |
 //! | `model.rs` | the forward pass, in burn's tensors |
+//! | `decode.rs` | a text read on token by token |
 //! | `rope.rs` | the rotary table |
 //! | `plain.rs`, `tests.rs` | the engine against first principles and a plain forward pass in f64 |
 
 pub(crate) mod compress;
+mod decode;
 mod model;
 #[cfg(test)]
 mod plain;
@@ -17,6 +19,7 @@ mod tensors;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use rope::frequencies;
 pub(crate) use tensors::{Engine, panic_message};
 
 /// Windows of text as rows of tokens, `[sequences, length + 1]`: each row holds its inputs and, shifted by one, its targets.

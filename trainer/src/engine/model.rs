@@ -6,16 +6,17 @@ use crate::engine::rope::RotaryTable;
 use crate::spec::{BlockIndex, ModelSpec, TensorIndex};
 
 /// What is added to the score of a token that must not be seen: its weight becomes zero, and nothing becomes NaN.
-const HIDDEN: f32 = -1e9;
+pub(super) const HIDDEN: f32 = -1e9;
+
+/// Cosines and sines of the positions of some tokens, each `[1, 1, tokens, head width / 2]`.
+pub(super) type Angles = (Tensor<4>, Tensor<4>);
 
 /// The parts of the model that are not learnt, on a device, for windows of one length.
 pub(super) struct Model {
     spec: ModelSpec,
     index: TensorIndex,
     length: usize,
-    /// `[1, 1, length, head width / 2]`
-    cos: Tensor<4>,
-    sin: Tensor<4>,
+    angles: Angles,
     /// 0 where a query may see a key, [`HIDDEN`] elsewhere; `[1, 1, group · length, length]`.
     mask: Tensor<4>,
 }
@@ -23,11 +24,7 @@ pub(super) struct Model {
 impl Model {
     /// The model for windows of `length` tokens.
     pub fn new(spec: &ModelSpec, length: usize, device: &Device) -> Self {
-        let rotary = RotaryTable::new(spec);
-        let table = |values: &[f32]| {
-            let values = values[..length * rotary.half].to_vec();
-            Tensor::from_data(TensorData::new(values, [1, 1, length, rotary.half]), device)
-        };
+        let [cos, sin] = RotaryTable::new(spec).tensors(length, device);
         let group = spec.heads / spec.kv_heads;
         let mask: Vec<f32> = (0..group * length)
             .flat_map(|row| (0..length).map(move |column| if column <= row % length { 0.0 } else { HIDDEN }))
@@ -35,8 +32,7 @@ impl Model {
         Self {
             index: TensorIndex::new(spec),
             length,
-            cos: table(&rotary.cos),
-            sin: table(&rotary.sin),
+            angles: (cos, sin),
             mask: Tensor::from_data(TensorData::new(mask, [1, 1, group * length, length]), device),
             spec: spec.clone(),
         }
@@ -47,13 +43,31 @@ impl Model {
         self.length
     }
 
+    /// The model's sizes.
+    pub fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
     /// The normed stream after the last block, `[sequences · length, width]`, for `inputs` of `[sequences · length]`.
     pub fn stream(&self, weights: &[Tensor<2>], inputs: Tensor<1, Int>) -> Tensor<2> {
+        self.blocks(weights, inputs, |_, index, normed| {
+            let [query, key, value] = self.heads(weights, index, normed, self.length, &self.angles);
+            self.attend(weights, index, query, key, value, self.mask.clone())
+        })
+    }
+
+    /// The same with attention by `attention`, which is told the block's number, its tensors and its normed stream.
+    pub fn blocks(
+        &self,
+        weights: &[Tensor<2>],
+        inputs: Tensor<1, Int>,
+        mut attention: impl FnMut(usize, BlockIndex, Tensor<2>) -> Tensor<2>,
+    ) -> Tensor<2> {
         let mut stream = weights[self.index.embedding()].clone().select(0, inputs);
         for layer in 0..self.spec.layers {
             let index = self.index.block(layer);
             let normed = self.norm(stream.clone(), &weights[index.attention_norm]);
-            stream = stream + self.attention(weights, index, normed);
+            stream = stream + attention(layer, index, normed);
             let normed = self.norm(stream.clone(), &weights[index.feed_forward_norm]);
             stream = stream + feed_forward(weights, index, normed);
         }
@@ -65,11 +79,16 @@ impl Model {
         project(stream, &weights[self.index.head()])
     }
 
-    /// The sum of −log p of `targets`, `[1]`; `inputs` and `targets` are `[sequences · length]`.
-    pub fn loss(&self, weights: &[Tensor<2>], inputs: Tensor<1, Int>, targets: Tensor<1, Int>) -> Tensor<1> {
+    /// −log p of each of `targets`, `[sequences · length, 1]`; `inputs` and `targets` are `[sequences · length]`.
+    pub fn losses(&self, weights: &[Tensor<2>], inputs: Tensor<1, Int>, targets: Tensor<1, Int>) -> Tensor<2> {
         let logits = self.logits(weights, self.stream(weights, inputs));
         let log_probabilities = activation::log_softmax(logits, 1);
-        log_probabilities.gather(1, targets.unsqueeze_dim(1)).sum().neg()
+        log_probabilities.gather(1, targets.unsqueeze_dim(1)).neg()
+    }
+
+    /// Their sum, `[1]`.
+    pub fn loss(&self, weights: &[Tensor<2>], inputs: Tensor<1, Int>, targets: Tensor<1, Int>) -> Tensor<1> {
+        self.losses(weights, inputs, targets).sum()
     }
 
     fn norm(&self, x: Tensor<2>, gain: &Tensor<2>) -> Tensor<2> {
@@ -77,37 +96,71 @@ impl Model {
         x / root * gain.clone()
     }
 
-    fn attention(&self, weights: &[Tensor<2>], index: BlockIndex, normed: Tensor<2>) -> Tensor<2> {
+    /// Turned queries and keys, and values, each `[sequences, heads, length, head width]`, of a normed stream of
+    /// `[sequences · length, width]`.
+    pub fn heads(
+        &self,
+        weights: &[Tensor<2>],
+        index: BlockIndex,
+        normed: Tensor<2>,
+        length: usize,
+        angles: &Angles,
+    ) -> [Tensor<4>; 3] {
         let spec = &self.spec;
-        let rows = normed.dims()[0];
-        let sequences = rows / self.length;
+        let sequences = normed.dims()[0] / length;
         let heads =
-            |x: Tensor<2>, heads: usize| x.reshape([sequences, self.length, heads, spec.head_width()]).swap_dims(1, 2);
-        let query = self.rotate(heads(project(normed.clone(), &weights[index.query]), spec.heads));
-        let key = self.rotate(heads(project(normed.clone(), &weights[index.key]), spec.kv_heads));
-        let value = heads(project(normed, &weights[index.value]), spec.kv_heads);
+            |x: Tensor<2>, heads: usize| x.reshape([sequences, length, heads, spec.head_width()]).swap_dims(1, 2);
+        let mut query = project(normed.clone(), &weights[index.query]);
+        let mut key = project(normed.clone(), &weights[index.key]);
+        if let Some((query_norm, key_norm)) = index.query_key_norms {
+            query = self.norm_heads(query, &weights[query_norm]);
+            key = self.norm_heads(key, &weights[key_norm]);
+        }
+        let query = rotate(heads(query, spec.heads), angles);
+        let key = rotate(heads(key, spec.kv_heads), angles);
+        [query, key, heads(project(normed, &weights[index.value]), spec.kv_heads)]
+    }
 
+    /// What the queries gather from the values, projected; `[sequences · queries, width]`. `mask` is
+    /// `[1, 1, queries of all heads that share a key head, keys]`.
+    pub fn attend(
+        &self,
+        weights: &[Tensor<2>],
+        index: BlockIndex,
+        query: Tensor<4>,
+        key: Tensor<4>,
+        value: Tensor<4>,
+        mask: Tensor<4>,
+    ) -> Tensor<2> {
+        let spec = &self.spec;
+        let [sequences, _, queries, width] = query.dims();
         // The queries that share a key head stand one below the other, so that no key is copied.
-        let grouped = [sequences, spec.kv_heads, spec.heads / spec.kv_heads * self.length, spec.head_width()];
-        let scale = 1.0 / (spec.head_width() as f32).sqrt();
-        let scores = query.mul_scalar(scale).reshape(grouped).matmul(key.swap_dims(2, 3)) + self.mask.clone();
+        let grouped = [sequences, spec.kv_heads, spec.heads / spec.kv_heads * queries, width];
+        let scale = 1.0 / (width as f32).sqrt();
+        let scores = query.mul_scalar(scale).reshape(grouped).matmul(key.swap_dims(2, 3)) + mask;
         let attended = activation::softmax(scores, 3).matmul(value);
         let attended = attended
-            .reshape([sequences, spec.heads, self.length, spec.head_width()])
+            .reshape([sequences, spec.heads, queries, width])
             .swap_dims(1, 2)
-            .reshape([rows, spec.width]);
+            .reshape([sequences * queries, spec.query_width()]);
         project(attended, &weights[index.output])
     }
 
-    /// Turns `[sequences, heads, length, head width]` by the angles of its positions.
-    fn rotate(&self, x: Tensor<4>) -> Tensor<4> {
-        let half = self.spec.head_width() / 2;
-        let (a, b) = (x.clone().narrow(3, 0, half), x.narrow(3, half, half));
-        let (cos, sin) = (self.cos.clone(), self.sin.clone());
-        let first = a.clone() * cos.clone() - b.clone() * sin.clone();
-        let second = b * cos + a * sin;
-        Tensor::cat(vec![first, second], 3)
+    /// Norms each head of `[rows, heads · head width]` by itself, with one gain for all.
+    fn norm_heads(&self, x: Tensor<2>, gain: &Tensor<2>) -> Tensor<2> {
+        let [rows, width] = x.dims();
+        let head = self.spec.head_width();
+        self.norm(x.reshape([rows * width / head, head]), gain).reshape([rows, width])
     }
+}
+
+/// Turns `[sequences, heads, length, head width]` by the angles of its positions.
+fn rotate(x: Tensor<4>, (cos, sin): &Angles) -> Tensor<4> {
+    let half = x.dims()[3] / 2;
+    let (a, b) = (x.clone().narrow(3, 0, half), x.narrow(3, half, half));
+    let first = a.clone() * cos.clone() - b.clone() * sin.clone();
+    let second = b * cos.clone() + a * sin.clone();
+    Tensor::cat(vec![first, second], 3)
 }
 
 fn feed_forward(weights: &[Tensor<2>], index: BlockIndex, normed: Tensor<2>) -> Tensor<2> {

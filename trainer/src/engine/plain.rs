@@ -30,6 +30,10 @@ impl<'a> Plain<'a> {
             let project = |tensor| -> Vec<Vector> { normed.iter().map(|x| self.product(tensor, x)).collect() };
             let (mut queries, mut keys, values) = (project(block.query), project(block.key), project(block.value));
             for position in 0..tokens.len() {
+                if let Some((query_norm, key_norm)) = block.query_key_norms {
+                    queries[position] = self.norm_heads(&queries[position], query_norm);
+                    keys[position] = self.norm_heads(&keys[position], key_norm);
+                }
                 self.rotate(&mut queries[position], position);
                 self.rotate(&mut keys[position], position);
             }
@@ -52,6 +56,11 @@ impl<'a> Plain<'a> {
         let mean = x.iter().map(|v| v * v).sum::<f64>() / x.len() as f64;
         let scale = 1.0 / (mean + f64::from(self.spec.norm_epsilon())).sqrt();
         x.iter().zip(self.tensors[gain]).map(|(v, g)| v * scale * f64::from(*g)).collect()
+    }
+
+    /// The same for each head by itself.
+    fn norm_heads(&self, heads: &[f64], gain: usize) -> Vector {
+        heads.chunks(self.spec.head_width()).flat_map(|head| self.norm(head, gain)).collect()
     }
 
     /// A matrix `[out, in]` times a vector.

@@ -10,6 +10,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use weal_kernels::Layout;
 
 use crate::engine::compress::ErrorFeedback;
+use crate::engine::decode::Decoder;
 use crate::engine::model::Model;
 use crate::engine::{ADAM_EPSILON, Batch, MomentVectors, StepReport, Update};
 use crate::error::{Error, Result};
@@ -28,6 +29,8 @@ pub(crate) struct Engine {
     pub(super) error: ErrorFeedback,
     /// What is not learnt, for the last length of window that was asked for.
     model: Model,
+    /// The text that is being read.
+    decoder: Option<Decoder>,
     /// Why the device cannot be used any more.
     failure: Option<String>,
 }
@@ -51,6 +54,7 @@ impl Engine {
             second,
             error: ErrorFeedback::Zeros,
             model,
+            decoder: None,
             failure: None,
         })
     }
@@ -101,6 +105,7 @@ impl Engine {
     }
 
     fn update(&mut self, gradients: Vec<Tensor<2>>, update: &Update, gradient_norm: f64) {
+        self.decoder = None;
         let clip = update.clip_factor(gradient_norm) as f32;
         let rate = (update.learning_rate * update.correction1()) as f32;
         let (beta1, beta2) = (update.beta1 as f32, update.beta2 as f32);
@@ -167,6 +172,7 @@ impl Engine {
     pub fn load(&mut self, weights: &[f32]) -> Result<()> {
         self.guarded("took over weights", |engine| {
             engine.weights = engine.split(weights);
+            engine.decoder = None;
             Ok(())
         })
     }
@@ -200,6 +206,16 @@ impl Engine {
         })
     }
 
+    /// The loss of each predicted token, in nats, `[sequences · length]`.
+    pub fn token_losses(&mut self, batch: &Batch) -> Result<Vec<f32>> {
+        let action = "computed losses";
+        self.guarded(action, |engine| {
+            engine.prepare(batch.length());
+            let (inputs, targets) = (engine.upload(batch.inputs()), engine.upload(batch.targets()));
+            engine.read(engine.model.losses(&engine.weights, inputs, targets), action)
+        })
+    }
+
     /// The gradient of the mean loss, flat, and that loss.
     #[cfg(test)]
     pub fn gradient(&mut self, batch: &Batch) -> Result<(Vec<f32>, f64)> {
@@ -207,16 +223,26 @@ impl Engine {
         Ok((self.join(&gradients, "read a gradient back")?, loss))
     }
 
-    /// The scores of every token as the next one after `tokens`, `[vocabulary]`; `tokens` are 1 to `context` in number.
-    pub fn next_token_logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
+    /// Forgets the text that was read, so that another can begin.
+    pub fn begin_text(&mut self) {
+        self.decoder = None;
+    }
+
+    /// Tokens of the text that were read.
+    #[cfg(test)]
+    pub fn tokens_read(&self) -> usize {
+        self.decoder.as_ref().map_or(0, Decoder::read)
+    }
+
+    /// Reads the text on, and gives the scores of every token as the next one, `[vocabulary]`. `tokens` are at least one,
+    /// and with those read before at most `context`.
+    pub fn read_text(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
         let action = "computed the next token";
         self.guarded(action, |engine| {
-            // Windows of every length would each compile kernels of their own: pad at the end, where the mask hides it.
-            engine.prepare(engine.spec.context);
-            let padding = std::iter::repeat_n(0, engine.spec.context - tokens.len());
-            let inputs = engine.upload(tokens.iter().copied().chain(padding));
-            let stream = engine.model.stream(&engine.weights, inputs).narrow(0, tokens.len() - 1, 1);
-            engine.read(engine.model.logits(&engine.weights, stream), action)
+            let mut decoder = engine.decoder.take().unwrap_or_else(|| Decoder::new(&engine.spec, &engine.device));
+            let logits = decoder.advance(&engine.model, &engine.weights, tokens, &engine.device);
+            engine.decoder = Some(decoder);
+            engine.read(logits, action)
         })
     }
 

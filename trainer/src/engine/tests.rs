@@ -8,8 +8,9 @@ use crate::initial::initial_weights;
 use crate::require;
 use crate::spec::ModelSpec;
 
-/// Small models that reach every branch: several blocks of queries, shared key heads, both kinds of output projection.
-fn small_models() -> [ModelSpec; 2] {
+/// Small models that reach every branch: several blocks of queries, shared key heads, both kinds of output projection,
+/// heads with a width and norms of their own.
+fn small_models() -> [ModelSpec; 3] {
     let tied = ModelSpec {
         vocabulary: 13,
         width: 16,
@@ -21,9 +22,13 @@ fn small_models() -> [ModelSpec; 2] {
         tied: true,
         rope_theta: 10_000,
         norm_epsilon_ppb: 10_000,
+        head_width: None,
+        query_key_norm: false,
+        rope_scaling: None,
     };
     let untied = ModelSpec { heads: 2, kv_heads: 2, tied: false, context: 5, ..tied.clone() };
-    [tied, untied]
+    let normed = ModelSpec { head_width: Some(6), query_key_norm: true, context: 5, ..tied.clone() };
+    [tied, untied, normed]
 }
 
 fn batch(spec: &ModelSpec, sequences: usize) -> Batch {
@@ -93,9 +98,20 @@ fn the_next_token_and_the_loss_are_those_of_a_plain_forward_pass() {
         let tokens = &batch.rows()[..spec.context];
         let plain = plain::Plain::new(&spec, &weights);
         let expected = plain.logits(tokens);
+        let last = |length: usize| expected[length - 1].iter().map(|logit| *logit as f32).collect::<Vec<_>>();
         for length in [1, spec.context] {
-            let last: Vec<f32> = expected[length - 1].iter().map(|logit| *logit as f32).collect();
-            assert!(difference(&engine.next_token_logits(&tokens[..length]).unwrap(), &last) < 1e-4);
+            engine.begin_text();
+            assert!(difference(&engine.read_text(&tokens[..length]).unwrap(), &last(length)) < 1e-4);
+        }
+        // Read piece by piece, the text is the same.
+        engine.begin_text();
+        let mut read = 0;
+        while read < spec.context {
+            let count = [1, 3, 1, 41][read % 4].min(spec.context - read);
+            let next = engine.read_text(&tokens[read..read + count]).unwrap();
+            read += count;
+            assert_eq!(engine.tokens_read(), read);
+            assert!(difference(&next, &last(read)) < 1e-4, "after {read} tokens");
         }
         let loss: f64 =
             expected.iter().zip(&batch.rows()[1..]).map(|(logits, target)| plain::loss(logits, *target)).sum();
@@ -163,7 +179,7 @@ fn a_gpu_learns_what_the_processor_learns() {
     }
     assert!(difference(&gpu.moments().unwrap().first, &cpu.moments().unwrap().first) < 1e-2);
     let tokens = &batch.rows()[..2];
-    assert!(difference(&gpu.next_token_logits(tokens).unwrap(), &cpu.next_token_logits(tokens).unwrap()) < 1e-1);
+    assert!(difference(&gpu.read_text(tokens).unwrap(), &cpu.read_text(tokens).unwrap()) < 1e-1);
 }
 
 /// A GPU to compress on, be it a software one: its kernels are few.

@@ -1,0 +1,130 @@
+//! Reading a text on from where one stopped: keys and values of what was read are kept, so that each token is computed
+//! once (a KV cache).
+//!
+//! Shapes are kept few, because a GPU compiles and tunes kernels for each: the cache grows in powers of two, and tokens
+//! are read in groups of a power of two, the last one filled up. What fills a group up is hidden, and then overwritten.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use crate::engine::model::{HIDDEN, Model};
+use crate::engine::rope::RotaryTable;
+use crate::spec::ModelSpec;
+
+/// The most tokens that are read at once.
+const GROUP: usize = 128;
+/// The fewest tokens that the cache holds.
+const LEAST: usize = 64;
+
+/// A text that was read, by one model.
+pub(super) struct Decoder {
+    context: usize,
+    /// Rows of queries that share a key head.
+    group: usize,
+    /// Angles of every position, `[1, 1, context, head width / 2]`.
+    cos: Tensor<4>,
+    sin: Tensor<4>,
+    /// Of every block, `[1, kv heads, room, head width]`.
+    layers: Vec<KeysAndValues>,
+    /// Tokens that the cache can hold now.
+    room: usize,
+    /// Tokens read.
+    read: usize,
+}
+
+struct KeysAndValues {
+    keys: Tensor<4>,
+    values: Tensor<4>,
+}
+
+impl Decoder {
+    pub fn new(spec: &ModelSpec, device: &Device) -> Self {
+        let rotary = RotaryTable::new(spec);
+        let room = LEAST.min(spec.context);
+        let empty = || Tensor::zeros([1, spec.kv_heads, room, spec.head_width()], device);
+        let [cos, sin] = rotary.tensors(spec.context, device);
+        Self {
+            context: spec.context,
+            group: spec.heads / spec.kv_heads,
+            cos,
+            sin,
+            layers: (0..spec.layers).map(|_| KeysAndValues { keys: empty(), values: empty() }).collect(),
+            room,
+            read: 0,
+        }
+    }
+
+    /// Tokens read.
+    #[cfg(test)]
+    pub fn read(&self) -> usize {
+        self.read
+    }
+
+    /// Reads `tokens`, of which there is at least one and not more than the context has room for, and gives the scores
+    /// of the next one, `[1, vocabulary]`.
+    pub fn advance(&mut self, model: &Model, weights: &[Tensor<2>], tokens: &[u32], device: &Device) -> Tensor<2> {
+        let mut last = None;
+        for tokens in tokens.chunks(GROUP) {
+            let stream = self.read_group(model, weights, tokens, device);
+            last = Some(stream.narrow(0, tokens.len() - 1, 1));
+        }
+        let last = last.unwrap_or_else(|| Tensor::zeros([1, model.spec().width], device));
+        model.logits(weights, last)
+    }
+
+    fn read_group(&mut self, model: &Model, weights: &[Tensor<2>], tokens: &[u32], device: &Device) -> Tensor<2> {
+        let (from, count) = (self.read, tokens.len().next_power_of_two().min(self.context - self.read));
+        self.make_room(from + count, device);
+        let padded = tokens.iter().copied().chain(std::iter::repeat(0)).take(count);
+        let inputs: Vec<i32> = padded.map(|token| token as i32).collect();
+        let inputs = Tensor::<1, Int>::from_data(TensorData::new(inputs, [count]), device);
+        let angles = (self.cos.clone().narrow(2, from, count), self.sin.clone().narrow(2, from, count));
+        let mask = self.mask(from, count, device);
+        let room = self.room;
+        let stream = model.blocks(weights, inputs, |layer, index, normed| {
+            let [query, key, value] = model.heads(weights, index, normed, count, &angles);
+            let cache = &mut self.layers[layer];
+            let [_, heads, _, width] = key.dims();
+            let place = [0..1, 0..heads, from..from + count, 0..width];
+            cache.keys = take(&mut cache.keys).slice_assign(place.clone(), key);
+            cache.values = take(&mut cache.values).slice_assign(place, value);
+            debug_assert_eq!(cache.keys.dims()[2], room);
+            model.attend(weights, index, query, cache.keys.clone(), cache.values.clone(), mask.clone())
+        });
+        self.read += tokens.len();
+        stream
+    }
+
+    fn make_room(&mut self, tokens: usize, device: &Device) {
+        if tokens <= self.room {
+            return;
+        }
+        let room = tokens.next_power_of_two().min(self.context);
+        let longer = |old: &mut Tensor<4>| {
+            let [one, heads, had, width] = old.dims();
+            let zeros = Tensor::zeros([one, heads, room - had, width], device);
+            *old = Tensor::cat(vec![take(old), zeros], 2);
+        };
+        for layer in &mut self.layers {
+            longer(&mut layer.keys);
+            longer(&mut layer.values);
+        }
+        self.room = room;
+    }
+
+    /// Hides from each query what comes after it; `[1, 1, group · count, room]`, as [`Model::attend`] lays queries out.
+    fn mask(&self, from: usize, count: usize, device: &Device) -> Tensor<4> {
+        let rows = self.group * count;
+        let hidden = |row: usize| {
+            let last = from + row % count;
+            (0..self.room).map(move |column| if column <= last { 0.0 } else { HIDDEN })
+        };
+        let mask: Vec<f32> = (0..rows).flat_map(hidden).collect();
+        Tensor::from_data(TensorData::new(mask, [1, 1, rows, self.room]), device)
+    }
+}
+
+/// Takes a tensor out, so that it has one owner and can be changed where it is.
+fn take(tensor: &mut Tensor<4>) -> Tensor<4> {
+    let device = tensor.device();
+    std::mem::replace(tensor, Tensor::zeros([1, 1, 1, 1], &device))
+}

@@ -14,6 +14,7 @@ use weal_trainer::{Assignment, Corpus, Learner, OpenDevice};
 
 use crate::error::{Error, Result};
 use crate::model::Plan;
+use crate::settings::ComputeSettings;
 use crate::store::blobs::{Blobs, Keep};
 use crate::store::learner::{LearnerFiles, LearnerState};
 use crate::store::weights::Weights;
@@ -125,6 +126,8 @@ pub struct LearnerSetup {
     pub evaluation_sequences: usize,
     /// Version of the contribution codec.
     pub codec: u32,
+    /// How the device is used.
+    pub compute: ComputeSettings,
 }
 
 impl LearnerHandle {
@@ -190,6 +193,8 @@ impl LearnerThread {
         let plan = &setup.plan;
         let mut learner = Learner::new(plan.model.clone(), plan.inner.clone(), setup.corpus.clone(), &setup.device)
             .map_err(|error| Error::Device(error.to_string()))?;
+        let compute = &setup.compute;
+        learner.spare_memory(Some(compute.micro_batch).filter(|sequences| *sequences > 0), compute.recompute);
         if let Some(state) = learnt {
             if let Err(error) = learner.restore_moments(&state.moments) {
                 tracing::warn!(%error, "the optimiser's moments do not fit; it begins with zeros");
@@ -361,6 +366,7 @@ mod tests {
             learnt: None,
             evaluation_sequences: 4,
             codec: 2,
+            compute: ComputeSettings::default(),
         };
         LearnerThread::new(setup, Arc::default(), Arc::default()).unwrap()
     }

@@ -5,8 +5,8 @@ use std::path::Path;
 use weal_kernels::{Compression, Layout, Rule, max_body_bytes};
 use weal_proto::BlobHash;
 use weal_proto::limits::BLOB_HEADER_BYTES;
-use weal_proto::manifest::{AggregationRule, Data, Initial, Inner, Manifest, PPM, Tokeniser as TokeniserSource};
-use weal_trainer::{Corpus, DeviceChoice, InnerSpec, ModelSpec, RopeScaling, Schedule, Source, Tokeniser};
+use weal_proto::manifest::{self, AggregationRule, Data, Initial, Inner, Manifest, PPM, Tokeniser as TokeniserSource};
+use weal_trainer::{Corpus, DeviceChoice, InnerSpec, ModelSpec, Optimiser, RopeScaling, Schedule, Source, Tokeniser};
 
 use crate::error::{Error, Result};
 use crate::settings::Device;
@@ -92,9 +92,15 @@ fn model_spec(manifest: &Manifest) -> ModelSpec {
 }
 
 fn inner_spec(inner: &Inner) -> InnerSpec {
-    let schedule = match inner.decay_steps {
-        0 => Schedule::Constant,
-        steps => Schedule::Cosine { total_steps: u64::from(steps), floor_ppm: inner.final_rate_ppm },
+    let (total_steps, floor_ppm) = (u64::from(inner.decay_steps), inner.final_rate_ppm);
+    let schedule = match inner.schedule {
+        _ if total_steps == 0 => Schedule::Constant,
+        manifest::Schedule::Cosine => Schedule::Cosine { total_steps, floor_ppm },
+        manifest::Schedule::Wsd => Schedule::Wsd { decay_start: inner.decay_start.into(), total_steps, floor_ppm },
+    };
+    let optimiser = match inner.optimiser {
+        manifest::Optimiser::AdamW => Optimiser::AdamW,
+        manifest::Optimiser::Muon => Optimiser::Muon { momentum_ppm: inner.momentum_ppm },
     };
     InnerSpec {
         steps: inner.steps,
@@ -102,6 +108,7 @@ fn inner_spec(inner: &Inner) -> InnerSpec {
         learning_rate_ppb: inner.peak_learning_rate_ppb,
         warmup_steps: u64::from(inner.warmup_steps),
         schedule,
+        optimiser,
         beta1_ppm: inner.beta1_ppm,
         beta2_ppm: inner.beta2_ppm,
         weight_decay_ppm: inner.weight_decay_ppm,

@@ -101,6 +101,10 @@ pub struct ComputeSettings {
     pub device: Device,
     /// Threads on the processor; 0 is one for each core.
     pub threads: usize,
+    /// Sequences of a step that are computed at once; fewer take less memory and more time, 0 is all.
+    pub micro_batch: usize,
+    /// Whether what a block needs for its gradient is computed again instead of kept: a third more time, much less memory.
+    pub recompute: bool,
 }
 
 /// Measuring the held-out loss.
@@ -141,7 +145,7 @@ const HEAD: &str = "\
 ";
 
 /// A comment for each key, put above it in the file that is written.
-const COMMENTS: [(&str, &str); 17] = [
+const COMMENTS: [(&str, &str); 19] = [
     ("[network]", "Peers and addresses."),
     ("listen = [", "Addresses to listen on, QUIC first. Choose another port with --port."),
     (
@@ -160,6 +164,11 @@ const COMMENTS: [(&str, &str); 17] = [
     ("[compute]", "The device that trains."),
     ("device", "auto (the best GPU there is, else the processor), cpu, or gpu (no start without one)."),
     ("threads", "Threads on the processor; 0 is one for each core."),
+    ("micro_batch", "Sequences of a step computed at once; fewer take less memory and more time, 0 is all."),
+    (
+        "recompute",
+        "Whether what gradients need is computed again instead of kept: a third more time, much less memory.",
+    ),
     ("[evaluation]", "Measuring the held-out loss, for the page."),
     ("sequences", "Sequences measured each time, evenly spaced over the held-out text; 0 is all of them."),
     ("every", "Rounds between two measurements; 0 never measures."),

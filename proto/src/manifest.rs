@@ -140,7 +140,25 @@ pub struct DataSource {
     pub bytes: u64,
 }
 
-/// AdamW between two agreements.
+/// What makes a gradient a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Optimiser {
+    /// AdamW for everything.
+    AdamW,
+    /// Muon for the matrices within the blocks, AdamW for the rest.
+    Muon,
+}
+
+/// How the learning rate falls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Schedule {
+    /// From the end of the warm-up along half a cosine.
+    Cosine,
+    /// At the peak until `decay_start`, then as one minus the root of the way.
+    Wsd,
+}
+
+/// Training between two agreements.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inner {
     /// Steps a round (H).
@@ -151,9 +169,9 @@ pub struct Inner {
     pub peak_learning_rate_ppb: u32,
     /// Steps of linear warm-up.
     pub warmup_steps: u32,
-    /// Steps until the cosine's end; 0 holds the peak.
+    /// Step at which the rate has fallen; 0 holds the peak.
     pub decay_steps: u32,
-    /// The rate at the cosine's end, as ppm of the peak.
+    /// The rate after the fall, as ppm of the peak.
     pub final_rate_ppm: u32,
     /// AdamW's first β.
     pub beta1_ppm: u32,
@@ -163,6 +181,14 @@ pub struct Inner {
     pub weight_decay_ppm: u32,
     /// Largest global norm of a gradient.
     pub gradient_clip_ppm: u32,
+    /// What makes a gradient a step.
+    pub optimiser: Optimiser,
+    /// Muon's momentum; 0 for AdamW.
+    pub momentum_ppm: u32,
+    /// How the rate falls.
+    pub schedule: Schedule,
+    /// Step at which the fall begins; 0 for a cosine.
+    pub decay_start: u32,
 }
 
 /// How a pseudo-gradient becomes a contribution.

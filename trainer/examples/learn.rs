@@ -13,7 +13,8 @@ use std::time::Instant;
 
 use weal_kernels::{Compression, Rule, apply, decode};
 use weal_trainer::{
-    Assignment, Corpus, DeviceChoice, InnerSpec, Learner, ModelSpec, OpenDevice, Source, Tokeniser, initial_weights,
+    Assignment, Corpus, DeviceChoice, InnerSpec, Learner, ModelSpec, OpenDevice, Optimiser, Source, Tokeniser,
+    initial_weights,
 };
 
 /// What can be set on the command line as `name=value`.
@@ -76,6 +77,8 @@ impl Settings {
                 "rejoin" => settings.inner.rejoin_warmup_steps = value.parse()?,
                 "beta2_ppm" => settings.inner.beta2_ppm = value.parse()?,
                 "weight_decay_ppm" => settings.inner.weight_decay_ppm = value.parse()?,
+                "optimiser" if value == "adamw" => settings.inner.optimiser = Optimiser::AdamW,
+                "optimiser" if value == "muon" => settings.inner.optimiser = Optimiser::Muon { momentum_ppm: 950_000 },
                 "clip_ppm" => settings.inner.clip_ppm = value.parse()?,
                 _ => return Err(format!("there is no setting {name:?}").into()),
             }

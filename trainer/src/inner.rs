@@ -1,4 +1,4 @@
-//! The inner optimiser's settings: AdamW, its learning-rate schedule, and how much of it makes one round.
+//! The inner optimiser's settings: AdamW or Muon, the learning-rate schedule, and how much of it makes one round.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,8 @@ pub struct InnerSpec {
     pub rejoin_warmup_steps: u64,
     /// What the rate does after the warm-up.
     pub schedule: Schedule,
+    /// What makes a gradient a step.
+    pub optimiser: Optimiser,
     /// AdamW's β₁, the memory of the mean gradient, in ppm.
     pub beta1_ppm: u32,
     /// AdamW's β₂, the memory of the squared gradient, in ppm.
@@ -47,6 +49,30 @@ pub enum Schedule {
         /// The bottom, in ppm of the highest rate.
         floor_ppm: u32,
     },
+    /// It stays at its highest for most of the run, and falls at the end as one minus the root of the way (Hägele et al.,
+    /// 2024, <https://arxiv.org/abs/2405.18392>): warm-up, stable, decay.
+    Wsd {
+        /// Inner step of the run at which it begins to fall.
+        decay_start: u64,
+        /// Inner step of the run at which the bottom is reached.
+        total_steps: u64,
+        /// The bottom, in ppm of the highest rate.
+        floor_ppm: u32,
+    },
+}
+
+/// What makes a gradient a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Optimiser {
+    /// AdamW for everything.
+    #[serde(rename = "adamw")]
+    AdamW,
+    /// Muon for the matrices within the blocks, AdamW for the rest, at one learning rate.
+    Muon {
+        /// Memory of the mean gradient, in ppm.
+        momentum_ppm: u32,
+    },
 }
 
 impl Default for InnerSpec {
@@ -63,6 +89,7 @@ impl Default for InnerSpec {
             warmup_steps: 20,
             rejoin_warmup_steps: 10,
             schedule: Schedule::Constant,
+            optimiser: Optimiser::AdamW,
             beta1_ppm: 900_000,
             beta2_ppm: 950_000,
             weight_decay_ppm: 100_000,
@@ -87,12 +114,21 @@ impl InnerSpec {
         }
         let decay = self.weight_decay_ppm;
         check("weight_decay_ppm", decay.into(), decay <= 1_000_000, "0 to 1000000 is accepted")?;
-        if let Schedule::Cosine { total_steps, floor_ppm } = self.schedule {
-            let accepted = "it must be more than warmup_steps";
-            check("schedule.total_steps", total_steps, total_steps > self.warmup_steps, accepted)?;
-            check("schedule.floor_ppm", floor_ppm.into(), floor_ppm <= 1_000_000, "0 to 1000000 is accepted")?;
+        if let Optimiser::Muon { momentum_ppm } = self.optimiser {
+            check("momentum_ppm", momentum_ppm.into(), momentum_ppm < 1_000_000, "0 to 999999 is accepted")?;
         }
-        Ok(())
+        let (start, total_steps, floor_ppm) = match self.schedule {
+            Schedule::Constant => return Ok(()),
+            Schedule::Cosine { total_steps, floor_ppm } => (self.warmup_steps, total_steps, floor_ppm),
+            Schedule::Wsd { decay_start, total_steps, floor_ppm } => {
+                let accepted = "it must be at least warmup_steps";
+                check("schedule.decay_start", decay_start, decay_start >= self.warmup_steps, accepted)?;
+                (decay_start, total_steps, floor_ppm)
+            }
+        };
+        let accepted = "it must be after the beginning of the fall";
+        check("schedule.total_steps", total_steps, total_steps > start, accepted)?;
+        check("schedule.floor_ppm", floor_ppm.into(), floor_ppm <= 1_000_000, "0 to 1000000 is accepted")
     }
 
     /// The learning rate of an inner step.
@@ -111,11 +147,20 @@ impl InnerSpec {
         match self.schedule {
             Schedule::Constant => 1.0,
             Schedule::Cosine { total_steps, floor_ppm } => {
-                let floor = f64::from(floor_ppm) / 1e6;
-                let length = total_steps.saturating_sub(self.warmup_steps).max(1) as f64;
-                let progress = ((step - self.warmup_steps) as f64 / length).min(1.0);
-                floor + (1.0 - floor) * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
+                let cosine = (std::f64::consts::PI * way(self.warmup_steps, step, total_steps)).cos();
+                between(floor_ppm, 0.5 * (1.0 + cosine))
             }
+            Schedule::Wsd { decay_start, total_steps, floor_ppm } => {
+                between(floor_ppm, 1.0 - way(decay_start, step, total_steps).sqrt())
+            }
+        }
+    }
+
+    /// Muon's momentum, where there is one.
+    pub(crate) fn muon(&self) -> Option<f64> {
+        match self.optimiser {
+            Optimiser::AdamW => None,
+            Optimiser::Muon { momentum_ppm } => Some(f64::from(momentum_ppm) / 1e6),
         }
     }
 
@@ -123,6 +168,17 @@ impl InnerSpec {
     pub(crate) fn clip(&self) -> Option<f64> {
         (self.clip_ppm > 0).then(|| f64::from(self.clip_ppm) / 1e6)
     }
+}
+
+/// How much of the way from `start` to `end` is behind `step`, from 0 to 1.
+fn way(start: u64, step: u64, end: u64) -> f64 {
+    (step.saturating_sub(start) as f64 / end.saturating_sub(start).max(1) as f64).min(1.0)
+}
+
+/// `share` of the way from the floor up to 1.
+fn between(floor_ppm: u32, share: f64) -> f64 {
+    let floor = f64::from(floor_ppm) / 1e6;
+    floor + (1.0 - floor) * share
 }
 
 /// The share of the full rate at `step` of a linear rise over `steps`; never 0, so that the first step counts.
@@ -158,6 +214,17 @@ mod tests {
     }
 
     #[test]
+    fn a_stable_rate_falls_at_the_end() {
+        let schedule = Schedule::Wsd { decay_start: 100, total_steps: 200, floor_ppm: 100_000 };
+        let inner = InnerSpec { warmup_steps: 10, learning_rate_ppb: 1_000_000_000, schedule, ..InnerSpec::default() };
+        assert!(near(inner.learning_rate(4, 1000), 0.5));
+        assert!(near(inner.learning_rate(100, 1000), 1.0));
+        assert!(near(inner.learning_rate(125, 1000), 0.1 + 0.9 * 0.5));
+        assert!(near(inner.learning_rate(200, 1000), 0.1));
+        assert!(near(inner.learning_rate(u64::MAX, 1000), 0.1));
+    }
+
+    #[test]
     fn fresh_moments_in_the_middle_of_a_run_warm_up_again() {
         let inner = InnerSpec {
             learning_rate_ppb: 2_000_000,
@@ -172,12 +239,16 @@ mod tests {
     #[test]
     fn settings_out_of_range_are_refused_by_name() {
         let cosine = Schedule::Cosine { total_steps: 5, floor_ppm: 0 };
+        let early = Schedule::Wsd { decay_start: 5, total_steps: 50, floor_ppm: 0 };
+        let muon = Optimiser::Muon { momentum_ppm: 1_000_000 };
         let cases = [
             ("steps", InnerSpec { steps: 0, ..InnerSpec::default() }),
             ("batch", InnerSpec { batch: 0, ..InnerSpec::default() }),
             ("learning_rate_ppb", InnerSpec { learning_rate_ppb: 0, ..InnerSpec::default() }),
             ("beta2_ppm", InnerSpec { beta2_ppm: 1_000_000, ..InnerSpec::default() }),
             ("schedule.total_steps", InnerSpec { schedule: cosine, ..InnerSpec::default() }),
+            ("schedule.decay_start", InnerSpec { schedule: early, ..InnerSpec::default() }),
+            ("momentum_ppm", InnerSpec { optimiser: muon, ..InnerSpec::default() }),
         ];
         for (key, inner) in cases {
             let message = inner.validate().unwrap_err().to_string();

@@ -120,6 +120,13 @@ impl Learner {
         Ok(Self { spec: model, inner, corpus, layout, engine, updates: 0 })
     }
 
+    /// Gives time for memory; the gradients stay the same but for their last bits. At most `sequences` of a batch are
+    /// differentiated at once (all of them by default), and with `recompute` what a block needs for its gradient is
+    /// computed again instead of kept. Where memory runs out in a step all the same, the step is taken with less.
+    pub fn spare_memory(&mut self, sequences: Option<usize>, recompute: bool) {
+        self.engine.spare_memory(sequences.unwrap_or(usize::MAX), recompute);
+    }
+
     /// The model's tensor layout.
     pub fn layout(&self) -> &Layout {
         &self.layout
@@ -295,6 +302,7 @@ impl Learner {
             decay: ppm(self.inner.weight_decay_ppm),
             clip: self.inner.clip(),
             updates_before: self.updates,
+            muon: self.inner.muon(),
         }
     }
 

@@ -56,7 +56,7 @@ pub use evaluate::{Choices, Evaluator, Form, Question, questions};
 pub use formats::{Checkpoint, Export, FileProgress, FloatFormat, GgufFormat};
 pub use generate::{Ending, GeneratedText, Sampling, TextGenerator};
 pub use initial::initial_weights;
-pub use inner::{InnerSpec, Schedule};
+pub use inner::{InnerSpec, Optimiser, Schedule};
 pub use learner::{Evaluation, Learner, Progress, Samples, Trained};
 pub use sampling::Assignment;
 pub use spec::{ModelSpec, PRESETS, RopeScaling};

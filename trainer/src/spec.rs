@@ -1,5 +1,7 @@
 //! A model's sizes, and the order and names of its tensors.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 use weal_kernels::{Layout, TensorSpec};
 
@@ -282,6 +284,14 @@ pub(crate) struct BlockIndex {
     pub feed_forward_norm: usize,
     /// Norms of the queries and the keys, in models that have them.
     pub query_key_norms: Option<(usize, usize)>,
+}
+
+impl BlockIndex {
+    /// All tensors of the block.
+    pub fn tensors(self) -> Range<usize> {
+        let own = if self.query_key_norms.is_some() { 2 } else { 0 };
+        self.query..self.feed_forward_norm + 1 + own
+    }
 }
 
 impl TensorIndex {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use weal_kernels::Compression;
 use weal_trainer::{
-    Assignment, Corpus, Ending, Error, InnerSpec, Learner, ModelSpec, OpenDevice, Progress, Samples, Sampling, Source,
-    TextGenerator, Tokeniser, initial_weights,
+    Assignment, Corpus, Ending, Error, InnerSpec, Learner, ModelSpec, OpenDevice, Optimiser, Progress, Samples,
+    Sampling, Source, TextGenerator, Tokeniser, initial_weights,
 };
 
 const ASSIGNMENT: Assignment = Assignment { seed: [1; 32], peer: [2; 32] };
@@ -122,29 +122,46 @@ fn the_node_can_break_off_after_any_step() {
 #[test]
 fn a_restarted_node_goes_on_as_if_nothing_had_happened() {
     let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-    one_thread.install(|| {
-        let mut steady = learner(inner());
-        let compression = Compression { chunk: 256, keep: 8, ..Compression::default() };
-        steady.train(&theta(), &ASSIGNMENT, 0, &mut go_on).unwrap();
-        steady.compress(&theta(), &compression).unwrap();
-        let (first, moments, error) =
-            (steady.weights().unwrap(), steady.moments().unwrap(), steady.error_feedback().unwrap());
-        let second_round = |learner: &mut Learner| {
-            learner.train(&first, &ASSIGNMENT, 40, &mut go_on).unwrap();
-            let body = learner.compress(&first, &compression).unwrap();
-            (learner.weights().unwrap(), body, learner.error_feedback().unwrap())
-        };
-        let expected = second_round(&mut steady);
+    for optimiser in [Optimiser::AdamW, Optimiser::Muon { momentum_ppm: 950_000 }] {
+        one_thread.install(|| restarts(InnerSpec { optimiser, ..inner() }));
+    }
+}
 
-        let mut restarted = learner(inner());
-        restarted.restore_moments(&moments).unwrap();
-        restarted.restore_error_feedback(error).unwrap();
-        assert!(second_round(&mut restarted) == expected);
+fn restarts(inner: InnerSpec) {
+    let mut steady = learner(inner.clone());
+    let compression = Compression { chunk: 256, keep: 8, ..Compression::default() };
+    steady.train(&theta(), &ASSIGNMENT, 0, &mut go_on).unwrap();
+    steady.compress(&theta(), &compression).unwrap();
+    let (first, moments, error) =
+        (steady.weights().unwrap(), steady.moments().unwrap(), steady.error_feedback().unwrap());
+    let second_round = |learner: &mut Learner| {
+        learner.train(&first, &ASSIGNMENT, 40, &mut go_on).unwrap();
+        let body = learner.compress(&first, &compression).unwrap();
+        (learner.weights().unwrap(), body, learner.error_feedback().unwrap())
+    };
+    let expected = second_round(&mut steady);
 
-        let fresh = second_round(&mut learner(inner()));
-        assert_ne!(fresh.0, expected.0, "the moments matter");
-        assert_ne!(fresh.1, expected.1, "the error feedback matters");
-    });
+    let mut restarted = learner(inner.clone());
+    restarted.restore_moments(&moments).unwrap();
+    restarted.restore_error_feedback(error).unwrap();
+    assert!(second_round(&mut restarted) == expected);
+
+    let fresh = second_round(&mut learner(inner));
+    assert_ne!(fresh.0, expected.0, "the moments matter");
+    assert_ne!(fresh.1, expected.1, "the error feedback matters");
+}
+
+#[test]
+fn muon_learns_too() {
+    let text_learnt = |optimiser| {
+        let mut learner = learner(InnerSpec { optimiser, ..inner() });
+        learner.train(&theta(), &ASSIGNMENT, 0, &mut go_on).unwrap();
+        let local = learner.weights().unwrap();
+        learner.heldout_loss(&local, 0).unwrap().nats_per_byte
+    };
+    let (adamw, muon) = (text_learnt(Optimiser::AdamW), text_learnt(Optimiser::Muon { momentum_ppm: 950_000 }));
+    assert!(adamw < 2.5 && muon < 2.5, "AdamW {adamw}, Muon {muon}");
+    assert_ne!(adamw, muon);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::ops::RangeInclusive;
 
 use weal_proto::manifest::{
-    AggregationRule, Compression, Data, Founder, Initial, Inner, Limits, Manifest, Membership, Model, Outer, OuterRate,
-    Timing, Tokeniser,
+    AggregationRule, Compression, Data, Founder, Initial, Inner, Limits, Manifest, Membership, Model, Optimiser, Outer,
+    OuterRate, Schedule, Timing, Tokeniser,
 };
 use weal_proto::{PeerId, SigningKey, Weight};
 
@@ -173,6 +173,10 @@ pub fn manifest(founders: impl IntoIterator<Item = PeerId>) -> Manifest {
             beta2_ppm: 950_000,
             weight_decay_ppm: 0,
             gradient_clip_ppm: 1_000_000,
+            optimiser: Optimiser::AdamW,
+            momentum_ppm: 0,
+            schedule: Schedule::Cosine,
+            decay_start: 0,
         },
         compression: Compression { codec: 1, chunk: 4096, keep: 64, decay_ppm: 950_000 },
         outer: Outer {

@@ -116,6 +116,7 @@ pub async fn open(options: Options) -> Result<Daemon> {
         learnt,
         evaluation_sequences: settings.evaluation.sequences,
         codec: manifest.compression.codec,
+        compute: settings.compute.clone(),
     };
     let learner = LearnerHandle::start(setup, learner_in)?;
 

@@ -95,9 +95,17 @@ section!(
         learning_rate: f64 = 0.002,
         /// Steps of warm-up.
         warmup_steps: u32 = 20,
-        /// Steps until the cosine's end; 0 holds the peak.
+        /// What makes a gradient a step.
+        optimiser: Optimiser = Optimiser::AdamW,
+        /// Muon's momentum.
+        momentum: f64 = 0.95,
+        /// How the rate falls.
+        schedule: Schedule = Schedule::Cosine,
+        /// Step at which it begins to fall, under wsd.
+        decay_start: u32 = 0,
+        /// Step at which it has fallen; 0 holds the peak.
         decay_steps: u32 = 0,
-        /// Part of the peak at the cosine's end.
+        /// Part of the peak that is left then.
         final_rate: f64 = 0.1,
         /// First β.
         beta1: f64 = 0.9,
@@ -120,6 +128,26 @@ section!(
         decay: f64 = 0.9,
     }
 );
+
+/// What makes a gradient a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Optimiser {
+    /// AdamW for everything.
+    AdamW,
+    /// Muon for the matrices within the blocks, AdamW for the rest.
+    Muon,
+}
+
+/// How the learning rate falls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// Along half a cosine, from the end of the warm-up.
+    Cosine,
+    /// Only at the end: warm-up, stable, decay.
+    Wsd,
+}
 
 /// What divides the sum of contributions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -229,7 +257,7 @@ const HEAD: &str = "\
 ";
 
 /// What stands above a line that begins so, within its section.
-const COMMENTS: [(&str, &str, &str); 36] = [
+const COMMENTS: [(&str, &str, &str); 40] = [
     ("", "name", "What people call the run."),
     ("", "seed", "Seed of the initial weights."),
     ("model", "preset", "nano, micro, tiny, small, medium or 1b."),
@@ -243,8 +271,12 @@ const COMMENTS: [(&str, &str, &str); 36] = [
     ("inner", "batch", "Sequences a step."),
     ("inner", "learning_rate", "Peak learning rate."),
     ("inner", "warmup_steps", "Steps of linear warm-up, counted over the run."),
-    ("inner", "decay_steps", "Steps until the cosine's end; 0 holds the peak."),
-    ("inner", "final_rate", "Part of the peak that is left at the cosine's end."),
+    ("inner", "optimiser", "adamw; or muon, for the matrices within the blocks, at the same learning rate."),
+    ("inner", "momentum", "Of muon."),
+    ("inner", "schedule", "How the rate falls: cosine, from the warm-up on; wsd, only from decay_start on."),
+    ("inner", "decay_start", "Step at which wsd begins to fall, counted over the run."),
+    ("inner", "decay_steps", "Step at which the rate has fallen, counted over the run; 0 holds the peak."),
+    ("inner", "final_rate", "Part of the peak that is left then."),
     ("inner", "gradient_clip", "Largest global norm of a gradient."),
     ("compression", "chunk", "Consecutive values of a tensor in a chunk."),
     ("compression", "keep", "Values kept of a chunk; the rest waits in the error feedback."),

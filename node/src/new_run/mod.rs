@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use weal_proto::limits::CODEC;
 use weal_proto::manifest::{
-    AggregationRule, Compression, Data, Founder, Initial, Inner, Limits, Manifest, Membership, Model, Outer, OuterRate,
-    PPM, RopeScaling, Timing, Tokeniser,
+    AggregationRule, Compression, Data, Founder, Initial, Inner, Limits, Manifest, Membership, Model, Optimiser, Outer,
+    OuterRate, PPM, RopeScaling, Schedule, Timing, Tokeniser,
 };
 use weal_proto::{BlobHash, Message, PeerId, Weight};
 use weal_trainer::{Checkpoint, ModelSpec};
@@ -293,6 +293,14 @@ impl RunFile {
 
     fn inner(&self) -> Result<Inner, String> {
         let inner = &self.inner;
+        let (optimiser, momentum_ppm) = match inner.optimiser {
+            file::Optimiser::AdamW => (Optimiser::AdamW, 0),
+            file::Optimiser::Muon => (Optimiser::Muon, ppm("inner.momentum", inner.momentum)?),
+        };
+        let (schedule, decay_start) = match inner.schedule {
+            file::Schedule::Cosine => (Schedule::Cosine, 0),
+            file::Schedule::Wsd => (Schedule::Wsd, inner.decay_start),
+        };
         Ok(Inner {
             steps: inner.steps,
             batch: inner.batch,
@@ -304,6 +312,10 @@ impl RunFile {
             beta2_ppm: ppm("inner.beta2", inner.beta2)?,
             weight_decay_ppm: ppm("inner.weight_decay", inner.weight_decay)?,
             gradient_clip_ppm: ppm("inner.gradient_clip", inner.gradient_clip)?,
+            optimiser,
+            momentum_ppm,
+            schedule,
+            decay_start,
         })
     }
 

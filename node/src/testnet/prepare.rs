@@ -112,7 +112,7 @@ fn settings(plan: &Plan, nodes: &[PreparedNode], own: usize, node: &NodePlan) ->
     Settings {
         network: NetworkSettings { listen: node.listen.clone(), bootstrap, mdns: false, ..NetworkSettings::default() },
         page: PageSettings { listen: node.page },
-        compute: ComputeSettings { device: node.device, threads: node.threads },
+        compute: ComputeSettings { device: node.device, threads: node.threads, ..ComputeSettings::default() },
         evaluation,
         ..Settings::default()
     }

@@ -5,7 +5,8 @@ use std::fmt::Display;
 use thiserror::Error;
 
 use super::{
-    Compression, Data, Inner, Limits, Manifest, Membership, Model, Outer, PPM, RopeScaling, Timing, Tokeniser,
+    Compression, Data, Inner, Limits, Manifest, Membership, Model, Optimiser, Outer, PPM, RopeScaling, Schedule,
+    Timing, Tokeniser,
 };
 use crate::limits;
 
@@ -140,8 +141,22 @@ fn inner(i: &Inner) -> Result<(), ManifestError> {
     within("inner.beta2_ppm", i.beta2_ppm, 0, PPM - 1)?;
     within("inner.weight_decay_ppm", i.weight_decay_ppm, 0, PPM)?;
     within("inner.gradient_clip_ppm", i.gradient_clip_ppm, 1, 1_000 * PPM)?;
-    let falls = i.decay_steps == 0 || i.decay_steps > i.warmup_steps;
-    let accepted = format_args!("0, or more than the {} steps of warm-up", i.warmup_steps).to_string();
+    match i.optimiser {
+        Optimiser::AdamW => within("inner.momentum_ppm", i.momentum_ppm, 0, 0)?,
+        Optimiser::Muon => within("inner.momentum_ppm", i.momentum_ppm, 1, PPM - 1)?,
+    }
+    let start = match i.schedule {
+        Schedule::Cosine => {
+            within("inner.decay_start", i.decay_start, 0, 0)?;
+            i.warmup_steps
+        }
+        Schedule::Wsd => {
+            within("inner.decay_start", i.decay_start, i.warmup_steps, MOST_STEPS)?;
+            i.decay_start
+        }
+    };
+    let falls = i.decay_steps == 0 || i.decay_steps > start;
+    let accepted = format!("0, or more than {start}, where the fall begins");
     unless(falls, "inner.decay_steps", i.decay_steps, accepted)
 }
 

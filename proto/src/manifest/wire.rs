@@ -2,7 +2,7 @@
 
 use super::{
     AggregationRule, Compression, Data, DataSource, Founder, Initial, Inner, Limits, Manifest, Membership, Model,
-    Outer, OuterRate, RopeScaling, Timing, Tokeniser,
+    Optimiser, Outer, OuterRate, RopeScaling, Schedule, Timing, Tokeniser,
 };
 use crate::error::DecodeError;
 use crate::ids::{BlobHash, PeerId, Weight};
@@ -29,18 +29,6 @@ macro_rules! same_fields {
 }
 
 same_fields!(RopeScaling { factor_ppm, low_frequency_ppm, high_frequency_ppm, original_context });
-same_fields!(Inner {
-    steps,
-    batch,
-    peak_learning_rate_ppb,
-    warmup_steps,
-    decay_steps,
-    final_rate_ppm,
-    beta1_ppm,
-    beta2_ppm,
-    weight_decay_ppm,
-    gradient_clip_ppm,
-});
 same_fields!(Compression { codec, chunk, keep, decay_ppm });
 same_fields!(OuterRate { from_round, rate_ppm });
 same_fields!(Timing { train_ms, fetch_ms, attest_ms, propose_ms, vote_ms });
@@ -52,6 +40,27 @@ const NUMBERS: Shape = Shape {
     name: "manifest",
     most_bytes: 128,
     fields: &[plain(1), plain(2), plain(3), plain(4), plain(5), plain(6), plain(7), plain(8), plain(9), plain(10)],
+};
+/// The same, with up to fourteen.
+const INNER: Shape = Shape {
+    name: "manifest",
+    most_bytes: 128,
+    fields: &[
+        plain(1),
+        plain(2),
+        plain(3),
+        plain(4),
+        plain(5),
+        plain(6),
+        plain(7),
+        plain(8),
+        plain(9),
+        plain(10),
+        plain(11),
+        plain(12),
+        plain(13),
+        plain(14),
+    ],
 };
 const MODEL: Shape = Shape {
     name: "manifest",
@@ -101,7 +110,7 @@ impl Wire for Manifest {
             one(3, &TOKENISER),
             one(4, &DATA),
             plain(5),
-            one(6, &NUMBERS),
+            one(6, &INNER),
             one(7, &NUMBERS),
             one(8, &OUTER),
             one(9, &NUMBERS),
@@ -124,7 +133,7 @@ impl Wire for Manifest {
             tokeniser: Some(tokeniser_to_wire(&self.tokeniser)),
             data: Some(data_to_wire(&self.data)),
             initial_seed,
-            inner: Some((&self.inner).into()),
+            inner: Some(inner_to_wire(&self.inner)),
             compression: Some((&self.compression).into()),
             outer: Some(outer_to_wire(&self.outer)),
             timing: Some((&self.timing).into()),
@@ -153,7 +162,7 @@ impl Wire for Manifest {
             tokeniser: tokeniser_from_wire(required("Manifest.tokeniser", wire.tokeniser)?)?,
             data: data_from_wire(required("Manifest.data", wire.data)?)?,
             initial,
-            inner: required("Manifest.inner", wire.inner)?.into(),
+            inner: inner_from_wire(required("Manifest.inner", wire.inner)?)?,
             compression: required("Manifest.compression", wire.compression)?.into(),
             outer: outer_from_wire(required("Manifest.outer", wire.outer)?)?,
             timing: required("Manifest.timing", wire.timing)?.into(),
@@ -200,6 +209,63 @@ fn model_from_wire(wire: wire::Model) -> Model {
         query_key_norm: wire.query_key_norm,
         rope_scaling: wire.rope_scaling.map(Into::into),
     }
+}
+
+fn inner_to_wire(inner: &Inner) -> wire::Inner {
+    let optimiser = match inner.optimiser {
+        Optimiser::AdamW => wire::Optimiser::Adamw,
+        Optimiser::Muon => wire::Optimiser::Muon,
+    };
+    let schedule = match inner.schedule {
+        Schedule::Cosine => wire::Schedule::Cosine,
+        Schedule::Wsd => wire::Schedule::Wsd,
+    };
+    wire::Inner {
+        steps: inner.steps,
+        batch: inner.batch,
+        peak_learning_rate_ppb: inner.peak_learning_rate_ppb,
+        warmup_steps: inner.warmup_steps,
+        decay_steps: inner.decay_steps,
+        final_rate_ppm: inner.final_rate_ppm,
+        beta1_ppm: inner.beta1_ppm,
+        beta2_ppm: inner.beta2_ppm,
+        weight_decay_ppm: inner.weight_decay_ppm,
+        gradient_clip_ppm: inner.gradient_clip_ppm,
+        optimiser: optimiser.into(),
+        momentum_ppm: inner.momentum_ppm,
+        schedule: schedule.into(),
+        decay_start: inner.decay_start,
+    }
+}
+
+fn inner_from_wire(wire: wire::Inner) -> Result<Inner, DecodeError> {
+    let unknown = |field, value: i32| DecodeError::UnknownValue { field, value: value.into() };
+    let optimiser = match wire::Optimiser::try_from(wire.optimiser) {
+        Ok(wire::Optimiser::Adamw) => Optimiser::AdamW,
+        Ok(wire::Optimiser::Muon) => Optimiser::Muon,
+        _ => return Err(unknown("Inner.optimiser", wire.optimiser)),
+    };
+    let schedule = match wire::Schedule::try_from(wire.schedule) {
+        Ok(wire::Schedule::Cosine) => Schedule::Cosine,
+        Ok(wire::Schedule::Wsd) => Schedule::Wsd,
+        _ => return Err(unknown("Inner.schedule", wire.schedule)),
+    };
+    Ok(Inner {
+        steps: wire.steps,
+        batch: wire.batch,
+        peak_learning_rate_ppb: wire.peak_learning_rate_ppb,
+        warmup_steps: wire.warmup_steps,
+        decay_steps: wire.decay_steps,
+        final_rate_ppm: wire.final_rate_ppm,
+        beta1_ppm: wire.beta1_ppm,
+        beta2_ppm: wire.beta2_ppm,
+        weight_decay_ppm: wire.weight_decay_ppm,
+        gradient_clip_ppm: wire.gradient_clip_ppm,
+        optimiser,
+        momentum_ppm: wire.momentum_ppm,
+        schedule,
+        decay_start: wire.decay_start,
+    })
 }
 
 fn tokeniser_to_wire(tokeniser: &Tokeniser) -> wire::Tokeniser {

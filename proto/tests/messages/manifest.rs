@@ -1,6 +1,8 @@
 //! A manifest that does not add up is refused with the key, the value and what would be accepted.
 
-use weal_proto::manifest::{Data, DataSource, Founder, Initial, OuterRate, PPM, RopeScaling, Tokeniser};
+use weal_proto::manifest::{
+    Data, DataSource, Founder, Initial, Inner, Optimiser, OuterRate, PPM, RopeScaling, Schedule, Tokeniser,
+};
 use weal_proto::{DecodeError, Manifest, Message, PeerId, Weight};
 
 use super::seeded::Seeded;
@@ -15,6 +17,13 @@ fn sound() -> Manifest {
     manifest.model.head_width = 0;
     manifest.model.rope_scaling = None;
     manifest.initial = Initial::Seed([7; 32]);
+    manifest.inner = Inner {
+        optimiser: Optimiser::AdamW,
+        momentum_ppm: 0,
+        schedule: Schedule::Cosine,
+        decay_start: 0,
+        ..manifest.inner
+    };
     manifest.tokeniser = Tokeniser::Bytes;
     manifest.data = Data::Sources(vec![source("a.txt"), source("b/c.txt")]);
     manifest
@@ -188,7 +197,25 @@ fn inner_steps_have_bounds() {
     bounds!("inner.weight_decay_ppm", inner.weight_decay_ppm, 0_u32, PPM);
     bounds!("inner.gradient_clip_ppm", inner.gradient_clip_ppm, 1_u32, 1_000 * PPM);
     let early = |m: &mut Manifest| (m.inner.warmup_steps, m.inner.decay_steps) = (100, 100);
-    refused(early, "inner.decay_steps", "100", "0, or more than the 100 steps of warm-up");
+    refused(early, "inner.decay_steps", "100", "0, or more than 100, where the fall begins");
+    let stable = |start, end| {
+        move |m: &mut Manifest| {
+            m.inner =
+                Inner { warmup_steps: 10, decay_steps: end, schedule: Schedule::Wsd, decay_start: start, ..m.inner };
+        }
+    };
+    let mut sound = sound();
+    stable(100, 200)(&mut sound);
+    assert_eq!(sound.validate(), Ok(()));
+    refused(stable(9, 200), "inner.decay_start", "9", "10 to");
+    refused(stable(100, 100), "inner.decay_steps", "100", "0, or more than 100, where the fall begins");
+    refused(|m| m.inner.decay_start = 1, "inner.decay_start", "1", "0 to 0");
+}
+
+#[test]
+fn each_optimiser_has_its_own_settings() {
+    refused(|m| m.inner.momentum_ppm = 1, "inner.momentum_ppm", "1", "0 to 0");
+    refused(|m| m.inner.optimiser = Optimiser::Muon, "inner.momentum_ppm", "0", "1 to 999999");
 }
 
 #[test]

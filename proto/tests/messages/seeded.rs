@@ -2,8 +2,8 @@
 //! stream is the only source of chance.
 
 use weal_proto::manifest::{
-    AggregationRule, Compression, Data, DataSource, Founder, Initial, Inner, Limits, Membership, Model, Outer,
-    OuterRate, PPM, RopeScaling, Timing, Tokeniser,
+    AggregationRule, Compression, Data, DataSource, Founder, Initial, Inner, Limits, Membership, Model, Optimiser,
+    Outer, OuterRate, PPM, RopeScaling, Schedule, Timing, Tokeniser,
 };
 use weal_proto::round::Verdict;
 use weal_proto::{
@@ -409,6 +409,8 @@ impl Seeded for Data {
 impl Seeded for Inner {
     fn seeded(source: &mut Source) -> Self {
         let warmup_steps = source.within(0, 1000);
+        let optimiser = source.one_of(&[Optimiser::AdamW, Optimiser::Muon]);
+        let schedule = source.one_of(&[Schedule::Cosine, Schedule::Wsd]);
         Self {
             steps: source.within(1, 100),
             batch: source.within(1, 64),
@@ -420,6 +422,10 @@ impl Seeded for Inner {
             beta2_ppm: source.within(0, PPM - 1),
             weight_decay_ppm: ppm(source),
             gradient_clip_ppm: source.within(1, 10 * PPM),
+            optimiser,
+            momentum_ppm: if optimiser == Optimiser::Muon { source.within(1, PPM - 1) } else { 0 },
+            schedule,
+            decay_start: if schedule == Schedule::Wsd { warmup_steps } else { 0 },
         }
     }
 }

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `tensors.rs` | the engine: weights and moments on the device, a step, a loss, the next token |
 //! | `compress.rs` | what was learnt, compressed where it lives |
+//! | `gradient.rs` | gradients in little memory |
+//! | `optimiser.rs` | an update: AdamW, Muon |
 //! | `model.rs` | the forward pass, in burn's tensors |
 //! | `decode.rs` | a text read on token by token |
 //! | `rope.rs` | the rotary table |
@@ -11,7 +13,9 @@
 
 pub(crate) mod compress;
 mod decode;
+mod gradient;
 mod model;
+mod optimiser;
 #[cfg(test)]
 mod plain;
 mod rope;
@@ -19,6 +23,7 @@ mod tensors;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use optimiser::Update;
 pub(crate) use rope::frequencies;
 pub(crate) use tensors::{Engine, panic_message};
 
@@ -58,6 +63,21 @@ impl Batch {
         &self.tokens
     }
 
+    /// Rows.
+    pub fn sequences(&self) -> usize {
+        self.sequences
+    }
+
+    /// The batch in parts of at most so many rows.
+    pub fn parts(&self, sequences: usize) -> impl Iterator<Item = Self> + '_ {
+        let length = self.length;
+        self.tokens.chunks(sequences.clamp(1, self.sequences.max(1)) * (length + 1)).map(move |tokens| Self {
+            tokens: tokens.to_vec(),
+            sequences: tokens.len() / (length + 1),
+            length,
+        })
+    }
+
     /// Inputs of all rows, `[sequences, length]`.
     pub fn inputs(&self) -> impl Iterator<Item = u32> + '_ {
         self.tokens.chunks_exact(self.length + 1).flat_map(|row| row[..self.length].iter().copied())
@@ -67,48 +87,6 @@ impl Batch {
     pub fn targets(&self) -> impl Iterator<Item = u32> + '_ {
         self.tokens.chunks_exact(self.length + 1).flat_map(|row| row[1..].iter().copied())
     }
-}
-
-/// One update of AdamW (Loshchilov and Hutter, 2019, algorithm 2).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Update {
-    pub learning_rate: f64,
-    pub beta1: f64,
-    pub beta2: f64,
-    /// Weight decay of matrices, a share of the learning rate.
-    pub decay: f64,
-    /// Largest global gradient norm, if there is one.
-    pub clip: Option<f64>,
-    /// Updates behind the moments before this one.
-    pub updates_before: u64,
-}
-
-/// What AdamW adds to the root of the second moment.
-pub(crate) const ADAM_EPSILON: f32 = 1e-8;
-
-impl Update {
-    /// The factor that undoes the bias of the first moment.
-    pub fn correction1(&self) -> f64 {
-        correction(self.beta1, self.updates_before)
-    }
-
-    /// The factor that undoes the bias of the second moment.
-    pub fn correction2(&self) -> f64 {
-        correction(self.beta2, self.updates_before)
-    }
-
-    /// What a gradient of global norm `norm` is multiplied with.
-    pub fn clip_factor(&self, norm: f64) -> f64 {
-        match self.clip {
-            Some(clip) if norm > clip => clip / norm,
-            _ => 1.0,
-        }
-    }
-}
-
-fn correction(beta: f64, updates_before: u64) -> f64 {
-    let updates = i32::try_from(updates_before + 1).unwrap_or(i32::MAX);
-    1.0 / (1.0 - beta.powi(updates))
 }
 
 /// What an inner step did.
@@ -127,7 +105,7 @@ impl StepReport {
     }
 }
 
-/// AdamW's two moments, flat, in the layout's order.
+/// What the optimiser remembers, flat, in the layout's order: AdamW's two moments; Muon's momentum, and zeros.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct MomentVectors {
     pub first: Vec<f32>,

@@ -43,6 +43,11 @@ impl Model {
         self.length
     }
 
+    /// Where the tensors are.
+    pub fn index(&self) -> TensorIndex {
+        self.index
+    }
+
     /// The model's sizes.
     pub fn spec(&self) -> &ModelSpec {
         &self.spec
@@ -50,10 +55,7 @@ impl Model {
 
     /// The normed stream after the last block, `[sequences · length, width]`, for `inputs` of `[sequences · length]`.
     pub fn stream(&self, weights: &[Tensor<2>], inputs: Tensor<1, Int>) -> Tensor<2> {
-        self.blocks(weights, inputs, |_, index, normed| {
-            let [query, key, value] = self.heads(weights, index, normed, self.length, &self.angles);
-            self.attend(weights, index, query, key, value, self.mask.clone())
-        })
+        self.blocks(weights, inputs, |_, index, normed| self.attention(weights, index, normed))
     }
 
     /// The same with attention by `attention`, which is told the block's number, its tensors and its normed stream.
@@ -63,15 +65,45 @@ impl Model {
         inputs: Tensor<1, Int>,
         mut attention: impl FnMut(usize, BlockIndex, Tensor<2>) -> Tensor<2>,
     ) -> Tensor<2> {
-        let mut stream = weights[self.index.embedding()].clone().select(0, inputs);
+        let mut stream = self.embed(weights, inputs);
         for layer in 0..self.spec.layers {
-            let index = self.index.block(layer);
-            let normed = self.norm(stream.clone(), &weights[index.attention_norm]);
-            stream = stream + attention(layer, index, normed);
-            let normed = self.norm(stream.clone(), &weights[index.feed_forward_norm]);
-            stream = stream + feed_forward(weights, index, normed);
+            stream = self.block_with(weights, layer, stream, &mut attention);
         }
+        self.final_norm(weights, stream)
+    }
+
+    /// The stream before the first block, `[sequences · length, width]`.
+    pub fn embed(&self, weights: &[Tensor<2>], inputs: Tensor<1, Int>) -> Tensor<2> {
+        weights[self.index.embedding()].clone().select(0, inputs)
+    }
+
+    /// The stream after a block.
+    pub fn block(&self, weights: &[Tensor<2>], layer: usize, stream: Tensor<2>) -> Tensor<2> {
+        self.block_with(weights, layer, stream, &mut |_, index, normed| self.attention(weights, index, normed))
+    }
+
+    fn block_with(
+        &self,
+        weights: &[Tensor<2>],
+        layer: usize,
+        stream: Tensor<2>,
+        attention: &mut impl FnMut(usize, BlockIndex, Tensor<2>) -> Tensor<2>,
+    ) -> Tensor<2> {
+        let index = self.index.block(layer);
+        let normed = self.norm(stream.clone(), &weights[index.attention_norm]);
+        let stream = stream + attention(layer, index, normed);
+        let normed = self.norm(stream.clone(), &weights[index.feed_forward_norm]);
+        stream + feed_forward(weights, index, normed)
+    }
+
+    /// The stream that scores are made of.
+    pub fn final_norm(&self, weights: &[Tensor<2>], stream: Tensor<2>) -> Tensor<2> {
         self.norm(stream, &weights[self.index.final_norm()])
+    }
+
+    fn attention(&self, weights: &[Tensor<2>], index: BlockIndex, normed: Tensor<2>) -> Tensor<2> {
+        let [query, key, value] = self.heads(weights, index, normed, self.length, &self.angles);
+        self.attend(weights, index, query, key, value, self.mask.clone())
     }
 
     /// The scores of every next token, `[rows, vocabulary]`, for a normed stream of `[rows, width]`.
@@ -79,16 +111,24 @@ impl Model {
         project(stream, &weights[self.index.head()])
     }
 
-    /// −log p of each of `targets`, `[sequences · length, 1]`; `inputs` and `targets` are `[sequences · length]`.
-    pub fn losses(&self, weights: &[Tensor<2>], inputs: Tensor<1, Int>, targets: Tensor<1, Int>) -> Tensor<2> {
-        let logits = self.logits(weights, self.stream(weights, inputs));
-        let log_probabilities = activation::log_softmax(logits, 1);
-        log_probabilities.gather(1, targets.unsqueeze_dim(1)).neg()
+    /// −log p of each of `targets`, `[sequences · length, 1]`; `inputs` and `targets` are `[sequences · length]`. The scores
+    /// of at most so many rows are held at once.
+    pub fn losses(
+        &self,
+        weights: &[Tensor<2>],
+        inputs: Tensor<1, Int>,
+        targets: Tensor<1, Int>,
+        rows_at_once: usize,
+    ) -> Tensor<2> {
+        let stream = self.stream(weights, inputs);
+        let streams = stream.split(rows_at_once, 0).into_iter().zip(targets.split(rows_at_once, 0));
+        Tensor::cat(streams.map(|(stream, targets)| self.head_losses(weights, stream, targets)).collect(), 0)
     }
 
-    /// Their sum, `[1]`.
-    pub fn loss(&self, weights: &[Tensor<2>], inputs: Tensor<1, Int>, targets: Tensor<1, Int>) -> Tensor<1> {
-        self.losses(weights, inputs, targets).sum()
+    /// −log p of each of `targets`, `[rows, 1]`, from a normed stream of `[rows, width]`.
+    pub fn head_losses(&self, weights: &[Tensor<2>], stream: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<2> {
+        let log_probabilities = activation::log_softmax(self.logits(weights, stream), 1);
+        log_probabilities.gather(1, targets.unsqueeze_dim(1)).neg()
     }
 
     fn norm(&self, x: Tensor<2>, gain: &Tensor<2>) -> Tensor<2> {

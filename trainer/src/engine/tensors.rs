@@ -4,15 +4,17 @@
 //! numbers. Gains of norms are `[1, width]`, so that every tensor has two dimensions.
 
 use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use weal_kernels::Layout;
 
 use crate::engine::compress::ErrorFeedback;
 use crate::engine::decode::Decoder;
+use crate::engine::gradient::{Gradients, Part, Thrift};
 use crate::engine::model::Model;
-use crate::engine::{ADAM_EPSILON, Batch, MomentVectors, StepReport, Update};
+use crate::engine::optimiser::Learnt;
+use crate::engine::{Batch, MomentVectors, StepReport, Update};
 use crate::error::{Error, Result};
 use crate::spec::ModelSpec;
 
@@ -29,6 +31,11 @@ pub(crate) struct Engine {
     pub(super) error: ErrorFeedback,
     /// What is not learnt, for the last length of window that was asked for.
     model: Model,
+    /// What time is given for memory.
+    pub(super) thrift: Thrift,
+    /// A batch of more runs out of memory.
+    #[cfg(test)]
+    pub(super) most_sequences: usize,
     /// The text that is being read.
     decoder: Option<Decoder>,
     /// Why the device cannot be used any more.
@@ -54,6 +61,9 @@ impl Engine {
             second,
             error: ErrorFeedback::Zeros,
             model,
+            thrift: Thrift::default(),
+            #[cfg(test)]
+            most_sequences: usize::MAX,
             decoder: None,
             failure: None,
         })
@@ -84,18 +94,44 @@ impl Engine {
         Tensor::from_data(TensorData::new(tokens, [length]), &self.device)
     }
 
+    /// The loss of each predicted token, `[sequences · length, 1]`.
+    fn losses(&mut self, batch: &Batch) -> Tensor<2> {
+        self.prepare(batch.length());
+        let (inputs, targets) = (self.upload(batch.inputs()), self.upload(batch.targets()));
+        self.model.losses(&self.weights, inputs, targets, self.model.rows_at_once(&self.thrift))
+    }
+
     /// The gradients of the mean loss, one for each tensor of the layout, and that loss.
     fn differentiate(&mut self, batch: &Batch) -> Result<(Vec<Tensor<2>>, f64)> {
         self.prepare(batch.length());
-        let leaves: Vec<Tensor<2>> =
-            self.weights.iter().map(|weight| weight.clone().autodiff().require_grad()).collect();
-        let (inputs, targets) = (self.upload(batch.inputs()), self.upload(batch.targets()));
-        let loss = self.model.loss(&leaves, inputs, targets).div_scalar(batch.predictions() as f32);
-        let mut gradients = loss.backward();
-        let of_leaf =
-            |leaf: &Tensor<2>| leaf.grad_remove(&mut gradients).unwrap_or_else(|| leaf.clone().inner().zeros_like());
-        let gradients = leaves.iter().map(of_leaf).collect();
-        Ok((gradients, f64::from(self.read_scalar(loss.inner(), "computed a loss")?)))
+        let scale = 1.0 / batch.predictions() as f32;
+        let of_part = |part: Batch| {
+            #[cfg(test)]
+            assert!(part.sequences() <= self.most_sequences, "out of memory, for a test");
+            let (inputs, targets) = (self.upload(part.inputs()), self.upload(part.targets()));
+            self.model.gradients(&self.weights, &Part { inputs, targets, scale }, &self.thrift)
+        };
+        let all = batch.parts(self.thrift.sequences).map(of_part).reduce(Gradients::join);
+        let all = all.ok_or(Error::Inner { key: "batch", value: "0".into(), accepted: "at least 1 is needed" })?;
+        let loss = self.read_scalar(all.loss.clone(), "computed a loss")?;
+        Ok((all.into_tensors(&self.weights), f64::from(loss)))
+    }
+
+    /// The same; where memory runs out, with less of it.
+    fn differentiate_within_memory(&mut self, batch: &Batch) -> Result<(Vec<Tensor<2>>, f64)> {
+        loop {
+            let panic = match catch_unwind(AssertUnwindSafe(|| self.differentiate(batch))) {
+                Ok(result) => return result,
+                Err(panic) => panic,
+            };
+            match self.thrift.reduced(batch.sequences()).filter(|_| is_out_of_memory(&panic_message(&*panic))) {
+                Some(thrift) => {
+                    tracing::warn!(?thrift, "memory ran out; the step is tried again with less");
+                    self.thrift = thrift;
+                }
+                None => resume_unwind(panic),
+            }
+        }
     }
 
     fn gradient_norm(&self, gradients: &[Tensor<2>]) -> Result<f64> {
@@ -107,19 +143,13 @@ impl Engine {
     fn update(&mut self, gradients: Vec<Tensor<2>>, update: &Update, gradient_norm: f64) {
         self.decoder = None;
         let clip = update.clip_factor(gradient_norm) as f32;
-        let rate = (update.learning_rate * update.correction1()) as f32;
-        let (beta1, beta2) = (update.beta1 as f32, update.beta2 as f32);
         let moments = mem::take(&mut self.first).into_iter().zip(mem::take(&mut self.second));
         let tensors = mem::take(&mut self.weights).into_iter().zip(gradients).zip(moments);
         for (spec, ((weight, gradient), (first, second))) in self.layout.tensors().iter().zip(tensors) {
-            let keep = if spec.shape.len() == 2 { 1.0 - update.learning_rate * update.decay } else { 1.0 };
-            let gradient = gradient.mul_scalar(clip);
-            let first = first.mul_scalar(beta1) + gradient.clone().mul_scalar(1.0 - beta1);
-            let second = second.mul_scalar(beta2) + gradient.square().mul_scalar(1.0 - beta2);
-            let root = second.clone().mul_scalar(update.correction2() as f32).sqrt().add_scalar(ADAM_EPSILON);
-            self.weights.push(weight.mul_scalar(keep as f32) - first.clone().mul_scalar(rate) / root);
-            self.first.push(first);
-            self.second.push(second);
+            let learnt = Learnt { weight, first, second }.update(spec, gradient.mul_scalar(clip), update);
+            self.weights.push(learnt.weight);
+            self.first.push(learnt.first);
+            self.second.push(learnt.second);
         }
     }
 
@@ -161,6 +191,12 @@ fn shape(layout: &Layout, tensor: usize) -> [usize; 2] {
     }
 }
 
+/// Whether a driver's complaint is about memory: `OutOfMemory`, `out of memory`, `memory allocation of … failed`.
+fn is_out_of_memory(message: &str) -> bool {
+    let message = message.to_lowercase();
+    ["outofmemory", "out of memory", "memory allocation"].iter().any(|sign| message.contains(sign))
+}
+
 /// What a panic said.
 pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -186,7 +222,7 @@ impl Engine {
     /// One inner step: forward, backward, update. Nothing is updated where the loss or the gradient is not finite.
     pub fn step(&mut self, batch: &Batch, update: &Update) -> Result<StepReport> {
         self.guarded("took an inner step", |engine| {
-            let (gradients, loss) = engine.differentiate(batch)?;
+            let (gradients, loss) = engine.differentiate_within_memory(batch)?;
             let report = StepReport { loss, gradient_norm: engine.gradient_norm(&gradients)? };
             if report.is_finite() {
                 engine.update(gradients, update, report.gradient_norm);
@@ -199,10 +235,8 @@ impl Engine {
     pub fn loss(&mut self, batch: &Batch) -> Result<f64> {
         let action = "computed a loss";
         self.guarded(action, |engine| {
-            engine.prepare(batch.length());
-            let (inputs, targets) = (engine.upload(batch.inputs()), engine.upload(batch.targets()));
-            let loss = engine.model.loss(&engine.weights, inputs, targets);
-            Ok(f64::from(engine.read_scalar(loss, action)?))
+            let losses = engine.losses(batch);
+            Ok(f64::from(engine.read_scalar(losses.sum(), action)?))
         })
     }
 
@@ -210,9 +244,8 @@ impl Engine {
     pub fn token_losses(&mut self, batch: &Batch) -> Result<Vec<f32>> {
         let action = "computed losses";
         self.guarded(action, |engine| {
-            engine.prepare(batch.length());
-            let (inputs, targets) = (engine.upload(batch.inputs()), engine.upload(batch.targets()));
-            engine.read(engine.model.losses(&engine.weights, inputs, targets), action)
+            let losses = engine.losses(batch);
+            engine.read(losses, action)
         })
     }
 
@@ -244,6 +277,12 @@ impl Engine {
             engine.decoder = Some(decoder);
             engine.read(logits, action)
         })
+    }
+
+    /// Gives time for memory: at most so many sequences are differentiated at once, and with `recompute` blocks are
+    /// computed again on the way back.
+    pub fn spare_memory(&mut self, sequences: usize, recompute: bool) {
+        self.thrift = Thrift { sequences, recompute, ..self.thrift };
     }
 
     /// The optimiser's moments.

@@ -2,6 +2,7 @@
 
 use weal_kernels::Compression;
 
+use super::gradient::Thrift;
 use super::{Batch, Engine, Update, plain};
 use crate::device::{DeviceChoice, GpuKind, OpenDevice, gpus};
 use crate::initial::initial_weights;
@@ -49,7 +50,7 @@ fn weights(spec: &ModelSpec) -> Vec<f32> {
 }
 
 fn update() -> Update {
-    Update { learning_rate: 1e-2, beta1: 0.9, beta2: 0.95, decay: 0.1, clip: Some(0.5), updates_before: 0 }
+    Update { learning_rate: 1e-2, beta1: 0.9, beta2: 0.95, decay: 0.1, clip: Some(0.5), updates_before: 0, muon: None }
 }
 
 fn processor(spec: &ModelSpec) -> Engine {
@@ -117,6 +118,44 @@ fn the_next_token_and_the_loss_are_those_of_a_plain_forward_pass() {
             expected.iter().zip(&batch.rows()[1..]).map(|(logits, target)| plain::loss(logits, *target)).sum();
         assert!((engine.loss(&batch).unwrap() / loss - 1.0).abs() < 1e-5);
     }
+}
+
+#[test]
+fn a_gradient_in_little_memory_is_the_same() {
+    for spec in small_models() {
+        let (mut engine, batch) = (processor(&spec), batch(&spec, 5));
+        engine.load(&weights(&spec)).unwrap();
+        let (plain, loss) = engine.gradient(&batch).unwrap();
+        for (sequences, recompute, scores) in
+            [(2, false, usize::MAX), (usize::MAX, true, usize::MAX), (usize::MAX, false, 40), (3, true, 1)]
+        {
+            engine.thrift = Thrift { sequences, recompute, scores };
+            let (thrifty, same_loss) = engine.gradient(&batch).unwrap();
+            assert!((same_loss / loss - 1.0).abs() < 1e-5, "{:?}: {same_loss} instead of {loss}", engine.thrift);
+            let difference = difference(&thrifty, &plain);
+            assert!(difference < 1e-5, "{:?}: off by {difference}", engine.thrift);
+        }
+    }
+}
+
+#[test]
+fn a_step_that_runs_out_of_memory_is_taken_with_less() {
+    let spec = small_models()[1].clone();
+    let batch = batch(&spec, 5);
+    let (mut rich, mut poor) = (processor(&spec), processor(&spec));
+    for engine in [&mut rich, &mut poor] {
+        engine.load(&weights(&spec)).unwrap();
+    }
+    poor.most_sequences = 1;
+    let (with_all, with_less) = (rich.step(&batch, &update()).unwrap(), poor.step(&batch, &update()).unwrap());
+    assert!((with_all.loss - with_less.loss).abs() < 1e-5);
+    assert!(difference(&poor.weights().unwrap(), &rich.weights().unwrap()) < 1e-4);
+    assert_eq!((poor.thrift.sequences, poor.thrift.recompute), (1, false));
+
+    // Where nothing is left to save, the device has failed.
+    poor.most_sequences = 0;
+    let message = poor.step(&batch, &update()).unwrap_err().to_string();
+    assert!(message.contains("out of memory") && poor.thrift.recompute, "{message}");
 }
 
 #[test]

@@ -1,0 +1,219 @@
+//! Gradients in as little memory as there is.
+//!
+//! Three things are large: what every block keeps for its way back, the scores of all tokens at all places, and the
+//! number of sequences that both are multiplied with. Each can be had for time, and the gradient stays the same but for
+//! the last bits:
+//!
+//! - sequences one group after the other (gradient accumulation);
+//! - scores and their loss a few rows at a time, forgotten before the next: never `[rows, vocabulary]`;
+//! - blocks computed once without keeping anything but their input, and once more on the way back (activation
+//!   checkpointing; Chen et al., 2016, <https://arxiv.org/abs/1604.06174>).
+
+use burn::tensor::{Gradients as Backward, Int, Tensor};
+
+use crate::engine::model::Model;
+
+/// How much time is given for memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Thrift {
+    /// The most sequences that are differentiated at once.
+    pub sequences: usize,
+    /// Whether blocks are computed again on the way back.
+    pub recompute: bool,
+    /// The most scores that are held at once.
+    pub scores: usize,
+}
+
+impl Default for Thrift {
+    fn default() -> Self {
+        Self { sequences: usize::MAX, recompute: false, scores: 1 << 24 }
+    }
+}
+
+impl Thrift {
+    /// The next step down for a batch of so many sequences, if there is one.
+    pub fn reduced(self, sequences: usize) -> Option<Self> {
+        match self.sequences.min(sequences) {
+            0 | 1 if self.recompute => None,
+            0 | 1 => Some(Self { recompute: true, ..self }),
+            sequences => Some(Self { sequences: sequences.div_ceil(2), ..self }),
+        }
+    }
+}
+
+/// The gradient of a loss with respect to every tensor, and the loss, `[1]`.
+pub(super) struct Gradients {
+    of: Vec<Option<Tensor<2>>>,
+    pub loss: Tensor<1>,
+}
+
+impl Gradients {
+    fn new(tensors: usize, loss: Tensor<1>) -> Self {
+        Self { of: vec![None; tensors], loss }
+    }
+
+    fn add(&mut self, tensor: usize, gradient: Option<Tensor<2>>) {
+        let Some(gradient) = gradient else { return };
+        let before = self.of[tensor].take();
+        self.of[tensor] = Some(match before {
+            Some(before) => before + gradient,
+            None => gradient,
+        });
+    }
+
+    /// Adds those of another part of the batch.
+    pub fn join(mut self, other: Self) -> Self {
+        other.of.into_iter().enumerate().for_each(|(tensor, gradient)| self.add(tensor, gradient));
+        self.loss = self.loss + other.loss;
+        self
+    }
+
+    /// One for each tensor; zeros where nothing depends on it.
+    pub fn into_tensors(self, weights: &[Tensor<2>]) -> Vec<Tensor<2>> {
+        self.of
+            .into_iter()
+            .zip(weights)
+            .map(|(gradient, weight)| gradient.unwrap_or_else(|| weight.zeros_like()))
+            .collect()
+    }
+}
+
+/// Tensors of the layout, some of which are differentiated.
+struct Leaves {
+    tensors: Vec<Tensor<2>>,
+    differentiated: Vec<usize>,
+}
+
+impl Leaves {
+    fn new(weights: &[Tensor<2>], differentiated: impl IntoIterator<Item = usize>) -> Self {
+        let mut tensors = weights.to_vec();
+        let differentiated: Vec<usize> = differentiated.into_iter().collect();
+        for tensor in &differentiated {
+            tensors[*tensor] = tensors[*tensor].clone().autodiff().require_grad();
+        }
+        Self { tensors, differentiated }
+    }
+
+    fn collect(&self, backward: &mut Backward, gradients: &mut Gradients) {
+        for tensor in &self.differentiated {
+            gradients.add(*tensor, self.tensors[*tensor].grad_remove(backward));
+        }
+    }
+}
+
+/// A part of a batch on the device.
+pub(super) struct Part {
+    /// `[sequences · length]`
+    pub inputs: Tensor<1, Int>,
+    /// `[sequences · length]`
+    pub targets: Tensor<1, Int>,
+    /// What each loss is multiplied with.
+    pub scale: f32,
+}
+
+impl Model {
+    /// The gradient of the scaled sum of a part's losses.
+    pub fn gradients(&self, weights: &[Tensor<2>], part: &Part, thrift: &Thrift) -> Gradients {
+        if thrift.recompute {
+            return self.gradients_recomputed(weights, part, thrift);
+        }
+        let rows = part.targets.dims()[0];
+        if rows <= self.rows_at_once(thrift) {
+            let leaves = Leaves::new(weights, 0..weights.len());
+            let stream = self.stream(&leaves.tensors, part.inputs.clone());
+            let loss = self.head_losses(&leaves.tensors, stream, part.targets.clone()).sum().mul_scalar(part.scale);
+            let mut gradients = Gradients::new(weights.len(), loss.clone().inner());
+            leaves.collect(&mut loss.backward(), &mut gradients);
+            return gradients;
+        }
+        let leaves = Leaves::new(weights, 0..weights.len());
+        let stream = self.stream(&leaves.tensors, part.inputs.clone());
+        let (mut gradients, above) = self.head_gradients(weights, stream.clone().inner(), part, thrift);
+        leaves.collect(&mut backward_from(stream, above), &mut gradients);
+        gradients
+    }
+
+    fn gradients_recomputed(&self, weights: &[Tensor<2>], part: &Part, thrift: &Thrift) -> Gradients {
+        let index = self.index();
+        let mut streams = vec![self.embed(weights, part.inputs.clone())];
+        for layer in 0..self.spec().layers {
+            streams.push(self.block(weights, layer, streams[layer].clone()));
+        }
+        let last = streams.pop().map(leaf);
+
+        // Back from the scores to the stream after the last block …
+        let norm = Leaves::new(weights, [index.final_norm()]);
+        let normed = last.clone().map(|last| self.final_norm(&norm.tensors, last));
+        let (Some(last), Some(normed)) = (last, normed) else {
+            return Gradients::new(weights.len(), part.zero_loss());
+        };
+        let (mut gradients, above) = self.head_gradients(weights, normed.clone().inner(), part, thrift);
+        let mut backward = backward_from(normed, above);
+        norm.collect(&mut backward, &mut gradients);
+        let mut above = last.grad_remove(&mut backward);
+
+        // … and block by block to the embedding.
+        for layer in (0..self.spec().layers).rev() {
+            let (Some(stream), Some(gradient)) = (streams.pop(), above.take()) else { break };
+            let (stream, leaves) = (leaf(stream), Leaves::new(weights, index.block(layer).tensors()));
+            let mut backward = backward_from(self.block(&leaves.tensors, layer, stream.clone()), gradient);
+            leaves.collect(&mut backward, &mut gradients);
+            above = stream.grad_remove(&mut backward);
+        }
+        if let Some(above) = above {
+            let leaves = Leaves::new(weights, [index.embedding()]);
+            let embedded = self.embed(&leaves.tensors, part.inputs.clone());
+            leaves.collect(&mut backward_from(embedded, above), &mut gradients);
+        }
+        gradients
+    }
+
+    /// The output projection's gradient and the loss, and the gradient of the normed stream, `[rows, width]`; the scores of
+    /// a few rows at a time.
+    fn head_gradients(
+        &self,
+        weights: &[Tensor<2>],
+        normed: Tensor<2>,
+        part: &Part,
+        thrift: &Thrift,
+    ) -> (Gradients, Tensor<2>) {
+        let rows = normed.dims()[0];
+        let mut gradients = Gradients::new(weights.len(), part.zero_loss());
+        let mut above = Vec::new();
+        let mut start = 0;
+        while start < rows {
+            let count = self.rows_at_once(thrift).min(rows - start);
+            let leaves = Leaves::new(weights, [self.index().head()]);
+            let some = leaf(normed.clone().narrow(0, start, count));
+            let targets = part.targets.clone().narrow(0, start, count);
+            let loss = self.head_losses(&leaves.tensors, some.clone(), targets).sum().mul_scalar(part.scale);
+            gradients.loss = gradients.loss + loss.clone().inner();
+            let mut backward = loss.backward();
+            leaves.collect(&mut backward, &mut gradients);
+            above.push(some.grad_remove(&mut backward).unwrap_or_else(|| some.clone().inner().zeros_like()));
+            start += count;
+        }
+        (gradients, Tensor::cat(above, 0))
+    }
+
+    /// Rows whose scores may be held at once.
+    pub fn rows_at_once(&self, thrift: &Thrift) -> usize {
+        (thrift.scores / self.spec().vocabulary).max(1)
+    }
+}
+
+impl Part {
+    fn zero_loss(&self) -> Tensor<1> {
+        Tensor::zeros([1], &self.inputs.device())
+    }
+}
+
+/// A tensor that is differentiated by itself, whatever it came from.
+fn leaf(tensor: Tensor<2>) -> Tensor<2> {
+    tensor.autodiff().require_grad()
+}
+
+/// The gradients of everything that `output` depends on, where `above` is its own.
+fn backward_from(output: Tensor<2>, above: Tensor<2>) -> Backward {
+    (output * above.autodiff()).sum().backward()
+}

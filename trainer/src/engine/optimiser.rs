@@ -1,0 +1,216 @@
+//! One update of the weights: AdamW (Loshchilov and Hutter, 2019, algorithm 2), or Muon for the matrices within.
+
+use burn::tensor::Tensor;
+use weal_kernels::TensorSpec;
+
+/// What AdamW adds to the root of the second moment.
+const ADAM_EPSILON: f32 = 1e-8;
+
+/// Coefficients of Newton and Schulz's iteration that grow small singular values fastest (Jordan et al., 2024,
+/// <https://kellerjordan.github.io/posts/muon/>).
+const NEWTON_SCHULZ: [f32; 3] = [3.4445, -4.775, 2.0315];
+/// How often it is iterated.
+const NEWTON_SCHULZ_STEPS: usize = 5;
+/// The least norm that a matrix is divided by.
+const MUON_EPSILON: f32 = 1e-7;
+/// Root mean square of AdamW's usual step, to which Muon's is scaled (Liu et al., 2025,
+/// <https://arxiv.org/abs/2502.16982>, section 2.2), so that one learning rate serves both.
+const ADAM_RMS: f64 = 0.2;
+
+/// What an update is made of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Update {
+    pub learning_rate: f64,
+    pub beta1: f64,
+    pub beta2: f64,
+    /// Weight decay of matrices, a share of the learning rate.
+    pub decay: f64,
+    /// Largest global gradient norm, if there is one.
+    pub clip: Option<f64>,
+    /// Updates behind the moments before this one.
+    pub updates_before: u64,
+    /// Muon's momentum, where the matrices within the blocks are Muon's.
+    pub muon: Option<f64>,
+}
+
+impl Update {
+    /// The factor that undoes the bias of the first moment.
+    fn correction1(&self) -> f64 {
+        correction(self.beta1, self.updates_before)
+    }
+
+    /// The factor that undoes the bias of the second moment.
+    fn correction2(&self) -> f64 {
+        correction(self.beta2, self.updates_before)
+    }
+
+    /// What a gradient of global norm `norm` is multiplied with.
+    pub fn clip_factor(&self, norm: f64) -> f64 {
+        match self.clip {
+            Some(clip) if norm > clip => clip / norm,
+            _ => 1.0,
+        }
+    }
+
+    /// What is left of a weight after the decay: gains of norms do not decay.
+    fn kept(&self, tensor: &TensorSpec) -> f32 {
+        if tensor.shape.len() == 2 { (1.0 - self.learning_rate * self.decay) as f32 } else { 1.0 }
+    }
+}
+
+fn correction(beta: f64, updates_before: u64) -> f64 {
+    let updates = i32::try_from(updates_before + 1).unwrap_or(i32::MAX);
+    1.0 / (1.0 - beta.powi(updates))
+}
+
+/// A weight and what the optimiser remembers of it: AdamW's two moments; Muon's momentum, and nothing in `second`.
+#[derive(Clone, Debug)]
+pub(super) struct Learnt {
+    pub weight: Tensor<2>,
+    pub first: Tensor<2>,
+    pub second: Tensor<2>,
+}
+
+impl Learnt {
+    /// Updates by a gradient that is clipped already.
+    pub fn update(self, tensor: &TensorSpec, gradient: Tensor<2>, update: &Update) -> Self {
+        match update.muon {
+            Some(momentum) if is_within(tensor) => self.muon(tensor, gradient, update, momentum),
+            _ => self.adamw(tensor, gradient, update),
+        }
+    }
+
+    fn adamw(self, tensor: &TensorSpec, gradient: Tensor<2>, update: &Update) -> Self {
+        let (beta1, beta2) = (update.beta1 as f32, update.beta2 as f32);
+        let first = self.first.mul_scalar(beta1) + gradient.clone().mul_scalar(1.0 - beta1);
+        let second = self.second.mul_scalar(beta2) + gradient.square().mul_scalar(1.0 - beta2);
+        let root = second.clone().mul_scalar(update.correction2() as f32).sqrt().add_scalar(ADAM_EPSILON);
+        let rate = (update.learning_rate * update.correction1()) as f32;
+        let weight = self.weight.mul_scalar(update.kept(tensor)) - first.clone().mul_scalar(rate) / root;
+        Self { weight, first, second }
+    }
+
+    /// Momentum with Nesterov's look ahead, made orthogonal, as `torch.optim.Muon` with `match_rms_adamw`.
+    fn muon(self, tensor: &TensorSpec, gradient: Tensor<2>, update: &Update, momentum: f64) -> Self {
+        let mu = momentum as f32;
+        let first = self.first.mul_scalar(mu) + gradient.clone().mul_scalar(1.0 - mu);
+        let ahead = gradient.mul_scalar(1.0 - mu) + first.clone().mul_scalar(mu);
+        let longer = tensor.shape.iter().copied().max().unwrap_or(1) as f64;
+        let rate = (update.learning_rate * ADAM_RMS * longer.sqrt()) as f32;
+        let weight = self.weight.mul_scalar(update.kept(tensor)) - orthogonal(ahead).mul_scalar(rate);
+        Self { weight, first, second: self.second }
+    }
+}
+
+/// Whether a tensor is a matrix within a block: embedding and output projection, whose rows stand for tokens, are not.
+fn is_within(tensor: &TensorSpec) -> bool {
+    tensor.shape.len() == 2 && !matches!(tensor.name.as_str(), "model.embed_tokens.weight" | "lm_head.weight")
+}
+
+/// U S' Vᵗ for U S Vᵗ, where all of S' is near one: five steps of X ← aX + (bA + cA²)X with A = XXᵗ.
+fn orthogonal(matrix: Tensor<2>) -> Tensor<2> {
+    let [rows, columns] = matrix.dims();
+    let wide = |matrix: Tensor<2>| if rows > columns { matrix.transpose() } else { matrix };
+    let norm = matrix.clone().square().sum().sqrt().clamp_min(MUON_EPSILON).reshape([1, 1]);
+    let [a, b, c] = NEWTON_SCHULZ;
+    let mut x = wide(matrix / norm);
+    for _ in 0..NEWTON_SCHULZ_STEPS {
+        let gram = x.clone().matmul(x.clone().transpose());
+        let change = gram.clone().mul_scalar(b) + gram.clone().matmul(gram).mul_scalar(c);
+        x = x.clone().mul_scalar(a) + change.matmul(x);
+    }
+    wide(x)
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, TensorData};
+    use serde::Deserialize;
+
+    use super::*;
+
+    /// What `docs/bench/optimisers.py` recorded.
+    #[derive(Deserialize)]
+    struct Recorded {
+        rate: f64,
+        decay: f64,
+        beta1: f64,
+        beta2: f64,
+        momentum: f64,
+        adamw: Vec<Course>,
+        muon: Vec<Course>,
+    }
+
+    #[derive(Deserialize)]
+    struct Course {
+        shape: Vec<usize>,
+        weight: Vec<f32>,
+        steps: Vec<Step>,
+    }
+
+    #[derive(Deserialize)]
+    struct Step {
+        gradient: Vec<f32>,
+        weight: Vec<f32>,
+    }
+
+    fn recorded() -> Recorded {
+        serde_json::from_str(include_str!("../../tests/data/optimisers.json")).unwrap()
+    }
+
+    /// Goes the same course, and gives the largest difference from PyTorch's weights after each step.
+    fn differences(course: &Course, update: &Update) -> Vec<f32> {
+        let shape = match course.shape[..] {
+            [rows, columns] => [rows, columns],
+            _ => [1, course.weight.len()],
+        };
+        let device = Device::flex();
+        let tensor = |values: &[f32]| Tensor::<2>::from_data(TensorData::new(values.to_vec(), shape), &device);
+        let spec = TensorSpec { name: "model.layers.0.mlp.up_proj.weight".into(), shape: course.shape.clone() };
+        let zeros = tensor(&vec![0.0; course.weight.len()]);
+        let mut learnt = Learnt { weight: tensor(&course.weight), first: zeros.clone(), second: zeros };
+        let step = |(number, step): (usize, &Step)| {
+            let update = Update { updates_before: number as u64, ..*update };
+            learnt = learnt.clone().update(&spec, tensor(&step.gradient), &update);
+            let ours = learnt.weight.clone().try_into_vec_as::<f32>().unwrap();
+            ours.iter().zip(&step.weight).fold(0.0, |worst: f32, (ours, theirs)| worst.max((ours - theirs).abs()))
+        };
+        course.steps.iter().enumerate().map(step).collect()
+    }
+
+    #[test]
+    fn every_step_is_pytorchs() {
+        let recorded = recorded();
+        let Recorded { rate, decay, beta1, beta2, .. } = recorded;
+        let adamw = Update { learning_rate: rate, beta1, beta2, decay, clip: None, updates_before: 0, muon: None };
+        let muon = Update { muon: Some(recorded.momentum), ..adamw };
+        for (courses, update) in [(&recorded.adamw, adamw), (&recorded.muon, muon)] {
+            for course in courses {
+                for (step, difference) in differences(course, &update).into_iter().enumerate() {
+                    let shape = &course.shape;
+                    assert!(difference < 2e-6, "{update:?}, {shape:?}, step {step}: off by {difference}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_orthogonal_matrix_has_singular_values_near_one() {
+        // Singular values of 3, 1 and 0.4.
+        let values = vec![3.0_f32, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.4, 0.0, 0.0, 0.0, 0.0];
+        let matrix = Tensor::<2>::from_data(TensorData::new(values.clone(), [4, 3]), &Device::flex());
+        let found = orthogonal(matrix).try_into_vec_as::<f32>().unwrap();
+        for (value, before) in found.iter().zip(values) {
+            let is_right = if before > 0.0 { (0.6..1.3).contains(value) } else { value.abs() < 1e-5 };
+            assert!(is_right, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn only_matrices_within_the_blocks_are_muons() {
+        let is = |name: &str, shape: &[usize]| is_within(&TensorSpec { name: name.into(), shape: shape.to_vec() });
+        assert!(is("model.layers.0.self_attn.q_proj.weight", &[4, 4]));
+        assert!(!is("model.embed_tokens.weight", &[4, 4]) && !is("lm_head.weight", &[4, 4]));
+        assert!(!is("model.norm.weight", &[4]));
+    }
+}

@@ -1,4 +1,4 @@
-"""Times one training step of a Commonweal preset in PyTorch, to compare `cargo run -p weal-trainer --example throughput` with.
+"""Times one training step of a Commonweal preset in PyTorch, to compare `weal bench train` with.
 
 Getting PyTorch (processor only, about 200 MB):
 

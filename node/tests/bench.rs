@@ -1,4 +1,4 @@
-//! `weal bench codec`, as a person and as a program calls it.
+//! `weal bench`, as a person and as a program calls it.
 
 use std::process::Command;
 
@@ -27,5 +27,26 @@ fn people_are_told_in_lines_and_what_makes_no_sense_is_refused() {
     assert!(done && text.contains("bits a value kept") && text.contains("of the copy"), "{text}");
     for wrong in [["--preset", "huge"], ["--keep", "0"], ["--chunk", "40000"], ["--contributions", "0"]] {
         assert!(!weal(&["bench", "codec", wrong[0], wrong[1], "--device", "cpu"]).0, "{wrong:?}");
+    }
+}
+
+#[test]
+fn training_is_measured_for_people_and_programs() {
+    let run = ["bench", "train", "--batch", "1", "--steps", "2", "--device", "cpu"];
+    let (done, text) = weal(&run);
+    assert!(done && text.contains("tokens/s") && text.contains("of what large matrix products reach"), "{text}");
+    let (done, json) = weal(&[&run[..], &["--recompute", "--json"]].concat());
+    assert!(done);
+    let told: serde_json::Value = serde_json::from_str(&json).unwrap();
+    for name in ["tokens_per_second", "flops_utilisation"] {
+        assert!(told[name].as_f64().is_some_and(|value| value > 0.0), "{json}");
+    }
+    let megabytes = told["peak_memory_bytes"].as_u64().map(|bytes| bytes >> 20);
+    if cfg!(target_os = "linux") {
+        // Weights, two moments and a gradient of 0.84 M parameters alone are 13 MiB.
+        assert!(megabytes.is_some_and(|megabytes| (13..2000).contains(&megabytes)), "{json}");
+    }
+    for wrong in [["--preset", "huge"], ["--batch", "0"]] {
+        assert!(!weal(&["bench", "train", wrong[0], wrong[1], "--device", "cpu"]).0, "{wrong:?}");
     }
 }

@@ -45,7 +45,7 @@ impl Settings {
             peers: 4,
             rounds: 30,
             alpha: 1.3,
-            keep: 64,
+            keep: 32,
             decay_ppm: 900_000,
             rule: Rule::RootOfSenders,
             measured: 64,

@@ -161,6 +161,11 @@ impl OpenDevice {
         measured.map(Some).map_err(|reason| Error::Device { device: self.name.clone(), action: "compressed", reason })
     }
 
+    /// The device as burn knows it.
+    pub(crate) fn raw(&self) -> &Device {
+        &self.device
+    }
+
     /// An engine for `spec` on this device.
     pub(crate) fn engine(&self, spec: &ModelSpec) -> Result<Engine> {
         Engine::new(spec, self.device.clone(), self.name.clone())

@@ -46,6 +46,7 @@ mod moments;
 mod require;
 mod sampling;
 mod spec;
+mod speed;
 mod tokeniser;
 
 pub use corpus::{Corpus, Floors, Generated, Source, generate_text};
@@ -60,4 +61,5 @@ pub use inner::{InnerSpec, Optimiser, Schedule};
 pub use learner::{Evaluation, Learner, Progress, Samples, Trained};
 pub use sampling::Assignment;
 pub use spec::{ModelSpec, PRESETS, RopeScaling};
+pub use speed::{TrainLoad, TrainSpeed};
 pub use tokeniser::{Tokeniser, TokeniserFile};

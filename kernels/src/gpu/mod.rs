@@ -35,6 +35,7 @@ mod scan;
 mod search;
 mod shape;
 
+use cubecl::MemoryScope;
 use cubecl::client::Client;
 use cubecl::prelude::{BufferArg, CubeCount, CubeDim};
 use cubecl::server::Handle;
@@ -45,6 +46,11 @@ use shape::Shape;
 
 /// Cubes along one axis, at most: what WebGPU promises.
 const MOST_CUBES: u32 = 65_535;
+
+/// Bytes of the device's memory that this process has set aside, used or kept for use.
+pub fn memory_bytes(client: &Client) -> u64 {
+    client.memory_report(MemoryScope::Device).usage().bytes_reserved
+}
 
 /// Compresses a round's pseudo-gradient to the body of a contribution, as [`crate::compress`] does.
 ///

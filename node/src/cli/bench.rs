@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use weal_kernels::{Compression, Layout};
-use weal_trainer::{ModelSpec, OpenDevice};
+use weal_trainer::{ModelSpec, OpenDevice, TrainLoad, TrainSpeed};
 
 use super::node::set_threads;
 use crate::bench::{self, CodecSpeed};
@@ -22,6 +23,8 @@ pub struct BenchArgs {
 enum What {
     /// Compressing, checking and applying contributions, next to copying memory.
     Codec(CodecArgs),
+    /// Training, next to multiplying large matrices.
+    Train(TrainArgs),
 }
 
 #[derive(Debug, Args)]
@@ -49,10 +52,112 @@ struct CodecArgs {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+struct TrainArgs {
+    /// The model: nano, micro, tiny, small, medium or 1b.
+    #[arg(long, default_value = "nano")]
+    preset: String,
+    /// Sequences of a step.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    batch: u32,
+    /// Steps that are timed.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    steps: u32,
+    /// Sequences of a step that are computed at once; 0 for all.
+    #[arg(long, default_value_t = 0)]
+    micro_batch: usize,
+    /// Compute what gradients need again instead of keeping it.
+    #[arg(long)]
+    recompute: bool,
+    /// Threads; 0 for all cores.
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+    /// The device.
+    #[arg(long, env = "WEAL_DEVICE", default_value = "auto")]
+    device: Device,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What programs are told of a device that trains.
+#[derive(Serialize)]
+struct Trained {
+    preset: String,
+    parameters: usize,
+    device: String,
+    batch: u32,
+    context: usize,
+    tokens_per_second: f64,
+    flops_utilisation: f64,
+    peak_memory_bytes: Option<u64>,
+    step_seconds: f64,
+    first_step_seconds: f64,
+    flops_per_token: f64,
+    matrix_flops_per_second: f64,
+}
+
+impl TrainArgs {
+    fn run(self) -> Result<ExitCode> {
+        set_threads(self.threads)?;
+        let model = ModelSpec::preset(&self.preset)
+            .map_err(|error| Error::Usage(format!("--preset {}: {error}", self.preset)))?;
+        let failed = |error: weal_trainer::Error| Error::Device(error.to_string());
+        let device = OpenDevice::open(model::device_choice(self.device)).map_err(failed)?;
+        let load = TrainLoad {
+            batch: self.batch,
+            steps: self.steps,
+            micro_batch: Some(self.micro_batch).filter(|sequences| *sequences > 0),
+            recompute: self.recompute,
+        };
+        let speed = device.train_speed(&model, &load).map_err(failed)?;
+        let parameters = model.layout().map_err(failed)?.parameters();
+        if self.json {
+            let trained = Trained {
+                preset: self.preset,
+                parameters,
+                device: device.name().to_owned(),
+                batch: self.batch,
+                context: model.context,
+                tokens_per_second: speed.tokens_per_second,
+                flops_utilisation: speed.flops_utilisation(),
+                peak_memory_bytes: speed.peak_memory_bytes,
+                step_seconds: speed.step_seconds,
+                first_step_seconds: speed.first_step_seconds,
+                flops_per_token: speed.flops_per_token,
+                matrix_flops_per_second: speed.matrix_flops_per_second,
+            };
+            let json = serde_json::to_string_pretty(&trained).map_err(|error| Error::Internal(error.to_string()))?;
+            println!("{json}");
+        } else {
+            let million = parameters as f64 / 1e6;
+            println!("{}: {million:.1} M parameters on {}", self.preset, device.name());
+            show_training(self.batch, model.context, &speed);
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn show_training(batch: u32, context: usize, speed: &TrainSpeed) {
+    let flops = speed.tokens_per_second * speed.flops_per_token;
+    println!("training         {:8.0} tokens/s in steps of {batch} x {context}", speed.tokens_per_second);
+    println!("a step           {:8.1} ms; the first took {:.1} s", 1e3 * speed.step_seconds, speed.first_step_seconds);
+    println!(
+        "arithmetic       {:8.1} GFLOP/s, {:.2} of what large matrix products reach",
+        flops / 1e9,
+        speed.flops_utilisation()
+    );
+    if let Some(bytes) = speed.peak_memory_bytes {
+        println!("memory           {:8.1} MiB at the most", bytes as f64 / f64::from(1 << 20));
+    }
+}
+
 impl BenchArgs {
     pub fn run(self) -> Result<ExitCode> {
-        let What::Codec(args) = self.what;
-        args.run()
+        match self.what {
+            What::Codec(args) => args.run(),
+            What::Train(args) => args.run(),
+        }
     }
 }
 
@@ -121,9 +226,11 @@ mod tests {
     #[test]
     fn the_help_names_every_preset() {
         let help = <BenchArgs as Args>::augment_args(clap::Command::new("bench"));
-        let codec = help.find_subcommand("codec").unwrap();
-        let preset = codec.get_arguments().find(|argument| argument.get_id() == "preset").unwrap();
-        let text = preset.get_help().unwrap().to_string();
-        assert!(PRESETS.iter().all(|name| text.contains(name)), "{text}");
+        for what in ["codec", "train"] {
+            let what = help.find_subcommand(what).unwrap();
+            let preset = what.get_arguments().find(|argument| argument.get_id() == "preset").unwrap();
+            let text = preset.get_help().unwrap().to_string();
+            assert!(PRESETS.iter().all(|name| text.contains(name)), "{text}");
+        }
     }
 }

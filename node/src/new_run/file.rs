@@ -123,7 +123,7 @@ section!(
         /// Values in a chunk.
         chunk: u32 = 4096,
         /// Values kept of a chunk.
-        keep: u32 = 64,
+        keep: u32 = 32,
         /// Decay of the error feedback.
         decay: f64 = 0.9,
     }
@@ -267,7 +267,7 @@ const COMMENTS: [(&str, &str, &str); 40] = [
     ("data", "files", "Text files and folders; the last tenth of each file is held out. None: the built-in generator."),
     ("data", "generator_seed", "Seed of the built-in generator."),
     ("data", "generator_bytes", "Bytes of text that the generator makes."),
-    ("inner", "steps", "Steps of AdamW between two agreements (H)."),
+    ("inner", "steps", "Steps between two agreements (H)."),
     ("inner", "batch", "Sequences a step."),
     ("inner", "learning_rate", "Peak learning rate."),
     ("inner", "warmup_steps", "Steps of linear warm-up, counted over the run."),

@@ -155,6 +155,14 @@ pub(crate) fn compress_speed(
     Ok(speed)
 }
 
+/// Bytes of a GPU's memory that are set aside for this process; `None` on the processor.
+pub(crate) fn memory_in_use(device: &Device) -> Option<u64> {
+    if *device == Device::flex() {
+        return None;
+    }
+    Some(gpu::memory_bytes(&primitive(Tensor::zeros([1], device))?.client))
+}
+
 type CubeTensor = <Cube as burn::backend::BackendTypes>::FloatTensorPrimitive;
 
 /// A tensor's buffer, if it is a plain one on a GPU.

@@ -12,6 +12,7 @@ pub(super) const HIDDEN: f32 = -1e9;
 pub(super) type Angles = (Tensor<4>, Tensor<4>);
 
 /// The parts of the model that are not learnt, on a device, for windows of one length.
+#[derive(Clone)]
 pub(super) struct Model {
     spec: ModelSpec,
     index: TensorIndex,

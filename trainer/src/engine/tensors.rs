@@ -7,7 +7,8 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use weal_kernels::Layout;
+use rayon::prelude::*;
+use weal_kernels::{Layout, TensorSpec};
 
 use crate::engine::compress::ErrorFeedback;
 use crate::engine::decode::Decoder;
@@ -97,24 +98,48 @@ impl Engine {
     /// The loss of each predicted token, `[sequences · length, 1]`.
     fn losses(&mut self, batch: &Batch) -> Tensor<2> {
         self.prepare(batch.length());
-        let (inputs, targets) = (self.upload(batch.inputs()), self.upload(batch.targets()));
-        self.model.losses(&self.weights, inputs, targets, self.model.rows_at_once(&self.thrift))
+        let rows = self.model.rows_at_once(&self.thrift);
+        let losses = |model: &Model, weights: &[Tensor<2>], part: &Part| {
+            model.losses(weights, part.inputs.clone(), part.targets.clone(), rows)
+        };
+        Tensor::cat(self.spread(batch, 1.0, losses), 0)
     }
 
     /// The gradients of the mean loss, one for each tensor of the layout, and that loss.
     fn differentiate(&mut self, batch: &Batch) -> Result<(Vec<Tensor<2>>, f64)> {
         self.prepare(batch.length());
         let scale = 1.0 / batch.predictions() as f32;
-        let of_part = |part: Batch| {
-            #[cfg(test)]
-            assert!(part.sequences() <= self.most_sequences, "out of memory, for a test");
-            let (inputs, targets) = (self.upload(part.inputs()), self.upload(part.targets()));
-            self.model.gradients(&self.weights, &Part { inputs, targets, scale }, &self.thrift)
-        };
-        let all = batch.parts(self.thrift.sequences).map(of_part).reduce(Gradients::join);
+        let groups = batch.parts(self.thrift.sequences);
+        let all = groups.filter_map(|group| self.gradients_at_once(&group, scale)).reduce(Gradients::join);
         let all = all.ok_or(Error::Inner { key: "batch", value: "0".into(), accepted: "at least 1 is needed" })?;
         let loss = self.read_scalar(all.loss.clone(), "computed a loss")?;
         Ok((all.into_tensors(&self.weights), f64::from(loss)))
+    }
+
+    fn gradients_at_once(&self, group: &Batch, scale: f32) -> Option<Gradients> {
+        #[cfg(test)]
+        assert!(group.sequences() <= self.most_sequences, "out of memory, for a test");
+        let thrift = self.thrift;
+        let found = self.spread(group, scale, |model, weights, part| model.gradients(weights, part, &thrift));
+        found.into_iter().reduce(Gradients::join)
+    }
+
+    /// Does some work for a batch. Each of the processor's threads takes some of its sequences from one end of the model
+    /// to the other, since most of what is computed is too small to be shared out itself; a GPU takes all at once.
+    fn spread<T: Send>(
+        &self,
+        batch: &Batch,
+        scale: f32,
+        work: impl Fn(&Model, &[Tensor<2>], &Part) -> T + Send + Sync,
+    ) -> Vec<T> {
+        let threads = if self.device == Device::flex() { rayon::current_num_threads() } else { 1 };
+        let upload = |part: Batch| {
+            let part = Part { inputs: self.upload(part.inputs()), targets: self.upload(part.targets()), scale };
+            (self.model.clone(), self.weights.clone(), part)
+        };
+        let parts: Vec<_> = batch.parts(batch.sequences().div_ceil(threads)).map(upload).collect();
+        let one = |(model, weights, part): (Model, Vec<Tensor<2>>, Part)| work(&model, &weights, &part);
+        if parts.len() == 1 { parts.into_iter().map(one).collect() } else { parts.into_par_iter().map(one).collect() }
     }
 
     /// The same; where memory runs out, with less of it.
@@ -145,11 +170,20 @@ impl Engine {
         let clip = update.clip_factor(gradient_norm) as f32;
         let moments = mem::take(&mut self.first).into_iter().zip(mem::take(&mut self.second));
         let tensors = mem::take(&mut self.weights).into_iter().zip(gradients).zip(moments);
-        for (spec, ((weight, gradient), (first, second))) in self.layout.tensors().iter().zip(tensors) {
-            let learnt = Learnt { weight, first, second }.update(spec, gradient.mul_scalar(clip), update);
-            self.weights.push(learnt.weight);
-            self.first.push(learnt.first);
-            self.second.push(learnt.second);
+        let work: Vec<_> = self.layout.tensors().iter().zip(tensors).collect();
+        let step = |(spec, ((weight, gradient), (first, second))): (&TensorSpec, _)| {
+            let gradient: Tensor<2> = gradient;
+            Learnt { weight, first, second }.update(spec, gradient.mul_scalar(clip), update)
+        };
+        // On the processor tensors are shared out among the threads; a GPU is given its work by one.
+        let learnt: Vec<Learnt> = match self.device == Device::flex() {
+            true => work.into_par_iter().map(step).collect(),
+            false => work.into_iter().map(step).collect(),
+        };
+        for Learnt { weight, first, second } in learnt {
+            self.weights.push(weight);
+            self.first.push(first);
+            self.second.push(second);
         }
     }
 

@@ -103,6 +103,8 @@ impl Export<'_> {
                 let metadata = [("format".to_owned(), "pt".to_owned())].into();
                 serialize_to_file(tensors, Some(metadata), &path)
                     .map_err(|error| whole::refused(&path, error.to_string()))?;
+                // The crate makes files for their owner alone.
+                whole::like(&path, &inside.join("config.json"))?;
                 for tensor in shard.clone() {
                     weight_map.insert(layout.tensors()[tensor].name.clone(), file.clone());
                 }

@@ -45,6 +45,12 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(path, bytes).map_err(|error| failed(path, error))
 }
 
+/// Lets a file be read by those who may read the other.
+pub(super) fn like(path: &Path, other: &Path) -> Result<()> {
+    let permissions = fs::metadata(other).map_err(|error| failed(other, error))?.permissions();
+    fs::set_permissions(path, permissions).map_err(|error| failed(path, error))
+}
+
 /// What cannot be written, and why.
 pub(super) fn refused(path: &Path, reason: impl Into<String>) -> Error {
     Error::Export { path: path.to_owned(), reason: reason.into() }

@@ -7,7 +7,7 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::engine::model::{HIDDEN, Model};
-use crate::engine::rope::RotaryTable;
+use crate::engine::rope::Rotation;
 use crate::spec::ModelSpec;
 
 /// The most tokens that are read at once.
@@ -20,9 +20,8 @@ pub(super) struct Decoder {
     context: usize,
     /// Rows of queries that share a key head.
     group: usize,
-    /// Angles of every position, `[1, 1, context, head width / 2]`.
-    cos: Tensor<4>,
-    sin: Tensor<4>,
+    /// Of every position of the context.
+    rotation: Rotation,
     /// Of every block, `[1, kv heads, room, head width]`.
     layers: Vec<KeysAndValues>,
     /// Tokens that the cache can hold now.
@@ -38,15 +37,12 @@ struct KeysAndValues {
 
 impl Decoder {
     pub fn new(spec: &ModelSpec, device: &Device) -> Self {
-        let rotary = RotaryTable::new(spec);
         let room = LEAST.min(spec.context);
         let empty = || Tensor::zeros([1, spec.kv_heads, room, spec.head_width()], device);
-        let [cos, sin] = rotary.tensors(spec.context, device);
         Self {
             context: spec.context,
             group: spec.heads / spec.kv_heads,
-            cos,
-            sin,
+            rotation: Rotation::new(spec, spec.context, device),
             layers: (0..spec.layers).map(|_| KeysAndValues { keys: empty(), values: empty() }).collect(),
             room,
             read: 0,
@@ -77,11 +73,11 @@ impl Decoder {
         let padded = tokens.iter().copied().chain(std::iter::repeat(0)).take(count);
         let inputs: Vec<i32> = padded.map(|token| token as i32).collect();
         let inputs = Tensor::<1, Int>::from_data(TensorData::new(inputs, [count]), device);
-        let angles = (self.cos.clone().narrow(2, from, count), self.sin.clone().narrow(2, from, count));
+        let rotation = self.rotation.part(from, count);
         let mask = self.mask(from, count, device);
         let room = self.room;
         let stream = model.blocks(weights, inputs, |layer, index, normed| {
-            let [query, key, value] = model.heads(weights, index, normed, count, &angles);
+            let [query, key, value] = model.heads(weights, index, normed, count, &rotation);
             let cache = &mut self.layers[layer];
             let [_, heads, _, width] = key.dims();
             let place = [0..1, 0..heads, from..from + count, 0..width];

@@ -2,14 +2,11 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 
-use crate::engine::rope::RotaryTable;
+use crate::engine::rope::Rotation;
 use crate::spec::{BlockIndex, ModelSpec, TensorIndex};
 
 /// What is added to the score of a token that must not be seen: its weight becomes zero, and nothing becomes NaN.
 pub(super) const HIDDEN: f32 = -1e9;
-
-/// Cosines and sines of the positions of some tokens, each `[1, 1, tokens, head width / 2]`.
-pub(super) type Angles = (Tensor<4>, Tensor<4>);
 
 /// The parts of the model that are not learnt, on a device, for windows of one length.
 #[derive(Clone)]
@@ -17,7 +14,7 @@ pub(super) struct Model {
     spec: ModelSpec,
     index: TensorIndex,
     length: usize,
-    angles: Angles,
+    rotation: Rotation,
     /// 0 where a query may see a key, [`HIDDEN`] elsewhere; `[1, 1, group · length, length]`.
     mask: Tensor<4>,
 }
@@ -25,7 +22,6 @@ pub(super) struct Model {
 impl Model {
     /// The model for windows of `length` tokens.
     pub fn new(spec: &ModelSpec, length: usize, device: &Device) -> Self {
-        let [cos, sin] = RotaryTable::new(spec).tensors(length, device);
         let group = spec.heads / spec.kv_heads;
         let mask: Vec<f32> = (0..group * length)
             .flat_map(|row| (0..length).map(move |column| if column <= row % length { 0.0 } else { HIDDEN }))
@@ -33,7 +29,7 @@ impl Model {
         Self {
             index: TensorIndex::new(spec),
             length,
-            angles: (cos, sin),
+            rotation: Rotation::new(spec, length, device),
             mask: Tensor::from_data(TensorData::new(mask, [1, 1, group * length, length]), device),
             spec: spec.clone(),
         }
@@ -103,7 +99,7 @@ impl Model {
     }
 
     fn attention(&self, weights: &[Tensor<2>], index: BlockIndex, normed: Tensor<2>) -> Tensor<2> {
-        let [query, key, value] = self.heads(weights, index, normed, self.length, &self.angles);
+        let [query, key, value] = self.heads(weights, index, normed, self.length, &self.rotation);
         self.attend(weights, index, query, key, value, self.mask.clone())
     }
 
@@ -134,10 +130,11 @@ impl Model {
 
     fn norm(&self, x: Tensor<2>, gain: &Tensor<2>) -> Tensor<2> {
         let root = x.clone().square().mean_dim(1).add_scalar(self.spec.norm_epsilon()).sqrt();
-        x / root * gain.clone()
+        // A product's gradient takes fewer passes than a quotient's.
+        x * root.recip() * gain.clone()
     }
 
-    /// Turned queries and keys, and values, each `[sequences, heads, length, head width]`, of a normed stream of
+    /// Turned and scaled queries, turned keys, and values, each `[sequences, heads, length, head width]`, of a normed stream of
     /// `[sequences · length, width]`.
     pub fn heads(
         &self,
@@ -145,7 +142,7 @@ impl Model {
         index: BlockIndex,
         normed: Tensor<2>,
         length: usize,
-        angles: &Angles,
+        rotation: &Rotation,
     ) -> [Tensor<4>; 3] {
         let spec = &self.spec;
         let sequences = normed.dims()[0] / length;
@@ -157,8 +154,8 @@ impl Model {
             query = self.norm_heads(query, &weights[query_norm]);
             key = self.norm_heads(key, &weights[key_norm]);
         }
-        let query = rotate(heads(query, spec.heads), angles);
-        let key = rotate(heads(key, spec.kv_heads), angles);
+        let query = rotation.turn_query(heads(query, spec.heads));
+        let key = rotation.turn_key(heads(key, spec.kv_heads));
         [query, key, heads(project(normed, &weights[index.value]), spec.kv_heads)]
     }
 
@@ -177,9 +174,10 @@ impl Model {
         let [sequences, _, queries, width] = query.dims();
         // The queries that share a key head stand one below the other, so that no key is copied.
         let grouped = [sequences, spec.kv_heads, spec.heads / spec.kv_heads * queries, width];
-        let scale = 1.0 / (width as f32).sqrt();
-        let scores = query.mul_scalar(scale).reshape(grouped).matmul(key.swap_dims(2, 3)) + mask;
-        let attended = activation::softmax(scores, 3).matmul(value);
+        let scores = query.reshape(grouped).matmul(key.swap_dims(2, 3)) + mask;
+        let likely = (scores.clone() - scores.detach().max_dim(3)).exp();
+        // Dividing what was gathered is less than dividing what it is gathered by.
+        let attended = likely.clone().matmul(value) * likely.sum_dim(3).recip();
         let attended = attended
             .reshape([sequences, spec.heads, queries, width])
             .swap_dims(1, 2)
@@ -193,15 +191,6 @@ impl Model {
         let head = self.spec.head_width();
         self.norm(x.reshape([rows * width / head, head]), gain).reshape([rows, width])
     }
-}
-
-/// Turns `[sequences, heads, length, head width]` by the angles of its positions.
-fn rotate(x: Tensor<4>, (cos, sin): &Angles) -> Tensor<4> {
-    let half = x.dims()[3] / 2;
-    let (a, b) = (x.clone().narrow(3, 0, half), x.narrow(3, half, half));
-    let first = a.clone() * cos.clone() - b.clone() * sin.clone();
-    let second = b * cos.clone() + a * sin.clone();
-    Tensor::cat(vec![first, second], 3)
 }
 
 fn feed_forward(weights: &[Tensor<2>], index: BlockIndex, normed: Tensor<2>) -> Tensor<2> {

@@ -7,30 +7,64 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::spec::{ModelSpec, RopeScaling};
 
-/// Cosines and sines of every angle, each `[context, head width / 2]`.
-#[derive(Clone, Debug)]
-pub(crate) struct RotaryTable {
-    pub cos: Vec<f32>,
-    pub sin: Vec<f32>,
-    /// Half the width of a head.
-    pub half: usize,
+/// What turns queries and keys on a device, at the positions of some tokens.
+///
+/// A pair (a, b) is turned to (a cos − b sin, b cos + a sin): the vector times its cosines, plus the vector after a quarter
+/// of a turn, (−b, a), times its sines. The quarter of a turn is a product with a matrix of zeros and ±1, which is exact,
+/// and on every device faster than cutting vectors apart.
+#[derive(Clone)]
+pub(super) struct Rotation {
+    /// Cosines and sines for keys, each `[1, 1, tokens, head width]`.
+    key: [Tensor<4>; 2],
+    /// The same for queries, over the root of the head's width: what scores are scaled with.
+    query: [Tensor<4>; 2],
+    /// `[1, 1, head width, head width]`
+    quarter: Tensor<4>,
 }
 
-impl RotaryTable {
-    pub fn new(spec: &ModelSpec) -> Self {
-        let frequencies = frequencies(spec);
-        let angle = |position: usize| frequencies.iter().map(move |frequency| position as f64 * frequency);
-        let angles = (0..spec.context).flat_map(angle);
-        let (cos, sin) = angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip();
-        Self { cos, sin, half: frequencies.len() }
+impl Rotation {
+    /// For the first `length` positions.
+    pub fn new(spec: &ModelSpec, length: usize, device: &Device) -> Self {
+        let (frequencies, width) = (frequencies(spec), spec.head_width());
+        let half = width / 2;
+        let table = |scale: f64, of: fn(f64) -> f64| {
+            let places = (0..length).flat_map(|position| (0..width).map(move |index| (position, index % half)));
+            let value = |(position, pair): (usize, usize)| scale * of(position as f64 * frequencies[pair]);
+            let values: Vec<f32> = places.map(|place| value(place) as f32).collect();
+            Tensor::from_data(TensorData::new(values, [1, 1, length, width]), device)
+        };
+        let table = &table;
+        let scale = 1.0 / (width as f64).sqrt();
+        let mut quarter = vec![0.0_f32; width * width];
+        for index in 0..half {
+            quarter[(index + half) * width + index] = -1.0;
+            quarter[index * width + index + half] = 1.0;
+        }
+        Self {
+            key: [table(1.0, f64::cos), table(1.0, f64::sin)],
+            query: [table(scale, f64::cos), table(scale, f64::sin)],
+            quarter: Tensor::from_data(TensorData::new(quarter, [1, 1, width, width]), device),
+        }
     }
 
-    /// Cosines and sines of the first `length` positions, each `[1, 1, length, head width / 2]`.
-    pub fn tensors(&self, length: usize, device: &Device) -> [Tensor<4>; 2] {
-        [&self.cos, &self.sin].map(|values| {
-            let values = values[..length * self.half].to_vec();
-            Tensor::from_data(TensorData::new(values, [1, 1, length, self.half]), device)
-        })
+    /// For the positions `from .. from + count` of these.
+    pub fn part(&self, from: usize, count: usize) -> Self {
+        let part = |tables: &[Tensor<4>; 2]| tables.each_ref().map(|table| table.clone().narrow(2, from, count));
+        Self { key: part(&self.key), query: part(&self.query), quarter: self.quarter.clone() }
+    }
+
+    /// Turns queries, `[sequences, heads, tokens, head width]`, and scales them.
+    pub fn turn_query(&self, query: Tensor<4>) -> Tensor<4> {
+        self.turn(query, &self.query)
+    }
+
+    /// Turns keys of the same shape.
+    pub fn turn_key(&self, key: Tensor<4>) -> Tensor<4> {
+        self.turn(key, &self.key)
+    }
+
+    fn turn(&self, x: Tensor<4>, [cos, sin]: &[Tensor<4>; 2]) -> Tensor<4> {
+        x.clone() * cos.clone() + x.matmul(self.quarter.clone()) * sin.clone()
     }
 }
 
@@ -53,6 +87,28 @@ fn stretch(scaling: &RopeScaling, frequency: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pairs_are_turned_by_the_angles_of_their_positions() {
+        let spec = ModelSpec { width: 8, heads: 2, kv_heads: 2, ..ModelSpec::preset("nano").unwrap() };
+        let device = Device::flex();
+        let rotation = Rotation::new(&spec, 5, &device).part(2, 3);
+        let x =
+            Tensor::<4>::from_data(TensorData::new(vec![0.5_f32, -1.0, 2.0, 0.25].repeat(3), [1, 1, 3, 4]), &device);
+        let turned = rotation.turn_key(x.clone()).try_into_vec_as::<f32>().unwrap();
+        let scaled = rotation.turn_query(x).try_into_vec_as::<f32>().unwrap();
+        for (place, position) in [2.0_f32, 3.0, 4.0].into_iter().enumerate() {
+            for (pair, frequency) in [1.0_f32, 0.01].into_iter().enumerate() {
+                let (a, b) = ([0.5, -1.0][pair], [2.0, 0.25][pair]);
+                let (sin, cos) = (position * frequency).sin_cos();
+                let expected = [(pair, a * cos - b * sin), (pair + 2, b * cos + a * sin)];
+                for (component, expected) in expected {
+                    assert!((turned[place * 4 + component] - expected).abs() < 1e-6);
+                    assert!((scaled[place * 4 + component] - expected / 2.0).abs() < 1e-6);
+                }
+            }
+        }
+    }
 
     #[test]
     fn slow_frequencies_are_stretched_and_fast_ones_are_not() {

@@ -6,14 +6,11 @@ use std::process::ExitCode;
 use clap::Args;
 use indicatif::ProgressBar;
 use serde::Serialize;
-use weal_trainer::{Evaluator, OpenDevice, questions};
+use weal_trainer::{Evaluator, questions};
 
-use super::FolderArgs;
 use super::node::set_threads;
-use super::progress::Bar;
+use super::{FolderArgs, open_model};
 use crate::error::{Error, Result};
-use crate::model;
-use crate::opened::Opened;
 use crate::settings::Device;
 
 #[derive(Debug, Args)]
@@ -63,16 +60,11 @@ impl EvalArgs {
         set_threads(0)?;
         // A file that cannot be read is told before a model is.
         let texts = self.files.iter().map(|file| read(file)).collect::<Result<Vec<_>>>()?;
-        let bar = Bar::new("reading");
-        let opened = Opened::open(self.model.as_ref(), &self.folder.folder(), &mut bar.told());
-        bar.end();
-        let opened = opened?;
+        let (opened, device) = open_model(self.model.as_ref(), &self.folder, self.device)?;
         let failed = |error: weal_trainer::Error| Error::Device(error.to_string());
-        let device = OpenDevice::open(model::device_choice(self.device)).map_err(failed)?;
         let mut evaluator =
             Evaluator::new(opened.model, opened.tokeniser, opened.end_of_text, &opened.weights, &device)
                 .map_err(failed)?;
-        eprintln!("{}, on {}", opened.origin, device.name());
         for (file, text) in self.files.iter().zip(&texts) {
             let found = examine(&mut evaluator, file, text)?;
             if self.json {

@@ -6,14 +6,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use weal_trainer::{GeneratedText, OpenDevice, Sampling, TextGenerator};
+use weal_trainer::{GeneratedText, Sampling, TextGenerator};
 
-use super::FolderArgs;
 use super::node::set_threads;
-use super::progress::Bar;
+use super::{FolderArgs, open_model};
 use crate::error::{Error, Result};
-use crate::model;
-use crate::opened::Opened;
 use crate::settings::Device;
 
 #[derive(Debug, Args)]
@@ -51,12 +48,8 @@ pub struct GenerateArgs {
 impl GenerateArgs {
     pub fn run(self) -> Result<ExitCode> {
         set_threads(0)?;
-        let bar = Bar::new("reading");
-        let opened = Opened::open(self.model.as_ref(), &self.folder.folder(), &mut bar.told());
-        bar.end();
-        let opened = opened?;
+        let (opened, device) = open_model(self.model.as_ref(), &self.folder, self.device)?;
         let failed = |error: weal_trainer::Error| Error::Device(error.to_string());
-        let device = OpenDevice::open(model::device_choice(self.device)).map_err(failed)?;
         let generator = TextGenerator::new(opened.model, opened.tokeniser, &opened.weights, &device).map_err(failed)?;
         let mut generator = generator.ending_at(opened.end_of_text);
         let mut sampling = Sampling {
@@ -67,7 +60,6 @@ impl GenerateArgs {
             seed: self.seed.unwrap_or_else(rand::random),
             stop: self.stop,
         };
-        eprintln!("{}, on {}", opened.origin, device.name());
         match self.prompt {
             None if std::io::stdin().is_terminal() => {
                 eprintln!("write how the text begins, then go on by turns; Ctrl-D ends it");

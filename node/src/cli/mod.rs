@@ -21,9 +21,14 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
+use weal_trainer::OpenDevice;
 
 use crate::error::{Error, Result};
 use crate::folder::Folder;
+use crate::model::device_choice;
+use crate::opened::Opened;
+use crate::settings::Device;
+use progress::Bar;
 
 /// Trains one large language model on many people's machines, with nobody in charge.
 #[derive(Debug, Parser)]
@@ -74,6 +79,17 @@ impl FolderArgs {
     fn folder(&self) -> Folder {
         Folder::new(&self.dir)
     }
+}
+
+/// A model, and a device for it: a Hugging Face folder, or else the newest weights of the data folder.
+fn open_model(model: Option<&PathBuf>, folder: &FolderArgs, device: Device) -> Result<(Opened, OpenDevice)> {
+    let bar = Bar::new("reading");
+    let opened = Opened::open(model, &folder.folder(), &mut bar.told());
+    bar.end();
+    let opened = opened?;
+    let device = OpenDevice::open(device_choice(device)).map_err(|error| Error::Device(error.to_string()))?;
+    eprintln!("{}, on {}", opened.origin, device.name());
+    Ok((opened, device))
 }
 
 fn default_folder() -> PathBuf {

@@ -35,14 +35,8 @@ same_fields!(Timing { train_ms, fetch_ms, attest_ms, propose_ms, vote_ms });
 same_fields!(Limits { contributions, blob_bytes, peers });
 same_fields!(Membership { weight_decay_ppm, credit, probation_rounds, vesting_rounds, absence_rounds });
 
-/// Parts that hold nothing but numbers, in at most ten fields.
+/// Parts that hold nothing but numbers, in at most fourteen fields.
 const NUMBERS: Shape = Shape {
-    name: "manifest",
-    most_bytes: 128,
-    fields: &[plain(1), plain(2), plain(3), plain(4), plain(5), plain(6), plain(7), plain(8), plain(9), plain(10)],
-};
-/// The same, with up to fourteen.
-const INNER: Shape = Shape {
     name: "manifest",
     most_bytes: 128,
     fields: &[
@@ -110,7 +104,7 @@ impl Wire for Manifest {
             one(3, &TOKENISER),
             one(4, &DATA),
             plain(5),
-            one(6, &INNER),
+            one(6, &NUMBERS),
             one(7, &NUMBERS),
             one(8, &OUTER),
             one(9, &NUMBERS),

@@ -93,8 +93,7 @@ mod tests {
         let spec = ModelSpec { width: 8, heads: 2, kv_heads: 2, ..ModelSpec::preset("nano").unwrap() };
         let device = Device::flex();
         let rotation = Rotation::new(&spec, 5, &device).part(2, 3);
-        let x =
-            Tensor::<4>::from_data(TensorData::new(vec![0.5_f32, -1.0, 2.0, 0.25].repeat(3), [1, 1, 3, 4]), &device);
+        let x = Tensor::<4>::from_data(TensorData::new([0.5_f32, -1.0, 2.0, 0.25].repeat(3), [1, 1, 3, 4]), &device);
         let turned = rotation.turn_key(x.clone()).try_into_vec_as::<f32>().unwrap();
         let scaled = rotation.turn_query(x).try_into_vec_as::<f32>().unwrap();
         for (place, position) in [2.0_f32, 3.0, 4.0].into_iter().enumerate() {

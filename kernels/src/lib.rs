@@ -86,6 +86,7 @@ mod codec;
 mod conformance;
 mod contribution;
 mod error;
+mod exp;
 pub mod feedback;
 #[cfg(feature = "gpu")]
 pub mod gpu;
@@ -96,7 +97,9 @@ mod quantise;
 #[allow(dead_code)] // shared with the tests of the whole
 #[path = "../../tests/src/require.rs"]
 mod require;
+pub mod softmax;
 pub mod state;
+pub mod swiglu;
 #[cfg(test)]
 mod testing;
 mod topk;

@@ -79,8 +79,10 @@ fn a_preset_that_is_not_there_names_those_that_are() {
 fn a_manifest_that_does_not_add_up_names_key_value_and_what_is_accepted() {
     let dir = new_run();
     let file = dir.path().join("run.toml");
-    let text = fs::read_to_string(&file).unwrap().replace("keep = 64", "keep = 100000");
-    fs::write(&file, text).unwrap();
+    let sound = fs::read_to_string(&file).unwrap();
+    let broken = sound.replace("keep = 32", "keep = 100000");
+    assert_ne!(sound, broken);
+    fs::write(&file, broken).unwrap();
     refuses(&["run", "--dir", path(dir.path())], 3, &["compression.keep", "100000", "1 to 4096"]);
 }
 

@@ -84,7 +84,7 @@ impl Decoder {
             cache.keys = take(&mut cache.keys).slice_assign(place.clone(), key);
             cache.values = take(&mut cache.values).slice_assign(place, value);
             debug_assert_eq!(cache.keys.dims()[2], room);
-            model.attend(weights, index, query, cache.keys.clone(), cache.values.clone(), mask.clone())
+            model.attend(weights, index, query, cache.keys.clone(), cache.values.clone(), Some(mask.clone()))
         });
         self.read += tokens.len();
         stream

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `tensors.rs` | the engine: weights and moments on the device, a step, a loss, the next token |
 //! | `compress.rs` | what was learnt, compressed where it lives |
+//! | `fused.rs` | what the processor does in one pass |
 //! | `gradient.rs` | gradients in little memory |
 //! | `optimiser.rs` | an update: AdamW, Muon |
 //! | `model.rs` | the forward pass, in burn's tensors |
@@ -13,6 +14,7 @@
 
 pub(crate) mod compress;
 mod decode;
+mod fused;
 mod gradient;
 mod model;
 mod optimiser;

@@ -2,6 +2,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 
+use crate::engine::fused;
 use crate::engine::rope::Rotation;
 use crate::spec::{BlockIndex, ModelSpec, TensorIndex};
 
@@ -15,6 +16,8 @@ pub(super) struct Model {
     index: TensorIndex,
     length: usize,
     rotation: Rotation,
+    /// Whether there are fused operations for the device.
+    fused: bool,
     /// 0 where a query may see a key, [`HIDDEN`] elsewhere; `[1, 1, group · length, length]`.
     mask: Tensor<4>,
 }
@@ -30,6 +33,7 @@ impl Model {
             index: TensorIndex::new(spec),
             length,
             rotation: Rotation::new(spec, length, device),
+            fused: fused::serves(device),
             mask: Tensor::from_data(TensorData::new(mask, [1, 1, group * length, length]), device),
             spec: spec.clone(),
         }
@@ -90,7 +94,7 @@ impl Model {
         let normed = self.norm(stream.clone(), &weights[index.attention_norm]);
         let stream = stream + attention(layer, index, normed);
         let normed = self.norm(stream.clone(), &weights[index.feed_forward_norm]);
-        stream + feed_forward(weights, index, normed)
+        stream + self.feed_forward(weights, index, normed)
     }
 
     /// The stream that scores are made of.
@@ -100,7 +104,7 @@ impl Model {
 
     fn attention(&self, weights: &[Tensor<2>], index: BlockIndex, normed: Tensor<2>) -> Tensor<2> {
         let [query, key, value] = self.heads(weights, index, normed, self.length, &self.rotation);
-        self.attend(weights, index, query, key, value, self.mask.clone())
+        self.attend(weights, index, query, key, value, None)
     }
 
     /// The scores of every next token, `[rows, vocabulary]`, for a normed stream of `[rows, width]`.
@@ -159,8 +163,8 @@ impl Model {
         [query, key, heads(project(normed, &weights[index.value]), spec.kv_heads)]
     }
 
-    /// What the queries gather from the values, projected; `[sequences · queries, width]`. `mask` is
-    /// `[1, 1, queries of all heads that share a key head, keys]`.
+    /// What the queries gather from the values, projected; `[sequences · queries, width]`. A mask is
+    /// `[1, 1, queries of all heads that share a key head, keys]`; without one, each query sees the keys up to its own.
     pub fn attend(
         &self,
         weights: &[Tensor<2>],
@@ -168,21 +172,33 @@ impl Model {
         query: Tensor<4>,
         key: Tensor<4>,
         value: Tensor<4>,
-        mask: Tensor<4>,
+        mask: Option<Tensor<4>>,
     ) -> Tensor<2> {
         let spec = &self.spec;
         let [sequences, _, queries, width] = query.dims();
         // The queries that share a key head stand one below the other, so that no key is copied.
         let grouped = [sequences, spec.kv_heads, spec.heads / spec.kv_heads * queries, width];
-        let scores = query.reshape(grouped).matmul(key.swap_dims(2, 3)) + mask;
-        let likely = (scores.clone() - scores.detach().max_dim(3)).exp();
-        // Dividing what was gathered is less than dividing what it is gathered by.
-        let attended = likely.clone().matmul(value) * likely.sum_dim(3).recip();
+        let scores = query.reshape(grouped).matmul(key.swap_dims(2, 3));
+        let attended = if self.fused && mask.is_none() {
+            fused::attention_weights(scores).matmul(value)
+        } else {
+            let scores = scores + mask.unwrap_or_else(|| self.mask.clone());
+            let likely = (scores.clone() - scores.detach().max_dim(3)).exp();
+            // Dividing what was gathered is less than dividing what it is gathered by.
+            likely.clone().matmul(value) * likely.sum_dim(3).recip()
+        };
         let attended = attended
             .reshape([sequences, spec.heads, queries, width])
             .swap_dims(1, 2)
             .reshape([sequences * queries, spec.query_width()]);
         project(attended, &weights[index.output])
+    }
+
+    fn feed_forward(&self, weights: &[Tensor<2>], index: BlockIndex, normed: Tensor<2>) -> Tensor<2> {
+        let gates = project(normed.clone(), &weights[index.gate]);
+        let ups = project(normed, &weights[index.up]);
+        let gated = if self.fused { fused::gated(gates, ups) } else { activation::silu(gates) * ups };
+        project(gated, &weights[index.down])
     }
 
     /// Norms each head of `[rows, heads · head width]` by itself, with one gain for all.
@@ -191,12 +207,6 @@ impl Model {
         let head = self.spec.head_width();
         self.norm(x.reshape([rows * width / head, head]), gain).reshape([rows, width])
     }
-}
-
-fn feed_forward(weights: &[Tensor<2>], index: BlockIndex, normed: Tensor<2>) -> Tensor<2> {
-    let gate = activation::silu(project(normed.clone(), &weights[index.gate]));
-    let up = project(normed, &weights[index.up]);
-    project(gate * up, &weights[index.down])
 }
 
 /// x · weightᵗ, where the weight is `[out, in]`.

@@ -29,6 +29,11 @@
 //! 32 bytes that replicas vote on, and [`blob`] lets a newcomer fetch weights or contributions from
 //! strangers in pieces, and prove each piece.
 //!
+//! # For the learner
+//!
+//! [`softmax`] and [`swiglu`] are what a processor does in one pass where a framework of tensors makes many, forwards and
+//! backwards. Nothing that replicas agree on depends on them.
+//!
 //! # A round of two peers
 //!
 //! ```

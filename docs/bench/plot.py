@@ -35,7 +35,7 @@ COLOURS = dict(zip(NAMES, plt.get_cmap("tab20").colors))
 
 
 def runs_of(path):
-    """(name, peers, rounds) -> runs"""
+    """(name, peers, rounds) -> runs; names of runs on the generator's text begin with `gen-`."""
     runs = defaultdict(list)
     for line in Path(path).read_text().splitlines():
         run = json.loads(line)
@@ -50,11 +50,16 @@ def spread(values):
 
 def table(runs):
     print("| what is sent | peers | rounds | times smaller | seeds | loss | least to most |\n|---|---|---|---|---|---|---|")
-    for (name, peers, rounds), found in sorted(runs.items(), key=lambda item: (item[0][1:], spread_of(item[1])[0])):
+    def place(item):
+        (name, peers, rounds), found = item
+        return name.startswith("gen-"), peers, rounds, spread_of(found)[0]
+
+    for (name, peers, rounds), found in sorted(runs.items(), key=place):
+        text = ", generator's text" if name.startswith("gen-") else ""
         mean, least, most = spread_of(found)
         bits = found[0]["bits_a_parameter"]
         smaller = f"{32 / bits:.0f}" if bits else ""
-        print(f"| {NAMES[name]} | {peers} | {rounds} | {smaller} | {len(found)} | {mean:.3f} | {least:.3f} to {most:.3f} |")
+        print(f"| {NAMES[name.removeprefix('gen-')]}{text} | {peers} | {rounds} | {smaller} | {len(found)} | {mean:.3f} | {least:.3f} to {most:.3f} |")
 
 
 def spread_of(found):
@@ -88,7 +93,7 @@ def draw_pareto(runs, folder):
         means = []
         for (name, peers, of), found in sorted(runs.items()):
             bits = found[0]["bits_a_parameter"]
-            if of != rounds or peers not in (4, 8) or not bits:
+            if of != rounds or peers not in (4, 8) or not bits or name.startswith("gen-"):
                 continue
             mean, least, most = spread_of(found)
             means.append(mean)

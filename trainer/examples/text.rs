@@ -1,0 +1,13 @@
+//! Prints the built-in generator's text, for programs that have no generator.
+//!
+//! ```sh
+//! cargo run --example text -- 4000000 > generated.txt
+//! ```
+
+use std::io::Write;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let bytes = std::env::args().nth(1).ok_or("how many bytes?")?.parse()?;
+    std::io::stdout().write_all(&weal_trainer::generate_text(&[0; 32], bytes).text)?;
+    Ok(())
+}

@@ -6,7 +6,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use crate::engine::model::{HIDDEN, Model};
+use crate::engine::model::{Model, causal_mask};
 use crate::engine::rope::Rotation;
 use crate::spec::ModelSpec;
 
@@ -18,8 +18,6 @@ const LEAST: usize = 64;
 /// A text that was read, by one model.
 pub(super) struct Decoder {
     context: usize,
-    /// Rows of queries that share a key head.
-    group: usize,
     /// Of every position of the context.
     rotation: Rotation,
     /// Of every block, `[1, kv heads, room, head width]`.
@@ -41,7 +39,6 @@ impl Decoder {
         let empty = || Tensor::zeros([1, spec.kv_heads, room, spec.head_width()], device);
         Self {
             context: spec.context,
-            group: spec.heads / spec.kv_heads,
             rotation: Rotation::new(spec, spec.context, device),
             layers: (0..spec.layers).map(|_| KeysAndValues { keys: empty(), values: empty() }).collect(),
             room,
@@ -74,7 +71,7 @@ impl Decoder {
         let inputs: Vec<i32> = padded.map(|token| token as i32).collect();
         let inputs = Tensor::<1, Int>::from_data(TensorData::new(inputs, [count]), device);
         let rotation = self.rotation.part(from, count);
-        let mask = self.mask(from, count, device);
+        let mask = causal_mask(model.spec(), from, count, self.room, device);
         let room = self.room;
         let stream = model.blocks(weights, inputs, |layer, index, normed| {
             let [query, key, value] = model.heads(weights, index, normed, count, &rotation);
@@ -105,17 +102,6 @@ impl Decoder {
             longer(&mut layer.values);
         }
         self.room = room;
-    }
-
-    /// Hides from each query what comes after it; `[1, 1, group · count, room]`, as [`Model::attend`] lays queries out.
-    fn mask(&self, from: usize, count: usize, device: &Device) -> Tensor<4> {
-        let rows = self.group * count;
-        let hidden = |row: usize| {
-            let last = from + row % count;
-            (0..self.room).map(move |column| if column <= last { 0.0 } else { HIDDEN })
-        };
-        let mask: Vec<f32> = (0..rows).flat_map(hidden).collect();
-        Tensor::from_data(TensorData::new(mask, [1, 1, rows, self.room]), device)
     }
 }
 

@@ -7,7 +7,7 @@ use crate::engine::rope::Rotation;
 use crate::spec::{BlockIndex, ModelSpec, TensorIndex};
 
 /// What is added to the score of a token that must not be seen: its weight becomes zero, and nothing becomes NaN.
-pub(super) const HIDDEN: f32 = -1e9;
+const HIDDEN: f32 = -1e9;
 
 /// The parts of the model that are not learnt, on a device, for windows of one length.
 #[derive(Clone)]
@@ -16,25 +16,19 @@ pub(super) struct Model {
     index: TensorIndex,
     length: usize,
     rotation: Rotation,
-    /// Whether there are fused operations for the device.
-    fused: bool,
-    /// 0 where a query may see a key, [`HIDDEN`] elsewhere; `[1, 1, group · length, length]`.
-    mask: Tensor<4>,
+    /// Hides from each query of a window what comes after it; `None` where there are fused operations for the device, which
+    /// need none.
+    mask: Option<Tensor<4>>,
 }
 
 impl Model {
     /// The model for windows of `length` tokens.
     pub fn new(spec: &ModelSpec, length: usize, device: &Device) -> Self {
-        let group = spec.heads / spec.kv_heads;
-        let mask: Vec<f32> = (0..group * length)
-            .flat_map(|row| (0..length).map(move |column| if column <= row % length { 0.0 } else { HIDDEN }))
-            .collect();
         Self {
             index: TensorIndex::new(spec),
             length,
             rotation: Rotation::new(spec, length, device),
-            fused: fused::serves(device),
-            mask: Tensor::from_data(TensorData::new(mask, [1, 1, group * length, length]), device),
+            mask: (!fused::serves(device)).then(|| causal_mask(spec, 0, length, length, device)),
             spec: spec.clone(),
         }
     }
@@ -179,13 +173,14 @@ impl Model {
         // The queries that share a key head stand one below the other, so that no key is copied.
         let grouped = [sequences, spec.kv_heads, spec.heads / spec.kv_heads * queries, width];
         let scores = query.reshape(grouped).matmul(key.swap_dims(2, 3));
-        let attended = if self.fused && mask.is_none() {
-            fused::attention_weights(scores).matmul(value)
-        } else {
-            let scores = scores + mask.unwrap_or_else(|| self.mask.clone());
-            let likely = (scores.clone() - scores.detach().max_dim(3)).exp();
-            // Dividing what was gathered is less than dividing what it is gathered by.
-            likely.clone().matmul(value) * likely.sum_dim(3).recip()
+        let attended = match mask.or_else(|| self.mask.clone()) {
+            None => fused::attention_weights(scores).matmul(value),
+            Some(mask) => {
+                let scores = scores + mask;
+                let likely = (scores.clone() - scores.detach().max_dim(3)).exp();
+                // Dividing what was gathered is less than dividing what it is gathered by.
+                likely.clone().matmul(value) * likely.sum_dim(3).recip()
+            }
         };
         let attended = attended
             .reshape([sequences, spec.heads, queries, width])
@@ -197,7 +192,8 @@ impl Model {
     fn feed_forward(&self, weights: &[Tensor<2>], index: BlockIndex, normed: Tensor<2>) -> Tensor<2> {
         let gates = project(normed.clone(), &weights[index.gate]);
         let ups = project(normed, &weights[index.up]);
-        let gated = if self.fused { fused::gated(gates, ups) } else { activation::silu(gates) * ups };
+        let is_fused = self.mask.is_none();
+        let gated = if is_fused { fused::gated(gates, ups) } else { activation::silu(gates) * ups };
         project(gated, &weights[index.down])
     }
 
@@ -207,6 +203,15 @@ impl Model {
         let head = self.spec.head_width();
         self.norm(x.reshape([rows * width / head, head]), gain).reshape([rows, width])
     }
+}
+
+/// What is added to scores, `[1, 1, queries of all heads that share a key head, keys]`: 0 where a query may see a key, and
+/// [`HIDDEN`] elsewhere. There are `count` queries a head, the first of which sees `from` keys and its own.
+pub(super) fn causal_mask(spec: &ModelSpec, from: usize, count: usize, keys: usize, device: &Device) -> Tensor<4> {
+    let rows = spec.heads / spec.kv_heads * count;
+    let row = |row: usize| (0..keys).map(move |key| if key <= from + row % count { 0.0 } else { HIDDEN });
+    let mask: Vec<f32> = (0..rows).flat_map(row).collect();
+    Tensor::from_data(TensorData::new(mask, [1, 1, rows, keys]), device)
 }
 
 /// x · weightᵗ, where the weight is `[out, in]`.

@@ -14,6 +14,8 @@ pub const EVIDENCE: usize = 16;
 pub const FOUNDERS: usize = 128;
 /// Data sources of a run.
 pub const SOURCES: usize = 1_024;
+/// Token shards of a run.
+pub const SHARDS: usize = 4_096;
 /// Steps of the outer learning rate.
 pub const OUTER_RATES: usize = 256;
 /// Tensors of a model.

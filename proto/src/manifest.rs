@@ -120,6 +120,8 @@ pub enum Tokeniser {
 pub enum Data {
     /// Text files, by content, in this order.
     Sources(Vec<DataSource>),
+    /// Text that is tokens already.
+    Prepared(PreparedTokens),
     /// The built-in generator.
     Generator {
         /// Its seed.
@@ -127,6 +129,37 @@ pub enum Data {
         /// Bytes of text it makes.
         bytes: u64,
     },
+}
+
+/// Text that is tokens already, made by this run's tokeniser.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PreparedTokens {
+    /// Bytes in which a shard keeps a token: 2 or 4.
+    pub token_bytes: u32,
+    /// What is trained on.
+    pub training: TokenPart,
+    /// What is measured on.
+    pub heldout: TokenPart,
+}
+
+/// The training or the held-out part of tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenPart {
+    /// Bytes of text that the tokens stand for.
+    pub text_bytes: u64,
+    /// The shards, in this order.
+    pub shards: Vec<TokenShard>,
+}
+
+/// A file of tokens, by content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenShard {
+    /// Blob hash of the file.
+    pub hash: BlobHash,
+    /// Its length.
+    pub bytes: u64,
+    /// Tokens in it.
+    pub tokens: u64,
 }
 
 /// One text file.

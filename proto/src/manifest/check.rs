@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::{
     Compression, Data, Inner, Limits, Manifest, Membership, Model, Optimiser, Outer, PPM, RopeScaling, Schedule,
-    Timing, Tokeniser,
+    Timing, TokenPart, Tokeniser,
 };
 use crate::limits;
 
@@ -112,6 +112,14 @@ fn tokeniser(m: &Manifest) -> Result<(), ManifestError> {
 fn data(data: &Data) -> Result<(), ManifestError> {
     match data {
         Data::Generator { bytes, .. } => within("data.generator.bytes", *bytes, 10_000, 1 << 30),
+        Data::Prepared(tokens) => {
+            let width = tokens.token_bytes;
+            unless(matches!(width, 2 | 4), "data.prepared.token_bytes", format_args!("{width}"), "2 or 4")?;
+            let shards = tokens.training.shards.len().saturating_add(tokens.heldout.shards.len());
+            within("data.prepared (shards)", shards, 2, limits::SHARDS)?;
+            token_part("data.prepared.training (shards)", &tokens.training, width)?;
+            token_part("data.prepared.heldout (shards)", &tokens.heldout, width)
+        }
         Data::Sources(sources) => {
             within("data.sources (number)", sources.len(), 1, limits::SOURCES)?;
             for source in sources {
@@ -122,6 +130,16 @@ fn data(data: &Data) -> Result<(), ManifestError> {
             Ok(())
         }
     }
+}
+
+fn token_part(key: &'static str, part: &TokenPart, width: u32) -> Result<(), ManifestError> {
+    within(key, part.shards.len(), 1, limits::SHARDS)?;
+    within("data.prepared.text_bytes", part.text_bytes, 1, 1 << 50)?;
+    for shard in &part.shards {
+        within("data.prepared.shards.bytes", shard.bytes, 1, 1 << 35)?;
+        within("data.prepared.shards.tokens", shard.tokens, 1, shard.bytes / u64::from(width))?;
+    }
+    Ok(())
 }
 
 /// A node may file a source under its name: that must not lead out of the folder.

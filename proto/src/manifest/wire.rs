@@ -2,7 +2,7 @@
 
 use super::{
     AggregationRule, Compression, Data, DataSource, Founder, Initial, Inner, Limits, Manifest, Membership, Model,
-    Optimiser, Outer, OuterRate, RopeScaling, Schedule, Timing, Tokeniser,
+    Optimiser, Outer, OuterRate, PreparedTokens, RopeScaling, Schedule, Timing, TokenPart, TokenShard, Tokeniser,
 };
 use crate::error::DecodeError;
 use crate::ids::{BlobHash, PeerId, Weight};
@@ -79,8 +79,20 @@ const TOKENISER: Shape = Shape { name: "manifest", most_bytes: 64, fields: &[pla
 const DATA: Shape = Shape {
     name: "manifest",
     most_bytes: limits::MANIFEST_BYTES,
-    fields: &[shape::list(1, "Data.sources", limits::SOURCES, &DATA_SOURCE), one(2, &NUMBERS)],
+    fields: &[shape::list(1, "Data.sources", limits::SOURCES, &DATA_SOURCE), one(2, &NUMBERS), one(3, &PREPARED)],
 };
+const PREPARED: Shape = Shape {
+    name: "manifest",
+    most_bytes: limits::MANIFEST_BYTES,
+    fields: &[plain(1), one(2, &TOKEN_PART), one(3, &TOKEN_PART)],
+};
+const TOKEN_PART: Shape = Shape {
+    name: "manifest",
+    most_bytes: limits::MANIFEST_BYTES,
+    fields: &[plain(1), shape::list(2, "TokenPart.shards", limits::SHARDS, &TOKEN_SHARD)],
+};
+const TOKEN_SHARD: Shape =
+    Shape { name: "manifest", most_bytes: 64, fields: &[id(1, "TokenShard.hash"), plain(2), plain(3)] };
 const DATA_SOURCE: Shape = Shape {
     name: "manifest",
     most_bytes: limits::NAME_BYTES + 64,
@@ -285,33 +297,59 @@ fn tokeniser_from_wire(wire: wire::Tokeniser) -> Result<Tokeniser, DecodeError> 
 }
 
 fn data_to_wire(data: &Data) -> wire::Data {
+    let none = wire::Data { sources: Vec::new(), generator: None, prepared: None };
     match data {
         Data::Sources(sources) => {
             let source =
                 |s: &DataSource| wire::DataSource { name: s.name.clone(), hash: s.hash.to_wire(), bytes: s.bytes };
-            wire::Data { sources: sources.iter().map(source).collect(), generator: None }
+            wire::Data { sources: sources.iter().map(source).collect(), ..none }
+        }
+        Data::Prepared(tokens) => {
+            let tokens = wire::PreparedTokens {
+                token_bytes: tokens.token_bytes,
+                training: Some(part_to_wire(&tokens.training)),
+                heldout: Some(part_to_wire(&tokens.heldout)),
+            };
+            wire::Data { prepared: Some(tokens), ..none }
         }
         Data::Generator { seed, bytes } => {
-            wire::Data { sources: Vec::new(), generator: Some(wire::Generator { seed: *seed, bytes: *bytes }) }
+            wire::Data { generator: Some(wire::Generator { seed: *seed, bytes: *bytes }), ..none }
         }
     }
 }
 
+fn part_to_wire(part: &TokenPart) -> wire::TokenPart {
+    let shard = |s: &TokenShard| wire::TokenShard { hash: s.hash.to_wire(), bytes: s.bytes, tokens: s.tokens };
+    wire::TokenPart { text_bytes: part.text_bytes, shards: part.shards.iter().map(shard).collect() }
+}
+
 fn data_from_wire(wire: wire::Data) -> Result<Data, DecodeError> {
-    match wire.generator {
-        Some(generator) if wire.sources.is_empty() => {
-            Ok(Data::Generator { seed: generator.seed, bytes: generator.bytes })
-        }
-        Some(_) => Err(DecodeError::TooMany {
-            field: "Data.sources beside Data.generator",
-            count: wire.sources.len(),
-            limit: 0,
-        }),
-        None => list(wire.sources, |s| {
-            Ok(DataSource { name: s.name, hash: BlobHash::from_wire("DataSource.hash", &s.hash)?, bytes: s.bytes })
-        })
-        .map(Data::Sources),
+    let kinds = [!wire.sources.is_empty(), wire.generator.is_some(), wire.prepared.is_some()];
+    let count = kinds.into_iter().filter(|is_there| *is_there).count();
+    if count > 1 {
+        return Err(DecodeError::TooMany { field: "Data.sources, generator, prepared", count, limit: 1 });
     }
+    if let Some(wire::Generator { seed, bytes }) = wire.generator {
+        return Ok(Data::Generator { seed, bytes });
+    }
+    if let Some(tokens) = wire.prepared {
+        return Ok(Data::Prepared(PreparedTokens {
+            token_bytes: tokens.token_bytes,
+            training: part_from_wire(required("PreparedTokens.training", tokens.training)?)?,
+            heldout: part_from_wire(required("PreparedTokens.heldout", tokens.heldout)?)?,
+        }));
+    }
+    list(wire.sources, |s| {
+        Ok(DataSource { name: s.name, hash: BlobHash::from_wire("DataSource.hash", &s.hash)?, bytes: s.bytes })
+    })
+    .map(Data::Sources)
+}
+
+fn part_from_wire(wire: wire::TokenPart) -> Result<TokenPart, DecodeError> {
+    let shard = |s: wire::TokenShard| {
+        Ok(TokenShard { hash: BlobHash::from_wire("TokenShard.hash", &s.hash)?, bytes: s.bytes, tokens: s.tokens })
+    };
+    Ok(TokenPart { text_bytes: wire.text_bytes, shards: list(wire.shards, shard)? })
 }
 
 fn outer_to_wire(outer: &Outer) -> wire::Outer {

@@ -1,7 +1,8 @@
 //! A manifest that does not add up is refused with the key, the value and what would be accepted.
 
 use weal_proto::manifest::{
-    Data, DataSource, Founder, Initial, Inner, Optimiser, OuterRate, PPM, RopeScaling, Schedule, Tokeniser,
+    Data, DataSource, Founder, Initial, Inner, Optimiser, OuterRate, PPM, PreparedTokens, RopeScaling, Schedule,
+    TokenPart, TokenShard, Tokeniser,
 };
 use weal_proto::{DecodeError, Manifest, Message, PeerId, Weight};
 
@@ -174,6 +175,34 @@ fn data_is_something_under_a_name_that_leads_nowhere() {
     refused(empty, "data.sources.bytes", "0", "1 to");
     let tiny = |m: &mut Manifest| m.data = Data::Generator { seed: 1, bytes: 9_999 };
     refused(tiny, "data.generator.bytes", "9999", "10000 to");
+}
+
+fn prepared(change: impl Fn(&mut PreparedTokens)) -> impl Fn(&mut Manifest) {
+    move |m| {
+        let shard = TokenShard { hash: [3; 32].into(), bytes: 1_000, tokens: 400 };
+        let part = TokenPart { text_bytes: 1_600, shards: vec![shard] };
+        let mut tokens = PreparedTokens { token_bytes: 2, training: part.clone(), heldout: part };
+        change(&mut tokens);
+        m.data = Data::Prepared(tokens);
+    }
+}
+
+#[test]
+fn tokens_have_shards_that_can_hold_them() {
+    let mut manifest = sound();
+    prepared(|_| {})(&mut manifest);
+    manifest.validate().unwrap();
+    refused(prepared(|t| t.token_bytes = 3), "data.prepared.token_bytes", "3", "2 or 4");
+    refused(prepared(|t| t.heldout.shards.clear()), "data.prepared (shards)", "1", "2 to 4096");
+    refused(prepared(|t| t.training.text_bytes = 0), "data.prepared.text_bytes", "0", "1 to");
+    refused(prepared(|t| t.training.shards[0].tokens = 501), "data.prepared.shards.tokens", "501", "1 to 500");
+    refused(prepared(|t| t.training.shards[0].tokens = 0), "data.prepared.shards.tokens", "0", "1 to");
+    refused(prepared(|t| t.heldout.shards[0].bytes = 1 << 36), "data.prepared.shards.bytes", "68719476736", "1 to");
+    let many = |t: &mut PreparedTokens| {
+        let first = t.training.shards[0].clone();
+        t.training.shards = vec![first; 4096];
+    };
+    refused(prepared(many), "data.prepared (shards)", "4097", "2 to 4096");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use weal_proto::manifest::{
     AggregationRule, Compression, Data, DataSource, Founder, Initial, Inner, Limits, Membership, Model, Optimiser,
-    Outer, OuterRate, PPM, RopeScaling, Schedule, Timing, Tokeniser,
+    Outer, OuterRate, PPM, PreparedTokens, RopeScaling, Schedule, Timing, TokenPart, TokenShard, Tokeniser,
 };
 use weal_proto::round::Verdict;
 use weal_proto::{
@@ -397,12 +397,30 @@ impl Seeded for Data {
         if source.coin() {
             return Self::Generator { seed: source.number(), bytes: 10_000 + source.below(1 << 29) };
         }
+        if source.coin() {
+            return Self::Prepared(PreparedTokens {
+                token_bytes: source.one_of(&[2, 4]),
+                training: Seeded::seeded(source),
+                heldout: Seeded::seeded(source),
+            });
+        }
         let entry = |source: &mut Source| DataSource {
             name: format!("books/{}.txt", source.number()),
             hash: source.bytes().into(),
             bytes: 1 + source.below(1 << 40),
         };
         Self::Sources((0..=source.below(5)).map(|_| entry(source)).collect())
+    }
+}
+
+impl Seeded for TokenPart {
+    fn seeded(source: &mut Source) -> Self {
+        let shard = |source: &mut Source| {
+            let tokens = 1 + source.below(1 << 24);
+            TokenShard { hash: source.bytes().into(), bytes: 4 * tokens + source.below(1 << 20), tokens }
+        };
+        let shards = (0..=source.below(5)).map(|_| shard(source)).collect();
+        Self { text_bytes: 1 + source.below(1 << 40), shards }
     }
 }
 

@@ -1,20 +1,22 @@
 //! Coming to a run by its link: fetch the manifest and what it names from peers, and check every byte of it.
 
 use std::num::NonZeroU64;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use weal_proto::manifest::Manifest;
-use weal_proto::{Message, Request, Response};
+use weal_proto::{BlobHash, Message, Request, Response};
+use weal_trainer::PreparedFolder;
 
-use crate::data::TextFile;
+use crate::data::{self, TextFile};
 use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::link::RunLink;
 use crate::network::{self, Event, Network, PeerKey, Silent};
-use crate::new_run::{check_fetched, named_blobs};
+use crate::new_run::{Named, check_fetched, named_blobs, token_shards};
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::store::blobs::{Blobs, Keep};
@@ -22,8 +24,49 @@ use crate::store::blobs::{Blobs, Keep};
 /// What is told while joining.
 pub type Tell<'a> = &'a (dyn Fn(&str) + Sync);
 
-/// Makes a folder the folder of the link's run; does nothing where it is already. What is among the `own` files is not
-/// fetched.
+/// What is here already, and need not be fetched.
+#[derive(Debug, Default)]
+pub struct Own {
+    texts: Vec<TextFile>,
+    shards: Vec<(PathBuf, BlobHash)>,
+}
+
+impl Own {
+    /// The texts and the prepared tokens at these paths.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn read(paths: &[PathBuf]) -> Result<Self> {
+        let (prepared, texts): (Vec<_>, Vec<_>) = paths.iter().cloned().partition(|path| PreparedFolder::is_one(path));
+        let mut own = Self { texts: data::read(&texts)?, shards: Vec::new() };
+        for path in prepared {
+            let folder = PreparedFolder::open(&path).map_err(|error| Error::Data(error.to_string()))?;
+            own.shards.extend(token_shards(&folder));
+        }
+        Ok(own)
+    }
+
+    /// Takes in what the run names.
+    fn take(self, named: &[Named], blobs: &Blobs, tell: Tell<'_>) -> Result<()> {
+        let is_named = |hash: &BlobHash| named.iter().any(|(_, named, _)| named == hash);
+        for TextFile { source, text } in self.texts {
+            if is_named(&source.hash) {
+                tell(&format!("{}: your own copy is taken", source.name));
+                blobs.put(&text, Keep::Pinned, false)?;
+            } else {
+                tell(&format!("{}: not of this run, left alone", source.name));
+            }
+        }
+        let (taken, left): (Vec<_>, Vec<_>) = self.shards.into_iter().partition(|(_, hash)| is_named(hash));
+        if !taken.is_empty() || !left.is_empty() {
+            tell(&format!("shards of tokens: {} of your own are taken, {} left alone", taken.len(), left.len()));
+        }
+        taken.iter().try_for_each(|(path, hash)| blobs.put_file(path, hash))
+    }
+}
+
+/// Makes a folder the folder of the link's run, and fetches what of it is missing there. What is among the `own` files is
+/// not fetched.
 ///
 /// # Errors
 /// When nobody behind the link answers within `patience`, or the folder is another run's.
@@ -32,18 +75,24 @@ pub async fn join(
     link: &RunLink,
     settings: &Settings,
     patience: Duration,
-    own: Vec<TextFile>,
+    own: Own,
     tell: Tell<'_>,
 ) -> Result<()> {
-    if let Some(present) = folder.manifest()? {
-        return folder.expect_run(present.run(), link.run);
+    let present = folder.manifest()?;
+    let _lock = folder.lock()?;
+    if let Some(present) = &present {
+        folder.expect_run(present.run(), link.run)?;
+        let store = Store::open(&folder.store(), link.run)?;
+        let blobs = Blobs::open(folder.blobs(), store)?;
+        if named_blobs(present).iter().all(|(_, hash, _)| blobs.has(hash)) {
+            return Ok(());
+        }
     }
     if link.peers.is_empty() && !settings.network.mdns {
         return Err(Error::Link(
             "the link names no peer; add ?peer=<multiaddr>, or allow mdns in settings.toml".into(),
         ));
     }
-    let _lock = folder.lock()?;
     let seed = folder.key()?.seed();
     let addresses = network::Settings {
         listen: network::Settings::listen_on_port(0),
@@ -56,46 +105,46 @@ pub async fn join(
     let (network, events) = Network::start(seed, link.run.into(), addresses, Arc::new(Silent))
         .await
         .map_err(|error| Error::Network(error.to_string()))?;
-    let fetched = fetch(folder, link, &network, events, patience, own, tell).await;
+    let joining = Joining { folder, link, network: &network, patience, tell };
+    let fetched = joining.fetch(present, events, own).await;
     network.shutdown().await;
     fetched
 }
 
-async fn fetch(
-    folder: &Folder,
-    link: &RunLink,
-    network: &Network,
-    mut events: mpsc::Receiver<Event>,
+/// Coming to a run.
+struct Joining<'a> {
+    folder: &'a Folder,
+    link: &'a RunLink,
+    network: &'a Network,
     patience: Duration,
-    own: Vec<TextFile>,
-    tell: Tell<'_>,
-) -> Result<()> {
-    let manifest = find_manifest(link, network, &mut events, patience, tell).await?;
-    tell(&format!("run \"{}\": {} parameters", manifest.name, manifest.model.parameters()));
-    let store = Store::open(&folder.store(), link.run)?;
-    let blobs = Blobs::open(folder.blobs(), store)?;
-    let named = named_blobs(&manifest);
-    for file in own {
-        let TextFile { source, text } = file;
-        if named.iter().any(|(_, hash, _)| *hash == source.hash) {
-            tell(&format!("{}: your own copy is taken", source.name));
-            blobs.put(&text, Keep::Pinned, false)?;
-        } else {
-            tell(&format!("{}: not of this run, left alone", source.name));
+    tell: Tell<'a>,
+}
+
+impl Joining<'_> {
+    async fn fetch(&self, present: Option<Manifest>, mut events: mpsc::Receiver<Event>, own: Own) -> Result<()> {
+        let Self { link, network, tell, .. } = *self;
+        // Who has the manifest has what it names, so it is asked for even where it is known.
+        let fetched = find_manifest(link, network, &mut events, self.patience, tell).await?;
+        let manifest = present.unwrap_or(fetched);
+        tell(&format!("run \"{}\": {} parameters", manifest.name, manifest.model.parameters()));
+        let store = Store::open(&self.folder.store(), link.run)?;
+        let blobs = Blobs::open(self.folder.blobs(), store)?;
+        let named = named_blobs(&manifest);
+        own.take(&named, &blobs, tell)?;
+        for (name, hash, bytes) in named {
+            if blobs.has(&hash) {
+                continue;
+            }
+            tell(&format!("fetching {name} ({bytes} bytes)"));
+            let holders: Vec<_> = network.status().borrow().peers.iter().map(|peer| peer.peer).collect();
+            let blob = network.fetch_blob(hash.into(), bytes, holders).await.map_err(|error| {
+                let remedy = "try again, it goes on from there, or ask for a link with other peers";
+                Error::Link(format!("{name} could not be fetched: {error}; {remedy}"))
+            })?;
+            blobs.put(&blob, Keep::Pinned, false)?;
         }
+        self.folder.adopt(&manifest)
     }
-    for (name, hash, bytes) in named {
-        if blobs.has(&hash) {
-            continue;
-        }
-        tell(&format!("fetching {name} ({bytes} bytes)"));
-        let holders: Vec<_> = network.status().borrow().peers.iter().map(|peer| peer.peer).collect();
-        let text = network.fetch_blob(hash.into(), bytes, holders).await.map_err(|error| {
-            Error::Link(format!("{name} could not be fetched: {error}; try again, or ask for a link with other peers"))
-        })?;
-        blobs.put(&text, Keep::Pinned, false)?;
-    }
-    folder.adopt(&manifest)
 }
 
 /// Asks each peer as it connects, until one has the manifest.

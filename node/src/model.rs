@@ -6,7 +6,10 @@ use weal_kernels::{Compression, Layout, Rule, max_body_bytes};
 use weal_proto::BlobHash;
 use weal_proto::limits::BLOB_HEADER_BYTES;
 use weal_proto::manifest::{self, AggregationRule, Data, Initial, Inner, Manifest, PPM, Tokeniser as TokeniserSource};
-use weal_trainer::{Corpus, DeviceChoice, InnerSpec, ModelSpec, Optimiser, RopeScaling, Schedule, Source, Tokeniser};
+use weal_trainer::{
+    Corpus, DeviceChoice, InnerSpec, ModelSpec, Optimiser, RopeScaling, Schedule, Source, TokenPart, TokenShard,
+    Tokeniser,
+};
 
 use crate::error::{Error, Result};
 use crate::settings::Device;
@@ -158,11 +161,14 @@ pub fn initial_weights(manifest: &Manifest, plan: &Plan, blobs: &Blobs) -> Resul
 
 /// A blob that the manifest names.
 fn needed(blobs: &Blobs, hash: &BlobHash, what: &str) -> Result<Vec<u8>> {
-    blobs.get(hash)?.ok_or_else(|| {
-        Error::Data(format!(
-            "{what}: not in the data folder; `weal join` fetches it from peers, or give the file with --data"
-        ))
-    })
+    blobs.get(hash)?.ok_or_else(|| missing(what))
+}
+
+fn missing(what: &str) -> Error {
+    Error::Data(format!(
+        "{what}: not in the data folder, or damaged; `weal join` with the run's link fetches it from peers, or takes it from \
+         --data"
+    ))
 }
 
 /// The text of a run, from blobs that are here or from the generator.
@@ -175,7 +181,19 @@ pub fn corpus(manifest: &Manifest, blobs: &Blobs) -> Result<Corpus> {
         TokeniserSource::File { hash, .. } => Tokeniser::from_bytes(&needed(blobs, hash, "tokenizer.json")?)
             .map_err(|error| Error::Data(error.to_string()))?,
     };
+    let wrong = |error: weal_trainer::Error| Error::Data(error.to_string());
     let sources = match &manifest.data {
+        Data::Prepared(tokens) => {
+            let (training, heldout) = (token_part(&tokens.training, blobs)?, token_part(&tokens.heldout, blobs)?);
+            let corpus = Corpus::prepared(&training, &heldout, tokeniser);
+            if corpus.is_err() {
+                // What is damaged is forgotten, so that it can be fetched again.
+                for shard in tokens.training.shards.iter().chain(&tokens.heldout.shards) {
+                    blobs.get(&shard.hash)?;
+                }
+            }
+            return corpus.map_err(wrong);
+        }
         Data::Generator { seed, bytes } => {
             vec![Source::Generated {
                 seed: generator_seed(*seed),
@@ -187,7 +205,15 @@ pub fn corpus(manifest: &Manifest, blobs: &Blobs) -> Result<Corpus> {
             .map(|source| Ok(Source::Text(needed(blobs, &source.hash, &source.name)?)))
             .collect::<Result<_>>()?,
     };
-    Corpus::new(&sources, tokeniser).map_err(|error| Error::Data(error.to_string()))
+    Corpus::new(&sources, tokeniser).map_err(wrong)
+}
+
+fn token_part(part: &manifest::TokenPart, blobs: &Blobs) -> Result<TokenPart> {
+    let shard = |shard: &manifest::TokenShard| {
+        let path = blobs.file(&shard.hash).ok_or_else(|| missing("a shard of tokens"))?;
+        Ok(TokenShard { path, hash: *shard.hash.as_bytes(), tokens: shard.tokens })
+    };
+    Ok(TokenPart { text_bytes: part.text_bytes, shards: part.shards.iter().map(shard).collect::<Result<_>>()? })
 }
 
 fn generator_seed(seed: u64) -> [u8; 32] {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// The result of everything fallible in this crate.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error of the learner. Every message says what failed, why, and what mends it.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +97,28 @@ pub enum Error {
         /// Tokens that are needed.
         needed: usize,
     },
+
+    /// A shard of tokens is not what it is said to be.
+    #[error("cannot use the tokens {path}: {reason}; fetch it again, or prepare the data again", path = path.display())]
+    Shard {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// Data cannot be made ready for training.
+    #[error("cannot prepare {place}: {reason}")]
+    Prepare {
+        /// The file, address or folder at fault.
+        place: String,
+        /// What is wrong with it, and what mends it.
+        reason: String,
+    },
+
+    /// Whoever asked for it wants it no more.
+    #[error("stopped")]
+    Stopped,
 
     /// A tokeniser file cannot be used.
     #[error("cannot use the tokeniser {name}: {reason}; it must be a Hugging Face tokenizer.json")]
@@ -195,8 +217,8 @@ pub enum Error {
         reason: String,
     },
 
-    /// A model cannot be written to files.
-    #[error("cannot write the model {path}: {reason}", path = path.display())]
+    /// Files cannot be written.
+    #[error("cannot write {path}: {reason}", path = path.display())]
     Export {
         /// The file or folder.
         path: PathBuf,

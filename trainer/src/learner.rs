@@ -1,8 +1,9 @@
 //! A peer's learner: trains from a round's weights on its own samples, and measures weights.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use weal_kernels::{Compression, Layout};
 
@@ -12,6 +13,7 @@ use crate::engine::{Batch, Engine, Update};
 use crate::error::{Error, Result};
 use crate::initial::check_weights;
 use crate::inner::InnerSpec;
+use crate::loader::Loader;
 use crate::moments::SavedMoments;
 use crate::sampling::Assignment;
 use crate::spec::ModelSpec;
@@ -52,6 +54,8 @@ pub struct Trained {
     pub mean_loss: f32,
     /// Seconds that it took.
     pub seconds: f64,
+    /// Seconds of them in which training waited for data.
+    pub data_seconds: f64,
 }
 
 /// How well weights predict some text.
@@ -157,34 +161,42 @@ impl Learner {
         let start = Instant::now();
         self.load(theta)?;
         let (of_steps, context) = (u64::from(self.inner.steps), self.spec.context);
-        let (mut steps, mut skipped_steps, mut loss_sum) = (0, 0, 0.0);
-        let samples = |steps: u64| steps * u64::from(self.inner.batch);
-        while steps < of_steps {
-            let batch = self.assigned_batch(assignment, samples(steps)..samples(steps + 1))?;
-            let update = self.update(steps_done_before.saturating_add(steps));
-            let report = self.engine.step(&batch, &update)?;
-            steps += 1;
-            if report.is_finite() {
-                self.updates += 1;
-                loss_sum += report.loss;
-            } else {
-                skipped_steps += 1;
-                tracing::warn!(step = steps, loss = report.loss, "an inner step was not finite and is skipped");
+        let (mut steps, mut skipped_steps, mut loss_sum, mut waited) = (0, 0, 0.0, Duration::ZERO);
+        let batch_samples = u64::from(self.inner.batch);
+        let samples = |steps: u64| steps * batch_samples;
+        let (corpus, assignment) = (self.corpus.clone(), *assignment);
+        let read = move |step| assigned_batch(&corpus, context, &assignment, samples(step)..samples(step + 1));
+        thread::scope(|scope| {
+            let mut loader = Loader::start(scope, 0..of_steps, read);
+            while steps < of_steps {
+                let batch = loader.next()?;
+                let update = self.update(steps_done_before.saturating_add(steps));
+                let report = self.engine.step(&batch, &update)?;
+                steps += 1;
+                if report.is_finite() {
+                    self.updates += 1;
+                    loss_sum += report.loss;
+                } else {
+                    skipped_steps += 1;
+                    tracing::warn!(step = steps, loss = report.loss, "an inner step was not finite and is skipped");
+                }
+                let progress = Progress {
+                    steps,
+                    of_steps,
+                    samples: samples(steps),
+                    tokens: samples(steps) * context as u64,
+                    loss: report.loss,
+                    learning_rate: update.learning_rate,
+                    gradient_norm: report.gradient_norm,
+                    seconds: start.elapsed().as_secs_f64(),
+                };
+                if control(&progress).is_break() {
+                    break;
+                }
             }
-            let progress = Progress {
-                steps,
-                of_steps,
-                samples: samples(steps),
-                tokens: samples(steps) * context as u64,
-                loss: report.loss,
-                learning_rate: update.learning_rate,
-                gradient_norm: report.gradient_norm,
-                seconds: start.elapsed().as_secs_f64(),
-            };
-            if control(&progress).is_break() {
-                break;
-            }
-        }
+            waited = loader.waited();
+            Ok::<_, Error>(())
+        })?;
         if skipped_steps == steps {
             return Err(Error::Diverged { steps });
         }
@@ -195,6 +207,7 @@ impl Learner {
             tokens: samples(steps) * context as u64,
             mean_loss: (loss_sum / (steps - skipped_steps) as f64) as f32,
             seconds: start.elapsed().as_secs_f64(),
+            data_seconds: waited.as_secs_f64(),
         })
     }
 
@@ -282,17 +295,6 @@ impl Learner {
         self.engine.load(theta)
     }
 
-    fn assigned_batch(&self, assignment: &Assignment, indices: std::ops::Range<u64>) -> Result<Batch> {
-        let windows = self.corpus.training_windows(self.spec.context);
-        let rows: Vec<Vec<u32>> = indices
-            .map(|index| {
-                let start = assignment.sample(index, windows);
-                Ok(self.corpus.training_window(start, self.spec.context)?.tokens)
-            })
-            .collect::<Result<_>>()?;
-        Ok(Batch::new(rows, self.spec.context))
-    }
-
     fn update(&self, global_step: u64) -> Update {
         let ppm = |value: u32| f64::from(value) / 1e6;
         Update {
@@ -337,4 +339,12 @@ impl Learner {
             _ => self.corpus.heldout_window(start, self.spec.context),
         }
     }
+}
+
+/// The batch of the samples `indices` of a stream.
+fn assigned_batch(corpus: &Corpus, context: usize, assignment: &Assignment, indices: Range<u64>) -> Result<Batch> {
+    let windows = corpus.training_windows(context);
+    let row = |index| Ok(corpus.training_window(assignment.sample(index, windows), context)?.tokens);
+    let rows: Vec<Vec<u32>> = indices.map(row).collect::<Result<_>>()?;
+    Ok(Batch::new(rows, context))
 }

@@ -30,6 +30,7 @@
 //! Training itself, and losses, differ in their last bits from device to device.
 
 mod corpus;
+mod data;
 mod device;
 mod engine;
 mod error;
@@ -39,6 +40,7 @@ mod generate;
 mod initial;
 mod inner;
 mod learner;
+mod loader;
 mod moments;
 #[cfg(test)]
 #[allow(dead_code)] // shared with the tests of the whole
@@ -48,8 +50,13 @@ mod sampling;
 mod spec;
 mod speed;
 mod tokeniser;
+mod whole;
 
-pub use corpus::{Corpus, Floors, Generated, Source, generate_text};
+pub use corpus::{Corpus, Floors, Generated, Source, TokenPart, TokenShard, generate_text};
+pub use data::{
+    Client, Kind, Prepare, PrepareProgress, PrepareSummary, PreparedFolder, PreparedIndex, PreparedPart, PreparedShard,
+    PreparedSource,
+};
 pub use device::{DeviceChoice, Gpu, GpuKind, OpenDevice, gpus};
 pub use engine::compress::CompressSpeed;
 pub use error::{Error, Result};

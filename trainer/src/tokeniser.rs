@@ -8,6 +8,9 @@ use crate::error::{Error, Result};
 /// Text is handed to a tokeniser file in pieces of about this many bytes, cut after a line.
 const PIECE_BYTES: usize = 1 << 16;
 
+/// What the token at which a text ends is called, in the order in which it is looked for.
+const ENDS_OF_TEXT: [&str; 5] = ["<|end_of_text|>", "<|endoftext|>", "</s>", "<eos>", "[EOS]"];
+
 /// How text becomes tokens.
 #[derive(Clone, Debug)]
 pub enum Tokeniser {
@@ -70,7 +73,16 @@ impl Tokeniser {
     /// The tokens of `text`, without special tokens. A file tokeniser reads bytes that are not UTF-8 as replacement
     /// characters; a corpus refuses them earlier.
     pub fn encode(&self, text: &[u8]) -> Result<Vec<u32>> {
-        Ok(self.encode_with_ends(text)?.ids)
+        let Self::File(file) = self else {
+            return Ok(text.iter().map(|byte| u32::from(*byte)).collect());
+        };
+        let text = String::from_utf8_lossy(text);
+        let mut ids = Vec::with_capacity(text.len() / 3);
+        for piece in pieces(&text) {
+            let encoding = file.tokeniser.encode_fast(piece, false).map_err(encode_error)?;
+            ids.extend_from_slice(encoding.get_ids());
+        }
+        Ok(ids)
     }
 
     /// The text of `tokens`. Tokens that make no whole character give the replacement character.
@@ -89,6 +101,27 @@ impl Tokeniser {
         }
     }
 
+    /// The token of that name, special ones included.
+    pub fn token_of(&self, name: &str) -> Option<u32> {
+        match self {
+            Self::Bytes => None,
+            Self::File(file) => file.tokeniser.token_to_id(name),
+        }
+    }
+
+    /// The token at which a text ends, as the `tokenizer_config.json` beside the file at `path` says, or as the usual
+    /// names tell.
+    pub fn end_of_text(&self, path: &Path) -> Option<u32> {
+        let config = path.with_file_name("tokenizer_config.json");
+        let config: Option<serde_json::Value> =
+            std::fs::read(config).ok().and_then(|json| serde_json::from_slice(&json).ok());
+        let named = config.as_ref().and_then(|config| {
+            let token = config.get("eos_token")?;
+            token.as_str().or_else(|| token.get("content")?.as_str())
+        });
+        named.into_iter().chain(ENDS_OF_TEXT).find_map(|name| self.token_of(name))
+    }
+
     pub(crate) fn encode_with_ends(&self, text: &[u8]) -> Result<Tokens> {
         let file = match self {
             Self::Bytes => {
@@ -101,10 +134,7 @@ impl Tokeniser {
         let mut tokens = Tokens::default();
         let mut before = 0;
         for piece in pieces(&text) {
-            let encoding = file.tokeniser.encode(piece, false).map_err(|error| Error::Tokeniser {
-                name: "tokenizer.json".to_owned(),
-                reason: format!("it cannot encode the text: {error}"),
-            })?;
+            let encoding = file.tokeniser.encode(piece, false).map_err(encode_error)?;
             tokens.ids.extend_from_slice(encoding.get_ids());
             tokens.ends.extend(encoding.get_offsets().iter().map(|(_, end)| before + *end as u64));
             before += piece.len() as u64;
@@ -171,6 +201,10 @@ fn take_text(pending: &mut Vec<u8>) -> String {
 
 fn bytes_of(tokens: &[u32]) -> Vec<u8> {
     tokens.iter().map(|token| *token as u8).collect()
+}
+
+fn encode_error(error: impl std::fmt::Display) -> Error {
+    Error::Tokeniser { name: "tokenizer.json".to_owned(), reason: format!("it cannot encode the text: {error}") }
 }
 
 fn decode_error(error: impl std::fmt::Display) -> Error {

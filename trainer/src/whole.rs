@@ -13,7 +13,7 @@ const BUFFER: usize = 1 << 20;
 ///
 /// # Errors
 /// Where there is something at `path` already, what `fill` says, and what the system says.
-pub(super) fn folder(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+pub(crate) fn folder(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     if fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()) || path.is_file() {
         return Err(refused(path, "there is something there already; name a folder that is not there yet"));
     }
@@ -29,7 +29,7 @@ pub(super) fn folder(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Res
 ///
 /// # Errors
 /// What `fill` says, and what the system says.
-pub(super) fn file(path: &Path, fill: impl FnOnce(&mut BufWriter<&File>) -> Result<()>) -> Result<()> {
+pub(crate) fn file(path: &Path, fill: impl FnOnce(&mut BufWriter<&File>) -> Result<()>) -> Result<()> {
     let mut builder = tempfile::Builder::new();
     permissions(&mut builder, 0o666);
     let file = builder.prefix(".weal-").tempfile_in(parent(path)?).map_err(|error| failed(path, error))?;
@@ -41,23 +41,23 @@ pub(super) fn file(path: &Path, fill: impl FnOnce(&mut BufWriter<&File>) -> Resu
 }
 
 /// Writes a small file into a folder that is being filled.
-pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(path, bytes).map_err(|error| failed(path, error))
 }
 
 /// Lets a file be read by those who may read the other.
-pub(super) fn like(path: &Path, other: &Path) -> Result<()> {
+pub(crate) fn like(path: &Path, other: &Path) -> Result<()> {
     let permissions = fs::metadata(other).map_err(|error| failed(other, error))?.permissions();
     fs::set_permissions(path, permissions).map_err(|error| failed(path, error))
 }
 
 /// What cannot be written, and why.
-pub(super) fn refused(path: &Path, reason: impl Into<String>) -> Error {
+pub(crate) fn refused(path: &Path, reason: impl Into<String>) -> Error {
     Error::Export { path: path.to_owned(), reason: reason.into() }
 }
 
 /// What the system said.
-pub(super) fn failed(path: &Path, error: io::Error) -> Error {
+pub(crate) fn failed(path: &Path, error: io::Error) -> Error {
     refused(path, error.to_string())
 }
 

@@ -20,7 +20,8 @@ pub struct ImportArgs {
     /// What people will call the run.
     #[arg(long, default_value = "a commonweal")]
     name: String,
-    /// Text files and folders to train on; without them, the built-in generator's text.
+    /// Text files and folders to train on, or a folder that `weal data prepare` made; without them, the built-in
+    /// generator's text.
     #[arg(long, value_name = "PATH")]
     data: Vec<PathBuf>,
     /// A tokenizer.json, where the model's folder has none.

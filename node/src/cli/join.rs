@@ -9,9 +9,8 @@ use clap::Args;
 use super::node::{NodeArgs, set_threads, take_part};
 use super::{FolderArgs, block_on};
 use crate::daemon::Options;
-use crate::data;
 use crate::error::Result;
-use crate::join::join;
+use crate::join::{Own, join};
 use crate::link::RunLink;
 
 #[derive(Debug, Args)]
@@ -21,7 +20,8 @@ pub struct JoinArgs {
     /// Seconds to wait for a peer that has the run.
     #[arg(long, default_value_t = 120)]
     patience: u64,
-    /// Files and folders that may hold texts of the run: what is there need not be fetched from peers.
+    /// Files and folders that may hold texts of the run, or its prepared tokens: what is there need not be fetched from
+    /// peers.
     #[arg(long, value_name = "PATH", num_args = 1..)]
     data: Vec<PathBuf>,
     /// Fetch everything, but do not take part yet.
@@ -42,7 +42,7 @@ impl JoinArgs {
         }
         let mut settings = self.node.settings(&folder)?;
         set_threads(settings.compute.threads)?;
-        let own = data::read(&self.data)?;
+        let own = Own::read(&self.data)?;
         block_on(async {
             let tell = |text: &str| eprintln!("{text}");
             join(&folder, &link, &settings, Duration::from_secs(self.patience), own, &tell).await?;

@@ -1,6 +1,7 @@
 //! The command line: one file a command, all of the same shape.
 
 mod bench;
+mod data;
 mod eval;
 mod export;
 mod generate;
@@ -61,6 +62,8 @@ enum Command {
     Eval(eval::EvalArgs),
     /// Writes the newest weights of a data folder as others read them: safetensors, or GGUF.
     Export(export::ExportArgs),
+    /// Makes data ready for training: files from anywhere become shards of tokens.
+    Data(data::DataArgs),
     /// Measures how fast this machine is.
     Bench(bench::BenchArgs),
     /// Shows this machine's public key, making one if there is none.
@@ -122,6 +125,7 @@ impl Cli {
             Command::Generate(args) => args.run(),
             Command::Eval(args) => args.run(),
             Command::Export(args) => args.run(),
+            Command::Data(args) => args.run(),
             Command::Bench(args) => args.run(),
             Command::Key(args) => args.run(),
         }

@@ -18,7 +18,8 @@ pub struct NewArgs {
     /// The model: nano, micro, tiny, small, medium or 1b.
     #[arg(long, default_value = "nano")]
     preset: String,
-    /// Text files and folders to train on; without them, the built-in generator's text.
+    /// Text files and folders to train on, or a folder that `weal data prepare` made; without them, the built-in
+    /// generator's text.
     #[arg(long, value_name = "PATH")]
     data: Vec<PathBuf>,
     /// A tokenizer.json; without it, one token a byte.

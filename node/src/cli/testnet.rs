@@ -53,7 +53,8 @@ struct RunChoice {
     /// Nodes.
     #[arg(long, default_value_t = 4)]
     peers: usize,
-    /// Text files and folders to train on; without them, the built-in generator's text.
+    /// Text files and folders to train on, or a folder that `weal data prepare` made; without them, the built-in
+    /// generator's text.
     #[arg(long, value_name = "PATH")]
     data: Vec<PathBuf>,
     /// The model: nano, micro, tiny, small, medium or 1b.

@@ -288,6 +288,10 @@ fn describe(manifest: &Manifest) -> Run {
     let model = &manifest.model;
     let data = match &manifest.data {
         Data::Generator { bytes, .. } => format!("built-in generator, {bytes} bytes"),
+        Data::Prepared(tokens) => {
+            let tokens: u64 = tokens.training.shards.iter().map(|shard| shard.tokens).sum();
+            format!("{tokens} prepared tokens")
+        }
         Data::Sources(sources) => match sources.as_slice() {
             [one] => format!("{}, {} bytes", one.name, one.bytes),
             many => format!("{} files, {} bytes", many.len(), many.iter().map(|source| source.bytes).sum::<u64>()),

@@ -76,7 +76,7 @@ section!(
 section!(
     /// The text.
     DataChoice {
-        /// Files and folders.
+        /// Files and folders, or one folder of prepared tokens.
         files: Vec<PathBuf> = Vec::new(),
         /// Seed of the built-in generator.
         generator_seed: u64 = 1,
@@ -264,7 +264,11 @@ const COMMENTS: [(&str, &str, &str); 40] = [
     ("model", "checkpoint", "A Hugging Face folder with a model to go on from; the preset is of no account then."),
     ("model", "context", "Tokens of a window, where they are fewer than the model could have."),
     ("tokeniser", "file", "A tokenizer.json; without it, one token a byte."),
-    ("data", "files", "Text files and folders; the last tenth of each file is held out. None: the built-in generator."),
+    (
+        "data",
+        "files",
+        "Text files and folders; the last tenth of each file is held out. Or one folder that `weal data prepare` made. None: the built-in generator.",
+    ),
     ("data", "generator_seed", "Seed of the built-in generator."),
     ("data", "generator_bytes", "Bytes of text that the generator makes."),
     ("inner", "steps", "Steps between two agreements (H)."),

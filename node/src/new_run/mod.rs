@@ -4,6 +4,7 @@
 //! and changing the file changes nothing.
 
 mod file;
+mod prepared;
 
 use std::fs;
 use std::io;
@@ -18,6 +19,7 @@ use weal_proto::{BlobHash, Message, PeerId, Weight};
 use weal_trainer::{Checkpoint, ModelSpec};
 
 pub use file::{FounderChoice, RunFile};
+pub use prepared::token_shards;
 
 use crate::data::{self, TextFile};
 use crate::error::{Error, Result};
@@ -26,6 +28,7 @@ use crate::model::INITIAL_WEIGHTS;
 use crate::store::Store;
 use crate::store::blobs::{Blobs, Keep};
 use crate::store::weights::to_bytes;
+use prepared::Prepared;
 
 /// Name of the file in a data folder.
 const FILE: &str = "run.toml";
@@ -36,6 +39,8 @@ pub struct NewRun {
     /// What fixes the run.
     pub manifest: Manifest,
     files: Vec<Vec<u8>>,
+    /// Files that are not read whole: shards of tokens.
+    shards: Vec<(PathBuf, BlobHash)>,
 }
 
 /// A founder with the usual weight.
@@ -93,11 +98,17 @@ impl NewRun {
                 Start::checkpoint(checkpoint, &mut files)
             }
         };
-        let (spec, initial, tokeniser) = start.with_tokeniser(file, relative_to, &mut files)?;
-        let data = if file.data.files.is_empty() {
+        let paths: Vec<_> = file.data.files.iter().map(|path| relative_to.join(path)).collect();
+        let prepared = Prepared::among(&paths)?;
+        let tokeniser = file.tokeniser.file.as_ref().map(|path| relative_to.join(path));
+        let (spec, initial, tokeniser) = start.with_tokeniser(tokeniser.as_deref(), prepared.as_ref(), &mut files)?;
+        let mut shards = Vec::new();
+        let data = if let Some(prepared) = prepared {
+            shards = prepared.shards();
+            prepared.data()
+        } else if paths.is_empty() {
             Data::Generator { seed: file.data.generator_seed, bytes: file.data.generator_bytes }
         } else {
-            let paths: Vec<_> = file.data.files.iter().map(|path| relative_to.join(path)).collect();
             let read = data::read(&paths)?;
             let sources = read.iter().map(|file| file.source.clone()).collect();
             files.extend(read.into_iter().map(|file| file.text));
@@ -105,14 +116,18 @@ impl NewRun {
         };
         let manifest = file.manifest(&spec, initial, tokeniser, data, own).map_err(wrong)?;
         manifest.validate().map_err(|error| wrong(error.to_string()))?;
-        let new = Self { manifest, files };
+        let new = Self { manifest, files, shards };
         new.check_text()?;
         Ok(new)
     }
 
     /// Text that is too short must be found out here, not by whoever joins.
     fn check_text(&self) -> Result<()> {
-        let Data::Sources(sources) = &self.manifest.data else { return Ok(()) };
+        let sources = match &self.manifest.data {
+            Data::Generator { .. } => return Ok(()),
+            Data::Prepared(tokens) => return prepared::check_length(tokens, self.manifest.model.context),
+            Data::Sources(sources) => sources,
+        };
         let bytes: u64 = sources.iter().map(|source| source.bytes).sum();
         let needed = 20 * (u64::from(self.manifest.model.context) + 1);
         if bytes < needed {
@@ -137,6 +152,9 @@ impl NewRun {
         let blobs = Blobs::open(folder.blobs(), store)?;
         for bytes in &self.files {
             blobs.put(bytes, Keep::Pinned, false)?;
+        }
+        for (path, hash) in &self.shards {
+            blobs.put_file(path, hash)?;
         }
         // Last, so that a folder with a manifest has everything the manifest names.
         folder.adopt(&self.manifest)
@@ -168,22 +186,26 @@ impl Start {
         Self { spec: model, initial, tokeniser, end_of_text }
     }
 
-    /// The tokeniser that `file` names, or the model's own, or bytes. A model that begins with random weights gets as
+    /// The tokeniser that `file` names, or the one that made the tokens, or the model's own, or bytes. A model that begins with random weights gets as
     /// many embeddings as there are tokens.
     fn with_tokeniser(
         self,
-        file: &RunFile,
-        relative_to: &Path,
+        file: Option<&Path>,
+        prepared: Option<&Prepared>,
         files: &mut Vec<Vec<u8>>,
     ) -> Result<(ModelSpec, Initial, Tokeniser)> {
-        let Self { mut spec, initial, tokeniser, end_of_text } = self;
-        let json = match &file.tokeniser.file {
-            None => tokeniser,
-            Some(path) => {
-                let [TextFile { text, .. }] = take_one(data::read(&[relative_to.join(path)])?)?;
-                Some(text)
-            }
-        };
+        let Self { mut spec, initial, tokeniser, mut end_of_text } = self;
+        let mut json = tokeniser;
+        if let Some(path) = file {
+            let [TextFile { text, .. }] = take_one(data::read(&[path.to_owned()])?)?;
+            json = Some(text);
+            let known = weal_trainer::Tokeniser::from_file(path).map_err(|error| Error::Data(error.to_string()))?;
+            end_of_text = end_of_text.or_else(|| known.end_of_text(path));
+        }
+        if let Some(prepared) = prepared {
+            json = prepared.tokeniser(json)?;
+            end_of_text = prepared.end_of_text().or(end_of_text);
+        }
         let is_new = matches!(initial, Initial::Seed(_));
         let Some(json) = json else {
             if !is_new && spec.vocabulary != 256 {
@@ -218,8 +240,11 @@ fn take_one(files: Vec<TextFile>) -> Result<[TextFile; 1]> {
     files.try_into().map_err(|_| Error::Data("the tokeniser must be one file, not a folder".into()))
 }
 
-/// The blobs that a manifest names, with what they are and their lengths.
-pub fn named_blobs(manifest: &Manifest) -> Vec<(String, BlobHash, u64)> {
+/// A blob that a manifest names: what it is, its hash and its length.
+pub type Named = (String, BlobHash, u64);
+
+/// The blobs that a manifest names.
+pub fn named_blobs(manifest: &Manifest) -> Vec<Named> {
     let mut named = Vec::new();
     if let Initial::Weights(hash) = manifest.initial {
         named.push((INITIAL_WEIGHTS.to_owned(), hash, manifest.model.parameters().saturating_mul(4)));
@@ -227,8 +252,16 @@ pub fn named_blobs(manifest: &Manifest) -> Vec<(String, BlobHash, u64)> {
     if let Tokeniser::File { hash, bytes, .. } = manifest.tokeniser {
         named.push(("tokenizer.json".to_owned(), hash, bytes));
     }
-    if let Data::Sources(sources) = &manifest.data {
-        named.extend(sources.iter().map(|source| (source.name.clone(), source.hash, source.bytes)));
+    match &manifest.data {
+        Data::Generator { .. } => {}
+        Data::Sources(sources) => {
+            named.extend(sources.iter().map(|source| (source.name.clone(), source.hash, source.bytes)));
+        }
+        Data::Prepared(tokens) => {
+            let shards: Vec<_> = tokens.training.shards.iter().chain(&tokens.heldout.shards).collect();
+            let name = |number| format!("tokens {} of {}", number + 1, shards.len());
+            named.extend(shards.iter().enumerate().map(|(number, shard)| (name(number), shard.hash, shard.bytes)));
+        }
     }
     named
 }

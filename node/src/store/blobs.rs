@@ -112,13 +112,44 @@ impl Blobs {
         };
         let file = self.path(&hash);
         write_atomically(&file, bytes)?;
+        self.enter(hash, outline, file, round, hidden)?;
+        Ok(hash)
+    }
+
+    /// Takes in a file that is to stay: by a second name where it lies on the same disk, else as a copy. Its content is
+    /// checked.
+    ///
+    /// # Errors
+    /// When it is not the blob of this hash, or the disk refuses.
+    pub fn put_file(&self, path: &Path, hash: &BlobHash) -> Result<()> {
+        if self.has(hash) {
+            return Ok(());
+        }
+        let bytes = fs::read(path).map_err(Error::storage("cannot read", path))?;
+        let outline = blob::outline(&bytes);
+        if outline.hash() != *hash.as_bytes() {
+            return Err(Error::Data(format!("{}: its content has not the hash {hash}", path.display())));
+        }
+        let file = self.path(hash);
+        if !link(path, &file) {
+            write_atomically(&file, &bytes)?;
+        }
+        self.enter(*hash, outline, file, PINNED, false)
+    }
+
+    /// The file that a blob lies in, if it is here.
+    pub fn file(&self, hash: &BlobHash) -> Option<PathBuf> {
+        self.look(|index| index.get(hash).map(|entry| entry.file.clone()))
+    }
+
+    fn enter(&self, hash: BlobHash, outline: Outline, file: PathBuf, round: u64, hidden: bool) -> Result<()> {
         self.store.write(|tables| {
             tables.open_table(BLOBS)?.insert(hash.as_bytes().as_slice(), write_row(round, &outline).as_slice())?;
             Ok(())
         })?;
         let entry = Entry { outline: outline.into(), file, offset: 0, round, hidden };
         self.change(|index| index.insert(hash, entry));
-        Ok(hash)
+        Ok(())
     }
 
     /// From now on the blob is served.
@@ -243,6 +274,13 @@ pub fn path(folder: &Path, hash: &BlobHash) -> PathBuf {
     folder.join(group).join(&name)
 }
 
+/// Gives a file a second name. Says whether it could: not from one disk to another, nor where the system has no such thing.
+fn link(path: &Path, name: &Path) -> bool {
+    name.parent().is_some_and(|folder| fs::create_dir_all(folder).is_ok())
+        && (fs::hard_link(path, name).is_ok()
+            || name.exists() && fs::remove_file(name).is_ok() && fs::hard_link(path, name).is_ok())
+}
+
 fn read_at(path: &Path, offset: u64, length: usize) -> io::Result<Vec<u8>> {
     let mut file = File::open(path)?;
     file.seek(SeekFrom::Start(offset))?;
@@ -293,6 +331,21 @@ mod tests {
         fs::write(blobs.path(&hash), b"burned").unwrap();
         assert_eq!(blobs.get(&hash).unwrap(), None);
         assert!(!blobs.has(&hash));
+    }
+
+    #[test]
+    fn a_file_is_taken_in_without_a_copy_and_checked() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = blobs(dir.path());
+        let path = dir.path().join("shard");
+        fs::write(&path, b"tokens").unwrap();
+        let hash = BlobHash::from(blob::outline(b"tokens").hash());
+        assert_eq!(blobs.put_file(&path, &[9; 32].into()).unwrap_err().code(), 4);
+        blobs.put_file(&path, &hash).unwrap();
+        blobs.put_file(&path, &hash).unwrap();
+        assert_eq!(blobs.get(&hash).unwrap().as_deref(), Some(b"tokens".as_slice()));
+        fs::remove_file(&path).unwrap();
+        assert_eq!(blobs.chunk(&hash, 0).unwrap(), b"tokens");
     }
 
     #[test]

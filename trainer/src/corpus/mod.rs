@@ -3,11 +3,16 @@
 mod files;
 mod floors;
 mod grammar;
+mod shards;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub use floors::Floors;
 pub use grammar::{Generated, generate_text};
+pub use shards::{TokenPart, TokenShard};
+
+use self::shards::Shards;
 
 use crate::error::{Error, Result};
 use crate::tokeniser::{Tokeniser, Tokens};
@@ -28,7 +33,11 @@ pub enum Source {
     },
 }
 
-/// A tokenised text in two parts: what is trained on, and what is held out (the last tenth of each source).
+/// Of a text that stays on disk the floors are counted on so many tokens of the training part, and an eighth as many of the
+/// held-out part.
+const FLOOR_TOKENS: u64 = 1 << 20;
+
+/// A tokenised text in two parts: what is trained on, and what is held out.
 #[derive(Clone, Debug)]
 pub struct Corpus {
     tokeniser: Tokeniser,
@@ -52,13 +61,15 @@ enum Part {
     Bytes(Vec<u8>),
     /// Tokens of a tokeniser file.
     Wide(Tokens),
+    /// Tokens that stay on disk.
+    Shards(Arc<Shards>),
 }
 
 impl Corpus {
     /// Reads, cuts and tokenises `sources`.
     ///
     /// The last tenth of each source (of a folder's files joined together) is held out; a character is never cut in
-    /// two. Both parts keep the order of the sources.
+    /// two. All of it is kept in memory; what is larger is [prepared](crate::Prepare). Both parts keep the order of the sources.
     pub fn new(sources: &[Source], tokeniser: Tokeniser) -> Result<Self> {
         let mut hasher = blake3::Hasher::new_derive_key("commonweal corpus v1");
         let (mut training, mut heldout) = (Vec::new(), Vec::new());
@@ -75,6 +86,35 @@ impl Corpus {
         Ok(Self {
             training: Part::new(training, &tokeniser)?,
             heldout: Part::new(heldout, &tokeniser)?,
+            tokeniser,
+            floors,
+            digest: hasher.finalize().into(),
+        })
+    }
+
+    /// A text that is tokens of `tokeniser` already, in shards. They are checked now, and stay on disk.
+    ///
+    /// # Errors
+    /// [`Error::Shard`] for the first that is not what it is said to be.
+    pub fn prepared(training: &TokenPart, heldout: &TokenPart, tokeniser: Tokeniser) -> Result<Self> {
+        let mut hasher = blake3::Hasher::new_derive_key("commonweal prepared corpus v1");
+        for part in [training, heldout] {
+            hasher.update(&part.text_bytes.to_le_bytes()).update(&(part.shards.len() as u64).to_le_bytes());
+            for shard in &part.shards {
+                hasher.update(&shard.hash);
+            }
+        }
+        let vocabulary = tokeniser.vocabulary();
+        let open = |part| Shards::open(part, vocabulary).map(Arc::new);
+        let (training, heldout) = (open(training)?, open(heldout)?);
+        let text = |part: &Shards, most: u64| -> Result<Vec<u8>> {
+            let count = part.tokens().min(most) as usize;
+            Ok(tokeniser.decode(&part.read(0, count)?)?.into_bytes())
+        };
+        let floors = Floors::measure(&text(&training, FLOOR_TOKENS)?, &text(&heldout, FLOOR_TOKENS / 8)?, None);
+        Ok(Self {
+            training: Part::Shards(training),
+            heldout: Part::Shards(heldout),
             tokeniser,
             floors,
             digest: hasher.finalize().into(),
@@ -149,6 +189,7 @@ impl Part {
         match self {
             Self::Bytes(text) => text.len(),
             Self::Wide(tokens) => tokens.ids.len(),
+            Self::Shards(shards) => usize::try_from(shards.tokens()).unwrap_or(usize::MAX),
         }
     }
 
@@ -166,6 +207,7 @@ impl Part {
                 let window = text.get(first..=last).ok_or_else(outside)?;
                 Ok(Window { tokens: window.iter().map(|byte| u32::from(*byte)).collect(), bytes: context as u64 })
             }
+            Self::Shards(shards) => shards.window(start, context),
             Self::Wide(tokens) => {
                 let ids = tokens.ids.get(first..=last).ok_or_else(outside)?;
                 Ok(Window { tokens: ids.to_vec(), bytes: tokens.ends[last] - tokens.ends[first] })
@@ -197,6 +239,7 @@ fn cut(text: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::{Prepare, PreparedFolder};
 
     fn bytes_corpus(text: &[u8]) -> Corpus {
         Corpus::new(&[Source::Text(text.to_vec())], Tokeniser::Bytes).unwrap()
@@ -235,6 +278,62 @@ mod tests {
         let message = bytes_corpus(&[b'x'; 100]).check(16).unwrap_err().to_string();
         assert!(message.contains("held-out part of the data has 10 tokens") && message.contains("17"), "{message}");
         bytes_corpus(&[b'x'; 200]).check(16).unwrap();
+    }
+
+    /// Prepares documents, a line each, as shards of at most `shard_tokens` tokens and one document.
+    fn prepared(lines: &str, shard_tokens: u64) -> (tempfile::TempDir, Corpus) {
+        let dir = tempfile::tempdir().unwrap();
+        let (text, folder) = (dir.path().join("x.txt"), dir.path().join("tokens"));
+        std::fs::write(&text, lines).unwrap();
+        let usual = Prepare::new(vec![text.display().to_string()], Tokeniser::Bytes);
+        let prepare = Prepare { separator: b"\n".to_vec(), heldout_ppm: 200_000, shard_tokens, ..usual };
+        prepare.run(&folder, &mut |_| std::ops::ControlFlow::Continue(())).unwrap();
+        let (training, heldout) = TokenPart::of_folder(&PreparedFolder::open(&folder).unwrap());
+        (dir, Corpus::prepared(&training, &heldout, Tokeniser::Bytes).unwrap())
+    }
+
+    fn all(part: &Part) -> Vec<u32> {
+        part.window(0, part.len() - 1).unwrap().tokens
+    }
+
+    #[test]
+    fn windows_of_shards_are_those_of_the_text_whichever_shards_it_lies_in() {
+        let lines: String = (0..300).map(|number| format!("document {number}\n")).collect();
+        let (_one_dir, one) = prepared(&lines, 1 << 20);
+        let (_many_dir, many) = prepared(&lines, 50);
+        assert_eq!(one.training_tokens() + one.heldout_tokens(), lines.len());
+        assert_eq!((all(&one.training), all(&one.heldout)), (all(&many.training), all(&many.heldout)));
+        let tokens = all(&many.training);
+        for start in 0..many.training_windows(120) {
+            let window = many.training_window(start, 120).unwrap();
+            assert_eq!(window.tokens, tokens[start as usize..start as usize + 121]);
+        }
+        assert!(many.training_window(many.training_windows(120), 120).is_err());
+        assert!(many.training_window(u64::MAX, 120).is_err());
+        assert_ne!(one.digest(), many.digest());
+    }
+
+    #[test]
+    fn the_floors_of_prepared_tokens_are_those_of_their_text() {
+        let lines: String = (0..3_000).map(|number| format!("line {} of it\n", number * 7 % 911)).collect();
+        let (_dir, corpus) = prepared(&lines, 1 << 20);
+        let bytes = |part: &Part| all(part).iter().map(|token| *token as u8).collect::<Vec<u8>>();
+        let expected = Floors::measure(&bytes(&corpus.training), &bytes(&corpus.heldout), None);
+        assert_eq!(*corpus.floors(), expected);
+    }
+
+    #[test]
+    fn a_shard_that_was_changed_is_refused_by_name() {
+        let lines: String = (0..300).map(|number| format!("document {number}\n")).collect();
+        let (dir, _) = prepared(&lines, 1 << 20);
+        let folder = PreparedFolder::open(&dir.path().join("tokens")).unwrap();
+        let (training, heldout) = TokenPart::of_folder(&folder);
+        let path = &heldout.shards[0].path;
+        let mut bytes = std::fs::read(path).unwrap();
+        bytes[40] ^= 1;
+        std::fs::write(path, bytes).unwrap();
+        let why = Corpus::prepared(&training, &heldout, Tokeniser::Bytes).unwrap_err().to_string();
+        assert!(why.contains(&path.display().to_string()) && why.contains("hash"), "{why}");
     }
 
     #[test]

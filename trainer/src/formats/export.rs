@@ -10,8 +10,9 @@ use safetensors::{Dtype, View, serialize_to_file};
 use serde_json::{Value, json};
 use weal_kernels::TensorSpec;
 
-use super::{Export, FileProgress, FloatFormat, config, vocabulary, whole};
+use super::{Export, FileProgress, FloatFormat, config, vocabulary};
 use crate::error::Result;
+use crate::whole;
 
 /// The most bytes of a shard, as Hugging Face cuts them.
 pub(super) const SHARD_BYTES: u64 = 5_000_000_000;

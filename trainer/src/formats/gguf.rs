@@ -11,10 +11,11 @@ use weal_kernels::{Layout, TensorSpec};
 
 use super::blocks::{BLOCK, Q4_0_BYTES, Q8_0_BYTES, q4_0, q8_0};
 use super::vocabulary::vocabulary;
-use super::{Export, FileProgress, FloatFormat, whole};
+use super::{Export, FileProgress, FloatFormat};
 use crate::engine::frequencies;
 use crate::error::Result;
 use crate::spec::ModelSpec;
+use crate::whole;
 
 /// Tensors begin at multiples of so many bytes.
 const ALIGNMENT: u64 = 32;

@@ -8,7 +8,6 @@
 //! | `floats.rs` | f32, f16 and bf16 as bytes |
 //! | `gguf.rs`, `blocks.rs` | a GGUF file, and its quantised blocks |
 //! | `vocabulary.rs` | what GGUF wants to know of a tokeniser; the built-in bytes as a `tokenizer.json` |
-//! | `whole.rs` | files that are there whole, or not at all |
 
 mod blocks;
 mod config;
@@ -17,7 +16,6 @@ mod floats;
 mod gguf;
 mod import;
 mod vocabulary;
-mod whole;
 
 use crate::error::{Error, Result};
 use crate::initial::check_weights;

@@ -1,0 +1,109 @@
+//! A part of a corpus that stays on disk, as shards of tokens.
+
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use super::Window;
+use crate::data::{PreparedFolder, PreparedPart, Shard};
+use crate::error::{Error, Result};
+
+/// A part's shards, and where they lie.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenPart {
+    /// Bytes of text that all of them stand for.
+    pub text_bytes: u64,
+    /// The shards, in order.
+    pub shards: Vec<TokenShard>,
+}
+
+/// One shard, and where it lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenShard {
+    /// The file.
+    pub path: PathBuf,
+    /// Its blob hash.
+    pub hash: [u8; 32],
+    /// Tokens in it.
+    pub tokens: u64,
+}
+
+impl TokenPart {
+    /// The training and the held-out part of a folder of prepared data.
+    pub fn of_folder(folder: &PreparedFolder) -> (Self, Self) {
+        let part = |part: &PreparedPart| {
+            let shard = |shard: &crate::data::PreparedShard| TokenShard {
+                path: folder.shard(shard),
+                hash: shard.hash,
+                tokens: shard.tokens,
+            };
+            Self { text_bytes: part.text_bytes, shards: part.shards.iter().map(shard).collect() }
+        };
+        (part(&folder.index.training), part(&folder.index.heldout))
+    }
+}
+
+/// Shards that are open, one after the other.
+#[derive(Debug)]
+pub(super) struct Shards {
+    shards: Vec<(PathBuf, Shard)>,
+    /// Tokens up to the end of each.
+    ends: Vec<u64>,
+    text_bytes: u64,
+}
+
+impl Shards {
+    /// Opens and checks every shard.
+    pub fn open(part: &TokenPart, vocabulary: usize) -> Result<Self> {
+        let open = |listed: &TokenShard| {
+            let shard = Shard::open(&listed.path, &listed.hash, vocabulary)?;
+            if shard.tokens() == listed.tokens {
+                return Ok((listed.path.clone(), shard));
+            }
+            let reason = format!("it holds {} tokens in place of {}", shard.tokens(), listed.tokens);
+            Err(Error::Shard { path: listed.path.clone(), reason })
+        };
+        let shards: Vec<_> = part.shards.par_iter().map(open).collect::<Result<_>>()?;
+        let mut end = 0;
+        let ends = shards.iter().map(|(_, shard)| {
+            end += shard.tokens();
+            end
+        });
+        Ok(Self { ends: ends.collect(), shards, text_bytes: part.text_bytes })
+    }
+
+    pub fn tokens(&self) -> u64 {
+        self.ends.last().copied().unwrap_or(0)
+    }
+
+    /// The window of `context` + 1 tokens from `start` on. Its bytes are those of as many tokens of this part on average.
+    pub fn window(&self, start: u64, context: usize) -> Result<Window> {
+        let tokens = self.read(start, context + 1)?;
+        let bytes = context as u128 * u128::from(self.text_bytes) / u128::from(self.tokens().max(1));
+        Ok(Window { tokens, bytes: bytes as u64 })
+    }
+
+    /// `count` tokens from `start` on, through as many shards as they lie in.
+    pub fn read(&self, start: u64, count: usize) -> Result<Vec<u32>> {
+        let outside =
+            || Error::Window { start, length: count, available: usize::try_from(self.tokens()).unwrap_or(usize::MAX) };
+        if start.checked_add(count as u64).is_none_or(|end| end > self.tokens()) {
+            return Err(outside());
+        }
+        let mut tokens = Vec::with_capacity(count);
+        let mut number = self.ends.partition_point(|end| *end <= start);
+        while tokens.len() < count {
+            let (end, (path, shard)) = (self.ends[number], &self.shards[number]);
+            let from = start + tokens.len() as u64;
+            let there = (end - from).min((count - tokens.len()) as u64) as usize;
+            let read = shard.read(from - (end - shard.tokens()), there);
+            tokens.extend(read.map_err(|source| unreadable(path, source))?);
+            number += 1;
+        }
+        Ok(tokens)
+    }
+}
+
+fn unreadable(path: &Path, source: std::io::Error) -> Error {
+    Error::DataUnreadable { path: path.to_owned(), source }
+}

@@ -1,0 +1,237 @@
+//! Fetching, reading, tokenising and writing at once: one thread fetches, one reads, every core tokenises, and what comes
+//! of it is put in the order in which it was read, so that the shards do not depend on how many threads there are.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use super::fetch::Client;
+use super::place::{Input, Place};
+use super::read::{Bad, Batch, Reading, Take, read};
+use super::work::{Done, Work};
+use crate::error::{Error, Result};
+
+/// Files that are fetched before they are needed.
+const FETCHED_AHEAD: usize = 2;
+/// Batches for each core that are read and not written yet.
+const BATCHES_AHEAD: usize = 4;
+/// How often those who watch are told, at the least.
+const TELL_EVERY: Duration = Duration::from_millis(100);
+
+/// What has to be done.
+pub(super) struct Pipeline<'a> {
+    pub inputs: &'a [Input],
+    pub reading: &'a Reading,
+    pub work: &'a Work,
+    pub client: &'a Client,
+    /// Where what is fetched lies.
+    pub downloads: &'a Path,
+    pub threads: usize,
+}
+
+/// How far it is.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    /// Bytes of files read.
+    pub read: Arc<AtomicU64>,
+    /// Bytes that came from elsewhere.
+    pub fetched: AtomicU64,
+    /// Bytes of files whose length was not known before.
+    pub found: AtomicU64,
+    stop: AtomicBool,
+}
+
+/// A batch on its way to the cores.
+struct Job {
+    number: u64,
+    input: usize,
+    batch: Batch,
+    bad: Vec<Bad>,
+}
+
+/// What came of a batch.
+pub(super) struct Outcome {
+    pub input: usize,
+    pub done: Done,
+}
+
+type Sent = Result<(u64, Outcome)>;
+
+impl Pipeline<'_> {
+    /// Hands what came of each batch to `write`, in order; asks `go_on` several times a second.
+    ///
+    /// # Errors
+    /// The first of any part, and [`Error::Stopped`] where `go_on` says so.
+    pub fn run(
+        &self,
+        counters: &Counters,
+        write: &mut dyn FnMut(Outcome) -> Result<()>,
+        go_on: &mut dyn FnMut(&Counters) -> ControlFlow<()>,
+    ) -> Result<()> {
+        thread::scope(|scope| {
+            let (send_file, files) = sync_channel(FETCHED_AHEAD);
+            let (send_job, jobs) = sync_channel(self.threads);
+            let (send_permit, permits) = sync_channel(self.threads * BATCHES_AHEAD);
+            // Bounded by the permits.
+            let (send_outcome, outcomes) = channel();
+            let jobs = Arc::new(Mutex::new(jobs));
+            let failed = send_outcome.clone();
+            scope.spawn(move || self.fetch(counters, &send_file, &failed));
+            let failed = send_outcome.clone();
+            scope.spawn(move || self.read(counters, &files, &Feed { send_job, send_permit }, &failed));
+            for _ in 0..self.threads {
+                let (jobs, send_outcome) = (jobs.clone(), send_outcome.clone());
+                scope.spawn(move || self.work(&jobs, &send_outcome));
+            }
+            drop((send_outcome, jobs));
+            let written = in_order(&outcomes, &permits, counters, write, go_on);
+            counters.stop.store(true, Ordering::Relaxed);
+            // Whoever still waits to send learns that nobody listens.
+            drop((outcomes, permits));
+            written
+        })
+    }
+
+    fn fetch(&self, counters: &Counters, send: &SyncSender<(usize, PathBuf)>, failed: &Sender<Sent>) {
+        for (number, input) in self.inputs.iter().enumerate() {
+            let path = match &input.place {
+                Place::Local(path) => Ok(path.clone()),
+                Place::Remote { url, sha256 } => self.download(input, url, sha256.as_deref(), counters),
+            };
+            let sent = match path {
+                Ok(path) => send.send((number, path)).is_ok(),
+                Err(error) => {
+                    let _ = failed.send(Err(error));
+                    false
+                }
+            };
+            if !sent {
+                return;
+            }
+        }
+    }
+
+    fn download(&self, input: &Input, url: &str, sha256: Option<&str>, counters: &Counters) -> Result<PathBuf> {
+        let path = self.downloads.join(download_name(url, sha256));
+        let before = counters.fetched.load(Ordering::Relaxed);
+        self.client.download(url, sha256, &path, &mut |bytes, _| {
+            counters.fetched.store(before + bytes, Ordering::Relaxed);
+            if counters.stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        if input.bytes.is_none() {
+            let length = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
+            counters.found.fetch_add(length, Ordering::Relaxed);
+        }
+        Ok(path)
+    }
+
+    fn read(&self, counters: &Counters, files: &Receiver<(usize, PathBuf)>, feed: &Feed, failed: &Sender<Sent>) {
+        let mut next = 0;
+        while let Ok((number, path)) = files.recv() {
+            let Some(input) = self.inputs.get(number) else { return };
+            let mut feeder = Feeder { feed, input: number, next: &mut next, bad: Vec::new() };
+            let read = read(&input.name, &path, input.kind, self.reading, &counters.read, &mut feeder)
+                .and_then(|()| feeder.flush());
+            match read {
+                Ok(()) => {}
+                Err(Error::Stopped) => return,
+                Err(error) => {
+                    let _ = failed.send(Err(error));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn work(&self, jobs: &Mutex<Receiver<Job>>, send: &Sender<Sent>) {
+        loop {
+            let received = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok(Job { number, input, batch, bad }) = received else { return };
+            let outcome = self.work.batch(batch).map(|mut done| {
+                done.bad.splice(..0, bad);
+                (number, Outcome { input, done })
+            });
+            if send.send(outcome).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn in_order(
+    outcomes: &Receiver<Sent>,
+    permits: &Receiver<()>,
+    counters: &Counters,
+    write: &mut dyn FnMut(Outcome) -> Result<()>,
+    go_on: &mut dyn FnMut(&Counters) -> ControlFlow<()>,
+) -> Result<()> {
+    let mut early = BTreeMap::new();
+    let mut next = 0;
+    loop {
+        match outcomes.recv_timeout(TELL_EVERY) {
+            Ok(outcome) => {
+                let (number, outcome) = outcome?;
+                early.insert(number, outcome);
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        }
+        while let Some(outcome) = early.remove(&next) {
+            write(outcome)?;
+            next += 1;
+            let _ = permits.try_recv();
+        }
+        if go_on(counters).is_break() {
+            return Err(Error::Stopped);
+        }
+    }
+}
+
+/// Where the reader puts batches: each needs a permit, which comes back when it is written.
+struct Feed {
+    send_job: SyncSender<Job>,
+    send_permit: SyncSender<()>,
+}
+
+struct Feeder<'a> {
+    feed: &'a Feed,
+    input: usize,
+    next: &'a mut u64,
+    /// Of the batch that is next.
+    bad: Vec<Bad>,
+}
+
+impl Feeder<'_> {
+    fn flush(&mut self) -> Result<()> {
+        if self.bad.is_empty() { Ok(()) } else { self.batch(Batch::Texts(Vec::new())) }
+    }
+}
+
+impl Take for Feeder<'_> {
+    fn batch(&mut self, batch: Batch) -> Result<()> {
+        let job = Job { number: *self.next, input: self.input, batch, bad: std::mem::take(&mut self.bad) };
+        *self.next += 1;
+        self.feed.send_permit.send(()).map_err(|_| Error::Stopped)?;
+        self.feed.send_job.send(job).map_err(|_| Error::Stopped)
+    }
+
+    fn bad(&mut self, bad: Bad) {
+        self.bad.push(bad);
+    }
+}
+
+/// The same file has the same name in a later run.
+fn download_name(url: &str, sha256: Option<&str>) -> String {
+    let key = match sha256 {
+        Some(hash) => hash.chars().filter(char::is_ascii_hexdigit).take(32).collect(),
+        None => blake3::hash(url.as_bytes()).to_hex()[..32].to_owned(),
+    };
+    let name = url.split(['?', '#']).next().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
+    format!("{key}-{}", name.chars().map(plain).take(100).collect::<String>())
+}

@@ -1,0 +1,98 @@
+//! What is done with a batch, on every core at once: texts are dealt to their sides and become tokens.
+
+use super::read::{Bad, Batch, Text, texts_of};
+use super::sections::{Section, Side, deal};
+use super::shard::Width;
+use crate::error::Result;
+use crate::tokeniser::Tokeniser;
+
+/// How texts become tokens.
+#[derive(Clone, Debug)]
+pub(super) struct Work {
+    pub tokeniser: Tokeniser,
+    pub width: Width,
+    pub end_of_text: Option<u32>,
+    pub heldout_ppm: u32,
+    pub field: String,
+}
+
+/// What became of a batch.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    pub training: Tokens,
+    pub heldout: Tokens,
+    pub documents: u64,
+    pub empty: u64,
+    pub bad: Vec<Bad>,
+}
+
+/// The tokens of some documents, one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Tokens {
+    pub bytes: Vec<u8>,
+    /// Tokens of each.
+    pub documents: Vec<u32>,
+    pub text_bytes: u64,
+}
+
+impl Work {
+    /// # Errors
+    /// Where the tokeniser fails.
+    pub fn batch(&self, batch: Batch) -> Result<Done> {
+        let mut done = Done::default();
+        match batch {
+            Batch::Texts(texts) => texts.into_iter().try_for_each(|text| self.text(text, &mut done))?,
+            Batch::Lines(lines) => {
+                for text in texts_of(lines, &self.field) {
+                    match text {
+                        Ok(text) => self.text(text, &mut done)?,
+                        Err(bad) => done.bad.push(bad),
+                    }
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    fn text(&self, text: Text, done: &mut Done) -> Result<()> {
+        if let (Tokeniser::File(_), Err(error)) = (&self.tokeniser, std::str::from_utf8(&text.bytes)) {
+            let reason = format!("not UTF-8 from its byte {} on", error.valid_up_to());
+            done.bad.push(Bad { number: text.number, reason });
+            return Ok(());
+        }
+        if text.bytes.trim_ascii().is_empty() {
+            // The white space at the end of a longer document is no document of its own.
+            done.empty += u64::from(!text.part);
+            done.documents += u64::from(text.part && text.ends);
+            return Ok(());
+        }
+        let sections = deal(&text.bytes, text.part, self.heldout_ppm);
+        let last = sections.len().saturating_sub(1);
+        for (index, section) in sections.into_iter().enumerate() {
+            self.section(&text, section, text.ends && index == last, done)?;
+        }
+        done.documents += u64::from(text.ends);
+        Ok(())
+    }
+
+    fn section(&self, text: &Text, section: Section, ends: bool, done: &mut Done) -> Result<()> {
+        let bytes = &text.bytes[section.range];
+        let mut tokens = self.tokeniser.encode(bytes)?;
+        match self.end_of_text {
+            Some(end) if ends => tokens.push(end),
+            // Bytes have no token to spare: a line end parts documents.
+            None if ends && matches!(self.tokeniser, Tokeniser::Bytes) && !bytes.ends_with(b"\n") => {
+                tokens.push(u32::from(b'\n'));
+            }
+            _ => {}
+        }
+        let side = match section.side {
+            Side::Training => &mut done.training,
+            Side::Heldout => &mut done.heldout,
+        };
+        self.width.push(&tokens, &mut side.bytes);
+        side.documents.push(tokens.len() as u32);
+        side.text_bytes += bytes.len() as u64;
+        Ok(())
+    }
+}

@@ -1,0 +1,89 @@
+//! Batches are read while the device computes, so that it need not wait for a disk.
+
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::Scope;
+use std::time::{Duration, Instant};
+
+use crate::engine::Batch;
+use crate::error::{Error, Result};
+
+/// Batches that are read before they are needed.
+const AHEAD: usize = 4;
+
+/// The batches of a round's steps, in order.
+pub(crate) struct Loader {
+    batches: Receiver<Result<Batch>>,
+    waited: Duration,
+}
+
+impl Loader {
+    /// Begins to read the batches of these steps.
+    pub fn start<'scope, 'env>(
+        scope: &'scope Scope<'scope, 'env>,
+        steps: Range<u64>,
+        read: impl Fn(u64) -> Result<Batch> + Send + 'scope,
+    ) -> Self {
+        let (send, batches) = sync_channel(AHEAD);
+        scope.spawn(move || {
+            // Nobody listens any more once training has been broken off.
+            let _ = steps.map(read).try_for_each(|batch| send.send(batch));
+        });
+        Self { batches, waited: Duration::ZERO }
+    }
+
+    /// The next step's batch.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn next(&mut self) -> Result<Batch> {
+        let start = Instant::now();
+        let batch = self.batches.recv().unwrap_or(Err(Error::Stopped));
+        self.waited += start.elapsed();
+        batch
+    }
+
+    /// How long training has waited for batches, the first one included.
+    pub fn waited(&self) -> Duration {
+        self.waited
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::thread;
+
+    use super::*;
+
+    fn batch(token: u64) -> Batch {
+        Batch::new([vec![token as u32; 3]], 2)
+    }
+
+    #[test]
+    fn batches_come_in_order_and_not_all_at_once() {
+        let read = AtomicU64::new(0);
+        thread::scope(|scope| {
+            let mut loader = Loader::start(scope, 0..100, |step| {
+                read.fetch_add(1, Ordering::Relaxed);
+                Ok(batch(step))
+            });
+            for step in 0..50 {
+                assert_eq!(loader.next().unwrap().predictions(), batch(step).predictions());
+            }
+        });
+        // Those that were taken, those that lay ready, and the one that found no place.
+        assert!(read.load(Ordering::Relaxed) <= 50 + AHEAD as u64 + 1);
+    }
+
+    #[test]
+    fn a_batch_that_cannot_be_read_is_an_error_when_it_is_needed() {
+        thread::scope(|scope| {
+            let mut loader = Loader::start(scope, 0..9, |step| {
+                if step < 2 { Ok(batch(step)) } else { Err(Error::Diverged { steps: step }) }
+            });
+            assert!(loader.next().is_ok() && loader.next().is_ok());
+            assert!(matches!(loader.next(), Err(Error::Diverged { steps: 2 })));
+        });
+    }
+}

@@ -30,6 +30,7 @@
 //! Training itself, and losses, differ in their last bits from device to device.
 
 mod corpus;
+mod course;
 mod device;
 mod engine;
 mod error;

@@ -253,6 +253,11 @@ impl Engine {
         self.guarded(action, |engine| engine.join(&engine.weights, action))
     }
 
+    /// Whether the weights have a norm: none of them is beyond numbers, or near there.
+    pub fn is_sound(&mut self) -> Result<bool> {
+        self.guarded("looked at the weights", |engine| Ok(engine.gradient_norm(&engine.weights)?.is_finite()))
+    }
+
     /// One inner step: forward, backward, update. Nothing is updated where the loss or the gradient is not finite.
     pub fn step(&mut self, batch: &Batch, update: &Update) -> Result<StepReport> {
         self.guarded("took an inner step", |engine| {

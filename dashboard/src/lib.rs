@@ -35,8 +35,8 @@ pub use guard::Hosts;
 pub use history::{POINTS_KEPT, POINTS_SERVED, RECORDS_KEPT};
 pub use router::{HISTORY_PAGE, STALE_AFTER, serve};
 pub use snapshot::{
-    Floor, Level, LogLine, Node, NodeState, Peer, PeerRound, Phase, PhaseSeconds, Round, RoundRecord, Run, Snapshot,
-    Traffic,
+    Floor, Learner, Level, LogLine, Node, NodeState, Peer, PeerRound, Phase, PhaseSeconds, Round, RoundRecord, Run,
+    Snapshot, Traffic,
 };
 pub use state::{Dashboard, RECENT_ROUNDS, STREAMS_MAX};
 

@@ -72,6 +72,16 @@ metrics! {
     steps_done: Whole = "round_steps_done";
     /// Inner steps that the round under way asks for.
     steps: Whole = "round_steps";
+    /// 1 while the device that trains is lost, 0 while it works; `node_info` names the device.
+    device_lost: Whole = "device_lost";
+    /// Failures of the device that trains, in mid-run.
+    devices_lost: Count = "devices_lost";
+    /// Inner steps that were skipped, since loss or gradient was not finite.
+    skipped_steps: Count = "skipped_steps";
+    /// Returns to the agreed weights within a round, since training led to values that are not finite.
+    restorations: Count = "weight_restorations";
+    /// Rounds in which this node learnt nothing for that reason.
+    diverged_rounds: Count = "diverged_rounds";
     /// Decided rounds that this process has seen.
     rounds: Count = "rounds";
     /// Seconds spent in decided rounds, by phase.
@@ -223,8 +233,22 @@ impl Metrics {
         self.round.set(snapshot.round.number);
         self.steps_done.set(snapshot.round.steps_done);
         self.steps.set(snapshot.round.steps);
+        self.update_learner(snapshot);
         self.update_peers(snapshot);
         self.update_counters(snapshot);
+    }
+
+    fn update_learner(&self, snapshot: &Snapshot) {
+        let learner = &snapshot.learner;
+        self.device_lost.set(learner.device_lost.into());
+        for (counter, figure) in [
+            (&self.devices_lost, learner.devices_lost),
+            (&self.skipped_steps, learner.skipped_steps),
+            (&self.restorations, learner.restorations),
+            (&self.diverged_rounds, learner.diverged_rounds),
+        ] {
+            counter.inner().fetch_max(figure, Ordering::Relaxed);
+        }
     }
 
     fn update_peers(&self, snapshot: &Snapshot) {
@@ -283,7 +307,7 @@ fn help_text(doc: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::{Node, Peer};
+    use crate::snapshot::{Learner, Node, Peer};
 
     fn line<'a>(text: &'a str, start: &str) -> &'a str {
         text.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("no {start} in\n{text}"))
@@ -320,6 +344,20 @@ mod tests {
         let text = metrics.encode().unwrap();
         assert_eq!(text.lines().filter(|line| line.starts_with("commonweal_node_info")).count(), 1);
         assert!(line(&text, "commonweal_node_info").contains("device=\"CPU\""));
+    }
+
+    #[test]
+    fn a_lost_device_shows_while_it_is_away_and_counts_for_ever() {
+        let metrics = Metrics::new();
+        for device_lost in [true, false] {
+            let learner = Learner { device_lost, devices_lost: 1, skipped_steps: 3, ..Learner::default() };
+            metrics.update(&Snapshot { learner, ..Snapshot::default() });
+            let text = metrics.encode().unwrap();
+            let gauge = format!("commonweal_device_lost {}", u64::from(device_lost));
+            assert_eq!(line(&text, "commonweal_device_lost"), gauge);
+            assert_eq!(line(&text, "commonweal_devices_lost"), "commonweal_devices_lost_total 1");
+            assert_eq!(line(&text, "commonweal_skipped_steps"), "commonweal_skipped_steps_total 3");
+        }
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub struct Snapshot {
     pub run: Run,
     /// This machine.
     pub node: Node,
+    /// What trains here.
+    pub learner: Learner,
     /// The round under way.
     pub round: Round,
     /// Decided rounds that are new, or of which more is known now.
@@ -86,6 +88,22 @@ pub struct Node {
     pub state: NodeState,
     /// Why it is in that state, in words for its owner; empty where the state says it all.
     pub message: String,
+}
+
+/// What trains on this machine, and what went wrong with it since the node's start.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Learner {
+    /// Whether there is nothing to train on now, since the device failed.
+    pub device_lost: bool,
+    /// Failures of the device in mid-run.
+    pub devices_lost: u64,
+    /// Inner steps that were not finite and changed nothing.
+    pub skipped_steps: u64,
+    /// How often training led to values that are not finite, and went back to the agreed weights.
+    pub restorations: u64,
+    /// Rounds in which nothing was learnt for that reason.
+    pub diverged_rounds: u64,
 }
 
 /// What a node is doing, in one word.

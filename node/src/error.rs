@@ -35,6 +35,9 @@ pub enum Error {
     /// The device asked for is not there, or failed.
     #[error("{0}")]
     Device(String),
+    /// The device failed in mid-run, and the settings ask for a restart.
+    #[error("{0}; the node ends to be started again, as compute.on_device_loss asks for")]
+    DeviceLost(String),
     /// Something cannot be stored or read.
     #[error("{path}: {why}{}", hint(.source))]
     Storage {
@@ -102,6 +105,7 @@ impl Error {
             Self::Storage { .. } => 8,
             Self::Folder(_) => 9,
             Self::Corrupt { .. } => 10,
+            Self::DeviceLost(_) => 11,
         }
     }
 }

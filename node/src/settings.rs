@@ -93,12 +93,27 @@ pub enum Device {
     Gpu,
 }
 
+/// What a node does when its device fails in mid-run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDeviceLoss {
+    /// Opens the device again, after longer and longer pauses, and sits out the rounds until it is back.
+    #[default]
+    Wait,
+    /// Goes on on the processor, until it is started again.
+    Fallback,
+    /// Ends with exit code 11, for a supervisor to start it again.
+    Restart,
+}
+
 /// The device that trains.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ComputeSettings {
     /// Which device.
     pub device: Device,
+    /// What to do when it fails in mid-run.
+    pub on_device_loss: OnDeviceLoss,
     /// Threads on the processor; 0 is one for each core.
     pub threads: usize,
     /// Sequences of a step that are computed at once; fewer take less memory and more time, 0 is all.
@@ -145,7 +160,7 @@ const HEAD: &str = "\
 ";
 
 /// A comment for each key, put above it in the file that is written.
-const COMMENTS: [(&str, &str); 19] = [
+const COMMENTS: [(&str, &str); 20] = [
     ("[network]", "Peers and addresses."),
     ("listen = [", "Addresses to listen on, QUIC first. Choose another port with --port."),
     (
@@ -163,6 +178,11 @@ const COMMENTS: [(&str, &str); 19] = [
     ("[page]", "The page, /metrics and /api. They show everything and ask for no password: keep them on loopback."),
     ("[compute]", "The device that trains."),
     ("device", "auto (the best GPU there is, else the processor), cpu, or gpu (no start without one)."),
+    (
+        "on_device_loss",
+        "When the device fails in mid-run: wait (open it again, and sit out the rounds until it is back), fallback (go on \
+         on the processor), or restart (end with exit code 11, for a supervisor to start the node again).",
+    ),
     ("threads", "Threads on the processor; 0 is one for each core."),
     ("micro_batch", "Sequences of a step computed at once; fewer take less memory and more time, 0 is all."),
     (

@@ -5,11 +5,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 
 use burn::tensor::{Device, DeviceKind, DeviceType, Int, Tensor};
+use weal_kernels::gpu::Connection;
 use weal_kernels::{Compression, Layout};
 
 use crate::engine::compress::{CompressSpeed, compress_speed};
-use crate::engine::{Engine, panic_message};
+use crate::engine::{Engine, connection, panic_message};
 use crate::error::{Error, Result};
+use crate::fault::Fault;
 use crate::spec::ModelSpec;
 
 /// GPUs of one kind that are looked for.
@@ -101,6 +103,9 @@ pub fn gpus() -> Vec<Gpu> {
 pub struct OpenDevice {
     name: String,
     device: Device,
+    /// What is made anew where the device was lost; the processor has none.
+    connection: Option<Connection>,
+    fault: Option<Fault>,
 }
 
 impl OpenDevice {
@@ -122,7 +127,39 @@ impl OpenDevice {
     pub fn cpu() -> Self {
         let threads = rayon::current_num_threads();
         let plural = if threads == 1 { "" } else { "s" };
-        Self { name: format!("CPU (flex, {threads} thread{plural})"), device: Device::flex() }
+        let name = format!("CPU (flex, {threads} thread{plural})");
+        Self { name, device: Device::flex(), connection: None, fault: None }
+    }
+
+    /// Opens the same device anew after it failed; what was on it is gone. Every [`Learner`](crate::Learner) on it has to
+    /// be dropped before.
+    ///
+    /// # Errors
+    /// [`Error::NoDevice`] where it is away, or computes nothing; it may be tried again.
+    pub fn reopen(&self) -> Result<Self> {
+        if let Some(fault) = &self.fault {
+            fault.open(&self.name)?;
+        }
+        if !self.is_gpu() {
+            return Ok(self.clone());
+        }
+        let away = |found: String| Error::NoDevice {
+            wanted: self.name.clone(),
+            found,
+            remedy: "if it does not come back, start the node again, or update the GPU's driver".to_owned(),
+        };
+        let connection = self.connection.ok_or_else(|| away("its backend needs a new process for it".to_owned()))?;
+        let gpu = gpus().into_iter().find(|gpu| gpu.device == self.device);
+        let gpu = gpu.ok_or_else(|| away("it is not there".to_owned()))?;
+        let renewed = catch_unwind(|| connection.renew()).map_err(|panic| panic_message(&*panic));
+        renewed.and_then(|renewed| renewed).map_err(away)?;
+        let opened = open_gpu(&gpu).map_err(|reason| away(format!("it cannot be opened ({reason})")))?;
+        Ok(Self { fault: self.fault.clone(), ..opened })
+    }
+
+    /// The device, which fails when `fault` says so.
+    pub fn with_fault(self, fault: Fault) -> Self {
+        Self { fault: Some(fault), ..self }
     }
 
     /// What the device calls itself.
@@ -168,7 +205,7 @@ impl OpenDevice {
 
     /// An engine for `spec` on this device.
     pub(crate) fn engine(&self, spec: &ModelSpec) -> Result<Engine> {
-        Engine::new(spec, self.device.clone(), self.name.clone())
+        Ok(Engine::new(spec, self.device.clone(), self.name.clone())?.failing(self.fault.clone()))
     }
 
     fn best_real_gpu() -> Option<Self> {
@@ -211,8 +248,9 @@ impl OpenDevice {
 /// Opens a GPU, asks its name, and has it add some numbers. Drivers report failure by panicking somewhere below, so that
 /// is caught.
 fn open_gpu(gpu: &Gpu) -> std::result::Result<OpenDevice, String> {
-    let open = || (gpu.device.identity().map(|identity| identity.name), trial_sum(&gpu.device));
-    let (name, sum) = catch_unwind(AssertUnwindSafe(open)).map_err(|panic| panic_message(&*panic))?;
+    let open =
+        || (gpu.device.identity().map(|identity| identity.name), trial_sum(&gpu.device), connection(&gpu.device));
+    let (name, sum, connection) = catch_unwind(AssertUnwindSafe(open)).map_err(|panic| panic_message(&*panic))?;
     if sum? != TRIAL_SUM {
         return Err("it computes wrongly".to_owned());
     }
@@ -223,7 +261,7 @@ fn open_gpu(gpu: &Gpu) -> std::result::Result<OpenDevice, String> {
         GpuKind::Software => "a software GPU",
     };
     let name = format!("{} ({kind})", name.unwrap_or_else(|| "GPU".to_owned()));
-    Ok(OpenDevice { name, device: gpu.device.clone() })
+    Ok(OpenDevice { name, device: gpu.device.clone(), connection, fault: None })
 }
 
 /// The sum of the numbers below [`TRIAL_NUMBERS`], exact in f32.

@@ -170,13 +170,26 @@ pub enum Error {
     #[error("the saved optimiser moments cannot be used: {0}; without them training goes on with fresh moments")]
     Moments(String),
 
-    /// Every inner step of a round gave a loss or gradient that is not a number.
+    /// Nothing was learnt in a round: its inner steps gave, or led to, values that are not finite.
     #[error(
-        "all {steps} inner steps of this round gave a loss or gradient that is not finite: lower inner.learning_rate, or go back to an earlier checkpoint"
+        "nothing was learnt in {steps} inner steps, of which {skipped} gave a loss or gradient that is not finite (the last: loss {loss}, learning rate {learning_rate}): lower inner.learning_rate, or go back to an earlier checkpoint"
     )]
     Diverged {
         /// Steps that were tried.
         steps: u64,
+        /// Steps that were skipped; the others led nowhere.
+        skipped: u64,
+        /// Loss of the last step, in nats per token.
+        loss: f64,
+        /// Learning rate of the last step.
+        learning_rate: f64,
+    },
+
+    /// An error feedback that was handed over cannot be used.
+    #[error("the error feedback holds a value that is not finite in {tensor}; without it training goes on with zeros")]
+    ErrorFeedback {
+        /// The tensor's name.
+        tensor: String,
     },
 
     /// The weights handed over hold a value that is not finite.

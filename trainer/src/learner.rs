@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use weal_kernels::{Compression, Layout};
 
 use crate::corpus::{Corpus, Window};
+use crate::course::{Course, Doubt};
 use crate::device::OpenDevice;
-use crate::engine::{Batch, Engine, Update};
+use crate::engine::{Batch, Engine, MomentVectors, Update};
 use crate::error::{Error, Result};
 use crate::initial::check_weights;
 use crate::inner::InnerSpec;
@@ -46,11 +47,13 @@ pub struct Trained {
     pub steps: u64,
     /// Steps whose loss or gradient was not finite, and which therefore changed nothing.
     pub skipped_steps: u64,
+    /// How often training led to values that are not finite, and went back to the agreed weights.
+    pub restorations: u64,
     /// Samples trained on: the peer's samples `0..samples` of the round.
     pub samples: u64,
     /// Tokens predicted.
     pub tokens: u64,
-    /// Mean loss over the steps that were not skipped, each before its update, in nats per token.
+    /// Mean loss over the steps that were learnt from, each before its update, in nats per token.
     pub mean_loss: f32,
     /// Seconds that it took.
     pub seconds: f64,
@@ -146,11 +149,13 @@ impl Learner {
     /// Step s takes the samples s · batch .. (s + 1) · batch of `assignment`'s stream. `steps_done_before` counts the
     /// inner steps of the whole run before this round (round · H) and drives the learning-rate schedule. After each
     /// step `control` is told, and may break off; training ends after H steps at the latest. Moments are kept for the
-    /// next round. A step whose loss or gradient is not finite changes nothing and is counted.
+    /// next round. A step whose loss or gradient is not finite changes nothing and is counted. Where earlier steps led there,
+    /// what they learnt is dropped, moments included, and training goes on from `theta`.
     ///
     /// # Errors
-    /// [`Error::Diverged`] where every step had to be skipped; [`Error::NotFinite`] and [`Error::Length`] for weights
-    /// that cannot be trained from; [`Error::Device`] where the device fails, after which a new learner has to be made.
+    /// [`Error::Diverged`] where nothing is learnt in the end; the learner is fit for the next round then.
+    /// [`Error::NotFinite`] and [`Error::Length`] for weights that cannot be trained from; [`Error::Device`] where the
+    /// device fails, after which a new learner has to be made.
     pub fn train(
         &mut self,
         theta: &[f32],
@@ -161,25 +166,27 @@ impl Learner {
         let start = Instant::now();
         self.load(theta)?;
         let (of_steps, context) = (u64::from(self.inner.steps), self.spec.context);
-        let (mut steps, mut skipped_steps, mut loss_sum, mut waited) = (0, 0, 0.0, Duration::ZERO);
-        let batch_samples = u64::from(self.inner.batch);
-        let samples = |steps: u64| steps * batch_samples;
+        let (mut course, mut waited) = (Course::default(), Duration::ZERO);
+        let batch_size = u64::from(self.inner.batch);
+        let samples = |steps: u64| steps * batch_size;
         let (corpus, assignment) = (self.corpus.clone(), *assignment);
         let read = move |step| assigned_batch(&corpus, context, &assignment, samples(step)..samples(step + 1));
         thread::scope(|scope| {
             let mut loader = Loader::start(scope, 0..of_steps, read);
-            while steps < of_steps {
+            while course.steps < of_steps {
                 let batch = loader.next()?;
-                let update = self.update(steps_done_before.saturating_add(steps));
+                let update = self.update(steps_done_before.saturating_add(course.steps));
                 let report = self.engine.step(&batch, &update)?;
-                steps += 1;
-                if report.is_finite() {
-                    self.updates += 1;
-                    loss_sum += report.loss;
-                } else {
-                    skipped_steps += 1;
-                    tracing::warn!(step = steps, loss = report.loss, "an inner step was not finite and is skipped");
+                self.updates += u64::from(report.is_finite());
+                let is_lost = match course.took(&report, update.learning_rate) {
+                    Doubt::None => false,
+                    Doubt::Weights => !self.engine.is_sound()?,
+                    Doubt::Certain => true,
+                };
+                if is_lost {
+                    self.go_back(theta, &mut course)?;
                 }
+                let steps = course.steps;
                 let progress = Progress {
                     steps,
                     of_steps,
@@ -197,18 +204,34 @@ impl Learner {
             waited = loader.waited();
             Ok::<_, Error>(())
         })?;
-        if skipped_steps == steps {
-            return Err(Error::Diverged { steps });
+        // No loss was computed since the last update.
+        if course.has_learnt() && !self.engine.is_sound()? {
+            self.go_back(theta, &mut course)?;
         }
         Ok(Trained {
-            steps,
-            skipped_steps,
-            samples: samples(steps),
-            tokens: samples(steps) * context as u64,
-            mean_loss: (loss_sum / (steps - skipped_steps) as f64) as f32,
+            steps: course.steps,
+            skipped_steps: course.skipped,
+            restorations: course.restorations,
+            samples: samples(course.steps),
+            tokens: samples(course.steps) * context as u64,
+            mean_loss: course.mean_loss()?,
             seconds: start.elapsed().as_secs_f64(),
             data_seconds: waited.as_secs_f64(),
         })
+    }
+
+    /// Drops what was learnt. What led away from numbers is in the moments, too.
+    fn go_back(&mut self, theta: &[f32], course: &mut Course) -> Result<()> {
+        course.restored();
+        self.engine.load(theta)?;
+        self.forget_moments()
+    }
+
+    fn forget_moments(&mut self) -> Result<()> {
+        let zeros = || vec![0.0; self.layout.parameters()];
+        self.engine.set_moments(&MomentVectors { first: zeros(), second: zeros() })?;
+        self.updates = 0;
+        Ok(())
     }
 
     /// The loss of `theta` on `sequences` windows spread evenly over the held-out part; 0 for all of it, once.
@@ -237,9 +260,16 @@ impl Learner {
         })
     }
 
-    /// The optimiser's moments as versioned bytes: 24 bytes, and 8 for each parameter.
+    /// The optimiser's moments as versioned bytes: 24 bytes, and 8 for each parameter. Moments that cannot be gone on from
+    /// are dropped first, here and in the learner, which begins with fresh ones.
     pub fn moments(&mut self) -> Result<Vec<u8>> {
-        Ok(SavedMoments { updates: self.updates, vectors: self.engine.moments()? }.to_bytes())
+        let mut saved = SavedMoments { updates: self.updates, vectors: self.engine.moments()? };
+        if let Err(error) = saved.check() {
+            tracing::warn!(%error, "the optimiser begins with fresh moments");
+            self.forget_moments()?;
+            saved = SavedMoments { updates: self.updates, vectors: self.engine.moments()? };
+        }
+        Ok(saved.to_bytes())
     }
 
     /// Goes on from moments that [`Self::moments`] gave. On an error the moments stay as they are.
@@ -265,10 +295,25 @@ impl Learner {
     ///
     /// # Errors
     /// [`Error::Compress`] where a value is not finite, which is named, or where the settings make no sense; the error
-    /// feedback stays as it is then. [`Error::Length`], and [`Error::Device`] where the device fails.
+    /// feedback stays as it is then, but for values that are not finite, which become zeros. [`Error::Length`], and [`Error::Device`] where the device fails.
     pub fn compress(&mut self, theta: &[f32], compression: &Compression) -> Result<Vec<u8>> {
         check_weights(&self.layout, theta)?;
-        self.engine.compress(compression, theta)
+        let body = self.engine.compress(compression, theta);
+        if let Err(Error::Compress(weal_kernels::Error::NotFinite { .. })) = &body {
+            self.mend_error_feedback()?;
+        }
+        body
+    }
+
+    /// Takes out what is not finite, which no later round could get rid of.
+    fn mend_error_feedback(&mut self) -> Result<()> {
+        let mut error = self.engine.error_feedback()?;
+        let bad = error.iter_mut().filter(|value| !value.is_finite()).map(|value| *value = 0.0).count();
+        if bad > 0 {
+            tracing::warn!(values = bad, "the error feedback was not finite in places; it begins with zeros there");
+            self.engine.set_error_feedback(error);
+        }
+        Ok(())
     }
 
     /// The error feedback, flat, in the layout's order: zeros at first.
@@ -280,11 +325,14 @@ impl Learner {
     /// given back what was not applied.
     ///
     /// # Errors
-    /// [`Error::Length`] where it belongs to another model.
+    /// [`Error::Length`] where it belongs to another model, [`Error::ErrorFeedback`] where a value is not finite.
     pub fn restore_error_feedback(&mut self, error: Vec<f32>) -> Result<()> {
         let (found, expected) = (error.len(), self.layout.parameters());
         if found != expected {
             return Err(Error::Length { what: "the error feedback", found, expected });
+        }
+        if let Err(Error::NotFinite { tensor }) = check_weights(&self.layout, &error) {
+            return Err(Error::ErrorFeedback { tensor });
         }
         self.engine.set_error_feedback(error);
         Ok(())
@@ -348,3 +396,6 @@ fn assigned_batch(corpus: &Corpus, context: usize, assignment: &Assignment, indi
     let rows: Vec<Vec<u32>> = indices.map(row).collect::<Result<_>>()?;
     Ok(Batch::new(rows, context))
 }
+
+#[cfg(test)]
+mod tests;

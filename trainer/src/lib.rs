@@ -30,11 +30,13 @@
 //! Training itself, and losses, differ in their last bits from device to device.
 
 mod corpus;
+mod course;
 mod data;
 mod device;
 mod engine;
 mod error;
 mod evaluate;
+mod fault;
 mod formats;
 mod generate;
 mod initial;
@@ -61,6 +63,7 @@ pub use device::{DeviceChoice, Gpu, GpuKind, OpenDevice, gpus};
 pub use engine::compress::CompressSpeed;
 pub use error::{Error, Result};
 pub use evaluate::{Choices, Evaluator, Form, Question, questions};
+pub use fault::Fault;
 pub use formats::{Checkpoint, Export, FileProgress, FloatFormat, GgufFormat};
 pub use generate::{Ending, GeneratedText, Sampling, TextGenerator};
 pub use initial::initial_weights;

@@ -80,10 +80,10 @@ mod tests {
     fn a_batch_that_cannot_be_read_is_an_error_when_it_is_needed() {
         thread::scope(|scope| {
             let mut loader = Loader::start(scope, 0..9, |step| {
-                if step < 2 { Ok(batch(step)) } else { Err(Error::Diverged { steps: step }) }
+                if step < 2 { Ok(batch(step)) } else { Err(Error::DeviceName(step.to_string())) }
             });
             assert!(loader.next().is_ok() && loader.next().is_ok());
-            assert!(matches!(loader.next(), Err(Error::Diverged { steps: 2 })));
+            assert!(matches!(loader.next(), Err(Error::DeviceName(step)) if step == "2"));
         });
     }
 }

@@ -53,14 +53,21 @@ impl SavedMoments {
             return refuse(format!("{} bytes of values are there, {} are needed", values.len(), parameters * 8));
         }
         let (first, second) = values.split_at(parameters * 4);
-        let vectors = MomentVectors { first: floats(first), second: floats(second) };
-        if !vectors.first.iter().all(|value| value.is_finite()) {
-            return refuse("a first moment is not finite".to_owned());
+        let saved = Self { updates, vectors: MomentVectors { first: floats(first), second: floats(second) } };
+        saved.check()?;
+        Ok(saved)
+    }
+
+    /// Checks that the optimiser can go on from every value.
+    pub fn check(&self) -> Result<()> {
+        let refuse = |reason: &str| Err(Error::Moments(reason.to_owned()));
+        if !self.vectors.first.iter().all(|value| value.is_finite()) {
+            return refuse("a first moment is not finite");
         }
-        if !vectors.second.iter().all(|value| value.is_finite() && *value >= 0.0) {
-            return refuse("a second moment is negative or not finite".to_owned());
+        if !self.vectors.second.iter().all(|value| value.is_finite() && *value >= 0.0) {
+            return refuse("a second moment is negative or not finite");
         }
-        Ok(Self { updates, vectors })
+        Ok(())
     }
 }
 

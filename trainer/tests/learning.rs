@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use weal_kernels::Compression;
 use weal_trainer::{
-    Assignment, Corpus, Ending, Error, InnerSpec, Learner, ModelSpec, OpenDevice, Optimiser, Progress, Samples,
+    Assignment, Corpus, Ending, Error, Fault, InnerSpec, Learner, ModelSpec, OpenDevice, Optimiser, Progress, Samples,
     Sampling, Source, TextGenerator, Tokeniser, initial_weights,
 };
 
@@ -225,7 +225,35 @@ fn weights_that_are_damaged_or_foreign_are_refused_by_name() {
 fn a_model_that_gives_no_number_any_more_is_an_error_not_a_result() {
     let huge: Vec<f32> = theta().iter().map(|weight| weight * 1e30).collect();
     let error = learner(inner()).train(&huge, &ASSIGNMENT, 0, &mut go_on).unwrap_err();
-    assert!(matches!(error, Error::Diverged { steps: 40 }), "{error}");
+    assert!(matches!(error, Error::Diverged { steps: 40, skipped: 40, .. }), "{error}");
+}
+
+#[test]
+fn a_device_that_is_lost_costs_what_was_learnt_since_the_moments_were_saved() {
+    let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    one_thread.install(|| {
+        let mut steady = learner(inner());
+        steady.train(&theta(), &ASSIGNMENT, 0, &mut go_on).unwrap();
+        let (first, moments) = (steady.weights().unwrap(), steady.moments().unwrap());
+        steady.train(&first, &ASSIGNMENT, 40, &mut go_on).unwrap();
+
+        // Lost in the third step of the second round.
+        let device = OpenDevice::cpu().with_fault(Fault::after(2, 1));
+        let on = |device: &OpenDevice| {
+            let mut learner = Learner::new(model(), inner(), corpus(), device).unwrap();
+            learner.restore_moments(&moments).unwrap();
+            learner
+        };
+        let mut interrupted = on(&device);
+        for _ in 0..2 {
+            let error = interrupted.train(&first, &ASSIGNMENT, 40, &mut go_on).unwrap_err();
+            assert!(matches!(error, Error::Device { .. }), "{error}");
+        }
+        assert!(matches!(device.reopen(), Err(Error::NoDevice { .. })));
+        let mut again = on(&device.reopen().unwrap());
+        again.train(&first, &ASSIGNMENT, 40, &mut go_on).unwrap();
+        assert_eq!(again.weights().unwrap(), steady.weights().unwrap());
+    });
 }
 
 #[test]

@@ -13,6 +13,7 @@
 //! | `scale.rs` | the scale, in whole numbers |
 //! | `shape.rs` | what the kernel is compiled for, and the lengths of a record's parts |
 //! | `record.rs` | records to body |
+//! | `connection.rs` | a device that was lost, opened anew |
 //!
 //! A record is that of `codec/record.rs`, but for its length: a short chunk's is as long as a whole one's, so that a chunk's
 //! number tells where it is. A first word of 256 says that something is not finite, and the second where.
@@ -28,6 +29,8 @@
 //! Nothing that peers agree on depends on it: a body says the same to all who read it.
 
 mod code;
+#[cfg(feature = "wgpu")]
+mod connection;
 mod kernel;
 mod record;
 mod scale;
@@ -43,6 +46,9 @@ use cubecl::server::Handle;
 use crate::grid::Grid;
 use crate::{Compression, Error, Layout};
 use shape::Shape;
+
+#[cfg(feature = "wgpu")]
+pub use connection::Connection;
 
 /// Cubes along one axis, at most: what WebGPU promises.
 const MOST_CUBES: u32 = 65_535;

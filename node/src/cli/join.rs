@@ -54,7 +54,7 @@ impl JoinArgs {
             if self.only_fetch {
                 return Ok(());
             }
-            take_part(Options { folder, settings, rounds: self.node.rounds }).await
+            take_part(Options { folder, settings, rounds: self.node.rounds, device: None }).await
         })?;
         Ok(ExitCode::SUCCESS)
     }

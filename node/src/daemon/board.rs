@@ -1,5 +1,7 @@
 //! What the page shows: kept up to date from what happens, turned into a [`Snapshot`] on demand.
 
+mod state;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -12,7 +14,7 @@ use weal_dashboard::{
 use weal_proto::{PeerId, RoundNumber, StateRoot};
 
 use crate::check::Refusal;
-use crate::learner::{Contributed, LearnerProgress};
+use crate::learner::{Contributed, LearnerHealth, LearnerProgress};
 use crate::network;
 
 /// Rounds kept here; the page keeps its own longer history.
@@ -24,8 +26,10 @@ pub struct Seen<'a> {
     pub core: &'a CoreView,
     /// The network.
     pub network: &'a network::Status,
-    /// The learner.
+    /// How far the learner is.
     pub learner: LearnerProgress,
+    /// How the learner is.
+    pub health: LearnerHealth,
     /// Own run link.
     pub link: String,
     /// Newest round at whose start weights are here, if any.
@@ -163,6 +167,13 @@ impl Board {
             contributed.blob_bytes
         );
         self.say(Level::Debug, text);
+        let Contributed { round, skipped_steps, restorations, .. } = contributed;
+        if *skipped_steps > 0 || *restorations > 0 {
+            let text = format!(
+                "round {round}: {skipped_steps} inner steps were not finite and are skipped; went back to the agreed weights {restorations} times"
+            );
+            self.say(Level::Warn, text);
+        }
     }
 
     /// A round is decided; what is not known yet comes with [`Board::applied`].
@@ -288,7 +299,14 @@ impl Board {
         Snapshot {
             unix_ms: unix_ms(),
             run: Run { link: seen.link.clone(), ..self.run.clone() },
-            node: Node { uptime_seconds: self.started.elapsed().as_secs_f64(), state, message, ..self.node.clone() },
+            node: Node {
+                uptime_seconds: self.started.elapsed().as_secs_f64(),
+                device: seen.health.device.clone(),
+                state,
+                message,
+                ..self.node.clone()
+            },
+            learner: state::learner(&seen.health),
             round: Round {
                 number: core.round.0,
                 phase: self.phase,
@@ -306,25 +324,6 @@ impl Board {
             dropped: self.drops(seen.network),
             events: self.lines.iter().cloned().collect(),
         }
-    }
-
-    fn state(&self, seen: &Seen<'_>) -> (NodeState, String) {
-        let core = seen.core;
-        if seen.weights_round.is_none_or(|weights| weights < core.round) {
-            return (NodeState::CatchingUp, format!("round {}: bringing the weights up to date", core.round));
-        }
-        if self.phase == Phase::Train {
-            let text = format!("round {}: training, step {} of {}", core.round, seen.learner.steps_done, self.steps);
-            return (NodeState::Training, text);
-        }
-        let missing = core.peers.iter().filter(|peer| peer.expected && !peer.committed).count();
-        let text = match core.phase {
-            CorePhase::Committing if missing > 0 => {
-                format!("round {}: waiting for {missing} peers to train", core.round)
-            }
-            phase => format!("round {}: {phase}", core.round),
-        };
-        (NodeState::Waiting, text)
     }
 
     fn peers(&self, seen: &Seen<'_>) -> Vec<Peer> {

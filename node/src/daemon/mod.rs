@@ -17,6 +17,8 @@ mod open;
 mod outputs;
 mod own;
 mod service;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 use std::collections::VecDeque;
@@ -102,7 +104,7 @@ impl Daemon {
                 biased;
                 () = stopped(&mut stop) => break Ok(()),
                 Some(done) = self.jobs.join_next(), if !self.jobs.is_empty() => self.job_done(done).await,
-                Some(event) = self.learner_events.recv() => self.learner_told(event).await,
+                event = self.learner_events.recv() => self.learner_told(event).await,
                 () = until(timer), if timer.is_some() => self.fire_timers().await,
                 Some(event) = self.network_events.recv() => self.network_told(event).await,
                 Some((round, answer)) = self.messages.recv() => {
@@ -204,7 +206,9 @@ impl Daemon {
         }
     }
 
-    async fn learner_told(&mut self, event: LearnerEvent) -> Result<()> {
+    async fn learner_told(&mut self, event: Option<LearnerEvent>) -> Result<()> {
+        // Rather a node that is started again than one that never trains any more.
+        let event = event.ok_or_else(|| Error::Internal("the learner's thread ended unexpectedly".into()))?;
         match event {
             LearnerEvent::Trained(contributed) => {
                 self.board.contributed(&contributed);
@@ -220,7 +224,17 @@ impl Daemon {
                 self.board.say(Level::Warn, format!("round {round}: no contribution: {why}"));
                 self.step(Input::TrainingFailed { round }).await
             }
-            LearnerEvent::Unstored(error) => Err(error),
+            LearnerEvent::Fatal(error) => Err(error),
+            LearnerEvent::DeviceLost { device, why, then } => {
+                self.board.say(Level::Error, format!("{device} was lost: {why}; {then}"));
+                self.publish();
+                Ok(())
+            }
+            LearnerEvent::DeviceReady { device } => {
+                self.board.say(Level::Info, format!("training goes on on {device}"));
+                self.publish();
+                Ok(())
+            }
             LearnerEvent::Evaluated { round, nats_per_byte } => {
                 if let Some(record) = self.board.evaluated(round, nats_per_byte) {
                     self.save_record(&record)?;
@@ -292,6 +306,7 @@ impl Daemon {
             core: &view,
             network: &status,
             learner: self.learner.progress(),
+            health: self.learner.health(),
             link: self.link(&status).to_string(),
             weights_round: Some(self.weights.round),
         };

@@ -43,6 +43,8 @@ pub struct Options {
     pub settings: Settings,
     /// Ends the training after so many decided rounds; the node goes on answering others.
     pub rounds: Option<u64>,
+    /// A device that is open already, instead of the settings'.
+    pub device: Option<OpenDevice>,
 }
 
 /// Brings a node up.
@@ -50,7 +52,7 @@ pub struct Options {
 /// # Errors
 /// Whatever is wrong with folder, manifest, data, device, store, ports: each with its own variant.
 pub async fn open(options: Options) -> Result<Daemon> {
-    let Options { folder, mut settings, rounds } = options;
+    let Options { folder, mut settings, rounds, device } = options;
     let lock = folder.lock()?;
     let manifest = folder.manifest()?.ok_or_else(|| {
         let place = folder.path().display();
@@ -63,8 +65,11 @@ pub async fn open(options: Options) -> Result<Daemon> {
     let plan = Arc::new(Plan::new(&manifest)?);
     let store = Store::open(&folder.store(), run)?;
     let blobs = Blobs::open(folder.blobs(), store.clone())?;
-    let device = OpenDevice::open(model::device_choice(settings.compute.device))
-        .map_err(|error| Error::Device(error.to_string()))?;
+    let device = match device {
+        Some(device) => device,
+        None => OpenDevice::open(model::device_choice(settings.compute.device))
+            .map_err(|error| Error::Device(error.to_string()))?,
+    };
     let corpus = Arc::new(model::corpus(&manifest, &blobs)?);
     let weight_files = WeightFiles::new(folder.weights());
     let weights = recover_weights(&manifest, &plan, &store, &blobs, &weight_files)?;
@@ -104,7 +109,6 @@ pub async fn open(options: Options) -> Result<Daemon> {
     let learnt = learner_files.newest(plan.layout.parameters());
     let own = recover_own(&store, learnt.as_ref(), &key)?;
     let (learner_in, learner_events) = mpsc::channel(LEARNER_EVENTS);
-    let device_name = device.name().to_owned();
     let setup = LearnerSetup {
         run,
         peer: key.peer(),
@@ -125,7 +129,6 @@ pub async fn open(options: Options) -> Result<Daemon> {
         id: key.peer().to_string(),
         name: key.peer().short(),
         version: env!("CARGO_PKG_VERSION").into(),
-        device: device_name,
         threads: rayon::current_num_threads() as u64,
         ..Node::default()
     };

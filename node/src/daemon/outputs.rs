@@ -104,11 +104,14 @@ impl Daemon {
         }
         if self.weights.round != round {
             tracing::error!(%round, weights = %self.weights.round, "asked to train from weights that are not here");
+            self.skipped = Some(round);
             return;
         }
         let unapplied = self.own.unapplied();
         let weights = self.weights.clone();
-        self.learner.train(TrainJob { round, seed, weights, deadline, unapplied });
+        if !self.learner.train(TrainJob { round, seed, weights, deadline, unapplied }) {
+            self.skipped = Some(round);
+        }
     }
 
     /// Measures the weights at this round's start, where the settings want it.

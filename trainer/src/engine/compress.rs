@@ -163,6 +163,14 @@ pub(crate) fn memory_in_use(device: &Device) -> Option<u64> {
     Some(gpu::memory_bytes(&primitive(Tensor::zeros([1], device))?.client))
 }
 
+/// The connection to a GPU, where it can be made anew; `None` on the processor, which needs none.
+pub(crate) fn connection(device: &Device) -> Option<gpu::Connection> {
+    if *device == Device::flex() {
+        return None;
+    }
+    gpu::Connection::of(&primitive(Tensor::zeros([1], device))?.client)
+}
+
 type CubeTensor = <Cube as burn::backend::BackendTypes>::FloatTensorPrimitive;
 
 /// A tensor's buffer, if it is a plain one on a GPU.

@@ -25,7 +25,7 @@ mod tensors;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use compress::memory_in_use;
+pub(crate) use compress::{connection, memory_in_use};
 pub(crate) use optimiser::Update;
 pub(crate) use rope::frequencies;
 pub(crate) use tensors::{Engine, panic_message};

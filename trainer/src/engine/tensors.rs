@@ -17,6 +17,7 @@ use crate::engine::model::Model;
 use crate::engine::optimiser::Learnt;
 use crate::engine::{Batch, MomentVectors, StepReport, Update};
 use crate::error::{Error, Result};
+use crate::fault::Fault;
 use crate::spec::ModelSpec;
 
 /// The engine; see the module.
@@ -39,6 +40,8 @@ pub(crate) struct Engine {
     pub(super) most_sequences: usize,
     /// The text that is being read.
     decoder: Option<Decoder>,
+    /// A failure to come, for tests.
+    fault: Option<Fault>,
     /// Why the device cannot be used any more.
     failure: Option<String>,
 }
@@ -66,8 +69,14 @@ impl Engine {
             #[cfg(test)]
             most_sequences: usize::MAX,
             decoder: None,
+            fault: None,
             failure: None,
         })
+    }
+
+    /// Fails when `fault` says so.
+    pub fn failing(self, fault: Option<Fault>) -> Self {
+        Self { fault, ..self }
     }
 
     /// Runs `work` on the device. Drivers report trouble, such as memory that runs out, by panicking somewhere below;
@@ -253,9 +262,15 @@ impl Engine {
         self.guarded(action, |engine| engine.join(&engine.weights, action))
     }
 
+    /// Whether the weights have a norm: none of them is beyond numbers, or near there.
+    pub fn is_sound(&mut self) -> Result<bool> {
+        self.guarded("looked at the weights", |engine| Ok(engine.gradient_norm(&engine.weights)?.is_finite()))
+    }
+
     /// One inner step: forward, backward, update. Nothing is updated where the loss or the gradient is not finite.
     pub fn step(&mut self, batch: &Batch, update: &Update) -> Result<StepReport> {
         self.guarded("took an inner step", |engine| {
+            engine.fault.iter().for_each(Fault::step);
             let (gradients, loss) = engine.differentiate_within_memory(batch)?;
             let report = StepReport { loss, gradient_norm: engine.gradient_norm(&gradients)? };
             if report.is_finite() {

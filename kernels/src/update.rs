@@ -41,9 +41,11 @@ pub fn adamw(weights: &mut [f32], first: &mut [f32], second: &mut [f32], gradien
     let count = weights.len();
     assert!(first.len() == count && second.len() == count && gradients.len() == count, "a gradient for every weight");
     let moments = first.par_chunks_mut(TASK).zip(second.par_chunks_mut(TASK));
-    weights.par_chunks_mut(TASK).zip(moments).zip(gradients.par_chunks(TASK)).for_each(
-        |((weights, (first, second)), gradients)| adamw_part(weights, first, second, gradients, settings),
-    );
+    weights
+        .par_chunks_mut(TASK)
+        .zip(moments)
+        .zip(gradients.par_chunks(TASK))
+        .for_each(|((weights, (first, second)), gradients)| adamw_part(weights, first, second, gradients, settings));
 }
 
 /// Takes a gradient, times `scale`, into a momentum, and makes of the gradient where Nesterov would look: m ← μ m + (1 − μ) g,

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use weal_kernels::{Compression, Layout};
 
+use crate::compute::ComputePlan;
 use crate::corpus::{Corpus, Window};
 use crate::device::OpenDevice;
 use crate::engine::{Batch, Engine, Update};
@@ -120,11 +121,13 @@ impl Learner {
         Ok(Self { spec: model, inner, corpus, layout, engine, updates: 0 })
     }
 
-    /// Gives time for memory; the gradients stay the same but for their last bits. At most `sequences` of a batch are
-    /// differentiated at once (all of them by default), and with `recompute` what a block needs for its gradient is
-    /// computed again instead of kept. Where memory runs out in a step all the same, the step is taken with less.
-    pub fn spare_memory(&mut self, sequences: Option<usize>, recompute: bool) {
-        self.engine.spare_memory(sequences.unwrap_or(usize::MAX), recompute);
+    /// Uses the device as a plan says, from now on. Nothing is allocated before this is called or something is computed.
+    /// Where memory runs out in a step all the same, the step is taken with less.
+    ///
+    /// # Errors
+    /// [`Error::Precision`] where the device does not multiply in the plan's precision; [`Error::Device`] where it fails.
+    pub fn arrange(&mut self, plan: &ComputePlan) -> Result<()> {
+        self.engine.arrange(plan)
     }
 
     /// The model's tensor layout.

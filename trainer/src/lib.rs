@@ -29,6 +29,7 @@
 //! its [initial weights](initial_weights), the [assignment](Assignment) of samples, the [generator's text](generate_text).
 //! Training itself, and losses, differ in their last bits from device to device.
 
+mod compute;
 mod corpus;
 mod device;
 mod engine;
@@ -49,6 +50,7 @@ mod spec;
 mod speed;
 mod tokeniser;
 
+pub use compute::{ComputePlan, Place, Precision};
 pub use corpus::{Corpus, Floors, Generated, Source, generate_text};
 pub use device::{DeviceChoice, Gpu, GpuKind, OpenDevice, gpus};
 pub use engine::compress::CompressSpeed;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use weal_kernels::{Compression, Layout};
-use weal_trainer::{ModelSpec, OpenDevice, TrainLoad, TrainSpeed};
+use weal_trainer::{ComputePlan, ModelSpec, OpenDevice, TrainLoad, TrainSpeed};
 
 use super::node::set_threads;
 use crate::bench::{self, CodecSpeed};
@@ -107,8 +107,11 @@ impl TrainArgs {
         let load = TrainLoad {
             batch: self.batch,
             steps: self.steps,
-            micro_batch: Some(self.micro_batch).filter(|sequences| *sequences > 0),
-            recompute: self.recompute,
+            plan: ComputePlan {
+                micro_batch: Some(self.micro_batch).filter(|sequences| *sequences > 0),
+                recompute: self.recompute,
+                ..ComputePlan::default()
+            },
         };
         let speed = device.train_speed(&model, &load).map_err(failed)?;
         let parameters = model.layout().map_err(failed)?.parameters();

@@ -2,7 +2,9 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `tensors.rs` | the engine: weights and moments on the device, a step, a loss, the next token |
+//! | `tensors.rs` | the engine: weights on the device, a step, a loss, the next token |
+//! | `states.rs` | what is kept beside them, and where |
+//! | `host.rs` | the same in host memory, updated by the processor |
 //! | `compress.rs` | what was learnt, compressed where it lives |
 //! | `fused.rs` | what the processor does in one pass |
 //! | `gradient.rs` | gradients in little memory |
@@ -16,11 +18,13 @@ pub(crate) mod compress;
 mod decode;
 mod fused;
 mod gradient;
+mod host;
 mod model;
 mod optimiser;
 #[cfg(test)]
 mod plain;
 mod rope;
+mod states;
 mod tensors;
 #[cfg(test)]
 mod tests;

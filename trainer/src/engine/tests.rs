@@ -3,7 +3,8 @@
 use weal_kernels::Compression;
 
 use super::gradient::Thrift;
-use super::{Batch, Engine, Update, plain};
+use super::{Batch, Engine, MomentVectors, Update, plain};
+use crate::compute::{ComputePlan, Place, Precision};
 use crate::device::{DeviceChoice, GpuKind, OpenDevice, gpus};
 use crate::initial::initial_weights;
 use crate::require;
@@ -135,6 +136,90 @@ fn a_gradient_in_little_memory_is_the_same() {
             let difference = difference(&thrifty, &plain);
             assert!(difference < 1e-5, "{:?}: off by {difference}", engine.thrift);
         }
+    }
+}
+
+/// Weights and moments after some steps under a plan, and the losses on the way.
+fn learn(engine: &mut Engine, spec: &ModelSpec, muon: Option<f64>) -> (Vec<f32>, MomentVectors, Vec<f64>) {
+    engine.load(&weights(spec)).unwrap();
+    let losses = (0..4).map(|updates_before| {
+        let update = Update { updates_before, muon, ..update() };
+        engine.step(&batch(spec, 5), &update).unwrap().loss
+    });
+    let losses = losses.collect();
+    (engine.weights().unwrap(), engine.moments().unwrap(), losses)
+}
+
+#[test]
+fn states_in_host_memory_learn_the_same() {
+    for spec in small_models() {
+        for muon in [None, Some(0.95)] {
+            let (expected, moments, _) = learn(&mut processor(&spec), &spec, muon);
+            for (micro_batch, recompute) in [(None, false), (Some(2), true)] {
+                let mut engine = processor(&spec);
+                let plan = ComputePlan { micro_batch, recompute, states: Place::Host, ..ComputePlan::default() };
+                engine.arrange(&plan).unwrap();
+                let (found, found_moments, _) = learn(&mut engine, &spec, muon);
+                let off = difference(&found, &expected);
+                assert!(off < 1e-4, "{plan}, {muon:?}: off by {off}");
+                assert!(difference(&found_moments.first, &moments.first) < 1e-4);
+                assert!(difference(&found_moments.second, &moments.second) < 1e-4);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_was_learnt_moves_between_plans() {
+    let spec = small_models()[0].clone();
+    let mut engine = processor(&spec);
+    let (weights, moments, _) = learn(&mut engine, &spec, None);
+    let host = ComputePlan { states: Place::Host, ..ComputePlan::default() };
+    let short = ComputePlan { precision: Precision::Bf16, ..ComputePlan::default() };
+    for plan in [host, ComputePlan { states: Place::Host, ..short }, short, ComputePlan::default()] {
+        engine.arrange(&plan).unwrap();
+        assert!(engine.weights().unwrap() == weights, "{plan}");
+        assert!(engine.moments().unwrap() == moments, "{plan}");
+    }
+}
+
+#[test]
+fn what_is_learnt_in_bf16_is_near_what_is_learnt_in_f32() {
+    for spec in small_models() {
+        let (_, _, expected) = learn(&mut processor(&spec), &spec, None);
+        for (states, recompute) in [(Place::Device, false), (Place::Host, false), (Place::Host, true)] {
+            let plan = ComputePlan { precision: Precision::Bf16, states, recompute, ..ComputePlan::default() };
+            let mut engine = processor(&spec);
+            engine.arrange(&plan).unwrap();
+            let (weights, _, losses) = learn(&mut engine, &spec, None);
+            assert!(losses.last() < losses.first(), "{plan}: {losses:?}");
+            for (found, expected) in losses.iter().zip(&expected) {
+                assert!((found / expected - 1.0).abs() < 0.01, "{plan}: {losses:?} instead of {expected:?}");
+            }
+            // What is updated has all its bits.
+            assert!(weights.iter().any(|weight| weight.to_bits() & 0xffff != 0), "{plan}");
+            let tokens = &batch(&spec, 1).rows()[..3].to_vec();
+            assert!(engine.read_text(tokens).unwrap().iter().all(|score| score.is_finite()));
+        }
+    }
+}
+
+#[test]
+fn states_in_host_memory_compress_to_the_same_bytes() {
+    let spec = small_models()[1].clone();
+    let compression = Compression { chunk: 256, keep: 8, ..Compression::default() };
+    let (mut device, mut host) = (processor(&spec), processor(&spec));
+    host.arrange(&ComputePlan { states: Place::Host, ..ComputePlan::default() }).unwrap();
+    for round in 0..3 {
+        let base = initial_weights(&spec, &[round; 32]).unwrap();
+        let local = initial_weights(&spec, &[round + 100; 32]).unwrap();
+        let [one, other] = [&mut device, &mut host].map(|engine| {
+            engine.load(&local).unwrap();
+            engine.step(&batch(&spec, 2), &update()).unwrap();
+            engine.load(&local).unwrap();
+            (engine.compress(&compression, &base).unwrap(), engine.error_feedback().unwrap())
+        });
+        assert!(one == other, "round {round}");
     }
 }
 

@@ -229,7 +229,8 @@ impl Learner {
 
     /// The optimiser's moments as versioned bytes: 24 bytes, and 8 for each parameter.
     pub fn moments(&mut self) -> Result<Vec<u8>> {
-        Ok(SavedMoments { updates: self.updates, vectors: self.engine.moments()? }.to_bytes())
+        let updates = self.updates;
+        self.engine.with_moments(|first, second| SavedMoments::to_bytes(updates, first, second))
     }
 
     /// Goes on from moments that [`Self::moments`] gave. On an error the moments stay as they are.

@@ -29,6 +29,7 @@
 //! its [initial weights](initial_weights), the [assignment](Assignment) of samples, the [generator's text](generate_text).
 //! Training itself, and losses, differ in their last bits from device to device.
 
+mod choice;
 mod compute;
 mod corpus;
 mod device;
@@ -40,16 +41,19 @@ mod generate;
 mod initial;
 mod inner;
 mod learner;
+mod memory;
 mod moments;
 #[cfg(test)]
 #[allow(dead_code)] // shared with the tests of the whole
 #[path = "../../tests/src/require.rs"]
 mod require;
+mod room;
 mod sampling;
 mod spec;
 mod speed;
 mod tokeniser;
 
+pub use choice::{Choice, Room, Site, Wishes, gigabytes};
 pub use compute::{ComputePlan, Place, Precision};
 pub use corpus::{Corpus, Floors, Generated, Source, generate_text};
 pub use device::{DeviceChoice, Gpu, GpuKind, OpenDevice, gpus};
@@ -61,7 +65,9 @@ pub use generate::{Ending, GeneratedText, Sampling, TextGenerator};
 pub use initial::initial_weights;
 pub use inner::{InnerSpec, Optimiser, Schedule};
 pub use learner::{Evaluation, Learner, Progress, Samples, Trained};
+pub use memory::{AGREED_WEIGHTS, MemoryItem, MemoryNeed, SAVING, Workload};
+pub use room::{DriverReport, driver_reports, free_host_memory};
 pub use sampling::Assignment;
 pub use spec::{ModelSpec, PRESETS, RopeScaling};
-pub use speed::{TrainLoad, TrainSpeed};
+pub use speed::{TrainLoad, TrainSpeed, flops_per_token};
 pub use tokeniser::{Tokeniser, TokeniserFile};

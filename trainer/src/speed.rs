@@ -42,8 +42,7 @@ pub struct TrainSpeed {
     pub step_seconds: f64,
     /// Tokens in a later step, over its time.
     pub tokens_per_second: f64,
-    /// Floating-point operations of a token, forwards and backwards: 6 for every weight of a matrix it is multiplied
-    /// with, and 12 · layers · width of the queries · context for attention (Chowdhery et al., 2022, appendix B).
+    /// Floating-point operations of a token, forwards and backwards: see [`flops_per_token`].
     pub flops_per_token: f64,
     /// Floating-point operations a second of the best of some products of 1024 × 1024 matrices in f32.
     pub matrix_flops_per_second: f64,
@@ -98,7 +97,12 @@ impl OpenDevice {
     }
 }
 
-fn flops_per_token(model: &ModelSpec) -> Result<f64> {
+/// Floating-point operations of a token, forwards and backwards: 6 for every weight of a matrix it is multiplied with, and
+/// 12 · layers · width of the queries · context for attention (Chowdhery et al., 2022, appendix B).
+///
+/// # Errors
+/// Where the model is out of range.
+pub fn flops_per_token(model: &ModelSpec) -> Result<f64> {
     let parameters = model.layout()?.parameters();
     // An embedding of its own is looked up, and multiplied with nothing.
     let looked_up = if model.tied { 0 } else { model.vocabulary * model.width };

@@ -173,6 +173,14 @@ pub(crate) fn memory_in_use(device: &Device) -> Option<u64> {
     Some(gpu::memory_bytes(&primitive(Tensor::zeros([1], device))?.client))
 }
 
+/// Bytes of memory that a GPU has, where its driver tells; `None` on the processor.
+pub(crate) fn memory_capacity(device: &Device) -> Option<u64> {
+    if *device == Device::flex() {
+        return None;
+    }
+    primitive(Tensor::zeros([1], device))?.client.properties().memory.max_memory()
+}
+
 type CubeTensor = <Cube as burn::backend::BackendTypes>::FloatTensorPrimitive;
 
 /// A tensor's buffer, if it is a plain one on a GPU.

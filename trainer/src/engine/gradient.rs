@@ -14,6 +14,9 @@ use burn::tensor::{FloatDType, Gradients as Backward, IndexingUpdateOp, Int, Ten
 use crate::engine::host::Accumulate;
 use crate::engine::model::Model;
 
+/// Scores that are held at once: 64 MiB of them.
+pub(crate) const SCORES_AT_ONCE: usize = 1 << 24;
+
 /// How much time is given for memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Thrift {
@@ -27,7 +30,7 @@ pub(crate) struct Thrift {
 
 impl Default for Thrift {
     fn default() -> Self {
-        Self { sequences: usize::MAX, recompute: false, scores: 1 << 24 }
+        Self { sequences: usize::MAX, recompute: false, scores: SCORES_AT_ONCE }
     }
 }
 

@@ -29,7 +29,8 @@ mod tensors;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use compress::memory_in_use;
+pub(crate) use compress::{memory_capacity, memory_in_use};
+pub(crate) use gradient::SCORES_AT_ONCE;
 pub(crate) use optimiser::Update;
 pub(crate) use rope::frequencies;
 pub(crate) use tensors::{Engine, panic_message};

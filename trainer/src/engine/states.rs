@@ -147,26 +147,24 @@ impl Engine {
         }
     }
 
-    /// The optimiser's moments: zeros before the first update.
-    pub fn moments(&mut self) -> Result<MomentVectors> {
+    /// Shows the optimiser's two moments, flat: zeros before the first update.
+    pub fn with_moments<T>(&mut self, look: impl FnOnce(&[f32], &[f32]) -> T) -> Result<T> {
         let action = "read the moments back";
         self.guarded(action, |engine| {
-            let zeros = || vec![0.0; engine.layout.parameters()];
-            let joined = |tensors: &[Tensor<2>]| {
-                if tensors.is_empty() { Ok(zeros()) } else { engine.join(tensors, action) }
+            let [first, second] = match &engine.states {
+                States::Host(states) if !states.first.is_empty() => return Ok(look(&states.first, &states.second)),
+                States::Device(states) if !states.first.is_empty() => {
+                    [engine.join(&states.first, action)?, engine.join(&states.second, action)?]
+                }
+                _ => [(); 2].map(|()| vec![0.0; engine.layout.parameters()]),
             };
-            match &engine.states {
-                States::Device(states) => {
-                    Ok(MomentVectors { first: joined(&states.first)?, second: joined(&states.second)? })
-                }
-                States::Host(states) if states.first.is_empty() => {
-                    Ok(MomentVectors { first: zeros(), second: zeros() })
-                }
-                States::Host(states) => {
-                    Ok(MomentVectors { first: states.first.clone(), second: states.second.clone() })
-                }
-            }
+            Ok(look(&first, &second))
         })
+    }
+
+    /// A copy of the optimiser's moments.
+    pub fn moments(&mut self) -> Result<MomentVectors> {
+        self.with_moments(|first, second| MomentVectors { first: first.to_vec(), second: second.to_vec() })
     }
 
     /// Takes over moments.

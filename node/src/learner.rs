@@ -10,7 +10,7 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 use weal_kernels::{Contribution, add_back, decode};
 use weal_proto::{BlobHash, BlobHeader, PeerId, RoundNumber, RunId, Samples, Seed};
-use weal_trainer::{Assignment, ComputePlan, Corpus, Learner, OpenDevice};
+use weal_trainer::{Assignment, Corpus, Learner, OpenDevice};
 
 use crate::error::{Error, Result};
 use crate::model::Plan;
@@ -194,12 +194,15 @@ impl LearnerThread {
         let mut learner = Learner::new(plan.model.clone(), plan.inner.clone(), setup.corpus.clone(), &setup.device)
             .map_err(|error| Error::Device(error.to_string()))?;
         let compute = &setup.compute;
-        let plan = ComputePlan {
-            micro_batch: Some(compute.micro_batch).filter(|sequences| *sequences > 0),
-            recompute: compute.recompute,
-            ..ComputePlan::default()
-        };
-        learner.arrange(&plan).map_err(|error| Error::Device(error.to_string()))?;
+        let refused = |error: weal_trainer::Error| Error::Device(error.to_string());
+        let site = setup.device.site(compute.memory_cap());
+        let choice = site.choose(&plan.model, plan.inner.batch as usize, &compute.wishes()).map_err(refused)?;
+        if choice.fits() {
+            tracing::info!("{choice}");
+        } else {
+            tracing::warn!("{choice}: this may not fit; `weal doctor` says what would");
+        }
+        learner.arrange(&choice.plan).map_err(refused)?;
         if let Some(state) = learnt {
             if let Err(error) = learner.restore_moments(&state.moments) {
                 tracing::warn!(%error, "the optimiser's moments do not fit; it begins with zeros");

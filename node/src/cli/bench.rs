@@ -11,7 +11,7 @@ use super::node::set_threads;
 use crate::bench::{self, CodecSpeed};
 use crate::error::{Error, Result};
 use crate::model;
-use crate::settings::Device;
+use crate::settings::{Auto, Bits, Device, StatesIn};
 
 #[derive(Debug, Args)]
 pub struct BenchArgs {
@@ -69,6 +69,12 @@ struct TrainArgs {
     /// Compute what gradients need again instead of keeping it.
     #[arg(long)]
     recompute: bool,
+    /// Where weights in f32, sums of gradients and moments lie: device or host (the machine's memory).
+    #[arg(long, default_value = "device")]
+    states: StatesIn,
+    /// What matrices are multiplied in: auto, f32 or bf16.
+    #[arg(long, default_value = "auto")]
+    precision: Auto<Bits>,
     /// Threads; 0 for all cores.
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -110,7 +116,8 @@ impl TrainArgs {
             plan: ComputePlan {
                 micro_batch: Some(self.micro_batch).filter(|sequences| *sequences > 0),
                 recompute: self.recompute,
-                ..ComputePlan::default()
+                states: self.states.into(),
+                precision: self.precision.set().map_or_else(|| device.best_precision(), Into::into),
             },
         };
         let speed = device.train_speed(&model, &load).map_err(failed)?;

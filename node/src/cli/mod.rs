@@ -1,6 +1,7 @@
 //! The command line: one file a command, all of the same shape.
 
 mod bench;
+mod doctor;
 mod eval;
 mod export;
 mod generate;
@@ -63,6 +64,8 @@ enum Command {
     Export(export::ExportArgs),
     /// Measures how fast this machine is.
     Bench(bench::BenchArgs),
+    /// Says what stands between this machine and training, and what models it has room for.
+    Doctor(doctor::DoctorArgs),
     /// Shows this machine's public key, making one if there is none.
     Key(key::KeyArgs),
 }
@@ -123,6 +126,7 @@ impl Cli {
             Command::Eval(args) => args.run(),
             Command::Export(args) => args.run(),
             Command::Bench(args) => args.run(),
+            Command::Doctor(args) => args.run(),
             Command::Key(args) => args.run(),
         }
     }

@@ -65,7 +65,7 @@ pub use generate::{Ending, GeneratedText, Sampling, TextGenerator};
 pub use initial::initial_weights;
 pub use inner::{InnerSpec, Optimiser, Schedule};
 pub use learner::{Evaluation, Learner, Progress, Samples, Trained};
-pub use memory::{AGREED_WEIGHTS, MemoryItem, MemoryNeed, SAVING, Workload};
+pub use memory::{AGREED_WEIGHTS, ERROR_FEEDBACK, MemoryItem, MemoryNeed, SAVING, Workload};
 pub use room::{DriverReport, driver_reports, free_host_memory};
 pub use sampling::Assignment;
 pub use spec::{ModelSpec, PRESETS, RopeScaling};

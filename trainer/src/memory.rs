@@ -42,6 +42,8 @@ pub struct MemoryNeed {
     pub host: Vec<MemoryItem>,
 }
 
+/// What could not be sent yet.
+pub const ERROR_FEEDBACK: &str = "error feedback";
 /// The weights that a run agreed on, and the next ones while they are made: what a node holds beside its learner.
 pub const AGREED_WEIGHTS: &str = "agreed weights";
 /// What is written of the learner to disk, while it is put together.
@@ -117,12 +119,13 @@ impl Workload {
             item("activations", worst.activations),
             item("scores", worst.scores),
             item("gradients", worst.gradients),
+            item("tables", self.tables()),
         ];
         let masters = if on_host || is_short { 4.0 * parameters } else { 0.0 };
         let states = [
             item("weights in f32", masters),
             item("moments", 8.0 * parameters),
-            item("error feedback", 4.0 * parameters),
+            item(ERROR_FEEDBACK, 4.0 * parameters),
         ];
         let sums = item("sums of gradients", if on_host { 4.0 * parameters } else { 0.0 });
         let node = [item(SAVING, 12.0 * parameters), item(AGREED_WEIGHTS, 8.0 * parameters)];
@@ -145,6 +148,14 @@ impl Workload {
             items.retain(|item| item.bytes > 0);
         }
         Ok(need)
+    }
+
+    /// What positions are turned with, and on a GPU what hides later tokens.
+    fn tables(&self) -> f64 {
+        let spec = &self.model;
+        let (context, group) = (spec.context as f64, (spec.heads / spec.kv_heads) as f64);
+        let mask = if self.threads.is_none() { group * context * context } else { 0.0 };
+        4.0 * (4.0 * context * spec.head_width() as f64 + mask)
     }
 
     fn sizes(&self) -> Result<Sizes> {
@@ -195,7 +206,9 @@ impl Workload {
         let on_host = self.plan.states == Place::Host;
         let is_last_group_of_many = self.plan.micro_batch.is_some_and(|sequences| sequences < self.batch);
         // What earlier groups left, and what this one has so far.
-        let left = if on_host || !is_last_group_of_many { 0.0 } else { 4.0 * sizes.parameters };
+        // A GPU that goes block by block adds to it at once.
+        let adds_at_once = on_host || (self.plan.recompute && self.threads.is_none());
+        let left = if adds_at_once || !is_last_group_of_many { 0.0 } else { 4.0 * sizes.parameters };
         let gradients = |share: f64, own: f64| left + sizes.workers * own * share * sizes.parameters;
         let embedding = 4.0 * (self.model.vocabulary * self.model.width) as f64;
         let per_block = (sizes.parameters - embedding / 4.0) / layers;

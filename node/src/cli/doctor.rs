@@ -77,8 +77,8 @@ fn show(report: &Report) {
     let legend = if is_gpu { ", on the GPU + in the machine" } else { "" };
     println!("\nmemory for training{legend}:");
     println!(
-        "{:<9} {:>10} {:>8} {:>20} {:>20} {:>20}  here",
-        "model", "parameters", "context", "fastest", "least", "here"
+        "{:<9} {:>10} {:>8} {:>20} {:>20} {:>20}",
+        "model", "parameters", "context", "nothing spared", "all spared", "as chosen"
     );
     for model in &report.models {
         let fastest = pair(model.fastest_device_bytes, model.fastest_host_bytes);

@@ -11,8 +11,8 @@
 
 use burn::tensor::{FloatDType, Gradients as Backward, IndexingUpdateOp, Int, Tensor};
 
-use crate::engine::host::Accumulate;
 use crate::engine::model::Model;
+use crate::engine::sums::Accumulate;
 
 /// Scores that are held at once: 64 MiB of them.
 pub(crate) const SCORES_AT_ONCE: usize = 1 << 24;
@@ -61,7 +61,7 @@ impl<'a> Gradients<'a> {
     fn add(&mut self, tensor: usize, gradient: Option<Tensor<2>>) {
         let Some(gradient) = gradient else { return };
         if let Some(elsewhere) = self.elsewhere {
-            return elsewhere.add(tensor, gradient);
+            return elsewhere.add(vec![(tensor, gradient)]);
         }
         // Sums are always in f32.
         let gradient = gradient.cast(FloatDType::F32);
@@ -106,8 +106,11 @@ impl Leaves {
     }
 
     fn collect(&self, backward: &mut Backward, gradients: &mut Gradients<'_>) {
-        for tensor in &self.differentiated {
-            gradients.add(*tensor, self.tensors[*tensor].grad_remove(backward));
+        let found = |tensor: &usize| Some((*tensor, self.tensors[*tensor].grad_remove(backward)?));
+        let found = self.differentiated.iter().filter_map(found);
+        match gradients.elsewhere {
+            Some(elsewhere) => elsewhere.add(found.collect()),
+            None => found.for_each(|(tensor, gradient)| gradients.add(tensor, Some(gradient))),
         }
     }
 }

@@ -4,12 +4,11 @@
 //! weights and moments with all its threads, and each tensor of new weights goes back to the device.
 
 use std::mem;
-use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::{DType, Tensor, TensorData};
 use half::bf16;
 use rayon::prelude::*;
-use weal_kernels::{Layout, update};
+use weal_kernels::update;
 
 use crate::compute::Precision;
 use crate::engine::Update;
@@ -58,59 +57,6 @@ fn copied(mut memory: Vec<f32>, values: &[f32]) -> Vec<f32> {
     let parts = memory.par_chunks_mut(1 << 16).zip(values.par_chunks(1 << 16));
     parts.for_each(|(to, from)| to.copy_from_slice(from));
     memory
-}
-
-/// Where gradients are added up as they come.
-pub(super) trait Accumulate: Sync {
-    /// Adds to the gradient of a tensor of the layout.
-    fn add(&self, tensor: usize, gradient: Tensor<2>);
-}
-
-/// The sums of a step while they are added up, one part a tensor.
-pub(super) struct Sums<'a> {
-    parts: Vec<Mutex<&'a mut [f32]>>,
-}
-
-impl<'a> Sums<'a> {
-    pub fn new(layout: &Layout, mut sums: &'a mut [f32]) -> Self {
-        let mut parts = Vec::new();
-        for range in layout.ranges() {
-            let (part, rest) = mem::take(&mut sums).split_at_mut(range.len());
-            parts.push(Mutex::new(part));
-            sums = rest;
-        }
-        Self { parts }
-    }
-}
-
-impl Accumulate for Sums<'_> {
-    /// # Panics
-    /// Where the device fails, as everything does that waits for one.
-    fn add(&self, tensor: usize, gradient: Tensor<2>) {
-        let data = gradient.into_data();
-        let is_worker = rayon::current_thread_index().is_some();
-        let mut sums = self.parts[tensor].lock().unwrap_or_else(PoisonError::into_inner);
-        // A worker that waited for others would take up other work meanwhile, which may want the same lock.
-        let size = if is_worker { usize::MAX } else { 1 << 16 };
-        match data.dtype() {
-            DType::BF16 => add_part(&mut sums, values::<bf16>(&data), size, bf16::to_f32),
-            _ => add_part(&mut sums, values::<f32>(&data), size, |value| value),
-        }
-    }
-}
-
-fn values<T: burn::tensor::Element>(data: &TensorData) -> &[T] {
-    data.as_slice().unwrap_or_else(|error| panic!("a gradient cannot be read: {error:?}"))
-}
-
-fn add_part<T: Copy + Sync>(sums: &mut [f32], values: &[T], size: usize, widen: impl Fn(T) -> f32 + Sync) {
-    let add = |sums: &mut [f32], values: &[T]| {
-        sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += widen(*value));
-    };
-    if values.len() <= size {
-        return add(sums, values);
-    }
-    sums.par_chunks_mut(size).zip(values.par_chunks(size)).for_each(|(sums, values)| add(sums, values));
 }
 
 impl Engine {

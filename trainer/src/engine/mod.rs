@@ -6,6 +6,7 @@
 //! | `states.rs` | what is kept beside them, and where |
 //! | `host.rs` | the same in host memory, updated by the processor |
 //! | `compress.rs` | what was learnt, compressed where it lives |
+//! | `sums.rs` | where gradients are added up, here or there |
 //! | `fused.rs` | what the processor does in one pass |
 //! | `gradient.rs` | gradients in little memory |
 //! | `optimiser.rs` | an update: AdamW, Muon |
@@ -25,6 +26,7 @@ mod optimiser;
 mod plain;
 mod rope;
 mod states;
+mod sums;
 mod tensors;
 #[cfg(test)]
 mod tests;

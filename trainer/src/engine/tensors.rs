@@ -14,9 +14,9 @@ use crate::engine::compress::ErrorFeedback;
 use crate::engine::decode::Decoder;
 use crate::engine::fused;
 use crate::engine::gradient::{Gradients, Part, Thrift, Way};
-use crate::engine::host::{Accumulate, Sums};
 use crate::engine::model::Model;
 use crate::engine::states::{States, matrix_type};
+use crate::engine::sums::{Accumulate, DeviceSums, HostSums};
 use crate::engine::{Batch, StepReport, Update};
 use crate::error::{Error, Result};
 use crate::spec::ModelSpec;
@@ -110,19 +110,28 @@ impl Engine {
     /// gradients are added up there, and there are no tensors.
     fn differentiate(&mut self, batch: &Batch) -> Result<(Vec<Tensor<2>>, f64)> {
         self.prepare(batch.length());
-        let States::Host(states) = &mut self.states else {
-            let all = self.gradients(batch, None)?;
-            let loss = self.read_scalar(all.loss.clone(), "computed a loss")?;
-            return Ok((all.into_tensors(&self.weights), f64::from(loss)));
+        let (gradients, loss) = match &mut self.states {
+            // The processor's threads each keep their own sums, and join them in the same order always.
+            States::Device(_) if self.device == Device::flex() => {
+                let all = self.gradients(batch, None)?;
+                let loss = all.loss.clone();
+                (all.into_tensors(&self.weights), loss)
+            }
+            States::Device(_) => {
+                let sums = DeviceSums::new(&self.layout);
+                let loss = self.gradients(batch, Some(&sums))?.loss;
+                (sums.into_tensors(&self.weights), loss)
+            }
+            States::Host(states) => {
+                let mut flat = states.begin_sums(self.layout.parameters());
+                let loss = self.gradients(batch, Some(&HostSums::new(&self.layout, &mut flat)))?.loss;
+                if let States::Host(states) = &mut self.states {
+                    states.gradients = flat;
+                }
+                (Vec::new(), loss)
+            }
         };
-        let mut gradients = states.begin_sums(self.layout.parameters());
-        let sums = Sums::new(&self.layout, &mut gradients);
-        let loss = self.gradients(batch, Some(&sums))?.loss;
-        let loss = self.read_scalar(loss, "computed a loss")?;
-        if let States::Host(states) = &mut self.states {
-            states.gradients = gradients;
-        }
-        Ok((Vec::new(), f64::from(loss)))
+        Ok((gradients, f64::from(self.read_scalar(loss, "computed a loss")?)))
     }
 
     fn gradients<'a>(&self, batch: &Batch, elsewhere: Option<&'a dyn Accumulate>) -> Result<Gradients<'a>> {

@@ -227,15 +227,20 @@ fn states_in_host_memory_compress_to_the_same_bytes() {
 fn a_step_that_runs_out_of_memory_is_taken_with_less() {
     let spec = small_models()[1].clone();
     let batch = batch(&spec, 5);
-    let (mut rich, mut poor) = (processor(&spec), processor(&spec));
-    for engine in [&mut rich, &mut poor] {
-        engine.load(&weights(&spec)).unwrap();
+    let mut rich = processor(&spec);
+    rich.load(&weights(&spec)).unwrap();
+    let with_all = rich.step(&batch, &update()).unwrap();
+    let mut poor = processor(&spec);
+    for states in [Place::Host, Place::Device] {
+        poor = processor(&spec);
+        poor.arrange(&ComputePlan { states, ..ComputePlan::default() }).unwrap();
+        poor.load(&weights(&spec)).unwrap();
+        poor.most_sequences = 1;
+        let with_less = poor.step(&batch, &update()).unwrap();
+        assert!((with_all.loss - with_less.loss).abs() < 1e-5);
+        assert!(difference(&poor.weights().unwrap(), &rich.weights().unwrap()) < 1e-4);
+        assert_eq!((poor.thrift.sequences, poor.thrift.recompute), (1, false));
     }
-    poor.most_sequences = 1;
-    let (with_all, with_less) = (rich.step(&batch, &update()).unwrap(), poor.step(&batch, &update()).unwrap());
-    assert!((with_all.loss - with_less.loss).abs() < 1e-5);
-    assert!(difference(&poor.weights().unwrap(), &rich.weights().unwrap()) < 1e-4);
-    assert_eq!((poor.thrift.sequences, poor.thrift.recompute), (1, false));
 
     // Where nothing is left to save, the device has failed.
     poor.most_sequences = 0;
@@ -295,7 +300,12 @@ fn a_gpu_learns_what_the_processor_learns() {
     let (mut cpu, mut gpu) = (processor(&spec), gpu.engine(&spec).unwrap());
     cpu.load(&weights).unwrap();
     gpu.load(&weights).unwrap();
-    for updates_before in 0..3 {
+    for updates_before in 0..4 {
+        if updates_before == 2 {
+            // From here on the states are in host memory; what was learnt goes along.
+            let plan = ComputePlan { states: Place::Host, recompute: true, ..ComputePlan::default() };
+            gpu.arrange(&plan).unwrap();
+        }
         let update = Update { updates_before, ..update() };
         let (left, right) = (cpu.step(&batch, &update).unwrap(), gpu.step(&batch, &update).unwrap());
         assert!((left.loss - right.loss).abs() < 1e-3, "{left:?} {right:?}");
@@ -304,6 +314,16 @@ fn a_gpu_learns_what_the_processor_learns() {
     assert!(difference(&gpu.moments().unwrap().first, &cpu.moments().unwrap().first) < 1e-2);
     let tokens = &batch.rows()[..2];
     assert!(difference(&gpu.read_text(tokens).unwrap(), &cpu.read_text(tokens).unwrap()) < 1e-1);
+
+    let short = ComputePlan { precision: Precision::Bf16, ..ComputePlan::default() };
+    if let Err(error) = gpu.arrange(&short) {
+        let message = error.to_string();
+        assert!(message.contains("does not compute in bf16") && message.contains("compute.precision"), "{message}");
+        return;
+    }
+    let update = Update { updates_before: 4, ..update() };
+    let (left, right) = (cpu.step(&batch, &update).unwrap(), gpu.step(&batch, &update).unwrap());
+    assert!((left.loss - right.loss).abs() < 1e-1, "{left:?} {right:?}");
 }
 
 /// A GPU to compress on, be it a software one: its kernels are few.

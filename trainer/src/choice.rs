@@ -75,7 +75,11 @@ impl fmt::Display for Choice {
 
 /// Bytes as people read them.
 pub fn gigabytes(bytes: u64) -> String {
-    if bytes < 100_000_000 { format!("{:.1} MB", bytes as f64 / 1e6) } else { format!("{:.1} GB", bytes as f64 / 1e9) }
+    if bytes < 1_000_000_000 {
+        format!("{:.1} MB", bytes as f64 / 1e6)
+    } else {
+        format!("{:.1} GB", bytes as f64 / 1e9)
+    }
 }
 
 /// Of the memory there is, what a plan may take: the rest is for what no prediction knows.

@@ -66,7 +66,7 @@ const SCORE_TENSORS: f64 = 4.0;
 /// What a block's way back needs at once beside what was kept, over what was kept.
 const BACKWARD_SHARE: f64 = 0.25;
 /// Bytes that a GPU's allocator sets aside for small things.
-const POOLS: f64 = 5e6;
+const POOLS: f64 = 5.5e6;
 /// What a GPU's allocator sets aside over what is used: ends of pages, and pages of a size that is not asked for any more.
 const PAGES_SHARE: f64 = 0.14;
 
@@ -219,7 +219,10 @@ impl Workload {
             let streams = sizes.workers * sizes.stream * (layers + 4.0);
             let own = if on_host { 0.0 } else { 4.0 };
             let block = sizes.workers * sizes.block;
-            let of_block = if on_host { sizes.workers * sizes.short * per_block } else { 0.0 };
+            // A GPU makes a copy to be read, with the values in the layout's order; on the processor a block's gradients are there
+            // only once as much of what it kept is gone.
+            let copies = if self.threads.is_none() { 2.0 } else { 0.0 };
+            let of_block = if on_host { copies * sizes.workers * sizes.short * per_block } else { 0.0 };
             return vec![
                 Phase { activations: streams, scores, gradients: gradients(0.0, own) },
                 Phase {

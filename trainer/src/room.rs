@@ -93,7 +93,9 @@ impl OpenDevice {
         let named = reports.iter().find(|report| self.name().contains(&report.name)).map(|report| report.free);
         let amd = amd_free_memory();
         let only = (amd.len() == 1 && reports.is_empty()).then(|| amd[0]);
-        named.or(only).or_else(|| memory_capacity(self.raw()))
+        // What this process has already is its own to use.
+        let own = self.memory_in_use().unwrap_or(0);
+        named.or(only).map(|free| free + own).or_else(|| memory_capacity(self.raw()))
     }
 }
 

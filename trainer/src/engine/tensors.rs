@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
 use weal_kernels::Layout;
+use weal_kernels::update::sum_of_squares;
 
 use crate::compute::{Place, Precision};
 use crate::engine::compress::ErrorFeedback;
@@ -186,16 +187,21 @@ impl Engine {
 
     /// The global norm of gradients: of these, or of those added up in host memory.
     fn gradient_norm(&self, gradients: &[Tensor<2>]) -> Result<f64> {
-        if let States::Host(states) = &self.states {
-            return Ok(weal_kernels::update::sum_of_squares(&states.gradients).sqrt());
+        match &self.states {
+            States::Host(states) => Ok(sum_of_squares(&states.gradients).sqrt()),
+            States::Device(_) => self.norm(gradients),
         }
+    }
+
+    /// The norm of tensors in f32 together.
+    fn norm(&self, tensors: &[Tensor<2>]) -> Result<f64> {
         if self.device == Device::flex() {
-            let squares: Vec<f64> = gradients.par_iter().cloned().map(fused::sum_of_squares).collect();
+            let squares: Vec<f64> = tensors.par_iter().cloned().map(fused::sum_of_squares).collect();
             return Ok(squares.iter().sum::<f64>().sqrt());
         }
-        let squares = gradients.iter().map(|gradient| gradient.clone().square().sum()).collect();
+        let squares = tensors.iter().map(|tensor| tensor.clone().square().sum()).collect();
         let norm = Tensor::<1>::cat(squares, 0).sum().sqrt();
-        Ok(f64::from(self.read_scalar(norm, "measured a gradient")?))
+        Ok(f64::from(self.read_scalar(norm, "measured a norm")?))
     }
 
     fn update(&mut self, gradients: Vec<Tensor<2>>, update: &Update, gradient_norm: f64) {

@@ -32,7 +32,7 @@
 //! # For the learner
 //!
 //! [`softmax`] and [`swiglu`] are what a processor does in one pass where a framework of tensors makes many, forwards and
-//! backwards. Nothing that replicas agree on depends on them.
+//! backwards, and [`update`] is an optimiser's step. Nothing that replicas agree on depends on them.
 //!
 //! # A round of two peers
 //!
@@ -108,6 +108,7 @@ pub mod swiglu;
 #[cfg(test)]
 mod testing;
 mod topk;
+pub mod update;
 mod wide;
 
 pub use aggregate::{Rule, apply, apply_and_outline, clip_factors};

@@ -187,11 +187,19 @@ fn write_secret(path: &Path, text: &str) -> Result<()> {
 /// # Errors
 /// When it cannot be written.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_atomically_with(path, |file| file.write_all(bytes))
+}
+
+/// The same for what is written piece by piece, and never held as a whole.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_atomically_with(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(Error::storage("cannot make the folder", folder))?;
     let write = || {
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(bytes)?;
+        content(&mut file)?;
         file.as_file().sync_all()?;
         file.persist(path).map_err(|error| error.error)?;
         // The rename itself is durable only once the folder is.

@@ -17,6 +17,7 @@ pub mod check;
 pub mod cli;
 pub mod daemon;
 pub mod data;
+pub mod doctor;
 pub mod error;
 pub mod folder;
 pub mod join;

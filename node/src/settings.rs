@@ -1,12 +1,17 @@
 //! How this machine takes part: `settings.toml`, written with its defaults on the first run. None of it is agreed on
 //! with anybody. Flags and `WEAL_…` variables come before the file.
 
+mod values;
+
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
 
 use libp2p::Multiaddr;
 use serde::{Deserialize, Serialize};
+
+pub use values::{Auto, Bits, Bytes, StatesIn};
+use weal_trainer::{Place, Precision, Wishes};
 
 use crate::error::{Error, Result};
 use crate::folder::{Folder, write_atomically};
@@ -117,9 +122,32 @@ pub struct ComputeSettings {
     /// Threads on the processor; 0 is one for each core.
     pub threads: usize,
     /// Sequences of a step that are computed at once; fewer take less memory and more time, 0 is all.
-    pub micro_batch: usize,
+    pub micro_batch: Auto<usize>,
     /// Whether what a block needs for its gradient is computed again instead of kept: a third more time, much less memory.
-    pub recompute: bool,
+    pub recompute: Auto<bool>,
+    /// Where weights in f32, sums of gradients, moments and error feedback lie.
+    pub states: Auto<StatesIn>,
+    /// What matrices are multiplied in.
+    pub precision: Auto<Bits>,
+    /// The most memory that training may take: of the GPU's, or on the processor of the machine's. `auto` is what is free.
+    pub memory: Auto<Bytes>,
+}
+
+impl ComputeSettings {
+    /// What is settled of the way the device is used.
+    pub fn wishes(&self) -> Wishes {
+        Wishes {
+            micro_batch: self.micro_batch.set(),
+            recompute: self.recompute.set(),
+            states: self.states.set().map(Place::from),
+            precision: self.precision.set().map(Precision::from),
+        }
+    }
+
+    /// The most memory that training may take, in bytes, where its owner says.
+    pub fn memory_cap(&self) -> Option<u64> {
+        self.memory.set().map(|Bytes(bytes)| bytes)
+    }
 }
 
 /// Measuring the held-out loss.
@@ -160,7 +188,7 @@ const HEAD: &str = "\
 ";
 
 /// A comment for each key, put above it in the file that is written.
-const COMMENTS: [(&str, &str); 20] = [
+const COMMENTS: [(&str, &str); 23] = [
     ("[network]", "Peers and addresses."),
     ("listen = [", "Addresses to listen on, QUIC first. Choose another port with --port."),
     (
@@ -184,10 +212,25 @@ const COMMENTS: [(&str, &str); 20] = [
          on the processor), or restart (end with exit code 11, for a supervisor to start the node again).",
     ),
     ("threads", "Threads on the processor; 0 is one for each core."),
-    ("micro_batch", "Sequences of a step computed at once; fewer take less memory and more time, 0 is all."),
+    (
+        "micro_batch",
+        "Sequences of a step computed at once; fewer take less memory and more time, 0 is all. \"auto\", here and below: \
+         what is fastest in the memory there is, see `weal doctor`.",
+    ),
     (
         "recompute",
-        "Whether what gradients need is computed again instead of kept: a third more time, much less memory.",
+        "Whether what gradients need is computed again instead of kept (true, false, \"auto\"): a third more time, much less \
+         memory.",
+    ),
+    (
+        "states",
+        "Where weights in f32, sums of gradients, moments and error feedback lie: \"device\", \"host\" (the machine's memory), \
+         \"auto\".",
+    ),
+    ("precision", "What matrices are multiplied in: \"f32\", \"bf16\" (GPUs that have it), \"auto\"."),
+    (
+        "memory",
+        "The most memory training may take, e.g. \"6 GB\": of the GPU's, or of the machine's; \"auto\" is what is free.",
     ),
     ("[evaluation]", "Measuring the held-out loss, for the page."),
     ("sequences", "Sequences measured each time, evenly spaced over the held-out text; 0 is all of them."),

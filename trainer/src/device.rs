@@ -81,6 +81,13 @@ pub struct Gpu {
     device: Device,
 }
 
+impl Gpu {
+    /// Whether it is that device.
+    pub(crate) fn is(&self, device: &OpenDevice) -> bool {
+        self.device == device.device
+    }
+}
+
 /// The graphics devices of this machine, best first; none of them is opened.
 pub fn gpus() -> Vec<Gpu> {
     // A broken driver may panic in the middle of being asked; then there is no GPU to use.

@@ -39,6 +39,15 @@ pub enum Error {
         accepted: &'static str,
     },
 
+    /// The device does not multiply in a precision.
+    #[error("{device} does not compute in {precision}: set compute.precision to \"auto\" or \"f32\"")]
+    Precision {
+        /// The precision.
+        precision: String,
+        /// What the device calls itself.
+        device: String,
+    },
+
     /// A vector of weights has not the length that the model's layout has.
     #[error("{what} holds {found} values, but the model has {expected}: it belongs to another model")]
     Length {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use weal_kernels::{Compression, Layout};
 
+use crate::compute::ComputePlan;
 use crate::corpus::{Corpus, Window};
 use crate::course::{Course, Doubt};
 use crate::device::OpenDevice;
@@ -15,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::initial::check_weights;
 use crate::inner::InnerSpec;
 use crate::loader::Loader;
-use crate::moments::SavedMoments;
+use crate::moments::{self, SavedMoments};
 use crate::sampling::Assignment;
 use crate::spec::ModelSpec;
 
@@ -127,11 +128,13 @@ impl Learner {
         Ok(Self { spec: model, inner, corpus, layout, engine, updates: 0 })
     }
 
-    /// Gives time for memory; the gradients stay the same but for their last bits. At most `sequences` of a batch are
-    /// differentiated at once (all of them by default), and with `recompute` what a block needs for its gradient is
-    /// computed again instead of kept. Where memory runs out in a step all the same, the step is taken with less.
-    pub fn spare_memory(&mut self, sequences: Option<usize>, recompute: bool) {
-        self.engine.spare_memory(sequences.unwrap_or(usize::MAX), recompute);
+    /// Uses the device as a plan says, from now on. Nothing is allocated before this is called or something is computed.
+    /// Where memory runs out in a step all the same, the step is taken with less.
+    ///
+    /// # Errors
+    /// [`Error::Precision`] where the device does not multiply in the plan's precision; [`Error::Device`] where it fails.
+    pub fn arrange(&mut self, plan: &ComputePlan) -> Result<()> {
+        self.engine.arrange(plan)
     }
 
     /// The model's tensor layout.
@@ -263,13 +266,15 @@ impl Learner {
     /// The optimiser's moments as versioned bytes: 24 bytes, and 8 for each parameter. Moments that cannot be gone on from
     /// are dropped first, here and in the learner, which begins with fresh ones.
     pub fn moments(&mut self) -> Result<Vec<u8>> {
-        let mut saved = SavedMoments { updates: self.updates, vectors: self.engine.moments()? };
-        if let Err(error) = saved.check() {
+        let updates = self.updates;
+        let sound = self.engine.with_moments(|first, second| {
+            moments::check(first, second).map(|()| SavedMoments::to_bytes(updates, first, second))
+        })?;
+        sound.or_else(|error| {
             tracing::warn!(%error, "the optimiser begins with fresh moments");
             self.forget_moments()?;
-            saved = SavedMoments { updates: self.updates, vectors: self.engine.moments()? };
-        }
-        Ok(saved.to_bytes())
+            self.engine.with_moments(|first, second| SavedMoments::to_bytes(0, first, second))
+        })
     }
 
     /// Goes on from moments that [`Self::moments`] gave. On an error the moments stay as they are.

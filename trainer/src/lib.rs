@@ -29,6 +29,8 @@
 //! its [initial weights](initial_weights), the [assignment](Assignment) of samples, the [generator's text](generate_text).
 //! Training itself, and losses, differ in their last bits from device to device.
 
+mod choice;
+mod compute;
 mod corpus;
 mod course;
 mod data;
@@ -43,17 +45,21 @@ mod initial;
 mod inner;
 mod learner;
 mod loader;
+mod memory;
 mod moments;
 #[cfg(test)]
 #[allow(dead_code)] // shared with the tests of the whole
 #[path = "../../tests/src/require.rs"]
 mod require;
+mod room;
 mod sampling;
 mod spec;
 mod speed;
 mod tokeniser;
 mod whole;
 
+pub use choice::{Choice, Room, Site, Wishes, gigabytes};
+pub use compute::{ComputePlan, Place, Precision};
 pub use corpus::{Corpus, Floors, Generated, Source, TokenPart, TokenShard, generate_text};
 pub use data::{
     Client, Kind, Prepare, PrepareProgress, PrepareSummary, PreparedFolder, PreparedIndex, PreparedPart, PreparedShard,
@@ -69,7 +75,9 @@ pub use generate::{Ending, GeneratedText, Sampling, TextGenerator};
 pub use initial::initial_weights;
 pub use inner::{InnerSpec, Optimiser, Schedule};
 pub use learner::{Evaluation, Learner, Progress, Samples, Trained};
+pub use memory::{AGREED_WEIGHTS, ERROR_FEEDBACK, MemoryItem, MemoryNeed, SAVING, Workload};
+pub use room::{DriverReport, driver_reports, free_host_memory};
 pub use sampling::Assignment;
 pub use spec::{ModelSpec, PRESETS, RopeScaling};
-pub use speed::{TrainLoad, TrainSpeed};
+pub use speed::{TrainLoad, TrainSpeed, flops_per_token};
 pub use tokeniser::{Tokeniser, TokeniserFile};

@@ -19,13 +19,13 @@ pub(crate) struct SavedMoments {
 
 impl SavedMoments {
     /// Magic, parameters and updates as little-endian u64, then both moments as little-endian f32.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let parameters = self.vectors.first.len();
+    pub fn to_bytes(updates: u64, first: &[f32], second: &[f32]) -> Vec<u8> {
+        let parameters = first.len();
         let mut bytes = Vec::with_capacity(HEADER + parameters * 8);
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&(parameters as u64).to_le_bytes());
-        bytes.extend_from_slice(&self.updates.to_le_bytes());
-        for value in self.vectors.first.iter().chain(&self.vectors.second) {
+        bytes.extend_from_slice(&updates.to_le_bytes());
+        for value in first.iter().chain(second) {
             bytes.extend_from_slice(&value.to_le_bytes());
         }
         bytes
@@ -54,21 +54,21 @@ impl SavedMoments {
         }
         let (first, second) = values.split_at(parameters * 4);
         let saved = Self { updates, vectors: MomentVectors { first: floats(first), second: floats(second) } };
-        saved.check()?;
+        check(&saved.vectors.first, &saved.vectors.second)?;
         Ok(saved)
     }
+}
 
-    /// Checks that the optimiser can go on from every value.
-    pub fn check(&self) -> Result<()> {
-        let refuse = |reason: &str| Err(Error::Moments(reason.to_owned()));
-        if !self.vectors.first.iter().all(|value| value.is_finite()) {
-            return refuse("a first moment is not finite");
-        }
-        if !self.vectors.second.iter().all(|value| value.is_finite() && *value >= 0.0) {
-            return refuse("a second moment is negative or not finite");
-        }
-        Ok(())
+/// Checks that the optimiser can go on from every value.
+pub(crate) fn check(first: &[f32], second: &[f32]) -> Result<()> {
+    let refuse = |reason: &str| Err(Error::Moments(reason.to_owned()));
+    if !first.iter().all(|value| value.is_finite()) {
+        return refuse("a first moment is not finite");
     }
+    if !second.iter().all(|value| value.is_finite() && *value >= 0.0) {
+        return refuse("a second moment is negative or not finite");
+    }
+    Ok(())
 }
 
 fn floats(bytes: &[u8]) -> Vec<f32> {
@@ -83,14 +83,19 @@ mod tests {
         SavedMoments { updates: 7, vectors: MomentVectors { first: vec![-1.5, 2.0], second: vec![0.0, 4.0] } }
     }
 
+    fn bytes() -> Vec<u8> {
+        let SavedMoments { updates, vectors } = saved();
+        SavedMoments::to_bytes(updates, &vectors.first, &vectors.second)
+    }
+
     #[test]
     fn moments_go_there_and_back() {
-        assert_eq!(SavedMoments::from_bytes(&saved().to_bytes(), 2).unwrap(), saved());
+        assert_eq!(SavedMoments::from_bytes(&bytes(), 2).unwrap(), saved());
     }
 
     #[test]
     fn bytes_that_are_short_long_foreign_or_damaged_are_refused_with_the_reason() {
-        let good = saved().to_bytes();
+        let good = bytes();
         let with = |index: usize, values: &[u8]| {
             let mut bytes = good.clone();
             bytes[index..index + values.len()].copy_from_slice(values);

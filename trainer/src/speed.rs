@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use burn::tensor::{Device, Distribution, Tensor};
 
+use crate::compute::ComputePlan;
 use crate::corpus::{Corpus, Source};
 use crate::device::OpenDevice;
 use crate::engine::memory_in_use;
@@ -28,10 +29,8 @@ pub struct TrainLoad {
     pub batch: u32,
     /// Steps that are timed; one before them is not.
     pub steps: u32,
-    /// The most sequences that are computed at once; `None` for all.
-    pub micro_batch: Option<usize>,
-    /// Whether what gradients need is computed again instead of kept.
-    pub recompute: bool,
+    /// How the device is used.
+    pub plan: ComputePlan,
 }
 
 /// How fast a model trains.
@@ -43,8 +42,7 @@ pub struct TrainSpeed {
     pub step_seconds: f64,
     /// Tokens in a later step, over its time.
     pub tokens_per_second: f64,
-    /// Floating-point operations of a token, forwards and backwards: 6 for every weight of a matrix it is multiplied
-    /// with, and 12 · layers · width of the queries · context for attention (Chowdhery et al., 2022, appendix B).
+    /// Floating-point operations of a token, forwards and backwards: see [`flops_per_token`].
     pub flops_per_token: f64,
     /// Floating-point operations a second of the best of some products of 1024 × 1024 matrices in f32.
     pub matrix_flops_per_second: f64,
@@ -73,7 +71,7 @@ impl OpenDevice {
         let theta = crate::initial::initial_weights(model, &[0; 32])?;
         let inner = InnerSpec { batch: load.batch, steps: load.steps + 1, ..InnerSpec::default() };
         let mut learner = Learner::new(model.clone(), inner, corpus, self)?;
-        learner.spare_memory(load.micro_batch, load.recompute);
+        learner.arrange(&load.plan)?;
         let assignment = Assignment { seed: [0; 32], peer: [0; 32] };
         let mut marks = vec![0.0];
         learner.train(&theta, &assignment, 0, &mut |progress| {
@@ -99,7 +97,12 @@ impl OpenDevice {
     }
 }
 
-fn flops_per_token(model: &ModelSpec) -> Result<f64> {
+/// Floating-point operations of a token, forwards and backwards: 6 for every weight of a matrix it is multiplied with, and
+/// 12 · layers · width of the queries · context for attention (Chowdhery et al., 2022, appendix B).
+///
+/// # Errors
+/// Where the model is out of range.
+pub fn flops_per_token(model: &ModelSpec) -> Result<f64> {
     let parameters = model.layout()?.parameters();
     // An embedding of its own is looked up, and multiplied with nothing.
     let looked_up = if model.tied { 0 } else { model.vocabulary * model.width };
@@ -152,7 +155,7 @@ mod tests {
     #[test]
     fn a_model_that_trains_is_timed() {
         let model = ModelSpec { layers: 1, context: 32, ..ModelSpec::preset("nano").unwrap() };
-        let load = TrainLoad { batch: 2, steps: 3, micro_batch: None, recompute: false };
+        let load = TrainLoad { batch: 2, steps: 3, plan: ComputePlan::default() };
         let speed = OpenDevice::cpu().train_speed(&model, &load).unwrap();
         assert!((speed.tokens_per_second * speed.step_seconds - 64.0).abs() < 1e-6);
         let used = speed.flops_utilisation();

@@ -5,13 +5,15 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use weal_kernels::{Compression, Layout};
-use weal_trainer::{ModelSpec, OpenDevice, TrainLoad, TrainSpeed};
+use weal_trainer::{
+    AGREED_WEIGHTS, ComputePlan, ERROR_FEEDBACK, ModelSpec, OpenDevice, SAVING, TrainLoad, TrainSpeed, Workload,
+};
 
 use super::node::set_threads;
 use crate::bench::{self, CodecSpeed};
 use crate::error::{Error, Result};
 use crate::model;
-use crate::settings::Device;
+use crate::settings::{Auto, Bits, Device, StatesIn};
 
 #[derive(Debug, Args)]
 pub struct BenchArgs {
@@ -69,6 +71,12 @@ struct TrainArgs {
     /// Compute what gradients need again instead of keeping it.
     #[arg(long)]
     recompute: bool,
+    /// Where weights in f32, sums of gradients and moments lie: device or host (the machine's memory).
+    #[arg(long, default_value = "device")]
+    states: StatesIn,
+    /// What matrices are multiplied in: auto, f32 or bf16.
+    #[arg(long, default_value = "auto")]
+    precision: Auto<Bits>,
     /// Threads; 0 for all cores.
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -91,6 +99,8 @@ struct Trained {
     tokens_per_second: f64,
     flops_utilisation: f64,
     peak_memory_bytes: Option<u64>,
+    /// What was predicted, of the memory that was measured.
+    predicted_memory_bytes: u64,
     step_seconds: f64,
     first_step_seconds: f64,
     flops_per_token: f64,
@@ -107,11 +117,16 @@ impl TrainArgs {
         let load = TrainLoad {
             batch: self.batch,
             steps: self.steps,
-            micro_batch: Some(self.micro_batch).filter(|sequences| *sequences > 0),
-            recompute: self.recompute,
+            plan: ComputePlan {
+                micro_batch: Some(self.micro_batch).filter(|sequences| *sequences > 0),
+                recompute: self.recompute,
+                states: self.states.into(),
+                precision: self.precision.set().map_or_else(|| device.best_precision(), Into::into),
+            },
         };
         let speed = device.train_speed(&model, &load).map_err(failed)?;
         let parameters = model.layout().map_err(failed)?.parameters();
+        let predicted = predicted(&model, &load, &device).map_err(failed)?;
         if self.json {
             let trained = Trained {
                 preset: self.preset,
@@ -122,6 +137,7 @@ impl TrainArgs {
                 tokens_per_second: speed.tokens_per_second,
                 flops_utilisation: speed.flops_utilisation(),
                 peak_memory_bytes: speed.peak_memory_bytes,
+                predicted_memory_bytes: predicted,
                 step_seconds: speed.step_seconds,
                 first_step_seconds: speed.first_step_seconds,
                 flops_per_token: speed.flops_per_token,
@@ -132,13 +148,25 @@ impl TrainArgs {
         } else {
             let million = parameters as f64 / 1e6;
             println!("{}: {million:.1} M parameters on {}", self.preset, device.name());
-            show_training(self.batch, model.context, &speed);
+            show_training(self.batch, model.context, &speed, predicted);
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn show_training(batch: u32, context: usize, speed: &TrainSpeed) {
+/// What training alone needs of the memory that is measured: nothing is compressed or saved here, and no node runs beside it.
+fn predicted(model: &ModelSpec, load: &TrainLoad, device: &OpenDevice) -> weal_trainer::Result<u64> {
+    let threads = device.site(None).threads;
+    let workload = Workload { model: model.clone(), batch: load.batch as usize, plan: load.plan, threads };
+    let need = workload.memory()?;
+    let items = if threads.is_none() { need.device } else { need.host };
+    let elsewhere = [ERROR_FEEDBACK, AGREED_WEIGHTS, SAVING];
+    let training = items.iter().filter(|item| !elsewhere.contains(&item.what)).map(|item| item.bytes).sum::<u64>();
+    // On the processor the weights that it starts from count, too.
+    Ok(training + if threads.is_some() { 4 * model.layout()?.parameters() as u64 } else { 0 })
+}
+
+fn show_training(batch: u32, context: usize, speed: &TrainSpeed, predicted: u64) {
     let flops = speed.tokens_per_second * speed.flops_per_token;
     println!("training         {:8.0} tokens/s in steps of {batch} x {context}", speed.tokens_per_second);
     println!("a step           {:8.1} ms; the first took {:.1} s", 1e3 * speed.step_seconds, speed.first_step_seconds);
@@ -148,7 +176,8 @@ fn show_training(batch: u32, context: usize, speed: &TrainSpeed) {
         speed.flops_utilisation()
     );
     if let Some(bytes) = speed.peak_memory_bytes {
-        println!("memory           {:8.1} MiB at the most", bytes as f64 / f64::from(1 << 20));
+        let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        println!("memory           {:8.1} MiB at the most, {:.1} predicted", mebibytes(bytes), mebibytes(predicted));
     }
 }
 

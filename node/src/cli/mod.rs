@@ -2,6 +2,7 @@
 
 mod bench;
 mod data;
+mod doctor;
 mod eval;
 mod export;
 mod generate;
@@ -66,6 +67,8 @@ enum Command {
     Data(data::DataArgs),
     /// Measures how fast this machine is.
     Bench(bench::BenchArgs),
+    /// Says what stands between this machine and training, and what models it has room for.
+    Doctor(doctor::DoctorArgs),
     /// Shows this machine's public key, making one if there is none.
     Key(key::KeyArgs),
 }
@@ -127,6 +130,7 @@ impl Cli {
             Command::Export(args) => args.run(),
             Command::Data(args) => args.run(),
             Command::Bench(args) => args.run(),
+            Command::Doctor(args) => args.run(),
             Command::Key(args) => args.run(),
         }
     }

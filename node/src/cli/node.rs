@@ -8,7 +8,7 @@ use libp2p::Multiaddr;
 use crate::daemon::{self, Options};
 use crate::error::{Error, Result};
 use crate::folder::Folder;
-use crate::settings::{Device, NetworkSettings, Settings};
+use crate::settings::{Auto, Bytes, Device, NetworkSettings, Settings};
 
 /// How this machine takes part.
 #[derive(Debug, Args)]
@@ -41,15 +41,22 @@ pub struct NodeArgs {
     /// Threads on the processor; 0 is one for each core [settings: compute.threads].
     #[arg(long, env = "WEAL_THREADS")]
     threads: Option<usize>,
+    /// The most memory that training may take, e.g. "6 GB": of the GPU's, or of the machine's [settings: compute.memory].
+    #[arg(long, env = "WEAL_MEMORY", value_name = "BYTES")]
+    memory: Option<Auto<Bytes>>,
     /// Stop training after so many decided rounds; go on answering others.
     #[arg(long, env = "WEAL_ROUNDS")]
     pub(super) rounds: Option<u64>,
 }
 
 impl NodeArgs {
-    /// The folder's settings with these flags over them.
+    /// The folder's settings, written where there are none, with these flags over them.
     pub(super) fn settings(&self, folder: &Folder) -> Result<Settings> {
-        let mut settings = Settings::load_or_write(folder, &Settings::default())?;
+        Ok(self.over(Settings::load_or_write(folder, &Settings::default())?))
+    }
+
+    /// Settings with these flags over them.
+    pub(super) fn over(&self, mut settings: Settings) -> Settings {
         let network = &mut settings.network;
         if let Some(port) = self.port {
             network.listen = NetworkSettings::on_port(port).listen;
@@ -72,7 +79,10 @@ impl NodeArgs {
         if let Some(threads) = self.threads {
             settings.compute.threads = threads;
         }
-        Ok(settings)
+        if let Some(memory) = self.memory {
+            settings.compute.memory = memory;
+        }
+        settings
     }
 }
 

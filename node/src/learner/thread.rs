@@ -320,7 +320,16 @@ fn make_learner(setup: &LearnerSetup, device: &OpenDevice, learnt: Option<Learne
     let mut learner = Learner::new(plan.model.clone(), plan.inner.clone(), setup.corpus.clone(), device)
         .map_err(|error| Error::Device(error.to_string()))?;
     let compute = &setup.compute;
-    learner.spare_memory(Some(compute.micro_batch).filter(|sequences| *sequences > 0), compute.recompute);
+    let choice = device
+        .site(compute.memory_cap())
+        .choose(&plan.model, plan.inner.batch as usize, &compute.wishes())
+        .map_err(|error| Error::Device(error.to_string()))?;
+    if choice.fits() {
+        tracing::info!("{choice}");
+    } else {
+        tracing::warn!("{choice}: this may not fit; `weal doctor` says what would");
+    }
+    learner.arrange(&choice.plan).map_err(|error| Error::Device(error.to_string()))?;
     let Some(state) = learnt else { return Ok(learner) };
     // A device that fails is reported; what cannot be used is left behind.
     let usable = |what: &str, restored: weal_trainer::Result<()>| match restored.map_err(failed) {

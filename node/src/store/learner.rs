@@ -9,12 +9,13 @@ use std::path::PathBuf;
 use weal_proto::{BlobHash, RoundNumber};
 
 use crate::error::{Error, Result};
-use crate::folder::write_atomically;
+use crate::folder::write_atomically_with;
 use crate::store::weights::{from_bytes, to_bytes};
 
 const MAGIC: &[u8; 8] = b"WEALLRN1";
-const HEAD_BYTES: usize = MAGIC.len() + 8 + 32;
 const CHECK_BYTES: usize = 32;
+/// Values that are made bytes at once.
+const PIECE: usize = 1 << 20;
 /// The newest, and the one before it in case the newest is damaged.
 const KEPT: usize = 2;
 
@@ -52,15 +53,20 @@ impl LearnerFiles {
     /// # Errors
     /// When the disk refuses.
     pub fn save(&self, state: &LearnerState) -> Result<()> {
-        let mut bytes = Vec::with_capacity(HEAD_BYTES + state.error.len() * 4 + state.moments.len() + CHECK_BYTES);
-        bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&state.round.0.to_le_bytes());
-        bytes.extend_from_slice(state.blob.as_bytes());
-        bytes.extend_from_slice(&to_bytes(&state.error));
-        bytes.extend_from_slice(&state.moments);
-        let check = blake3::hash(&bytes);
-        bytes.extend_from_slice(check.as_bytes());
-        write_atomically(&self.path(state.round.0), &bytes)?;
+        // Piece by piece: a second copy of all this would be as large as the model three times over.
+        write_atomically_with(&self.path(state.round.0), |file| {
+            let mut hasher = blake3::Hasher::new();
+            let mut write = |bytes: &[u8]| {
+                hasher.update_rayon(bytes);
+                file.write_all(bytes)
+            };
+            write(MAGIC)?;
+            write(&state.round.0.to_le_bytes())?;
+            write(state.blob.as_bytes())?;
+            state.error.chunks(PIECE).try_for_each(|piece| write(&to_bytes(piece)))?;
+            write(&state.moments)?;
+            file.write_all(hasher.finalize().as_bytes())
+        })?;
         let rounds = self.rounds();
         for round in rounds.iter().take(rounds.len().saturating_sub(KEPT)) {
             let path = self.path(*round);

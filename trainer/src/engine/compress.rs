@@ -11,6 +11,7 @@ use burn::backend::Cube;
 use burn::tensor::{DType, Device, Tensor};
 use weal_kernels::{Compression, Layout, gpu, pseudo_gradient};
 
+use crate::engine::states::States;
 use crate::engine::tensors::Engine;
 use crate::error::{Error, Result};
 
@@ -29,7 +30,8 @@ impl Engine {
     /// left of it the error feedback. On an error the error feedback stays as it is.
     pub fn compress(&mut self, compression: &Compression, base: &[f32]) -> Result<Vec<u8>> {
         self.guarded("compressed what was learnt", |engine| {
-            if engine.device == Device::flex() {
+            engine.ensure_weights();
+            if engine.device == Device::flex() || matches!(engine.states, States::Host(_)) {
                 return engine.compress_on_host(compression, base);
             }
             match engine.compress_on_device(compression, base) {
@@ -75,7 +77,7 @@ impl Engine {
             ErrorFeedback::Host(error) => parts().map(|part| upload(&error[part])).collect(),
             ErrorFeedback::Device(tensors) => tensors.clone(),
         };
-        let weights = parts().zip(&self.weights);
+        let weights = parts().zip(self.learnt_weights());
         let delta = weights.map(|(part, weight)| upload(&base[part.clone()]) - weight.clone().reshape([part.len()]));
         let (body, left) = compress_tensors(&self.layout, compression, error, delta.collect())?;
         self.error = ErrorFeedback::Device(left);
@@ -83,7 +85,11 @@ impl Engine {
     }
 
     fn compress_on_host(&mut self, compression: &Compression, base: &[f32]) -> Result<Vec<u8>> {
-        let mut delta = self.join(&self.weights, "read the weights back")?;
+        let mut delta = match &mut self.states {
+            // Between two steps nothing is added up: its memory serves for this.
+            States::Host(states) => states.copy_of_weights(),
+            States::Device(_) => self.join(self.learnt_weights(), "read the weights back")?,
+        };
         pseudo_gradient(base, &mut delta).map_err(Error::Compress)?;
         if let ErrorFeedback::Device(tensors) = &self.error {
             self.error = ErrorFeedback::Host(self.join(tensors, "read the error feedback back")?);
@@ -93,7 +99,11 @@ impl Engine {
             _ => vec![0.0; delta.len()],
         };
         let body = weal_kernels::compress(&self.layout, compression, &error, &mut delta);
-        self.error = ErrorFeedback::Host(if body.is_ok() { delta } else { error });
+        let (kept, spare) = if body.is_ok() { (delta, error) } else { (error, delta) };
+        self.error = ErrorFeedback::Host(kept);
+        if let States::Host(states) = &mut self.states {
+            states.gradients = spare;
+        }
         body.map_err(Error::Compress)
     }
 }
@@ -169,6 +179,14 @@ pub(crate) fn connection(device: &Device) -> Option<gpu::Connection> {
         return None;
     }
     gpu::Connection::of(&primitive(Tensor::zeros([1], device))?.client)
+}
+
+/// Bytes of memory that a GPU has, where its driver tells; `None` on the processor.
+pub(crate) fn memory_capacity(device: &Device) -> Option<u64> {
+    if *device == Device::flex() {
+        return None;
+    }
+    primitive(Tensor::zeros([1], device))?.client.properties().memory.max_memory()
 }
 
 type CubeTensor = <Cube as burn::backend::BackendTypes>::FloatTensorPrimitive;

@@ -4,7 +4,7 @@
 //! Shapes are kept few, because a GPU compiles and tunes kernels for each: the cache grows in powers of two, and tokens
 //! are read in groups of a power of two, the last one filled up. What fills a group up is hidden, and then overwritten.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use crate::engine::model::{Model, causal_mask};
 use crate::engine::rope::Rotation;
@@ -34,9 +34,10 @@ struct KeysAndValues {
 }
 
 impl Decoder {
-    pub fn new(spec: &ModelSpec, device: &Device) -> Self {
+    /// For a model whose matrices are of type `kind`.
+    pub fn new(spec: &ModelSpec, kind: DType, device: &Device) -> Self {
         let room = LEAST.min(spec.context);
-        let empty = || Tensor::zeros([1, spec.kv_heads, room, spec.head_width()], device);
+        let empty = || Tensor::zeros([1, spec.kv_heads, room, spec.head_width()], (device, kind));
         Self {
             context: spec.context,
             rotation: Rotation::new(spec, spec.context, device),
@@ -73,7 +74,8 @@ impl Decoder {
         let rotation = self.rotation.part(from, count);
         let mask = causal_mask(model.spec(), from, count, self.room, device);
         let room = self.room;
-        let stream = model.blocks(weights, inputs, |layer, index, normed| {
+        let embedded = model.embed(weights, inputs);
+        let stream = model.blocks(weights, embedded, |layer, index, normed| {
             let [query, key, value] = model.heads(weights, index, normed, count, &rotation);
             let cache = &mut self.layers[layer];
             let [_, heads, _, width] = key.dims();
@@ -94,7 +96,7 @@ impl Decoder {
         let room = tokens.next_power_of_two().min(self.context);
         let longer = |old: &mut Tensor<4>| {
             let [one, heads, had, width] = old.dims();
-            let zeros = Tensor::zeros([one, heads, room - had, width], device);
+            let zeros = Tensor::zeros([one, heads, room - had, width], (device, old.dtype()));
             *old = Tensor::cat(vec![take(old), zeros], 2);
         };
         for layer in &mut self.layers {

@@ -8,6 +8,9 @@ use burn::backend::{Autodiff, BackendTypes, Flex};
 use burn::tensor::{Device, Tensor};
 use weal_kernels::softmax::{causal_softmax, causal_softmax_backward};
 use weal_kernels::swiglu::{swiglu, swiglu_backward_gates, swiglu_backward_ups};
+use weal_kernels::update;
+
+use crate::engine::optimiser::Learnt;
 
 type FlexTensor = <Flex as BackendTypes>::FloatTensorPrimitive;
 
@@ -56,6 +59,29 @@ pub(super) fn gated(gates: Tensor<2>, ups: Tensor<2>) -> Tensor<2> {
         OpsKind::UnTracked(prepared) => prepared.finish(outputs),
     };
     Tensor::from_primitive::<Autodiff<Flex>>(tracked)
+}
+
+/// AdamW's update, in the buffers where weights and moments are.
+///
+/// # Panics
+/// Where a tensor is not on the processor: ask [`serves`] first.
+pub(super) fn adamw(learnt: Learnt, gradient: Tensor<2>, numbers: &update::AdamW) -> Learnt {
+    let plain = |tensor: Tensor<2>| contiguous(on_processor(tensor.try_into_primitive::<Flex>()));
+    let [mut weight, mut first, mut second] = [learnt.weight, learnt.first, learnt.second].map(plain);
+    let gradient = plain(gradient);
+    let (weights, gradients) = (weight.storage_mut::<f32>(), gradient.storage::<f32>());
+    update::adamw(weights, first.storage_mut::<f32>(), second.storage_mut::<f32>(), gradients, numbers);
+    let [weight, first, second] = [weight, first, second].map(Tensor::from_primitive::<Flex>);
+    Learnt { weight, first, second }
+}
+
+/// The sum of the squares of a tensor's values.
+///
+/// # Panics
+/// Where the tensor is not on the processor: ask [`serves`] first.
+pub(super) fn sum_of_squares(tensor: Tensor<2>) -> f64 {
+    let tensor = contiguous(on_processor(tensor.try_into_primitive::<Flex>()));
+    update::sum_of_squares(tensor.storage::<f32>())
 }
 
 fn open_gates(gates: FlexTensor, ups: &FlexTensor) -> FlexTensor {

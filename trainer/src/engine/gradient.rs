@@ -9,9 +9,13 @@
 //! - blocks computed once without keeping anything but their input, and once more on the way back (activation
 //!   checkpointing; Chen et al., 2016, <https://arxiv.org/abs/1604.06174>).
 
-use burn::tensor::{Gradients as Backward, Int, Tensor};
+use burn::tensor::{FloatDType, Gradients as Backward, IndexingUpdateOp, Int, Tensor};
 
 use crate::engine::model::Model;
+use crate::engine::sums::Accumulate;
+
+/// Scores that are held at once: 64 MiB of them.
+pub(crate) const SCORES_AT_ONCE: usize = 1 << 24;
 
 /// How much time is given for memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +30,7 @@ pub(crate) struct Thrift {
 
 impl Default for Thrift {
     fn default() -> Self {
-        Self { sequences: usize::MAX, recompute: false, scores: 1 << 24 }
+        Self { sequences: usize::MAX, recompute: false, scores: SCORES_AT_ONCE }
     }
 }
 
@@ -42,18 +46,25 @@ impl Thrift {
 }
 
 /// The gradient of a loss with respect to every tensor, and the loss, `[1]`.
-pub(super) struct Gradients {
+pub(super) struct Gradients<'a> {
     of: Vec<Option<Tensor<2>>>,
+    /// Where gradients go as soon as they are there, if they are not kept here.
+    elsewhere: Option<&'a dyn Accumulate>,
     pub loss: Tensor<1>,
 }
 
-impl Gradients {
-    fn new(tensors: usize, loss: Tensor<1>) -> Self {
-        Self { of: vec![None; tensors], loss }
+impl<'a> Gradients<'a> {
+    fn new(way: &Way<'a>, tensors: usize, loss: Tensor<1>) -> Self {
+        Self { of: vec![None; tensors], elsewhere: way.elsewhere, loss }
     }
 
     fn add(&mut self, tensor: usize, gradient: Option<Tensor<2>>) {
         let Some(gradient) = gradient else { return };
+        if let Some(elsewhere) = self.elsewhere {
+            return elsewhere.add(vec![(tensor, gradient)]);
+        }
+        // Sums are always in f32.
+        let gradient = gradient.cast(FloatDType::F32);
         let before = self.of[tensor].take();
         self.of[tensor] = Some(match before {
             Some(before) => before + gradient,
@@ -73,7 +84,7 @@ impl Gradients {
         self.of
             .into_iter()
             .zip(weights)
-            .map(|(gradient, weight)| gradient.unwrap_or_else(|| weight.zeros_like()))
+            .map(|(gradient, weight)| gradient.unwrap_or_else(|| weight.zeros_like().cast(FloatDType::F32)))
             .collect()
     }
 }
@@ -94,11 +105,22 @@ impl Leaves {
         Self { tensors, differentiated }
     }
 
-    fn collect(&self, backward: &mut Backward, gradients: &mut Gradients) {
-        for tensor in &self.differentiated {
-            gradients.add(*tensor, self.tensors[*tensor].grad_remove(backward));
+    fn collect(&self, backward: &mut Backward, gradients: &mut Gradients<'_>) {
+        let found = |tensor: &usize| Some((*tensor, self.tensors[*tensor].grad_remove(backward)?));
+        let found = self.differentiated.iter().filter_map(found);
+        match gradients.elsewhere {
+            Some(elsewhere) => elsewhere.add(found.collect()),
+            None => found.for_each(|(tensor, gradient)| gradients.add(tensor, Some(gradient))),
         }
     }
+}
+
+/// How gradients are found, and where they go.
+#[derive(Clone, Copy)]
+pub(super) struct Way<'a> {
+    pub thrift: Thrift,
+    /// Where each gradient goes as soon as it is there; `None` where they are kept until all are there.
+    pub elsewhere: Option<&'a dyn Accumulate>,
 }
 
 /// A part of a batch on the device.
@@ -113,27 +135,27 @@ pub(super) struct Part {
 
 impl Model {
     /// The gradient of the scaled sum of a part's losses.
-    pub fn gradients(&self, weights: &[Tensor<2>], part: &Part, thrift: &Thrift) -> Gradients {
-        if thrift.recompute {
-            return self.gradients_recomputed(weights, part, thrift);
-        }
-        let rows = part.targets.dims()[0];
-        if rows <= self.rows_at_once(thrift) {
-            let leaves = Leaves::new(weights, 0..weights.len());
-            let stream = self.stream(&leaves.tensors, part.inputs.clone());
-            let loss = self.head_losses(&leaves.tensors, stream, part.targets.clone()).sum().mul_scalar(part.scale);
-            let mut gradients = Gradients::new(weights.len(), loss.clone().inner());
-            leaves.collect(&mut loss.backward(), &mut gradients);
-            return gradients;
+    pub fn gradients<'a>(&self, weights: &[Tensor<2>], part: &Part, way: &Way<'a>) -> Gradients<'a> {
+        if way.thrift.recompute {
+            return self.gradients_recomputed(weights, part, way);
         }
         let leaves = Leaves::new(weights, 0..weights.len());
-        let stream = self.stream(&leaves.tensors, part.inputs.clone());
-        let (mut gradients, above) = self.head_gradients(weights, stream.clone().inner(), part, thrift);
-        leaves.collect(&mut backward_from(stream, above), &mut gradients);
+        let embedded = leaf(self.embed(weights, part.inputs.clone()));
+        let stream = self.stream_from(&leaves.tensors, embedded.clone());
+        let rows = part.targets.dims()[0];
+        let (mut gradients, mut backward) = if rows <= self.rows_at_once(&way.thrift) {
+            let loss = self.head_losses(&leaves.tensors, stream, part.targets.clone()).sum().mul_scalar(part.scale);
+            (Gradients::new(way, weights.len(), loss.clone().inner()), loss.backward())
+        } else {
+            let (gradients, above) = self.head_gradients(weights, stream.clone().inner(), part, way);
+            (gradients, backward_from(stream, above))
+        };
+        leaves.collect(&mut backward, &mut gradients);
+        self.embedding_gradient(part, embedded.grad_remove(&mut backward), &mut gradients);
         gradients
     }
 
-    fn gradients_recomputed(&self, weights: &[Tensor<2>], part: &Part, thrift: &Thrift) -> Gradients {
+    fn gradients_recomputed<'a>(&self, weights: &[Tensor<2>], part: &Part, way: &Way<'a>) -> Gradients<'a> {
         let index = self.index();
         let mut streams = vec![self.embed(weights, part.inputs.clone())];
         for layer in 0..self.spec().layers {
@@ -145,9 +167,9 @@ impl Model {
         let norm = Leaves::new(weights, [index.final_norm()]);
         let normed = last.clone().map(|last| self.final_norm(&norm.tensors, last));
         let (Some(last), Some(normed)) = (last, normed) else {
-            return Gradients::new(weights.len(), part.zero_loss());
+            return Gradients::new(way, weights.len(), part.zero_loss());
         };
-        let (mut gradients, above) = self.head_gradients(weights, normed.clone().inner(), part, thrift);
+        let (mut gradients, above) = self.head_gradients(weights, normed.clone().inner(), part, way);
         let mut backward = backward_from(normed, above);
         norm.collect(&mut backward, &mut gradients);
         let mut above = last.grad_remove(&mut backward);
@@ -160,29 +182,34 @@ impl Model {
             leaves.collect(&mut backward, &mut gradients);
             above = stream.grad_remove(&mut backward);
         }
-        if let Some(above) = above {
-            let leaves = Leaves::new(weights, [index.embedding()]);
-            let embedded = self.embed(&leaves.tensors, part.inputs.clone());
-            leaves.collect(&mut backward_from(embedded, above), &mut gradients);
-        }
+        self.embedding_gradient(part, above, &mut gradients);
         gradients
+    }
+
+    /// Takes the gradient of the stream before the first block to the rows that it was looked up in, in f32: in bf16 what a
+    /// frequent token adds up would be lost.
+    fn embedding_gradient(&self, part: &Part, above: Option<Tensor<2>>, gradients: &mut Gradients<'_>) {
+        let Some(above) = above else { return };
+        let zeros = Tensor::zeros([self.spec().vocabulary, self.spec().width], &above.device());
+        let gradient = zeros.select_assign(0, part.inputs.clone(), above, IndexingUpdateOp::Add);
+        gradients.add(self.index().embedding(), Some(gradient));
     }
 
     /// The output projection's gradient and the loss, and the gradient of the normed stream, `[rows, width]`; the scores of
     /// a few rows at a time.
-    fn head_gradients(
+    fn head_gradients<'a>(
         &self,
         weights: &[Tensor<2>],
         normed: Tensor<2>,
         part: &Part,
-        thrift: &Thrift,
-    ) -> (Gradients, Tensor<2>) {
+        way: &Way<'a>,
+    ) -> (Gradients<'a>, Tensor<2>) {
         let rows = normed.dims()[0];
-        let mut gradients = Gradients::new(weights.len(), part.zero_loss());
+        let mut gradients = Gradients::new(way, weights.len(), part.zero_loss());
         let mut above = Vec::new();
         let mut start = 0;
         while start < rows {
-            let count = self.rows_at_once(thrift).min(rows - start);
+            let count = self.rows_at_once(&way.thrift).min(rows - start);
             let leaves = Leaves::new(weights, [self.index().head()]);
             let some = leaf(normed.clone().narrow(0, start, count));
             let targets = part.targets.clone().narrow(0, start, count);

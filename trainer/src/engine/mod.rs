@@ -2,8 +2,11 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `tensors.rs` | the engine: weights and moments on the device, a step, a loss, the next token |
+//! | `tensors.rs` | the engine: weights on the device, a step, a loss, the next token |
+//! | `states.rs` | what is kept beside them, and where |
+//! | `host.rs` | the same in host memory, updated by the processor |
 //! | `compress.rs` | what was learnt, compressed where it lives |
+//! | `sums.rs` | where gradients are added up, here or there |
 //! | `fused.rs` | what the processor does in one pass |
 //! | `gradient.rs` | gradients in little memory |
 //! | `optimiser.rs` | an update: AdamW, Muon |
@@ -16,16 +19,20 @@ pub(crate) mod compress;
 mod decode;
 mod fused;
 mod gradient;
+mod host;
 mod model;
 mod optimiser;
 #[cfg(test)]
 mod plain;
 mod rope;
+mod states;
+mod sums;
 mod tensors;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use compress::{connection, memory_in_use};
+pub(crate) use compress::{connection, memory_capacity, memory_in_use};
+pub(crate) use gradient::SCORES_AT_ONCE;
 pub(crate) use optimiser::Update;
 pub(crate) use rope::frequencies;
 pub(crate) use tensors::{Engine, panic_message};

@@ -1,6 +1,9 @@
 //! The model's forward pass in tensors of the burn framework, for automatic differentiation on any device.
+//!
+//! Matrices are multiplied in the type of the weights, f32 or bf16. All else is f32: the stream from block to block, norms, the
+//! turning of queries and keys, softmax, losses. A cast to the type that a tensor has already costs nothing.
 
-use burn::tensor::{Device, Int, Tensor, TensorData, activation};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation};
 
 use crate::engine::fused;
 use crate::engine::rope::Rotation;
@@ -50,17 +53,21 @@ impl Model {
 
     /// The normed stream after the last block, `[sequences · length, width]`, for `inputs` of `[sequences · length]`.
     pub fn stream(&self, weights: &[Tensor<2>], inputs: Tensor<1, Int>) -> Tensor<2> {
-        self.blocks(weights, inputs, |_, index, normed| self.attention(weights, index, normed))
+        self.stream_from(weights, self.embed(weights, inputs))
+    }
+
+    /// The same for a stream before the first block.
+    pub fn stream_from(&self, weights: &[Tensor<2>], stream: Tensor<2>) -> Tensor<2> {
+        self.blocks(weights, stream, |_, index, normed| self.attention(weights, index, normed))
     }
 
     /// The same with attention by `attention`, which is told the block's number, its tensors and its normed stream.
     pub fn blocks(
         &self,
         weights: &[Tensor<2>],
-        inputs: Tensor<1, Int>,
+        mut stream: Tensor<2>,
         mut attention: impl FnMut(usize, BlockIndex, Tensor<2>) -> Tensor<2>,
     ) -> Tensor<2> {
-        let mut stream = self.embed(weights, inputs);
         for layer in 0..self.spec.layers {
             stream = self.block_with(weights, layer, stream, &mut attention);
         }
@@ -69,7 +76,7 @@ impl Model {
 
     /// The stream before the first block, `[sequences · length, width]`.
     pub fn embed(&self, weights: &[Tensor<2>], inputs: Tensor<1, Int>) -> Tensor<2> {
-        weights[self.index.embedding()].clone().select(0, inputs)
+        wide(weights[self.index.embedding()].clone().select(0, inputs))
     }
 
     /// The stream after a block.
@@ -86,9 +93,9 @@ impl Model {
     ) -> Tensor<2> {
         let index = self.index.block(layer);
         let normed = self.norm(stream.clone(), &weights[index.attention_norm]);
-        let stream = stream + attention(layer, index, normed);
+        let stream = stream + wide(attention(layer, index, normed));
         let normed = self.norm(stream.clone(), &weights[index.feed_forward_norm]);
-        stream + self.feed_forward(weights, index, normed)
+        stream + wide(self.feed_forward(weights, index, normed))
     }
 
     /// The stream that scores are made of.
@@ -103,7 +110,7 @@ impl Model {
 
     /// The scores of every next token, `[rows, vocabulary]`, for a normed stream of `[rows, width]`.
     pub fn logits(&self, weights: &[Tensor<2>], stream: Tensor<2>) -> Tensor<2> {
-        project(stream, &weights[self.index.head()])
+        wide(project(stream, &weights[self.index.head()]))
     }
 
     /// −log p of each of `targets`, `[sequences · length, 1]`; `inputs` and `targets` are `[sequences · length]`. The scores
@@ -146,14 +153,15 @@ impl Model {
         let sequences = normed.dims()[0] / length;
         let heads =
             |x: Tensor<2>, heads: usize| x.reshape([sequences, length, heads, spec.head_width()]).swap_dims(1, 2);
-        let mut query = project(normed.clone(), &weights[index.query]);
-        let mut key = project(normed.clone(), &weights[index.key]);
+        let kind = weights[index.query].dtype();
+        let mut query = wide(project(normed.clone(), &weights[index.query]));
+        let mut key = wide(project(normed.clone(), &weights[index.key]));
         if let Some((query_norm, key_norm)) = index.query_key_norms {
             query = self.norm_heads(query, &weights[query_norm]);
             key = self.norm_heads(key, &weights[key_norm]);
         }
-        let query = rotation.turn_query(heads(query, spec.heads));
-        let key = rotation.turn_key(heads(key, spec.kv_heads));
+        let query = rotation.turn_query(heads(query, spec.heads)).cast(kind);
+        let key = rotation.turn_key(heads(key, spec.kv_heads)).cast(kind);
         [query, key, heads(project(normed, &weights[index.value]), spec.kv_heads)]
     }
 
@@ -172,14 +180,15 @@ impl Model {
         let [sequences, _, queries, width] = query.dims();
         // The queries that share a key head stand one below the other, so that no key is copied.
         let grouped = [sequences, spec.kv_heads, spec.heads / spec.kv_heads * queries, width];
-        let scores = query.reshape(grouped).matmul(key.swap_dims(2, 3));
+        let kind = value.dtype();
+        let scores = wide(query.reshape(grouped).matmul(key.swap_dims(2, 3)));
         let attended = match mask.or_else(|| self.mask.clone()) {
-            None => fused::attention_weights(scores).matmul(value),
+            None => fused::attention_weights(scores).cast(kind).matmul(value),
             Some(mask) => {
                 let scores = scores + mask;
                 let likely = (scores.clone() - scores.detach().max_dim(3)).exp();
                 // Dividing what was gathered is less than dividing what it is gathered by.
-                likely.clone().matmul(value) * likely.sum_dim(3).recip()
+                wide(likely.clone().cast(kind).matmul(value)) * likely.sum_dim(3).recip()
             }
         };
         let attended = attended
@@ -193,7 +202,7 @@ impl Model {
         let gates = project(normed.clone(), &weights[index.gate]);
         let ups = project(normed, &weights[index.up]);
         let is_fused = self.mask.is_none();
-        let gated = if is_fused { fused::gated(gates, ups) } else { activation::silu(gates) * ups };
+        let gated = if is_fused { fused::gated(wide(gates), wide(ups)) } else { activation::silu(gates) * ups };
         project(gated, &weights[index.down])
     }
 
@@ -214,7 +223,12 @@ pub(super) fn causal_mask(spec: &ModelSpec, from: usize, count: usize, keys: usi
     Tensor::from_data(TensorData::new(mask, [1, 1, rows, keys]), device)
 }
 
-/// x · weightᵗ, where the weight is `[out, in]`.
+/// x · weightᵗ, where the weight is `[out, in]`; in the weight's type.
 fn project(x: Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
-    x.matmul(weight.clone().transpose())
+    x.cast(weight.dtype()).matmul(weight.clone().transpose())
+}
+
+/// The same in f32.
+fn wide<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    x.cast(DType::F32)
 }

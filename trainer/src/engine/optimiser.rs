@@ -2,6 +2,9 @@
 
 use burn::tensor::Tensor;
 use weal_kernels::TensorSpec;
+use weal_kernels::update::AdamW;
+
+use crate::engine::fused;
 
 /// What AdamW adds to the root of the second moment.
 const ADAM_EPSILON: f32 = 1e-8;
@@ -53,8 +56,27 @@ impl Update {
     }
 
     /// What is left of a weight after the decay: gains of norms do not decay.
-    fn kept(&self, tensor: &TensorSpec) -> f32 {
+    pub(super) fn kept(&self, tensor: &TensorSpec) -> f32 {
         if tensor.shape.len() == 2 { (1.0 - self.learning_rate * self.decay) as f32 } else { 1.0 }
+    }
+
+    /// The rate of a matrix's orthogonal step.
+    pub(super) fn muon_rate(&self, tensor: &TensorSpec) -> f32 {
+        let longer = tensor.shape.iter().copied().max().unwrap_or(1) as f64;
+        (self.learning_rate * ADAM_RMS * longer.sqrt()) as f32
+    }
+
+    /// The numbers of AdamW's update of a tensor, by a gradient that is multiplied with `clip` first.
+    pub(super) fn adamw(&self, tensor: &TensorSpec, clip: f32) -> AdamW {
+        AdamW {
+            scale: clip,
+            beta1: self.beta1 as f32,
+            beta2: self.beta2 as f32,
+            rate: (self.learning_rate * self.correction1()) as f32,
+            correction2: self.correction2() as f32,
+            epsilon: ADAM_EPSILON,
+            kept: self.kept(tensor),
+        }
     }
 }
 
@@ -72,21 +94,22 @@ pub(super) struct Learnt {
 }
 
 impl Learnt {
-    /// Updates by a gradient that is clipped already.
-    pub fn update(self, tensor: &TensorSpec, gradient: Tensor<2>, update: &Update) -> Self {
+    /// Updates by a gradient that is multiplied with `clip` first.
+    pub fn update(self, tensor: &TensorSpec, gradient: Tensor<2>, update: &Update, clip: f32) -> Self {
         match update.muon {
-            Some(momentum) if is_within(tensor) => self.muon(tensor, gradient, update, momentum),
-            _ => self.adamw(tensor, gradient, update),
+            Some(momentum) if is_within(tensor) => self.muon(tensor, gradient.mul_scalar(clip), update, momentum),
+            _ if fused::serves(&gradient.device()) => fused::adamw(self, gradient, &update.adamw(tensor, clip)),
+            _ => self.adamw(gradient, &update.adamw(tensor, clip)),
         }
     }
 
-    fn adamw(self, tensor: &TensorSpec, gradient: Tensor<2>, update: &Update) -> Self {
-        let (beta1, beta2) = (update.beta1 as f32, update.beta2 as f32);
+    fn adamw(self, gradient: Tensor<2>, numbers: &AdamW) -> Self {
+        let AdamW { scale, beta1, beta2, rate, correction2, epsilon, kept } = *numbers;
+        let gradient = gradient.mul_scalar(scale);
         let first = self.first.mul_scalar(beta1) + gradient.clone().mul_scalar(1.0 - beta1);
         let second = self.second.mul_scalar(beta2) + gradient.square().mul_scalar(1.0 - beta2);
-        let root = second.clone().mul_scalar(update.correction2() as f32).sqrt().add_scalar(ADAM_EPSILON);
-        let rate = (update.learning_rate * update.correction1()) as f32;
-        let weight = self.weight.mul_scalar(update.kept(tensor)) - first.clone().mul_scalar(rate) / root;
+        let root = second.clone().mul_scalar(correction2).sqrt().add_scalar(epsilon);
+        let weight = self.weight.mul_scalar(kept) - first.clone().mul_scalar(rate) / root;
         Self { weight, first, second }
     }
 
@@ -95,20 +118,19 @@ impl Learnt {
         let mu = momentum as f32;
         let first = self.first.mul_scalar(mu) + gradient.clone().mul_scalar(1.0 - mu);
         let ahead = gradient.mul_scalar(1.0 - mu) + first.clone().mul_scalar(mu);
-        let longer = tensor.shape.iter().copied().max().unwrap_or(1) as f64;
-        let rate = (update.learning_rate * ADAM_RMS * longer.sqrt()) as f32;
-        let weight = self.weight.mul_scalar(update.kept(tensor)) - orthogonal(ahead).mul_scalar(rate);
+        let step = orthogonal(ahead).mul_scalar(update.muon_rate(tensor));
+        let weight = self.weight.mul_scalar(update.kept(tensor)) - step;
         Self { weight, first, second: self.second }
     }
 }
 
 /// Whether a tensor is a matrix within a block: embedding and output projection, whose rows stand for tokens, are not.
-fn is_within(tensor: &TensorSpec) -> bool {
+pub(super) fn is_within(tensor: &TensorSpec) -> bool {
     tensor.shape.len() == 2 && !matches!(tensor.name.as_str(), "model.embed_tokens.weight" | "lm_head.weight")
 }
 
 /// U S' Vᵗ for U S Vᵗ, where all of S' is near one: five steps of X ← aX + (bA + cA²)X with A = XXᵗ.
-fn orthogonal(matrix: Tensor<2>) -> Tensor<2> {
+pub(super) fn orthogonal(matrix: Tensor<2>) -> Tensor<2> {
     let [rows, columns] = matrix.dims();
     let wide = |matrix: Tensor<2>| if rows > columns { matrix.transpose() } else { matrix };
     let norm = matrix.clone().square().sum().sqrt().clamp_min(MUON_EPSILON).reshape([1, 1]);
@@ -158,8 +180,10 @@ mod tests {
         serde_json::from_str(include_str!("../../tests/data/optimisers.json")).unwrap()
     }
 
+    type Advance = fn(Learnt, &TensorSpec, Tensor<2>, &Update) -> Learnt;
+
     /// Goes the same course, and gives the largest difference from PyTorch's weights after each step.
-    fn differences(course: &Course, update: &Update) -> Vec<f32> {
+    fn differences(course: &Course, update: &Update, one: Advance) -> Vec<f32> {
         let shape = match course.shape[..] {
             [rows, columns] => [rows, columns],
             _ => [1, course.weight.len()],
@@ -171,7 +195,7 @@ mod tests {
         let mut learnt = Learnt { weight: tensor(&course.weight), first: zeros.clone(), second: zeros };
         let step = |(number, step): (usize, &Step)| {
             let update = Update { updates_before: number as u64, ..*update };
-            learnt = learnt.clone().update(&spec, tensor(&step.gradient), &update);
+            learnt = one(learnt.clone(), &spec, tensor(&step.gradient), &update);
             let ours = learnt.weight.clone().try_into_vec_as::<f32>().unwrap();
             ours.iter().zip(&step.weight).fold(0.0, |worst: f32, (ours, theirs)| worst.max((ours - theirs).abs()))
         };
@@ -184,9 +208,14 @@ mod tests {
         let Recorded { rate, decay, beta1, beta2, .. } = recorded;
         let adamw = Update { learning_rate: rate, beta1, beta2, decay, clip: None, updates_before: 0, muon: None };
         let muon = Update { muon: Some(recorded.momentum), ..adamw };
-        for (courses, update) in [(&recorded.adamw, adamw), (&recorded.muon, muon)] {
+        // As the processor does it, and as a GPU does.
+        let best: Advance = |learnt, tensor, gradient, update| learnt.update(tensor, gradient, update, 1.0);
+        let plain: Advance = |learnt, tensor, gradient, update| learnt.adamw(gradient, &update.adamw(tensor, 1.0));
+        for (courses, update, one) in
+            [(&recorded.adamw, adamw, best), (&recorded.adamw, adamw, plain), (&recorded.muon, muon, best)]
+        {
             for course in courses {
-                for (step, difference) in differences(course, &update).into_iter().enumerate() {
+                for (step, difference) in differences(course, &update, one).into_iter().enumerate() {
                     let shape = &course.shape;
                     assert!(difference < 2e-6, "{update:?}, {shape:?}, step {step}: off by {difference}");
                 }

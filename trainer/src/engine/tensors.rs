@@ -1,21 +1,24 @@
 //! The engine: burn tensors with automatic differentiation, on the processor through flex and on GPUs through wgpu.
 //!
-//! Weights and moments stay on the device as one tensor each; a step uploads its batch once and reads back two
-//! numbers. Gains of norms are `[1, width]`, so that every tensor has two dimensions.
+//! Weights stay on the device as one tensor each, and so do moments unless they are kept in host memory; a step uploads
+//! its batch once and reads back two numbers. Gains of norms are `[1, width]`, so that every tensor has two dimensions.
 
-use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
-use weal_kernels::{Layout, TensorSpec};
+use weal_kernels::Layout;
+use weal_kernels::update::sum_of_squares;
 
+use crate::compute::{Place, Precision};
 use crate::engine::compress::ErrorFeedback;
 use crate::engine::decode::Decoder;
-use crate::engine::gradient::{Gradients, Part, Thrift};
+use crate::engine::fused;
+use crate::engine::gradient::{Gradients, Part, Thrift, Way};
 use crate::engine::model::Model;
-use crate::engine::optimiser::Learnt;
-use crate::engine::{Batch, MomentVectors, StepReport, Update};
+use crate::engine::states::{States, matrix_type};
+use crate::engine::sums::{Accumulate, DeviceSums, HostSums};
+use crate::engine::{Batch, StepReport, Update};
 use crate::error::{Error, Result};
 use crate::fault::Fault;
 use crate::spec::ModelSpec;
@@ -25,10 +28,12 @@ pub(crate) struct Engine {
     spec: ModelSpec,
     pub(super) layout: Layout,
     pub(super) device: Device,
-    device_name: String,
+    pub(super) device_name: String,
+    /// The weights that are computed with; empty before any were taken over.
     pub(super) weights: Vec<Tensor<2>>,
-    first: Vec<Tensor<2>>,
-    second: Vec<Tensor<2>>,
+    /// What matrices are multiplied in.
+    pub(super) precision: Precision,
+    pub(super) states: States,
     /// What could not be sent yet.
     pub(super) error: ErrorFeedback,
     /// What is not learnt, for the last length of window that was asked for.
@@ -39,7 +44,7 @@ pub(crate) struct Engine {
     #[cfg(test)]
     pub(super) most_sequences: usize,
     /// The text that is being read.
-    decoder: Option<Decoder>,
+    pub(super) decoder: Option<Decoder>,
     /// A failure to come, for tests.
     fault: Option<Fault>,
     /// Why the device cannot be used any more.
@@ -50,19 +55,15 @@ impl Engine {
     /// An engine for `spec` on `device`, with weights and moments of zero.
     pub fn new(spec: &ModelSpec, device: Device, device_name: String) -> Result<Self> {
         let layout = spec.layout()?;
-        let zeros = |_| -> Vec<Tensor<2>> {
-            (0..layout.tensors().len()).map(|tensor| Tensor::zeros(shape(&layout, tensor), &device)).collect()
-        };
-        let [weights, first, second] = [(); 3].map(zeros);
         let model = Model::new(spec, spec.context, &device);
         Ok(Self {
             spec: spec.clone(),
             layout,
             device,
             device_name,
-            weights,
-            first,
-            second,
+            weights: Vec::new(),
+            precision: Precision::F32,
+            states: States::new(Place::Device),
             error: ErrorFeedback::Zeros,
             model,
             thrift: Thrift::default(),
@@ -93,6 +94,7 @@ impl Engine {
     }
 
     fn prepare(&mut self, length: usize) {
+        self.ensure_weights();
         if self.model.length() != length {
             self.model = Model::new(&self.spec, length, &self.device);
         }
@@ -114,22 +116,46 @@ impl Engine {
         Tensor::cat(self.spread(batch, 1.0, losses), 0)
     }
 
-    /// The gradients of the mean loss, one for each tensor of the layout, and that loss.
+    /// The gradients of the mean loss, one for each tensor of the layout, and that loss. Where states are in host memory the
+    /// gradients are added up there, and there are no tensors.
     fn differentiate(&mut self, batch: &Batch) -> Result<(Vec<Tensor<2>>, f64)> {
         self.prepare(batch.length());
-        let scale = 1.0 / batch.predictions() as f32;
-        let groups = batch.parts(self.thrift.sequences);
-        let all = groups.filter_map(|group| self.gradients_at_once(&group, scale)).reduce(Gradients::join);
-        let all = all.ok_or(Error::Inner { key: "batch", value: "0".into(), accepted: "at least 1 is needed" })?;
-        let loss = self.read_scalar(all.loss.clone(), "computed a loss")?;
-        Ok((all.into_tensors(&self.weights), f64::from(loss)))
+        let (gradients, loss) = match &mut self.states {
+            // The processor's threads each keep their own sums, and join them in the same order always.
+            States::Device(_) if self.device == Device::flex() => {
+                let all = self.gradients(batch, None)?;
+                let loss = all.loss.clone();
+                (all.into_tensors(&self.weights), loss)
+            }
+            States::Device(_) => {
+                let sums = DeviceSums::new(&self.layout);
+                let loss = self.gradients(batch, Some(&sums))?.loss;
+                (sums.into_tensors(&self.weights), loss)
+            }
+            States::Host(states) => {
+                let mut flat = states.begin_sums(self.layout.parameters());
+                let loss = self.gradients(batch, Some(&HostSums::new(&self.layout, &mut flat)))?.loss;
+                if let States::Host(states) = &mut self.states {
+                    states.gradients = flat;
+                }
+                (Vec::new(), loss)
+            }
+        };
+        Ok((gradients, f64::from(self.read_scalar(loss, "computed a loss")?)))
     }
 
-    fn gradients_at_once(&self, group: &Batch, scale: f32) -> Option<Gradients> {
+    fn gradients<'a>(&self, batch: &Batch, elsewhere: Option<&'a dyn Accumulate>) -> Result<Gradients<'a>> {
+        let scale = 1.0 / batch.predictions() as f32;
+        let way = Way { thrift: self.thrift, elsewhere };
+        let groups = batch.parts(self.thrift.sequences);
+        let all = groups.filter_map(|group| self.gradients_at_once(&group, scale, &way)).reduce(Gradients::join);
+        all.ok_or(Error::Inner { key: "batch", value: "0".into(), accepted: "at least 1 is needed" })
+    }
+
+    fn gradients_at_once<'a>(&self, group: &Batch, scale: f32, way: &Way<'a>) -> Option<Gradients<'a>> {
         #[cfg(test)]
         assert!(group.sequences() <= self.most_sequences, "out of memory, for a test");
-        let thrift = self.thrift;
-        let found = self.spread(group, scale, |model, weights, part| model.gradients(weights, part, &thrift));
+        let found = self.spread(group, scale, |model, weights, part| model.gradients(weights, part, way));
         found.into_iter().reduce(Gradients::join)
     }
 
@@ -168,41 +194,32 @@ impl Engine {
         }
     }
 
+    /// The global norm of gradients: of these, or of those added up in host memory.
     fn gradient_norm(&self, gradients: &[Tensor<2>]) -> Result<f64> {
-        let squares = gradients.iter().map(|gradient| gradient.clone().square().sum()).collect();
+        match &self.states {
+            States::Host(states) => Ok(sum_of_squares(&states.gradients).sqrt()),
+            States::Device(_) => self.norm(gradients),
+        }
+    }
+
+    /// The norm of tensors in f32 together.
+    fn norm(&self, tensors: &[Tensor<2>]) -> Result<f64> {
+        if self.device == Device::flex() {
+            let squares: Vec<f64> = tensors.par_iter().cloned().map(fused::sum_of_squares).collect();
+            return Ok(squares.iter().sum::<f64>().sqrt());
+        }
+        let squares = tensors.iter().map(|tensor| tensor.clone().square().sum()).collect();
         let norm = Tensor::<1>::cat(squares, 0).sum().sqrt();
-        Ok(f64::from(self.read_scalar(norm, "measured a gradient")?))
+        Ok(f64::from(self.read_scalar(norm, "measured a norm")?))
     }
 
     fn update(&mut self, gradients: Vec<Tensor<2>>, update: &Update, gradient_norm: f64) {
         self.decoder = None;
         let clip = update.clip_factor(gradient_norm) as f32;
-        let moments = mem::take(&mut self.first).into_iter().zip(mem::take(&mut self.second));
-        let tensors = mem::take(&mut self.weights).into_iter().zip(gradients).zip(moments);
-        let work: Vec<_> = self.layout.tensors().iter().zip(tensors).collect();
-        let step = |(spec, ((weight, gradient), (first, second))): (&TensorSpec, _)| {
-            let gradient: Tensor<2> = gradient;
-            Learnt { weight, first, second }.update(spec, gradient.mul_scalar(clip), update)
-        };
-        // On the processor tensors are shared out among the threads; a GPU is given its work by one.
-        let learnt: Vec<Learnt> = match self.device == Device::flex() {
-            true => work.into_par_iter().map(step).collect(),
-            false => work.into_iter().map(step).collect(),
-        };
-        for Learnt { weight, first, second } in learnt {
-            self.weights.push(weight);
-            self.first.push(first);
-            self.second.push(second);
+        match self.states {
+            States::Device(_) => self.update_on_device(gradients, update, clip),
+            States::Host(_) => self.update_on_host(update, clip),
         }
-    }
-
-    fn split(&self, values: &[f32]) -> Vec<Tensor<2>> {
-        (0..self.layout.tensors().len())
-            .map(|tensor| {
-                let data = TensorData::new(values[self.layout.range(tensor)].to_vec(), shape(&self.layout, tensor));
-                Tensor::from_data(data, &self.device)
-            })
-            .collect()
     }
 
     pub(super) fn join<const D: usize>(&self, tensors: &[Tensor<D>], action: &'static str) -> Result<Vec<f32>> {
@@ -227,7 +244,7 @@ impl Engine {
 }
 
 /// The shape of a tensor of the layout in two dimensions.
-fn shape(layout: &Layout, tensor: usize) -> [usize; 2] {
+pub(super) fn shape(layout: &Layout, tensor: usize) -> [usize; 2] {
     match layout.tensors()[tensor].shape[..] {
         [rows, columns] => [rows, columns],
         _ => [1, layout.range(tensor).len()],
@@ -247,24 +264,15 @@ pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 impl Engine {
-    /// Takes over a flat vector of weights.
-    pub fn load(&mut self, weights: &[f32]) -> Result<()> {
-        self.guarded("took over weights", |engine| {
-            engine.weights = engine.split(weights);
-            engine.decoder = None;
-            Ok(())
-        })
-    }
-
-    /// The weights, flat.
-    pub fn weights(&mut self) -> Result<Vec<f32>> {
-        let action = "read the weights back";
-        self.guarded(action, |engine| engine.join(&engine.weights, action))
-    }
-
     /// Whether the weights have a norm: none of them is beyond numbers, or near there.
     pub fn is_sound(&mut self) -> Result<bool> {
-        self.guarded("looked at the weights", |engine| Ok(engine.gradient_norm(&engine.weights)?.is_finite()))
+        self.guarded("looked at the weights", |engine| {
+            let norm = match &engine.states {
+                States::Host(states) => sum_of_squares(&states.masters).sqrt(),
+                States::Device(_) => engine.norm(engine.learnt_weights())?,
+            };
+            Ok(norm.is_finite())
+        })
     }
 
     /// One inner step: forward, backward, update. Nothing is updated where the loss or the gradient is not finite.
@@ -302,7 +310,11 @@ impl Engine {
     #[cfg(test)]
     pub fn gradient(&mut self, batch: &Batch) -> Result<(Vec<f32>, f64)> {
         let (gradients, loss) = self.differentiate(batch)?;
-        Ok((self.join(&gradients, "read a gradient back")?, loss))
+        let gradients = match &self.states {
+            States::Host(states) => states.gradients.clone(),
+            States::Device(_) => self.join(&gradients, "read a gradient back")?,
+        };
+        Ok((gradients, loss))
     }
 
     /// Forgets the text that was read, so that another can begin.
@@ -321,34 +333,12 @@ impl Engine {
     pub fn read_text(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
         let action = "computed the next token";
         self.guarded(action, |engine| {
-            let mut decoder = engine.decoder.take().unwrap_or_else(|| Decoder::new(&engine.spec, &engine.device));
+            engine.ensure_weights();
+            let kind = matrix_type(engine.precision);
+            let mut decoder = engine.decoder.take().unwrap_or_else(|| Decoder::new(&engine.spec, kind, &engine.device));
             let logits = decoder.advance(&engine.model, &engine.weights, tokens, &engine.device);
             engine.decoder = Some(decoder);
             engine.read(logits, action)
-        })
-    }
-
-    /// Gives time for memory: at most so many sequences are differentiated at once, and with `recompute` blocks are
-    /// computed again on the way back.
-    pub fn spare_memory(&mut self, sequences: usize, recompute: bool) {
-        self.thrift = Thrift { sequences, recompute, ..self.thrift };
-    }
-
-    /// The optimiser's moments.
-    pub fn moments(&mut self) -> Result<MomentVectors> {
-        let action = "read the moments back";
-        self.guarded(action, |engine| {
-            let (first, second) = (engine.join(&engine.first, action)?, engine.join(&engine.second, action)?);
-            Ok(MomentVectors { first, second })
-        })
-    }
-
-    /// Takes over moments.
-    pub fn set_moments(&mut self, moments: &MomentVectors) -> Result<()> {
-        self.guarded("took over moments", |engine| {
-            engine.first = engine.split(&moments.first);
-            engine.second = engine.split(&moments.second);
-            Ok(())
         })
     }
 }

@@ -3,7 +3,8 @@
 use weal_kernels::Compression;
 
 use super::gradient::Thrift;
-use super::{Batch, Engine, Update, plain};
+use super::{Batch, Engine, MomentVectors, Update, plain};
+use crate::compute::{ComputePlan, Place, Precision};
 use crate::device::{DeviceChoice, GpuKind, OpenDevice, gpus};
 use crate::initial::initial_weights;
 use crate::require;
@@ -138,19 +139,108 @@ fn a_gradient_in_little_memory_is_the_same() {
     }
 }
 
+/// Weights and moments after some steps under a plan, and the losses on the way.
+fn learn(engine: &mut Engine, spec: &ModelSpec, muon: Option<f64>) -> (Vec<f32>, MomentVectors, Vec<f64>) {
+    engine.load(&weights(spec)).unwrap();
+    let losses = (0..4).map(|updates_before| {
+        let update = Update { updates_before, muon, ..update() };
+        engine.step(&batch(spec, 5), &update).unwrap().loss
+    });
+    let losses = losses.collect();
+    (engine.weights().unwrap(), engine.moments().unwrap(), losses)
+}
+
+#[test]
+fn states_in_host_memory_learn_the_same() {
+    for spec in small_models() {
+        for muon in [None, Some(0.95)] {
+            let (expected, moments, _) = learn(&mut processor(&spec), &spec, muon);
+            for (micro_batch, recompute) in [(None, false), (Some(2), true)] {
+                let mut engine = processor(&spec);
+                let plan = ComputePlan { micro_batch, recompute, states: Place::Host, ..ComputePlan::default() };
+                engine.arrange(&plan).unwrap();
+                let (found, found_moments, _) = learn(&mut engine, &spec, muon);
+                let off = difference(&found, &expected);
+                assert!(off < 1e-4, "{plan}, {muon:?}: off by {off}");
+                assert!(difference(&found_moments.first, &moments.first) < 1e-4);
+                assert!(difference(&found_moments.second, &moments.second) < 1e-4);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_was_learnt_moves_between_plans() {
+    let spec = small_models()[0].clone();
+    let mut engine = processor(&spec);
+    let (weights, moments, _) = learn(&mut engine, &spec, None);
+    let host = ComputePlan { states: Place::Host, ..ComputePlan::default() };
+    let short = ComputePlan { precision: Precision::Bf16, ..ComputePlan::default() };
+    for plan in [host, ComputePlan { states: Place::Host, ..short }, short, ComputePlan::default()] {
+        engine.arrange(&plan).unwrap();
+        assert!(engine.weights().unwrap() == weights, "{plan}");
+        assert!(engine.moments().unwrap() == moments, "{plan}");
+    }
+}
+
+#[test]
+fn what_is_learnt_in_bf16_is_near_what_is_learnt_in_f32() {
+    for spec in small_models() {
+        let (_, _, expected) = learn(&mut processor(&spec), &spec, None);
+        for (states, recompute) in [(Place::Device, false), (Place::Host, false), (Place::Host, true)] {
+            let plan = ComputePlan { precision: Precision::Bf16, states, recompute, ..ComputePlan::default() };
+            let mut engine = processor(&spec);
+            engine.arrange(&plan).unwrap();
+            let (weights, _, losses) = learn(&mut engine, &spec, None);
+            assert!(losses.last() < losses.first(), "{plan}: {losses:?}");
+            for (found, expected) in losses.iter().zip(&expected) {
+                assert!((found / expected - 1.0).abs() < 0.01, "{plan}: {losses:?} instead of {expected:?}");
+            }
+            // What is updated has all its bits.
+            assert!(weights.iter().any(|weight| weight.to_bits() & 0xffff != 0), "{plan}");
+            let tokens = &batch(&spec, 1).rows()[..3].to_vec();
+            assert!(engine.read_text(tokens).unwrap().iter().all(|score| score.is_finite()));
+        }
+    }
+}
+
+#[test]
+fn states_in_host_memory_compress_to_the_same_bytes() {
+    let spec = small_models()[1].clone();
+    let compression = Compression { chunk: 256, keep: 8, ..Compression::default() };
+    let (mut device, mut host) = (processor(&spec), processor(&spec));
+    host.arrange(&ComputePlan { states: Place::Host, ..ComputePlan::default() }).unwrap();
+    for round in 0..3 {
+        let base = initial_weights(&spec, &[round; 32]).unwrap();
+        let local = initial_weights(&spec, &[round + 100; 32]).unwrap();
+        let [one, other] = [&mut device, &mut host].map(|engine| {
+            engine.load(&local).unwrap();
+            engine.step(&batch(&spec, 2), &update()).unwrap();
+            engine.load(&local).unwrap();
+            (engine.compress(&compression, &base).unwrap(), engine.error_feedback().unwrap())
+        });
+        assert!(one == other, "round {round}");
+    }
+}
+
 #[test]
 fn a_step_that_runs_out_of_memory_is_taken_with_less() {
     let spec = small_models()[1].clone();
     let batch = batch(&spec, 5);
-    let (mut rich, mut poor) = (processor(&spec), processor(&spec));
-    for engine in [&mut rich, &mut poor] {
-        engine.load(&weights(&spec)).unwrap();
+    let mut rich = processor(&spec);
+    rich.load(&weights(&spec)).unwrap();
+    let with_all = rich.step(&batch, &update()).unwrap();
+    let mut poor = processor(&spec);
+    for states in [Place::Host, Place::Device] {
+        poor = processor(&spec);
+        poor.arrange(&ComputePlan { states, ..ComputePlan::default() }).unwrap();
+        poor.load(&weights(&spec)).unwrap();
+        poor.most_sequences = 1;
+        let with_less = poor.step(&batch, &update()).unwrap();
+        assert!((with_all.loss - with_less.loss).abs() < 1e-5);
+        assert!(difference(&poor.weights().unwrap(), &rich.weights().unwrap()) < 1e-4);
+        assert_eq!((poor.thrift.sequences, poor.thrift.recompute), (1, false));
     }
-    poor.most_sequences = 1;
-    let (with_all, with_less) = (rich.step(&batch, &update()).unwrap(), poor.step(&batch, &update()).unwrap());
-    assert!((with_all.loss - with_less.loss).abs() < 1e-5);
-    assert!(difference(&poor.weights().unwrap(), &rich.weights().unwrap()) < 1e-4);
-    assert_eq!((poor.thrift.sequences, poor.thrift.recompute), (1, false));
 
     // Where nothing is left to save, the device has failed.
     poor.most_sequences = 0;
@@ -210,7 +300,12 @@ fn a_gpu_learns_what_the_processor_learns() {
     let (mut cpu, mut gpu) = (processor(&spec), gpu.engine(&spec).unwrap());
     cpu.load(&weights).unwrap();
     gpu.load(&weights).unwrap();
-    for updates_before in 0..3 {
+    for updates_before in 0..4 {
+        if updates_before == 2 {
+            // From here on the states are in host memory; what was learnt goes along.
+            let plan = ComputePlan { states: Place::Host, recompute: true, ..ComputePlan::default() };
+            gpu.arrange(&plan).unwrap();
+        }
         let update = Update { updates_before, ..update() };
         let (left, right) = (cpu.step(&batch, &update).unwrap(), gpu.step(&batch, &update).unwrap());
         assert!((left.loss - right.loss).abs() < 1e-3, "{left:?} {right:?}");
@@ -219,6 +314,16 @@ fn a_gpu_learns_what_the_processor_learns() {
     assert!(difference(&gpu.moments().unwrap().first, &cpu.moments().unwrap().first) < 1e-2);
     let tokens = &batch.rows()[..2];
     assert!(difference(&gpu.read_text(tokens).unwrap(), &cpu.read_text(tokens).unwrap()) < 1e-1);
+
+    let short = ComputePlan { precision: Precision::Bf16, ..ComputePlan::default() };
+    if let Err(error) = gpu.arrange(&short) {
+        let message = error.to_string();
+        assert!(message.contains("does not compute in bf16") && message.contains("compute.precision"), "{message}");
+        return;
+    }
+    let update = Update { updates_before: 4, ..update() };
+    let (left, right) = (cpu.step(&batch, &update).unwrap(), gpu.step(&batch, &update).unwrap());
+    assert!((left.loss - right.loss).abs() < 1e-1, "{left:?} {right:?}");
 }
 
 /// A GPU to compress on, be it a software one: its kernels are few.

@@ -1,0 +1,114 @@
+//! Where a step's gradients are added up, in f32, as soon as each is there: so that no second copy of them all is ever held.
+
+use std::mem;
+use std::sync::{Mutex, PoisonError};
+
+use burn::tensor::{DType, FloatDType, Tensor, TensorData, Transaction};
+use half::bf16;
+use rayon::prelude::*;
+use weal_kernels::Layout;
+
+/// Values of gradients that are read at once.
+const READ_AT_ONCE: usize = 1 << 24;
+
+/// Where gradients are added up as they come.
+pub(super) trait Accumulate: Sync {
+    /// Adds gradients of tensors of the layout.
+    fn add(&self, gradients: Vec<(usize, Tensor<2>)>);
+}
+
+/// Sums in the machine's memory, one part a tensor.
+pub(super) struct HostSums<'a> {
+    parts: Vec<Mutex<&'a mut [f32]>>,
+}
+
+impl<'a> HostSums<'a> {
+    pub fn new(layout: &Layout, mut sums: &'a mut [f32]) -> Self {
+        let mut parts = Vec::new();
+        for range in layout.ranges() {
+            let (part, rest) = mem::take(&mut sums).split_at_mut(range.len());
+            parts.push(Mutex::new(part));
+            sums = rest;
+        }
+        Self { parts }
+    }
+}
+
+impl Accumulate for HostSums<'_> {
+    /// # Panics
+    /// Where the device fails, as everything does that waits for one.
+    fn add(&self, gradients: Vec<(usize, Tensor<2>)>) {
+        // Many are read at once, since each reading waits for the device; all at once would be a second copy there.
+        let mut gradients = gradients.into_iter().peekable();
+        while gradients.peek().is_some() {
+            let (mut tensors, mut reading, mut count) = (Vec::new(), Transaction::default(), 0);
+            while let Some((tensor, gradient)) = gradients.next_if(|(_, next)| {
+                count += next.dims().iter().product::<usize>();
+                tensors.is_empty() || count <= READ_AT_ONCE
+            }) {
+                tensors.push(tensor);
+                reading = reading.register(gradient);
+            }
+            let read = reading.try_execute().unwrap_or_else(|error| panic!("gradients cannot be read: {error}"));
+            tensors.into_iter().zip(read).for_each(|(tensor, data)| self.add_data(tensor, &data));
+        }
+    }
+}
+
+impl HostSums<'_> {
+    fn add_data(&self, tensor: usize, data: &TensorData) {
+        let is_worker = rayon::current_thread_index().is_some();
+        let mut sums = self.parts[tensor].lock().unwrap_or_else(PoisonError::into_inner);
+        // A worker that waited for others would take up other work meanwhile, which may want the same lock.
+        let size = if is_worker { usize::MAX } else { 1 << 16 };
+        match data.dtype() {
+            DType::BF16 => add_part(&mut sums, values::<bf16>(data), size, bf16::to_f32),
+            _ => add_part(&mut sums, values::<f32>(data), size, |value| value),
+        }
+    }
+}
+
+fn values<T: burn::tensor::Element>(data: &TensorData) -> &[T] {
+    data.as_slice().unwrap_or_else(|error| panic!("a gradient cannot be read: {error:?}"))
+}
+
+fn add_part<T: Copy + Sync>(sums: &mut [f32], values: &[T], size: usize, widen: impl Fn(T) -> f32 + Sync) {
+    let add = |sums: &mut [f32], values: &[T]| {
+        sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += widen(*value));
+    };
+    if values.len() <= size {
+        return add(sums, values);
+    }
+    sums.par_chunks_mut(size).zip(values.par_chunks(size)).for_each(|(sums, values)| add(sums, values));
+}
+
+/// Sums on the device, one tensor each.
+pub(super) struct DeviceSums {
+    parts: Vec<Mutex<Option<Tensor<2>>>>,
+}
+
+impl DeviceSums {
+    pub fn new(layout: &Layout) -> Self {
+        Self { parts: layout.ranges().map(|_| Mutex::default()).collect() }
+    }
+
+    /// One for each tensor; zeros where nothing depends on it.
+    pub fn into_tensors(self, weights: &[Tensor<2>]) -> Vec<Tensor<2>> {
+        let sums = self.parts.into_iter().map(|sum| sum.into_inner().unwrap_or_else(PoisonError::into_inner));
+        let zeros = |weight: &Tensor<2>| weight.zeros_like().cast(FloatDType::F32);
+        sums.zip(weights).map(|(sum, weight)| sum.unwrap_or_else(|| zeros(weight))).collect()
+    }
+}
+
+impl Accumulate for DeviceSums {
+    fn add(&self, gradients: Vec<(usize, Tensor<2>)>) {
+        for (tensor, gradient) in gradients {
+            let gradient = gradient.cast(FloatDType::F32);
+            let mut sum = self.parts[tensor].lock().unwrap_or_else(PoisonError::into_inner);
+            *sum = Some(match sum.take() {
+                Some(sum) => sum + gradient,
+                None => gradient,
+            });
+        }
+    }
+}

@@ -1,19 +1,17 @@
-//! What to compute on, chosen at run time: the processor, or a GPU through wgpu (Vulkan, Metal or DirectX 12).
+//! What to compute on, chosen at run time: the processor, or one of the machine's GPUs.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 
-use burn::tensor::{Device, DeviceKind, DeviceType, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use weal_kernels::{Compression, Layout};
 
 use crate::engine::compress::{CompressSpeed, compress_speed};
 use crate::engine::{Engine, panic_message};
 use crate::error::{Error, Result};
+use crate::gpus::{Gpu, GpuBackend, GpuKind, gpus};
 use crate::spec::ModelSpec;
-
-/// GPUs of one kind that are looked for.
-const MOST_GPUS: usize = 16;
 
 /// The device that a person asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,44 +54,6 @@ impl fmt::Display for DeviceChoice {
             Self::GpuNumber(number) => write!(formatter, "gpu:{number}"),
         }
     }
-}
-
-/// What kind of graphics device a [`Gpu`] is, best first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum GpuKind {
-    /// A card with its own memory.
-    Discrete,
-    /// A GPU handed to a virtual machine.
-    Virtual,
-    /// A GPU that shares the processor's memory.
-    Integrated,
-    /// A GPU that the processor imitates (lavapipe, llvmpipe, WARP).
-    Software,
-}
-
-/// A GPU that can be opened.
-#[derive(Clone, Debug)]
-pub struct Gpu {
-    /// What it is.
-    pub kind: GpuKind,
-    device: Device,
-}
-
-/// The graphics devices of this machine, best first; none of them is opened.
-pub fn gpus() -> Vec<Gpu> {
-    // A broken driver may panic in the middle of being asked; then there is no GPU to use.
-    let Ok(present) = catch_unwind(|| Device::enumerate(DeviceType::Wgpu).into_vec()) else {
-        return Vec::new();
-    };
-    let candidates = |kind: GpuKind, device: fn(usize) -> DeviceKind, most: usize| {
-        (0..most).map(move |number| Gpu { kind, device: Device::wgpu(device(number)) })
-    };
-    candidates(GpuKind::Discrete, DeviceKind::DiscreteGpu, MOST_GPUS)
-        .chain(candidates(GpuKind::Virtual, DeviceKind::VirtualGpu, MOST_GPUS))
-        .chain(candidates(GpuKind::Integrated, DeviceKind::IntegratedGpu, MOST_GPUS))
-        .chain(candidates(GpuKind::Software, |_| DeviceKind::Cpu, 1))
-        .filter(|gpu| present.contains(&gpu.device))
-        .collect()
 }
 
 /// A device that is ready to compute.
@@ -216,13 +176,12 @@ fn open_gpu(gpu: &Gpu) -> std::result::Result<OpenDevice, String> {
     if sum? != TRIAL_SUM {
         return Err("it computes wrongly".to_owned());
     }
-    let kind = match gpu.kind {
-        GpuKind::Discrete => "discrete GPU",
-        GpuKind::Virtual => "virtual GPU",
-        GpuKind::Integrated => "integrated GPU",
-        GpuKind::Software => "a software GPU",
+    let name = name.unwrap_or_else(|| "GPU".to_owned());
+    let name = match gpu.backend {
+        GpuBackend::Cuda => format!("{name} ({}, CUDA)", gpu.kind),
+        GpuBackend::Rocm => format!("{name} ({}, ROCm)", gpu.kind),
+        GpuBackend::Wgpu => format!("{name} ({})", gpu.kind),
     };
-    let name = format!("{} ({kind})", name.unwrap_or_else(|| "GPU".to_owned()));
     Ok(OpenDevice { name, device: gpu.device.clone() })
 }
 

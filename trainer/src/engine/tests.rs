@@ -4,7 +4,8 @@ use weal_kernels::Compression;
 
 use super::gradient::Thrift;
 use super::{Batch, Engine, Update, plain};
-use crate::device::{DeviceChoice, GpuKind, OpenDevice, gpus};
+use crate::device::{DeviceChoice, OpenDevice};
+use crate::gpus::{GpuKind, gpus};
 use crate::initial::initial_weights;
 use crate::require;
 use crate::spec::ModelSpec;

@@ -11,6 +11,7 @@ use crate::engine::compress::{CompressSpeed, compress_speed};
 use crate::engine::{Engine, panic_message};
 use crate::error::{Error, Result};
 use crate::gpus::{Gpu, GpuBackend, GpuKind, gpus};
+use crate::preparing::{FirstUse, Kernels, Teller};
 use crate::spec::ModelSpec;
 
 /// The device that a person asks for.
@@ -61,6 +62,8 @@ impl fmt::Display for DeviceChoice {
 pub struct OpenDevice {
     name: String,
     device: Device,
+    /// Whom to tell that kernels are being made ready; nobody on the processor, which has them.
+    teller: Option<Teller>,
 }
 
 impl OpenDevice {
@@ -82,7 +85,7 @@ impl OpenDevice {
     pub fn cpu() -> Self {
         let threads = rayon::current_num_threads();
         let plural = if threads == 1 { "" } else { "s" };
-        Self { name: format!("CPU (flex, {threads} thread{plural})"), device: Device::flex() }
+        Self { name: format!("CPU (flex, {threads} thread{plural})"), device: Device::flex(), teller: None }
     }
 
     /// What the device calls itself.
@@ -93,6 +96,13 @@ impl OpenDevice {
     /// Whether it is a graphics device.
     pub fn is_gpu(&self) -> bool {
         self.device != Device::flex()
+    }
+
+    /// Has `told` hear that a GPU compiles and tunes its kernels, twice a second while it does; by default the log does,
+    /// every few seconds. A processor has nothing to tell.
+    pub fn telling(mut self, told: impl Fn(Kernels) + Send + Sync + 'static) -> Self {
+        self.teller = self.teller.map(|_| Teller::new(told));
+        self
     }
 
     /// How fast it compresses `delta`, with the error feedback `error`, to bodies: the best of `runs`. `None` on the
@@ -117,7 +127,9 @@ impl OpenDevice {
             return Ok(None);
         }
         let measure = || compress_speed(&self.device, compression, layout, (error, delta), runs);
-        let measured = catch_unwind(AssertUnwindSafe(measure)).unwrap_or_else(|panic| Err(panic_message(&*panic)));
+        let measured = self
+            .watched(|| catch_unwind(AssertUnwindSafe(measure)))
+            .unwrap_or_else(|panic| Err(panic_message(&*panic)));
         measured.map(Some).map_err(|reason| Error::Device { device: self.name.clone(), action: "compressed", reason })
     }
 
@@ -126,9 +138,14 @@ impl OpenDevice {
         &self.device
     }
 
+    /// Measures something on the device, and meanwhile tells of new kernels.
+    pub(crate) fn watched<T>(&self, measure: impl FnOnce() -> T) -> T {
+        FirstUse::new(self.teller.clone()).watch("measured", measure)
+    }
+
     /// An engine for `spec` on this device.
     pub(crate) fn engine(&self, spec: &ModelSpec) -> Result<Engine> {
-        Engine::new(spec, self.device.clone(), self.name.clone())
+        Ok(Engine::new(spec, self.device.clone(), self.name.clone())?.telling(self.teller.clone()))
     }
 
     fn best_real_gpu() -> Option<Self> {
@@ -182,7 +199,8 @@ fn open_gpu(gpu: &Gpu) -> std::result::Result<OpenDevice, String> {
         GpuBackend::Rocm => format!("{name} ({}, ROCm)", gpu.kind),
         GpuBackend::Wgpu => format!("{name} ({})", gpu.kind),
     };
-    Ok(OpenDevice { name, device: gpu.device.clone() })
+    let teller = Some(Teller::log(name.clone()));
+    Ok(OpenDevice { name, device: gpu.device.clone(), teller })
 }
 
 /// The sum of the numbers below [`TRIAL_NUMBERS`], exact in f32.

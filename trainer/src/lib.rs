@@ -41,6 +41,7 @@ mod initial;
 mod inner;
 mod learner;
 mod moments;
+mod preparing;
 #[cfg(test)]
 #[allow(dead_code)] // shared with the tests of the whole
 #[path = "../../tests/src/require.rs"]
@@ -61,6 +62,7 @@ pub use gpus::{Gpu, GpuBackend, GpuKind, gpus};
 pub use initial::initial_weights;
 pub use inner::{InnerSpec, Optimiser, Schedule};
 pub use learner::{Evaluation, Learner, Progress, Samples, Trained};
+pub use preparing::Kernels;
 pub use sampling::Assignment;
 pub use spec::{ModelSpec, PRESETS, RopeScaling};
 pub use speed::{TrainLoad, TrainSpeed};

@@ -28,7 +28,7 @@ use crate::folder::Folder;
 use crate::model::device_choice;
 use crate::opened::Opened;
 use crate::settings::Device;
-use progress::Bar;
+use progress::{Bar, spinning};
 
 /// Trains one large language model on many people's machines, with nobody in charge.
 #[derive(Debug, Parser)]
@@ -87,9 +87,15 @@ fn open_model(model: Option<&PathBuf>, folder: &FolderArgs, device: Device) -> R
     let opened = Opened::open(model, &folder.folder(), &mut bar.told());
     bar.end();
     let opened = opened?;
-    let device = OpenDevice::open(device_choice(device)).map_err(|error| Error::Device(error.to_string()))?;
+    let device = open_device(device)?;
     eprintln!("{}, on {}", opened.origin, device.name());
     Ok((opened, device))
+}
+
+/// A device for work that somebody waits for.
+fn open_device(device: Device) -> Result<OpenDevice> {
+    let opened = OpenDevice::open(device_choice(device)).map_err(|error| Error::Device(error.to_string()))?;
+    Ok(spinning(opened))
 }
 
 fn default_folder() -> PathBuf {

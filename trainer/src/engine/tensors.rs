@@ -17,6 +17,7 @@ use crate::engine::model::Model;
 use crate::engine::optimiser::Learnt;
 use crate::engine::{Batch, MomentVectors, StepReport, Update};
 use crate::error::{Error, Result};
+use crate::preparing::{FirstUse, Teller};
 use crate::spec::ModelSpec;
 
 /// The engine; see the module.
@@ -39,6 +40,8 @@ pub(crate) struct Engine {
     pub(super) most_sequences: usize,
     /// The text that is being read.
     decoder: Option<Decoder>,
+    /// What is told of kernels that are not ready.
+    first_use: FirstUse,
     /// Why the device cannot be used any more.
     failure: Option<String>,
 }
@@ -66,15 +69,24 @@ impl Engine {
             #[cfg(test)]
             most_sequences: usize::MAX,
             decoder: None,
+            first_use: FirstUse::default(),
             failure: None,
         })
+    }
+
+    /// Tells when kernels have to be made ready.
+    pub fn telling(self, teller: Option<Teller>) -> Self {
+        Self { first_use: FirstUse::new(teller), ..self }
     }
 
     /// Runs `work` on the device. Drivers report trouble, such as memory that runs out, by panicking somewhere below;
     /// that becomes an error, and the engine, whose tensors may be half done, refuses all further work.
     pub(super) fn guarded<T>(&mut self, action: &'static str, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         if self.failure.is_none() {
-            match catch_unwind(AssertUnwindSafe(|| work(self))) {
+            let mut first_use = mem::take(&mut self.first_use);
+            let done = first_use.watch(action, || catch_unwind(AssertUnwindSafe(|| work(self))));
+            self.first_use = first_use;
+            match done {
                 Ok(result) => return result,
                 Err(panic) => self.failure = Some(panic_message(&*panic)),
             }

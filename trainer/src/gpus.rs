@@ -13,6 +13,8 @@ use std::panic::catch_unwind;
 
 use burn::tensor::{Device, DeviceKind, DeviceType};
 
+use crate::kernel_cache;
+
 /// GPUs of one kind that are looked for.
 const MOST_GPUS: usize = 16;
 
@@ -64,6 +66,7 @@ pub struct Gpu {
 /// The graphics devices of this machine, best first; none of them is opened. A card that two backends reach is there
 /// twice, first under its maker's own interface.
 pub fn gpus() -> Vec<Gpu> {
+    kernel_cache::set_up();
     own_interfaces().into_iter().chain(through_wgpu()).collect()
 }
 

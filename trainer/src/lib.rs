@@ -39,6 +39,7 @@ mod generate;
 mod gpus;
 mod initial;
 mod inner;
+mod kernel_cache;
 mod learner;
 mod moments;
 mod preparing;

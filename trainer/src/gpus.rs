@@ -72,15 +72,15 @@ pub fn gpus() -> Vec<Gpu> {
 
 /// What is found under the makers' own interfaces, none of which tells the kind.
 fn own_interfaces() -> Vec<Gpu> {
-    let backends: &[(GpuBackend, fn() -> DeviceType)] = &[
+    let backends: &[(GpuBackend, DeviceType)] = &[
         #[cfg(feature = "cuda")]
-        (GpuBackend::Cuda, || DeviceType::Cuda),
+        (GpuBackend::Cuda, DeviceType::Cuda),
         #[cfg(feature = "rocm")]
-        (GpuBackend::Rocm, || DeviceType::Rocm),
+        (GpuBackend::Rocm, DeviceType::Rocm),
     ];
-    let found = |(backend, which): &(GpuBackend, fn() -> DeviceType)| {
+    let found = |(backend, which): &(GpuBackend, DeviceType)| {
         let backend = *backend;
-        present(which()).into_iter().map(move |device| Gpu { kind: GpuKind::Discrete, backend, device })
+        present(which.clone()).into_iter().map(move |device| Gpu { kind: GpuKind::Discrete, backend, device })
     };
     backends.iter().flat_map(found).collect()
 }

@@ -30,12 +30,15 @@ use crate::opened::Opened;
 use crate::settings::Device;
 use progress::{Bar, spinning};
 
+/// What is logged by default. Several nodes that measure one GPU at once are no reason to warn.
+pub const LOGGED: &str = "warn,weal=info,libp2p_kad=error,wgpu_hal=off,cubecl_runtime::throughput=error";
+
 /// Trains one large language model on many people's machines, with nobody in charge.
 #[derive(Debug, Parser)]
 #[command(name = "weal", version, arg_required_else_help = true)]
 pub struct Cli {
     /// What is logged: error, warn, info, debug, trace, or a filter such as weal=debug,libp2p=info.
-    #[arg(long, global = true, env = "WEAL_LOG", default_value = "warn,weal=info,libp2p_kad=error,wgpu_hal=off")]
+    #[arg(long, global = true, env = "WEAL_LOG", default_value = LOGGED)]
     log: String,
     #[command(subcommand)]
     command: Command,

@@ -213,7 +213,7 @@ impl TestNode {
     fn spawn(&mut self, args: &[std::ffi::OsString]) {
         let log = File::options().create(true).append(true).open(self.log()).expect("a log");
         let child = Command::new(program())
-            .args(["--log", "warn,weal=info,libp2p_kad=error,wgpu_hal=off"])
+            .args(["--log", weal::cli::LOGGED])
             .args(args)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log"))

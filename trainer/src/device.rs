@@ -1,10 +1,10 @@
-//! What to compute on, chosen at run time: the processor, or a GPU through wgpu (Vulkan, Metal or DirectX 12).
+//! What to compute on, chosen at run time: the processor, or one of the machine's GPUs.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 
-use burn::tensor::{Device, DeviceKind, DeviceType, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use weal_kernels::gpu::Connection;
 use weal_kernels::{Compression, Layout};
 
@@ -12,10 +12,9 @@ use crate::engine::compress::{CompressSpeed, compress_speed};
 use crate::engine::{Engine, connection, panic_message};
 use crate::error::{Error, Result};
 use crate::fault::Fault;
+use crate::gpus::{Gpu, GpuBackend, GpuKind, gpus};
+use crate::preparing::{FirstUse, Kernels, Teller};
 use crate::spec::ModelSpec;
-
-/// GPUs of one kind that are looked for.
-const MOST_GPUS: usize = 16;
 
 /// The device that a person asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,51 +59,6 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
-/// What kind of graphics device a [`Gpu`] is, best first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum GpuKind {
-    /// A card with its own memory.
-    Discrete,
-    /// A GPU handed to a virtual machine.
-    Virtual,
-    /// A GPU that shares the processor's memory.
-    Integrated,
-    /// A GPU that the processor imitates (lavapipe, llvmpipe, WARP).
-    Software,
-}
-
-/// A GPU that can be opened.
-#[derive(Clone, Debug)]
-pub struct Gpu {
-    /// What it is.
-    pub kind: GpuKind,
-    device: Device,
-}
-
-impl Gpu {
-    /// Whether it is that device.
-    pub(crate) fn is(&self, device: &OpenDevice) -> bool {
-        self.device == device.device
-    }
-}
-
-/// The graphics devices of this machine, best first; none of them is opened.
-pub fn gpus() -> Vec<Gpu> {
-    // A broken driver may panic in the middle of being asked; then there is no GPU to use.
-    let Ok(present) = catch_unwind(|| Device::enumerate(DeviceType::Wgpu).into_vec()) else {
-        return Vec::new();
-    };
-    let candidates = |kind: GpuKind, device: fn(usize) -> DeviceKind, most: usize| {
-        (0..most).map(move |number| Gpu { kind, device: Device::wgpu(device(number)) })
-    };
-    candidates(GpuKind::Discrete, DeviceKind::DiscreteGpu, MOST_GPUS)
-        .chain(candidates(GpuKind::Virtual, DeviceKind::VirtualGpu, MOST_GPUS))
-        .chain(candidates(GpuKind::Integrated, DeviceKind::IntegratedGpu, MOST_GPUS))
-        .chain(candidates(GpuKind::Software, |_| DeviceKind::Cpu, 1))
-        .filter(|gpu| present.contains(&gpu.device))
-        .collect()
-}
-
 /// A device that is ready to compute.
 #[derive(Clone, Debug)]
 pub struct OpenDevice {
@@ -113,6 +67,8 @@ pub struct OpenDevice {
     /// What is made anew where the device was lost; the processor has none.
     connection: Option<Connection>,
     fault: Option<Fault>,
+    /// Whom to tell that kernels are being made ready; nobody on the processor, which has them.
+    teller: Option<Teller>,
 }
 
 impl OpenDevice {
@@ -135,7 +91,7 @@ impl OpenDevice {
         let threads = rayon::current_num_threads();
         let plural = if threads == 1 { "" } else { "s" };
         let name = format!("CPU (flex, {threads} thread{plural})");
-        Self { name, device: Device::flex(), connection: None, fault: None }
+        Self { name, device: Device::flex(), connection: None, fault: None, teller: None }
     }
 
     /// Opens the same device anew after it failed; what was on it is gone. Every [`Learner`](crate::Learner) on it has to
@@ -161,7 +117,7 @@ impl OpenDevice {
         let renewed = catch_unwind(|| connection.renew()).map_err(|panic| panic_message(&*panic));
         renewed.and_then(|renewed| renewed).map_err(away)?;
         let opened = open_gpu(&gpu).map_err(|reason| away(format!("it cannot be opened ({reason})")))?;
-        Ok(Self { fault: self.fault.clone(), ..opened })
+        Ok(Self { fault: self.fault.clone(), teller: self.teller.clone(), ..opened })
     }
 
     /// The device, which fails when `fault` says so.
@@ -177,6 +133,13 @@ impl OpenDevice {
     /// Whether it is a graphics device.
     pub fn is_gpu(&self) -> bool {
         self.device != Device::flex()
+    }
+
+    /// Has `told` hear that a GPU compiles and tunes its kernels, twice a second while it does; by default the log does,
+    /// every few seconds. A processor has nothing to tell.
+    pub fn telling(mut self, told: impl Fn(Kernels) + Send + Sync + 'static) -> Self {
+        self.teller = self.teller.map(|_| Teller::new(told));
+        self
     }
 
     /// How fast it compresses `delta`, with the error feedback `error`, to bodies: the best of `runs`. `None` on the
@@ -201,7 +164,9 @@ impl OpenDevice {
             return Ok(None);
         }
         let measure = || compress_speed(&self.device, compression, layout, (error, delta), runs);
-        let measured = catch_unwind(AssertUnwindSafe(measure)).unwrap_or_else(|panic| Err(panic_message(&*panic)));
+        let measured = self
+            .watched(|| catch_unwind(AssertUnwindSafe(measure)))
+            .unwrap_or_else(|panic| Err(panic_message(&*panic)));
         measured.map(Some).map_err(|reason| Error::Device { device: self.name.clone(), action: "compressed", reason })
     }
 
@@ -210,9 +175,15 @@ impl OpenDevice {
         &self.device
     }
 
+    /// Measures something on the device, and meanwhile tells of new kernels.
+    pub(crate) fn watched<T>(&self, measure: impl FnOnce() -> T) -> T {
+        FirstUse::new(self.teller.clone()).watch("measured", measure)
+    }
+
     /// An engine for `spec` on this device.
     pub(crate) fn engine(&self, spec: &ModelSpec) -> Result<Engine> {
-        Ok(Engine::new(spec, self.device.clone(), self.name.clone())?.failing(self.fault.clone()))
+        let engine = Engine::new(spec, self.device.clone(), self.name.clone())?;
+        Ok(engine.failing(self.fault.clone()).telling(self.teller.clone()))
     }
 
     fn best_real_gpu() -> Option<Self> {
@@ -261,14 +232,14 @@ fn open_gpu(gpu: &Gpu) -> std::result::Result<OpenDevice, String> {
     if sum? != TRIAL_SUM {
         return Err("it computes wrongly".to_owned());
     }
-    let kind = match gpu.kind {
-        GpuKind::Discrete => "discrete GPU",
-        GpuKind::Virtual => "virtual GPU",
-        GpuKind::Integrated => "integrated GPU",
-        GpuKind::Software => "a software GPU",
+    let name = name.unwrap_or_else(|| "GPU".to_owned());
+    let name = match gpu.backend {
+        GpuBackend::Cuda => format!("{name} ({}, CUDA)", gpu.kind),
+        GpuBackend::Rocm => format!("{name} ({}, ROCm)", gpu.kind),
+        GpuBackend::Wgpu => format!("{name} ({})", gpu.kind),
     };
-    let name = format!("{} ({kind})", name.unwrap_or_else(|| "GPU".to_owned()));
-    Ok(OpenDevice { name, device: gpu.device.clone(), connection, fault: None })
+    let teller = Some(Teller::log(name.clone()));
+    Ok(OpenDevice { name, device: gpu.device.clone(), connection, fault: None, teller })
 }
 
 /// The sum of the numbers below [`TRIAL_NUMBERS`], exact in f32.

@@ -41,12 +41,15 @@ mod evaluate;
 mod fault;
 mod formats;
 mod generate;
+mod gpus;
 mod initial;
 mod inner;
+mod kernel_cache;
 mod learner;
 mod loader;
 mod memory;
 mod moments;
+mod preparing;
 #[cfg(test)]
 #[allow(dead_code)] // shared with the tests of the whole
 #[path = "../../tests/src/require.rs"]
@@ -65,17 +68,19 @@ pub use data::{
     Client, Kind, Prepare, PrepareProgress, PrepareSummary, PreparedFolder, PreparedIndex, PreparedPart, PreparedShard,
     PreparedSource,
 };
-pub use device::{DeviceChoice, Gpu, GpuKind, OpenDevice, gpus};
+pub use device::{DeviceChoice, OpenDevice};
 pub use engine::compress::CompressSpeed;
 pub use error::{Error, Result};
 pub use evaluate::{Choices, Evaluator, Form, Question, questions};
 pub use fault::Fault;
 pub use formats::{Checkpoint, Export, FileProgress, FloatFormat, GgufFormat};
 pub use generate::{Ending, GeneratedText, Sampling, TextGenerator};
+pub use gpus::{Gpu, GpuBackend, GpuKind, gpus};
 pub use initial::initial_weights;
 pub use inner::{InnerSpec, Optimiser, Schedule};
 pub use learner::{Evaluation, Learner, Progress, Samples, Trained};
 pub use memory::{AGREED_WEIGHTS, ERROR_FEEDBACK, MemoryItem, MemoryNeed, SAVING, Workload};
+pub use preparing::Kernels;
 pub use room::{DriverReport, driver_reports, free_host_memory};
 pub use sampling::Assignment;
 pub use spec::{ModelSpec, PRESETS, RopeScaling};

@@ -3,8 +3,9 @@
 use std::process::Command;
 
 use crate::choice::{Room, Site};
-use crate::device::{GpuKind, OpenDevice, gpus};
+use crate::device::OpenDevice;
 use crate::engine::{memory_capacity, memory_in_use};
+use crate::gpus::{GpuKind, gpus};
 
 /// A GPU's memory and driver, as its driver says.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -64,7 +64,7 @@ impl OpenDevice {
     /// # Errors
     /// Where the model is out of range or the device fails.
     pub fn train_speed(&self, model: &ModelSpec, load: &TrainLoad) -> Result<TrainSpeed> {
-        let matrix_flops_per_second = matrix_speed(self.raw());
+        let matrix_flops_per_second = self.watched(|| matrix_speed(self.raw()));
         let resident = resident_bytes();
         let bytes = (model.context * 40).max(100_000);
         let corpus = Arc::new(Corpus::new(&[Source::Generated { seed: [0; 32], bytes }], Tokeniser::Bytes)?);

@@ -10,9 +10,9 @@ use weal_trainer::{
 };
 
 use super::node::set_threads;
+use super::open_device;
 use crate::bench::{self, CodecSpeed};
 use crate::error::{Error, Result};
-use crate::model;
 use crate::settings::{Auto, Bits, Device, StatesIn};
 
 #[derive(Debug, Args)]
@@ -113,7 +113,7 @@ impl TrainArgs {
         let model = ModelSpec::preset(&self.preset)
             .map_err(|error| Error::Usage(format!("--preset {}: {error}", self.preset)))?;
         let failed = |error: weal_trainer::Error| Error::Device(error.to_string());
-        let device = OpenDevice::open(model::device_choice(self.device)).map_err(failed)?;
+        let device = open_device(self.device)?;
         let load = TrainLoad {
             batch: self.batch,
             steps: self.steps,
@@ -198,7 +198,7 @@ impl CodecArgs {
         let measured = bench::codec(&layout, &compression, self.contributions.into());
         let mut speed = measured.map_err(|error| Error::Usage(error.to_string()))?;
         let failed = |error: weal_trainer::Error| Error::Device(error.to_string());
-        let device = OpenDevice::open(model::device_choice(self.device)).map_err(failed)?;
+        let device = open_device(self.device)?;
         speed.gpu = bench::gpu(&layout, &compression, &device).map_err(failed)?;
         if self.json {
             let json = serde_json::to_string_pretty(&speed).map_err(|error| Error::Internal(error.to_string()))?;

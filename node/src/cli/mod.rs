@@ -30,14 +30,17 @@ use crate::folder::Folder;
 use crate::model::device_choice;
 use crate::opened::Opened;
 use crate::settings::Device;
-use progress::Bar;
+use progress::{Bar, spinning};
+
+/// What is logged by default. Several nodes that measure one GPU at once are no reason to warn.
+pub const LOGGED: &str = "warn,weal=info,libp2p_kad=error,wgpu_hal=off,cubecl_runtime::throughput=error";
 
 /// Trains one large language model on many people's machines, with nobody in charge.
 #[derive(Debug, Parser)]
 #[command(name = "weal", version, arg_required_else_help = true)]
 pub struct Cli {
     /// What is logged: error, warn, info, debug, trace, or a filter such as weal=debug,libp2p=info.
-    #[arg(long, global = true, env = "WEAL_LOG", default_value = "warn,weal=info,libp2p_kad=error,wgpu_hal=off")]
+    #[arg(long, global = true, env = "WEAL_LOG", default_value = LOGGED)]
     log: String,
     #[command(subcommand)]
     command: Command,
@@ -93,9 +96,15 @@ fn open_model(model: Option<&PathBuf>, folder: &FolderArgs, device: Device) -> R
     let opened = Opened::open(model, &folder.folder(), &mut bar.told());
     bar.end();
     let opened = opened?;
-    let device = OpenDevice::open(device_choice(device)).map_err(|error| Error::Device(error.to_string()))?;
+    let device = open_device(device)?;
     eprintln!("{}, on {}", opened.origin, device.name());
     Ok((opened, device))
+}
+
+/// A device for work that somebody waits for.
+fn open_device(device: Device) -> Result<OpenDevice> {
+    let opened = OpenDevice::open(device_choice(device)).map_err(|error| Error::Device(error.to_string()))?;
+    Ok(spinning(opened))
 }
 
 fn default_folder() -> PathBuf {

@@ -1,6 +1,10 @@
-//! A bar for work whose length is known; it is not there where nobody looks.
+//! A bar for work whose length is known, and a spinner for a GPU's first steps; neither is there where nobody looks.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use weal_trainer::{Kernels, OpenDevice};
 
 /// A progress bar of bytes.
 pub(super) struct Bar(ProgressBar);
@@ -25,4 +29,30 @@ impl Bar {
     pub fn end(self) {
         self.0.finish_and_clear();
     }
+}
+
+/// The device, with a spinner while its kernels are compiled and tuned.
+pub(super) fn spinning(device: OpenDevice) -> OpenDevice {
+    let name = device.name().to_owned();
+    let shown = Mutex::new(None);
+    device.telling(move |kernels| {
+        let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
+        match kernels {
+            Kernels::Preparing { new, elapsed } => shown.get_or_insert_with(spinner).set_message(format!(
+                "compiling and tuning GPU kernels for {name}: {new} so far, {} s; what is found is kept",
+                elapsed.as_secs()
+            )),
+            Kernels::Ready => {
+                if let Some(spinner) = shown.take() {
+                    spinner.finish_and_clear();
+                }
+            }
+        }
+    })
+}
+
+fn spinner() -> ProgressBar {
+    let spinner = ProgressBar::new_spinner();
+    spinner.enable_steady_tick(Duration::from_millis(100));
+    spinner
 }

@@ -150,7 +150,7 @@ impl TestnetArgs {
 
     async fn follow(&self, nodes: &[PreparedNode]) -> Result<ExitCode> {
         let stop = super::stop_signal()?;
-        let mut processes = Processes::start(nodes, self.rounds, "warn,weal=info,libp2p_kad=error,wgpu_hal=off")?;
+        let mut processes = Processes::start(nodes, self.rounds, super::LOGGED)?;
         let mut watcher = Watcher::new(nodes, self.rounds);
         let followed = watcher.follow(&mut processes, stop).await;
         processes.stop().await;

@@ -4,6 +4,8 @@
 //! Shapes are kept few, because a GPU compiles and tunes kernels for each: the cache grows in powers of two, and tokens
 //! are read in groups of a power of two, the last one filled up. What fills a group up is hidden, and then overwritten.
 
+use std::mem;
+
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use crate::engine::model::{Model, causal_mask};
@@ -77,13 +79,18 @@ impl Decoder {
         let embedded = model.embed(weights, inputs);
         let stream = model.blocks(weights, embedded, |layer, index, normed| {
             let [query, key, value] = model.heads(weights, index, normed, count, &rotation);
-            let cache = &mut self.layers[layer];
+            // Taken out, so that each has one owner and can be changed where it is.
+            let KeysAndValues { keys, values } = self.layers.remove(layer);
             let [_, heads, _, width] = key.dims();
             let place = [0..1, 0..heads, from..from + count, 0..width];
-            cache.keys = take(&mut cache.keys).slice_assign(place.clone(), key);
-            cache.values = take(&mut cache.values).slice_assign(place, value);
+            let cache = KeysAndValues {
+                keys: keys.slice_assign(place.clone(), key),
+                values: values.slice_assign(place, value),
+            };
             debug_assert_eq!(cache.keys.dims()[2], room);
-            model.attend(weights, index, query, cache.keys.clone(), cache.values.clone(), Some(mask.clone()))
+            let (keys, values) = (cache.keys.clone(), cache.values.clone());
+            self.layers.insert(layer, cache);
+            model.attend(weights, index, query, keys, values, Some(mask.clone()))
         });
         self.read += tokens.len();
         stream
@@ -94,21 +101,15 @@ impl Decoder {
             return;
         }
         let room = tokens.next_power_of_two().min(self.context);
-        let longer = |old: &mut Tensor<4>| {
+        let longer = |old: Tensor<4>| {
             let [one, heads, had, width] = old.dims();
             let zeros = Tensor::zeros([one, heads, room - had, width], (device, old.dtype()));
-            *old = Tensor::cat(vec![take(old), zeros], 2);
+            Tensor::cat(vec![old, zeros], 2)
         };
-        for layer in &mut self.layers {
-            longer(&mut layer.keys);
-            longer(&mut layer.values);
-        }
+        let layers = mem::take(&mut self.layers).into_iter();
+        self.layers = layers
+            .map(|KeysAndValues { keys, values }| KeysAndValues { keys: longer(keys), values: longer(values) })
+            .collect();
         self.room = room;
     }
-}
-
-/// Takes a tensor out, so that it has one owner and can be changed where it is.
-fn take(tensor: &mut Tensor<4>) -> Tensor<4> {
-    let device = tensor.device();
-    std::mem::replace(tensor, Tensor::zeros([1, 1, 1, 1], &device))
 }

@@ -3,6 +3,7 @@
 //! Weights stay on the device as one tensor each, and so do moments unless they are kept in host memory; a step uploads
 //! its batch once and reads back two numbers. Gains of norms are `[1, width]`, so that every tensor has two dimensions.
 
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -21,6 +22,7 @@ use crate::engine::sums::{Accumulate, DeviceSums, HostSums};
 use crate::engine::{Batch, StepReport, Update};
 use crate::error::{Error, Result};
 use crate::fault::Fault;
+use crate::preparing::{FirstUse, Teller};
 use crate::spec::ModelSpec;
 
 /// The engine; see the module.
@@ -47,6 +49,8 @@ pub(crate) struct Engine {
     pub(super) decoder: Option<Decoder>,
     /// A failure to come, for tests.
     fault: Option<Fault>,
+    /// What is told of kernels that are not ready.
+    first_use: FirstUse,
     /// Why the device cannot be used any more.
     failure: Option<String>,
 }
@@ -71,6 +75,7 @@ impl Engine {
             most_sequences: usize::MAX,
             decoder: None,
             fault: None,
+            first_use: FirstUse::default(),
             failure: None,
         })
     }
@@ -80,11 +85,19 @@ impl Engine {
         Self { fault, ..self }
     }
 
+    /// Tells when kernels have to be made ready.
+    pub fn telling(self, teller: Option<Teller>) -> Self {
+        Self { first_use: FirstUse::new(teller), ..self }
+    }
+
     /// Runs `work` on the device. Drivers report trouble, such as memory that runs out, by panicking somewhere below;
     /// that becomes an error, and the engine, whose tensors may be half done, refuses all further work.
     pub(super) fn guarded<T>(&mut self, action: &'static str, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         if self.failure.is_none() {
-            match catch_unwind(AssertUnwindSafe(|| work(self))) {
+            let mut first_use = mem::take(&mut self.first_use);
+            let done = first_use.watch(action, || catch_unwind(AssertUnwindSafe(|| work(self))));
+            self.first_use = first_use;
+            match done {
                 Ok(result) => return result,
                 Err(panic) => self.failure = Some(panic_message(&*panic)),
             }

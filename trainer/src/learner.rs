@@ -348,6 +348,18 @@ impl Learner {
         self.engine.load(theta)
     }
 
+    /// Tokens a second that the corpus gives for so many steps, where nothing is trained on them.
+    pub(crate) fn loader_speed(&self, assignment: &Assignment, steps: u32) -> Result<f64> {
+        let (batch, context) = (u64::from(self.inner.batch), self.spec.context);
+        let start = Instant::now();
+        let mut tokens = 0;
+        for step in 0..u64::from(steps.max(1)) {
+            tokens +=
+                assigned_batch(&self.corpus, context, assignment, step * batch..(step + 1) * batch)?.predictions();
+        }
+        Ok(tokens as f64 / start.elapsed().as_secs_f64())
+    }
+
     fn update(&self, global_step: u64) -> Update {
         let ppm = |value: u32| f64::from(value) / 1e6;
         Update {

@@ -49,6 +49,10 @@ pub struct TrainSpeed {
     /// The most bytes that training held: of the device's memory, or of the process's beyond what it held before. `None`
     /// where the system does not say.
     pub peak_memory_bytes: Option<u64>,
+    /// How long all steps together waited for data, the first one's included.
+    pub data_wait_seconds: f64,
+    /// Tokens a second that the data gives where nothing is trained on them.
+    pub loader_tokens_per_second: f64,
 }
 
 impl TrainSpeed {
@@ -59,22 +63,25 @@ impl TrainSpeed {
 }
 
 impl OpenDevice {
-    /// Trains a model from random weights on the generator's text, and measures.
+    /// Trains a model from random weights on `corpus`, or on the generator's text, and measures.
     ///
     /// # Errors
-    /// Where the model is out of range or the device fails.
-    pub fn train_speed(&self, model: &ModelSpec, load: &TrainLoad) -> Result<TrainSpeed> {
+    /// Where the model is out of range, the corpus too short for it, or the device fails.
+    pub fn train_speed(&self, model: &ModelSpec, load: &TrainLoad, corpus: Option<Arc<Corpus>>) -> Result<TrainSpeed> {
         let matrix_flops_per_second = self.watched(|| matrix_speed(self.raw()));
         let resident = resident_bytes();
         let bytes = (model.context * 40).max(100_000);
-        let corpus = Arc::new(Corpus::new(&[Source::Generated { seed: [0; 32], bytes }], Tokeniser::Bytes)?);
+        let corpus = match corpus {
+            Some(corpus) => corpus,
+            None => Arc::new(Corpus::new(&[Source::Generated { seed: [0; 32], bytes }], Tokeniser::Bytes)?),
+        };
         let theta = crate::initial::initial_weights(model, &[0; 32])?;
         let inner = InnerSpec { batch: load.batch, steps: load.steps + 1, ..InnerSpec::default() };
         let mut learner = Learner::new(model.clone(), inner, corpus, self)?;
         learner.arrange(&load.plan)?;
         let assignment = Assignment { seed: [0; 32], peer: [0; 32] };
         let mut marks = vec![0.0];
-        learner.train(&theta, &assignment, 0, &mut |progress| {
+        let trained = learner.train(&theta, &assignment, 0, &mut |progress| {
             marks.push(progress.seconds);
             ControlFlow::Continue(())
         })?;
@@ -93,6 +100,8 @@ impl OpenDevice {
             flops_per_token: flops_per_token(model)?,
             matrix_flops_per_second,
             peak_memory_bytes,
+            data_wait_seconds: trained.data_seconds,
+            loader_tokens_per_second: learner.loader_speed(&assignment, load.steps)?,
         })
     }
 }
@@ -156,9 +165,10 @@ mod tests {
     fn a_model_that_trains_is_timed() {
         let model = ModelSpec { layers: 1, context: 32, ..ModelSpec::preset("nano").unwrap() };
         let load = TrainLoad { batch: 2, steps: 3, plan: ComputePlan::default() };
-        let speed = OpenDevice::cpu().train_speed(&model, &load).unwrap();
+        let speed = OpenDevice::cpu().train_speed(&model, &load, None).unwrap();
         assert!((speed.tokens_per_second * speed.step_seconds - 64.0).abs() < 1e-6);
         let used = speed.flops_utilisation();
         assert!(used > 0.0 && used < 2.0, "{speed:?}");
+        assert!(speed.loader_tokens_per_second > speed.tokens_per_second, "{speed:?}");
     }
 }

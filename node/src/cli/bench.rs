@@ -1,12 +1,15 @@
 //! `weal bench`: how fast this machine is.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use weal_kernels::{Compression, Layout};
 use weal_trainer::{
-    AGREED_WEIGHTS, ComputePlan, ERROR_FEEDBACK, ModelSpec, OpenDevice, SAVING, TrainLoad, TrainSpeed, Workload,
+    AGREED_WEIGHTS, ComputePlan, Corpus, ERROR_FEEDBACK, ModelSpec, OpenDevice, PreparedFolder, SAVING, TrainLoad,
+    TrainSpeed, Workload,
 };
 
 use super::node::set_threads;
@@ -65,6 +68,9 @@ struct TrainArgs {
     /// Steps that are timed.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     steps: u32,
+    /// A folder that `weal data prepare` made, to train on; without it, the built-in generator's text.
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
     /// Sequences of a step that are computed at once; 0 for all.
     #[arg(long, default_value_t = 0)]
     micro_batch: usize,
@@ -105,13 +111,19 @@ struct Trained {
     first_step_seconds: f64,
     flops_per_token: f64,
     matrix_flops_per_second: f64,
+    data_wait_seconds: f64,
+    loader_tokens_per_second: f64,
 }
 
 impl TrainArgs {
     fn run(self) -> Result<ExitCode> {
         set_threads(self.threads)?;
-        let model = ModelSpec::preset(&self.preset)
+        let mut model = ModelSpec::preset(&self.preset)
             .map_err(|error| Error::Usage(format!("--preset {}: {error}", self.preset)))?;
+        let corpus = self.data.as_deref().map(open_corpus).transpose()?;
+        if let Some(corpus) = &corpus {
+            model = model.with_vocabulary(corpus.tokeniser().vocabulary());
+        }
         let failed = |error: weal_trainer::Error| Error::Device(error.to_string());
         let device = open_device(self.device)?;
         let load = TrainLoad {
@@ -124,7 +136,7 @@ impl TrainArgs {
                 precision: self.precision.set().map_or_else(|| device.best_precision(), Into::into),
             },
         };
-        let speed = device.train_speed(&model, &load).map_err(failed)?;
+        let speed = device.train_speed(&model, &load, corpus).map_err(failed)?;
         let parameters = model.layout().map_err(failed)?.parameters();
         let predicted = predicted(&model, &load, &device).map_err(failed)?;
         if self.json {
@@ -142,6 +154,8 @@ impl TrainArgs {
                 first_step_seconds: speed.first_step_seconds,
                 flops_per_token: speed.flops_per_token,
                 matrix_flops_per_second: speed.matrix_flops_per_second,
+                data_wait_seconds: speed.data_wait_seconds,
+                loader_tokens_per_second: speed.loader_tokens_per_second,
             };
             let json = serde_json::to_string_pretty(&trained).map_err(|error| Error::Internal(error.to_string()))?;
             println!("{json}");
@@ -152,6 +166,11 @@ impl TrainArgs {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn open_corpus(folder: &Path) -> Result<Arc<Corpus>> {
+    let folder = PreparedFolder::open(folder).and_then(|folder| Corpus::of_folder(&folder));
+    folder.map(Arc::new).map_err(|error| Error::Data(error.to_string()))
 }
 
 /// What training alone needs of the memory that is measured: nothing is compressed or saved here, and no node runs beside it.
@@ -174,6 +193,11 @@ fn show_training(batch: u32, context: usize, speed: &TrainSpeed, predicted: u64)
         "arithmetic       {:8.1} GFLOP/s, {:.2} of what large matrix products reach",
         flops / 1e9,
         speed.flops_utilisation()
+    );
+    println!(
+        "data             {:8.1} ms waited for it in all; it gives {:.0} tokens/s",
+        1e3 * speed.data_wait_seconds,
+        speed.loader_tokens_per_second
     );
     if let Some(bytes) = speed.peak_memory_bytes {
         let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);

@@ -211,8 +211,8 @@ fn measured(device: &OpenDevice, checks: &mut Vec<Check>) -> Option<f64> {
         return None;
     }
     let plan = ComputePlan { precision: device.best_precision(), ..ComputePlan::default() };
-    let measured =
-        ModelSpec::preset("nano").and_then(|model| device.train_speed(&model, &TrainLoad { batch: 8, steps: 5, plan }));
+    let measured = ModelSpec::preset("nano")
+        .and_then(|model| device.train_speed(&model, &TrainLoad { batch: 8, steps: 5, plan }, None));
     match measured {
         Ok(speed) => {
             let flops = speed.tokens_per_second * speed.flops_per_token;

@@ -27,6 +27,9 @@ use crate::store::blobs::Keep;
 use crate::store::learner::LearnerState;
 use crate::store::weights::Weights;
 
+/// The share of a round's training that may go into waiting for data before somebody is told.
+const SLOW_DATA: f64 = 0.1;
+
 pub(super) struct LearnerThread {
     pub(super) setup: LearnerSetup,
     /// None while the device is lost.
@@ -254,6 +257,11 @@ impl LearnerThread {
             let stopped = stop_before.load(Ordering::Acquire) > job.round.0;
             if stopped || Instant::now() >= job.deadline { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
+        if let Ok(Trained { seconds, data_seconds, .. }) = &trained
+            && *data_seconds > SLOW_DATA * seconds
+        {
+            tracing::warn!("training waited {data_seconds:.1} s of {seconds:.1} s for its data: is the disk slow?");
+        }
         self.shared.change_health(|health| match &trained {
             Ok(trained) => {
                 health.skipped_steps += trained.skipped_steps;

@@ -14,6 +14,7 @@ pub use shards::{TokenPart, TokenShard};
 
 use self::shards::Shards;
 
+use crate::data::PreparedFolder;
 use crate::error::{Error, Result};
 use crate::tokeniser::{Tokeniser, Tokens};
 
@@ -119,6 +120,19 @@ impl Corpus {
             floors,
             digest: hasher.finalize().into(),
         })
+    }
+
+    /// The text of a folder of prepared data.
+    ///
+    /// # Errors
+    /// As [`Self::prepared`], and where the folder's tokeniser cannot be read.
+    pub fn of_folder(folder: &PreparedFolder) -> Result<Self> {
+        let tokeniser = match folder.tokeniser()? {
+            Some(json) => Tokeniser::from_bytes(&json)?,
+            None => Tokeniser::Bytes,
+        };
+        let (training, heldout) = TokenPart::of_folder(folder);
+        Self::prepared(&training, &heldout, tokeniser)
     }
 
     /// What turns this corpus's text into tokens.
@@ -239,7 +253,7 @@ fn cut(text: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{Prepare, PreparedFolder};
+    use crate::data::Prepare;
 
     fn bytes_corpus(text: &[u8]) -> Corpus {
         Corpus::new(&[Source::Text(text.to_vec())], Tokeniser::Bytes).unwrap()

@@ -202,7 +202,7 @@ mod tests {
     fn what_stands_for_nothing_is_refused_by_name() {
         let dir = folder(&["c.csv"]);
         for source in [dir.path().display().to_string(), dir.path().join("*.txt").display().to_string()] {
-            let why = find(&[source.clone()], None, &Client::default()).unwrap_err().to_string();
+            let why = find(std::slice::from_ref(&source), None, &Client::default()).unwrap_err().to_string();
             assert!(why.contains(&source) && why.contains("--format"), "{why}");
         }
         let why = find(&["/nowhere/x.txt".into()], None, &Client::default()).unwrap_err().to_string();

@@ -7,12 +7,10 @@ use weal_proto::BlobHash;
 use weal_proto::limits::BLOB_HEADER_BYTES;
 use weal_proto::manifest::{self, AggregationRule, Data, Initial, Inner, Manifest, PPM, Tokeniser as TokeniserSource};
 use weal_trainer::{
-    Corpus, DeviceChoice, InnerSpec, ModelSpec, Optimiser, RopeScaling, Schedule, Source, TokenPart, TokenShard,
-    Tokeniser,
+    Corpus, InnerSpec, ModelSpec, Optimiser, RopeScaling, Schedule, Source, TokenPart, TokenShard, Tokeniser,
 };
 
 use crate::error::{Error, Result};
-use crate::settings::Device;
 use crate::store::blobs::Blobs;
 use crate::store::weights::from_bytes;
 
@@ -117,15 +115,6 @@ fn inner_spec(inner: &Inner) -> InnerSpec {
         weight_decay_ppm: inner.weight_decay_ppm,
         clip_ppm: inner.gradient_clip_ppm,
         ..InnerSpec::default()
-    }
-}
-
-/// The trainer's name for a device that was asked for.
-pub fn device_choice(device: Device) -> DeviceChoice {
-    match device {
-        Device::Auto => DeviceChoice::Auto,
-        Device::Cpu => DeviceChoice::Cpu,
-        Device::Gpu => DeviceChoice::Gpu,
     }
 }
 

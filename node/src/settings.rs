@@ -11,6 +11,7 @@ use libp2p::Multiaddr;
 use serde::{Deserialize, Serialize};
 
 pub use values::{Auto, Bits, Bytes, StatesIn};
+pub use weal_trainer::DeviceChoice as Device;
 use weal_trainer::{Place, Precision, Wishes};
 
 use crate::error::{Error, Result};
@@ -83,19 +84,6 @@ impl Default for PageSettings {
     fn default() -> Self {
         Self { listen: SocketAddr::from(([127, 0, 0, 1], 7780)) }
     }
-}
-
-/// Which device trains.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Device {
-    /// The best GPU there is, else the processor.
-    #[default]
-    Auto,
-    /// The processor.
-    Cpu,
-    /// A GPU; without one the node does not start.
-    Gpu,
 }
 
 /// What a node does when its device fails in mid-run.
@@ -205,7 +193,10 @@ const COMMENTS: [(&str, &str); 23] = [
     ("max_download", "The same for what is received."),
     ("[page]", "The page, /metrics and /api. They show everything and ask for no password: keep them on loopback."),
     ("[compute]", "The device that trains."),
-    ("device", "auto (the best GPU there is, else the processor), cpu, or gpu (no start without one)."),
+    (
+        "device",
+        "auto (the best GPU there is, else the processor), cpu, gpu (no start without one), or gpu:1 (one of several, as `weal doctor` counts them).",
+    ),
     (
         "on_device_loss",
         "When the device fails in mid-run: wait (open it again, and sit out the rounds until it is back), fallback (go on \
@@ -311,5 +302,16 @@ mod tests {
         let error = Settings::load_or_write(&folder, &Settings::default()).unwrap_err();
         assert_eq!(error.code(), 3);
         assert!(error.to_string().contains("threds"), "{error}");
+    }
+
+    #[test]
+    fn a_device_is_named_as_on_the_command_line() {
+        let settings = |device: &str| toml::from_str::<Settings>(&format!("[compute]\ndevice = \"{device}\"\n"));
+        for (name, device) in [("cpu", Device::Cpu), ("gpu", Device::Gpu), ("gpu:3", Device::GpuNumber(3))] {
+            let read = settings(name).unwrap();
+            assert_eq!(read.compute.device, device);
+            assert!(read.to_commented_toml().unwrap().contains(&format!("device = \"{name}\"")));
+        }
+        assert!(settings("gpu:x").unwrap_err().to_string().contains("gpu:<number>"));
     }
 }

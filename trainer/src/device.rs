@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 
 use burn::tensor::{Device, Int, Tensor};
+use serde::{Deserialize, Serialize};
 use weal_kernels::gpu::Connection;
 use weal_kernels::{Compression, Layout};
 
@@ -17,7 +18,8 @@ use crate::preparing::{FirstUse, Kernels, Teller};
 use crate::spec::ModelSpec;
 
 /// The device that a person asks for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum DeviceChoice {
     /// The best real GPU (discrete before virtual before integrated), or else the processor. A software
     /// GPU, such as lavapipe, is never taken.
@@ -45,6 +47,20 @@ impl FromStr for DeviceChoice {
                 .map(Self::GpuNumber)
                 .ok_or_else(|| Error::DeviceName(name.to_owned())),
         }
+    }
+}
+
+impl TryFrom<String> for DeviceChoice {
+    type Error = Error;
+
+    fn try_from(name: String) -> Result<Self> {
+        name.parse()
+    }
+}
+
+impl From<DeviceChoice> for String {
+    fn from(choice: DeviceChoice) -> Self {
+        choice.to_string()
     }
 }
 

@@ -86,7 +86,7 @@ struct TrainArgs {
     /// Threads; 0 for all cores.
     #[arg(long, default_value_t = 0)]
     threads: usize,
-    /// The device.
+    /// The device: auto, cpu, gpu or gpu:<number>.
     #[arg(long, env = "WEAL_DEVICE", default_value = "auto")]
     device: Device,
     /// Prints JSON.

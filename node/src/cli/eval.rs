@@ -25,7 +25,7 @@ pub struct EvalArgs {
     /// Print one line of JSON for each file.
     #[arg(long)]
     json: bool,
-    /// The device.
+    /// The device: auto, cpu, gpu or gpu:<number>.
     #[arg(long, env = "WEAL_DEVICE", default_value = "auto")]
     device: Device,
     #[command(flatten)]

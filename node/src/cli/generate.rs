@@ -38,7 +38,7 @@ pub struct GenerateArgs {
     /// The same seed gives the same text; by default a new one each time.
     #[arg(long)]
     seed: Option<u64>,
-    /// The device.
+    /// The device: auto, cpu, gpu or gpu:<number>.
     #[arg(long, env = "WEAL_DEVICE", default_value = "auto")]
     device: Device,
     #[command(flatten)]

@@ -27,7 +27,6 @@ use weal_trainer::OpenDevice;
 
 use crate::error::{Error, Result};
 use crate::folder::Folder;
-use crate::model::device_choice;
 use crate::opened::Opened;
 use crate::settings::Device;
 use progress::{Bar, spinning};
@@ -103,7 +102,7 @@ fn open_model(model: Option<&PathBuf>, folder: &FolderArgs, device: Device) -> R
 
 /// A device for work that somebody waits for.
 fn open_device(device: Device) -> Result<OpenDevice> {
-    let opened = OpenDevice::open(device_choice(device)).map_err(|error| Error::Device(error.to_string()))?;
+    let opened = OpenDevice::open(device).map_err(|error| Error::Device(error.to_string()))?;
     Ok(spinning(opened))
 }
 

@@ -35,7 +35,7 @@ pub struct NodeArgs {
     /// Address of the page, /metrics and /api [settings: page.listen].
     #[arg(long, env = "WEAL_PAGE", value_name = "ADDRESS")]
     page: Option<SocketAddr>,
-    /// The device that trains [settings: compute.device].
+    /// The device that trains: auto, cpu, gpu or gpu:<number> [settings: compute.device].
     #[arg(long, env = "WEAL_DEVICE")]
     device: Option<Device>,
     /// Threads on the processor; 0 is one for each core [settings: compute.threads].

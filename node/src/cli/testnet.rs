@@ -113,7 +113,7 @@ pub struct PrepareArgs {
     /// Address on which every node's page listens; the page asks for no password.
     #[arg(long, default_value = "127.0.0.1")]
     page_listen: IpAddr,
-    /// Device of the nodes.
+    /// Device of the nodes: auto, cpu, gpu or gpu:<number>.
     #[arg(long, default_value = "auto")]
     device: Device,
 }

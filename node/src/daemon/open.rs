@@ -67,8 +67,7 @@ pub async fn open(options: Options) -> Result<Daemon> {
     let blobs = Blobs::open(folder.blobs(), store.clone())?;
     let device = match device {
         Some(device) => device,
-        None => OpenDevice::open(model::device_choice(settings.compute.device))
-            .map_err(|error| Error::Device(error.to_string()))?,
+        None => OpenDevice::open(settings.compute.device).map_err(|error| Error::Device(error.to_string()))?,
     };
     let corpus = Arc::new(model::corpus(&manifest, &blobs)?);
     let weight_files = WeightFiles::new(folder.weights());

@@ -17,7 +17,7 @@ pub use fit::ModelFit;
 
 use crate::error::{Error, Result};
 use crate::folder::Folder;
-use crate::model::{self, Plan};
+use crate::model::Plan;
 use crate::settings::Settings;
 
 /// How a check came out.
@@ -145,14 +145,12 @@ fn open(questions: &Questions, checks: &mut Vec<Check>) -> Option<OpenDevice> {
         let memory = format!("{} of {} free", gigabytes(report.free), gigabytes(report.total));
         checks.push(Check::ok("driver", format!("{}: NVIDIA {}, {memory}", report.name, report.driver)));
     }
-    match OpenDevice::open(model::device_choice(questions.settings.compute.device)) {
+    match OpenDevice::open(questions.settings.compute.device) {
         Ok(device) => {
-            let count = match gpus.iter().filter(|gpu| gpu.kind != GpuKind::Software).count() {
-                0 => "no GPU".to_owned(),
-                1 => "one GPU".to_owned(),
-                many => format!("{many} GPUs"),
-            };
-            let found = format!("{}; {count} in this machine", device.name());
+            let real = gpus.iter().enumerate().filter(|(_, gpu)| gpu.kind != GpuKind::Software);
+            let names: Vec<_> = real.map(|(number, gpu)| format!("gpu:{number} {}", gpu.kind)).collect();
+            let names = if names.is_empty() { "no GPU".to_owned() } else { names.join(", ") };
+            let found = format!("{}; {names} in this machine", device.name());
             checks.push(if device.is_gpu() || gpus.iter().all(|gpu| gpu.kind == GpuKind::Software) {
                 Check::ok("device", found)
             } else {

@@ -194,17 +194,14 @@ impl Start {
         prepared: Option<&Prepared>,
         files: &mut Vec<Vec<u8>>,
     ) -> Result<(ModelSpec, Initial, Tokeniser)> {
-        let Self { mut spec, initial, tokeniser, mut end_of_text } = self;
+        let Self { mut spec, initial, tokeniser, end_of_text } = self;
         let mut json = tokeniser;
         if let Some(path) = file {
             let [TextFile { text, .. }] = take_one(data::read(&[path.to_owned()])?)?;
             json = Some(text);
-            let known = weal_trainer::Tokeniser::from_file(path).map_err(|error| Error::Data(error.to_string()))?;
-            end_of_text = end_of_text.or_else(|| known.end_of_text(path));
         }
         if let Some(prepared) = prepared {
             json = prepared.tokeniser(json)?;
-            end_of_text = prepared.end_of_text().or(end_of_text);
         }
         let is_new = matches!(initial, Initial::Seed(_));
         let Some(json) = json else {
@@ -225,6 +222,8 @@ impl Start {
                 "the tokeniser has {vocabulary} tokens, and the model's embedding {rows}: they do not belong together"
             )));
         }
+        let of_tokens = prepared.and_then(Prepared::end_of_text);
+        let end_of_text = of_tokens.or(end_of_text).or_else(|| file.and_then(|path| known.end_of_text(path)));
         let hash = weal_kernels::blob::outline(&json).hash().into();
         let tokeniser = Tokeniser::File { hash, bytes: json.len() as u64, end_of_text };
         files.push(json);

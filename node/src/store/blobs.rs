@@ -276,9 +276,9 @@ pub fn path(folder: &Path, hash: &BlobHash) -> PathBuf {
 
 /// Gives a file a second name. Says whether it could: not from one disk to another, nor where the system has no such thing.
 fn link(path: &Path, name: &Path) -> bool {
-    name.parent().is_some_and(|folder| fs::create_dir_all(folder).is_ok())
-        && (fs::hard_link(path, name).is_ok()
-            || name.exists() && fs::remove_file(name).is_ok() && fs::hard_link(path, name).is_ok())
+    // What stands there is in no index.
+    let _ = fs::remove_file(name);
+    name.parent().is_some_and(|folder| fs::create_dir_all(folder).is_ok()) && fs::hard_link(path, name).is_ok()
 }
 
 fn read_at(path: &Path, offset: u64, length: usize) -> io::Result<Vec<u8>> {

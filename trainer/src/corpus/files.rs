@@ -10,10 +10,8 @@ use crate::error::{Error, Result};
 ///
 /// With `must_be_text`, a file that is not UTF-8 is refused with the place of its first bad byte.
 pub(super) fn read(path: &Path, must_be_text: bool) -> Result<Vec<u8>> {
-    let mut files = Vec::new();
-    collect(path, &mut files)?;
     let mut text = Vec::new();
-    for file in files {
+    for file in files_under(path)? {
         let bytes = fs::read(&file).map_err(|error| unreadable(&file, error))?;
         if must_be_text && let Err(error) = std::str::from_utf8(&bytes) {
             return Err(Error::DataNotText { path: file, offset: error.valid_up_to() });
@@ -24,6 +22,13 @@ pub(super) fn read(path: &Path, must_be_text: bool) -> Result<Vec<u8>> {
         return Err(Error::DataEmpty { path: path.to_owned() });
     }
     Ok(text)
+}
+
+/// A file itself, or the files of a folder, recursively in sorted order. Hidden entries are left out.
+pub(crate) fn files_under(path: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    collect(path, &mut files)?;
+    Ok(files)
 }
 
 /// Adds the files under `path`. Links to folders are not followed, so that the walk ends.

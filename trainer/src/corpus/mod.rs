@@ -1,6 +1,6 @@
 //! The text a model learns from: a training part that is dealt out in windows, and a held-out part that measures.
 
-mod files;
+pub(crate) mod files;
 mod floors;
 mod grammar;
 mod shards;
@@ -14,7 +14,7 @@ pub use shards::{TokenPart, TokenShard};
 
 use self::shards::Shards;
 
-use crate::data::PreparedFolder;
+use crate::data::{PreparedFolder, character_start};
 use crate::error::{Error, Result};
 use crate::tokeniser::{Tokeniser, Tokens};
 
@@ -245,9 +245,7 @@ fn read(source: &Source, tokeniser: &Tokeniser) -> Result<(Vec<u8>, Option<f64>)
 
 /// Where the held-out part of `text` begins: at nine tenths, never inside a character.
 fn cut(text: &[u8]) -> usize {
-    let is_inside_character = |byte: &u8| byte & 0b1100_0000 == 0b1000_0000;
-    let nine_tenths = text.len() - text.len() / 10;
-    nine_tenths + text[nine_tenths..].iter().take(3).take_while(|byte| is_inside_character(byte)).count()
+    character_start(text, text.len() - text.len() / 10)
 }
 
 #[cfg(test)]

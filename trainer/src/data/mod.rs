@@ -27,6 +27,7 @@ use std::sync::atomic::Ordering;
 pub use fetch::Client;
 pub use index::{PreparedFolder, PreparedIndex, PreparedPart, PreparedShard, PreparedSource};
 pub use place::Kind;
+pub(crate) use sections::character_start;
 pub(crate) use shard::{Shard, Width};
 
 use self::index::{INDEX, SHARDS, TOKENISER};

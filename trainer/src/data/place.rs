@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::fetch::Client;
 use super::hub;
+use crate::corpus::files::files_under;
 use crate::error::{Error, Result};
 
 /// What a file holds.
@@ -93,39 +94,26 @@ impl Found {
         }
         let path = Path::new(source);
         if path.exists() || !source.contains(['*', '?', '[']) {
-            return self.local(path, path, true);
+            return self.local(path, true);
         }
         let refused = |reason: String| Error::Prepare { place: source.to_owned(), reason };
         let matches = glob::glob(source).map_err(|error| refused(error.to_string()))?;
         for path in matches {
             let path = path.map_err(|error| refused(error.to_string()))?;
-            self.local(&path, &path, false)?;
+            self.local(&path, false)?;
         }
         Ok(())
     }
 
-    /// Adds a file, or the files of a folder in sorted order. Hidden entries are left out; links to folders are not
-    /// followed, so that the walk ends.
-    fn local(&mut self, path: &Path, root: &Path, named: bool) -> Result<()> {
-        let unreadable = |source| Error::DataUnreadable { path: path.to_owned(), source };
-        let metadata = fs::metadata(path).map_err(unreadable)?;
-        if !metadata.is_dir() {
-            let name = match path.strip_prefix(root) {
-                Ok(inside) if inside != Path::new("") => inside,
-                _ => Path::new(path.file_name().unwrap_or(path.as_os_str())),
-            };
-            let place = Place::Local(path.to_owned());
-            self.push(name.display().to_string(), Some(metadata.len()), place, named);
-            return Ok(());
-        }
-        let mut entries: Vec<_> = fs::read_dir(path).and_then(Iterator::collect).map_err(unreadable)?;
-        entries.sort_by_key(fs::DirEntry::file_name);
-        for entry in entries {
-            let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-            let link_to_folder = entry.file_type().map_err(unreadable)?.is_symlink() && entry.path().is_dir();
-            if !hidden && !link_to_folder {
-                self.local(&entry.path(), root, false)?;
-            }
+    /// Adds a file, or the files of a folder.
+    fn local(&mut self, root: &Path, named: bool) -> Result<()> {
+        let is_folder = root.is_dir();
+        for path in files_under(root)? {
+            let inside = if is_folder { path.strip_prefix(root).ok() } else { path.file_name().map(Path::new) };
+            let name = inside.unwrap_or(&path).display().to_string();
+            let metadata = fs::metadata(&path);
+            let bytes = metadata.map_err(|source| Error::DataUnreadable { path: path.clone(), source })?.len();
+            self.push(name, Some(bytes), Place::Local(path), named && !is_folder);
         }
         Ok(())
     }

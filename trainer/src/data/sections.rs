@@ -66,7 +66,7 @@ fn section_end(text: &[u8], start: usize) -> usize {
 }
 
 /// The first place from `from` on that is not inside a character.
-pub(super) fn character_start(text: &[u8], from: usize) -> usize {
+pub(crate) fn character_start(text: &[u8], from: usize) -> usize {
     let inside = |byte: &&u8| **byte & 0b1100_0000 == 0b1000_0000;
     from + text[from..].iter().take(3).take_while(inside).count()
 }

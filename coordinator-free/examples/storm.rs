@@ -12,7 +12,11 @@ use weal_coordinator_free::sim::{Scenario, run};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let number = |place: usize| arguments.get(place).and_then(|text| text.parse::<u64>().ok());
+    let number = |place: usize| {
+        arguments
+            .get(place)
+            .and_then(|text| text.parse::<u64>().ok())
+    };
     let (Some(kind), Some(from), Some(to)) = (arguments.first(), number(1), number(2)) else {
         eprintln!("usage: storm calm|stormy|hurricane FIRST_SEED END_SEED");
         return ExitCode::from(2);
@@ -45,6 +49,14 @@ fn main() -> ExitCode {
             }
         }
     }
-    println!("{} runs, {violations} violations, {:.1} s", to.saturating_sub(from), started.elapsed().as_secs_f32());
-    if violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    println!(
+        "{} runs, {violations} violations, {:.1} s",
+        to.saturating_sub(from),
+        started.elapsed().as_secs_f32()
+    );
+    if violations == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

@@ -1,8 +1,9 @@
 //! Tendermint: how voters agree on one set for a round.
 //!
-//! The state machine is `arc-malachitebft-core-consensus`. Only this module knows of it: the rest of the crate sees an
-//! [`Engine`] that takes [signed messages](Message) and timeouts, and gives back [`Action`]s. One engine decides one
-//! round: its height is the round plus one, its rounds are our [views](weal_proto::View).
+//! The state machine is `arc-malachitebft-core-consensus`. Only this module knows of it: the rest
+//! of the crate sees an [`Engine`] that takes [signed messages](Message) and timeouts, and gives
+//! back [`Action`]s. One engine decides one round: its height is the round plus one, its rounds are
+//! our [views](weal_proto::View).
 //!
 //! | file | holds |
 //! |---|---|

@@ -9,8 +9,13 @@ use crate::signatures::Signatures;
 /// Checks a certificate against the voters of its round.
 ///
 /// # Errors
-/// When a signer is no voter or signs twice, a signature is bad, or the weight is not more than two thirds.
-pub fn check(certificate: &Certificate, roster: &Roster, signatures: &mut Signatures) -> Result<(), Invalid> {
+/// When a signer is no voter or signs twice, a signature is bad, or the weight is not more than two
+/// thirds.
+pub fn check(
+    certificate: &Certificate,
+    roster: &Roster,
+    signatures: &mut Signatures,
+) -> Result<(), Invalid> {
     let vote = Vote {
         round: certificate.round,
         view: certificate.view,
@@ -25,12 +30,21 @@ pub fn check(certificate: &Certificate, roster: &Roster, signatures: &mut Signat
             return Err(Invalid::CertificateSigner(commit.peer));
         }
         last = Some(commit.peer);
-        if !signatures.check(&Envelope::from_parts(commit.peer, run, &vote, commit.signature)) {
+        if !signatures.check(&Envelope::from_parts(
+            commit.peer,
+            run,
+            &vote,
+            commit.signature,
+        )) {
             return Err(Invalid::Signature(commit.peer));
         }
         weight = weight.saturating_add(roster.weight(&commit.peer).into());
     }
-    if roster.is_quorum(weight) { Ok(()) } else { Err(Invalid::CertificateWeight) }
+    if roster.is_quorum(weight) {
+        Ok(())
+    } else {
+        Err(Invalid::CertificateWeight)
+    }
 }
 
 #[cfg(test)]
@@ -41,7 +55,12 @@ mod tests {
 
     fn certificate(signers: &[u8]) -> Certificate {
         let value = RoundSetHash::from([5; 32]);
-        let vote = Vote { round: RoundNumber(2), view: View(1), step: VoteStep::Precommit, value: Some(value) };
+        let vote = Vote {
+            round: RoundNumber(2),
+            view: View(1),
+            step: VoteStep::Precommit,
+            value: Some(value),
+        };
         let mut commits: Vec<_> = signers
             .iter()
             .map(|n| CommitSignature {
@@ -50,7 +69,12 @@ mod tests {
             })
             .collect();
         commits.sort_by_key(|commit| commit.peer);
-        Certificate { round: RoundNumber(2), view: View(1), value, signatures: commits }
+        Certificate {
+            round: RoundNumber(2),
+            view: View(1),
+            value,
+            signatures: commits,
+        }
     }
 
     fn roster() -> Roster {
@@ -59,7 +83,10 @@ mod tests {
 
     #[test]
     fn three_of_four_certify_and_two_do_not() {
-        assert_eq!(check(&certificate(&[1, 2, 4]), &roster(), &mut signatures()), Ok(()));
+        assert_eq!(
+            check(&certificate(&[1, 2, 4]), &roster(), &mut signatures()),
+            Ok(())
+        );
         let two = check(&certificate(&[1, 2]), &roster(), &mut signatures());
         assert_eq!(two, Err(Invalid::CertificateWeight));
     }
@@ -72,6 +99,9 @@ mod tests {
         assert_eq!(twice, Err(Invalid::CertificateSigner(key(1).peer())));
         let mut changed = certificate(&[1, 2, 3]);
         changed.view = View(2);
-        assert!(matches!(check(&changed, &roster(), &mut signatures()), Err(Invalid::Signature(_))));
+        assert!(matches!(
+            check(&changed, &roster(), &mut signatures()),
+            Err(Invalid::Signature(_))
+        ));
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use weal_proto::manifest::Manifest;
-use weal_proto::{Commitment, Decided, LedgerRoot, PeerId, RoundNumber, RoundSet, RoundSetHash, RunId, Seed};
+use weal_proto::{
+    Commitment, Decided, LedgerRoot, PeerId, RoundNumber, RoundSet, RoundSetHash, RunId, Seed,
+};
 
 use crate::beacon;
 use crate::certificate;
@@ -14,7 +16,8 @@ use crate::signatures::Signatures;
 
 /// The end of the decided history: everything that the rules of the next round depend on.
 ///
-/// A latecomer starts from [`Chain::genesis`] and [extends](Self::extend) it round by round; each step proves itself.
+/// A latecomer starts from [`Chain::genesis`] and [extends](Self::extend) it round by round; each
+/// step proves itself.
 #[derive(Debug, Clone)]
 pub struct Chain {
     manifest: Arc<Manifest>,
@@ -90,7 +93,11 @@ impl Chain {
     ///
     /// # Errors
     /// The first thing that is wrong; the chain is as it was.
-    pub fn extend(&mut self, decided: &Decided, signatures: &mut Signatures) -> Result<(), Invalid> {
+    pub fn extend(
+        &mut self,
+        decided: &Decided,
+        signatures: &mut Signatures,
+    ) -> Result<(), Invalid> {
         let Decided { value, certificate } = decided;
         let hash = value.hash();
         if certificate.round != value.round || certificate.value != hash {
@@ -102,20 +109,28 @@ impl Chain {
         Ok(())
     }
 
-    /// Goes on to the round after a decision that was verified before, such as one on this peer's own disk.
+    /// Goes on to the round after a decision that was verified before, such as one on this peer's
+    /// own disk.
     ///
     /// # Errors
     /// When it is not of the next round.
     pub fn extend_trusting(&mut self, set: &RoundSet) -> Result<(), Invalid> {
         if set.round != self.round {
-            return Err(Invalid::Round { found: set.round, expected: self.round });
+            return Err(Invalid::Round {
+                found: set.round,
+                expected: self.round,
+            });
         }
         self.advance(set, set.hash());
         Ok(())
     }
 
     fn advance(&mut self, set: &RoundSet, hash: RoundSetHash) {
-        self.ledger.apply(self.round, &round_set::outcome(set), &self.manifest.membership);
+        self.ledger.apply(
+            self.round,
+            &round_set::outcome(set),
+            &self.manifest.membership,
+        );
         self.ledger_root = self.ledger.root();
         self.seed = beacon::next(self.seed, hash);
         self.parent = hash;

@@ -30,7 +30,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use weal_proto::manifest::Manifest;
-use weal_proto::{Decided, Envelope, Evidence, Leave, PeerId, RoundNumber, Signable, SigningKey, StateRoot};
+use weal_proto::{
+    Decided, Envelope, Evidence, Leave, PeerId, RoundNumber, Signable, SigningKey, StateRoot,
+};
 
 use crate::agreement::Engine;
 use crate::chain::Chain;
@@ -51,7 +53,8 @@ use round::Round;
 /// What a core is made of.
 #[derive(Clone)]
 pub struct Config {
-    /// This peer's key. No other machine may use it: two that do will contradict each other, and be banned.
+    /// This peer's key. No other machine may use it: two that do will contradict each other, and be
+    /// banned.
     pub key: SigningKey,
     /// How signatures are checked.
     pub checker: Arc<dyn CheckSignature>,
@@ -60,13 +63,18 @@ pub struct Config {
 impl Config {
     /// A core with this key, that checks signatures itself.
     pub fn new(key: SigningKey) -> Self {
-        Self { key, checker: Arc::new(Ed25519) }
+        Self {
+            key,
+            checker: Arc::new(Ed25519),
+        }
     }
 }
 
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config").field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("Config")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
     }
 }
 
@@ -84,10 +92,15 @@ pub struct Recovered {
 impl Recovered {
     /// A first life.
     pub fn nothing(manifest: Arc<Manifest>) -> Self {
-        Self { chain: Chain::genesis(manifest), unapplied: Vec::new(), records: Vec::new() }
+        Self {
+            chain: Chain::genesis(manifest),
+            unapplied: Vec::new(),
+            records: Vec::new(),
+        }
     }
 
-    /// Goes through the decided rounds on disk, which are trusted: they were verified before they were stored.
+    /// Goes through the decided rounds on disk, which are trusted: they were verified before they
+    /// were stored.
     ///
     /// # Arguments
     /// * `decided` – every decided round from round 0, in order
@@ -102,11 +115,17 @@ impl Recovered {
         weights: RoundNumber,
         records: Vec<Record>,
     ) -> Result<Self, Error> {
-        let mut recovered = Self { records, ..Self::nothing(manifest) };
+        let mut recovered = Self {
+            records,
+            ..Self::nothing(manifest)
+        };
         for decided in decided {
             let found = decided.value.round;
             let expected = recovered.chain.round();
-            recovered.chain.extend_trusting(&decided.value).map_err(|_| Error::Gap { found, expected })?;
+            recovered
+                .chain
+                .extend_trusting(&decided.value)
+                .map_err(|_| Error::Gap { found, expected })?;
             if found >= weights {
                 recovered.unapplied.push(decided);
             }
@@ -150,7 +169,11 @@ impl Core {
     /// # Errors
     /// When nobody may vote, or the unapplied rounds are not the last decided ones.
     pub fn new(config: Config, recovered: Recovered) -> Result<Self, Error> {
-        let Recovered { chain, unapplied, records } = recovered;
+        let Recovered {
+            chain,
+            unapplied,
+            records,
+        } = recovered;
         if chain.ledger().roster().is_empty() {
             return Err(Error::NoVoters);
         }
@@ -182,18 +205,26 @@ impl Core {
 
     /// Takes in what happened at this instant, and says what must be done about it, in this order.
     ///
-    /// Nothing that a peer can send makes this panic; what is wrong with its messages is reported as
-    /// [`Event::Dropped`].
+    /// Nothing that a peer can send makes this panic; what is wrong with its messages is reported
+    /// as [`Event::Dropped`].
     pub fn step(&mut self, now: Millis, input: Input) -> Vec<Output> {
         self.now = self.now.max(now);
         match input {
             Input::Start => self.start(),
             Input::WeightsReady { round, root } => self.weights_ready(round, root),
             Input::ApplyFailed { round } => self.apply_failed(round),
-            Input::Trained { round, blob, blob_bytes, samples } => self.trained(round, blob, blob_bytes, samples),
+            Input::Trained {
+                round,
+                blob,
+                blob_bytes,
+                samples,
+            } => self.trained(round, blob, blob_bytes, samples),
             Input::TrainingFailed { round } => self.training_failed(round),
             Input::Received { id, envelope } => self.received(id, envelope),
-            Input::Validated { commitment, verdict } => self.validated(commitment, verdict),
+            Input::Validated {
+                commitment,
+                verdict,
+            } => self.validated(commitment, verdict),
             Input::Synced(decided) => self.synced(decided),
             Input::PeerStatus { peer: _, status } => self.peer_status(&status),
             Input::TimerFired(timer) => self.timer_fired(timer),
@@ -209,7 +240,9 @@ impl Core {
         for record in records {
             match record {
                 Record::OwnCommitment(envelope) => self.round.restore_commitment(current, envelope),
-                Record::OwnAttestation(envelope) => self.round.restore_attestation(current, envelope),
+                Record::OwnAttestation(envelope) => {
+                    self.round.restore_attestation(current, envelope)
+                }
                 Record::AgreementLog { round, bytes } if round == current => self.log.push(bytes),
                 Record::AgreementLog { .. } | Record::Decided(_) | Record::OwnLeave(_) => {}
             }
@@ -224,7 +257,8 @@ impl Core {
         }
     }
 
-    /// Goes as far as what is known allows. Each step of this loop enters a later phase or a later round.
+    /// Goes as far as what is known allows. Each step of this loop enters a later phase or a later
+    /// round.
     fn advance(&mut self) {
         while self.advance_phase() || self.may_begin_agreement() {
             if self.may_begin_agreement() {
@@ -250,7 +284,9 @@ impl Core {
             TimerId::CommitClose(round) if round == current => self.commit_time_is_up(),
             TimerId::FetchClose(round) if round == current => self.fetch_time_is_up(),
             TimerId::AttestClose(round) if round == current => self.round.attest_time_is_up = true,
-            TimerId::Propose(round, _) | TimerId::Vote(round, _, _) | TimerId::Rebroadcast(round, _)
+            TimerId::Propose(round, _)
+            | TimerId::Vote(round, _, _)
+            | TimerId::Rebroadcast(round, _)
                 if round == current =>
             {
                 self.agreement_timer(timer);
@@ -264,15 +300,20 @@ impl Core {
             return;
         }
         self.leaving = true;
-        let envelope = self.sign(&Leave { round: self.chain.round() });
+        let envelope = self.sign(&Leave {
+            round: self.chain.round(),
+        });
         self.leaves.insert(self.me, envelope.clone());
-        self.outputs.push(Output::Persist(Record::OwnLeave(envelope.clone())));
+        self.outputs
+            .push(Output::Persist(Record::OwnLeave(envelope.clone())));
         self.outputs.push(Output::Broadcast(envelope));
         self.stop_training();
     }
 
     fn own_root(&self) -> Option<StateRoot> {
-        self.weights.filter(|weights| weights.round == self.chain.round()).map(|weights| weights.root)
+        self.weights
+            .filter(|weights| weights.round == self.chain.round())
+            .map(|weights| weights.root)
     }
 
     fn sign<M: Signable>(&self, message: &M) -> Envelope {
@@ -284,7 +325,10 @@ impl Core {
     }
 
     fn set_timer(&mut self, id: TimerId, delay_ms: u64) {
-        self.outputs.push(Output::SetTimer { id, at: self.now.after(delay_ms) });
+        self.outputs.push(Output::SetTimer {
+            id,
+            at: self.now.after(delay_ms),
+        });
     }
 
     fn cancel_timer(&mut self, id: TimerId) {
@@ -295,7 +339,10 @@ impl Core {
         self.round.phase = phase;
         self.round.phase_ends = ends;
         self.progress();
-        self.report(Event::PhaseChanged { round: self.chain.round(), phase });
+        self.report(Event::PhaseChanged {
+            round: self.chain.round(),
+            phase,
+        });
     }
 }
 

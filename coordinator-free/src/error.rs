@@ -7,7 +7,9 @@ use weal_proto::RoundNumber;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Error {
     /// The decided rounds on disk do not follow one another.
-    #[error("decided round {found} on disk, where round {expected} belongs: the store is damaged, sync the run anew")]
+    #[error(
+        "decided round {found} on disk, where round {expected} belongs: the store is damaged, sync the run anew"
+    )]
     Gap {
         /// The round found.
         found: RoundNumber,

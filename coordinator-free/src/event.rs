@@ -66,8 +66,8 @@ pub enum Event {
         /// The peer.
         peer: PeerId,
     },
-    /// Own weights are not those that were decided, or that voters of more than half the weight have trained from:
-    /// they are fetched anew.
+    /// Own weights are not those that were decided, or that voters of more than half the weight
+    /// have trained from: they are fetched anew.
     RootMismatch {
         /// The round at whose start they differ.
         round: RoundNumber,
@@ -92,7 +92,8 @@ pub enum Event {
         /// Why.
         cause: String,
     },
-    /// Someone signs with this peer's key, or its disk was rolled back: two machines must never share a key.
+    /// Someone signs with this peer's key, or its disk was rolled back: two machines must never
+    /// share a key.
     OwnKeyElsewhere {
         /// The round.
         round: RoundNumber,
@@ -197,7 +198,10 @@ impl DropCause {
 
     /// Whether the one who passed the message on should have known better.
     pub const fn blames_sender(self) -> bool {
-        matches!(self, Self::WrongRun | Self::BadSignature | Self::Oversized | Self::Malformed | Self::Invalid)
+        matches!(
+            self,
+            Self::WrongRun | Self::BadSignature | Self::Oversized | Self::Malformed | Self::Invalid
+        )
     }
 }
 

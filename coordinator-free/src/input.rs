@@ -1,6 +1,9 @@
 //! What happened: everything the rules ever learn about the world.
 
-use weal_proto::{BlobHash, Decided, Envelope, EnvelopeHash, PeerId, RoundNumber, Samples, StateRoot, Status, Verdict};
+use weal_proto::{
+    BlobHash, Decided, Envelope, EnvelopeHash, PeerId, RoundNumber, Samples, StateRoot, Status,
+    Verdict,
+};
 
 use crate::output::TimerId;
 
@@ -23,8 +26,9 @@ pub enum Input {
         /// Their state root.
         root: StateRoot,
     },
-    /// An [`Output::Apply`](crate::Output::Apply) or [`Output::FetchWeights`](crate::Output::FetchWeights) cannot be
-    /// carried out for now: nobody here holds the blobs or the weights.
+    /// An [`Output::Apply`](crate::Output::Apply) or
+    /// [`Output::FetchWeights`](crate::Output::FetchWeights) cannot be carried out for now: nobody
+    /// here holds the blobs or the weights.
     ApplyFailed {
         /// The round to have been applied, or fetched.
         round: RoundNumber,
@@ -46,21 +50,24 @@ pub enum Input {
         round: RoundNumber,
     },
     /// A signed message arrived, through gossip or in answer to
-    /// [`Output::RequestRoundMessages`](crate::Output::RequestRoundMessages). It need not have been verified.
+    /// [`Output::RequestRoundMessages`](crate::Output::RequestRoundMessages). It need not have been
+    /// verified.
     Received {
         /// Comes back with the verdict.
         id: MessageId,
         /// The message.
         envelope: Envelope,
     },
-    /// A contribution asked for with [`Output::Fetch`](crate::Output::Fetch) was examined, or given up.
+    /// A contribution asked for with [`Output::Fetch`](crate::Output::Fetch) was examined, or given
+    /// up.
     Validated {
         /// Hash of the commitment's envelope.
         commitment: EnvelopeHash,
         /// What was found.
         verdict: Verdict,
     },
-    /// Decided rounds arrived, in answer to [`Output::RequestDecided`](crate::Output::RequestDecided).
+    /// Decided rounds arrived, in answer to
+    /// [`Output::RequestDecided`](crate::Output::RequestDecided).
     Synced(Vec<Decided>),
     /// A peer told where it is in the run.
     PeerStatus {

@@ -1,8 +1,9 @@
 //! What each peer has earned, from decided rounds alone.
 //!
-//! All arithmetic is on integers and saturates, so every replica computes the same ledger. A weight is earned by
-//! decided contributions and decays every round; a newcomer's counts only after a probation, and then in growing part.
-//! Nothing here looks at who is connected, or at a clock: a peer is absent when decided rounds lack its signature.
+//! All arithmetic is on integers and saturates, so every replica computes the same ledger. A weight
+//! is earned by decided contributions and decays every round; a newcomer's counts only after a
+//! probation, and then in growing part. Nothing here looks at who is connected, or at a clock: a
+//! peer is absent when decided rounds lack its signature.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,8 +34,8 @@ pub struct Account {
 }
 
 impl Account {
-    /// What its vote counts: nothing before the end of the probation, then a part of its weight that grows with each
-    /// contribution until it is vested.
+    /// What its vote counts: nothing before the end of the probation, then a part of its weight
+    /// that grows with each contribution until it is vested.
     pub fn voting_weight(&self, rules: &Membership) -> u64 {
         if self.banned || !self.member {
             return 0;
@@ -42,7 +43,10 @@ impl Account {
         if self.founder {
             return self.weight;
         }
-        let Some(past_probation) = self.contributions.checked_sub(u64::from(rules.probation_rounds)) else {
+        let Some(past_probation) = self
+            .contributions
+            .checked_sub(u64::from(rules.probation_rounds))
+        else {
             return 0;
         };
         let whole = u64::from(rules.vesting_rounds).saturating_add(1);
@@ -74,8 +78,17 @@ pub struct Ledger {
 impl Ledger {
     /// The ledger before round 0: founders only.
     pub fn genesis(manifest: &Manifest) -> Self {
-        let founder = |weight| Account { weight, member: true, founder: true, ..Account::default() };
-        let accounts: BTreeMap<_, _> = manifest.founders.iter().map(|f| (f.peer, founder(f.weight.0))).collect();
+        let founder = |weight| Account {
+            weight,
+            member: true,
+            founder: true,
+            ..Account::default()
+        };
+        let accounts: BTreeMap<_, _> = manifest
+            .founders
+            .iter()
+            .map(|f| (f.peer, founder(f.weight.0)))
+            .collect();
         let roster = roster_of(&accounts, &manifest.membership);
         Self { accounts, roster }
     }
@@ -111,7 +124,12 @@ impl Ledger {
         hasher.update(&length(self.accounts.len()));
         for (peer, a) in &self.accounts {
             hasher.update(peer.as_bytes());
-            for number in [a.weight, a.contributions, a.seen_until.0, a.contributed_until.0] {
+            for number in [
+                a.weight,
+                a.contributions,
+                a.seen_until.0,
+                a.contributed_until.0,
+            ] {
                 hasher.update(&number.to_le_bytes());
             }
             hasher.update(&[u8::from(a.member), u8::from(a.banned), u8::from(a.founder)]);
@@ -177,17 +195,25 @@ impl Ledger {
             }
         }
         // Who has nothing left and is not here would only make the ledger grow.
-        self.accounts.retain(|_, account| account.member || account.banned || account.weight > 0);
+        self.accounts
+            .retain(|_, account| account.member || account.banned || account.weight > 0);
     }
 }
 
 fn roster_of(accounts: &BTreeMap<PeerId, Account>, rules: &Membership) -> Roster {
-    Roster::new(accounts.iter().map(|(peer, account)| (*peer, account.voting_weight(rules))))
+    Roster::new(
+        accounts
+            .iter()
+            .map(|(peer, account)| (*peer, account.voting_weight(rules))),
+    )
 }
 
 /// ⌊value · part / whole⌋; `part` is at most `whole`.
 fn scale(value: u64, part: u64, whole: u64) -> u64 {
-    let scaled = u128::from(value).saturating_mul(part.into()).checked_div(whole.into()).unwrap_or(0);
+    let scaled = u128::from(value)
+        .saturating_mul(part.into())
+        .checked_div(whole.into())
+        .unwrap_or(0);
     u64::try_from(scaled).unwrap_or(u64::MAX)
 }
 
@@ -212,7 +238,10 @@ mod tests {
     }
 
     fn contributed(peers: &[u8]) -> Outcome {
-        Outcome { contributors: peers.iter().map(|n| peer(*n)).collect(), ..Outcome::default() }
+        Outcome {
+            contributors: peers.iter().map(|n| peer(*n)).collect(),
+            ..Outcome::default()
+        }
     }
 
     fn ledger() -> Ledger {
@@ -229,7 +258,16 @@ mod tests {
             assert!(account.member);
             votes.push((ledger.roster().weight(&peer(9)), account.weight));
         }
-        assert_eq!(votes, [(0, 1000), (950, 1900), (2710, 2710), (3439, 3439), (4095, 4095)]);
+        assert_eq!(
+            votes,
+            [
+                (0, 1000),
+                (950, 1900),
+                (2710, 2710),
+                (3439, 3439),
+                (4095, 4095)
+            ]
+        );
     }
 
     #[test]
@@ -258,7 +296,10 @@ mod tests {
     fn an_attestation_is_a_sign_of_life() {
         let mut ledger = ledger();
         for round in 0..5 {
-            let outcome = Outcome { attesters: [peer(1)].into(), ..contributed(&[2]) };
+            let outcome = Outcome {
+                attesters: [peer(1)].into(),
+                ..contributed(&[2])
+            };
             ledger.apply(RoundNumber(round), &outcome, &rules());
         }
         assert!(ledger.is_member(&peer(1)));
@@ -267,7 +308,10 @@ mod tests {
     #[test]
     fn an_offender_loses_everything_for_good() {
         let mut ledger = ledger();
-        let outcome = Outcome { offenders: [peer(1)].into(), ..contributed(&[1, 2]) };
+        let outcome = Outcome {
+            offenders: [peer(1)].into(),
+            ..contributed(&[1, 2])
+        };
         ledger.apply(RoundNumber(0), &outcome, &rules());
         assert!(ledger.is_banned(&peer(1)));
         assert_eq!(ledger.roster().weight(&peer(1)), 0);
@@ -279,7 +323,10 @@ mod tests {
     fn the_last_voters_stay_when_all_leave() {
         let mut ledger = ledger();
         let before = ledger.roster().clone();
-        let outcome = Outcome { leavers: [peer(1), peer(2)].into(), ..Outcome::default() };
+        let outcome = Outcome {
+            leavers: [peer(1), peer(2)].into(),
+            ..Outcome::default()
+        };
         ledger.apply(RoundNumber(0), &outcome, &rules());
         assert_eq!(ledger.roster(), &before);
         assert!(!ledger.is_member(&peer(1)));
@@ -301,21 +348,39 @@ mod tests {
     }
 
     fn any_outcome() -> impl Strategy<Value = Outcome> {
-        (any_peers(), any_peers(), any_peers(), prop::collection::btree_set(Just([3; 32].into()), 0..2)).prop_map(
-            |(contributors, attesters, leavers, offenders)| Outcome { contributors, attesters, leavers, offenders },
+        (
+            any_peers(),
+            any_peers(),
+            any_peers(),
+            prop::collection::btree_set(Just([3; 32].into()), 0..2),
         )
+            .prop_map(|(contributors, attesters, leavers, offenders)| Outcome {
+                contributors,
+                attesters,
+                leavers,
+                offenders,
+            })
     }
 
     fn any_rules() -> impl Strategy<Value = Membership> {
-        (1..=PPM, prop_oneof![1..10_u64, Just(1 << 40), Just(u64::MAX)], 0..4_u32, 0..4_u32, 1..5_u32).prop_map(
-            |(weight_decay_ppm, credit, probation_rounds, vesting_rounds, absence_rounds)| Membership {
-                weight_decay_ppm,
-                credit,
-                probation_rounds,
-                vesting_rounds,
-                absence_rounds,
-            },
+        (
+            1..=PPM,
+            prop_oneof![1..10_u64, Just(1 << 40), Just(u64::MAX)],
+            0..4_u32,
+            0..4_u32,
+            1..5_u32,
         )
+            .prop_map(
+                |(weight_decay_ppm, credit, probation_rounds, vesting_rounds, absence_rounds)| {
+                    Membership {
+                        weight_decay_ppm,
+                        credit,
+                        probation_rounds,
+                        vesting_rounds,
+                        absence_rounds,
+                    }
+                },
+            )
     }
 
     proptest! {

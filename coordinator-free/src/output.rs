@@ -2,7 +2,8 @@
 
 use weal_proto::manifest::AggregationRule;
 use weal_proto::{
-    BlobHash, Decided, Envelope, EnvelopeHash, PeerId, RoundNumber, Samples, Seed, StateRoot, View, VoteStep,
+    BlobHash, Decided, Envelope, EnvelopeHash, PeerId, RoundNumber, Samples, Seed, StateRoot, View,
+    VoteStep,
 };
 
 use crate::event::Event;
@@ -12,8 +13,8 @@ use crate::time::Millis;
 /// Something to do. Outputs of one step are carried out in their order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
-    /// Store this durably *before* anything after it in the same list is carried out. If it cannot be stored, the
-    /// program must end: going on could make this peer contradict itself.
+    /// Store this durably *before* anything after it in the same list is carried out. If it cannot
+    /// be stored, the program must end: going on could make this peer contradict itself.
     Persist(Record),
     /// Send to every peer of the run.
     Broadcast(Envelope),
@@ -24,7 +25,8 @@ pub enum Output {
         /// Whether it is to be passed on.
         acceptance: Acceptance,
     },
-    /// Train from the weights at this round's start. Answer with [`Input::Trained`](crate::Input::Trained) or
+    /// Train from the weights at this round's start. Answer with
+    /// [`Input::Trained`](crate::Input::Trained) or
     /// [`Input::TrainingFailed`](crate::Input::TrainingFailed).
     Train {
         /// The round.
@@ -45,14 +47,15 @@ pub enum Output {
         /// The blob.
         blob: BlobHash,
     },
-    /// Fetch a contribution and check its structure. Answer with [`Input::Validated`](crate::Input::Validated).
+    /// Fetch a contribution and check its structure. Answer with
+    /// [`Input::Validated`](crate::Input::Validated).
     Fetch(Fetch),
     /// Take the weights of `round` to those of the round after it. Answer with
     /// [`Input::WeightsReady`](crate::Input::WeightsReady) for that round, or
     /// [`Input::ApplyFailed`](crate::Input::ApplyFailed).
     Apply(Apply),
-    /// Get the weights at a round's start from other peers: own ones differ, or are too far behind. Answer with
-    /// [`Input::WeightsReady`](crate::Input::WeightsReady) for that round, or
+    /// Get the weights at a round's start from other peers: own ones differ, or are too far behind.
+    /// Answer with [`Input::WeightsReady`](crate::Input::WeightsReady) for that round, or
     /// [`Input::ApplyFailed`](crate::Input::ApplyFailed).
     FetchWeights {
         /// The round.
@@ -60,8 +63,8 @@ pub enum Output {
         /// Their decided state root: what arrives must have it.
         root: StateRoot,
     },
-    /// Say [`Input::TimerFired`](crate::Input::TimerFired) at this instant. A timer already set with this id is
-    /// replaced.
+    /// Say [`Input::TimerFired`](crate::Input::TimerFired) at this instant. A timer already set
+    /// with this id is replaced.
     SetTimer {
         /// Names the timer.
         id: TimerId,
@@ -73,7 +76,8 @@ pub enum Output {
         /// Names the timer.
         id: TimerId,
     },
-    /// Ask one or a few peers for decided rounds. Answer, if there is one, with [`Input::Synced`](crate::Input::Synced).
+    /// Ask one or a few peers for decided rounds. Answer, if there is one, with
+    /// [`Input::Synced`](crate::Input::Synced).
     RequestDecided {
         /// The first round wanted.
         from_round: RoundNumber,
@@ -156,7 +160,8 @@ pub enum Record {
     OwnAttestation(Envelope),
     /// This peer said that it leaves.
     OwnLeave(Envelope),
-    /// The next entry of the agreement's write-ahead log of a round. Entries are kept in the order they come in.
+    /// The next entry of the agreement's write-ahead log of a round. Entries are kept in the order
+    /// they come in.
     AgreementLog {
         /// The round.
         round: RoundNumber,

@@ -16,18 +16,29 @@ pub struct Roster {
 }
 
 impl Roster {
-    /// The roster of these weights. Weights of 0 are left out; of more than [`limits::VOTERS`], the heaviest are taken
-    /// (of equal ones, those with the smaller id). All weights are halved as often as keeps their sum below 2⁶⁰.
+    /// The roster of these weights. Weights of 0 are left out; of more than [`limits::VOTERS`], the
+    /// heaviest are taken (of equal ones, those with the smaller id). All weights are halved as
+    /// often as keeps their sum below 2⁶⁰.
     pub fn new(weights: impl IntoIterator<Item = (PeerId, u64)>) -> Self {
-        let mut heaviest: Vec<_> = weights.into_iter().filter(|(_, weight)| *weight > 0).collect();
+        let mut heaviest: Vec<_> = weights
+            .into_iter()
+            .filter(|(_, weight)| *weight > 0)
+            .collect();
         heaviest.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
         heaviest.truncate(limits::VOTERS);
 
         let sum: u128 = heaviest.iter().map(|(_, weight)| u128::from(*weight)).sum();
-        let halvings = (0..u64::BITS).find(|n| sum >> n < u128::from(MOST_TOTAL)).unwrap_or(u64::BITS - 1);
-        let voters: BTreeMap<_, _> =
-            heaviest.into_iter().map(|(peer, weight)| (peer, weight >> halvings)).filter(|(_, w)| *w > 0).collect();
-        let total = voters.values().fold(0_u64, |sum, weight| sum.saturating_add(*weight));
+        let halvings = (0..u64::BITS)
+            .find(|n| sum >> n < u128::from(MOST_TOTAL))
+            .unwrap_or(u64::BITS - 1);
+        let voters: BTreeMap<_, _> = heaviest
+            .into_iter()
+            .map(|(peer, weight)| (peer, weight >> halvings))
+            .filter(|(_, w)| *w > 0)
+            .collect();
+        let total = voters
+            .values()
+            .fold(0_u64, |sum, weight| sum.saturating_add(*weight));
         Self { voters, total }
     }
 
@@ -74,16 +85,22 @@ impl Roster {
     /// The weight of some voters together; each counts once, strangers count nothing.
     pub fn weigh<'a>(&self, peers: impl IntoIterator<Item = &'a PeerId>) -> u128 {
         let distinct: std::collections::BTreeSet<_> = peers.into_iter().collect();
-        distinct.into_iter().map(|peer| u128::from(self.weight(peer))).sum()
+        distinct
+            .into_iter()
+            .map(|peer| u128::from(self.weight(peer)))
+            .sum()
     }
 
     /// Who proposes in a view, drawn from the round's seed.
     ///
-    /// The views of a round go through the voters in a weighted random order without putting back, and begin anew
-    /// (with another draw) when all had their turn. So a heavy voter is likelier to propose first, and every voter
-    /// proposes within as many views as there are voters, however many others are silent.
+    /// The views of a round go through the voters in a weighted random order without putting back,
+    /// and begin anew (with another draw) when all had their turn. So a heavy voter is likelier to
+    /// propose first, and every voter proposes within as many views as there are voters, however
+    /// many others are silent.
     pub fn proposer(&self, seed: &Seed, view: View) -> Option<PeerId> {
-        let count = u32::try_from(self.voters.len()).ok().filter(|count| *count > 0)?;
+        let count = u32::try_from(self.voters.len())
+            .ok()
+            .filter(|count| *count > 0)?;
         let (cycle, turn) = (view.0 / count, view.0 % count);
         let mut left = self.voters.clone();
         let mut left_total = self.total;
@@ -110,10 +127,15 @@ fn pick(voters: &BTreeMap<PeerId, u64>, point: u64) -> Option<PeerId> {
 /// A number below `total`. The bias of the remainder is below total / 2¹²⁸.
 fn draw(seed: &Seed, cycle: u32, turn: u32, total: u64) -> u64 {
     let mut hasher = blake3::Hasher::new_derive_key(PROPOSER_CONTEXT);
-    hasher.update(seed.as_bytes()).update(&cycle.to_le_bytes()).update(&turn.to_le_bytes());
+    hasher
+        .update(seed.as_bytes())
+        .update(&cycle.to_le_bytes())
+        .update(&turn.to_le_bytes());
     let mut bytes = [0; 16];
     hasher.finalize_xof().fill(&mut bytes);
-    let below = u128::from_le_bytes(bytes).checked_rem(u128::from(total)).unwrap_or(0);
+    let below = u128::from_le_bytes(bytes)
+        .checked_rem(u128::from(total))
+        .unwrap_or(0);
     u64::try_from(below).unwrap_or(0)
 }
 
@@ -147,7 +169,12 @@ mod tests {
 
     #[test]
     fn no_more_than_the_limit_vote_and_the_heaviest_stay() {
-        let voters = (0..300_u64).map(|n| (PeerId::from(*blake3::hash(&n.to_le_bytes()).as_bytes()), n + 1));
+        let voters = (0..300_u64).map(|n| {
+            (
+                PeerId::from(*blake3::hash(&n.to_le_bytes()).as_bytes()),
+                n + 1,
+            )
+        });
         let roster = Roster::new(voters);
         assert_eq!(roster.len(), limits::VOTERS);
         assert_eq!(roster.iter().map(|(_, weight)| weight).min(), Some(45));
@@ -157,8 +184,9 @@ mod tests {
     fn everyone_proposes_once_in_a_cycle() {
         let roster = Roster::new([(peer(1), 1), (peer(2), 1000), (peer(3), 7), (peer(4), 30)]);
         for cycle in 0..3 {
-            let proposers: std::collections::BTreeSet<_> =
-                (0..4).filter_map(|turn| roster.proposer(&seed(1), View(cycle * 4 + turn))).collect();
+            let proposers: std::collections::BTreeSet<_> = (0..4)
+                .filter_map(|turn| roster.proposer(&seed(1), View(cycle * 4 + turn)))
+                .collect();
             assert_eq!(proposers.len(), 4);
         }
     }
@@ -166,7 +194,9 @@ mod tests {
     #[test]
     fn first_proposers_are_drawn_by_weight() {
         let roster = Roster::new([(peer(1), 1), (peer(2), 3)]);
-        let heavy = (0..1000).filter(|n| roster.proposer(&seed(*n), View(0)) == Some(peer(2))).count();
+        let heavy = (0..1000)
+            .filter(|n| roster.proposer(&seed(*n), View(0)) == Some(peer(2)))
+            .count();
         assert!((700..800).contains(&heavy), "{heavy} of 1000");
     }
 

@@ -1,7 +1,8 @@
 //! What a round decides: how a set is built, and when it is valid.
 //!
-//! Validity is objective: a function of the set's bytes and of what was decided before. A voter needs no blob, no
-//! clock and no memory of gossip to judge a proposal, so no honest voter can be talked into refusing a valid one.
+//! Validity is objective: a function of the set's bytes and of what was decided before. A voter
+//! needs no blob, no clock and no memory of gossip to judge a proposal, so no honest voter can be
+//! talked into refusing a valid one.
 
 mod build;
 mod check;
@@ -58,7 +59,8 @@ pub enum Invalid {
     /// The evidence proves nothing, or nothing new.
     #[error("the evidence against {0} proves nothing, or nothing new")]
     Evidence(PeerId),
-    /// The Leave is not one of this run's members, or was said before the member's last contribution.
+    /// The Leave is not one of this run's members, or was said before the member's last
+    /// contribution.
     #[error("the leave of {0} does not count")]
     Leave(PeerId),
     /// The attestation is not a member's of this round.
@@ -68,7 +70,9 @@ pub enum Invalid {
     #[error("not more than two thirds of the weight attest its base root")]
     AttestationWeight,
     /// The contribution may not be applied.
-    #[error("the contribution of {0} is of another round or base, has a forbidden size, or comes from a banned peer")]
+    #[error(
+        "the contribution of {0} is of another round or base, has a forbidden size, or comes from a banned peer"
+    )]
     Contribution(PeerId),
     /// Not more than two thirds of the weight found the contribution valid.
     #[error("not more than two thirds of the weight found the contribution of {0} valid")]

@@ -1,7 +1,8 @@
 //! Checks signatures, each once.
 //!
-//! A round's messages come back many times: in gossip, in answers, inside proposals and certificates. An envelope's
-//! hash covers its signature, so a hash that was found good once stays good.
+//! A round's messages come back many times: in gossip, in answers, inside proposals and
+//! certificates. An envelope's hash covers its signature, so a hash that was found good once stays
+//! good.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -25,7 +26,8 @@ impl CheckSignature for Ed25519 {
     }
 }
 
-/// Good hashes kept in each of two generations; a peer cannot make this grow, since only good signatures are kept.
+/// Good hashes kept in each of two generations; a peer cannot make this grow, since only good
+/// signatures are kept.
 const GENERATION: usize = 1 << 14;
 
 /// A checker that remembers what it found good.
@@ -40,7 +42,12 @@ pub struct Signatures {
 impl Signatures {
     /// A checker for a run.
     pub fn new(run: RunId, checker: Arc<dyn CheckSignature>) -> Self {
-        Self { run, checker, young: BTreeSet::new(), old: BTreeSet::new() }
+        Self {
+            run,
+            checker,
+            young: BTreeSet::new(),
+            old: BTreeSet::new(),
+        }
     }
 
     /// The run whose messages are checked.
@@ -75,6 +82,9 @@ impl Signatures {
 
 impl fmt::Debug for Signatures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Signatures").field("run", &self.run).field("known", &self.young.len()).finish_non_exhaustive()
+        f.debug_struct("Signatures")
+            .field("run", &self.run)
+            .field("known", &self.young.len())
+            .finish_non_exhaustive()
     }
 }

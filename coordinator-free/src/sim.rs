@@ -1,15 +1,16 @@
 //! Many cores in virtual time, with loss, crashes and liars.
 //!
-//! [`run`] plays a [`Scenario`] from its seed: the same seed gives the same events, message for message, which the
-//! [trace hash](Outcome::trace) shows. While it plays, an audit watches what no single peer can see, and ends the run
-//! with a [`Violation`] when
+//! [`run`] plays a [`Scenario`] from its seed: the same seed gives the same events, message for
+//! message, which the [trace hash](Outcome::trace) shows. While it plays, an audit watches what no
+//! single peer can see, and ends the run with a [`Violation`] when
 //!
 //! - two honest peers decide a round differently, or hold different weights,
 //! - an honest key ever signs two messages for one place, across all its crashes and restarts,
 //! - or the run gets stuck: a round is not decided although enough peers are there.
 //!
-//! A crash may hit between any two outputs of one step. Only what was persisted before it survives. Weights are
-//! modelled by their state root alone: a hash chain over the applied sets, so that a fork shows at once.
+//! A crash may hit between any two outputs of one step. Only what was persisted before it survives.
+//! Weights are modelled by their state root alone: a hash chain over the applied sets, so that a
+//! fork shows at once.
 //!
 //! ```
 //! use weal_coordinator_free::sim::{Scenario, run};

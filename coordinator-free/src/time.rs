@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// Milliseconds of a clock that never goes back. Only differences matter: the caller chooses where it starts.
+/// Milliseconds of a clock that never goes back. Only differences matter: the caller chooses where
+/// it starts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Millis(pub u64);
 

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use weal_coordinator_free::{Config, Core, Input, Millis, Output, Phase, Record, Recovered, TimerId, sim};
+use weal_coordinator_free::{
+    Config, Core, Input, Millis, Output, Phase, Record, Recovered, TimerId, sim,
+};
 use weal_proto::{BlobHash, Decided, Kind, RoundNumber, Samples, SigningKey, StateRoot};
 
 fn key(n: u8) -> SigningKey {
@@ -22,12 +24,20 @@ fn root(round: u64) -> StateRoot {
 }
 
 fn ready(round: u64) -> Input {
-    Input::WeightsReady { round: RoundNumber(round), root: root(round) }
+    Input::WeightsReady {
+        round: RoundNumber(round),
+        root: root(round),
+    }
 }
 
 fn trained(round: u64) -> Input {
     let blob = BlobHash::from([u8::try_from(round).unwrap_or(255); 32]);
-    Input::Trained { round: RoundNumber(round), blob, blob_bytes: 5_000, samples: Samples(8) }
+    Input::Trained {
+        round: RoundNumber(round),
+        blob,
+        blob_bytes: 5_000,
+        samples: Samples(8),
+    }
 }
 
 /// Lets a founder alone decide so many rounds.
@@ -46,7 +56,10 @@ fn decide(core: &mut Core, rounds: u64) -> Vec<Decided> {
 }
 
 fn place(outputs: &[Output], what: impl Fn(&Output) -> bool) -> usize {
-    outputs.iter().position(what).unwrap_or_else(|| panic!("missing in {outputs:#?}"))
+    outputs
+        .iter()
+        .position(what)
+        .unwrap_or_else(|| panic!("missing in {outputs:#?}"))
 }
 
 fn sends(kind: Kind) -> impl Fn(&Output) -> bool {
@@ -57,7 +70,13 @@ fn sends(kind: Kind) -> impl Fn(&Output) -> bool {
 fn training_starts_when_the_weights_are_ready() {
     let mut core = first_life(1);
     let started = core.step(Millis(5), Input::Start);
-    assert!(started.iter().any(|output| matches!(output, Output::SetTimer { id: TimerId::Nudge, .. })));
+    assert!(started.iter().any(|output| matches!(
+        output,
+        Output::SetTimer {
+            id: TimerId::Nudge,
+            ..
+        }
+    )));
     let outputs = core.step(Millis(10), ready(0));
     place(&outputs, |output| {
         matches!(output, Output::Train { round: RoundNumber(0), base_root, deadline: Millis(9_010), .. }
@@ -73,18 +92,26 @@ fn everything_is_on_disk_before_it_is_on_the_wire() {
     core.step(Millis(0), ready(0));
     let outputs = core.step(Millis(100), trained(0));
 
-    let stored = place(&outputs, |o| matches!(o, Output::Persist(Record::OwnCommitment(_))));
+    let stored = place(&outputs, |o| {
+        matches!(o, Output::Persist(Record::OwnCommitment(_)))
+    });
     let sent = place(&outputs, sends(Kind::Commitment));
     let revealed = place(&outputs, |o| matches!(o, Output::Reveal { .. }));
     assert!(stored < sent && sent < revealed);
 
-    let stored = place(&outputs, |o| matches!(o, Output::Persist(Record::OwnAttestation(_))));
+    let stored = place(&outputs, |o| {
+        matches!(o, Output::Persist(Record::OwnAttestation(_)))
+    });
     assert!(stored < place(&outputs, sends(Kind::Attestation)));
 
-    let first_log = place(&outputs, |o| matches!(o, Output::Persist(Record::AgreementLog { .. })));
+    let first_log = place(&outputs, |o| {
+        matches!(o, Output::Persist(Record::AgreementLog { .. }))
+    });
     assert!(first_log < place(&outputs, sends(Kind::Proposal)));
 
-    let stored = place(&outputs, |o| matches!(o, Output::Persist(Record::Decided(_))));
+    let stored = place(&outputs, |o| {
+        matches!(o, Output::Persist(Record::Decided(_)))
+    });
     assert!(stored < place(&outputs, |o| matches!(o, Output::Apply(_))));
 }
 
@@ -93,7 +120,11 @@ fn a_lone_founder_decides_round_after_round() {
     let mut core = first_life(1);
     let decided = decide(&mut core, 5);
     assert_eq!(decided.len(), 5);
-    assert!(decided.iter().all(|round| round.value.contributions.len() == 1));
+    assert!(
+        decided
+            .iter()
+            .all(|round| round.value.contributions.len() == 1)
+    );
     assert_eq!(core.chain().round(), RoundNumber(5));
 }
 
@@ -111,12 +142,20 @@ fn a_commitment_is_never_made_twice() {
         })
         .collect();
 
-    let recovered = Recovered { records, ..Recovered::nothing(manifest()) };
-    let mut core = Core::new(Config::new(key(1)), recovered).expect("what was persisted can be read");
+    let recovered = Recovered {
+        records,
+        ..Recovered::nothing(manifest())
+    };
+    let mut core =
+        Core::new(Config::new(key(1)), recovered).expect("what was persisted can be read");
     core.step(Millis(0), Input::Start);
     let outputs = core.step(Millis(0), ready(0));
     place(&outputs, sends(Kind::Commitment));
-    assert!(!outputs.iter().any(|output| matches!(output, Output::Train { .. })));
+    assert!(
+        !outputs
+            .iter()
+            .any(|output| matches!(output, Output::Train { .. }))
+    );
 }
 
 #[test]
@@ -126,7 +165,9 @@ fn a_crash_after_any_output_leads_to_the_same_words() {
     core.step(Millis(0), ready(0));
     let outputs = core.step(Millis(100), trained(0));
     let said = |outputs: &[Output]| -> Vec<_> {
-        let votes = outputs.iter().filter(|o| sends(Kind::Vote)(o) || sends(Kind::Proposal)(o));
+        let votes = outputs
+            .iter()
+            .filter(|o| sends(Kind::Vote)(o) || sends(Kind::Proposal)(o));
         votes.map(|output| format!("{output:?}")).collect()
     };
     let all = said(&outputs);
@@ -140,18 +181,30 @@ fn a_crash_after_any_output_leads_to_the_same_words() {
                 _ => None,
             })
             .collect();
-        if records.iter().any(|record| matches!(record, Record::Decided(_))) {
+        if records
+            .iter()
+            .any(|record| matches!(record, Record::Decided(_)))
+        {
             break;
         }
-        let has_log = records.iter().any(|record| matches!(record, Record::AgreementLog { .. }));
-        let recovered = Recovered { records, ..Recovered::nothing(manifest()) };
-        let mut core = Core::new(Config::new(key(1)), recovered).expect("what was persisted can be read");
+        let has_log = records
+            .iter()
+            .any(|record| matches!(record, Record::AgreementLog { .. }));
+        let recovered = Recovered {
+            records,
+            ..Recovered::nothing(manifest())
+        };
+        let mut core =
+            Core::new(Config::new(key(1)), recovered).expect("what was persisted can be read");
         let mut again = core.step(Millis(0), Input::Start);
         again.extend(core.step(Millis(0), ready(0)));
         let attested = again.iter().any(sends(Kind::Attestation));
         if has_log || attested {
             let again = said(&again);
-            assert!(again.iter().all(|word| all.contains(word)), "after {survives} outputs: {again:#?}");
+            assert!(
+                again.iter().all(|word| all.contains(word)),
+                "after {survives} outputs: {again:#?}"
+            );
         }
     }
 }
@@ -163,18 +216,41 @@ fn a_latecomer_verifies_every_round_and_applies_them_in_order() {
     late.step(Millis(0), Input::Start);
     late.step(Millis(0), ready(0));
     let outputs = late.step(Millis(10), Input::Synced(decided));
-    let persisted = outputs.iter().filter(|o| matches!(o, Output::Persist(Record::Decided(_)))).count();
+    let persisted = outputs
+        .iter()
+        .filter(|o| matches!(o, Output::Persist(Record::Decided(_))))
+        .count();
     assert_eq!(persisted, 4);
     assert!(outputs.contains(&Output::StopTraining));
-    place(&outputs, |o| matches!(o, Output::Apply(apply) if apply.round == RoundNumber(0)));
-    assert_eq!(outputs.iter().filter(|o| matches!(o, Output::Apply(_))).count(), 1);
+    place(
+        &outputs,
+        |o| matches!(o, Output::Apply(apply) if apply.round == RoundNumber(0)),
+    );
+    assert_eq!(
+        outputs
+            .iter()
+            .filter(|o| matches!(o, Output::Apply(_)))
+            .count(),
+        1
+    );
 
     for round in 1..4 {
         let outputs = late.step(Millis(10), ready(round));
-        place(&outputs, |o| matches!(o, Output::Apply(apply) if apply.round == RoundNumber(round)));
+        place(
+            &outputs,
+            |o| matches!(o, Output::Apply(apply) if apply.round == RoundNumber(round)),
+        );
     }
     let outputs = late.step(Millis(10), ready(4));
-    place(&outputs, |o| matches!(o, Output::Train { round: RoundNumber(4), .. }));
+    place(&outputs, |o| {
+        matches!(
+            o,
+            Output::Train {
+                round: RoundNumber(4),
+                ..
+            }
+        )
+    });
 }
 
 #[test]
@@ -188,7 +264,12 @@ fn a_round_that_was_tampered_with_is_refused() {
     of_another_view[1].certificate.view.0 += 1;
     let gap = vec![good[1].clone()];
 
-    for (bad, adopted) in [(changed_set, 1), (without_proof, 1), (of_another_view, 1), (gap, 0)] {
+    for (bad, adopted) in [
+        (changed_set, 1),
+        (without_proof, 1),
+        (of_another_view, 1),
+        (gap, 0),
+    ] {
         let mut late = first_life(2);
         late.step(Millis(0), Input::Start);
         late.step(Millis(0), Input::Synced(bad));
@@ -201,9 +282,18 @@ fn weights_that_differ_from_the_decided_ones_are_fetched() {
     let decided = decide(&mut first_life(1), 1);
     let mut late = first_life(2);
     late.step(Millis(0), Input::Start);
-    late.step(Millis(0), Input::WeightsReady { round: RoundNumber(0), root: [9; 32].into() });
+    late.step(
+        Millis(0),
+        Input::WeightsReady {
+            round: RoundNumber(0),
+            root: [9; 32].into(),
+        },
+    );
     let outputs = late.step(Millis(10), Input::Synced(decided));
-    let wanted = Output::FetchWeights { round: RoundNumber(0), root: root(0) };
+    let wanted = Output::FetchWeights {
+        round: RoundNumber(0),
+        root: root(0),
+    };
     assert!(outputs.contains(&wanted), "{outputs:#?}");
     let outputs = late.step(Millis(20), ready(0));
     place(&outputs, |o| matches!(o, Output::Apply(_)));

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use weal_coordinator_free::{
-    Acceptance, Config, Core, DropCause, Event, Input, MessageId, Millis, Output, Recovered, TimerId, sim,
+    Acceptance, Config, Core, DropCause, Event, Input, MessageId, Millis, Output, Recovered,
+    TimerId, sim,
 };
 use weal_proto::{
-    Attestation, Certificate, Commitment, Decided, Envelope, Finding, Kind, Leave, LedgerRoot, Message, PeerId,
-    Proposal, RoundNumber, RoundSet, RunId, Samples, Signable, Signature, SigningKey, Status, Verdict, View,
-    ViewCertificate, ViewSignature, Vote, VoteStep,
+    Attestation, Certificate, Commitment, Decided, Envelope, Finding, Kind, Leave, LedgerRoot,
+    Message, PeerId, Proposal, RoundNumber, RoundSet, RunId, Samples, Signable, Signature,
+    SigningKey, Status, Verdict, View, ViewCertificate, ViewSignature, Vote, VoteStep,
 };
 
 const FOUNDERS: u8 = 4;
@@ -28,9 +29,16 @@ fn run() -> RunId {
 
 /// The core of founder 1, training in round 0.
 fn core() -> Core {
-    let mut core = Core::new(Config::new(key(1)), Recovered::nothing(manifest())).expect("founders vote");
+    let mut core =
+        Core::new(Config::new(key(1)), Recovered::nothing(manifest())).expect("founders vote");
     core.step(Millis(0), Input::Start);
-    core.step(Millis(0), Input::WeightsReady { round: RoundNumber(0), root: [0; 32].into() });
+    core.step(
+        Millis(0),
+        Input::WeightsReady {
+            round: RoundNumber(0),
+            root: [0; 32].into(),
+        },
+    );
     core
 }
 
@@ -46,7 +54,12 @@ fn commitment(round: u64, blob: u8) -> Commitment {
 
 fn vote(view: u32, value: Option<u8>) -> Vote {
     let value = value.map(|n| [n; 32].into());
-    Vote { round: RoundNumber(0), view: View(view), step: VoteStep::Prevote, value }
+    Vote {
+        round: RoundNumber(0),
+        view: View(view),
+        step: VoteStep::Prevote,
+        value,
+    }
 }
 
 fn signed<M: Signable>(n: u8, message: &M) -> Envelope {
@@ -54,13 +67,22 @@ fn signed<M: Signable>(n: u8, message: &M) -> Envelope {
 }
 
 fn send(core: &mut Core, envelope: Envelope) -> (Option<DropCause>, Acceptance) {
-    let outputs = core.step(Millis(1), Input::Received { id: MessageId(7), envelope });
+    let outputs = core.step(
+        Millis(1),
+        Input::Received {
+            id: MessageId(7),
+            envelope,
+        },
+    );
     let cause = outputs.iter().find_map(|output| match output {
         Output::Report(Event::Dropped { cause, .. }) => Some(*cause),
         _ => None,
     });
     let acceptance = outputs.iter().find_map(|output| match output {
-        Output::Verdict { id: MessageId(7), acceptance } => Some(*acceptance),
+        Output::Verdict {
+            id: MessageId(7),
+            acceptance,
+        } => Some(*acceptance),
         _ => None,
     });
     (cause, acceptance.expect("every message gets its verdict"))
@@ -70,25 +92,58 @@ fn send(core: &mut Core, envelope: Envelope) -> (Option<DropCause>, Acceptance) 
 fn a_good_message_is_taken_once() {
     let mut core = core();
     let envelope = signed(2, &commitment(0, 1));
-    assert_eq!(send(&mut core, envelope.clone()), (None, Acceptance::Accept));
-    assert_eq!(send(&mut core, envelope), (Some(DropCause::Replayed), Acceptance::Ignore));
+    assert_eq!(
+        send(&mut core, envelope.clone()),
+        (None, Acceptance::Accept)
+    );
+    assert_eq!(
+        send(&mut core, envelope),
+        (Some(DropCause::Replayed), Acceptance::Ignore)
+    );
 }
 
 #[test]
 fn each_fault_is_dropped_with_its_cause() {
     let good = || signed(2, &commitment(0, 1));
     let other_run = Envelope::sign(&key(2), [9; 32].into(), &commitment(0, 1));
-    let forged = Envelope { signer: key(3).peer(), ..good() };
-    let oversized = Envelope { payload: vec![0; 1 << 12], ..good() };
-    let cut = Envelope { payload: good().payload[1..].to_vec(), ..good() };
-    let too_big = signed(2, &Commitment { blob_bytes: u64::MAX, ..commitment(0, 1) });
-    let empty = signed(2, &Commitment { blob_bytes: 0, ..commitment(0, 1) });
-    let attestation = Attestation { round: RoundNumber(0), base_root: [0; 32].into(), findings: Vec::new() };
+    let forged = Envelope {
+        signer: key(3).peer(),
+        ..good()
+    };
+    let oversized = Envelope {
+        payload: vec![0; 1 << 12],
+        ..good()
+    };
+    let cut = Envelope {
+        payload: good().payload[1..].to_vec(),
+        ..good()
+    };
+    let too_big = signed(
+        2,
+        &Commitment {
+            blob_bytes: u64::MAX,
+            ..commitment(0, 1)
+        },
+    );
+    let empty = signed(
+        2,
+        &Commitment {
+            blob_bytes: 0,
+            ..commitment(0, 1)
+        },
+    );
+    let attestation = Attestation {
+        round: RoundNumber(0),
+        base_root: [0; 32].into(),
+        findings: Vec::new(),
+    };
     let not_proposer = {
         let core = core();
         let chain = core.chain();
         let turn = chain.ledger().roster().proposer(&chain.seed(), View(0));
-        let other = (1..=FOUNDERS).find(|n| Some(key(*n).peer()) != turn).expect("there are four");
+        let other = (1..=FOUNDERS)
+            .find(|n| Some(key(*n).peer()) != turn)
+            .expect("there are four");
         signed(other, &proposal(0))
     };
     for (envelope, cause) in [
@@ -102,7 +157,15 @@ fn each_fault_is_dropped_with_its_cause() {
         (signed(9, &vote(0, None)), DropCause::NotVoter),
         (signed(2, &vote(11, None)), DropCause::FutureView),
         (signed(9, &attestation), DropCause::NotMember),
-        (signed(9, &Leave { round: RoundNumber(0) }), DropCause::NotMember),
+        (
+            signed(
+                9,
+                &Leave {
+                    round: RoundNumber(0),
+                },
+            ),
+            DropCause::NotMember,
+        ),
         (not_proposer, DropCause::NotProposer),
     ] {
         let kind = envelope.kind;
@@ -123,27 +186,54 @@ fn proposal(view: u32) -> Proposal {
         leaves: Vec::new(),
         evidence: Vec::new(),
     };
-    Proposal { round: RoundNumber(0), view: View(view), proof_of_lock: None, value }
+    Proposal {
+        round: RoundNumber(0),
+        view: View(view),
+        proof_of_lock: None,
+        value,
+    }
 }
 
 #[test]
 fn an_invalid_proposal_of_the_right_proposer_is_refused() {
     let mut core = core();
-    let turn = core.chain().ledger().roster().proposer(&core.chain().seed(), View(0));
-    let proposer = (1..=FOUNDERS).find(|n| Some(key(*n).peer()) == turn).expect("a founder");
-    assert_eq!(send(&mut core, signed(proposer, &proposal(0))).0, Some(DropCause::Invalid));
+    let turn = core
+        .chain()
+        .ledger()
+        .roster()
+        .proposer(&core.chain().seed(), View(0));
+    let proposer = (1..=FOUNDERS)
+        .find(|n| Some(key(*n).peer()) == turn)
+        .expect("a founder");
+    assert_eq!(
+        send(&mut core, signed(proposer, &proposal(0))).0,
+        Some(DropCause::Invalid)
+    );
 }
 
 #[test]
 fn a_contradiction_is_passed_on_once_and_reported() {
     let mut core = core();
     send(&mut core, signed(2, &vote(0, None)));
-    let input = Input::Received { id: MessageId(1), envelope: signed(2, &vote(0, Some(1))) };
+    let input = Input::Received {
+        id: MessageId(1),
+        envelope: signed(2, &vote(0, Some(1))),
+    };
     let outputs = core.step(Millis(2), input);
-    let reported = Event::Equivocation { peer: key(2).peer(), round: RoundNumber(0), kind: Kind::Vote };
+    let reported = Event::Equivocation {
+        peer: key(2).peer(),
+        round: RoundNumber(0),
+        kind: Kind::Vote,
+    };
     assert!(outputs.contains(&Output::Report(reported)));
-    assert!(outputs.contains(&Output::Verdict { id: MessageId(1), acceptance: Acceptance::Accept }));
-    assert_eq!(send(&mut core, signed(2, &vote(0, Some(2)))).0, Some(DropCause::Contradicted));
+    assert!(outputs.contains(&Output::Verdict {
+        id: MessageId(1),
+        acceptance: Acceptance::Accept
+    }));
+    assert_eq!(
+        send(&mut core, signed(2, &vote(0, Some(2)))).0,
+        Some(DropCause::Contradicted)
+    );
 }
 
 #[test]
@@ -157,7 +247,10 @@ fn strangers_commitments_are_bounded() {
         full += u32::from(send(&mut core, envelope).0 == Some(DropCause::Full));
     }
     assert_eq!(full, 1);
-    assert_eq!(send(&mut core, signed(2, &commitment(0, 1))).1, Acceptance::Accept);
+    assert_eq!(
+        send(&mut core, signed(2, &commitment(0, 1))).1,
+        Acceptance::Accept
+    );
 }
 
 fn blake3_of(n: u32) -> Box<[u8; 32]> {
@@ -167,11 +260,22 @@ fn blake3_of(n: u32) -> Box<[u8; 32]> {
 #[test]
 fn messages_of_a_far_round_make_the_core_ask_but_not_too_often() {
     let mut core = core();
-    let asks = |outputs: Vec<Output>| outputs.iter().filter(|o| matches!(o, Output::RequestDecided { .. })).count();
+    let asks = |outputs: Vec<Output>| {
+        outputs
+            .iter()
+            .filter(|o| matches!(o, Output::RequestDecided { .. }))
+            .count()
+    };
     let mut total = 0;
     for n in 0..100 {
         let envelope = signed(2, &commitment(1_000 + n, 1));
-        total += asks(core.step(Millis(10), Input::Received { id: MessageId(n), envelope }));
+        total += asks(core.step(
+            Millis(10),
+            Input::Received {
+                id: MessageId(n),
+                envelope,
+            },
+        ));
     }
     assert_eq!(total, 1);
 }
@@ -180,8 +284,17 @@ fn messages_of_a_far_round_make_the_core_ask_but_not_too_often() {
 fn own_votes_from_elsewhere_stop_this_peer_from_voting() {
     let mut core = core();
     let envelope = signed(1, &vote(0, None));
-    let outputs = core.step(Millis(2), Input::Received { id: MessageId(1), envelope });
-    let elsewhere = Event::OwnKeyElsewhere { round: RoundNumber(0), kind: Kind::Vote };
+    let outputs = core.step(
+        Millis(2),
+        Input::Received {
+            id: MessageId(1),
+            envelope,
+        },
+    );
+    let elsewhere = Event::OwnKeyElsewhere {
+        round: RoundNumber(0),
+        kind: Kind::Vote,
+    };
     assert!(outputs.contains(&Output::Report(elsewhere)));
 }
 
@@ -203,15 +316,20 @@ fn any_step() -> impl Strategy<Value = VoteStep> {
 }
 
 fn any_commitment() -> impl Strategy<Value = Commitment> {
-    (any_round(), any_hash(), any_hash(), any::<u64>(), any::<u64>()).prop_map(
-        |(round, base, blob, blob_bytes, samples)| Commitment {
+    (
+        any_round(),
+        any_hash(),
+        any_hash(),
+        any::<u64>(),
+        any::<u64>(),
+    )
+        .prop_map(|(round, base, blob, blob_bytes, samples)| Commitment {
             round,
             base_root: base.into(),
             blob: blob.into(),
             blob_bytes: blob_bytes % 2_000_000,
             samples: Samples(samples),
-        },
-    )
+        })
 }
 
 fn any_attestation() -> impl Strategy<Value = Attestation> {
@@ -221,68 +339,127 @@ fn any_attestation() -> impl Strategy<Value = Attestation> {
         base_root: base.into(),
         findings: findings
             .into_iter()
-            .map(|(commitment, verdict)| Finding { commitment: commitment.into(), verdict: Verdict::ALL[verdict] })
+            .map(|(commitment, verdict)| Finding {
+                commitment: commitment.into(),
+                verdict: Verdict::ALL[verdict],
+            })
             .collect(),
     })
 }
 
 fn any_vote() -> impl Strategy<Value = Vote> {
-    (any_round(), any_view(), any_step(), prop::option::of(any_hash())).prop_map(|(round, view, step, value)| Vote {
-        round,
-        view,
-        step,
-        value: value.map(Into::into),
-    })
+    (
+        any_round(),
+        any_view(),
+        any_step(),
+        prop::option::of(any_hash()),
+    )
+        .prop_map(|(round, view, step, value)| Vote {
+            round,
+            view,
+            step,
+            value: value.map(Into::into),
+        })
 }
 
 fn any_proof() -> impl Strategy<Value = ViewCertificate> {
-    let signers = prop::collection::btree_map(1..=FOUNDERS, (any_step(), prop::option::of(any_hash())), 0..5);
-    (any_round(), any_view(), any::<(bool, bool)>(), prop::option::of(any_hash()), signers).prop_map(
-        |(round, view, (polka, precommits), value, signers)| {
+    let signers = prop::collection::btree_map(
+        1..=FOUNDERS,
+        (any_step(), prop::option::of(any_hash())),
+        0..5,
+    );
+    (
+        any_round(),
+        any_view(),
+        any::<(bool, bool)>(),
+        prop::option::of(any_hash()),
+        signers,
+    )
+        .prop_map(|(round, view, (polka, precommits), value, signers)| {
             let value = value.map(Into::into);
             let mut signatures: Vec<_> = signers
                 .into_iter()
                 .map(|(n, (step, other))| {
                     let value = if polka { value } else { other.map(Into::into) };
                     let step = if polka { VoteStep::Prevote } else { step };
-                    let signature = signed(n, &Vote { round, view, step, value }).signature;
-                    ViewSignature { peer: key(n).peer(), step, value, signature }
+                    let signature = signed(
+                        n,
+                        &Vote {
+                            round,
+                            view,
+                            step,
+                            value,
+                        },
+                    )
+                    .signature;
+                    ViewSignature {
+                        peer: key(n).peer(),
+                        step,
+                        value,
+                        signature,
+                    }
                 })
                 .collect();
             signatures.sort_by_key(|s| (s.peer, s.step));
-            ViewCertificate { round, view, polka, value, signatures, precommits }
-        },
-    )
+            ViewCertificate {
+                round,
+                view,
+                polka,
+                value,
+                signatures,
+                precommits,
+            }
+        })
 }
 
 fn any_set() -> impl Strategy<Value = RoundSet> {
     let signers = || prop::collection::btree_set(1..=FOUNDERS, 0..5);
-    (any_round(), any_hash(), signers(), signers(), any_commitment(), any_attestation()).prop_map(
-        |(round, base, contributors, attesters, commitment, attestation)| {
-            let core = core();
-            let mut contributions: Vec<_> = contributors.into_iter().map(|n| signed(n, &commitment)).collect();
-            contributions.sort_by_key(|envelope| envelope.signer);
-            let mut attestations: Vec<_> = attesters.into_iter().map(|n| signed(n, &attestation)).collect();
-            attestations.sort_by_key(|envelope| envelope.signer);
-            RoundSet {
-                round,
-                parent: core.chain().parent(),
-                base_root: base.into(),
-                ledger_root: core.chain().ledger_root(),
-                contributions,
-                attestations,
-                leaves: Vec::new(),
-                evidence: Vec::new(),
-            }
-        },
+    (
+        any_round(),
+        any_hash(),
+        signers(),
+        signers(),
+        any_commitment(),
+        any_attestation(),
     )
+        .prop_map(
+            |(round, base, contributors, attesters, commitment, attestation)| {
+                let core = core();
+                let mut contributions: Vec<_> = contributors
+                    .into_iter()
+                    .map(|n| signed(n, &commitment))
+                    .collect();
+                contributions.sort_by_key(|envelope| envelope.signer);
+                let mut attestations: Vec<_> = attesters
+                    .into_iter()
+                    .map(|n| signed(n, &attestation))
+                    .collect();
+                attestations.sort_by_key(|envelope| envelope.signer);
+                RoundSet {
+                    round,
+                    parent: core.chain().parent(),
+                    base_root: base.into(),
+                    ledger_root: core.chain().ledger_root(),
+                    contributions,
+                    attestations,
+                    leaves: Vec::new(),
+                    evidence: Vec::new(),
+                }
+            },
+        )
 }
 
 /// Anything from well-formed messages of members to noise.
 fn any_envelope() -> impl Strategy<Value = Envelope> {
     let signer = || prop_oneof![6 => 1..=FOUNDERS, 1 => 5..9_u8];
-    let proposal = (any_set(), any_view(), prop::option::of(any_view()))
-        .prop_map(|(value, view, proof_of_lock)| Proposal { round: value.round, view, proof_of_lock, value });
+    let proposal = (any_set(), any_view(), prop::option::of(any_view())).prop_map(
+        |(value, view, proof_of_lock)| Proposal {
+            round: value.round,
+            view,
+            proof_of_lock,
+            value,
+        },
+    );
     prop_oneof![
         (signer(), any_commitment()).prop_map(|(n, message)| signed(n, &message)),
         (signer(), any_attestation()).prop_map(|(n, message)| signed(n, &message)),
@@ -290,28 +467,46 @@ fn any_envelope() -> impl Strategy<Value = Envelope> {
         (signer(), proposal).prop_map(|(n, message)| signed(n, &message)),
         (signer(), any_proof()).prop_map(|(n, message)| signed(n, &message)),
         (signer(), any_round()).prop_map(|(n, round)| signed(n, &Leave { round })),
-        (signer(), 0..Kind::ALL.len(), prop::collection::vec(any::<u8>(), 0..200)).prop_map(|(n, kind, payload)| {
-            let signature = Signature([3; 64]);
-            Envelope { kind: Kind::ALL[kind], signer: key(n).peer(), run: run(), payload, signature }
-        }),
+        (
+            signer(),
+            0..Kind::ALL.len(),
+            prop::collection::vec(any::<u8>(), 0..200)
+        )
+            .prop_map(|(n, kind, payload)| {
+                let signature = Signature([3; 64]);
+                Envelope {
+                    kind: Kind::ALL[kind],
+                    signer: key(n).peer(),
+                    run: run(),
+                    payload,
+                    signature,
+                }
+            }),
     ]
 }
 
 fn any_timer() -> impl Strategy<Value = TimerId> {
-    (any_round(), any_view(), any_step(), 0..7_u8).prop_map(|(round, view, step, which)| match which {
-        0 => TimerId::CommitClose(round),
-        1 => TimerId::FetchClose(round),
-        2 => TimerId::AttestClose(round),
-        3 => TimerId::Nudge,
-        4 => TimerId::Propose(round, view),
-        5 => TimerId::Vote(round, view, step),
-        _ => TimerId::Rebroadcast(round, view),
-    })
+    (any_round(), any_view(), any_step(), 0..7_u8).prop_map(
+        |(round, view, step, which)| match which {
+            0 => TimerId::CommitClose(round),
+            1 => TimerId::FetchClose(round),
+            2 => TimerId::AttestClose(round),
+            3 => TimerId::Nudge,
+            4 => TimerId::Propose(round, view),
+            5 => TimerId::Vote(round, view, step),
+            _ => TimerId::Rebroadcast(round, view),
+        },
+    )
 }
 
 fn any_input() -> impl Strategy<Value = Input> {
     let decided = (any_set(), any_view(), any_hash()).prop_map(|(value, view, hash)| Decided {
-        certificate: Certificate { round: value.round, view, value: hash.into(), signatures: Vec::new() },
+        certificate: Certificate {
+            round: value.round,
+            view,
+            value: hash.into(),
+            signatures: Vec::new(),
+        },
         value,
     });
     prop_oneof![

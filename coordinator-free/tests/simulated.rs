@@ -16,58 +16,118 @@ fn four_honest_peers_decide_every_round_in_view_0() {
 
 #[test]
 fn a_round_takes_no_longer_than_its_slowest_peer_and_a_few_seconds() {
-    let scenario = Scenario { train_ms: 5_000..=5_000, ..Scenario::calm(2, 4) };
+    let scenario = Scenario {
+        train_ms: 5_000..=5_000,
+        ..Scenario::calm(2, 4)
+    };
     let outcome = play(&scenario);
-    assert!(outcome.virtual_ms < scenario.rounds * 7_000, "{} ms", outcome.virtual_ms);
+    assert!(
+        outcome.virtual_ms < scenario.rounds * 7_000,
+        "{} ms",
+        outcome.virtual_ms
+    );
 }
 
 #[test]
 fn a_newcomer_earns_a_vote_although_it_is_slower_than_all_others() {
-    let newcomer = Absence { peer: 4, leaves_in: None, comes_at: 1 };
-    let scenario = Scenario { founders: 4, rounds: 15, absences: vec![newcomer], ..Scenario::calm(3, 5) };
+    let newcomer = Absence {
+        peer: 4,
+        leaves_in: None,
+        comes_at: 1,
+    };
+    let scenario = Scenario {
+        founders: 4,
+        rounds: 15,
+        absences: vec![newcomer],
+        ..Scenario::calm(3, 5)
+    };
     assert_eq!(play(&scenario).voters, 5);
 }
 
 #[test]
 fn a_third_of_the_weight_may_crash_and_come_back() {
-    let scenario = Scenario { crash_ppm: 3_000, most_down: 3, rounds: 20, ..Scenario::calm(4, 10) };
+    let scenario = Scenario {
+        crash_ppm: 3_000,
+        most_down: 3,
+        rounds: 20,
+        ..Scenario::calm(4, 10)
+    };
     let outcome = play(&scenario);
     assert!(outcome.crashes > 20, "{}", outcome.crashes);
 }
 
 #[test]
 fn a_run_without_two_thirds_waits_and_goes_on_when_they_are_back() {
-    let halves = Partition { during: 10_000..=70_000, cut_off: vec![0, 1] };
-    let network = Network { partitions: vec![halves], ..Network::good() };
-    let outcome = play(&Scenario { network, ..Scenario::calm(5, 4) });
+    let halves = Partition {
+        during: 10_000..=70_000,
+        cut_off: vec![0, 1],
+    };
+    let network = Network {
+        partitions: vec![halves],
+        ..Network::good()
+    };
+    let outcome = play(&Scenario {
+        network,
+        ..Scenario::calm(5, 4)
+    });
     assert!(outcome.virtual_ms > 70_000, "{} ms", outcome.virtual_ms);
 }
 
 #[test]
 fn who_was_cut_off_learns_what_the_others_decided() {
-    let one = Partition { during: 10_000..=70_000, cut_off: vec![0] };
-    let network = Network { partitions: vec![one], ..Network::good() };
-    let outcome = play(&Scenario { network, rounds: 20, ..Scenario::calm(6, 4) });
+    let one = Partition {
+        during: 10_000..=70_000,
+        cut_off: vec![0],
+    };
+    let network = Network {
+        partitions: vec![one],
+        ..Network::good()
+    };
+    let outcome = play(&Scenario {
+        network,
+        rounds: 20,
+        ..Scenario::calm(6, 4)
+    });
     assert!(outcome.synced > 0);
 }
 
 #[test]
 fn every_kind_of_liar_is_banned_by_those_it_lied_to() {
-    for (seed, lie) in [(7, Lie::TwoProposals), (8, Lie::TwoCommitments), (9, Lie::TwoVotes)] {
-        let scenario = Scenario { liars: vec![(0, lie, 1)], rounds: 20, ..Scenario::calm(seed, 5) };
+    for (seed, lie) in [
+        (7, Lie::TwoProposals),
+        (8, Lie::TwoCommitments),
+        (9, Lie::TwoVotes),
+    ] {
+        let scenario = Scenario {
+            liars: vec![(0, lie, 1)],
+            rounds: 20,
+            ..Scenario::calm(seed, 5)
+        };
         assert_eq!(play(&scenario).banned.len(), 1, "{lie:?}");
     }
 }
 
 #[test]
 fn three_liars_of_ten_change_nothing() {
-    let liars = vec![(0, Lie::TwoProposals, 0), (1, Lie::TwoVotes, 0), (2, Lie::TwoCommitments, 3)];
-    play(&Scenario { liars, rounds: 20, ..Scenario::calm(10, 10) });
+    let liars = vec![
+        (0, Lie::TwoProposals, 0),
+        (1, Lie::TwoVotes, 0),
+        (2, Lie::TwoCommitments, 3),
+    ];
+    play(&Scenario {
+        liars,
+        rounds: 20,
+        ..Scenario::calm(10, 10)
+    });
 }
 
 #[test]
 fn damaged_weights_are_noticed_and_repaired() {
-    let outcome = play(&Scenario { damage_ppm: 30_000, rounds: 20, ..Scenario::calm(11, 7) });
+    let outcome = play(&Scenario {
+        damage_ppm: 30_000,
+        rounds: 20,
+        ..Scenario::calm(11, 7)
+    });
     assert!(outcome.repaired > 0);
 }
 
@@ -79,13 +139,18 @@ fn even_a_hurricane_ends_with_every_round_decided() {
     }
 }
 
-/// Ten peers, seven founders, two of them proposing twice; five messages in a hundred lost; crashes at any point; peers
-/// that join, leave and come back. Each seed is played twice and must give the same trace, byte for byte.
+/// Ten peers, seven founders, two of them proposing twice; five messages in a hundred lost; crashes
+/// at any point; peers that join, leave and come back. Each seed is played twice and must give the
+/// same trace, byte for byte.
 fn storms(seeds: std::ops::Range<u64>) {
     for seed in seeds {
         let scenario = Scenario::stormy(seed);
         let outcome = play(&scenario);
-        assert_eq!(outcome, play(&scenario), "seed {seed} is not the same when played again");
+        assert_eq!(
+            outcome,
+            play(&scenario),
+            "seed {seed} is not the same when played again"
+        );
     }
 }
 

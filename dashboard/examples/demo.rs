@@ -1,7 +1,7 @@
 //! A made-up run that moves, to look at the page without a network of peers.
 //!
-//! `cargo run -p weal-dashboard --example demo -- [PORT] [ROUNDS]` serves it on 127.0.0.1 (8090 by default), with so
-//! many rounds decided already (42). The same arguments give the same run.
+//! `cargo run -p weal-dashboard --example demo -- [PORT] [ROUNDS]` serves it on 127.0.0.1 (8090 by
+//! default), with so many rounds decided already (42). The same arguments give the same run.
 
 use std::error::Error;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,15 +10,29 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::net::TcpListener;
 use weal_dashboard::{
-    Dashboard, Floor, Level, LogLine, Node, NodeState, Peer, PeerRound, Phase, PhaseSeconds, Round, RoundRecord, Run,
-    Snapshot, Traffic, serve,
+    Dashboard, Floor, Level, LogLine, Node, NodeState, Peer, PeerRound, Phase, PhaseSeconds, Round,
+    RoundRecord, Run, Snapshot, Traffic, serve,
 };
 
-const NAMES: [&str; 7] = ["meadow", "attic-4070", "Bo's workstation", "library", "", "lab-2", "cellar"];
+const NAMES: [&str; 7] = [
+    "meadow",
+    "attic-4070",
+    "Bo's workstation",
+    "library",
+    "",
+    "lab-2",
+    "cellar",
+];
 
 /// Seconds that each phase takes, about.
-const EXPECTED: PhaseSeconds =
-    PhaseSeconds { train: 9.0, commit: 0.8, fetch: 1.1, attest: 1.4, decide: 0.4, apply: 0.2 };
+const EXPECTED: PhaseSeconds = PhaseSeconds {
+    train: 9.0,
+    commit: 0.8,
+    fetch: 1.1,
+    attest: 1.4,
+    decide: 0.4,
+    apply: 0.2,
+};
 
 const STEPS: u64 = 30;
 const TICK: Duration = Duration::from_millis(200);
@@ -59,8 +73,12 @@ impl Demo {
     fn new(decided: u64) -> Self {
         let mut random = StdRng::seed_from_u64(7);
         let now = unix_ms();
-        let mut demo =
-            Self { snapshot: first_snapshot(&mut random, decided), random, phase_seconds: 0.0, started_ms: now };
+        let mut demo = Self {
+            snapshot: first_snapshot(&mut random, decided),
+            random,
+            phase_seconds: 0.0,
+            started_ms: now,
+        };
         for round in 0..decided {
             let record = demo.record(round, EXPECTED);
             demo.snapshot.history.push(record);
@@ -69,10 +87,22 @@ impl Demo {
         demo.enter(Phase::Train);
         for (age, level, text) in [
             (41_000, Level::Info, "joined the run as a voter"),
-            (29_500, Level::Warn, "cellar's weights differ from the agreed root; it is repairing itself"),
-            (16_000, Level::Debug, "2 addresses of library are behind the same router"),
+            (
+                29_500,
+                Level::Warn,
+                "cellar's weights differ from the agreed root; it is repairing itself",
+            ),
+            (
+                16_000,
+                Level::Debug,
+                "2 addresses of library are behind the same router",
+            ),
         ] {
-            demo.snapshot.events.push(LogLine { unix_ms: now - age, level, text: text.into() });
+            demo.snapshot.events.push(LogLine {
+                unix_ms: now - age,
+                level,
+                text: text.into(),
+            });
         }
         demo
     }
@@ -82,7 +112,10 @@ impl Demo {
         let now = unix_ms();
         let spent = now.saturating_sub(self.snapshot.round.phase_started_unix_ms) as f64 / 1000.0;
         if spent >= self.phase_seconds {
-            self.snapshot.round.elapsed.set(self.snapshot.round.phase, spent);
+            self.snapshot
+                .round
+                .elapsed
+                .set(self.snapshot.round.phase, spent);
             self.next_phase();
         }
         if self.snapshot.round.phase == Phase::Train {
@@ -114,17 +147,17 @@ impl Demo {
         round.phase = phase;
         round.phase_started_unix_ms = unix_ms();
         self.phase_seconds = EXPECTED.get(phase) * self.random.random_range(0.8..1.2);
-        round.deadline_unix_ms =
-            (phase == Phase::Commit).then(|| round.phase_started_unix_ms + (self.phase_seconds * 1000.0) as u64);
+        round.deadline_unix_ms = (phase == Phase::Commit)
+            .then(|| round.phase_started_unix_ms + (self.phase_seconds * 1000.0) as u64);
         for (index, peer) in self.snapshot.peers.iter_mut().enumerate() {
             peer.this_round = match (phase, index) {
                 (Phase::Train, _) => PeerRound::None,
                 (_, 6) if peer.this_round == PeerRound::None => PeerRound::None,
                 (Phase::Commit, _) => PeerRound::Committed,
                 (Phase::Fetch, _) => PeerRound::Fetched,
-                (_, 5) if self.snapshot.round.number.is_multiple_of(3) => {
-                    PeerRound::Invalid { reason: "the loss rises by 3.1 % on its own samples".into() }
-                }
+                (_, 5) if self.snapshot.round.number.is_multiple_of(3) => PeerRound::Invalid {
+                    reason: "the loss rises by 3.1 % on its own samples".into(),
+                },
                 (_, _) => PeerRound::Valid,
             };
         }
@@ -142,15 +175,31 @@ impl Demo {
         }
         self.snapshot.peers[6].state_root_agrees = Some(!number.is_multiple_of(4));
         let root = &record.root[..8];
-        let text = format!("round {number} decided: {} contributions, root {root}", record.contributions);
-        self.snapshot.events.push(LogLine { unix_ms: unix_ms(), level: Level::Info, text });
+        let text = format!(
+            "round {number} decided: {} contributions, root {root}",
+            record.contributions
+        );
+        self.snapshot.events.push(LogLine {
+            unix_ms: unix_ms(),
+            level: Level::Info,
+            text,
+        });
         if self.random.random_bool(0.4) {
-            *self.snapshot.dropped.entry("late commitment".into()).or_default() += 1;
+            *self
+                .snapshot
+                .dropped
+                .entry("late commitment".into())
+                .or_default() += 1;
         }
         // Earlier records are with the dashboard by now.
         self.snapshot.history = vec![record];
         let round = &mut self.snapshot.round;
-        *round = Round { number: number + 1, steps: STEPS, expected: EXPECTED, ..Round::default() };
+        *round = Round {
+            number: number + 1,
+            steps: STEPS,
+            expected: EXPECTED,
+            ..Round::default()
+        };
     }
 
     fn record(&mut self, round: u64, phases: PhaseSeconds) -> RoundRecord {
@@ -185,11 +234,22 @@ impl Demo {
     }
 
     fn move_bytes(&mut self) {
-        for peer in self.snapshot.peers.iter_mut().skip(1).filter(|peer| peer.connected) {
+        for peer in self
+            .snapshot
+            .peers
+            .iter_mut()
+            .skip(1)
+            .filter(|peer| peer.connected)
+        {
             peer.bytes_sent += self.random.random_range(0..40_000);
             peer.bytes_received += self.random.random_range(0..160_000);
         }
-        for (kind, scale) in [("blobs", 120_000), ("gossip", 3_000), ("sync", 200), ("control", 600)] {
+        for (kind, scale) in [
+            ("blobs", 120_000),
+            ("gossip", 3_000),
+            ("sync", 200),
+            ("control", 600),
+        ] {
             let traffic: &mut Traffic = self.snapshot.traffic.entry(kind.into()).or_default();
             traffic.bytes_sent += self.random.random_range(0..scale);
             traffic.bytes_received += self.random.random_range(0..4 * scale);
@@ -198,7 +258,11 @@ impl Demo {
 }
 
 fn first_snapshot(random: &mut StdRng, decided: u64) -> Snapshot {
-    let peers: Vec<Peer> = NAMES.iter().enumerate().map(|(index, name)| peer(random, index, name, decided)).collect();
+    let peers: Vec<Peer> = NAMES
+        .iter()
+        .enumerate()
+        .map(|(index, name)| peer(random, index, name, decided))
+        .collect();
     let run = hex(random);
     Snapshot {
         run: Run {
@@ -225,13 +289,24 @@ fn first_snapshot(random: &mut StdRng, decided: u64) -> Snapshot {
             state: NodeState::Training,
             message: String::new(),
         },
-        round: Round { steps: STEPS, expected: EXPECTED, ..Round::default() },
+        round: Round {
+            steps: STEPS,
+            expected: EXPECTED,
+            ..Round::default()
+        },
         floors: [("unigram", 3.31), ("bigram", 2.46), ("trigram", 2.04)]
-            .map(|(name, nats_per_byte)| Floor { name: name.into(), nats_per_byte })
+            .map(|(name, nats_per_byte)| Floor {
+                name: name.into(),
+                nats_per_byte,
+            })
             .into(),
-        dropped: [("late commitment", 3), ("wrong round", 12), ("bad signature", 1)]
-            .map(|(cause, count)| (cause.to_owned(), count))
-            .into(),
+        dropped: [
+            ("late commitment", 3),
+            ("wrong round", 12),
+            ("bad signature", 1),
+        ]
+        .map(|(cause, count)| (cause.to_owned(), count))
+        .into(),
         peers,
         ..Snapshot::default()
     }
@@ -247,7 +322,11 @@ fn peer(random: &mut StdRng, index: usize, name: &str, decided: u64) -> Peer {
         contributions: decided * (10 - index as u64) / 10,
         last_round: decided.checked_sub(1),
         connected,
-        address: if connected { format!("/ip4/198.51.100.{}/udp/4433/quic-v1", 10 + index) } else { String::new() },
+        address: if connected {
+            format!("/ip4/198.51.100.{}/udp/4433/quic-v1", 10 + index)
+        } else {
+            String::new()
+        },
         bytes_sent: random.random_range(20_000_000..90_000_000),
         bytes_received: random.random_range(20_000_000..90_000_000),
         this_round: PeerRound::None,
@@ -256,10 +335,14 @@ fn peer(random: &mut StdRng, index: usize, name: &str, decided: u64) -> Peer {
 }
 
 fn hex(random: &mut StdRng) -> String {
-    (0..32).map(|_| format!("{:02x}", random.random::<u8>())).collect()
+    (0..32)
+        .map(|_| format!("{:02x}", random.random::<u8>()))
+        .collect()
 }
 
 fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,6 +1,7 @@
 //! The page's files, all of them in the binary: it works without a network.
 //!
-//! Ours are in `dashboard/assets`; plotly.js comes in the `plotly` crate, wrapped in HTML, and is taken out of it once.
+//! Ours are in `dashboard/assets`; plotly.js comes in the `plotly` crate, wrapped in HTML, and is
+//! taken out of it once.
 
 use std::sync::LazyLock;
 
@@ -33,12 +34,15 @@ pub(crate) async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Respo
 
 /// Answers `/assets/plotly.js`.
 pub(crate) async fn plotly_js() -> Response {
-    static PLOTLY: LazyLock<Option<Bytes>> =
-        LazyLock::new(|| first_script(&Plot::offline_js_sources()).map(|script| Bytes::from(script.to_owned())));
+    static PLOTLY: LazyLock<Option<Bytes>> = LazyLock::new(|| {
+        first_script(&Plot::offline_js_sources()).map(|script| Bytes::from(script.to_owned()))
+    });
     match &*PLOTLY {
         Some(script) => {
-            let headers =
-                [(header::CONTENT_TYPE, "text/javascript; charset=utf-8"), (header::CACHE_CONTROL, KEEP_A_MONTH)];
+            let headers = [
+                (header::CONTENT_TYPE, "text/javascript; charset=utf-8"),
+                (header::CACHE_CONTROL, KEEP_A_MONTH),
+            ];
             (headers, script.clone()).into_response()
         }
         None => (StatusCode::NOT_FOUND, "the plotly crate carries no script").into_response(),
@@ -58,18 +62,32 @@ fn embedded(path: &str, headers: &HeaderMap) -> Response {
         return StatusCode::NOT_FOUND.into_response();
     };
     let tag = etag(&file);
-    let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-    let caching = [(header::CACHE_CONTROL, REVALIDATE.to_owned()), (header::ETAG, tag.clone())];
+    let known = headers
+        .get(header::IF_NONE_MATCH)
+        .and_then(|value| value.to_str().ok());
+    let caching = [
+        (header::CACHE_CONTROL, REVALIDATE.to_owned()),
+        (header::ETAG, tag.clone()),
+    ];
     if known.is_some_and(|known| known.split(',').any(|known| known.trim() == tag)) {
         return (StatusCode::NOT_MODIFIED, caching).into_response();
     }
-    (caching, [(header::CONTENT_TYPE, media_type(path))], file.data).into_response()
+    (
+        caching,
+        [(header::CONTENT_TYPE, media_type(path))],
+        file.data,
+    )
+        .into_response()
 }
 
 /// Weak, since the same file goes out compressed or not.
 fn etag(file: &EmbeddedFile) -> String {
     let hash = file.metadata.sha256_hash();
-    let hex: String = hash.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = hash
+        .iter()
+        .take(12)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!("W/\"{hex}\"")
 }
 
@@ -90,7 +108,8 @@ mod tests {
 
     #[test]
     fn the_first_script_is_taken_out_of_its_wrapper() {
-        let html = "\n<script type=\"text/javascript\">let a = 1 > 0;</script>\n<script>let b;</script>";
+        let html =
+            "\n<script type=\"text/javascript\">let a = 1 > 0;</script>\n<script>let b;</script>";
         assert_eq!(first_script(html), Some("let a = 1 > 0;"));
         assert_eq!(first_script("no script"), None);
     }

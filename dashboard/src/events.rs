@@ -1,7 +1,8 @@
 //! `/api/events`: the snapshot whenever it changes, as server-sent events.
 //!
-//! The first event of a stream carries the newest records, each later one only those that changed since. A browser
-//! that reconnects simply starts again: it knows rounds by their number, so that being told twice is harmless.
+//! The first event of a stream carries the newest records, each later one only those that changed
+//! since. A browser that reconnects simply starts again: it knows rounds by their number, so that
+//! being told twice is harmless.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -23,13 +24,15 @@ use crate::state::{Dashboard, News, unix_ms};
 /// The shortest time between two events of a stream: at most four a second.
 pub const EVENT_INTERVAL: Duration = Duration::from_millis(250);
 
-/// A `ping` event goes out when nothing else did for this long, so that the page notices a node that is gone.
+/// A `ping` event goes out when nothing else did for this long, so that the page notices a node
+/// that is gone.
 pub const PING_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What a `snapshot` event says.
 #[derive(Serialize)]
 struct Update<'a> {
-    /// This machine's clock, so that a browser whose clock is wrong still draws a phase's progress right.
+    /// This machine's clock, so that a browser whose clock is wrong still draws a phase's progress
+    /// right.
     now_unix_ms: u64,
     snapshot: &'a Snapshot,
     records: Vec<&'a RoundRecord>,
@@ -54,11 +57,18 @@ pub(crate) async fn events(State(dashboard): State<Dashboard>) -> Response {
         let advice = "too many event streams are open; close a tab that shows this page";
         return (StatusCode::SERVICE_UNAVAILABLE, advice).into_response();
     };
-    let ping = KeepAlive::new().interval(PING_INTERVAL).event(Event::default().event("ping").data(""));
-    Sse::new(stream(dashboard, permit)).keep_alive(ping).into_response()
+    let ping = KeepAlive::new()
+        .interval(PING_INTERVAL)
+        .event(Event::default().event("ping").data(""));
+    Sse::new(stream(dashboard, permit))
+        .keep_alive(ping)
+        .into_response()
 }
 
-fn stream(dashboard: Dashboard, permit: OwnedSemaphorePermit) -> impl Stream<Item = Result<Event, Infallible>> {
+fn stream(
+    dashboard: Dashboard,
+    permit: OwnedSemaphorePermit,
+) -> impl Stream<Item = Result<Event, Infallible>> {
     let mut published = dashboard.published();
     // What was published before this listener came is news to it.
     published.mark_changed();
@@ -91,7 +101,9 @@ impl Listener {
             self.published.changed().await.ok()?;
             tokio::time::sleep_until(self.next_event).await;
             self.published.mark_unchanged();
-            let Some(news) = self.dashboard.news(self.revision) else { continue };
+            let Some(news) = self.dashboard.news(self.revision) else {
+                continue;
+            };
             self.revision = Some(news.revision);
             self.next_event = Instant::now() + EVENT_INTERVAL;
             match encode(&news) {
@@ -104,6 +116,11 @@ impl Listener {
 
 fn encode(news: &News) -> Result<Event, axum::Error> {
     let records = news.records.iter().map(Arc::as_ref).collect();
-    let update = Update { now_unix_ms: unix_ms(), snapshot: &news.snapshot, records, skipped: news.skipped };
+    let update = Update {
+        now_unix_ms: unix_ms(),
+        snapshot: &news.snapshot,
+        records,
+        skipped: news.skipped,
+    };
     Event::default().event("snapshot").json_data(update)
 }

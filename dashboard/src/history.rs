@@ -1,7 +1,8 @@
 //! Decided rounds by number: the newest in full, the loss curve of all of them.
 //!
-//! A run may go on for months, so both are bounded: [`RECORDS_KEPT`] full records, [`POINTS_KEPT`] points of the curve.
-//! Each record carries the revision at which it last changed, so that a listener is sent only what it has not seen.
+//! A run may go on for months, so both are bounded: [`RECORDS_KEPT`] full records, [`POINTS_KEPT`]
+//! points of the curve. Each record carries the revision at which it last changed, so that a
+//! listener is sent only what it has not seen.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -91,9 +92,19 @@ impl History {
         self.revision += 1;
         self.curve.insert(
             number,
-            Point { heldout: record.heldout_nats_per_byte, train: record.train_nats_per_byte, tokens: record.tokens },
+            Point {
+                heldout: record.heldout_nats_per_byte,
+                train: record.train_nats_per_byte,
+                tokens: record.tokens,
+            },
         );
-        self.records.insert(number, Entry { revision: self.revision, record: Arc::new(record) });
+        self.records.insert(
+            number,
+            Entry {
+                revision: self.revision,
+                record: Arc::new(record),
+            },
+        );
         if self.records.len() > RECORDS_KEPT {
             self.records.pop_first();
         }
@@ -105,7 +116,11 @@ impl History {
 
     /// Whether a full store would drop this round at once.
     fn is_too_old(&self, round: u64) -> bool {
-        self.records.len() >= RECORDS_KEPT && self.records.first_key_value().is_some_and(|(oldest, _)| round < *oldest)
+        self.records.len() >= RECORDS_KEPT
+            && self
+                .records
+                .first_key_value()
+                .is_some_and(|(oldest, _)| round < *oldest)
     }
 
     /// The newest `count` records, ascending.
@@ -123,18 +138,30 @@ impl History {
 
     /// The oldest `count` records of rounds from `round` on, ascending.
     pub fn from(&self, round: u64, count: usize) -> Vec<Arc<RoundRecord>> {
-        self.records.range(round..).take(count).map(|(_, entry)| entry.record.clone()).collect()
+        self.records
+            .range(round..)
+            .take(count)
+            .map(|(_, entry)| entry.record.clone())
+            .collect()
     }
 
     /// Records that changed after `revision`, at most the newest `count`, ascending.
     pub fn changed_after(&self, revision: u64, count: usize) -> Vec<Arc<RoundRecord>> {
-        let changed = self.records.values().rev().filter(|entry| entry.revision > revision);
-        let mut records: Vec<_> = changed.take(count).map(|entry| entry.record.clone()).collect();
+        let changed = self
+            .records
+            .values()
+            .rev()
+            .filter(|entry| entry.revision > revision);
+        let mut records: Vec<_> = changed
+            .take(count)
+            .map(|entry| entry.record.clone())
+            .collect();
         records.reverse();
         records
     }
 
-    /// The loss curve, thinned evenly to about [`POINTS_SERVED`]; its first and last points always stay.
+    /// The loss curve, thinned evenly to about [`POINTS_SERVED`]; its first and last points always
+    /// stay.
     pub fn curve(&self) -> Curve {
         let stride = self.curve.len().div_ceil(POINTS_SERVED).max(1);
         let last = self.curve.len().saturating_sub(1);
@@ -180,12 +207,18 @@ mod tests {
     #[test]
     fn a_record_that_learns_its_loss_is_sent_again() {
         let mut history = History::default();
-        history.insert(RoundRecord { heldout_nats_per_byte: None, ..record(0) });
+        history.insert(RoundRecord {
+            heldout_nats_per_byte: None,
+            ..record(0)
+        });
         history.insert(record(1));
         let seen = history.revision();
         assert_eq!(history.insert(record(0)), Change::Updated);
         assert_eq!(numbers(&history.changed_after(seen, 10)), [0]);
-        assert_eq!(history.curve().heldout_nats_per_byte, [Some(5.0), Some(2.5)]);
+        assert_eq!(
+            history.curve().heldout_nats_per_byte,
+            [Some(5.0), Some(2.5)]
+        );
     }
 
     #[test]

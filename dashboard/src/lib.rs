@@ -1,8 +1,8 @@
 //! The web page and the metrics of one node: a router over a snapshot and an event stream.
 //!
-//! The node fills in a [`Snapshot`] whenever something changed and [publishes](Dashboard::publish) it; browsers,
-//! Prometheus, `weal status` and `weal top` read it from there. Nothing here talks back to the node: who can open the
-//! page can look, and no more.
+//! The node fills in a [`Snapshot`] whenever something changed and [publishes](Dashboard::publish)
+//! it; browsers, Prometheus, `weal status` and `weal top` read it from there. Nothing here talks
+//! back to the node: who can open the page can look, and no more.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -19,7 +19,8 @@
 //! # }
 //! ```
 //!
-//! The page is plain ES modules in `assets/`, embedded in the binary with plotly.js: no build step, no network.
+//! The page is plain ES modules in `assets/`, embedded in the binary with plotly.js: no build step,
+//! no network.
 
 mod assets;
 mod events;
@@ -35,8 +36,8 @@ pub use guard::Hosts;
 pub use history::{POINTS_KEPT, POINTS_SERVED, RECORDS_KEPT};
 pub use router::{HISTORY_PAGE, STALE_AFTER, serve};
 pub use snapshot::{
-    Floor, Learner, Level, LogLine, Node, NodeState, Peer, PeerRound, Phase, PhaseSeconds, Round, RoundRecord, Run,
-    Snapshot, Traffic,
+    Floor, Learner, Level, LogLine, Node, NodeState, Peer, PeerRound, Phase, PhaseSeconds, Round,
+    RoundRecord, Run, Snapshot, Traffic,
 };
 pub use state::{Dashboard, RECENT_ROUNDS, STREAMS_MAX};
 

@@ -1,7 +1,8 @@
 //! `/metrics`: what Prometheus scrapes, in OpenMetrics text.
 //!
-//! Base units only, no rates, and a counter with its cause for everything that is dropped. The doc line of each metric
-//! is also its help text. Counters that the node counts itself are set to the node's figure.
+//! Base units only, no rates, and a counter with its cause for everything that is dropped. The doc
+//! line of each metric is also its help text. Counters that the node counts itself are set to the
+//! node's figure.
 
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -78,7 +79,8 @@ metrics! {
     devices_lost: Count = "devices_lost";
     /// Inner steps that were skipped, since loss or gradient was not finite.
     skipped_steps: Count = "skipped_steps";
-    /// Returns to the agreed weights within a round, since training led to values that are not finite.
+    /// Returns to the agreed weights within a round, since training led to values that are not
+    /// finite.
     restorations: Count = "weight_restorations";
     /// Rounds in which this node learnt nothing for that reason.
     diverged_rounds: Count = "diverged_rounds";
@@ -102,7 +104,8 @@ metrics! {
     peers_connected: Whole = "peers_connected";
     /// Peers that vote in this round.
     voters: Whole = "voters";
-    /// Peers whose weights differ from ours; more than none means that somebody has to repair himself.
+    /// Peers whose weights differ from ours; more than none means that somebody has to repair
+    /// himself.
     peers_diverged: Whole = "peers_state_root_differs";
     /// Bytes sent, by kind of traffic.
     bytes_sent: Family<KindLabels, Count> = "sent_bytes";
@@ -202,14 +205,17 @@ impl Metrics {
 
     fn count_phases(&self, seconds: &PhaseSeconds) {
         for phase in Phase::ALL {
-            self.phase_seconds.get_or_create(&PhaseLabels { phase }).inc_by(seconds.get(phase).max(0.0));
+            self.phase_seconds
+                .get_or_create(&PhaseLabels { phase })
+                .inc_by(seconds.get(phase).max(0.0));
         }
     }
 
     /// Sets what belongs to the newest record.
     pub fn newest_round(&self, record: &RoundRecord) {
         self.last_contributions.set(record.contributions);
-        self.last_certificate.set(record.certificate_weight as f64 / record.roster_weight.max(1) as f64);
+        self.last_certificate
+            .set(record.certificate_weight as f64 / record.roster_weight.max(1) as f64);
         self.tokens.set(record.tokens);
         if let Some(loss) = record.heldout_nats_per_byte {
             self.heldout_loss.set(loss);
@@ -225,10 +231,14 @@ impl Metrics {
         self.published.set(snapshot.unix_ms as f64 / 1000.0);
         self.uptime.set(snapshot.node.uptime_seconds);
         for state in NodeState::ALL {
-            self.state.get_or_create(&StateLabels { state }).set(u64::from(state == snapshot.node.state));
+            self.state
+                .get_or_create(&StateLabels { state })
+                .set(u64::from(state == snapshot.node.state));
         }
         for phase in Phase::ALL {
-            self.phase.get_or_create(&PhaseLabels { phase }).set(u64::from(phase == snapshot.round.phase));
+            self.phase
+                .get_or_create(&PhaseLabels { phase })
+                .set(u64::from(phase == snapshot.round.phase));
         }
         self.round.set(snapshot.round.number);
         self.steps_done.set(snapshot.round.steps_done);
@@ -252,10 +262,18 @@ impl Metrics {
     }
 
     fn update_peers(&self, snapshot: &Snapshot) {
-        let others = snapshot.peers.iter().filter(|peer| peer.id != snapshot.node.id);
-        self.peers_connected.set(others.filter(|peer| peer.connected).count() as u64);
-        self.voters.set(snapshot.peers.iter().filter(|peer| peer.voter).count() as u64);
-        let diverged = snapshot.peers.iter().filter(|peer| peer.state_root_agrees == Some(false));
+        let others = snapshot
+            .peers
+            .iter()
+            .filter(|peer| peer.id != snapshot.node.id);
+        self.peers_connected
+            .set(others.filter(|peer| peer.connected).count() as u64);
+        self.voters
+            .set(snapshot.peers.iter().filter(|peer| peer.voter).count() as u64);
+        let diverged = snapshot
+            .peers
+            .iter()
+            .filter(|peer| peer.state_root_agrees == Some(false));
         self.peers_diverged.set(diverged.count() as u64);
     }
 
@@ -266,7 +284,13 @@ impl Metrics {
             raise(&self.bytes_received, &labels, bytes.bytes_received);
         }
         for (cause, count) in &snapshot.dropped {
-            raise(&self.dropped, &CauseLabels { cause: cause.clone() }, *count);
+            raise(
+                &self.dropped,
+                &CauseLabels {
+                    cause: cause.clone(),
+                },
+                *count,
+            );
         }
     }
 
@@ -279,7 +303,10 @@ impl Metrics {
             run_name: snapshot.run.name.clone(),
             device: snapshot.node.device.clone(),
         };
-        let mut described = self.described.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut described = self
+            .described
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if described.as_ref() == Some(&labels) {
             return;
         }
@@ -291,12 +318,16 @@ impl Metrics {
     }
 }
 
-/// Sets a counter to the node's own figure; a smaller one would look like a restart, and is left out.
+/// Sets a counter to the node's own figure; a smaller one would look like a restart, and is left
+/// out.
 fn raise<L>(family: &Family<L, Count>, labels: &L, figure: u64)
 where
     L: Clone + Eq + Hash,
 {
-    family.get_or_create(labels).inner().fetch_max(figure, Ordering::Relaxed);
+    family
+        .get_or_create(labels)
+        .inner()
+        .fetch_max(figure, Ordering::Relaxed);
 }
 
 /// The registry ends every help text with a full stop of its own.
@@ -310,39 +341,64 @@ mod tests {
     use crate::snapshot::{Learner, Node, Peer};
 
     fn line<'a>(text: &'a str, start: &str) -> &'a str {
-        text.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("no {start} in\n{text}"))
+        text.lines()
+            .find(|line| line.starts_with(start))
+            .unwrap_or_else(|| panic!("no {start} in\n{text}"))
     }
 
     #[test]
     fn the_doc_line_is_the_help_text() {
         let text = Metrics::new().encode().unwrap();
-        assert_eq!(line(&text, "# HELP commonweal_voters"), "# HELP commonweal_voters Peers that vote in this round.");
+        assert_eq!(
+            line(&text, "# HELP commonweal_voters"),
+            "# HELP commonweal_voters Peers that vote in this round."
+        );
     }
 
     #[test]
     fn no_loss_is_told_before_one_is_measured() {
         let text = Metrics::new().encode().unwrap();
-        assert_eq!(line(&text, "commonweal_heldout_loss"), "commonweal_heldout_loss_nats_per_byte NaN");
+        assert_eq!(
+            line(&text, "commonweal_heldout_loss"),
+            "commonweal_heldout_loss_nats_per_byte NaN"
+        );
     }
 
     #[test]
     fn what_was_dropped_is_counted_by_cause() {
         let metrics = Metrics::new();
         let dropped = [("late commitment".to_owned(), 7)].into();
-        metrics.update(&Snapshot { dropped, ..Snapshot::default() });
+        metrics.update(&Snapshot {
+            dropped,
+            ..Snapshot::default()
+        });
         let text = metrics.encode().unwrap();
-        assert_eq!(line(&text, "commonweal_dropped_total"), "commonweal_dropped_total{cause=\"late commitment\"} 7");
+        assert_eq!(
+            line(&text, "commonweal_dropped_total"),
+            "commonweal_dropped_total{cause=\"late commitment\"} 7"
+        );
     }
 
     #[test]
     fn a_device_that_is_known_later_replaces_the_description() {
         let metrics = Metrics::new();
         for device in ["", "CPU"] {
-            let node = Node { device: device.into(), ..Node::default() };
-            metrics.update(&Snapshot { node, ..Snapshot::default() });
+            let node = Node {
+                device: device.into(),
+                ..Node::default()
+            };
+            metrics.update(&Snapshot {
+                node,
+                ..Snapshot::default()
+            });
         }
         let text = metrics.encode().unwrap();
-        assert_eq!(text.lines().filter(|line| line.starts_with("commonweal_node_info")).count(), 1);
+        assert_eq!(
+            text.lines()
+                .filter(|line| line.starts_with("commonweal_node_info"))
+                .count(),
+            1
+        );
         assert!(line(&text, "commonweal_node_info").contains("device=\"CPU\""));
     }
 
@@ -350,24 +406,53 @@ mod tests {
     fn a_lost_device_shows_while_it_is_away_and_counts_for_ever() {
         let metrics = Metrics::new();
         for device_lost in [true, false] {
-            let learner = Learner { device_lost, devices_lost: 1, skipped_steps: 3, ..Learner::default() };
-            metrics.update(&Snapshot { learner, ..Snapshot::default() });
+            let learner = Learner {
+                device_lost,
+                devices_lost: 1,
+                skipped_steps: 3,
+                ..Learner::default()
+            };
+            metrics.update(&Snapshot {
+                learner,
+                ..Snapshot::default()
+            });
             let text = metrics.encode().unwrap();
             let gauge = format!("commonweal_device_lost {}", u64::from(device_lost));
             assert_eq!(line(&text, "commonweal_device_lost"), gauge);
-            assert_eq!(line(&text, "commonweal_devices_lost"), "commonweal_devices_lost_total 1");
-            assert_eq!(line(&text, "commonweal_skipped_steps"), "commonweal_skipped_steps_total 3");
+            assert_eq!(
+                line(&text, "commonweal_devices_lost"),
+                "commonweal_devices_lost_total 1"
+            );
+            assert_eq!(
+                line(&text, "commonweal_skipped_steps"),
+                "commonweal_skipped_steps_total 3"
+            );
         }
     }
 
     #[test]
     fn a_node_is_not_its_own_peer() {
         let metrics = Metrics::new();
-        let peer = |id: &str| Peer { id: id.into(), connected: true, voter: true, ..Peer::default() };
-        let node = Node { id: "aa".into(), ..Node::default() };
-        metrics.update(&Snapshot { node, peers: vec![peer("aa"), peer("bb")], ..Snapshot::default() });
+        let peer = |id: &str| Peer {
+            id: id.into(),
+            connected: true,
+            voter: true,
+            ..Peer::default()
+        };
+        let node = Node {
+            id: "aa".into(),
+            ..Node::default()
+        };
+        metrics.update(&Snapshot {
+            node,
+            peers: vec![peer("aa"), peer("bb")],
+            ..Snapshot::default()
+        });
         let text = metrics.encode().unwrap();
-        assert_eq!(line(&text, "commonweal_peers_connected"), "commonweal_peers_connected 1");
+        assert_eq!(
+            line(&text, "commonweal_peers_connected"),
+            "commonweal_peers_connected 1"
+        );
         assert_eq!(line(&text, "commonweal_voters"), "commonweal_voters 2");
     }
 }

@@ -44,7 +44,10 @@ impl Dashboard {
     /// | `/metrics` | OpenMetrics text for Prometheus |
     /// | `/healthz` | 200 while the node works, 503 with the reason otherwise |
     pub fn router(&self, hosts: Hosts) -> Router {
-        let guard = Guard { dashboard: self.clone(), hosts };
+        let guard = Guard {
+            dashboard: self.clone(),
+            hosts,
+        };
         Router::new()
             .route("/", get(page))
             .route("/assets/plotly.js", get(plotly_js))
@@ -62,12 +65,14 @@ impl Dashboard {
     }
 }
 
-/// Serves the dashboard until `shutdown` is done; the listener's address decides under which names ([`Hosts`]).
+/// Serves the dashboard until `shutdown` is done; the listener's address decides under which names
+/// ([`Hosts`]).
 ///
 /// Open event streams are ended, and other connections given two seconds.
 ///
 /// # Errors
-/// [`Error::Listener`] where the listener's address cannot be read, [`Error::Serve`] where accepting fails for good.
+/// [`Error::Listener`] where the listener's address cannot be read, [`Error::Serve`] where
+/// accepting fails for good.
 pub async fn serve(
     listener: TcpListener,
     dashboard: Dashboard,
@@ -104,7 +109,8 @@ async fn curve(State(dashboard): State<Dashboard>) -> Json<Curve> {
 struct HistoryQuery {
     /// Rounds from this one on; the answer starts with it.
     from: Option<u64>,
-    /// Rounds before this one; the answer ends with the one before it. `from` wins where both are there.
+    /// Rounds before this one; the answer ends with the one before it. `from` wins where both are
+    /// there.
     before: Option<u64>,
     /// At most this many, and never more than [`HISTORY_PAGE`].
     limit: Option<usize>,
@@ -115,13 +121,18 @@ struct HistoryPage {
     records: Vec<RoundRecord>,
 }
 
-async fn history(State(dashboard): State<Dashboard>, Query(query): Query<HistoryQuery>) -> Json<HistoryPage> {
+async fn history(
+    State(dashboard): State<Dashboard>,
+    Query(query): Query<HistoryQuery>,
+) -> Json<HistoryPage> {
     let limit = query.limit.unwrap_or(HISTORY_PAGE).min(HISTORY_PAGE);
     let records = match query.from {
         Some(from) => dashboard.records_from(from, limit),
         None => dashboard.records_before(query.before.unwrap_or(u64::MAX), limit),
     };
-    Json(HistoryPage { records: records.iter().map(|record| (**record).clone()).collect() })
+    Json(HistoryPage {
+        records: records.iter().map(|record| (**record).clone()).collect(),
+    })
 }
 
 async fn metrics(State(dashboard): State<Dashboard>) -> Response {
@@ -140,7 +151,11 @@ async fn healthz(State(dashboard): State<Dashboard>) -> Response {
         return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
     }
     if snapshot.node.state == NodeState::Error {
-        return (StatusCode::SERVICE_UNAVAILABLE, format!("error: {}\n", snapshot.node.message)).into_response();
+        return (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("error: {}\n", snapshot.node.message),
+        )
+            .into_response();
     }
     format!("{}\n", snapshot.node.state.name()).into_response()
 }

@@ -1,7 +1,9 @@
-//! What a node tells its owner: plain structs that the page, `/api/status` and the metrics are made from.
+//! What a node tells its owner: plain structs that the page, `/api/status` and the metrics are made
+//! from.
 //!
-//! Hashes and keys are lower-case hex strings, since they are only shown here, never checked.
-//! Every field has a default, so that a node fills in what it knows, and an older reader skips what it does not.
+//! Hashes and keys are lower-case hex strings, since they are only shown here, never checked. Every
+//! field has a default, so that a node fills in what it knows, and an older reader skips what it
+//! does not.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +13,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Snapshot {
-    /// When this was published, in milliseconds since 1970. Zero is replaced by the time of [`publish`].
+    /// When this was published, in milliseconds since 1970. Zero is replaced by the time of
+    /// [`publish`].
     ///
     /// [`publish`]: crate::Dashboard::publish
     pub unix_ms: u64,
@@ -29,7 +32,8 @@ pub struct Snapshot {
     pub history: Vec<RoundRecord>,
     /// Everyone who takes part in the run, this node among them.
     pub peers: Vec<Peer>,
-    /// Losses that simpler models reach on the same held-out text, drawn as dashed lines under the curve.
+    /// Losses that simpler models reach on the same held-out text, drawn as dashed lines under the
+    /// curve.
     pub floors: Vec<Floor>,
     /// Bytes since this node's start, by kind of traffic (`gossip`, `blobs`, `sync`, …).
     pub traffic: BTreeMap<String, Traffic>,
@@ -127,8 +131,14 @@ pub enum NodeState {
 
 impl NodeState {
     /// All states, in the order a node passes through them.
-    pub const ALL: [Self; 6] =
-        [Self::Starting, Self::CatchingUp, Self::Training, Self::Waiting, Self::Paused, Self::Error];
+    pub const ALL: [Self; 6] = [
+        Self::Starting,
+        Self::CatchingUp,
+        Self::Training,
+        Self::Waiting,
+        Self::Paused,
+        Self::Error,
+    ];
 
     /// The word used in JSON and in metric labels.
     pub fn name(self) -> &'static str {
@@ -164,7 +174,14 @@ pub enum Phase {
 
 impl Phase {
     /// All phases, in a round's order.
-    pub const ALL: [Self; 6] = [Self::Train, Self::Commit, Self::Fetch, Self::Attest, Self::Decide, Self::Apply];
+    pub const ALL: [Self; 6] = [
+        Self::Train,
+        Self::Commit,
+        Self::Fetch,
+        Self::Attest,
+        Self::Decide,
+        Self::Apply,
+    ];
 
     /// The word used in JSON and in metric labels.
     pub fn name(self) -> &'static str {
@@ -241,7 +258,8 @@ pub struct Round {
     pub steps_done: u64,
     /// Inner steps it means to do.
     pub steps: u64,
-    /// When the current phase ends at the latest, in milliseconds since 1970; absent where it has no such time.
+    /// When the current phase ends at the latest, in milliseconds since 1970; absent where it has
+    /// no such time.
     pub deadline_unix_ms: Option<u64>,
 }
 
@@ -251,11 +269,14 @@ pub struct Round {
 pub struct RoundRecord {
     /// Its number.
     pub round: u64,
-    /// Loss on held-out text of the weights after this round, in nats per byte; absent where it was not measured.
+    /// Loss on held-out text of the weights after this round, in nats per byte; absent where it was
+    /// not measured.
     pub heldout_nats_per_byte: Option<f64>,
-    /// This node's mean training loss in this round, in nats per byte; absent where it did not train.
+    /// This node's mean training loss in this round, in nats per byte; absent where it did not
+    /// train.
     pub train_nats_per_byte: Option<f64>,
-    /// Tokens that all applied contributions were trained on, from the run's start to the end of this round.
+    /// Tokens that all applied contributions were trained on, from the run's start to the end of
+    /// this round.
     pub tokens: u64,
     /// Contributions in the agreed set.
     pub contributions: u64,

@@ -74,8 +74,8 @@ impl Dashboard {
 
     /// Shows this snapshot from now on, and adds its records to the history.
     ///
-    /// Never waits for a reader of the page; call it as often as something changes (streams send at most four a
-    /// second). A snapshot of another run starts the history afresh.
+    /// Never waits for a reader of the page; call it as often as something changes (streams send at
+    /// most four a second). A snapshot of another run starts the history afresh.
     pub fn publish(&self, mut snapshot: Snapshot) {
         if snapshot.unix_ms == 0 {
             snapshot.unix_ms = unix_ms();
@@ -85,7 +85,11 @@ impl Dashboard {
         let records = std::mem::take(&mut snapshot.history);
         {
             let mut state = self.write();
-            if state.snapshot.as_ref().is_some_and(|last| last.run.id != snapshot.run.id) {
+            if state
+                .snapshot
+                .as_ref()
+                .is_some_and(|last| last.run.id != snapshot.run.id)
+            {
                 state.history.clear();
             }
             for record in records {
@@ -103,7 +107,8 @@ impl Dashboard {
         self.shared.published.send_modify(|count| *count += 1);
     }
 
-    /// The latest snapshot with the newest [`RECENT_ROUNDS`] records; the default one before the first is published.
+    /// The latest snapshot with the newest [`RECENT_ROUNDS`] records; the default one before the
+    /// first is published.
     pub fn status(&self) -> Snapshot {
         let (snapshot, records) = {
             let state = self.read();
@@ -126,7 +131,8 @@ impl Dashboard {
         Some((snapshot, age))
     }
 
-    /// What a listener that has seen `revision` (none: nothing yet) should be sent; none before the first snapshot.
+    /// What a listener that has seen `revision` (none: nothing yet) should be sent; none before the
+    /// first snapshot.
     pub(crate) fn news(&self, revision: Option<u64>) -> Option<News> {
         let state = self.read();
         let mut records = match revision {
@@ -135,7 +141,12 @@ impl Dashboard {
         };
         let skipped = records.len() > RECENT_ROUNDS;
         records.drain(..usize::from(skipped));
-        Some(News { snapshot: state.snapshot.clone()?, records, skipped, revision: state.history.revision() })
+        Some(News {
+            snapshot: state.snapshot.clone()?,
+            records,
+            skipped,
+            revision: state.history.revision(),
+        })
     }
 
     pub(crate) fn curve(&self) -> Curve {
@@ -166,19 +177,28 @@ impl Dashboard {
         self.shared.streams.clone()
     }
 
-    /// A panic elsewhere while publishing leaves a snapshot that is at worst half new: worth showing still.
+    /// A panic elsewhere while publishing leaves a snapshot that is at worst half new: worth
+    /// showing still.
     fn read(&self) -> RwLockReadGuard<'_, State> {
-        self.shared.state.read().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .state
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, State> {
-        self.shared.state.write().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .state
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// This machine's clock, in milliseconds since 1970.
 pub(crate) fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -189,8 +209,16 @@ mod tests {
 
     fn snapshot(run: &str, rounds: std::ops::Range<u64>) -> Snapshot {
         Snapshot {
-            run: Run { id: run.into(), ..Run::default() },
-            history: rounds.map(|round| RoundRecord { round, ..RoundRecord::default() }).collect(),
+            run: Run {
+                id: run.into(),
+                ..Run::default()
+            },
+            history: rounds
+                .map(|round| RoundRecord {
+                    round,
+                    ..RoundRecord::default()
+                })
+                .collect(),
             ..Snapshot::default()
         }
     }
@@ -233,8 +261,16 @@ mod tests {
     #[test]
     fn only_the_last_log_lines_are_kept() {
         let dashboard = Dashboard::new();
-        let events = (0..EVENTS_KEPT as u64 + 5).map(|unix_ms| LogLine { unix_ms, ..LogLine::default() }).collect();
-        dashboard.publish(Snapshot { events, ..Snapshot::default() });
+        let events = (0..EVENTS_KEPT as u64 + 5)
+            .map(|unix_ms| LogLine {
+                unix_ms,
+                ..LogLine::default()
+            })
+            .collect();
+        dashboard.publish(Snapshot {
+            events,
+            ..Snapshot::default()
+        });
         let kept = dashboard.status().events;
         assert_eq!(kept.len(), EVENTS_KEPT);
         assert_eq!(kept[0].unix_ms, 5);

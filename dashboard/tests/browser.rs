@@ -1,6 +1,8 @@
-//! The page in a real browser: what it draws, what it says when the node goes, and that it never complains.
+//! The page in a real browser: what it draws, what it says when the node goes, and that it never
+//! complains.
 //!
-//! Skipped where there is no Chromium, unless `WEAL_REQUIRE_ALL=1`. Pictures go to `WEAL_PICTURES`, if set.
+//! Skipped where there is no Chromium, unless `WEAL_REQUIRE_ALL=1`. Pictures go to `WEAL_PICTURES`,
+//! if set.
 
 #[allow(dead_code)]
 #[path = "../../tests/src/browser.rs"]
@@ -17,8 +19,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use weal_dashboard::{
-    Dashboard, Error, Floor, Node, NodeState, Peer, PeerRound, Phase, PhaseSeconds, Round, RoundRecord, Run, Snapshot,
-    serve,
+    Dashboard, Error, Floor, Node, NodeState, Peer, PeerRound, Phase, PhaseSeconds, Round,
+    RoundRecord, Run, Snapshot, serve,
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -51,13 +53,19 @@ impl Site {
     fn start(&mut self) {
         // A stopped server leaves its dashboard closed, as a stopped node does.
         self.dashboard = Dashboard::new();
-        let listener = self.runtime.block_on(TcpListener::bind(self.address)).unwrap();
+        let listener = self
+            .runtime
+            .block_on(TcpListener::bind(self.address))
+            .unwrap();
         self.address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         self.stop = Some(stop);
-        self.server = Some(self.runtime.spawn(serve(listener, self.dashboard.clone(), async {
-            let _ = stopped.await;
-        })));
+        self.server = Some(
+            self.runtime
+                .spawn(serve(listener, self.dashboard.clone(), async {
+                    let _ = stopped.await;
+                })),
+        );
     }
 
     fn stop(&mut self) {
@@ -71,7 +79,8 @@ impl Site {
     }
 
     fn picture(&self, name: &str) -> PathBuf {
-        let folder = std::env::var_os("WEAL_PICTURES").map_or(self.pictures.path().to_owned(), PathBuf::from);
+        let folder = std::env::var_os("WEAL_PICTURES")
+            .map_or(self.pictures.path().to_owned(), PathBuf::from);
         folder.join(name)
     }
 
@@ -101,11 +110,25 @@ fn snapshot(rounds: u64) -> Snapshot {
             link: "weal:abab?peer=/ip4/10.0.0.2/tcp/1".into(),
             ..Run::default()
         },
-        node: Node { id: "01".repeat(32), state: NodeState::Training, version: "0.1.0".into(), ..Node::default() },
-        round: Round { number: rounds, phase: Phase::Train, steps_done: 6, steps: 10, ..Round::default() },
+        node: Node {
+            id: "01".repeat(32),
+            state: NodeState::Training,
+            version: "0.1.0".into(),
+            ..Node::default()
+        },
+        round: Round {
+            number: rounds,
+            phase: Phase::Train,
+            steps_done: 6,
+            steps: 10,
+            ..Round::default()
+        },
         history: (0..rounds).map(record).collect(),
         peers: (1..=4).map(peer).collect(),
-        floors: vec![Floor { name: "bigram <b>".into(), nats_per_byte: 2.46 }],
+        floors: vec![Floor {
+            name: "bigram <b>".into(),
+            nats_per_byte: 2.46,
+        }],
         ..Snapshot::default()
     }
 }
@@ -123,7 +146,14 @@ fn record(round: u64) -> RoundRecord {
         certificate_weight: 4,
         roster_weight: 4,
         seconds: 5.0,
-        phases: PhaseSeconds { train: 4.0, commit: 0.4, fetch: 0.2, attest: 0.2, decide: 0.1, apply: 0.1 },
+        phases: PhaseSeconds {
+            train: 4.0,
+            commit: 0.4,
+            fetch: 0.2,
+            attest: 0.2,
+            decide: 0.1,
+            apply: 0.1,
+        },
         bytes_sent: 1000,
         bytes_received: 3000,
     }
@@ -145,8 +175,14 @@ fn peer(index: u64) -> Peer {
 fn the_page_shows_the_run_and_the_console_stays_empty() {
     let site = Site::new();
     site.dashboard.publish(snapshot(12));
-    let wanted = Visit { loss_points: 12, peers: 4, ..Visit::new(site.url(), site.picture("page.png")) };
-    let Some(seen) = allow_missing(visit(&wanted)) else { return };
+    let wanted = Visit {
+        loss_points: 12,
+        peers: 4,
+        ..Visit::new(site.url(), site.picture("page.png"))
+    };
+    let Some(seen) = allow_missing(visit(&wanted)) else {
+        return;
+    };
     assert_eq!((seen.loss_points, seen.peers), (12, 4));
     assert_eq!(seen.sentence, "Round 12: training, step 6 of 10");
     assert_eq!(seen.roots[0], "0b".repeat(32));
@@ -159,15 +195,33 @@ fn a_new_round_is_drawn_in_place_and_the_axis_can_be_changed() {
     let site = Site::new();
     site.dashboard.publish(snapshot(3));
     let Some(mut tab) = site.open() else { return };
-    tab.wait_for("document.querySelector('main').dataset.lossPoints === '3'", PATIENCE).unwrap();
-    tab.evaluate("void (window.plot = document.querySelector('#chart .main-svg'))").unwrap();
+    tab.wait_for(
+        "document.querySelector('main').dataset.lossPoints === '3'",
+        PATIENCE,
+    )
+    .unwrap();
+    tab.evaluate("void (window.plot = document.querySelector('#chart .main-svg'))")
+        .unwrap();
     site.dashboard.publish(snapshot(4));
-    tab.wait_for("document.querySelector('main').dataset.lossPoints === '4'", PATIENCE).unwrap();
+    tab.wait_for(
+        "document.querySelector('main').dataset.lossPoints === '4'",
+        PATIENCE,
+    )
+    .unwrap();
     assert_eq!(tab.evaluate("window.plot.isConnected").unwrap(), true);
 
-    tab.evaluate("document.querySelector('input[value=tokens]').click()").unwrap();
-    tab.wait_for("document.querySelector('#chart .xtitle').textContent === 'tokens'", PATIENCE).unwrap();
-    assert_eq!(tab.evaluate("document.getElementById('chart').data[1].x.at(-1)").unwrap(), 40_000);
+    tab.evaluate("document.querySelector('input[value=tokens]').click()")
+        .unwrap();
+    tab.wait_for(
+        "document.querySelector('#chart .xtitle').textContent === 'tokens'",
+        PATIENCE,
+    )
+    .unwrap();
+    assert_eq!(
+        tab.evaluate("document.getElementById('chart').data[1].x.at(-1)")
+            .unwrap(),
+        40_000
+    );
     assert_eq!(tab.console_errors().unwrap(), [""; 0]);
 }
 
@@ -176,10 +230,21 @@ fn the_invitation_is_copied() {
     let site = Site::new();
     site.dashboard.publish(snapshot(1));
     let Some(mut tab) = site.open() else { return };
-    tab.wait_for("!document.getElementById('copy-command').disabled", PATIENCE).unwrap();
-    tab.evaluate("document.getElementById('copy-command').click()").unwrap();
-    tab.wait_for("document.getElementById('toast').textContent === 'Command copied'", PATIENCE).unwrap();
-    let shown = tab.evaluate("document.getElementById('invite-command').textContent").unwrap();
+    tab.wait_for(
+        "!document.getElementById('copy-command').disabled",
+        PATIENCE,
+    )
+    .unwrap();
+    tab.evaluate("document.getElementById('copy-command').click()")
+        .unwrap();
+    tab.wait_for(
+        "document.getElementById('toast').textContent === 'Command copied'",
+        PATIENCE,
+    )
+    .unwrap();
+    let shown = tab
+        .evaluate("document.getElementById('invite-command').textContent")
+        .unwrap();
     assert_eq!(shown, "weal join 'weal:abab?peer=/ip4/10.0.0.2/tcp/1'");
 }
 
@@ -190,17 +255,34 @@ fn what_peers_call_themselves_is_text_and_never_markup() {
     let markup = "<img src=x onerror=alert(1)><script>document.title='owned'</script>";
     hostile.peers[1].name = markup.into();
     hostile.peers[1].address = markup.into();
-    hostile.peers[2].this_round = PeerRound::Invalid { reason: markup.into() };
+    hostile.peers[2].this_round = PeerRound::Invalid {
+        reason: markup.into(),
+    };
     hostile.node.message = markup.into();
     hostile.floors[0].name = markup.into();
     hostile.history[0].root = markup.into();
     hostile.dropped.insert(markup.into(), 1);
     site.dashboard.publish(hostile);
     let Some(mut tab) = site.open() else { return };
-    tab.wait_for("document.querySelector('main').dataset.lossPoints === '2'", PATIENCE).unwrap();
-    assert_eq!(tab.evaluate("document.querySelectorAll('img, body script').length").unwrap(), 0);
-    assert_eq!(tab.evaluate("document.title").unwrap(), "meadow · Commonweal");
-    assert_eq!(tab.evaluate("document.getElementById('message').textContent").unwrap(), markup);
+    tab.wait_for(
+        "document.querySelector('main').dataset.lossPoints === '2'",
+        PATIENCE,
+    )
+    .unwrap();
+    assert_eq!(
+        tab.evaluate("document.querySelectorAll('img, body script').length")
+            .unwrap(),
+        0
+    );
+    assert_eq!(
+        tab.evaluate("document.title").unwrap(),
+        "meadow · Commonweal"
+    );
+    assert_eq!(
+        tab.evaluate("document.getElementById('message').textContent")
+            .unwrap(),
+        markup
+    );
     tab.screenshot(&site.picture("hostile.png")).unwrap();
     assert_eq!(tab.console_errors().unwrap(), [""; 0]);
 }
@@ -209,10 +291,24 @@ fn what_peers_call_themselves_is_text_and_never_markup() {
 fn a_node_that_only_starts_is_shown_without_a_curve() {
     let site = Site::new();
     let Some(mut tab) = site.open() else { return };
-    let node = Node { message: "opening the device".into(), ..Node::default() };
-    site.dashboard.publish(Snapshot { node, ..Snapshot::default() });
-    tab.wait_for("document.getElementById('sentence').textContent === 'Starting'", PATIENCE).unwrap();
-    assert_eq!(tab.evaluate("document.getElementById('chart-empty').hidden").unwrap(), false);
+    let node = Node {
+        message: "opening the device".into(),
+        ..Node::default()
+    };
+    site.dashboard.publish(Snapshot {
+        node,
+        ..Snapshot::default()
+    });
+    tab.wait_for(
+        "document.getElementById('sentence').textContent === 'Starting'",
+        PATIENCE,
+    )
+    .unwrap();
+    assert_eq!(
+        tab.evaluate("document.getElementById('chart-empty').hidden")
+            .unwrap(),
+        false
+    );
     tab.screenshot(&site.picture("starting.png")).unwrap();
     assert_eq!(tab.console_errors().unwrap(), [""; 0]);
 }
@@ -222,15 +318,25 @@ fn the_page_says_when_the_node_is_gone_and_finds_it_again() {
     let mut site = Site::new();
     site.dashboard.publish(snapshot(3));
     let Some(mut tab) = site.open() else { return };
-    tab.wait_for("document.querySelector('main').dataset.lossPoints === '3'", PATIENCE).unwrap();
+    tab.wait_for(
+        "document.querySelector('main').dataset.lossPoints === '3'",
+        PATIENCE,
+    )
+    .unwrap();
     site.stop();
-    tab.wait_for("!document.getElementById('banner').hidden", PATIENCE).unwrap();
+    tab.wait_for("!document.getElementById('banner').hidden", PATIENCE)
+        .unwrap();
     tab.screenshot(&site.picture("gone.png")).unwrap();
 
     site.start();
     site.dashboard.publish(snapshot(5));
-    tab.wait_for("document.querySelector('main').dataset.lossPoints === '5'", PATIENCE).unwrap();
-    tab.wait_for("document.getElementById('banner').hidden", PATIENCE).unwrap();
+    tab.wait_for(
+        "document.querySelector('main').dataset.lossPoints === '5'",
+        PATIENCE,
+    )
+    .unwrap();
+    tab.wait_for("document.getElementById('banner').hidden", PATIENCE)
+        .unwrap();
 }
 
 #[test]
@@ -238,14 +344,31 @@ fn no_window_is_too_narrow() {
     let site = Site::new();
     site.dashboard.publish(snapshot(70));
     let Some(mut tab) = site.open() else { return };
-    tab.wait_for("document.querySelector('main').dataset.lossPoints === '70'", PATIENCE).unwrap();
+    tab.wait_for(
+        "document.querySelector('main').dataset.lossPoints === '70'",
+        PATIENCE,
+    )
+    .unwrap();
     for width in [320, 390, 760, 900, 1280, 1920] {
-        tab.resize(Window { width, height: 800, dark: width % 20 == 0 }).unwrap();
-        tab.wait_for(&format!("document.documentElement.clientWidth === {width}"), PATIENCE).unwrap();
+        tab.resize(Window {
+            width,
+            height: 800,
+            dark: width % 20 == 0,
+        })
+        .unwrap();
+        tab.wait_for(
+            &format!("document.documentElement.clientWidth === {width}"),
+            PATIENCE,
+        )
+        .unwrap();
         let cut = "[...document.querySelectorAll('html, main, .hero, .phases, .figures, .card')] \
                    .filter((part) => part.scrollWidth > part.clientWidth) \
                    .map((part) => `${part.tagName} ${part.className}: ${part.scrollWidth} > ${part.clientWidth}`)";
-        assert_eq!(tab.evaluate(cut).unwrap(), serde_json::json!([]), "too narrow at {width} pixels");
+        assert_eq!(
+            tab.evaluate(cut).unwrap(),
+            serde_json::json!([]),
+            "too narrow at {width} pixels"
+        );
     }
     assert_eq!(tab.console_errors().unwrap(), [""; 0]);
 }

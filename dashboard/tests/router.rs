@@ -14,9 +14,19 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 fn snapshot(rounds: std::ops::Range<u64>) -> Snapshot {
     Snapshot {
-        run: Run { id: "ab".repeat(32), name: "meadow".into(), ..Run::default() },
-        node: Node { state: NodeState::Training, ..Node::default() },
-        round: Round { number: rounds.end, ..Round::default() },
+        run: Run {
+            id: "ab".repeat(32),
+            name: "meadow".into(),
+            ..Run::default()
+        },
+        node: Node {
+            state: NodeState::Training,
+            ..Node::default()
+        },
+        round: Round {
+            number: rounds.end,
+            ..Round::default()
+        },
         history: rounds
             .map(|round| RoundRecord {
                 round,
@@ -34,7 +44,9 @@ fn router(dashboard: &Dashboard) -> Router {
 }
 
 fn request(path: &str) -> axum::http::request::Builder {
-    Request::builder().uri(path).header(header::HOST, "localhost:8080")
+    Request::builder()
+        .uri(path)
+        .header(header::HOST, "localhost:8080")
 }
 
 async fn send(dashboard: &Dashboard, request: Request<Body>) -> (StatusCode, HeaderMap, Vec<u8>) {
@@ -61,13 +73,22 @@ async fn the_page_and_every_file_it_names_are_served() {
     let (status, headers, html) = get(&dashboard, "/").await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(headers[header::CONTENT_TYPE], "text/html; charset=utf-8");
-    let named: Vec<&str> = html.split('"').filter(|text| text.starts_with("/assets/")).collect();
+    let named: Vec<&str> = html
+        .split('"')
+        .filter(|text| text.starts_with("/assets/"))
+        .collect();
     assert!(named.len() >= 2, "{named:?}");
     for path in named {
         assert_eq!(get(&dashboard, path).await.0, StatusCode::OK, "{path}");
     }
-    assert_eq!(get(&dashboard, "/assets/absent.js").await.0, StatusCode::NOT_FOUND);
-    assert_eq!(get(&dashboard, "/assets/../Cargo.toml").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(
+        get(&dashboard, "/assets/absent.js").await.0,
+        StatusCode::NOT_FOUND
+    );
+    assert_eq!(
+        get(&dashboard, "/assets/../Cargo.toml").await.0,
+        StatusCode::NOT_FOUND
+    );
 }
 
 #[tokio::test]
@@ -78,8 +99,15 @@ async fn every_module_that_a_module_imports_is_served() {
     while let Some(module) = waiting.pop() {
         let (status, headers, code) = get(&dashboard, &format!("/assets/{module}")).await;
         assert_eq!(status, StatusCode::OK, "{module}");
-        assert_eq!(headers[header::CONTENT_TYPE], "text/javascript; charset=utf-8");
-        for imported in code.split(" from \"./").skip(1).filter_map(|rest| rest.split('"').next()) {
+        assert_eq!(
+            headers[header::CONTENT_TYPE],
+            "text/javascript; charset=utf-8"
+        );
+        for imported in code
+            .split(" from \"./")
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next())
+        {
             if !seen.iter().any(|known| known == imported) {
                 waiting.push(imported.to_owned());
             }
@@ -93,11 +121,20 @@ async fn every_module_that_a_module_imports_is_served() {
 async fn the_page_has_no_inline_scripts_or_styles_and_asks_nobody_else() {
     let (_, headers, html) = get(&Dashboard::new(), "/").await;
     let policy = headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
-    assert!(policy.contains("default-src 'none'") && policy.contains("script-src 'self'"), "{policy}");
+    assert!(
+        policy.contains("default-src 'none'") && policy.contains("script-src 'self'"),
+        "{policy}"
+    );
     assert!(!policy.contains("unsafe"), "{policy}");
     assert!(!html.contains("style=") && !html.contains("<style") && !html.contains(" onclick"));
     for script in html.split("<script").skip(1) {
-        assert!(script.split('>').next().is_some_and(|tag| tag.contains("src=")), "{script}");
+        assert!(
+            script
+                .split('>')
+                .next()
+                .is_some_and(|tag| tag.contains("src=")),
+            "{script}"
+        );
     }
     assert!(!html.contains("href=\"http") && !html.contains("src=\"http"));
     assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
@@ -118,9 +155,22 @@ async fn plotly_is_served_bare_and_compressed_on_request() {
     let dashboard = Dashboard::new();
     let (status, headers, script) = get(&dashboard, "/assets/plotly.js").await;
     assert_eq!(status, StatusCode::OK);
-    assert!(script.starts_with("/**\n* plotly.js v"), "{:?}", script.get(..60));
-    assert!(script.trim_end().ends_with("}));"), "{:?}", script.get(script.len() - 60..));
-    assert!(headers[header::CACHE_CONTROL].to_str().unwrap().contains("max-age="));
+    assert!(
+        script.starts_with("/**\n* plotly.js v"),
+        "{:?}",
+        script.get(..60)
+    );
+    assert!(
+        script.trim_end().ends_with("}));"),
+        "{:?}",
+        script.get(script.len() - 60..)
+    );
+    assert!(
+        headers[header::CACHE_CONTROL]
+            .to_str()
+            .unwrap()
+            .contains("max-age=")
+    );
 
     let zipped = request("/assets/plotly.js").header(header::ACCEPT_ENCODING, "gzip");
     let (_, headers, body) = send(&dashboard, zipped.body(Body::empty()).unwrap()).await;
@@ -131,28 +181,52 @@ async fn plotly_is_served_bare_and_compressed_on_request() {
 #[tokio::test]
 async fn a_foreign_name_is_refused_and_counted() {
     let dashboard = Dashboard::new();
-    for path in ["/", "/api/status", "/api/events", "/metrics", "/assets/plotly.js"] {
-        let foreign = Request::builder().uri(path).header(header::HOST, "evil.example:8080");
+    for path in [
+        "/",
+        "/api/status",
+        "/api/events",
+        "/metrics",
+        "/assets/plotly.js",
+    ] {
+        let foreign = Request::builder()
+            .uri(path)
+            .header(header::HOST, "evil.example:8080");
         let (status, _, _) = send(&dashboard, foreign.body(Body::empty()).unwrap()).await;
         assert_eq!(status, StatusCode::MISDIRECTED_REQUEST, "{path}");
     }
     let nameless = Request::builder().uri("/").body(Body::empty()).unwrap();
-    assert_eq!(send(&dashboard, nameless).await.0, StatusCode::MISDIRECTED_REQUEST);
+    assert_eq!(
+        send(&dashboard, nameless).await.0,
+        StatusCode::MISDIRECTED_REQUEST
+    );
     let (_, _, text) = get(&dashboard, "/metrics").await;
-    assert!(text.contains("dashboard_refused_requests_total{cause=\"foreign_host\"} 6"), "{text}");
+    assert!(
+        text.contains("dashboard_refused_requests_total{cause=\"foreign_host\"} 6"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
 async fn a_dashboard_opened_to_a_network_answers_to_any_name() {
-    let foreign = Request::builder().uri("/healthz").header(header::HOST, "box.lan").body(Body::empty());
-    let response = Dashboard::new().router(Hosts::Any).oneshot(foreign.unwrap()).await.unwrap();
+    let foreign = Request::builder()
+        .uri("/healthz")
+        .header(header::HOST, "box.lan")
+        .body(Body::empty());
+    let response = Dashboard::new()
+        .router(Hosts::Any)
+        .oneshot(foreign.unwrap())
+        .await
+        .unwrap();
     assert_ne!(response.status(), StatusCode::MISDIRECTED_REQUEST);
 }
 
 #[tokio::test]
 async fn the_status_is_the_snapshot_that_was_published() {
     let dashboard = Dashboard::new();
-    let published = Snapshot { unix_ms: 1_700_000_000_000, ..snapshot(0..3) };
+    let published = Snapshot {
+        unix_ms: 1_700_000_000_000,
+        ..snapshot(0..3)
+    };
     dashboard.publish(published.clone());
     let (_, _, body) = get(&dashboard, "/api/status").await;
     assert_eq!(serde_json::from_str::<Snapshot>(&body).unwrap(), published);
@@ -163,8 +237,12 @@ async fn history_is_paged_and_the_curve_is_whole() {
     let dashboard = Dashboard::new();
     dashboard.publish(snapshot(0..300));
     let page = get_json(&dashboard, "/api/history?before=100&limit=10").await;
-    let rounds: Vec<u64> =
-        page["records"].as_array().unwrap().iter().map(|record| record["round"].as_u64().unwrap()).collect();
+    let rounds: Vec<u64> = page["records"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|record| record["round"].as_u64().unwrap())
+        .collect();
     assert_eq!(rounds, (90..100).collect::<Vec<u64>>());
     let page = get_json(&dashboard, "/api/history?from=298").await;
     assert_eq!(page["records"].as_array().unwrap().len(), 2);
@@ -181,7 +259,12 @@ async fn metrics_are_well_formed_and_carry_the_snapshot() {
     dashboard.publish(snapshot(0..4));
     let (status, headers, text) = get(&dashboard, "/metrics").await;
     assert_eq!(status, StatusCode::OK);
-    assert!(headers[header::CONTENT_TYPE].to_str().unwrap().starts_with("application/openmetrics-text"));
+    assert!(
+        headers[header::CONTENT_TYPE]
+            .to_str()
+            .unwrap()
+            .starts_with("application/openmetrics-text")
+    );
     assert!(text.ends_with("# EOF\n"));
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let (name, value) = line.rsplit_once(' ').unwrap();
@@ -196,20 +279,39 @@ async fn metrics_are_well_formed_and_carry_the_snapshot() {
         "commonweal_node_state{state=\"training\"} 1",
         "commonweal_node_state{state=\"error\"} 0",
     ] {
-        assert!(text.lines().any(|line| line == expected), "{expected} is not in\n{text}");
+        assert!(
+            text.lines().any(|line| line == expected),
+            "{expected} is not in\n{text}"
+        );
     }
 }
 
 #[tokio::test]
 async fn health_follows_the_nodes_state() {
     let dashboard = Dashboard::new();
-    assert_eq!(get(&dashboard, "/healthz").await.0, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        get(&dashboard, "/healthz").await.0,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
     dashboard.publish(snapshot(0..1));
     assert_eq!(get(&dashboard, "/healthz").await.0, StatusCode::OK);
-    dashboard.publish(Snapshot { unix_ms: 1, ..snapshot(0..1) });
-    assert_eq!(get(&dashboard, "/healthz").await.0, StatusCode::SERVICE_UNAVAILABLE);
-    let node = Node { state: NodeState::Error, message: "disk full".into(), ..Node::default() };
-    dashboard.publish(Snapshot { node, ..snapshot(0..1) });
+    dashboard.publish(Snapshot {
+        unix_ms: 1,
+        ..snapshot(0..1)
+    });
+    assert_eq!(
+        get(&dashboard, "/healthz").await.0,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+    let node = Node {
+        state: NodeState::Error,
+        message: "disk full".into(),
+        ..Node::default()
+    };
+    dashboard.publish(Snapshot {
+        node,
+        ..snapshot(0..1)
+    });
     let (status, _, text) = get(&dashboard, "/healthz").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(text.contains("disk full"));
@@ -223,8 +325,11 @@ async fn next_snapshot(
     let read = async {
         while let Some(bytes) = stream.next().await {
             text.push_str(std::str::from_utf8(&bytes.unwrap()).unwrap());
-            let data = text.split("\n\n").find(|event| event.contains("event: snapshot"));
-            let data = data.and_then(|event| event.lines().find_map(|line| line.strip_prefix("data: ")));
+            let data = text
+                .split("\n\n")
+                .find(|event| event.contains("event: snapshot"));
+            let data =
+                data.and_then(|event| event.lines().find_map(|line| line.strip_prefix("data: ")));
             if let Some(data) = data.filter(|_| text.ends_with("\n\n")) {
                 return serde_json::from_str(data).unwrap();
             }
@@ -237,8 +342,14 @@ async fn next_snapshot(
 #[tokio::test]
 async fn the_event_stream_tells_each_snapshot_and_only_new_records() {
     let dashboard = Dashboard::new();
-    let response = router(&dashboard).oneshot(request("/api/events").body(Body::empty()).unwrap()).await.unwrap();
-    assert_eq!(response.headers()[header::CONTENT_TYPE], "text/event-stream");
+    let response = router(&dashboard)
+        .oneshot(request("/api/events").body(Body::empty()).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(
+        response.headers()[header::CONTENT_TYPE],
+        "text/event-stream"
+    );
     let mut stream = response.into_body().into_data_stream();
 
     dashboard.publish(snapshot(0..2));
@@ -256,10 +367,14 @@ async fn the_event_stream_tells_each_snapshot_and_only_new_records() {
 #[tokio::test]
 async fn a_closed_dashboard_ends_its_streams() {
     let dashboard = Dashboard::new();
-    let response = router(&dashboard).oneshot(request("/api/events").body(Body::empty()).unwrap()).await.unwrap();
+    let response = router(&dashboard)
+        .oneshot(request("/api/events").body(Body::empty()).unwrap())
+        .await
+        .unwrap();
     let mut stream = response.into_body().into_data_stream();
     dashboard.close();
-    let end = tokio::time::timeout(PATIENCE, async { while stream.next().await.is_some() {} }).await;
+    let end =
+        tokio::time::timeout(PATIENCE, async { while stream.next().await.is_some() {} }).await;
     assert!(end.is_ok());
 }
 
@@ -268,13 +383,22 @@ async fn more_streams_than_allowed_are_refused() {
     let dashboard = Dashboard::new();
     let mut open = Vec::new();
     for _ in 0..weal_dashboard::STREAMS_MAX {
-        let answer = router(&dashboard).oneshot(request("/api/events").body(Body::empty()).unwrap()).await.unwrap();
+        let answer = router(&dashboard)
+            .oneshot(request("/api/events").body(Body::empty()).unwrap())
+            .await
+            .unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
         open.push(answer);
     }
     let stream = request("/api/events").body(Body::empty()).unwrap();
-    assert_eq!(router(&dashboard).oneshot(stream).await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        router(&dashboard).oneshot(stream).await.unwrap().status(),
+        StatusCode::SERVICE_UNAVAILABLE
+    );
     open.pop();
     let stream = request("/api/events").body(Body::empty()).unwrap();
-    assert_eq!(router(&dashboard).oneshot(stream).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(
+        router(&dashboard).oneshot(stream).await.unwrap().status(),
+        StatusCode::OK
+    );
 }

@@ -25,11 +25,18 @@ async fn a_shutdown_ends_open_event_streams_and_the_server() {
     while !String::from_utf8_lossy(&seen).contains("event: snapshot") {
         let mut buffer = [0; 4096];
         let read = reader.read(&mut buffer).await.unwrap();
-        assert!(read > 0, "the stream ended early: {}", String::from_utf8_lossy(&seen));
+        assert!(
+            read > 0,
+            "the stream ended early: {}",
+            String::from_utf8_lossy(&seen)
+        );
         seen.extend_from_slice(&buffer[..read]);
     }
 
     stop.send(()).unwrap();
     let served = tokio::time::timeout(Duration::from_secs(20), server).await;
-    served.expect("the server goes on after its shutdown").unwrap().unwrap();
+    served
+        .expect("the server goes on after its shutdown")
+        .unwrap()
+        .unwrap();
 }

@@ -4,9 +4,9 @@
 //! WEAL_PYTHON=venv/bin/python cargo bench -p weal-kernels -- [a part of a name]
 //! ```
 //!
-//! Bytes are those that must go through memory: compressing reads Δ and e and writes e (12 a parameter), copying and stepping
-//! read and write once (8), hashing reads (4). Items are kept values. With `WEAL_PYTHON`, the same work in PyTorch follows
-//! (`docs/bench/kernels.py`).
+//! Bytes are those that must go through memory: compressing reads Δ and e and writes e (12 a
+//! parameter), copying and stepping read and write once (8), hashing reads (4). Items are kept
+//! values. With `WEAL_PYTHON`, the same work in PyTorch follows (`docs/bench/kernels.py`).
 
 use std::path::Path;
 use std::process::Command;
@@ -15,24 +15,36 @@ use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use rayon::prelude::*;
 use weal_kernels::{
-    Compression, Contribution, Layout, Rule, TensorSpec, apply, apply_and_outline, compress, decode, state,
+    Compression, Contribution, Layout, Rule, TensorSpec, apply, apply_and_outline, compress,
+    decode, state,
 };
 
 const MILLIONS: usize = 16;
 const PEERS: usize = 16;
 
 fn main() {
-    println!("{MILLIONS} M parameters, {PEERS} contributions, {} threads", rayon::current_num_threads());
+    println!(
+        "{MILLIONS} M parameters, {PEERS} contributions, {} threads",
+        rayon::current_num_threads()
+    );
     divan::main();
-    let Some(python) = std::env::var_os("WEAL_PYTHON") else { return };
+    let Some(python) = std::env::var_os("WEAL_PYTHON") else {
+        return;
+    };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/bench/kernels.py");
     let numbers = [MILLIONS, PEERS, rayon::current_num_threads()].map(|number| number.to_string());
     let ran = Command::new(&python).arg(script).args(numbers).status();
-    assert!(ran.is_ok_and(|status| status.success()), "{} fails", python.display());
+    assert!(
+        ran.is_ok_and(|status| status.success()),
+        "{} fails",
+        python.display()
+    );
 }
 
 fn layout() -> Layout {
-    let tensors = (0..MILLIONS).map(|i| TensorSpec::new(format!("t{i}"), [1000, 1000])).collect();
+    let tensors = (0..MILLIONS)
+        .map(|i| TensorSpec::new(format!("t{i}"), [1000, 1000]))
+        .collect();
     Layout::new(tensors).expect("the tensors add up")
 }
 
@@ -40,7 +52,9 @@ fn layout() -> Layout {
 fn values(seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(2).wrapping_add(1);
     let mut value = || {
-        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        state = state
+            .wrapping_mul(0x5851_f42d_4c95_7f2d)
+            .wrapping_add(0x1405_7b7e_f767_814f);
         let u = (state >> 40) as f32 / (1 << 23) as f32 - 1.0;
         u * u * u / 64.0
     };
@@ -64,7 +78,13 @@ fn read(body: &[u8]) -> Contribution {
 /// Contributions that send nothing.
 fn silent() -> Vec<Contribution> {
     let mut zeros = vec![0.0; MILLIONS * 1_000_000];
-    let body = compress(&layout(), &Compression::default(), &zeros.clone(), &mut zeros).expect("finite");
+    let body = compress(
+        &layout(),
+        &Compression::default(),
+        &zeros.clone(),
+        &mut zeros,
+    )
+    .expect("finite");
     vec![read(&body); PEERS]
 }
 
@@ -73,14 +93,21 @@ fn bytes(a_parameter: usize) -> BytesCount {
 }
 
 fn kept(contributions: &[Contribution]) -> ItemsCount {
-    ItemsCount::new(contributions.iter().map(Contribution::values).sum::<usize>())
+    ItemsCount::new(
+        contributions
+            .iter()
+            .map(Contribution::values)
+            .sum::<usize>(),
+    )
 }
 
 #[divan::bench]
 fn copy(bencher: Bencher<'_, '_>) {
     let (from, mut to) = (values(0), values(1));
     bencher.counter(bytes(8)).bench_local(|| {
-        to.par_chunks_mut(1 << 16).zip(from.par_chunks(1 << 16)).for_each(|(to, from)| to.copy_from_slice(from));
+        to.par_chunks_mut(1 << 16)
+            .zip(from.par_chunks(1 << 16))
+            .for_each(|(to, from)| to.copy_from_slice(from));
     });
 }
 
@@ -88,7 +115,8 @@ fn copy(bencher: Bencher<'_, '_>) {
 fn compressing(bencher: Bencher<'_, '_>) {
     let (layout, mut error, mut delta) = (layout(), values(1), values(2));
     bencher.counter(bytes(12)).bench_local(|| {
-        // What is left is the next error feedback; as a pseudo-gradient, the one before is as good as any.
+        // What is left is the next error feedback; as a pseudo-gradient, the one before is as good
+        // as any.
         std::mem::swap(&mut error, &mut delta);
         compress(&layout, &Compression::default(), &error, &mut delta)
     });
@@ -97,13 +125,17 @@ fn compressing(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn check_one(bencher: Bencher<'_, '_>) {
     let body = bodies(1).remove(0);
-    bencher.counter(kept(&[read(&body)])).bench_local(|| read(black_box(&body)));
+    bencher
+        .counter(kept(&[read(&body)]))
+        .bench_local(|| read(black_box(&body)));
 }
 
 #[divan::bench(args = [Rule::MeanOfSenders, Rule::MeanOfAll, Rule::RootOfSenders])]
 fn outer_step_alone(bencher: Bencher<'_, '_>, rule: Rule) {
     let (layout, silent, mut theta) = (layout(), silent(), values(0));
-    bencher.counter(bytes(8)).bench_local(|| apply(&layout, &mut theta, &silent, 1e-3, rule));
+    bencher
+        .counter(bytes(8))
+        .bench_local(|| apply(&layout, &mut theta, &silent, 1e-3, rule));
 }
 
 #[divan::bench(args = [Rule::MeanOfSenders, Rule::MeanOfAll, Rule::RootOfSenders])]
@@ -118,13 +150,21 @@ fn apply_all(bencher: Bencher<'_, '_>, rule: Rule) {
 fn apply_all_and_outline(bencher: Bencher<'_, '_>) {
     let contributions: Vec<_> = bodies(PEERS).iter().map(|body| read(body)).collect();
     let (layout, mut theta) = (layout(), values(0));
-    bencher
-        .counter(kept(&contributions))
-        .bench_local(|| apply_and_outline(&layout, &mut theta, &contributions, 1e-3, Rule::MeanOfSenders));
+    bencher.counter(kept(&contributions)).bench_local(|| {
+        apply_and_outline(
+            &layout,
+            &mut theta,
+            &contributions,
+            1e-3,
+            Rule::MeanOfSenders,
+        )
+    });
 }
 
 #[divan::bench]
 fn state_root(bencher: Bencher<'_, '_>) {
     let (layout, theta) = (layout(), values(0));
-    bencher.counter(bytes(4)).bench_local(|| state::root(&layout, &theta));
+    bencher
+        .counter(bytes(4))
+        .bench_local(|| state::root(&layout, &theta));
 }

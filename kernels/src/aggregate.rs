@@ -16,8 +16,8 @@
 //! number of threads. So everything here is IEEE 754 f32 addition, subtraction, multiplication,
 //! division and square root, which are exact to the last bit by the standard; nothing is fused
 //! (Rust never contracts), nothing calls the mathematics library, and nothing is folded across
-//! threads: a thread owns a tile of the weights, and adds up the contributions in the decided order.
-//! Norms are roots of exact integer sums. What remains is the threads' rounding mode and
+//! threads: a thread owns a tile of the weights, and adds up the contributions in the decided
+//! order. Norms are roots of exact integer sums. What remains is the threads' rounding mode and
 //! flush-to-zero flag, which must be IEEE's defaults, as Rust itself demands.
 
 use rayon::prelude::*;
@@ -36,8 +36,9 @@ pub enum Rule {
     MeanOfSenders,
     /// The number of all contributions: who did not send a coordinate counts as zero.
     MeanOfAll,
-    /// The root of the number of those who sent the coordinate. What they agree on adds up; what they don't, noise, grows
-    /// with the root of their number, and so is as large everywhere. Measured best (docs/benchmarks.md).
+    /// The root of the number of those who sent the coordinate. What they agree on adds up; what
+    /// they don't, noise, grows with the root of their number, and so is as large everywhere.
+    /// Measured best (docs/benchmarks.md).
     #[default]
     RootOfSenders,
 }
@@ -48,14 +49,16 @@ pub enum Rule {
 /// `theta` as it is, and so does a coordinate that nobody sent. Bit-identical for any number of
 /// threads.
 ///
-/// Per coordinate, in f32: each contribution's scale times its clip factor is added to or subtracted
-/// from a sum that starts at 0, in order; the sum is divided by the count, or its root, that the rule says; the
-/// quotient is multiplied by `alpha`; the product is subtracted from the weight.
+/// Per coordinate, in f32: each contribution's scale times its clip factor is added to or
+/// subtracted from a sum that starts at 0, in order; the sum is divided by the count, or its root,
+/// that the rule says; the quotient is multiplied by `alpha`; the product is subtracted from the
+/// weight.
 ///
 /// # Errors
 /// [`Error::Length`] when `theta` is not of this layout, [`Error::ForeignContribution`] when a
 /// contribution isn't, or was decoded with other settings than the first, and
-/// [`Error::OuterLearningRate`] when `alpha` is negative (minus zero too), infinite or NaN. `theta` is unchanged then.
+/// [`Error::OuterLearningRate`] when `alpha` is negative (minus zero too), infinite or NaN. `theta`
+/// is unchanged then.
 pub fn apply(
     layout: &Layout,
     theta: &mut [f32],
@@ -70,8 +73,8 @@ pub fn apply(
     Ok(())
 }
 
-/// [`apply`], and the outline of what it makes of `theta` (see [`crate::state`]): each tile is hashed while it is in the
-/// cache.
+/// [`apply`], and the outline of what it makes of `theta` (see [`crate::state`]): each tile is
+/// hashed while it is in the cache.
 ///
 /// # Errors
 /// As [`apply`].
@@ -83,7 +86,9 @@ pub fn apply_and_outline(
     rule: Rule,
 ) -> Result<StateOutline, Error> {
     match Step::new(layout, theta, contributions, alpha, rule)? {
-        Some(step) if step.grid.tiles_are_blob_chunks() => Ok(outline_of(layout, &step.tiles(theta, hash_values))),
+        Some(step) if step.grid.tiles_are_blob_chunks() => {
+            Ok(outline_of(layout, &step.tiles(theta, hash_values)))
+        }
         step => {
             step.inspect(|step| _ = step.tiles(theta, |_| ()));
             outline(layout, theta)
@@ -100,12 +105,24 @@ pub fn apply_and_outline(
 ///
 /// The contributions must be of one layout, as [`apply`] checks.
 pub fn clip_factors(contributions: &[Contribution]) -> Vec<Vec<f32>> {
-    let tensors = contributions.iter().map(|contribution| contribution.norms().len()).max();
+    let tensors = contributions
+        .iter()
+        .map(|contribution| contribution.norms().len())
+        .max();
     let medians: Vec<f32> = (0..tensors.unwrap_or(0))
-        .map(|tensor| median(contributions.iter().filter_map(|c| c.norms().get(tensor).copied())))
+        .map(|tensor| {
+            median(
+                contributions
+                    .iter()
+                    .filter_map(|c| c.norms().get(tensor).copied()),
+            )
+        })
         .collect();
     let factor = |(&norm, &median): (&f32, &f32)| if norm > median { median / norm } else { 1.0 };
-    contributions.iter().map(|c| c.norms().iter().zip(&medians).map(factor).collect()).collect()
+    contributions
+        .iter()
+        .map(|c| c.norms().iter().zip(&medians).map(factor).collect())
+        .collect()
 }
 
 /// The median of the norms that aren't zero, or zero where all are.
@@ -113,7 +130,11 @@ fn median(norms: impl Iterator<Item = f32>) -> f32 {
     let mut norms: Vec<f32> = norms.filter(|&norm| norm > 0.0).collect();
     norms.sort_unstable_by(f32::total_cmp);
     let half = norms.len() / 2;
-    match (norms.len() % 2, norms.get(half.saturating_sub(1)), norms.get(half)) {
+    match (
+        norms.len() % 2,
+        norms.get(half.saturating_sub(1)),
+        norms.get(half),
+    ) {
         (1, _, Some(&middle)) => middle,
         (_, Some(&below), Some(&above)) => (below + above) / 2.0,
         _ => 0.0,
@@ -148,16 +169,39 @@ impl<'a> Step<'a> {
         if let Some(position) = contributions.iter().position(|other| !other.is_like(first)) {
             return Err(Error::ForeignContribution { position });
         }
-        Ok(Some(Self { grid: first.grid(layout)?, contributions, clips: clip_factors(contributions), alpha, rule }))
+        Ok(Some(Self {
+            grid: first.grid(layout)?,
+            contributions,
+            clips: clip_factors(contributions),
+            alpha,
+            rule,
+        }))
     }
 
-    /// Steps all weights, tile by tile; returns what `then` says of each tile after its step, in order.
+    /// Steps all weights, tile by tile; returns what `then` says of each tile after its step, in
+    /// order.
     fn tiles<T: Send>(&self, theta: &mut [f32], then: impl Fn(&[f32]) -> T + Sync) -> Vec<T> {
-        let tiles = self.grid.split_tiles_mut(theta).into_par_iter().zip(self.grid.tiles()).enumerate();
-        let step = |scratch: &mut Scratch, (number, (theta, tile)): (usize, (&mut [f32], &Tile))| {
-            let mut readers: Vec<_> = self.contributions.iter().map(|one| one.tile(number, tile)).collect();
+        let tiles = self
+            .grid
+            .split_tiles_mut(theta)
+            .into_par_iter()
+            .zip(self.grid.tiles())
+            .enumerate();
+        let step = |scratch: &mut Scratch,
+                    (number, (theta, tile)): (usize, (&mut [f32], &Tile))| {
+            let mut readers: Vec<_> = self
+                .contributions
+                .iter()
+                .map(|one| one.tile(number, tile))
+                .collect();
             for chunk in self.grid.chunks_of(tile) {
-                step_chunk(self, &mut readers, chunk, &mut theta[tile.place(chunk)], scratch);
+                step_chunk(
+                    self,
+                    &mut readers,
+                    chunk,
+                    &mut theta[tile.place(chunk)],
+                    scratch,
+                );
             }
             then(theta)
         };
@@ -167,7 +211,8 @@ impl<'a> Step<'a> {
 
 /// One chunk's sums, and its values of one contribution: working memory, kept between chunks.
 struct Scratch {
-    /// As long as the longest chunk, so that no index of a kept value can be past the end. Zero between chunks.
+    /// As long as the longest chunk, so that no index of a kept value can be past the end. Zero
+    /// between chunks.
     sums: Box<[f32; MAX_CHUNK]>,
     /// How many contributions sent each coordinate. Zero between chunks.
     senders: Box<[u16; MAX_CHUNK]>,
@@ -176,7 +221,11 @@ struct Scratch {
 
 impl Default for Scratch {
     fn default() -> Self {
-        Self { sums: Box::new([0.0; _]), senders: Box::new([0; _]), unpacked: Unpacked::default() }
+        Self {
+            sums: Box::new([0.0; _]),
+            senders: Box::new([0; _]),
+            unpacked: Unpacked::default(),
+        }
     }
 }
 
@@ -199,12 +248,18 @@ fn add_and_step(
     theta: &mut [f32],
     scratch: &mut Scratch,
 ) {
-    let Scratch { sums, senders, unpacked } = scratch;
-    // The next weights stand behind these: they come into the cache while the contributions are added up.
+    let Scratch {
+        sums,
+        senders,
+        unpacked,
+    } = scratch;
+    // The next weights stand behind these: they come into the cache while the contributions are
+    // added up.
     let ahead = theta.as_ptr().wrapping_add(theta.len());
     let blocks = theta.len().div_ceil(readers.len() * BLOCK);
     for (turn, (reader, clip)) in readers.iter_mut().zip(&step.clips).enumerate() {
-        (turn * blocks..(turn + 1) * blocks).for_each(|block| prefetch(ahead.wrapping_add(BLOCK * block)));
+        (turn * blocks..(turn + 1) * blocks)
+            .for_each(|block| prefetch(ahead.wrapping_add(BLOCK * block)));
         let (scale, kept) = reader.next(chunk, unpacked);
         let scale = clip[chunk.tensor] * scale;
         for value in kept {
@@ -212,14 +267,21 @@ fn add_and_step(
             senders[value.index()] += 1;
         }
     }
-    // A coordinate without senders has the sum zero, and `theta - alpha * 0` is `theta`, whatever its sign: no branch is
-    // needed but for the divisor.
+    // A coordinate without senders has the sum zero, and `theta - alpha * 0` is `theta`, whatever
+    // its sign: no branch is needed but for the divisor.
     let all = step.contributions.len() as f32;
-    let blocks = theta.chunks_mut(BLOCK).zip(sums.chunks_mut(BLOCK)).zip(senders.chunks_mut(BLOCK));
+    let blocks = theta
+        .chunks_mut(BLOCK)
+        .zip(sums.chunks_mut(BLOCK))
+        .zip(senders.chunks_mut(BLOCK));
     for ((theta, sums), senders) in blocks {
         match step.rule {
-            Rule::MeanOfSenders => step_block(step.alpha, theta, sums, senders, |count| count.max(1.0)),
-            Rule::RootOfSenders => step_block(step.alpha, theta, sums, senders, |count| count.max(1.0).sqrt()),
+            Rule::MeanOfSenders => {
+                step_block(step.alpha, theta, sums, senders, |count| count.max(1.0))
+            }
+            Rule::RootOfSenders => step_block(step.alpha, theta, sums, senders, |count| {
+                count.max(1.0).sqrt()
+            }),
             Rule::MeanOfAll => step_block(step.alpha, theta, sums, senders, |_| all),
         }
         sums.fill(0.0);
@@ -232,7 +294,13 @@ const BLOCK: usize = 64;
 
 /// Steps some weights; `divisor` is what a sum is divided by, given the number of senders.
 #[inline(always)]
-fn step_block(alpha: f32, theta: &mut [f32], sums: &[f32], senders: &[u16], divisor: impl Fn(f32) -> f32) {
+fn step_block(
+    alpha: f32,
+    theta: &mut [f32],
+    sums: &[f32],
+    senders: &[u16],
+    divisor: impl Fn(f32) -> f32,
+) {
     for ((theta, sum), &senders) in theta.iter_mut().zip(sums).zip(senders) {
         *theta -= alpha * (sum / divisor(senders.into()));
     }
@@ -250,18 +318,36 @@ mod tests {
 
     /// A contribution of those values, as far as top-k and the quantiser let them through.
     fn contribution(layout: &Layout, compression: &Compression, values: &[f32]) -> Contribution {
-        let body = compress(layout, compression, &vec![0.0; values.len()], &mut values.to_vec()).unwrap();
+        let body = compress(
+            layout,
+            compression,
+            &vec![0.0; values.len()],
+            &mut values.to_vec(),
+        )
+        .unwrap();
         decode(layout, compression, &body, body.len()).unwrap()
     }
 
     /// Contributions of single values a chunk, which pass unchanged.
-    fn exact<const N: usize>(lengths: &[usize], values: &[[f32; N]]) -> (Layout, Vec<Contribution>) {
+    fn exact<const N: usize>(
+        lengths: &[usize],
+        values: &[[f32; N]],
+    ) -> (Layout, Vec<Contribution>) {
         let (layout, one) = (layout(lengths), settings(1, 1));
-        let contributions = values.iter().map(|values| contribution(&layout, &one, values)).collect();
+        let contributions = values
+            .iter()
+            .map(|values| contribution(&layout, &one, values))
+            .collect();
         (layout, contributions)
     }
 
-    fn applied(layout: &Layout, theta: &[f32], set: &[Contribution], alpha: f32, rule: Rule) -> Vec<f32> {
+    fn applied(
+        layout: &Layout,
+        theta: &[f32],
+        set: &[Contribution],
+        alpha: f32,
+        rule: Rule,
+    ) -> Vec<f32> {
         let mut theta = theta.to_vec();
         apply(layout, &mut theta, set, alpha, rule).unwrap();
         theta
@@ -269,13 +355,33 @@ mod tests {
 
     #[test]
     fn senders_or_all_share_the_mean() {
-        let (layout, set) = exact(&[1, 1, 1], &[[1.0, 2.0, 0.0], [1.0, 0.0, 0.0], [4.0, 0.0, 0.0], [1.0, -2.0, 0.0]]);
+        let (layout, set) = exact(
+            &[1, 1, 1],
+            &[
+                [1.0, 2.0, 0.0],
+                [1.0, 0.0, 0.0],
+                [4.0, 0.0, 0.0],
+                [1.0, -2.0, 0.0],
+            ],
+        );
         // Only the third contribution's first tensor is above the median, 1, and clipped to it.
         let theta = [8.0, 8.0, 8.0];
-        assert_eq!(applied(&layout, &theta, &set, 0.5, Rule::MeanOfSenders), [7.5, 8.0, 8.0]);
-        assert_eq!(applied(&layout, &theta, &set[..3], 0.5, Rule::MeanOfSenders), [7.5, 7.0, 8.0]);
-        assert_eq!(applied(&layout, &theta, &set[..2], 0.5, Rule::MeanOfAll), [7.5, 7.5, 8.0]);
-        assert_eq!(applied(&layout, &theta, &set, 0.5, Rule::RootOfSenders), [7.0, 8.0, 8.0]);
+        assert_eq!(
+            applied(&layout, &theta, &set, 0.5, Rule::MeanOfSenders),
+            [7.5, 8.0, 8.0]
+        );
+        assert_eq!(
+            applied(&layout, &theta, &set[..3], 0.5, Rule::MeanOfSenders),
+            [7.5, 7.0, 8.0]
+        );
+        assert_eq!(
+            applied(&layout, &theta, &set[..2], 0.5, Rule::MeanOfAll),
+            [7.5, 7.5, 8.0]
+        );
+        assert_eq!(
+            applied(&layout, &theta, &set, 0.5, Rule::RootOfSenders),
+            [7.0, 8.0, 8.0]
+        );
     }
 
     #[test]
@@ -302,15 +408,25 @@ mod tests {
         let (layout, zeros) = exact(&[2], &[[0.0, 0.0]]);
         let theta = [-0.0, f32::from_bits(1)];
         for rule in RULES {
-            assert_eq!(bits(&applied(&layout, &theta, &[], 1.0, rule)), bits(&theta));
-            assert_eq!(bits(&applied(&layout, &theta, &zeros, 1.0, rule)), bits(&theta));
+            assert_eq!(
+                bits(&applied(&layout, &theta, &[], 1.0, rule)),
+                bits(&theta)
+            );
+            assert_eq!(
+                bits(&applied(&layout, &theta, &zeros, 1.0, rule)),
+                bits(&theta)
+            );
         }
     }
 
     #[test]
     fn a_coordinate_that_nobody_sent_keeps_its_bits() {
         let layout = layout(&[4]);
-        let set = [contribution(&layout, &settings(4, 1), &[0.0, 1.0, 0.0, 0.0])];
+        let set = [contribution(
+            &layout,
+            &settings(4, 1),
+            &[0.0, 1.0, 0.0, 0.0],
+        )];
         for alpha in [0.0, 0.7] {
             let theta = [-0.0, 1.0, f32::from_bits(1), -1e30];
             let after = applied(&layout, &theta, &set, alpha, Rule::MeanOfSenders);
@@ -322,7 +438,11 @@ mod tests {
     #[test]
     fn what_cannot_be_applied_leaves_the_weights_alone() {
         let (layout, set) = exact(&[2], &[[1.0, 2.0]]);
-        let foreign = contribution(&crate::testing::layout(&[1, 1]), &settings(1, 1), &[1.0, 2.0]);
+        let foreign = contribution(
+            &crate::testing::layout(&[1, 1]),
+            &settings(1, 1),
+            &[1.0, 2.0],
+        );
         let other_settings = contribution(&layout, &settings(2, 2), &[1.0, 2.0]);
         let mut theta = [1.0, 2.0];
         let mut refusal = |set: &[Contribution], alpha| {
@@ -333,24 +453,51 @@ mod tests {
         for alpha in [-1.0, -0.0, f32::NAN, f32::INFINITY] {
             assert_eq!(refusal(&set, alpha), Error::OuterLearningRate);
         }
-        assert_eq!(refusal(std::slice::from_ref(&foreign), 1.0), Error::ForeignContribution { position: 0 });
-        assert_eq!(refusal(&[set[0].clone(), foreign], 1.0), Error::ForeignContribution { position: 1 });
-        assert_eq!(refusal(&[set[0].clone(), other_settings], 1.0), Error::ForeignContribution { position: 1 });
+        assert_eq!(
+            refusal(std::slice::from_ref(&foreign), 1.0),
+            Error::ForeignContribution { position: 0 }
+        );
+        assert_eq!(
+            refusal(&[set[0].clone(), foreign], 1.0),
+            Error::ForeignContribution { position: 1 }
+        );
+        assert_eq!(
+            refusal(&[set[0].clone(), other_settings], 1.0),
+            Error::ForeignContribution { position: 1 }
+        );
         let short = apply(&layout, &mut theta[1..], &set, 1.0, Rule::MeanOfSenders);
-        assert!(matches!(short, Err(Error::Length { expected: 2, got: 1, .. })));
+        assert!(matches!(
+            short,
+            Err(Error::Length {
+                expected: 2,
+                got: 1,
+                ..
+            })
+        ));
     }
 
     /// The definition, coordinate by coordinate.
-    fn by_definition(layout: &Layout, theta: &[f32], set: &[Contribution], alpha: f32, rule: Rule) -> Vec<f32> {
+    fn by_definition(
+        layout: &Layout,
+        theta: &[f32],
+        set: &[Contribution],
+        alpha: f32,
+        rule: Rule,
+    ) -> Vec<f32> {
         let clips = clip_factors(set);
         let dense = |(contribution, clip): (&Contribution, &Vec<f32>)| {
             let mut dense = vec![0.0; theta.len()];
-            contribution.add_clipped_to(layout, &mut dense, 1.0, clip).unwrap();
+            contribution
+                .add_clipped_to(layout, &mut dense, 1.0, clip)
+                .unwrap();
             dense
         };
         let dense: Vec<Vec<f32>> = set.iter().zip(&clips).map(dense).collect();
         let step = |(place, &theta): (usize, &f32)| {
-            let sent = dense.iter().map(|values| values[place]).filter(|&value| value != 0.0);
+            let sent = dense
+                .iter()
+                .map(|values| values[place])
+                .filter(|&value| value != 0.0);
             let senders = sent.clone().count();
             let sum = sent.fold(0.0, |sum: f32, value| sum + value);
             let divisor = match rule {
@@ -408,15 +555,26 @@ mod tests {
     #[test]
     fn the_outline_is_that_of_the_weights_after_the_step() {
         for chunk in [64, 4096, 1000] {
-            let (layout, compression) = (layout(&[(1 << 18) + 70_000, 3, 5000]), settings(chunk, chunk.div_ceil(64)));
-            let set: Vec<_> =
-                (1..=3).map(|peer| contribution(&layout, &compression, &values(peer, layout.parameters()))).collect();
+            let (layout, compression) = (
+                layout(&[(1 << 18) + 70_000, 3, 5000]),
+                settings(chunk, chunk.div_ceil(64)),
+            );
+            let set: Vec<_> = (1..=3)
+                .map(|peer| contribution(&layout, &compression, &values(peer, layout.parameters())))
+                .collect();
             for set in [&set[..], &[]] {
                 let mut theta = values(0, layout.parameters());
-                let outlined = apply_and_outline(&layout, &mut theta, set, 0.7, Rule::MeanOfSenders);
+                let outlined =
+                    apply_and_outline(&layout, &mut theta, set, 0.7, Rule::MeanOfSenders);
                 assert_eq!(
                     bits(&theta),
-                    bits(&applied(&layout, &values(0, theta.len()), set, 0.7, Rule::MeanOfSenders))
+                    bits(&applied(
+                        &layout,
+                        &values(0, theta.len()),
+                        set,
+                        0.7,
+                        Rule::MeanOfSenders
+                    ))
                 );
                 assert_eq!(outlined, outline(&layout, &theta));
             }
@@ -426,17 +584,33 @@ mod tests {
     #[test]
     fn wide_vectors_change_no_bit() {
         let (layout, compression) = (layout(&[4096 * 3 + 1000]), Compression::default());
-        let contributions: Vec<Contribution> =
-            (1..=7).map(|peer| contribution(&layout, &compression, &values(peer, layout.parameters()))).collect();
+        let contributions: Vec<Contribution> = (1..=7)
+            .map(|peer| contribution(&layout, &compression, &values(peer, layout.parameters())))
+            .collect();
         for rule in RULES {
             let theta = values(0, layout.parameters());
-            let step = Step::new(&layout, &theta, &contributions, 0.7, rule).unwrap().unwrap();
+            let step = Step::new(&layout, &theta, &contributions, 0.7, rule)
+                .unwrap()
+                .unwrap();
             let tile = &step.grid.tiles()[0];
-            let stepped_by = |step_by: fn(&Step<'_>, &mut [TileReader<'_>], &Chunk, &mut [f32], &mut Scratch)| {
+            let stepped_by = |step_by: fn(
+                &Step<'_>,
+                &mut [TileReader<'_>],
+                &Chunk,
+                &mut [f32],
+                &mut Scratch,
+            )| {
                 let (mut theta, mut scratch) = (theta.clone(), Scratch::default());
-                let mut readers: Vec<_> = contributions.iter().map(|one| one.tile(0, tile)).collect();
+                let mut readers: Vec<_> =
+                    contributions.iter().map(|one| one.tile(0, tile)).collect();
                 for chunk in step.grid.chunks() {
-                    step_by(&step, &mut readers, chunk, &mut theta[chunk.range()], &mut scratch);
+                    step_by(
+                        &step,
+                        &mut readers,
+                        chunk,
+                        &mut theta[chunk.range()],
+                        &mut scratch,
+                    );
                 }
                 bits(&theta)
             };
@@ -448,8 +622,9 @@ mod tests {
     fn the_weights_do_not_depend_on_the_number_of_threads() {
         let (layout, compression) = (layout(&[100_000, 1, 4097, 300]), Compression::default());
         let theta = values(0, layout.parameters());
-        let set: Vec<Contribution> =
-            (1..=9).map(|peer| contribution(&layout, &compression, &values(peer, layout.parameters()))).collect();
+        let set: Vec<Contribution> = (1..=9)
+            .map(|peer| contribution(&layout, &compression, &values(peer, layout.parameters())))
+            .collect();
         for rule in RULES {
             on_any_number_of_threads(|| bits(&applied(&layout, &theta, &set, 0.7, rule)));
         }

@@ -25,8 +25,13 @@ pub struct Outline {
 
 /// The outline of a byte string. Chunks are hashed in parallel on the current rayon pool.
 pub fn outline(bytes: &[u8]) -> Outline {
-    let chunks = bytes.par_chunks(CHUNK_BYTES).map(|chunk| *blake3::hash(chunk).as_bytes());
-    Outline { bytes: bytes.len() as u64, chunks: chunks.collect() }
+    let chunks = bytes
+        .par_chunks(CHUNK_BYTES)
+        .map(|chunk| *blake3::hash(chunk).as_bytes());
+    Outline {
+        bytes: bytes.len() as u64,
+        chunks: chunks.collect(),
+    }
 }
 
 /// The number of chunks a blob of that many bytes has.
@@ -55,9 +60,17 @@ impl Outline {
         let expected = chunk_count(self.bytes);
         if self.chunks.len() as u64 != expected {
             let got = self.chunks.len();
-            return Err(Error::OutlineChunks { bytes: self.bytes, expected, got });
+            return Err(Error::OutlineChunks {
+                bytes: self.bytes,
+                expected,
+                got,
+            });
         }
-        if self.hash() == *hash { Ok(()) } else { Err(Error::OutlineHash) }
+        if self.hash() == *hash {
+            Ok(())
+        } else {
+            Err(Error::OutlineHash)
+        }
     }
 
     /// The length of chunk `index`, in bytes, or `None` where the blob has no such chunk.
@@ -73,8 +86,15 @@ impl Outline {
     /// [`Error::Chunk`] when the blob has no such chunk, or when its length or hash is another.
     pub fn verify_chunk(&self, index: usize, bytes: &[u8]) -> Result<(), Error> {
         let genuine = self.chunk_bytes(index) == Some(bytes.len())
-            && self.chunks.get(index).is_some_and(|hash| blake3::hash(bytes) == *hash);
-        if genuine { Ok(()) } else { Err(Error::Chunk { chunk: index }) }
+            && self
+                .chunks
+                .get(index)
+                .is_some_and(|hash| blake3::hash(bytes) == *hash);
+        if genuine {
+            Ok(())
+        } else {
+            Err(Error::Chunk { chunk: index })
+        }
     }
 }
 
@@ -88,13 +108,19 @@ mod tests {
 
     #[test]
     fn chunks_are_a_mebibyte_and_the_last_is_shorter() {
-        for (bytes, chunks, last) in
-            [(0, 0, None), (1, 1, Some(1)), (CHUNK_BYTES, 1, Some(CHUNK_BYTES)), (CHUNK_BYTES + 7, 2, Some(7))]
-        {
+        for (bytes, chunks, last) in [
+            (0, 0, None),
+            (1, 1, Some(1)),
+            (CHUNK_BYTES, 1, Some(CHUNK_BYTES)),
+            (CHUNK_BYTES + 7, 2, Some(7)),
+        ] {
             let outline = outline(&blob(bytes));
             assert_eq!(outline.chunks.len(), chunks);
             assert_eq!(chunk_count(bytes as u64), chunks as u64);
-            assert_eq!(chunks.checked_sub(1).and_then(|i| outline.chunk_bytes(i)), last);
+            assert_eq!(
+                chunks.checked_sub(1).and_then(|i| outline.chunk_bytes(i)),
+                last
+            );
             assert_eq!(outline.chunk_bytes(chunks), None);
             assert_eq!(outline.chunk_bytes(usize::MAX), None);
             outline.verify(&outline.hash()).unwrap();
@@ -110,8 +136,14 @@ mod tests {
         }
         let mut forged = blob[..CHUNK_BYTES].to_vec();
         forged[17] ^= 1;
-        assert_eq!(outline.verify_chunk(0, &forged), Err(Error::Chunk { chunk: 0 }));
-        assert_eq!(outline.verify_chunk(2, &blob[..CHUNK_BYTES]), Err(Error::Chunk { chunk: 2 }));
+        assert_eq!(
+            outline.verify_chunk(0, &forged),
+            Err(Error::Chunk { chunk: 0 })
+        );
+        assert_eq!(
+            outline.verify_chunk(2, &blob[..CHUNK_BYTES]),
+            Err(Error::Chunk { chunk: 2 })
+        );
         assert_eq!(outline.verify_chunk(3, &[]), Err(Error::Chunk { chunk: 3 }));
     }
 
@@ -119,10 +151,19 @@ mod tests {
     fn a_forged_outline_is_refused() {
         let genuine = outline(&blob(CHUNK_BYTES + 1));
         let hash = genuine.hash();
-        let longer = Outline { bytes: genuine.bytes + 1, ..genuine.clone() };
+        let longer = Outline {
+            bytes: genuine.bytes + 1,
+            ..genuine.clone()
+        };
         assert_eq!(longer.verify(&hash), Err(Error::OutlineHash));
-        let endless = Outline { bytes: u64::MAX, ..genuine.clone() };
-        assert!(matches!(endless.verify(&hash), Err(Error::OutlineChunks { got: 2, .. })));
+        let endless = Outline {
+            bytes: u64::MAX,
+            ..genuine.clone()
+        };
+        assert!(matches!(
+            endless.verify(&hash),
+            Err(Error::OutlineChunks { got: 2, .. })
+        ));
         assert_eq!(outline(b"another").verify(&hash), Err(Error::OutlineHash));
     }
 }

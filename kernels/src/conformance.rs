@@ -8,17 +8,26 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::testing::{layout, settings, values};
-use crate::{Compression, Contribution, Layout, Rule, TensorSpec, apply, blob, compress, decode, state};
+use crate::{
+    Compression, Contribution, Layout, Rule, TensorSpec, apply, blob, compress, decode, state,
+};
 
 /// Compares what the code produces now with the file, or rewrites the file when told to.
 fn check(file: &str, produced: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance").join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("conformance")
+        .join(file);
     if std::env::var_os("WEAL_BLESS").is_some() {
         std::fs::write(&path, produced).unwrap();
     }
     let expected = std::fs::read_to_string(&path).unwrap();
     for (produced, expected) in produced.lines().zip(expected.lines()) {
-        assert_eq!(produced, expected, "the protocol's bytes have changed: see {}", path.display());
+        assert_eq!(
+            produced,
+            expected,
+            "the protocol's bytes have changed: see {}",
+            path.display()
+        );
     }
     assert_eq!(produced.lines().count(), expected.lines().count());
 }
@@ -32,8 +41,15 @@ fn hex(bytes: &[u8]) -> String {
 
 /// Short vectors in full, long ones as the BLAKE3 hash of their little-endian bytes.
 fn floats(values: &[f32]) -> String {
-    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-    if values.len() <= 64 { hex(&bytes) } else { format!("blake3:{}", blake3::hash(&bytes)) }
+    let bytes: Vec<u8> = values
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect();
+    if values.len() <= 64 {
+        hex(&bytes)
+    } else {
+        format!("blake3:{}", blake3::hash(&bytes))
+    }
 }
 
 #[test]
@@ -41,14 +57,26 @@ fn layout_hashes() {
     let scalar: &[usize] = &[];
     let layouts: [&[(&str, &[usize])]; 3] = [
         &[("a", &[1])],
-        &[("embedding", &[256, 128]), ("norm", &[128]), ("scale", scalar)],
+        &[
+            ("embedding", &[256, 128]),
+            ("norm", &[128]),
+            ("scale", scalar),
+        ],
         &[("τένσωρ", &[1, 2, 3, 4]), ("", &[5])],
     ];
     let mut text = String::new();
     for tensors in layouts {
-        let specs = tensors.iter().map(|&(name, shape)| TensorSpec::new(name, shape)).collect();
+        let specs = tensors
+            .iter()
+            .map(|&(name, shape)| TensorSpec::new(name, shape))
+            .collect();
         writeln!(text, "tensors = {tensors:?}").unwrap();
-        writeln!(text, "hash = {}\n", hex(&Layout::new(specs).unwrap().hash())).unwrap();
+        writeln!(
+            text,
+            "hash = {}\n",
+            hex(&Layout::new(specs).unwrap().hash())
+        )
+        .unwrap();
     }
     check("layout.txt", &text);
 }
@@ -60,7 +88,10 @@ fn blob_hashes() {
         let blob: Vec<u8> = (0..bytes).map(|i| (i % 251) as u8).collect();
         let outline = blob::outline(&blob);
         writeln!(text, "bytes = {bytes}").unwrap();
-        outline.chunks.iter().for_each(|chunk| writeln!(text, "chunk = {}", hex(chunk)).unwrap());
+        outline
+            .chunks
+            .iter()
+            .for_each(|chunk| writeln!(text, "chunk = {}", hex(chunk)).unwrap());
         writeln!(text, "hash = {}\n", hex(&outline.hash())).unwrap();
     }
     check("blob.txt", &text);
@@ -72,7 +103,12 @@ fn state_roots() {
     for (seed, lengths) in [(1, &[1][..]), (2, &[3, 1, 4]), (3, &[262_144, 262_145, 7])] {
         let layout = layout(lengths);
         let root = state::root(&layout, &values(seed, layout.parameters())).unwrap();
-        writeln!(text, "lengths = {lengths:?}, theta = values({seed})\nroot = {}\n", hex(&root)).unwrap();
+        writeln!(
+            text,
+            "lengths = {lengths:?}, theta = values({seed})\nroot = {}\n",
+            hex(&root)
+        )
+        .unwrap();
     }
     check("state.txt", &text);
 }
@@ -97,7 +133,13 @@ fn bodies() {
         let body = compress(&layout, &compression, &error, &mut delta).unwrap();
         writeln!(text, "lengths = {lengths:?}, {compression:?}").unwrap();
         writeln!(text, "error = values(1), delta = values(2)").unwrap();
-        writeln!(text, "body = {}\nerror after = {}\n", hex(&body), floats(&delta)).unwrap();
+        writeln!(
+            text,
+            "body = {}\nerror after = {}\n",
+            hex(&body),
+            floats(&delta)
+        )
+        .unwrap();
     }
     check("body.txt", &text);
 }
@@ -106,21 +148,32 @@ fn bodies() {
 fn outer_steps() {
     let mut text = String::new();
     for (lengths, compression) in shapes() {
-        for (peers, rule) in
-            [(1, Rule::MeanOfSenders), (4, Rule::MeanOfSenders), (5, Rule::MeanOfAll), (3, Rule::RootOfSenders)]
-        {
+        for (peers, rule) in [
+            (1, Rule::MeanOfSenders),
+            (4, Rule::MeanOfSenders),
+            (5, Rule::MeanOfAll),
+            (3, Rule::RootOfSenders),
+        ] {
             let layout = layout(lengths);
             let mut theta = values(0, layout.parameters());
             let contribution = |peer: u64| -> Contribution {
                 // Each peer's norm differs, so that some are clipped.
-                let mut delta: Vec<f32> = values(peer, theta.len()).iter().map(|value| value * peer as f32).collect();
-                let body = compress(&layout, &compression, &vec![0.0; theta.len()], &mut delta).unwrap();
+                let mut delta: Vec<f32> = values(peer, theta.len())
+                    .iter()
+                    .map(|value| value * peer as f32)
+                    .collect();
+                let body =
+                    compress(&layout, &compression, &vec![0.0; theta.len()], &mut delta).unwrap();
                 decode(&layout, &compression, &body, body.len()).unwrap()
             };
             let contributions: Vec<Contribution> = (1..=peers).map(contribution).collect();
             apply(&layout, &mut theta, &contributions, 0.7, rule).unwrap();
             writeln!(text, "lengths = {lengths:?}, {compression:?}").unwrap();
-            writeln!(text, "theta = values(0), peers = {peers}, alpha = 0.7, rule = {rule:?}").unwrap();
+            writeln!(
+                text,
+                "theta = values(0), peers = {peers}, alpha = 0.7, rule = {rule:?}"
+            )
+            .unwrap();
             writeln!(text, "theta after = {}\n", floats(&theta)).unwrap();
         }
     }

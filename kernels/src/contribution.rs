@@ -10,8 +10,8 @@ use crate::grid::{Grid, Tile};
 use crate::quantise::{self, Kept, Scale};
 use crate::{Compression, Error, Layout};
 
-/// A contribution whose body has been checked. It takes little more memory than the body: values are decoded where they
-/// are used, a chunk at a time.
+/// A contribution whose body has been checked. It takes little more memory than the body: values
+/// are decoded where they are used, a chunk at a time.
 ///
 /// It belongs to the layout and the settings it was decoded for, and is refused for others.
 #[derive(Clone, PartialEq)]
@@ -23,8 +23,8 @@ pub struct Contribution {
     values: usize,
 }
 
-/// Reads a contribution's body from a stranger. It never panics, and what it allocates follows from the layout and the
-/// body's length, which the limit bounds.
+/// Reads a contribution's body from a stranger. It never panics, and what it allocates follows from
+/// the layout and the body's length, which the limit bounds.
 ///
 /// A body that is accepted is canonical: no other bytes say the same.
 ///
@@ -40,7 +40,10 @@ pub fn decode(
     max_bytes: usize,
 ) -> Result<Contribution, Error> {
     if body.len() > max_bytes {
-        return Err(Error::BodyTooLong { max: max_bytes, got: body.len() });
+        return Err(Error::BodyTooLong {
+            max: max_bytes,
+            got: body.len(),
+        });
     }
     let grid = Grid::new(layout, compression)?;
     let body = body::decode(compression, &grid, body)?;
@@ -101,15 +104,30 @@ impl Contribution {
     ///
     /// # Errors
     /// As [`Self::add_to`], and [`Error::Length`] when there is not one factor a tensor.
-    pub fn add_clipped_to(&self, layout: &Layout, out: &mut [f32], scale: f32, clip: &[f32]) -> Result<(), Error> {
+    pub fn add_clipped_to(
+        &self,
+        layout: &Layout,
+        out: &mut [f32],
+        scale: f32,
+        clip: &[f32],
+    ) -> Result<(), Error> {
         let (expected, got) = (layout.tensors().len(), clip.len());
         if got != expected {
-            return Err(Error::Length { what: "clip factors", expected, got });
+            return Err(Error::Length {
+                what: "clip factors",
+                expected,
+                got,
+            });
         }
         self.add_with(layout, out, |tensor| scale * clip[tensor])
     }
 
-    fn add_with(&self, layout: &Layout, out: &mut [f32], factor: impl Fn(usize) -> f32 + Sync) -> Result<(), Error> {
+    fn add_with(
+        &self,
+        layout: &Layout,
+        out: &mut [f32],
+        factor: impl Fn(usize) -> f32 + Sync,
+    ) -> Result<(), Error> {
         layout.check_length("out", out)?;
         let grid = self.grid(layout)?;
         let pieces = grid.split_tiles_mut(out);
@@ -120,7 +138,8 @@ impl Contribution {
                 let out = &mut out[tile.place(chunk)];
                 let (scale, kept) = reader.next(chunk, unpacked);
                 let scale = factor(chunk.tensor) * scale;
-                kept.iter().for_each(|value| out[value.index()] += value.value(scale));
+                kept.iter()
+                    .for_each(|value| out[value.index()] += value.value(scale));
             }
         });
         Ok(())
@@ -137,13 +156,17 @@ impl Contribution {
         }
         let grid = self.grid(layout)?;
         let rooms = || (Unpacked::default(), Unpacked::default());
-        let tiles = grid.tiles().par_iter().enumerate().map_init(rooms, |(mine, theirs), (number, tile)| {
-            let (mut left, mut right) = (self.body.tile(number, tile), other.body.tile(number, tile));
-            grid.chunks_of(tile)
-                .iter()
-                .map(|chunk| shared(left.next(chunk, mine).1, right.next(chunk, theirs).1))
-                .sum::<usize>()
-        });
+        let tiles = grid.tiles().par_iter().enumerate().map_init(
+            rooms,
+            |(mine, theirs), (number, tile)| {
+                let (mut left, mut right) =
+                    (self.body.tile(number, tile), other.body.tile(number, tile));
+                grid.chunks_of(tile)
+                    .iter()
+                    .map(|chunk| shared(left.next(chunk, mine).1, right.next(chunk, theirs).1))
+                    .sum::<usize>()
+            },
+        );
         let shared: usize = tiles.sum();
         let fewer = self.values.min(other.values).max(1);
         Ok((shared as u128 * 1_000_000 / fewer as u128) as u32)
@@ -205,7 +228,13 @@ mod tests {
 
     fn contribution(layout: &Layout, compression: &Compression, seed: u64) -> Contribution {
         let zeros = vec![0.0; layout.parameters()];
-        let body = compress(layout, compression, &zeros, &mut values(seed, layout.parameters())).unwrap();
+        let body = compress(
+            layout,
+            compression,
+            &zeros,
+            &mut values(seed, layout.parameters()),
+        )
+        .unwrap();
         decode(layout, compression, &body, body.len()).unwrap()
     }
 
@@ -235,7 +264,10 @@ mod tests {
     fn the_limit_comes_before_everything_else() {
         let refused = decode(&layout(&[8]), &settings(0, 0), &[0; 9], 8);
         assert_eq!(refused, Err(Error::BodyTooLong { max: 8, got: 9 }));
-        assert!(matches!(decode(&layout(&[8]), &settings(0, 0), &[0; 8], 8), Err(Error::Compression { .. })));
+        assert!(matches!(
+            decode(&layout(&[8]), &settings(0, 0), &[0; 8], 8),
+            Err(Error::Compression { .. })
+        ));
     }
 
     #[test]
@@ -243,7 +275,13 @@ mod tests {
         let layout = layout(&[1 << 16]);
         let compression = settings(1 << 15, 1 << 15);
         let zeros = vec![0.0; layout.parameters()];
-        let body = compress(&layout, &compression, &zeros, &mut vec![f32::MAX; layout.parameters()]).unwrap();
+        let body = compress(
+            &layout,
+            &compression,
+            &zeros,
+            &mut vec![f32::MAX; layout.parameters()],
+        )
+        .unwrap();
         let contribution = decode(&layout, &compression, &body, body.len()).unwrap();
         // 2^16 values of 215.25: the root of 2^16 is 2^8.
         assert_eq!(contribution.norms(), [215.25 * 256.0]);
@@ -256,7 +294,9 @@ mod tests {
         let alone = dense(&layout, &contribution);
         let clipped = on_any_number_of_threads(|| {
             let mut out = vec![1.0; 150];
-            contribution.add_clipped_to(&layout, &mut out, -0.5, &[1.0, 0.25]).unwrap();
+            contribution
+                .add_clipped_to(&layout, &mut out, -0.5, &[1.0, 0.25])
+                .unwrap();
             out
         });
         for (place, (&clipped, &value)) in clipped.iter().zip(&alone).enumerate() {
@@ -283,8 +323,14 @@ mod tests {
         let mut out = vec![0.0; 64];
         let refusal = Error::ForeignContribution { position: 0 };
         assert_eq!(foreign.add_to(&ours, &mut out, 1.0), Err(refusal));
-        assert!(matches!(foreign.add_to(&theirs, &mut out[1..], 1.0), Err(Error::Length { .. })));
-        assert!(matches!(foreign.add_clipped_to(&theirs, &mut out, 1.0, &[1.0]), Err(Error::Length { .. })));
+        assert!(matches!(
+            foreign.add_to(&theirs, &mut out[1..], 1.0),
+            Err(Error::Length { .. })
+        ));
+        assert!(matches!(
+            foreign.add_clipped_to(&theirs, &mut out, 1.0, &[1.0]),
+            Err(Error::Length { .. })
+        ));
         assert_eq!(out, [0.0; 64]);
         let mine = contribution(&ours, &settings(16, 4), 1);
         let other_settings = contribution(&ours, &settings(16, 5), 1);

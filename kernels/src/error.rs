@@ -128,7 +128,9 @@ pub enum Error {
         tensors: usize,
     },
     /// A state outline does not have the shape of the layout.
-    #[error("the state outline does not fit the layout: it needs one outline a tensor, 4 bytes a value")]
+    #[error(
+        "the state outline does not fit the layout: it needs one outline a tensor, 4 bytes a value"
+    )]
     StateOutline,
     /// An outline lists more or fewer chunks than its length asks for.
     #[error("outline of {bytes} bytes lists {got} chunks, but needs {expected}")]

@@ -1,9 +1,10 @@
 //! The exponential, many at once.
 
-/// eˣ for x ≤ 0, to two units in the last place; what is below the smallest normal number becomes that. Without branches or
-/// calls, so that compilers do many at once.
+/// eˣ for x ≤ 0, to two units in the last place; what is below the smallest normal number becomes
+/// that. Without branches or calls, so that compilers do many at once.
 ///
-/// x = n ln 2 + r with |r| ≤ ½ ln 2, and eˣ = 2ⁿ eʳ: n by adding 1.5 · 2²³, whose last bit is worth one; eʳ by its series.
+/// x = n ln 2 + r with |r| ≤ ½ ln 2, and eˣ = 2ⁿ eʳ: n by adding 1.5 · 2²³, whose last bit is worth
+/// one; eʳ by its series.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     const LEAST: f32 = -87.3;

@@ -1,7 +1,7 @@
 //! Error feedback: what could not be sent this round is sent later.
 //!
-//! With Δ the pseudo-gradient (the round's weights before minus after the inner steps), e the error feedback and β the
-//! decay:
+//! With Δ the pseudo-gradient (the round's weights before minus after the inner steps), e the error
+//! feedback and β the decay:
 //!
 //! ```text
 //! v  = β e + Δ              what there is to send
@@ -9,16 +9,16 @@
 //! e' = v - sent             what is left
 //! ```
 //!
-//! This is SparseLoCo (arXiv 2508.15706, algorithm 1), with a sign and one scale a chunk for Q. Plain
-//! error feedback (β = 1; arXiv 1901.09847) never loses anything; β below 1 forgets what has been
-//! waiting since weights that are long gone.
+//! This is SparseLoCo (arXiv 2508.15706, algorithm 1), with a sign and one scale a chunk for Q.
+//! Plain error feedback (β = 1; arXiv 1901.09847) never loses anything; β below 1 forgets what has
+//! been waiting since weights that are long gone.
 //!
-//! Nothing is lost beyond the decay: where nothing was sent, `e' = v` to the bit; where something was,
-//! `e'` is `v - sent` rounded once, and exact whenever `v` is between half and twice what was sent
-//! (Sterbenz's lemma).
+//! Nothing is lost beyond the decay: where nothing was sent, `e' = v` to the bit; where something
+//! was, `e'` is `v - sent` rounded once, and exact whenever `v` is between half and twice what was
+//! sent (Sterbenz's lemma).
 //!
-//! All of it is one pass over memory: Δ and e are read once and e' is written once, where Δ was, 12 bytes a parameter in
-//! all. In between a chunk stays in the cache.
+//! All of it is one pass over memory: Δ and e are read once and e' is written once, where Δ was, 12
+//! bytes a parameter in all. In between a chunk stays in the cache.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -38,22 +38,35 @@ use crate::{Compression, Contribution, Error, Layout, topk};
 /// [`Error::Length`] when they are not of one length. `local` is unchanged then.
 pub fn pseudo_gradient(base: &[f32], local: &mut [f32]) -> Result<(), Error> {
     if base.len() != local.len() {
-        return Err(Error::Length { what: "local", expected: base.len(), got: local.len() });
+        return Err(Error::Length {
+            what: "local",
+            expected: base.len(),
+            got: local.len(),
+        });
     }
-    let pieces = local.par_chunks_mut(VALUES_AT_A_TIME).zip(base.par_chunks(VALUES_AT_A_TIME));
-    pieces.for_each(|(local, base)| local.iter_mut().zip(base).for_each(|(local, base)| *local = base - *local));
+    let pieces = local
+        .par_chunks_mut(VALUES_AT_A_TIME)
+        .zip(base.par_chunks(VALUES_AT_A_TIME));
+    pieces.for_each(|(local, base)| {
+        local
+            .iter_mut()
+            .zip(base)
+            .for_each(|(local, base)| *local = base - *local)
+    });
     Ok(())
 }
 
 /// Compresses a round's pseudo-gradient to the body of a contribution.
 ///
-/// `delta` is the pseudo-gradient (see [`pseudo_gradient`]) and `error` the error feedback (zeros for a new peer), each
-/// with one value for every parameter. Afterwards `delta` is the next round's error feedback, as if the contribution will
-/// be applied; if it isn't chosen, give it back with [`add_back`]. The bytes are the same for any number of threads.
+/// `delta` is the pseudo-gradient (see [`pseudo_gradient`]) and `error` the error feedback (zeros
+/// for a new peer), each with one value for every parameter. Afterwards `delta` is the next round's
+/// error feedback, as if the contribution will be applied; if it isn't chosen, give it back with
+/// [`add_back`]. The bytes are the same for any number of threads.
 ///
 /// # Errors
-/// [`Error::Length`], [`Error::Compression`], and [`Error::NotFinite`], which names the tensor, where `error` or what
-/// there is to send has a NaN or an infinity; what is in `delta` is of no use then.
+/// [`Error::Length`], [`Error::Compression`], and [`Error::NotFinite`], which names the tensor,
+/// where `error` or what there is to send has a NaN or an infinity; what is in `delta` is of no use
+/// then.
 pub fn compress(
     layout: &Layout,
     compression: &Compression,
@@ -67,17 +80,31 @@ pub fn compress(
 
     let mut records = vec![0; grid.record_words()];
     let not_finite = AtomicUsize::new(usize::MAX);
-    let outputs = (grid.split_records_mut(&mut records), grid.split_values_mut(delta)).into_par_iter();
-    let chunks = outputs.zip(grid.chunks()).enumerate().with_min_len(CHUNKS_AT_A_TIME);
-    chunks.for_each_init(Scratch::default, |scratch, (number, ((record, values), chunk))| {
-        match compress_chunk(decay, &error[chunk.range()], values, chunk.keep, scratch) {
+    let outputs = (
+        grid.split_records_mut(&mut records),
+        grid.split_values_mut(delta),
+    )
+        .into_par_iter();
+    let chunks = outputs
+        .zip(grid.chunks())
+        .enumerate()
+        .with_min_len(CHUNKS_AT_A_TIME);
+    chunks.for_each_init(
+        Scratch::default,
+        |scratch, (number, ((record, values), chunk))| match compress_chunk(
+            decay,
+            &error[chunk.range()],
+            values,
+            chunk.keep,
+            scratch,
+        ) {
             Some(scale) => {
                 let shape = Shape::of(rice, chunk.length, chunk.keep);
                 record::write(record, rice, shape, scale, scratch.kept.iter().copied());
             }
             None => _ = not_finite.fetch_min(number, Ordering::Relaxed),
-        }
-    });
+        },
+    );
     match grid.chunks().get(not_finite.into_inner()) {
         None => Ok(body::assemble(rice, &grid, &records)),
         Some(chunk) => Err(diagnose(layout, chunk, error, delta)),
@@ -90,7 +117,11 @@ pub fn compress(
 /// # Errors
 /// [`Error::Length`] when `error` is not of this layout, [`Error::ForeignContribution`] when the
 /// contribution isn't. `error` is unchanged then.
-pub fn add_back(layout: &Layout, contribution: &Contribution, error: &mut [f32]) -> Result<(), Error> {
+pub fn add_back(
+    layout: &Layout,
+    contribution: &Contribution,
+    error: &mut [f32],
+) -> Result<(), Error> {
     contribution.add_to(layout, error, 1.0)
 }
 
@@ -109,8 +140,8 @@ struct Scratch {
 }
 
 widest! {
-    /// Turns a chunk's pseudo-gradient into what is left of it, leaves the `keep` values that are sent in `scratch.kept`, and
-    /// returns the scale; `None` where something is not finite.
+    /// Turns a chunk's pseudo-gradient into what is left of it, leaves the `keep` values that are
+    /// sent in `scratch.kept`, and returns the scale; `None` where something is not finite.
     fn compress_chunk(
         decay: f32,
         error: &[f32],
@@ -128,7 +159,8 @@ fn accumulate_and_send(
     keep: usize,
     scratch: &mut Scratch,
 ) -> Option<Scale> {
-    // The next chunk stands behind this one in memory: it comes into the cache while this one is searched.
+    // The next chunk stands behind this one in memory: it comes into the cache while this one is
+    // searched.
     let next = (error.as_ptr_range().end, values.as_ptr_range().end);
     let ahead = |block: usize| {
         prefetch(next.0.wrapping_add(topk::BLOCK * block));
@@ -141,29 +173,51 @@ fn accumulate_and_send(
 #[inline(always)]
 fn accumulate(decay: f32, error: &[f32], values: &mut [f32]) -> bool {
     // No early way out: a loop without branches runs at the speed of memory.
-    values.iter_mut().zip(error).fold(true, |finite, (value, error)| {
-        *value += decay * error;
-        finite & value.is_finite()
-    })
+    values
+        .iter_mut()
+        .zip(error)
+        .fold(true, |finite, (value, error)| {
+            *value += decay * error;
+            finite & value.is_finite()
+        })
 }
 
 /// Says what is not finite in a chunk of which [`accumulate`] said so.
 fn diagnose(layout: &Layout, chunk: &Chunk, error: &[f32], values: &[f32]) -> Error {
-    let place = chunk.range().find(|&place| !values[place].is_finite()).unwrap_or(chunk.start);
-    let what = if error[place].is_finite() { "the pseudo-gradient" } else { "the error feedback" };
+    let place = chunk
+        .range()
+        .find(|&place| !values[place].is_finite())
+        .unwrap_or(chunk.start);
+    let what = if error[place].is_finite() {
+        "the pseudo-gradient"
+    } else {
+        "the error feedback"
+    };
     let tensor = layout.tensors()[chunk.tensor].name.clone();
-    Error::NotFinite { what, tensor, index: place - layout.range(chunk.tensor).start }
+    Error::NotFinite {
+        what,
+        tensor,
+        index: place - layout.range(chunk.tensor).start,
+    }
 }
 
-/// Writes a chunk's largest values to `scratch.kept`, takes what they decode to out of `values`, and returns
-/// the scale. Where the scale rounds to zero, nothing is kept and nothing taken.
+/// Writes a chunk's largest values to `scratch.kept`, takes what they decode to out of `values`,
+/// and returns the scale. Where the scale rounds to zero, nothing is kept and nothing taken.
 #[inline(always)]
 fn send(values: &mut [f32], keep: usize, scratch: &mut Scratch, ahead: impl Fn(usize)) -> Scale {
-    let Scratch { topk, indices, kept } = scratch;
+    let Scratch {
+        topk,
+        indices,
+        kept,
+    } = scratch;
     indices.resize(keep, 0);
     topk::select(values, topk, indices, ahead);
     kept.clear();
-    let scale = Scale::of(indices.iter().map(|&index| values[usize::from(index)].abs()));
+    let scale = Scale::of(
+        indices
+            .iter()
+            .map(|&index| values[usize::from(index)].abs()),
+    );
     if scale != Scale::ZERO {
         kept.extend(indices.iter().map(|&index| {
             let value = &mut values[usize::from(index)];
@@ -210,8 +264,8 @@ mod tests {
     }
 
     proptest! {
-        /// What is left and what was sent add up to what there was to send: to the bit where nothing
-        /// was sent, and within half a unit in the last place of what is left elsewhere.
+        /// What is left and what was sent add up to what there was to send: to the bit where
+        /// nothing was sent, and within half a unit in the last place of what is left elsewhere.
         #[test]
         fn nothing_is_lost(
             (delta, error) in prop::collection::vec((magnitudes(), magnitudes()), 1..300)
@@ -239,13 +293,20 @@ mod tests {
 
     #[test]
     fn without_decay_all_is_sent_in_the_end() {
-        let compression = Compression { chunk: 64, keep: 4, decay_ppm: 1_000_000 };
+        let compression = Compression {
+            chunk: 64,
+            keep: 4,
+            decay_ppm: 1_000_000,
+        };
         let delta = values(7, 200);
         let (mut total, mut error) = (vec![0.0; 200], vec![0.0; 200]);
         let mut rest = delta.clone();
         for _ in 0..200 {
             let (sent, left) = sent_and_left(&[150, 50], &compression, &rest, &error).unwrap();
-            total.iter_mut().zip(sent).for_each(|(total, sent)| *total += sent);
+            total
+                .iter_mut()
+                .zip(sent)
+                .for_each(|(total, sent)| *total += sent);
             error = left;
             rest.fill(0.0);
         }
@@ -257,7 +318,9 @@ mod tests {
     #[test]
     fn the_largest_are_sent_with_their_mean_magnitude() {
         let compression = settings(8, 2);
-        let delta = [0.0, 3.0, 0.5, -1.0, 0.25, 0.0, 0.0, 0.0, /* the second chunk */ -0.125];
+        let delta = [
+            0.0, 3.0, 0.5, -1.0, 0.25, 0.0, 0.0, 0.0, /* the second chunk */ -0.125,
+        ];
         let (sent, left) = sent_and_left(&[9], &compression, &delta, &[0.0; 9]).unwrap();
         assert_eq!(sent, [0.0, 2.0, 0.0, -2.0, 0.0, 0.0, 0.0, 0.0, -0.125]);
         assert_eq!(left, [0.0, 1.0, 0.5, 1.0, 0.25, 0.0, 0.0, 0.0, 0.0]);
@@ -265,7 +328,13 @@ mod tests {
 
     #[test]
     fn each_tensor_has_scales_of_its_own() {
-        let (sent, _) = sent_and_left(&[1, 1, 2], &settings(4, 4), &[1.0, 2.0, -3.0, 5.0], &[0.0; 4]).unwrap();
+        let (sent, _) = sent_and_left(
+            &[1, 1, 2],
+            &settings(4, 4),
+            &[1.0, 2.0, -3.0, 5.0],
+            &[0.0; 4],
+        )
+        .unwrap();
         assert_eq!(sent, [1.0, 2.0, -4.0, 4.0]);
     }
 
@@ -313,7 +382,11 @@ mod tests {
             error,
             &mut delta.to_vec(),
         ) {
-            Err(Error::NotFinite { what, tensor, index }) => {
+            Err(Error::NotFinite {
+                what,
+                tensor,
+                index,
+            }) => {
                 assert_eq!((what, tensor.as_str(), index), (blame, "t1", 3));
             }
             other => panic!("{other:?}"),
@@ -328,13 +401,25 @@ mod tests {
     #[test]
     fn buffers_of_another_layout_are_refused() {
         let layout = layout(&[4]);
-        let what = |error: &[f32], delta: &mut [f32]| match compress(&layout, &Compression::default(), error, delta) {
-            Err(Error::Length { what, expected: 4, got: 3 }) => what,
+        let what = |error: &[f32], delta: &mut [f32]| match compress(
+            &layout,
+            &Compression::default(),
+            error,
+            delta,
+        ) {
+            Err(Error::Length {
+                what,
+                expected: 4,
+                got: 3,
+            }) => what,
             other => panic!("{other:?}"),
         };
         assert_eq!(what(&[0.0; 3], &mut [0.0; 4]), "error");
         assert_eq!(what(&[0.0; 4], &mut [0.0; 3]), "delta");
-        assert!(matches!(pseudo_gradient(&[0.0; 4], &mut [0.0; 3]), Err(Error::Length { what: "local", .. })));
+        assert!(matches!(
+            pseudo_gradient(&[0.0; 4], &mut [0.0; 3]),
+            Err(Error::Length { what: "local", .. })
+        ));
     }
 
     #[test]
@@ -358,11 +443,14 @@ mod tests {
 
     type CompressChunk = fn(f32, &[f32], &mut [f32], usize, &mut Scratch) -> Option<Scale>;
 
-    /// Compresses random chunks, some of them with ties, denormals and what is not finite, by that function.
+    /// Compresses random chunks, some of them with ties, denormals and what is not finite, by that
+    /// function.
     fn compressed_by(compress: CompressChunk) -> Vec<(Option<Scale>, Vec<Kept>, Vec<u32>)> {
         let spoil = |seed: u64, values: &mut Vec<f32>| match seed % 5 {
             1 => values.iter_mut().step_by(7).for_each(|value| *value = 0.01),
-            2 => values.iter_mut().for_each(|value| *value *= f32::MIN_POSITIVE),
+            2 => values
+                .iter_mut()
+                .for_each(|value| *value *= f32::MIN_POSITIVE),
             3 => values[seed as usize % 64] = f32::NAN,
             _ => {}
         };

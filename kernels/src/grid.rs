@@ -1,9 +1,9 @@
 //! Chunks: how the compressor cuts tensors, and how many values it keeps of each piece.
 //!
 //! Each tensor is cut into chunks of [`Compression::chunk`] consecutive values; its last chunk is
-//! shorter where the length asks for it. A whole chunk keeps [`Compression::keep`] values, a shorter
-//! one of `length` values keeps its share, `ceil(length * keep / chunk)`, which is at least one. So
-//! how many values each chunk keeps follows from the manifest alone, and never travels.
+//! shorter where the length asks for it. A whole chunk keeps [`Compression::keep`] values, a
+//! shorter one of `length` values keeps its share, `ceil(length * keep / chunk)`, which is at least
+//! one. So how many values each chunk keeps follows from the manifest alone, and never travels.
 //!
 //! Chunks never cross tensors: magnitudes differ between tensors, and a chunk has a single scale.
 
@@ -31,9 +31,14 @@ pub struct Compression {
 }
 
 impl Default for Compression {
-    /// 64 of 4096 as SparseLoCo has it (arXiv 2508.15706), but decay 0.9 for its 0.95: see docs/benchmarks.md.
+    /// 64 of 4096 as SparseLoCo has it (arXiv 2508.15706), but decay 0.9 for its 0.95: see
+    /// docs/benchmarks.md.
     fn default() -> Self {
-        Self { chunk: 4096, keep: 64, decay_ppm: 900_000 }
+        Self {
+            chunk: 4096,
+            keep: 64,
+            decay_ppm: 900_000,
+        }
     }
 }
 
@@ -43,7 +48,13 @@ impl Compression {
     /// # Errors
     /// [`Error::Compression`], which names the setting and what would be accepted.
     pub fn validate(&self) -> Result<(), Error> {
-        let refuse = |setting, got, accepted| Err(Error::Compression { setting, got, accepted });
+        let refuse = |setting, got, accepted| {
+            Err(Error::Compression {
+                setting,
+                got,
+                accepted,
+            })
+        };
         if !(1..=MAX_CHUNK).contains(&self.chunk) {
             return refuse("chunk", self.chunk as u64, "between 1 and 32768");
         }
@@ -91,8 +102,8 @@ impl Chunk {
 
 /// Consecutive chunks of one tensor: what a thread works on at a time.
 ///
-/// A tile has the chunks that begin in the same blob chunk of the tensor (see [`crate::blob`]), so that it can be hashed
-/// while it is in the cache.
+/// A tile has the chunks that begin in the same blob chunk of the tensor (see [`crate::blob`]), so
+/// that it can be hashed while it is in the cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Tile {
     /// The chunks' numbers.
@@ -131,14 +142,19 @@ impl Grid {
     }
 
     /// The same, in tiles of about as many values: whatever their number, results are the same.
-    pub fn with_tiles(layout: &Layout, compression: &Compression, tile_values: usize) -> Result<Self, Error> {
+    pub fn with_tiles(
+        layout: &Layout,
+        compression: &Compression,
+        tile_values: usize,
+    ) -> Result<Self, Error> {
         compression.validate()?;
         let rice = Rice::for_settings(compression);
         let mut grid = Self {
             chunks: Vec::new(),
             tiles: Vec::new(),
             record_words: 0,
-            tiles_are_blob_chunks: tile_values == TILE_VALUES && tile_values.is_multiple_of(compression.chunk),
+            tiles_are_blob_chunks: tile_values == TILE_VALUES
+                && tile_values.is_multiple_of(compression.chunk),
         };
         for (tensor, range) in layout.ranges().enumerate() {
             for start in range.clone().step_by(compression.chunk) {
@@ -148,13 +164,23 @@ impl Grid {
                 match grid.tiles.last_mut() {
                     Some(Tile { chunks, values })
                         if values.start >= range.start
-                            && (start - range.start) / tile_values == (values.start - range.start) / tile_values =>
+                            && (start - range.start) / tile_values
+                                == (values.start - range.start) / tile_values =>
                     {
                         (chunks.end, values.end) = (number + 1, end);
                     }
-                    _ => grid.tiles.push(Tile { chunks: number..number + 1, values: start..end }),
+                    _ => grid.tiles.push(Tile {
+                        chunks: number..number + 1,
+                        values: start..end,
+                    }),
                 }
-                grid.chunks.push(Chunk { start, length, keep, record: grid.record_words, tensor });
+                grid.chunks.push(Chunk {
+                    start,
+                    length,
+                    keep,
+                    record: grid.record_words,
+                    tensor,
+                });
                 grid.record_words += record::Shape::of(rice, length, keep).words();
             }
         }
@@ -203,8 +229,19 @@ impl Grid {
 
     /// Cuts the words of all records into each chunk's.
     pub fn split_records_mut<'a>(&self, words: &'a mut [u32]) -> Vec<&'a mut [u32]> {
-        let ends = self.chunks.iter().skip(1).map(|chunk| chunk.record).chain([self.record_words]);
-        split_mut(words, self.chunks.iter().zip(ends).map(|(chunk, end)| end - chunk.record))
+        let ends = self
+            .chunks
+            .iter()
+            .skip(1)
+            .map(|chunk| chunk.record)
+            .chain([self.record_words]);
+        split_mut(
+            words,
+            self.chunks
+                .iter()
+                .zip(ends)
+                .map(|(chunk, end)| end - chunk.record),
+        )
     }
 }
 
@@ -226,17 +263,32 @@ mod tests {
 
     fn grid(lengths: &[usize], chunk: usize, keep: usize) -> Vec<(usize, usize, usize)> {
         let tensors = lengths.iter().enumerate();
-        let tensors = tensors.map(|(i, &n)| TensorSpec::new(format!("t{i}"), [n])).collect();
-        let compression = Compression { chunk, keep, decay_ppm: 0 };
+        let tensors = tensors
+            .map(|(i, &n)| TensorSpec::new(format!("t{i}"), [n]))
+            .collect();
+        let compression = Compression {
+            chunk,
+            keep,
+            decay_ppm: 0,
+        };
         let grid = Grid::new(&Layout::new(tensors).unwrap(), &compression).unwrap();
-        grid.chunks().iter().map(|c| (c.start, c.length, c.keep)).collect()
+        grid.chunks()
+            .iter()
+            .map(|c| (c.start, c.length, c.keep))
+            .collect()
     }
 
     #[test]
     fn the_last_chunk_of_each_tensor_keeps_its_share() {
         assert_eq!(
             grid(&[4096 + 65, 1, 64, 4096], 4096, 64),
-            [(0, 4096, 64), (4096, 65, 2), (4161, 1, 1), (4162, 64, 1), (4226, 4096, 64)]
+            [
+                (0, 4096, 64),
+                (4096, 65, 2),
+                (4161, 1, 1),
+                (4162, 64, 1),
+                (4226, 4096, 64)
+            ]
         );
         assert_eq!(grid(&[5], 4, 4), [(0, 4, 4), (4, 1, 1)]);
         assert_eq!(grid(&[7], 4, 3), [(0, 4, 3), (4, 3, 3)]);
@@ -255,7 +307,13 @@ mod tests {
 
     #[test]
     fn settings_that_make_no_sense_are_named() {
-        let named = |chunk, keep, decay_ppm| match (Compression { chunk, keep, decay_ppm }).validate() {
+        let named = |chunk, keep, decay_ppm| match (Compression {
+            chunk,
+            keep,
+            decay_ppm,
+        })
+        .validate()
+        {
             Err(Error::Compression { setting, .. }) => setting,
             other => panic!("{other:?}"),
         };

@@ -23,12 +23,17 @@ pub struct TensorSpec {
 impl TensorSpec {
     /// A tensor of that name and shape.
     pub fn new(name: impl Into<String>, shape: impl Into<Vec<usize>>) -> Self {
-        Self { name: name.into(), shape: shape.into() }
+        Self {
+            name: name.into(),
+            shape: shape.into(),
+        }
     }
 
     /// The number of values, or `None` where it does not fit a `usize`.
     fn values(&self) -> Option<usize> {
-        self.shape.iter().try_fold(1usize, |product, &dimension| product.checked_mul(dimension))
+        self.shape
+            .iter()
+            .try_fold(1usize, |product, &dimension| product.checked_mul(dimension))
     }
 }
 
@@ -71,7 +76,11 @@ impl Layout {
         }
         starts.push(total);
         let hash = hash(&tensors);
-        Ok(Self { tensors, starts, hash })
+        Ok(Self {
+            tensors,
+            starts,
+            hash,
+        })
     }
 
     /// The tensors, in order.
@@ -98,9 +107,9 @@ impl Layout {
         self.starts.windows(2).map(|pair| pair[0]..pair[1])
     }
 
-    /// BLAKE3 over names and shapes under the context `commonweal layout v1`: the number of tensors,
-    /// then for each its name's length, name, number of dimensions and dimensions. Numbers are
-    /// 64-bit little-endian, names UTF-8.
+    /// BLAKE3 over names and shapes under the context `commonweal layout v1`: the number of
+    /// tensors, then for each its name's length, name, number of dimensions and dimensions. Numbers
+    /// are 64-bit little-endian, names UTF-8.
     pub fn hash(&self) -> [u8; 32] {
         self.hash
     }
@@ -108,7 +117,15 @@ impl Layout {
     /// Checks that a buffer has one value for every parameter.
     pub(crate) fn check_length(&self, what: &'static str, values: &[f32]) -> Result<(), Error> {
         let expected = self.parameters();
-        if values.len() == expected { Ok(()) } else { Err(Error::Length { what, expected, got: values.len() }) }
+        if values.len() == expected {
+            Ok(())
+        } else {
+            Err(Error::Length {
+                what,
+                expected,
+                got: values.len(),
+            })
+        }
     }
 }
 
@@ -134,7 +151,12 @@ mod tests {
     use super::*;
 
     fn layout(tensors: &[(&str, &[usize])]) -> Result<Layout, Error> {
-        Layout::new(tensors.iter().map(|&(name, shape)| TensorSpec::new(name, shape)).collect())
+        Layout::new(
+            tensors
+                .iter()
+                .map(|&(name, shape)| TensorSpec::new(name, shape))
+                .collect(),
+        )
     }
 
     #[test]
@@ -150,12 +172,24 @@ mod tests {
     #[test]
     fn what_does_not_add_up_is_refused_by_name() {
         assert_eq!(layout(&[]), Err(Error::NoTensors));
-        assert_eq!(layout(&[("a", &[1]), ("a", &[2])]), Err(Error::DuplicateTensor { name: "a".into() }));
-        assert_eq!(layout(&[("a", &[3, 0])]), Err(Error::EmptyTensor { name: "a".into() }));
+        assert_eq!(
+            layout(&[("a", &[1]), ("a", &[2])]),
+            Err(Error::DuplicateTensor { name: "a".into() })
+        );
+        assert_eq!(
+            layout(&[("a", &[3, 0])]),
+            Err(Error::EmptyTensor { name: "a".into() })
+        );
         let huge: &[usize] = &[usize::MAX, 2];
-        assert_eq!(layout(&[("a", huge)]), Err(Error::TooManyParameters { name: "a".into() }));
+        assert_eq!(
+            layout(&[("a", huge)]),
+            Err(Error::TooManyParameters { name: "a".into() })
+        );
         let half: &[usize] = &[usize::MAX / 8];
-        assert_eq!(layout(&[("a", half), ("b", half)]), Err(Error::TooManyParameters { name: "b".into() }));
+        assert_eq!(
+            layout(&[("a", half), ("b", half)]),
+            Err(Error::TooManyParameters { name: "b".into() })
+        );
     }
 
     #[test]
@@ -168,7 +202,10 @@ mod tests {
             &[("a", &[2, 3]), ("c", &[6])],
             &[("a", &[2, 3])],
         ];
-        let hashes: BTreeSet<_> = variants.iter().map(|&tensors| layout(tensors).unwrap().hash()).collect();
+        let hashes: BTreeSet<_> = variants
+            .iter()
+            .map(|&tensors| layout(tensors).unwrap().hash())
+            .collect();
         assert_eq!(hashes.len(), variants.len());
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! A round of training begins with weights θ that all replicas share, bit for bit. Each peer trains
 //! from them on its own, and what it learnt is its *pseudo-gradient*, θ before minus θ after: as
-//! large as the model, and far too large for a home connection. This crate makes it small, reads what
-//! others made small, and takes the step that leads every replica to the same next θ.
+//! large as the model, and far too large for a home connection. This crate makes it small, reads
+//! what others made small, and takes the step that leads every replica to the same next θ.
 //!
 //! ```text
 //! delta, error ──compress──► body ┄┄network┄┄► decode ──► Contribution ┐
@@ -13,26 +13,28 @@
 //!
 //! # The way there
 //!
-//! [`compress`] adds the pseudo-gradient to what could not be sent before (the *error feedback*, see
-//! [`feedback`]), keeps the 64 largest of every 4096 values, sends a sign for each and one scale for
-//! all, and codes their places in about 7.5 bits each: some 8.52 bits a value sent, 240 times fewer
-//! bytes than all values as f32.
+//! [`compress`] adds the pseudo-gradient to what could not be sent before (the *error feedback*,
+//! see [`feedback`]), keeps the 64 largest of every 4096 values, sends a sign for each and one
+//! scale for all, and codes their places in about 7.5 bits each: some 8.52 bits a value sent, 240
+//! times fewer bytes than all values as f32.
 //!
-//! With the feature `gpu`, `gpu::compress` does the same where a GPU's tensors are, and only what is sent leaves it.
+//! With the feature `gpu`, `gpu::compress` does the same where a GPU's tensors are, and only what
+//! is sent leaves it.
 //!
 //! # The way back
 //!
 //! [`decode`] believes nothing: it takes bytes from a stranger, checks every length before it
-//! allocates, accepts one encoding of each contribution only, and never panics. [`apply`] clips each
-//! contribution to the median norm, adds up, and steps; its result is bit-identical on every machine
-//! and for any number of threads (see [`aggregate`] for how). [`state::root`] turns the result into
-//! 32 bytes that replicas vote on, and [`blob`] lets a newcomer fetch weights or contributions from
-//! strangers in pieces, and prove each piece.
+//! allocates, accepts one encoding of each contribution only, and never panics. [`apply`] clips
+//! each contribution to the median norm, adds up, and steps; its result is bit-identical on every
+//! machine and for any number of threads (see [`aggregate`] for how). [`state::root`] turns the
+//! result into 32 bytes that replicas vote on, and [`blob`] lets a newcomer fetch weights or
+//! contributions from strangers in pieces, and prove each piece.
 //!
 //! # For the learner
 //!
-//! [`softmax`] and [`swiglu`] are what a processor does in one pass where a framework of tensors makes many, forwards and
-//! backwards, and [`update`] is an optimiser's step. Nothing that replicas agree on depends on them.
+//! [`softmax`] and [`swiglu`] are what a processor does in one pass where a framework of tensors
+//! makes many, forwards and backwards, and [`update`] is an optimiser's step. Nothing that replicas
+//! agree on depends on them.
 //!
 //! # A round of two peers
 //!
@@ -73,13 +75,17 @@
 //!
 //! # Traps
 //!
-//! - `compress` leaves the next error feedback where the pseudo-gradient was. A contribution that is not chosen must be given
-//!   back with [`add_back`], or what it carried is lost.
+//! - `compress` leaves the next error feedback where the pseudo-gradient was. A contribution that
+//!   is not chosen must be given back with [`add_back`], or what it carried is lost.
 //! - The order of the contributions is part of what [`apply`] computes. Use the decided one.
-//! - [`Rule`], α and [`Compression`] must be the same for all replicas, so they belong in the manifest.
+//! - [`Rule`], α and [`Compression`] must be the same for all replicas, so they belong in the
+//!   manifest.
 
 #![deny(unsafe_code)]
-#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)
+)]
 
 #[cfg(all(target_arch = "x86", not(target_feature = "sse2")))]
 compile_error!("the x87 unit rounds differently: replicas need SSE2 to be bit-identical");

@@ -1,12 +1,12 @@
 //! The quantiser: a sign for each kept value, and one scale for the chunk.
 //!
 //! What top-k keeps is nearly flat in magnitude, so a sign says almost everything (signSGD, arXiv
-//! 1802.04434): of real pseudo-gradients it loses 0.3 % in squares. For given signs, the scale that loses least is the
-//! mean magnitude: `argmin_s sum (|v_i| - s)^2 = mean |v_i|`.
+//! 1802.04434): of real pseudo-gradients it loses 0.3 % in squares. For given signs, the scale that
+//! loses least is the mean magnitude: `argmin_s sum (|v_i| - s)^2 = mean |v_i|`.
 //!
-//! Scales are spaced evenly in their logarithm, eight to the octave, which loses less than 0.1 % in the mean. They are whole
-//! numbers of 2^-33, from 2^-24 to 215.25, and one byte tells which; what rounding and saturation lose stays in the error
-//! feedback.
+//! Scales are spaced evenly in their logarithm, eight to the octave, which loses less than 0.1 % in
+//! the mean. They are whole numbers of 2^-33, from 2^-24 to 215.25, and one byte tells which; what
+//! rounding and saturation lose stays in the error feedback.
 
 /// One kept value: its index in the chunk (15 bits) and its sign, in 16 bits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -34,7 +34,8 @@ impl Kept {
         self.0 & NEGATIVE != 0
     }
 
-    /// Four values from the 16-bit lanes of words: their indices, and their signs in the highest bits.
+    /// Four values from the 16-bit lanes of words: their indices, and their signs in the highest
+    /// bits.
     #[inline(always)]
     pub fn from_lanes(indices: u64, signs: u64) -> [Self; 4] {
         let lanes = indices & !SIGNS | signs;
@@ -53,7 +54,8 @@ impl Kept {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Scale(u8);
 
-/// An octave of scales, in units of 2^-33: 512 times the powers of the eighth root of 2, rounded to whole numbers.
+/// An octave of scales, in units of 2^-33: 512 times the powers of the eighth root of 2, rounded to
+/// whole numbers.
 pub(crate) const OCTAVE: [u32; 8] = [512, 558, 609, 664, 724, 790, 861, 939];
 
 /// The middles between neighbours of an octave and the next one's first, as mantissas of 24 bits.
@@ -61,7 +63,11 @@ pub(crate) const MIDDLES: [u32; 8] = {
     let mut middles = [0; 8];
     let mut place = 0;
     while place < 8 {
-        let next = if place < 7 { OCTAVE[place + 1] } else { 2 * OCTAVE[0] };
+        let next = if place < 7 {
+            OCTAVE[place + 1]
+        } else {
+            2 * OCTAVE[0]
+        };
         middles[place] = (OCTAVE[place] + next) << 13;
         place += 1;
     }
@@ -89,24 +95,33 @@ impl Scale {
     /// The scale of a chunk that keeps nothing.
     pub const ZERO: Self = Self(0);
 
-    /// The scale for kept magnitudes, at most [`MAX_CHUNK`](crate::MAX_CHUNK) of them: the one next to their mean, of two
-    /// equally near the lower.
+    /// The scale for kept magnitudes, at most [`MAX_CHUNK`](crate::MAX_CHUNK) of them: the one next
+    /// to their mean, of two equally near the lower.
     ///
-    /// The mean is taken in whole numbers, so that the order does not matter and 32 bits are enough: each magnitude is cut
-    /// to so many bits of the largest one's exponent that the sum of all fits.
+    /// The mean is taken in whole numbers, so that the order does not matter and 32 bits are
+    /// enough: each magnitude is cut to so many bits of the largest one's exponent that the sum of
+    /// all fits.
     pub fn of(magnitudes: impl ExactSizeIterator<Item = f32> + Clone) -> Self {
         let count = magnitudes.len() as u32;
         let drop = dropped_bits(count);
         let parts = magnitudes.map(|magnitude| exponent_and_mantissa(magnitude.to_bits()));
-        let largest = parts.clone().map(|(exponent, _)| exponent).max().unwrap_or(1);
-        let cut = |(exponent, mantissa): (u32, u32)| mantissa >> (drop + largest - exponent).min(31);
+        let largest = parts
+            .clone()
+            .map(|(exponent, _)| exponent)
+            .max()
+            .unwrap_or(1);
+        let cut =
+            |(exponent, mantissa): (u32, u32)| mantissa >> (drop + largest - exponent).min(31);
         let mean = parts.map(cut).sum::<u32>() / count.max(1);
         Self::nearest(mean, largest as i32 + drop as i32 - UNIT_OF_BITS)
     }
 
-    /// The scale next to `mean * 2^exponent`, in units of 2^-33; of two equally near the lower. `mean` has at most 24 bits.
+    /// The scale next to `mean * 2^exponent`, in units of 2^-33; of two equally near the lower.
+    /// `mean` has at most 24 bits.
     fn nearest(mean: u32, exponent: i32) -> Self {
-        let Some(top) = mean.checked_ilog2() else { return Self::ZERO };
+        let Some(top) = mean.checked_ilog2() else {
+            return Self::ZERO;
+        };
         let fraction = mean << (23 - top);
         match top as i32 + exponent - OCTAVE[0].ilog2() as i32 {
             // The least scale is an octave's first: half of it is a power of two.
@@ -144,8 +159,8 @@ impl Scale {
 
     /// Its square, exactly, in units of 2^-66.
     ///
-    /// It has at most 82 bits. Sums of such squares over 2^46 values fit a `u128`, so that norms have no rounding and no
-    /// order.
+    /// It has at most 82 bits. Sums of such squares over 2^46 values fit a `u128`, so that norms
+    /// have no rounding and no order.
     pub fn square(self) -> u128 {
         let units = u128::from(self.units());
         units * units
@@ -157,7 +172,8 @@ fn dropped_bits(count: u32) -> u32 {
     count.next_power_of_two().ilog2().saturating_sub(7)
 }
 
-/// A float's biased exponent, that of denormals being 1, and its mantissa with the bit that is not stored.
+/// A float's biased exponent, that of denormals being 1, and its mantissa with the bit that is not
+/// stored.
 fn exponent_and_mantissa(bits: u32) -> (u32, u32) {
     let (exponent, stored) = (bits >> 23 & 0xff, bits & 0x7f_ffff);
     (exponent.max(1), stored | u32::from(exponent != 0) << 23)

@@ -1,4 +1,5 @@
-//! Attention's weights on the processor, forwards and backwards, each in one pass over a row that stays in cache.
+//! Attention's weights on the processor, forwards and backwards, each in one pass over a row that
+//! stays in cache.
 //!
 //! A row of scores s₁ … sₙ, of which the query may see the first v, becomes
 //!
@@ -6,8 +7,8 @@
 //! pᵢ = exp(sᵢ − m) / Σⱼ≤ᵥ exp(sⱼ − m)   for i ≤ v, where m is the largest of s₁ … sᵥ;   pᵢ = 0 for i > v
 //! ```
 //!
-//! and a gradient g of the weights becomes that of the scores, pᵢ (gᵢ − Σⱼ pⱼ gⱼ). What the query may not see is neither
-//! read nor computed: half of a causal window.
+//! and a gradient g of the weights becomes that of the scores, pᵢ (gᵢ − Σⱼ pⱼ gⱼ). What the query
+//! may not see is neither read nor computed: half of a causal window.
 //!
 //! The same on every processor up to the order of sums; nothing that peers agree on depends on it.
 
@@ -21,34 +22,61 @@ const LANES: usize = 16;
 /// Values that are worth a task of their own.
 const TASK: usize = 1 << 15;
 
-/// Turns rows of `keys` scores into weights, in place. Queries come in groups of `queries`, of which the last sees all keys,
-/// the one before it all but one, and so on: query q of a group sees the first `keys − queries + q + 1`.
+/// Turns rows of `keys` scores into weights, in place. Queries come in groups of `queries`, of
+/// which the last sees all keys, the one before it all but one, and so on: query q of a group sees
+/// the first `keys − queries + q + 1`.
 ///
 /// # Panics
 /// Where `queries` is 0 or more than `keys`.
 pub fn causal_softmax(scores: &mut [f32], keys: usize, queries: usize) {
-    assert!((1..=keys).contains(&queries), "{queries} queries cannot be the last of {keys} keys");
+    assert!(
+        (1..=keys).contains(&queries),
+        "{queries} queries cannot be the last of {keys} keys"
+    );
     let rows = (TASK / keys).max(1);
-    scores.par_chunks_mut(rows * keys).enumerate().for_each(|(task, scores)| {
-        for (row, scores) in scores.chunks_exact_mut(keys).enumerate() {
-            let (seen, hidden) = scores.split_at_mut(keys - queries + (task * rows + row) % queries + 1);
-            softmax_row(seen);
-            hidden.fill(0.0);
-        }
-    });
+    scores
+        .par_chunks_mut(rows * keys)
+        .enumerate()
+        .for_each(|(task, scores)| {
+            for (row, scores) in scores.chunks_exact_mut(keys).enumerate() {
+                let (seen, hidden) =
+                    scores.split_at_mut(keys - queries + (task * rows + row) % queries + 1);
+                softmax_row(seen);
+                hidden.fill(0.0);
+            }
+        });
 }
 
-/// Turns gradients of weights into gradients of scores, in place; `weights` are what [`causal_softmax`] made.
+/// Turns gradients of weights into gradients of scores, in place; `weights` are what
+/// [`causal_softmax`] made.
 ///
 /// # Panics
 /// Where the two differ in length, or as [`causal_softmax`].
-pub fn causal_softmax_backward(weights: &[f32], gradients: &mut [f32], keys: usize, queries: usize) {
-    assert!((1..=keys).contains(&queries), "{queries} queries cannot be the last of {keys} keys");
-    assert_eq!(weights.len(), gradients.len(), "a gradient for every weight");
+pub fn causal_softmax_backward(
+    weights: &[f32],
+    gradients: &mut [f32],
+    keys: usize,
+    queries: usize,
+) {
+    assert!(
+        (1..=keys).contains(&queries),
+        "{queries} queries cannot be the last of {keys} keys"
+    );
+    assert_eq!(
+        weights.len(),
+        gradients.len(),
+        "a gradient for every weight"
+    );
     let rows = (TASK / keys).max(1);
-    let both = gradients.par_chunks_mut(rows * keys).zip(weights.par_chunks(rows * keys)).enumerate();
+    let both = gradients
+        .par_chunks_mut(rows * keys)
+        .zip(weights.par_chunks(rows * keys))
+        .enumerate();
     both.for_each(|(task, (gradients, weights))| {
-        for (row, (gradients, weights)) in gradients.chunks_exact_mut(keys).zip(weights.chunks_exact(keys)).enumerate()
+        for (row, (gradients, weights)) in gradients
+            .chunks_exact_mut(keys)
+            .zip(weights.chunks_exact(keys))
+            .enumerate()
         {
             let seen = keys - queries + (task * rows + row) % queries + 1;
             let (own, hidden) = gradients.split_at_mut(seen);
@@ -70,12 +98,16 @@ widest! {
 
 #[inline(always)]
 fn softmax_any(scores: &mut [f32]) {
-    let most = lanes(scores, f32::NEG_INFINITY, |most, score| if score > most { score } else { most });
+    let most = lanes(scores, f32::NEG_INFINITY, |most, score| {
+        if score > most { score } else { most }
+    });
     let most = most.into_iter().fold(f32::NEG_INFINITY, f32::max);
     for score in scores.iter_mut() {
         *score = exp(*score - most);
     }
-    let sum: f32 = lanes(scores, 0.0, |sum, value| sum + value).into_iter().sum();
+    let sum: f32 = lanes(scores, 0.0, |sum, value| sum + value)
+        .into_iter()
+        .sum();
     let share = 1.0 / sum;
     for score in scores.iter_mut() {
         *score *= share;
@@ -92,7 +124,11 @@ fn backward_any(weights: &[f32], gradients: &mut [f32]) {
             sums[lane] += weights[lane] * gradients[lane];
         }
     }
-    let rest: f32 = weight_rest.iter().zip(gradient_rest).map(|(weight, gradient)| weight * gradient).sum();
+    let rest: f32 = weight_rest
+        .iter()
+        .zip(gradient_rest)
+        .map(|(weight, gradient)| weight * gradient)
+        .sum();
     let mean = sums.into_iter().sum::<f32>() + rest;
     for (gradient, weight) in gradients.iter_mut().zip(weights) {
         *gradient = weight * (*gradient - mean);
@@ -123,11 +159,20 @@ mod tests {
 
     /// In f64, by the formulas above.
     fn plain(scores: &[f32], seen: usize) -> Vec<f64> {
-        let most = scores[..seen].iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let exponentials: Vec<f64> = scores[..seen].iter().map(|score| f64::from(score - most).exp()).collect();
+        let most = scores[..seen]
+            .iter()
+            .copied()
+            .fold(f32::NEG_INFINITY, f32::max);
+        let exponentials: Vec<f64> = scores[..seen]
+            .iter()
+            .map(|score| f64::from(score - most).exp())
+            .collect();
         let sum: f64 = exponentials.iter().sum();
         let weights = exponentials.iter().map(|exponential| exponential / sum);
-        weights.chain(std::iter::repeat(0.0)).take(scores.len()).collect()
+        weights
+            .chain(std::iter::repeat(0.0))
+            .take(scores.len())
+            .collect()
     }
 
     proptest! {
@@ -164,7 +209,10 @@ mod tests {
         let scores: Vec<f32> = (0..keys * queries * 200).map(|i| (i % 13) as f32).collect();
         let mut together = scores.clone();
         causal_softmax(&mut together, keys, queries);
-        for (scores, together) in scores.chunks(keys * queries).zip(together.chunks(keys * queries)) {
+        for (scores, together) in scores
+            .chunks(keys * queries)
+            .zip(together.chunks(keys * queries))
+        {
             let mut alone = scores.to_vec();
             causal_softmax(&mut alone, keys, queries);
             assert_eq!(alone, together);

@@ -14,7 +14,8 @@ const CONTEXT: &str = "commonweal state v1";
 const VALUE_BYTES: usize = size_of::<f32>();
 /// Values in a chunk. A chunk never ends inside a value, as 4 divides 1 MiB.
 const CHUNK_VALUES: usize = CHUNK_BYTES / VALUE_BYTES;
-/// Values turned into bytes at a time: 32 KiB stays in the nearer caches, and fills BLAKE3's widest vectors twice.
+/// Values turned into bytes at a time: 32 KiB stays in the nearer caches, and fills BLAKE3's widest
+/// vectors twice.
 const BATCH_VALUES: usize = 8192;
 
 /// The outlines of all tensors' blobs, in the layout's order.
@@ -50,7 +51,10 @@ pub(crate) fn outline_of(layout: &Layout, hashes: &[[u8; 32]]) -> StateOutline {
         .map(|range| {
             let (chunks, rest) = left.split_at(range.len().div_ceil(CHUNK_VALUES));
             left = rest;
-            Outline { bytes: (range.len() * VALUE_BYTES) as u64, chunks: chunks.to_vec() }
+            Outline {
+                bytes: (range.len() * VALUE_BYTES) as u64,
+                chunks: chunks.to_vec(),
+            }
         })
         .collect();
     StateOutline { tensors }
@@ -73,23 +77,44 @@ impl StateOutline {
     /// bytes and with as many chunks as that makes. An outline from a stranger may have any shape.
     pub fn root(&self, layout: &Layout) -> Result<[u8; 32], Error> {
         let fits = self.tensors.len() == layout.tensors().len()
-            && self.tensors.iter().zip(layout.ranges()).all(|(outline, range)| {
-                outline.bytes == (range.len() * VALUE_BYTES) as u64
-                    && outline.chunks.len() as u64 == chunk_count(outline.bytes)
-            });
-        if fits { Ok(root_of(layout.hash(), self)) } else { Err(Error::StateOutline) }
+            && self
+                .tensors
+                .iter()
+                .zip(layout.ranges())
+                .all(|(outline, range)| {
+                    outline.bytes == (range.len() * VALUE_BYTES) as u64
+                        && outline.chunks.len() as u64 == chunk_count(outline.bytes)
+                });
+        if fits {
+            Ok(root_of(layout.hash(), self))
+        } else {
+            Err(Error::StateOutline)
+        }
     }
 }
 
-/// The bytes of chunk `chunk` of tensor `tensor`'s blob, for a peer who asks for it, or `None` where
-/// there is no such tensor or chunk.
+/// The bytes of chunk `chunk` of tensor `tensor`'s blob, for a peer who asks for it, or `None`
+/// where there is no such tensor or chunk.
 ///
 /// # Errors
 /// [`Error::Length`] when `theta` is not of this layout.
-pub fn chunk(layout: &Layout, theta: &[f32], tensor: usize, chunk: usize) -> Result<Option<Vec<u8>>, Error> {
+pub fn chunk(
+    layout: &Layout,
+    theta: &[f32],
+    tensor: usize,
+    chunk: usize,
+) -> Result<Option<Vec<u8>>, Error> {
     layout.check_length("theta", theta)?;
-    let values = layout.ranges().nth(tensor).and_then(|range| theta[range].chunks(CHUNK_VALUES).nth(chunk));
-    Ok(values.map(|values| values.iter().flat_map(|value| value.to_le_bytes()).collect()))
+    let values = layout
+        .ranges()
+        .nth(tensor)
+        .and_then(|range| theta[range].chunks(CHUNK_VALUES).nth(chunk));
+    Ok(values.map(|values| {
+        values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect()
+    }))
 }
 
 /// Writes the bytes of a whole tensor's blob into its place in `theta`.
@@ -97,16 +122,28 @@ pub fn chunk(layout: &Layout, theta: &[f32], tensor: usize, chunk: usize) -> Res
 /// The caller has checked the bytes against the tensor's outline, chunk by chunk.
 ///
 /// # Errors
-/// [`Error::NoSuchTensor`], or [`Error::Length`] when `theta` is not of this layout or the bytes are
-/// not those of as many values as the tensor has.
-pub fn restore(layout: &Layout, theta: &mut [f32], tensor: usize, bytes: &[u8]) -> Result<(), Error> {
+/// [`Error::NoSuchTensor`], or [`Error::Length`] when `theta` is not of this layout or the bytes
+/// are not those of as many values as the tensor has.
+pub fn restore(
+    layout: &Layout,
+    theta: &mut [f32],
+    tensor: usize,
+    bytes: &[u8],
+) -> Result<(), Error> {
     layout.check_length("theta", theta)?;
     let tensors = layout.tensors().len();
-    let range = layout.ranges().nth(tensor).ok_or(Error::NoSuchTensor { tensor, tensors })?;
+    let range = layout
+        .ranges()
+        .nth(tensor)
+        .ok_or(Error::NoSuchTensor { tensor, tensors })?;
     let (values, rest) = bytes.as_chunks::<VALUE_BYTES>();
     if values.len() != range.len() || !rest.is_empty() {
         let (expected, got) = (range.len(), bytes.len().div_ceil(VALUE_BYTES));
-        return Err(Error::Length { what: "tensor blob", expected, got });
+        return Err(Error::Length {
+            what: "tensor blob",
+            expected,
+            got,
+        });
     }
     for (value, &bytes) in theta[range].iter_mut().zip(values) {
         *value = f32::from_le_bytes(bytes);
@@ -114,14 +151,19 @@ pub fn restore(layout: &Layout, theta: &mut [f32], tensor: usize, bytes: &[u8]) 
     Ok(())
 }
 
-/// The state root of tensors known by their blob hashes alone, in the layout's order: what a newcomer checks a
-/// stranger's list against before it fetches a byte of the weights. `None` where there is not one hash a tensor.
+/// The state root of tensors known by their blob hashes alone, in the layout's order: what a
+/// newcomer checks a stranger's list against before it fetches a byte of the weights. `None` where
+/// there is not one hash a tensor.
 pub fn root_of_hashes(layout: &Layout, tensors: &[[u8; 32]]) -> Option<[u8; 32]> {
-    (tensors.len() == layout.tensors().len()).then(|| hash_root(layout.hash(), tensors.iter().copied()))
+    (tensors.len() == layout.tensors().len())
+        .then(|| hash_root(layout.hash(), tensors.iter().copied()))
 }
 
 fn root_of(layout_hash: [u8; 32], outline: &StateOutline) -> [u8; 32] {
-    hash_root(layout_hash, outline.tensors.iter().map(|tensor| tensor.hash()))
+    hash_root(
+        layout_hash,
+        outline.tensors.iter().map(|tensor| tensor.hash()),
+    )
 }
 
 fn hash_root(layout_hash: [u8; 32], tensors: impl Iterator<Item = [u8; 32]>) -> [u8; 32] {
@@ -154,7 +196,10 @@ mod tests {
     use crate::testing::{bits, layout, on_any_number_of_threads, values};
 
     fn tensor_bytes(values: &[f32]) -> Vec<u8> {
-        values.iter().flat_map(|value| value.to_le_bytes()).collect()
+        values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect()
     }
 
     #[test]
@@ -207,9 +252,29 @@ mod tests {
     fn what_does_not_fit_the_layout_is_refused() {
         let layout = layout(&[2, 1]);
         let mut theta = [1.0, 2.0, 3.0];
-        assert!(matches!(root(&layout, &theta[1..]), Err(Error::Length { expected: 3, got: 2, .. })));
-        assert!(matches!(restore(&layout, &mut theta, 0, &[0; 9]), Err(Error::Length { expected: 2, got: 3, .. })));
-        assert_eq!(restore(&layout, &mut theta, 2, &[]), Err(Error::NoSuchTensor { tensor: 2, tensors: 2 }));
+        assert!(matches!(
+            root(&layout, &theta[1..]),
+            Err(Error::Length {
+                expected: 3,
+                got: 2,
+                ..
+            })
+        ));
+        assert!(matches!(
+            restore(&layout, &mut theta, 0, &[0; 9]),
+            Err(Error::Length {
+                expected: 2,
+                got: 3,
+                ..
+            })
+        ));
+        assert_eq!(
+            restore(&layout, &mut theta, 2, &[]),
+            Err(Error::NoSuchTensor {
+                tensor: 2,
+                tensors: 2
+            })
+        );
         assert_eq!(theta, [1.0, 2.0, 3.0]);
 
         let genuine = outline(&layout, &theta).unwrap();
@@ -218,8 +283,17 @@ mod tests {
             spoil(&mut outline);
             outline.root(&layout)
         };
-        assert_eq!(spoilt(|outline| outline.tensors.truncate(1)), Err(Error::StateOutline));
-        assert_eq!(spoilt(|outline| outline.tensors[0].bytes += 4), Err(Error::StateOutline));
-        assert_eq!(spoilt(|outline| outline.tensors[1].chunks.clear()), Err(Error::StateOutline));
+        assert_eq!(
+            spoilt(|outline| outline.tensors.truncate(1)),
+            Err(Error::StateOutline)
+        );
+        assert_eq!(
+            spoilt(|outline| outline.tensors[0].bytes += 4),
+            Err(Error::StateOutline)
+        );
+        assert_eq!(
+            spoilt(|outline| outline.tensors[1].chunks.clear()),
+            Err(Error::StateOutline)
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The gated unit of the feed-forward block on the processor, forwards and backwards, each in one pass.
+//! The gated unit of the feed-forward block on the processor, forwards and backwards, each in one
+//! pass.
 //!
 //! ```text
 //! y = g σ(g) u,   ∂y/∂g = u σ(g) (1 + g (1 − σ(g))),   ∂y/∂u = g σ(g),   σ(g) = 1 / (1 + exp(−g))
@@ -20,7 +21,10 @@ const TASK: usize = 1 << 15;
 /// Where there is not one `up` for each gate.
 pub fn swiglu(gates: &mut [f32], ups: &[f32]) {
     assert_eq!(gates.len(), ups.len(), "a value for every gate");
-    gates.par_chunks_mut(TASK).zip(ups.par_chunks(TASK)).for_each(|(gates, ups)| forward(gates, ups));
+    gates
+        .par_chunks_mut(TASK)
+        .zip(ups.par_chunks(TASK))
+        .for_each(|(gates, ups)| forward(gates, ups));
 }
 
 /// Makes gradients of the gates of the outputs' gradients, in place.
@@ -28,9 +32,15 @@ pub fn swiglu(gates: &mut [f32], ups: &[f32]) {
 /// # Panics
 /// Where the three differ in length.
 pub fn swiglu_backward_gates(gates: &[f32], ups: &[f32], gradients: &mut [f32]) {
-    assert!(gates.len() == gradients.len() && ups.len() == gradients.len(), "a gradient for every gate");
+    assert!(
+        gates.len() == gradients.len() && ups.len() == gradients.len(),
+        "a gradient for every gate"
+    );
     let inputs = gates.par_chunks(TASK).zip(ups.par_chunks(TASK));
-    gradients.par_chunks_mut(TASK).zip(inputs).for_each(|(gradients, (gates, ups))| of_gates(gates, ups, gradients));
+    gradients
+        .par_chunks_mut(TASK)
+        .zip(inputs)
+        .for_each(|(gradients, (gates, ups))| of_gates(gates, ups, gradients));
 }
 
 /// Makes gradients of the gated values of the outputs' gradients, in place.
@@ -96,20 +106,32 @@ mod tests {
     #[test]
     fn outputs_and_gradients_are_those_of_the_formulas() {
         let count = TASK + 1000;
-        let gates: Vec<f32> = (0..count).map(|i| ((i * 37 % 2001) as f32 - 1000.0) / 50.0).collect();
-        let ups: Vec<f32> = (0..count).map(|i| ((i * 53 % 401) as f32 - 200.0) / 100.0).collect();
-        let gradients: Vec<f32> = (0..count).map(|i| ((i * 71 % 301) as f32 - 150.0) / 100.0).collect();
-        let (mut outputs, mut of_gates, mut of_ups) = (gates.clone(), gradients.clone(), gradients.clone());
+        let gates: Vec<f32> = (0..count)
+            .map(|i| ((i * 37 % 2001) as f32 - 1000.0) / 50.0)
+            .collect();
+        let ups: Vec<f32> = (0..count)
+            .map(|i| ((i * 53 % 401) as f32 - 200.0) / 100.0)
+            .collect();
+        let gradients: Vec<f32> = (0..count)
+            .map(|i| ((i * 71 % 301) as f32 - 150.0) / 100.0)
+            .collect();
+        let (mut outputs, mut of_gates, mut of_ups) =
+            (gates.clone(), gradients.clone(), gradients.clone());
         swiglu(&mut outputs, &ups);
         swiglu_backward_gates(&gates, &ups, &mut of_gates);
         swiglu_backward_ups(&gates, &mut of_ups);
         for i in 0..count {
             let [g, u, d] = [gates[i], ups[i], gradients[i]].map(f64::from);
             let open = 1.0 / (1.0 + (-g).exp());
-            let near =
-                |found: f32, expected: f64| (f64::from(found) - expected).abs() <= 1e-6 * expected.abs().max(1.0);
+            let near = |found: f32, expected: f64| {
+                (f64::from(found) - expected).abs() <= 1e-6 * expected.abs().max(1.0)
+            };
             assert!(near(outputs[i], g * open * u), "{g} {u}: {}", outputs[i]);
-            assert!(near(of_gates[i], d * u * open * (1.0 + g * (1.0 - open))), "{g} {u} {d}: {}", of_gates[i]);
+            assert!(
+                near(of_gates[i], d * u * open * (1.0 + g * (1.0 - open))),
+                "{g} {u} {d}: {}",
+                of_gates[i]
+            );
             assert!(near(of_ups[i], d * g * open), "{g} {d}: {}", of_ups[i]);
         }
     }

@@ -34,12 +34,21 @@ pub fn values(seed: u64, count: usize) -> Vec<f32> {
 /// Tensors `t0`, `t1`… of those numbers of values.
 pub fn layout(lengths: &[usize]) -> Layout {
     let tensors = lengths.iter().enumerate();
-    Layout::new(tensors.map(|(i, &length)| TensorSpec::new(format!("t{i}"), [length])).collect()).unwrap()
+    Layout::new(
+        tensors
+            .map(|(i, &length)| TensorSpec::new(format!("t{i}"), [length]))
+            .collect(),
+    )
+    .unwrap()
 }
 
 /// Settings with the usual decay.
 pub fn settings(chunk: usize, keep: usize) -> Compression {
-    Compression { chunk, keep, ..Compression::default() }
+    Compression {
+        chunk,
+        keep,
+        ..Compression::default()
+    }
 }
 
 /// The bits of floats, for comparisons that tell -0 from +0 and NaN from NaN.
@@ -48,8 +57,16 @@ pub fn bits(values: &[f32]) -> Vec<u32> {
 }
 
 /// What `compute` returns, after checking that it's the same on pools of 1, 2, 3 and 8 threads.
-pub fn on_any_number_of_threads<T: PartialEq + std::fmt::Debug + Send>(compute: impl Fn() -> T + Sync) -> T {
-    let on = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(&compute);
+pub fn on_any_number_of_threads<T: PartialEq + std::fmt::Debug + Send>(
+    compute: impl Fn() -> T + Sync,
+) -> T {
+    let on = |threads| {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap()
+            .install(&compute)
+    };
     let alone = on(1);
     for threads in [2, 3, 8] {
         assert_eq!(on(threads), alone, "with {threads} threads");

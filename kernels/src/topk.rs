@@ -1,10 +1,11 @@
 //! Top-k: the k values of a chunk with the largest magnitude.
 //!
-//! Sorting all 4096 values to find 64 would be waste. Lay the chunk out in rows of 2 k values: each of
-//! the 2 k columns has a largest magnitude, and at least k values reach the k-th largest of those column
-//! maxima. So no value below that floor is among the k largest, and one pass that a vector unit is
-//! good at leaves some ninety candidates of 4096. A selection (Hoare's, linear in the mean) among
-//! the candidates finds the k-th; a last pass over them in order takes what reaches it.
+//! Sorting all 4096 values to find 64 would be waste. Lay the chunk out in rows of 2 k values: each
+//! of the 2 k columns has a largest magnitude, and at least k values reach the k-th largest of
+//! those column maxima. So no value below that floor is among the k largest, and one pass that a
+//! vector unit is good at leaves some ninety candidates of 4096. A selection (Hoare's, linear in
+//! the mean) among the candidates finds the k-th; a last pass over them in order takes what reaches
+//! it.
 //!
 //! Equal magnitudes are told apart by their place: the lower index wins. So the choice is unique.
 
@@ -18,10 +19,16 @@ pub(crate) struct Scratch {
 
 /// Writes the indices of the `indices.len()` largest magnitudes into `indices`, in ascending order.
 ///
-/// `values` are finite, at least as many as `indices`, and fewer than 2^16; at least one is asked for. `ahead` is called
-/// with the number of each block of 64 values on the way, to fetch what comes next into the cache meanwhile.
+/// `values` are finite, at least as many as `indices`, and fewer than 2^16; at least one is asked
+/// for. `ahead` is called with the number of each block of 64 values on the way, to fetch what
+/// comes next into the cache meanwhile.
 #[inline(always)]
-pub(crate) fn select(values: &[f32], scratch: &mut Scratch, indices: &mut [u16], ahead: impl Fn(usize)) {
+pub(crate) fn select(
+    values: &[f32],
+    scratch: &mut Scratch,
+    indices: &mut [u16],
+    ahead: impl Fn(usize),
+) {
     let keep = indices.len();
     let floor = floor(values, keep, &mut scratch.maxima);
     let candidates = candidates(values, floor, &mut scratch.candidates, ahead);
@@ -30,7 +37,10 @@ pub(crate) fn select(values: &[f32], scratch: &mut Scratch, indices: &mut [u16],
     } else {
         scratch.ranked.clear();
         scratch.ranked.extend_from_slice(candidates);
-        *scratch.ranked.select_nth_unstable(candidates.len() - keep).1
+        *scratch
+            .ranked
+            .select_nth_unstable(candidates.len() - keep)
+            .1
     };
     let chosen = candidates.iter().filter(|&&rank| rank >= least);
     for (index, &rank) in indices.iter_mut().zip(chosen) {
@@ -54,7 +64,12 @@ fn floor(values: &[f32], keep: usize, maxima: &mut Vec<u32>) -> u32 {
 
 /// The ranks of all values whose magnitude reaches the floor, in the values' order.
 #[inline(always)]
-fn candidates<'a>(values: &[f32], floor: u32, ranks: &'a mut Vec<u64>, ahead: impl Fn(usize)) -> &'a [u64] {
+fn candidates<'a>(
+    values: &[f32],
+    floor: u32,
+    ranks: &'a mut Vec<u64>,
+    ahead: impl Fn(usize),
+) -> &'a [u64] {
     ranks.clear();
     for (block, values) in values.chunks(BLOCK).enumerate() {
         ahead(block);
@@ -71,18 +86,21 @@ fn candidates<'a>(values: &[f32], floor: u32, ranks: &'a mut Vec<u64>, ahead: im
 /// Values compared with the floor at a time: as many as bits in a word.
 pub(crate) const BLOCK: usize = 64;
 
-/// A bit for each of up to 64 values, the first one lowest: whether its magnitude reaches the floor.
+/// A bit for each of up to 64 values, the first one lowest: whether its magnitude reaches the
+/// floor.
 #[inline(always)]
 fn bits_that_reach(values: &[f32], floor: u32) -> u64 {
-    // First a byte each, as vectors are compared, then eight bytes at a time into eight bits: the multiplication adds
-    // byte i, which is 0 or 1, at bit 56 + i, and nothing else from there on.
+    // First a byte each, as vectors are compared, then eight bytes at a time into eight bits: the
+    // multiplication adds byte i, which is 0 or 1, at bit 56 + i, and nothing else from there on.
     const GATHER: u64 = 0x0102_0408_1020_4080;
     let mut bytes = [0u8; BLOCK];
     for (byte, &value) in bytes.iter_mut().zip(values) {
         *byte = u8::from(magnitude(value) >= floor);
     }
     let (eights, _) = bytes.as_chunks::<8>();
-    eights.iter().rev().fold(0, |bits, &eight| bits << 8 | u64::from_le_bytes(eight).wrapping_mul(GATHER) >> 56)
+    eights.iter().rev().fold(0, |bits, &eight| {
+        bits << 8 | u64::from_le_bytes(eight).wrapping_mul(GATHER) >> 56
+    })
 }
 
 /// The bits of the absolute value: as integers they are in the order of the magnitudes.

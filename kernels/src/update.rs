@@ -1,11 +1,13 @@
-//! An optimiser's update on the processor: one pass over weights, moments and gradient where tensors would make many.
+//! An optimiser's update on the processor: one pass over weights, moments and gradient where
+//! tensors would make many.
 //!
 //! ```text
 //! m ← β₁ m + (1 − β₁) g,   v ← β₂ v + (1 − β₂) g²,   w ← κ w − η m / (√(c₂ v) + ε)
 //! ```
 //!
-//! (AdamW; Loshchilov and Hutter, 2019, algorithm 2, <https://arxiv.org/abs/1711.05101>), where κ is what decay leaves of a
-//! weight, and η and c₂ undo the moments' bias. Nothing that peers agree on depends on it.
+//! (AdamW; Loshchilov and Hutter, 2019, algorithm 2, <https://arxiv.org/abs/1711.05101>), where κ
+//! is what decay leaves of a weight, and η and c₂ undo the moments' bias. Nothing that peers agree
+//! on depends on it.
 
 use rayon::prelude::*;
 
@@ -37,25 +39,42 @@ pub struct AdamW {
 ///
 /// # Panics
 /// Where the four differ in length.
-pub fn adamw(weights: &mut [f32], first: &mut [f32], second: &mut [f32], gradients: &[f32], settings: &AdamW) {
+pub fn adamw(
+    weights: &mut [f32],
+    first: &mut [f32],
+    second: &mut [f32],
+    gradients: &[f32],
+    settings: &AdamW,
+) {
     let count = weights.len();
-    assert!(first.len() == count && second.len() == count && gradients.len() == count, "a gradient for every weight");
+    assert!(
+        first.len() == count && second.len() == count && gradients.len() == count,
+        "a gradient for every weight"
+    );
     let moments = first.par_chunks_mut(TASK).zip(second.par_chunks_mut(TASK));
     weights
         .par_chunks_mut(TASK)
         .zip(moments)
         .zip(gradients.par_chunks(TASK))
-        .for_each(|((weights, (first, second)), gradients)| adamw_part(weights, first, second, gradients, settings));
+        .for_each(|((weights, (first, second)), gradients)| {
+            adamw_part(weights, first, second, gradients, settings)
+        });
 }
 
-/// Takes a gradient, times `scale`, into a momentum, and makes of the gradient where Nesterov would look: m ← μ m + (1 − μ) g,
-/// then g ← (1 − μ) g + μ m.
+/// Takes a gradient, times `scale`, into a momentum, and makes of the gradient where Nesterov would
+/// look: m ← μ m + (1 − μ) g, then g ← (1 − μ) g + μ m.
 ///
 /// # Panics
 /// Where the two differ in length.
 pub fn nesterov(momentum: &mut [f32], gradients: &mut [f32], memory: f32, scale: f32) {
-    assert_eq!(momentum.len(), gradients.len(), "a gradient for every momentum");
-    let both = momentum.par_chunks_mut(TASK).zip(gradients.par_chunks_mut(TASK));
+    assert_eq!(
+        momentum.len(),
+        gradients.len(),
+        "a gradient for every momentum"
+    );
+    let both = momentum
+        .par_chunks_mut(TASK)
+        .zip(gradients.par_chunks_mut(TASK));
     both.for_each(|(momentum, gradients)| nesterov_part(momentum, gradients, memory, scale));
 }
 
@@ -65,9 +84,15 @@ pub fn nesterov(momentum: &mut [f32], gradients: &mut [f32], memory: f32, scale:
 /// Where the two differ in length.
 pub fn step(weights: &mut [f32], steps: &[f32], kept: f32, rate: f32) {
     assert_eq!(weights.len(), steps.len(), "a step for every weight");
-    weights.par_chunks_mut(TASK).zip(steps.par_chunks(TASK)).for_each(|(weights, steps)| {
-        weights.iter_mut().zip(steps).for_each(|(weight, step)| *weight = kept * *weight - rate * step);
-    });
+    weights
+        .par_chunks_mut(TASK)
+        .zip(steps.par_chunks(TASK))
+        .for_each(|(weights, steps)| {
+            weights
+                .iter_mut()
+                .zip(steps)
+                .for_each(|(weight, step)| *weight = kept * *weight - rate * step);
+        });
 }
 
 /// The sum of the squares, in f64 and always in the same order.
@@ -82,9 +107,13 @@ pub fn sum_of_squares(values: &[f32]) -> f64 {
 /// Where the two differ in length.
 pub fn add(sums: &mut [f32], values: &[f32]) {
     assert_eq!(sums.len(), values.len(), "a value for every sum");
-    sums.par_chunks_mut(TASK).zip(values.par_chunks(TASK)).for_each(|(sums, values)| {
-        sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
-    });
+    sums.par_chunks_mut(TASK)
+        .zip(values.par_chunks(TASK))
+        .for_each(|(sums, values)| {
+            sums.iter_mut()
+                .zip(values)
+                .for_each(|(sum, value)| *sum += value);
+        });
 }
 
 widest! {
@@ -104,8 +133,22 @@ widest! {
 }
 
 #[inline(always)]
-fn adamw_any(weights: &mut [f32], first: &mut [f32], second: &mut [f32], gradients: &[f32], settings: &AdamW) {
-    let AdamW { scale, beta1, beta2, rate, correction2, epsilon, kept } = *settings;
+fn adamw_any(
+    weights: &mut [f32],
+    first: &mut [f32],
+    second: &mut [f32],
+    gradients: &[f32],
+    settings: &AdamW,
+) {
+    let AdamW {
+        scale,
+        beta1,
+        beta2,
+        rate,
+        correction2,
+        epsilon,
+        kept,
+    } = *settings;
     for (((weight, m), v), gradient) in weights.iter_mut().zip(first).zip(second).zip(gradients) {
         let gradient = gradient * scale;
         *m = *m * beta1 + gradient * (1.0 - beta1);
@@ -150,7 +193,9 @@ mod tests {
     };
 
     fn values(seed: usize) -> Vec<f32> {
-        (0..TASK + 1003).map(|i| ((i * seed % 2001) as f32 - 1000.0) / 500.0).collect()
+        (0..TASK + 1003)
+            .map(|i| ((i * seed % 2001) as f32 - 1000.0) / 500.0)
+            .collect()
     }
 
     fn near(found: f32, expected: f64) -> bool {
@@ -167,7 +212,13 @@ mod tests {
             let [w, m, v, g] = [before[i], m[i], v[i], gradients[i] * 0.5].map(f64::from);
             let (m, v) = (0.9 * m + 0.1 * g, 0.95 * v + 0.05 * g * g);
             assert!(near(first[i], m) && near(second[i], v), "{i}");
-            assert!(near(weights[i], 0.999 * w - 1e-2 * m / ((v * 20.0).sqrt() + 1e-8)), "{i}");
+            assert!(
+                near(
+                    weights[i],
+                    0.999 * w - 1e-2 * m / ((v * 20.0).sqrt() + 1e-8)
+                ),
+                "{i}"
+            );
         }
     }
 
@@ -178,9 +229,21 @@ mod tests {
         nesterov(&mut momentum, &mut ahead, 0.95, 0.5);
         step(&mut weights, &ahead, 0.9, 0.1);
         for i in 0..m.len() {
-            let (expected, g) = (0.95 * f64::from(m[i]) + 0.05 * 0.5 * f64::from(g[i]), 0.5 * f64::from(g[i]));
-            assert!(near(momentum[i], expected) && near(ahead[i], 0.05 * g + 0.95 * expected), "{i}");
-            assert!(near(weights[i], 0.9 * f64::from(before[i]) - 0.1 * f64::from(ahead[i])), "{i}");
+            let (expected, g) = (
+                0.95 * f64::from(m[i]) + 0.05 * 0.5 * f64::from(g[i]),
+                0.5 * f64::from(g[i]),
+            );
+            assert!(
+                near(momentum[i], expected) && near(ahead[i], 0.05 * g + 0.95 * expected),
+                "{i}"
+            );
+            assert!(
+                near(
+                    weights[i],
+                    0.9 * f64::from(before[i]) - 0.1 * f64::from(ahead[i])
+                ),
+                "{i}"
+            );
         }
     }
 
@@ -191,7 +254,11 @@ mod tests {
         assert!((sum_of_squares(&values) / expected - 1.0).abs() < 1e-12);
         let mut sums = values.clone();
         add(&mut sums, &more);
-        assert!(sums.iter().zip(values.iter().zip(&more)).all(|(sum, (one, other))| *sum == one + other));
+        assert!(
+            sums.iter()
+                .zip(values.iter().zip(&more))
+                .all(|(sum, (one, other))| *sum == one + other)
+        );
     }
 
     #[test]
@@ -199,19 +266,31 @@ mod tests {
         let gradients = values(71);
         type Update = fn(&mut [f32], &mut [f32], &mut [f32], &[f32], &AdamW);
         let [wide, plain] = [adamw_part as Update, adamw_any].map(|update| {
-            let (mut weights, mut first, mut second) = (values(37), values(53), vec![0.25; gradients.len()]);
+            let (mut weights, mut first, mut second) =
+                (values(37), values(53), vec![0.25; gradients.len()]);
             update(&mut weights, &mut first, &mut second, &gradients, &SETTINGS);
-            [weights, first, second].concat().into_iter().map(f32::to_bits).collect::<Vec<_>>()
+            [weights, first, second]
+                .concat()
+                .into_iter()
+                .map(f32::to_bits)
+                .collect::<Vec<_>>()
         });
         assert!(wide == plain);
-        let [wide, plain] = [squares_part as fn(&[f32]) -> f64, squares_any].map(|sum| sum(&gradients).to_bits());
+        let [wide, plain] =
+            [squares_part as fn(&[f32]) -> f64, squares_any].map(|sum| sum(&gradients).to_bits());
         assert_eq!(wide, plain);
     }
 
     #[test]
     fn what_is_not_a_number_stays_none() {
         let (mut weights, mut first, mut second) = ([1.0], [0.0], [0.0]);
-        adamw(&mut weights, &mut first, &mut second, &[f32::NAN], &SETTINGS);
+        adamw(
+            &mut weights,
+            &mut first,
+            &mut second,
+            &[f32::NAN],
+            &SETTINGS,
+        );
         assert!(weights[0].is_nan() && sum_of_squares(&[f32::NAN]).is_nan());
     }
 }

@@ -1,11 +1,14 @@
 //! The widest vectors that a processor has, found out at run time.
 //!
-//! A program is compiled for the least processor it may meet: on x86-64 one with vectors of 128 bits. What is hot here is
-//! compiled a second time for those of 256 bits (AVX2), and that code is taken where it can run. Both compute the same,
-//! bit for bit: the source is the same, the compiler keeps the order of every floating-point operation, and it never
-//! fuses two into one; tests of each such function hold both against one another. On other architectures the plain code has the widest vectors already (NEON on aarch64).
+//! A program is compiled for the least processor it may meet: on x86-64 one with vectors of 128
+//! bits. What is hot here is compiled a second time for those of 256 bits (AVX2), and that code is
+//! taken where it can run. Both compute the same, bit for bit: the source is the same, the compiler
+//! keeps the order of every floating-point operation, and it never fuses two into one; tests of
+//! each such function hold both against one another. On other architectures the plain code has the
+//! widest vectors already (NEON on aarch64).
 
-/// Defines a function that does what `$inner` does, which must be `#[inline(always)]`, and so must be what that calls.
+/// Defines a function that does what `$inner` does, which must be `#[inline(always)]`, and so must
+/// be what that calls.
 macro_rules! widest {
     ($(#[$doc:meta])* $visible:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) -> $output:ty = $inner:ident) => {
         $(#[$doc])*
@@ -28,7 +31,8 @@ macro_rules! widest {
 }
 pub(crate) use widest;
 
-/// Asks for the cache lines of the 64 values from there on, which are about to be used; harmless wherever it points.
+/// Asks for the cache lines of the 64 values from there on, which are about to be used; harmless
+/// wherever it points.
 #[inline(always)]
 pub(crate) fn prefetch(start: *const f32) {
     #[cfg(target_arch = "x86_64")]

@@ -1,12 +1,16 @@
-//! Sixteen contributions applied to a large model: one root, whatever the threads and the processor, in little memory.
+//! Sixteen contributions applied to a large model: one root, whatever the threads and the
+//! processor, in little memory.
 //!
-//! `WEAL_LARGE_MILLIONS=1024 cargo test --release -p weal-kernels --test large -- --nocapture` does it with a billion
-//! parameters and says what it took; that needs 13 GB. Built with `RUSTFLAGS="-C target-cpu=native"` the roots are the same.
+//! `WEAL_LARGE_MILLIONS=1024 cargo test --release -p weal-kernels --test large -- --nocapture` does
+//! it with a billion parameters and says what it took; that needs 13 GB. Built with
+//! `RUSTFLAGS="-C target-cpu=native"` the roots are the same.
 
 use std::time::Instant;
 
 use rayon::prelude::*;
-use weal_kernels::{Compression, Contribution, Layout, Rule, TensorSpec, apply_and_outline, compress, decode};
+use weal_kernels::{
+    Compression, Contribution, Layout, Rule, TensorSpec, apply_and_outline, compress, decode,
+};
 
 const PEERS: u64 = 16;
 
@@ -32,24 +36,30 @@ const ROOTS: [(usize, [&str; 3]); 2] = [
 
 /// Matrices of a million values, and vectors that end in a short chunk.
 fn layout(millions: usize) -> Layout {
-    let matrices = (0..millions).map(|number| TensorSpec::new(format!("matrix {number}"), [1024, 1024]));
-    let vectors = (0..10).map(|number| TensorSpec::new(format!("vector {number}"), [4097 * (number + 1)]));
+    let matrices =
+        (0..millions).map(|number| TensorSpec::new(format!("matrix {number}"), [1024, 1024]));
+    let vectors =
+        (0..10).map(|number| TensorSpec::new(format!("vector {number}"), [4097 * (number + 1)]));
     Layout::new(matrices.chain(vectors).collect()).unwrap()
 }
 
-/// Values with a few large ones: SplitMix64 (Steele, Lea and Flood, 2014), cubed. Whole numbers of 2^-63, so they are the
-/// same on every machine.
+/// Values with a few large ones: SplitMix64 (Steele, Lea and Flood, 2014), cubed. Whole numbers of
+/// 2^-63, so they are the same on every machine.
 fn noise(seed: u64, values: &mut [f32]) {
-    values.par_iter_mut().enumerate().for_each(|(place, value)| {
-        let mut bits = (place as u64 ^ seed << 48).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let uniform = (bits >> 40) as f32 / (1 << 23) as f32 - 1.0;
-        *value = uniform * uniform * uniform / 64.0;
-    });
+    values
+        .par_iter_mut()
+        .enumerate()
+        .for_each(|(place, value)| {
+            let mut bits = (place as u64 ^ seed << 48).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+            let uniform = (bits >> 40) as f32 / (1 << 23) as f32 - 1.0;
+            *value = uniform * uniform * uniform / 64.0;
+        });
 }
 
-/// The most memory that the process has held since it was last asked, in bytes; `None` where the system does not tell.
+/// The most memory that the process has held since it was last asked, in bytes; `None` where the
+/// system does not tell.
 fn peak_bytes() -> Option<usize> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
@@ -61,7 +71,8 @@ fn peak_bytes() -> Option<usize> {
 
 #[test]
 fn a_large_step_has_the_root_that_is_written_down_and_needs_no_memory_but_the_weights() {
-    let millions = std::env::var("WEAL_LARGE_MILLIONS").map_or(16, |millions| millions.parse().unwrap());
+    let millions =
+        std::env::var("WEAL_LARGE_MILLIONS").map_or(16, |millions| millions.parse().unwrap());
     let (layout, compression) = (layout(millions), Compression::default());
     let parameters = layout.parameters();
     let mut theta = vec![0.0; parameters];
@@ -92,6 +103,10 @@ fn a_large_step_has_the_root_that_is_written_down_and_needs_no_memory_but_the_we
         let root = outline.root(&layout).unwrap();
         root.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
     });
-    let expected = ROOTS.iter().find(|(of, _)| *of == millions).expect("a size whose roots are written down").1;
+    let expected = ROOTS
+        .iter()
+        .find(|(of, _)| *of == millions)
+        .expect("a size whose roots are written down")
+        .1;
     assert_eq!(roots, expected);
 }

@@ -1,4 +1,5 @@
-//! A GPU that is lost, and opened anew in the same process. Alone in its process, where no other test uses the device.
+//! A GPU that is lost, and opened anew in the same process. Alone in its process, where no other
+//! test uses the device.
 #![cfg(feature = "wgpu")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,11 +21,20 @@ fn client(device: &WgpuDevice) -> Client {
 
 /// Compresses something; a device that is lost may say so in either way.
 fn works(client: &Client) -> Result<Vec<u8>, String> {
-    let layout = Layout::new(vec![TensorSpec { name: "all".into(), shape: vec![64] }]).unwrap();
-    let settings = Compression { chunk: 64, keep: 4, ..Compression::default() };
+    let layout = Layout::new(vec![TensorSpec {
+        name: "all".into(),
+        shape: vec![64],
+    }])
+    .unwrap();
+    let settings = Compression {
+        chunk: 64,
+        keep: 4,
+        ..Compression::default()
+    };
     let work = || {
         let upload = |value: f32| vec![client.create_from_slice(f32::as_bytes(&[value; 64]))];
-        compress(client, &layout, &settings, &upload(0.0), &upload(1.0)).map_err(|error| error.to_string())
+        compress(client, &layout, &settings, &upload(0.0), &upload(1.0))
+            .map_err(|error| error.to_string())
     };
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("it panicked".to_owned()))
 }
@@ -32,13 +42,19 @@ fn works(client: &Client) -> Result<Vec<u8>, String> {
 #[test]
 fn a_device_that_was_lost_is_opened_anew() {
     let device = WgpuDevice::new(WgpuDeviceKind::DefaultDevice);
-    let Ok(setup) = catch_unwind(|| init_setup::<AutoGraphicsApi>(&device, RuntimeOptions::default())) else {
-        return require::leave_out("a GPU opened anew", "there is no GPU, not even a software one");
+    let Ok(setup) =
+        catch_unwind(|| init_setup::<AutoGraphicsApi>(&device, RuntimeOptions::default()))
+    else {
+        return require::leave_out(
+            "a GPU opened anew",
+            "there is no GPU, not even a software one",
+        );
     };
     let lost = client(&device);
     let body = works(&lost).expect("a device that works");
 
-    // What a driver's reset does: the device is gone, and everything asked of it fails, now and later.
+    // What a driver's reset does: the device is gone, and everything asked of it fails, now and
+    // later.
     setup.device.destroy();
     drop(setup);
     for _ in 0..2 {

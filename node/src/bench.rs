@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 use serde::Serialize;
-use weal_kernels::{Compression, Contribution, Error, Layout, Rule, apply, compress, decode, max_body_bytes, state};
+use weal_kernels::{
+    Compression, Contribution, Error, Layout, Rule, apply, compress, decode, max_body_bytes, state,
+};
 use weal_trainer::{CompressSpeed, OpenDevice};
 
 /// Runs of each measurement, of which the best counts.
@@ -13,12 +15,13 @@ const RUNS: usize = 5;
 const NANOSECOND: f64 = 1e-9;
 /// Parameters that a thread copies at a time.
 const COPIED: usize = 1 << 16;
-/// Bytes that go through memory for a parameter: compressing reads Δ and e and writes e, copying and stepping read and
-/// write once.
+/// Bytes that go through memory for a parameter: compressing reads Δ and e and writes e, copying
+/// and stepping read and write once.
 const COMPRESS_BYTES: usize = 3 * size_of::<f32>();
 const COPY_BYTES: usize = 2 * size_of::<f32>();
 
-/// What was measured. Speeds count the bytes that must go through memory, so that each compares with the copy's.
+/// What was measured. Speeds count the bytes that must go through memory, so that each compares
+/// with the copy's.
 #[derive(Debug, Clone, Serialize)]
 pub struct CodecSpeed {
     /// Of the model.
@@ -69,16 +72,25 @@ pub struct GpuSpeed {
 ///
 /// # Errors
 /// When the compression's settings make no sense.
-pub fn codec(layout: &Layout, compression: &Compression, contributions: usize) -> Result<CodecSpeed, Error> {
+pub fn codec(
+    layout: &Layout,
+    compression: &Compression,
+    contributions: usize,
+) -> Result<CodecSpeed, Error> {
     let parameters = layout.parameters();
-    let (mut theta, mut error, mut delta) = (noise(0, parameters), noise(1, parameters), noise(2, parameters));
+    let (mut theta, mut error, mut delta) = (
+        noise(0, parameters),
+        noise(1, parameters),
+        noise(2, parameters),
+    );
 
     let copy = best(|| {
         let pieces = delta.par_chunks(COPIED).zip(theta.par_chunks_mut(COPIED));
         pieces.for_each(|(from, to)| to.copy_from_slice(from));
     });
 
-    // What is left over is the next error feedback; as the next pseudo-gradient, the one before is as good as any.
+    // What is left over is the next error feedback; as the next pseudo-gradient, the one before is
+    // as good as any.
     let mut bodies = Vec::new();
     let mut compress_seconds = f64::INFINITY;
     for _ in 0..contributions.max(RUNS) {
@@ -94,10 +106,19 @@ pub fn codec(layout: &Layout, compression: &Compression, contributions: usize) -
     let check = best(|| decode(layout, compression, &bodies[0], most).is_ok());
     let read = |body: &Vec<u8>| decode(layout, compression, body, most);
     let received = bodies.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-    let silent = compress(layout, compression, &vec![0.0; parameters], &mut vec![0.0; parameters])?;
-    let silent = bodies.iter().map(|_| read(&silent)).collect::<Result<Vec<_>, _>>()?;
-    let mut apply_all =
-        |set: &[Contribution]| best(|| apply(layout, &mut theta, set, 1e-3, Rule::MeanOfSenders).is_ok());
+    let silent = compress(
+        layout,
+        compression,
+        &vec![0.0; parameters],
+        &mut vec![0.0; parameters],
+    )?;
+    let silent = bodies
+        .iter()
+        .map(|_| read(&silent))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut apply_all = |set: &[Contribution]| {
+        best(|| apply(layout, &mut theta, set, 1e-3, Rule::MeanOfSenders).is_ok())
+    };
     let (outer, all) = (apply_all(&silent), apply_all(&received));
     let root = best(|| state::root(layout, &theta).is_ok());
 
@@ -134,17 +155,24 @@ pub fn gpu(
     let parameters = layout.parameters();
     let buffers = (&noise(1, parameters)[..], &noise(2, parameters)[..]);
     let measured = device.compress_speed(layout, compression, buffers, RUNS)?;
-    Ok(measured.map(|CompressSpeed { compress_seconds, copy_seconds }| GpuSpeed {
-        device: device.name().to_owned(),
-        copy_bytes_per_second: (COPY_BYTES * parameters) as f64 / copy_seconds,
-        compress_bytes_per_second: (COMPRESS_BYTES * parameters) as f64 / compress_seconds,
-        compress_seconds,
-    }))
+    Ok(measured.map(
+        |CompressSpeed {
+             compress_seconds,
+             copy_seconds,
+         }| GpuSpeed {
+            device: device.name().to_owned(),
+            copy_bytes_per_second: (COPY_BYTES * parameters) as f64 / copy_seconds,
+            compress_bytes_per_second: (COMPRESS_BYTES * parameters) as f64 / compress_seconds,
+            compress_seconds,
+        },
+    ))
 }
 
 /// The best time of a few runs, in seconds.
 fn best<T>(mut run: impl FnMut() -> T) -> f64 {
-    (0..RUNS).map(|_| timed(&mut run).1).fold(f64::INFINITY, f64::min)
+    (0..RUNS)
+        .map(|_| timed(&mut run).1)
+        .fold(f64::INFINITY, f64::min)
 }
 
 fn timed<T>(run: impl FnOnce() -> T) -> (T, f64) {
@@ -173,9 +201,16 @@ mod tests {
 
     #[test]
     fn what_is_measured_adds_up() {
-        let layout = Layout::new(vec![TensorSpec::new("a", [512, 1024]), TensorSpec::new("b", [100])]).unwrap();
+        let layout = Layout::new(vec![
+            TensorSpec::new("a", [512, 1024]),
+            TensorSpec::new("b", [100]),
+        ])
+        .unwrap();
         let speed = codec(&layout, &Compression::default(), 3).unwrap();
-        assert_eq!((speed.parameters, speed.contributions), (512 * 1024 + 100, 3));
+        assert_eq!(
+            (speed.parameters, speed.contributions),
+            (512 * 1024 + 100, 3)
+        );
         assert!((8.0..9.0).contains(&speed.bits_per_value), "{speed:?}");
         assert!((230.0..250.0).contains(&speed.ratio_f32), "{speed:?}");
         assert!(speed.apply_seconds > 0.0 && speed.compress_seconds > 0.0);

@@ -1,5 +1,5 @@
-//! The structural check of a contribution: cheapest first, and nothing is allocated that a peer's number decides
-//! before that number has been checked.
+//! The structural check of a contribution: cheapest first, and nothing is allocated that a peer's
+//! number decides before that number has been checked.
 
 use weal_kernels::{Contribution, Error, decode};
 use weal_proto::{BlobHeader, LayoutHash, PeerId, RoundNumber, RunId, StateRoot, Verdict};
@@ -33,7 +33,11 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal for that reason.
     pub fn new(verdict: Verdict, cause: &'static str, why: impl Into<String>) -> Self {
-        Self { verdict, cause, why: why.into() }
+        Self {
+            verdict,
+            cause,
+            why: why.into(),
+        }
     }
 }
 
@@ -41,13 +45,25 @@ impl Refusal {
 ///
 /// # Errors
 /// The first thing that is wrong with it.
-pub fn contribution(plan: &Plan, run: RunId, codec: u32, claim: &Claim, blob: &[u8]) -> Result<Contribution, Refusal> {
+pub fn contribution(
+    plan: &Plan,
+    run: RunId,
+    codec: u32,
+    claim: &Claim,
+    blob: &[u8],
+) -> Result<Contribution, Refusal> {
     if blob.len() as u64 != claim.blob_bytes || blob.len() > plan.max_blob_bytes {
-        let why = format!("{} bytes, {} committed to, at most {}", blob.len(), claim.blob_bytes, plan.max_blob_bytes);
+        let why = format!(
+            "{} bytes, {} committed to, at most {}",
+            blob.len(),
+            claim.blob_bytes,
+            plan.max_blob_bytes
+        );
         return Err(Refusal::new(Verdict::WrongSize, "contribution_size", why));
     }
     let wrong_header = |why: String| Refusal::new(Verdict::WrongHeader, "contribution_header", why);
-    let (header, body) = BlobHeader::split(blob).map_err(|error| wrong_header(error.to_string()))?;
+    let (header, body) =
+        BlobHeader::split(blob).map_err(|error| wrong_header(error.to_string()))?;
     if header.base_root != claim.base_root {
         let why = "it starts from other weights than it was committed to with";
         return Err(Refusal::new(Verdict::WrongBase, "contribution_base", why));
@@ -61,9 +77,12 @@ pub fn contribution(plan: &Plan, run: RunId, codec: u32, claim: &Claim, blob: &[
         codec,
     };
     if header != expected {
-        return Err(wrong_header("the header is not that of this run, round, peer, model and codec".into()));
+        return Err(wrong_header(
+            "the header is not that of this run, round, peer, model and codec".into(),
+        ));
     }
-    decode(&plan.layout, &plan.compression, body, plan.max_blob_bytes).map_err(|error| undecodable(&error))
+    decode(&plan.layout, &plan.compression, body, plan.max_blob_bytes)
+        .map_err(|error| undecodable(&error))
 }
 
 fn undecodable(error: &Error) -> Refusal {
@@ -87,7 +106,11 @@ mod tests {
     #[test]
     fn what_does_not_decode_is_counted_by_its_cause() {
         let layout = Layout::new(vec![TensorSpec::new("w", [8])]).unwrap();
-        let compression = Compression { chunk: 8, keep: 2, decay_ppm: 0 };
+        let compression = Compression {
+            chunk: 8,
+            keep: 2,
+            decay_ppm: 0,
+        };
         let refusal = |body: &[u8]| {
             let refusal = undecodable(&decode(&layout, &compression, body, 4).unwrap_err());
             (refusal.verdict, refusal.cause)
@@ -97,9 +120,21 @@ mod tests {
         let malformed = |cause| (Verdict::Malformed, cause);
         assert_eq!(refusal(&[0; 5]), malformed("contribution_too_long"));
         assert_eq!(refusal(&[0x1c, 0x01]), malformed("contribution_too_short"));
-        assert_eq!(refusal(&[0x1c, 0x01, 0x02, 0x01]), malformed("contribution_index"));
-        assert_eq!(refusal(&[0x1c, 0x05, 0x42]), malformed("contribution_padding"));
-        assert_eq!(refusal(&[0x1c, 0x01, 0x42, 0x00]), malformed("contribution_trailing_bytes"));
-        assert_eq!(refusal(&[0x02, 0x01, 0x42]), (Verdict::BadValues, "contribution_scale"));
+        assert_eq!(
+            refusal(&[0x1c, 0x01, 0x02, 0x01]),
+            malformed("contribution_index")
+        );
+        assert_eq!(
+            refusal(&[0x1c, 0x05, 0x42]),
+            malformed("contribution_padding")
+        );
+        assert_eq!(
+            refusal(&[0x1c, 0x01, 0x42, 0x00]),
+            malformed("contribution_trailing_bytes")
+        );
+        assert_eq!(
+            refusal(&[0x02, 0x01, 0x42]),
+            (Verdict::BadValues, "contribution_scale")
+        );
     }
 }

@@ -36,33 +36,64 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<TextFile>> {
     }
     if files.len() > SOURCES {
         let count = files.len();
-        return Err(Error::Data(format!("{count} files, at most {SOURCES} are accepted; join some of them")));
+        return Err(Error::Data(format!(
+            "{count} files, at most {SOURCES} are accepted; join some of them"
+        )));
     }
     files.iter().map(|path| read_one(path)).collect()
 }
 
 fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    let unreadable = |error| Error::Data(format!("{}: cannot be read: {error}; see --data", path.display()));
+    let unreadable = |error| {
+        Error::Data(format!(
+            "{}: cannot be read: {error}; see --data",
+            path.display()
+        ))
+    };
     if !fs::metadata(path).map_err(unreadable)?.is_dir() {
         files.push(path.to_owned());
         return Ok(());
     }
-    let mut entries: Vec<_> =
-        fs::read_dir(path).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect()).map_err(unreadable)?;
+    let mut entries: Vec<_> = fs::read_dir(path)
+        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
+        .map_err(unreadable)?;
     entries.sort_unstable();
-    let hidden = |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-    entries.iter().filter(|path| !hidden(path)).try_for_each(|path| collect(path, files))
+    let hidden = |path: &PathBuf| {
+        path.file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+    };
+    entries
+        .iter()
+        .filter(|path| !hidden(path))
+        .try_for_each(|path| collect(path, files))
 }
 
 fn read_one(path: &Path) -> Result<TextFile> {
-    let text = fs::read(path).map_err(|error| Error::Data(format!("{}: cannot be read: {error}", path.display())))?;
+    let text = fs::read(path)
+        .map_err(|error| Error::Data(format!("{}: cannot be read: {error}", path.display())))?;
     if text.is_empty() {
-        return Err(Error::Data(format!("{}: empty; leave it out of --data", path.display())));
+        return Err(Error::Data(format!(
+            "{}: empty; leave it out of --data",
+            path.display()
+        )));
     }
     let hash = BlobHash::from(weal_kernels::blob::outline(&text).hash());
-    let name = path.file_name().map_or_else(|| "text".into(), |name| name.to_string_lossy());
-    let name = name.chars().filter(|c| !c.is_control()).take(NAME_BYTES / 4).collect();
-    Ok(TextFile { source: DataSource { name, hash, bytes: text.len() as u64 }, text })
+    let name = path
+        .file_name()
+        .map_or_else(|| "text".into(), |name| name.to_string_lossy());
+    let name = name
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(NAME_BYTES / 4)
+        .collect();
+    Ok(TextFile {
+        source: DataSource {
+            name,
+            hash,
+            bytes: text.len() as u64,
+        },
+        text,
+    })
 }
 
 #[cfg(test)]
@@ -77,7 +108,10 @@ mod tests {
             fs::write(dir.path().join(name), text).unwrap();
         }
         let files = read(&[dir.path().to_owned()]).unwrap();
-        assert_eq!(files.iter().map(|f| f.text.as_slice()).collect::<Vec<_>>(), [b"one", b"two"]);
+        assert_eq!(
+            files.iter().map(|f| f.text.as_slice()).collect::<Vec<_>>(),
+            [b"one", b"two"]
+        );
     }
 
     #[test]
@@ -85,10 +119,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let empty = dir.path().join("empty.txt");
         fs::write(&empty, "").unwrap();
-        for (path, why) in [(empty, "empty"), (dir.path().join("nowhere"), "cannot be read")] {
+        for (path, why) in [
+            (empty, "empty"),
+            (dir.path().join("nowhere"), "cannot be read"),
+        ] {
             let error = read(std::slice::from_ref(&path)).unwrap_err();
             assert_eq!(error.code(), 4);
-            assert!(error.to_string().contains(why) && error.to_string().contains(&*path.to_string_lossy()), "{error}");
+            assert!(
+                error.to_string().contains(why)
+                    && error.to_string().contains(&*path.to_string_lossy()),
+                "{error}"
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What can go wrong for the person who runs a node: what failed, why, and which flag or key mends it.
+//! What can go wrong for the person who runs a node: what failed, why, and which flag or key mends
+//! it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -69,7 +70,9 @@ pub enum Error {
 fn hint(source: &io::Error) -> String {
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            format!(": {source}: the disk is full; free some space, or move the folder and point --dir to it")
+            format!(
+                ": {source}: the disk is full; free some space, or move the folder and point --dir to it"
+            )
         }
         io::ErrorKind::PermissionDenied => {
             format!(": {source}; choose a folder you may write to with --dir")
@@ -80,16 +83,29 @@ fn hint(source: &io::Error) -> String {
 
 impl Error {
     /// For `map_err` on file operations.
-    pub(crate) fn storage<'a>(why: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + use<'a> {
-        move |source| Self::Storage { path: path.to_owned(), why, source }
+    pub(crate) fn storage<'a>(
+        why: &'static str,
+        path: &'a Path,
+    ) -> impl FnOnce(io::Error) -> Self + use<'a> {
+        move |source| Self::Storage {
+            path: path.to_owned(),
+            why,
+            source,
+        }
     }
 
     pub(crate) fn corrupt(path: &Path, why: impl ToString) -> Self {
-        Self::Corrupt { path: path.to_owned(), why: why.to_string() }
+        Self::Corrupt {
+            path: path.to_owned(),
+            why: why.to_string(),
+        }
     }
 
     pub(crate) fn configuration(file: impl ToString, why: impl ToString) -> Self {
-        Self::Configuration { file: file.to_string(), why: why.to_string() }
+        Self::Configuration {
+            file: file.to_string(),
+            why: why.to_string(),
+        }
     }
 
     /// The exit code of the program; documented in `docs/operating.md`.

@@ -80,7 +80,8 @@ impl Folder {
     /// # Errors
     /// When it cannot be made.
     pub fn create(&self) -> Result<()> {
-        fs::create_dir_all(&self.root).map_err(Error::storage("cannot make the data folder", &self.root))
+        fs::create_dir_all(&self.root)
+            .map_err(Error::storage("cannot make the data folder", &self.root))
     }
 
     /// Takes the folder for this process.
@@ -126,7 +127,9 @@ impl Folder {
     pub fn manifest(&self) -> Result<Option<Manifest>> {
         let path = self.manifest_path();
         match fs::read(&path) {
-            Ok(bytes) => Manifest::decode(&bytes).map(Some).map_err(|why| Error::corrupt(&path, why)),
+            Ok(bytes) => Manifest::decode(&bytes)
+                .map(Some)
+                .map_err(|why| Error::corrupt(&path, why)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::storage("cannot read the manifest", &path)(error)),
         }
@@ -165,8 +168,12 @@ impl Folder {
 
 fn read_key(path: &Path, text: &str) -> Result<SigningKey> {
     let mut seed = [0; 32];
-    hex::decode_to_slice(text.trim(), &mut seed)
-        .map_err(|_| Error::configuration(path.display(), "not a key: 64 hexadecimal digits are expected"))?;
+    hex::decode_to_slice(text.trim(), &mut seed).map_err(|_| {
+        Error::configuration(
+            path.display(),
+            "not a key: 64 hexadecimal digits are expected",
+        )
+    })?;
     Ok(SigningKey::from_seed(seed))
 }
 
@@ -194,7 +201,10 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn write_atomically_with(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+pub fn write_atomically_with(
+    path: &Path,
+    content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(Error::storage("cannot make the folder", folder))?;
     let write = || {
@@ -227,7 +237,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::new(dir.path());
         folder.key().unwrap();
-        assert_eq!(fs::metadata(folder.key_path()).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(folder.key_path())
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o777,
+            0o600
+        );
     }
 
     #[test]

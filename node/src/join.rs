@@ -1,4 +1,5 @@
-//! Coming to a run by its link: fetch the manifest and what it names from peers, and check every byte of it.
+//! Coming to a run by its link: fetch the manifest and what it names from peers, and check every
+//! byte of it.
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -37,10 +38,17 @@ impl Own {
     /// # Errors
     /// When one cannot be read.
     pub fn read(paths: &[PathBuf]) -> Result<Self> {
-        let (prepared, texts): (Vec<_>, Vec<_>) = paths.iter().cloned().partition(|path| PreparedFolder::is_one(path));
-        let mut own = Self { texts: data::read(&texts)?, shards: Vec::new() };
+        let (prepared, texts): (Vec<_>, Vec<_>) = paths
+            .iter()
+            .cloned()
+            .partition(|path| PreparedFolder::is_one(path));
+        let mut own = Self {
+            texts: data::read(&texts)?,
+            shards: Vec::new(),
+        };
         for path in prepared {
-            let folder = PreparedFolder::open(&path).map_err(|error| Error::Data(error.to_string()))?;
+            let folder =
+                PreparedFolder::open(&path).map_err(|error| Error::Data(error.to_string()))?;
             own.shards.extend(token_shards(&folder));
         }
         Ok(own)
@@ -57,16 +65,25 @@ impl Own {
                 tell(&format!("{}: not of this run, left alone", source.name));
             }
         }
-        let (taken, left): (Vec<_>, Vec<_>) = self.shards.into_iter().partition(|(_, hash)| is_named(hash));
+        let (taken, left): (Vec<_>, Vec<_>) = self
+            .shards
+            .into_iter()
+            .partition(|(_, hash)| is_named(hash));
         if !taken.is_empty() || !left.is_empty() {
-            tell(&format!("shards of tokens: {} of your own are taken, {} left alone", taken.len(), left.len()));
+            tell(&format!(
+                "shards of tokens: {} of your own are taken, {} left alone",
+                taken.len(),
+                left.len()
+            ));
         }
-        taken.iter().try_for_each(|(path, hash)| blobs.put_file(path, hash))
+        taken
+            .iter()
+            .try_for_each(|(path, hash)| blobs.put_file(path, hash))
     }
 }
 
-/// Makes a folder the folder of the link's run, and fetches what of it is missing there. What is among the `own` files is
-/// not fetched.
+/// Makes a folder the folder of the link's run, and fetches what of it is missing there. What is
+/// among the `own` files is not fetched.
 ///
 /// # Errors
 /// When nobody behind the link answers within `patience`, or the folder is another run's.
@@ -84,7 +101,10 @@ pub async fn join(
         folder.expect_run(present.run(), link.run)?;
         let store = Store::open(&folder.store(), link.run)?;
         let blobs = Blobs::open(folder.blobs(), store)?;
-        if named_blobs(present).iter().all(|(_, hash, _)| blobs.has(hash)) {
+        if named_blobs(present)
+            .iter()
+            .all(|(_, hash, _)| blobs.has(hash))
+        {
             return Ok(());
         }
     }
@@ -105,7 +125,13 @@ pub async fn join(
     let (network, events) = Network::start(seed, link.run.into(), addresses, Arc::new(Silent))
         .await
         .map_err(|error| Error::Network(error.to_string()))?;
-    let joining = Joining { folder, link, network: &network, patience, tell };
+    let joining = Joining {
+        folder,
+        link,
+        network: &network,
+        patience,
+        tell,
+    };
     let fetched = joining.fetch(present, events, own).await;
     network.shutdown().await;
     fetched
@@ -121,12 +147,26 @@ struct Joining<'a> {
 }
 
 impl Joining<'_> {
-    async fn fetch(&self, present: Option<Manifest>, mut events: mpsc::Receiver<Event>, own: Own) -> Result<()> {
-        let Self { link, network, tell, .. } = *self;
+    async fn fetch(
+        &self,
+        present: Option<Manifest>,
+        mut events: mpsc::Receiver<Event>,
+        own: Own,
+    ) -> Result<()> {
+        let Self {
+            link,
+            network,
+            tell,
+            ..
+        } = *self;
         // Who has the manifest has what it names, so it is asked for even where it is known.
         let fetched = find_manifest(link, network, &mut events, self.patience, tell).await?;
         let manifest = present.unwrap_or(fetched);
-        tell(&format!("run \"{}\": {} parameters", manifest.name, manifest.model.parameters()));
+        tell(&format!(
+            "run \"{}\": {} parameters",
+            manifest.name,
+            manifest.model.parameters()
+        ));
         let store = Store::open(&self.folder.store(), link.run)?;
         let blobs = Blobs::open(self.folder.blobs(), store)?;
         let named = named_blobs(&manifest);
@@ -136,11 +176,21 @@ impl Joining<'_> {
                 continue;
             }
             tell(&format!("fetching {name} ({bytes} bytes)"));
-            let holders: Vec<_> = network.status().borrow().peers.iter().map(|peer| peer.peer).collect();
-            let blob = network.fetch_blob(hash.into(), bytes, holders).await.map_err(|error| {
-                let remedy = "try again, it goes on from there, or ask for a link with other peers";
-                Error::Link(format!("{name} could not be fetched: {error}; {remedy}"))
-            })?;
+            let holders: Vec<_> = network
+                .status()
+                .borrow()
+                .peers
+                .iter()
+                .map(|peer| peer.peer)
+                .collect();
+            let blob = network
+                .fetch_blob(hash.into(), bytes, holders)
+                .await
+                .map_err(|error| {
+                    let remedy =
+                        "try again, it goes on from there, or ask for a link with other peers";
+                    Error::Link(format!("{name} could not be fetched: {error}; {remedy}"))
+                })?;
             blobs.put(&blob, Keep::Pinned, false)?;
         }
         self.folder.adopt(&manifest)
@@ -170,7 +220,9 @@ async fn find_manifest(
                 last = format!("{address}: {why}");
                 tell(&format!("{last}; trying again"));
             }
-            Event::Stranger { address, .. } => last = format!("{address}: takes part in another run"),
+            Event::Stranger { address, .. } => {
+                last = format!("{address}: takes part in another run")
+            }
             _ => {}
         }
     }
@@ -186,7 +238,9 @@ async fn ask_manifest(network: &Network, peer: PeerKey, link: &RunLink) -> Resul
     let bytes = answer.map_err(|error| Error::Link(error.to_string()))?;
     match Response::decode(&bytes) {
         Ok(Response::Manifest(manifest)) => check_fetched(&manifest, link.run),
-        Ok(_) => Err(Error::Link("a peer answered something else than it was asked".into())),
+        Ok(_) => Err(Error::Link(
+            "a peer answered something else than it was asked".into(),
+        )),
         Err(error) => Err(Error::Link(error.to_string())),
     }
 }

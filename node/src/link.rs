@@ -8,8 +8,8 @@ use weal_proto::RunId;
 
 use crate::error::Error;
 
-/// Names a run and some peers of it. The manifest is fetched from them and checked against the id, so a link needs no
-/// more trust than the id in it.
+/// Names a run and some peers of it. The manifest is fetched from them and checked against the id,
+/// so a link needs no more trust than the id in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunLink {
     /// The run.
@@ -33,15 +33,26 @@ impl FromStr for RunLink {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = |why: String| {
-            Error::Link(format!("not a run link: {why}; expected weal:<64 hexadecimal digits>?peer=<multiaddr>"))
+            Error::Link(format!(
+                "not a run link: {why}; expected weal:<64 hexadecimal digits>?peer=<multiaddr>"
+            ))
         };
-        let rest = text.trim().strip_prefix("weal:").ok_or_else(|| wrong("it does not begin with \"weal:\"".into()))?;
+        let rest = text
+            .trim()
+            .strip_prefix("weal:")
+            .ok_or_else(|| wrong("it does not begin with \"weal:\"".into()))?;
         let (run, query) = rest.split_once('?').unwrap_or((rest, ""));
         let run = run.parse().map_err(|error| wrong(format!("{error}")))?;
         let mut peers = Vec::new();
         for part in query.split('&').filter(|part| !part.is_empty()) {
-            let address = part.strip_prefix("peer=").ok_or_else(|| wrong(format!("\"{part}\" is not a peer")))?;
-            peers.push(address.parse().map_err(|error| wrong(format!("address \"{address}\": {error}")))?);
+            let address = part
+                .strip_prefix("peer=")
+                .ok_or_else(|| wrong(format!("\"{part}\" is not a peer")))?;
+            peers.push(
+                address
+                    .parse()
+                    .map_err(|error| wrong(format!("address \"{address}\": {error}")))?,
+            );
         }
         Ok(Self { run, peers })
     }
@@ -53,8 +64,10 @@ mod tests {
 
     #[test]
     fn a_link_reads_back_from_its_text() {
-        let text =
-            format!("weal:{}?peer=/ip4/10.0.0.1/udp/7700/quic-v1&peer=/dns4/example.org/tcp/7700", "ab".repeat(32));
+        let text = format!(
+            "weal:{}?peer=/ip4/10.0.0.1/udp/7700/quic-v1&peer=/dns4/example.org/tcp/7700",
+            "ab".repeat(32)
+        );
         let link: RunLink = text.parse().unwrap();
         assert_eq!(link.peers.len(), 2);
         assert_eq!(link.to_string(), text);
@@ -62,10 +75,18 @@ mod tests {
 
     #[test]
     fn a_wrong_link_says_what_is_expected() {
-        for text in ["", "http://x", "weal:12", &format!("weal:{}?peer=nonsense", "ab".repeat(32))] {
+        for text in [
+            "",
+            "http://x",
+            "weal:12",
+            &format!("weal:{}?peer=nonsense", "ab".repeat(32)),
+        ] {
             let error = text.parse::<RunLink>().unwrap_err();
             assert_eq!(error.code(), 6);
-            assert!(error.to_string().contains("weal:<64 hexadecimal digits>"), "{error}");
+            assert!(
+                error.to_string().contains("weal:<64 hexadecimal digits>"),
+                "{error}"
+            );
         }
     }
 }

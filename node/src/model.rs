@@ -1,13 +1,17 @@
-//! What a manifest means to the rooms that may not know it: the trainer's specs, the kernels' layout and rules.
+//! What a manifest means to the rooms that may not know it: the trainer's specs, the kernels'
+//! layout and rules.
 
 use std::path::Path;
 
 use weal_kernels::{Compression, Layout, Rule, max_body_bytes};
 use weal_proto::BlobHash;
 use weal_proto::limits::BLOB_HEADER_BYTES;
-use weal_proto::manifest::{self, AggregationRule, Data, Initial, Inner, Manifest, PPM, Tokeniser as TokeniserSource};
+use weal_proto::manifest::{
+    self, AggregationRule, Data, Initial, Inner, Manifest, PPM, Tokeniser as TokeniserSource,
+};
 use weal_trainer::{
-    Corpus, InnerSpec, ModelSpec, Optimiser, RopeScaling, Schedule, Source, TokenPart, TokenShard, Tokeniser,
+    Corpus, InnerSpec, ModelSpec, Optimiser, RopeScaling, Schedule, Source, TokenPart, TokenShard,
+    Tokeniser,
 };
 
 use crate::error::{Error, Result};
@@ -56,7 +60,13 @@ impl Plan {
                 "limits.blob_bytes is {max_blob_bytes}; a contribution of this model may take {needed}"
             )));
         }
-        Ok(Self { model, inner, layout, compression, max_blob_bytes })
+        Ok(Self {
+            model,
+            inner,
+            layout,
+            compression,
+            max_blob_bytes,
+        })
     }
 }
 
@@ -64,7 +74,10 @@ impl Plan {
 ///
 /// # Errors
 /// When the compression makes no sense.
-pub fn blob_bytes(layout: &Layout, compression: &Compression) -> std::result::Result<usize, weal_kernels::Error> {
+pub fn blob_bytes(
+    layout: &Layout,
+    compression: &Compression,
+) -> std::result::Result<usize, weal_kernels::Error> {
     Ok(size_of::<u32>() + BLOB_HEADER_BYTES + max_body_bytes(layout, compression)?)
 }
 
@@ -96,12 +109,21 @@ fn inner_spec(inner: &Inner) -> InnerSpec {
     let (total_steps, floor_ppm) = (u64::from(inner.decay_steps), inner.final_rate_ppm);
     let schedule = match inner.schedule {
         _ if total_steps == 0 => Schedule::Constant,
-        manifest::Schedule::Cosine => Schedule::Cosine { total_steps, floor_ppm },
-        manifest::Schedule::Wsd => Schedule::Wsd { decay_start: inner.decay_start.into(), total_steps, floor_ppm },
+        manifest::Schedule::Cosine => Schedule::Cosine {
+            total_steps,
+            floor_ppm,
+        },
+        manifest::Schedule::Wsd => Schedule::Wsd {
+            decay_start: inner.decay_start.into(),
+            total_steps,
+            floor_ppm,
+        },
     };
     let optimiser = match inner.optimiser {
         manifest::Optimiser::AdamW => Optimiser::AdamW,
-        manifest::Optimiser::Muon => Optimiser::Muon { momentum_ppm: inner.momentum_ppm },
+        manifest::Optimiser::Muon => Optimiser::Muon {
+            momentum_ppm: inner.momentum_ppm,
+        },
     };
     InnerSpec {
         steps: inner.steps,
@@ -127,7 +149,8 @@ pub fn rule(rule: AggregationRule) -> Rule {
     }
 }
 
-/// The outer learning rate as the kernels take it. Integer to f32 and one division: the same bits everywhere.
+/// The outer learning rate as the kernels take it. Integer to f32 and one division: the same bits
+/// everywhere.
 pub fn rate(ppm: u32) -> f32 {
     ppm as f32 / PPM as f32
 }
@@ -138,9 +161,8 @@ pub fn rate(ppm: u32) -> f32 {
 /// When they are those of an earlier training, and are not in the data folder or of another model.
 pub fn initial_weights(manifest: &Manifest, plan: &Plan, blobs: &Blobs) -> Result<Vec<f32>> {
     match &manifest.initial {
-        Initial::Seed(seed) => {
-            weal_trainer::initial_weights(&plan.model, seed).map_err(|error| Error::Internal(error.to_string()))
-        }
+        Initial::Seed(seed) => weal_trainer::initial_weights(&plan.model, seed)
+            .map_err(|error| Error::Internal(error.to_string())),
         Initial::Weights(hash) => {
             let bytes = needed(blobs, hash, INITIAL_WEIGHTS)?;
             from_bytes(Path::new(INITIAL_WEIGHTS), &bytes, plan.layout.parameters())
@@ -167,13 +189,18 @@ fn missing(what: &str) -> Error {
 pub fn corpus(manifest: &Manifest, blobs: &Blobs) -> Result<Corpus> {
     let tokeniser = match &manifest.tokeniser {
         TokeniserSource::Bytes => Tokeniser::Bytes,
-        TokeniserSource::File { hash, .. } => Tokeniser::from_bytes(&needed(blobs, hash, "tokenizer.json")?)
-            .map_err(|error| Error::Data(error.to_string()))?,
+        TokeniserSource::File { hash, .. } => {
+            Tokeniser::from_bytes(&needed(blobs, hash, "tokenizer.json")?)
+                .map_err(|error| Error::Data(error.to_string()))?
+        }
     };
     let wrong = |error: weal_trainer::Error| Error::Data(error.to_string());
     let sources = match &manifest.data {
         Data::Prepared(tokens) => {
-            let (training, heldout) = (token_part(&tokens.training, blobs)?, token_part(&tokens.heldout, blobs)?);
+            let (training, heldout) = (
+                token_part(&tokens.training, blobs)?,
+                token_part(&tokens.heldout, blobs)?,
+            );
             let corpus = Corpus::prepared(&training, &heldout, tokeniser);
             if corpus.is_err() {
                 // What is damaged is forgotten, so that it can be fetched again.
@@ -199,10 +226,19 @@ pub fn corpus(manifest: &Manifest, blobs: &Blobs) -> Result<Corpus> {
 
 fn token_part(part: &manifest::TokenPart, blobs: &Blobs) -> Result<TokenPart> {
     let shard = |shard: &manifest::TokenShard| {
-        let path = blobs.file(&shard.hash).ok_or_else(|| missing("a shard of tokens"))?;
-        Ok(TokenShard { path, hash: *shard.hash.as_bytes(), tokens: shard.tokens })
+        let path = blobs
+            .file(&shard.hash)
+            .ok_or_else(|| missing("a shard of tokens"))?;
+        Ok(TokenShard {
+            path,
+            hash: *shard.hash.as_bytes(),
+            tokens: shard.tokens,
+        })
     };
-    Ok(TokenPart { text_bytes: part.text_bytes, shards: part.shards.iter().map(shard).collect::<Result<_>>()? })
+    Ok(TokenPart {
+        text_bytes: part.text_bytes,
+        shards: part.shards.iter().map(shard).collect::<Result<_>>()?,
+    })
 }
 
 fn generator_seed(seed: u64) -> [u8; 32] {

@@ -30,25 +30,37 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// The newest weights of a data folder, or those at the start of one round. A node may be running in it.
+    /// The newest weights of a data folder, or those at the start of one round. A node may be
+    /// running in it.
     ///
     /// # Errors
     /// When the folder has no run or no such weights.
     pub fn folder(folder: &Folder, round: Option<u64>) -> Result<Self> {
         let place = folder.path().display();
         let missing = |what: String| {
-            Error::Folder(format!("{place}: no {what} in this data folder; give a node's folder with --dir"))
+            Error::Folder(format!(
+                "{place}: no {what} in this data folder; give a node's folder with --dir"
+            ))
         };
         let manifest = folder.manifest()?.ok_or_else(|| missing("run".into()))?;
         let plan = Plan::new(&manifest)?;
         let files = WeightFiles::new(folder.weights());
         let kept = files.rounds()?;
         let chosen = match round {
-            None => kept.last().copied().ok_or_else(|| missing("weights".into()))?,
+            None => kept
+                .last()
+                .copied()
+                .ok_or_else(|| missing("weights".into()))?,
             Some(round) => {
-                let listed = kept.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                let listed = kept
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(", ");
                 let found = kept.iter().find(|kept| kept.0 == round).copied();
-                found.ok_or_else(|| missing(format!("weights of round {round} (there are {listed})")))?
+                found.ok_or_else(|| {
+                    missing(format!("weights of round {round} (there are {listed})"))
+                })?
             }
         };
         let weights = files.load(&plan.layout, chosen)?;
@@ -69,22 +81,45 @@ impl Opened {
     /// When it is not one, or is of an architecture that cannot be computed.
     pub fn checkpoint(folder: &Path, progress: FileProgress) -> Result<Self> {
         let failed = |error: weal_trainer::Error| Error::Data(error.to_string());
-        let Checkpoint { model, weights, tokeniser, end_of_text } =
-            Checkpoint::read(folder, None, progress).map_err(failed)?;
+        let Checkpoint {
+            model,
+            weights,
+            tokeniser,
+            end_of_text,
+        } = Checkpoint::read(folder, None, progress).map_err(failed)?;
         let tokeniser = match tokeniser {
             Some(json) => Tokeniser::from_bytes(&json).map_err(failed)?,
             None if model.vocabulary == 256 => Tokeniser::Bytes,
-            None => return Err(Error::Data(format!("{}: has no tokenizer.json", folder.display()))),
+            None => {
+                return Err(Error::Data(format!(
+                    "{}: has no tokenizer.json",
+                    folder.display()
+                )));
+            }
         };
-        let name = folder.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
-        Ok(Self { name, origin: folder.display().to_string(), model, weights: weights.into(), tokeniser, end_of_text })
+        let name = folder.file_name().map_or_else(
+            || "model".into(),
+            |name| name.to_string_lossy().into_owned(),
+        );
+        Ok(Self {
+            name,
+            origin: folder.display().to_string(),
+            model,
+            weights: weights.into(),
+            tokeniser,
+            end_of_text,
+        })
     }
 
     /// One or the other.
     ///
     /// # Errors
     /// As of the two.
-    pub fn open(checkpoint: Option<&PathBuf>, folder: &Folder, progress: FileProgress) -> Result<Self> {
+    pub fn open(
+        checkpoint: Option<&PathBuf>,
+        folder: &Folder,
+        progress: FileProgress,
+    ) -> Result<Self> {
         match checkpoint {
             Some(checkpoint) => Self::checkpoint(checkpoint, progress),
             None => Self::folder(folder, None),
@@ -96,10 +131,14 @@ impl Opened {
 fn tokeniser(folder: &Folder, manifest: &Manifest) -> Result<(Tokeniser, Option<u32>)> {
     match &manifest.tokeniser {
         TokeniserSource::Bytes => Ok((Tokeniser::Bytes, None)),
-        TokeniserSource::File { hash, end_of_text, .. } => {
+        TokeniserSource::File {
+            hash, end_of_text, ..
+        } => {
             let path = blobs::path(&folder.blobs(), hash);
-            let json = std::fs::read(&path).map_err(Error::storage("cannot read the tokeniser", &path))?;
-            let tokeniser = Tokeniser::from_bytes(&json).map_err(|error| Error::corrupt(&path, error))?;
+            let json =
+                std::fs::read(&path).map_err(Error::storage("cannot read the tokeniser", &path))?;
+            let tokeniser =
+                Tokeniser::from_bytes(&json).map_err(|error| Error::corrupt(&path, error))?;
             Ok((tokeniser, *end_of_text))
         }
     }

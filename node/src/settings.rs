@@ -1,5 +1,5 @@
-//! How this machine takes part: `settings.toml`, written with its defaults on the first run. None of it is agreed on
-//! with anybody. Flags and `WEAL_…` variables come before the file.
+//! How this machine takes part: `settings.toml`, written with its defaults on the first run. None
+//! of it is agreed on with anybody. Flags and `WEAL_…` variables come before the file.
 
 mod values;
 
@@ -45,7 +45,8 @@ pub struct NetworkSettings {
     pub bootstrap: Vec<Multiaddr>,
     /// Whether to look for peers on the local network.
     pub mdns: bool,
-    /// The most bytes of contributions and weights sent each second; 0 is as many as the line takes.
+    /// The most bytes of contributions and weights sent each second; 0 is as many as the line
+    /// takes.
     pub max_upload: u64,
     /// The same for what is received.
     pub max_download: u64,
@@ -60,9 +61,15 @@ impl Default for NetworkSettings {
 impl NetworkSettings {
     /// Listens on every interface, QUIC and TCP, on this port.
     pub fn on_port(port: u16) -> Self {
-        let addresses = [format!("/ip4/0.0.0.0/udp/{port}/quic-v1"), format!("/ip4/0.0.0.0/tcp/{port}")];
+        let addresses = [
+            format!("/ip4/0.0.0.0/udp/{port}/quic-v1"),
+            format!("/ip4/0.0.0.0/tcp/{port}"),
+        ];
         Self {
-            listen: addresses.iter().filter_map(|text| text.parse().ok()).collect(),
+            listen: addresses
+                .iter()
+                .filter_map(|text| text.parse().ok())
+                .collect(),
             external: Vec::new(),
             bootstrap: Vec::new(),
             mdns: true,
@@ -82,7 +89,9 @@ pub struct PageSettings {
 
 impl Default for PageSettings {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 7780)) }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7780)),
+        }
     }
 }
 
@@ -90,7 +99,8 @@ impl Default for PageSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnDeviceLoss {
-    /// Opens the device again, after longer and longer pauses, and sits out the rounds until it is back.
+    /// Opens the device again, after longer and longer pauses, and sits out the rounds until it is
+    /// back.
     #[default]
     Wait,
     /// Goes on on the processor, until it is started again.
@@ -109,15 +119,18 @@ pub struct ComputeSettings {
     pub on_device_loss: OnDeviceLoss,
     /// Threads on the processor; 0 is one for each core.
     pub threads: usize,
-    /// Sequences of a step that are computed at once; fewer take less memory and more time, 0 is all.
+    /// Sequences of a step that are computed at once; fewer take less memory and more time, 0 is
+    /// all.
     pub micro_batch: Auto<usize>,
-    /// Whether what a block needs for its gradient is computed again instead of kept: a third more time, much less memory.
+    /// Whether what a block needs for its gradient is computed again instead of kept: a third more
+    /// time, much less memory.
     pub recompute: Auto<bool>,
     /// Where weights in f32, sums of gradients, moments and error feedback lie.
     pub states: Auto<StatesIn>,
     /// What matrices are multiplied in.
     pub precision: Auto<Bits>,
-    /// The most memory that training may take: of the GPU's, or on the processor of the machine's. `auto` is what is free.
+    /// The most memory that training may take: of the GPU's, or on the processor of the machine's.
+    /// `auto` is what is free.
     pub memory: Auto<Bytes>,
 }
 
@@ -150,7 +163,10 @@ pub struct EvaluationSettings {
 
 impl Default for EvaluationSettings {
     fn default() -> Self {
-        Self { sequences: 64, every: 1 }
+        Self {
+            sequences: 64,
+            every: 1,
+        }
     }
 }
 
@@ -166,7 +182,10 @@ pub struct KeepSettings {
 
 impl Default for KeepSettings {
     fn default() -> Self {
-        Self { contributions: 64, weights: 4 }
+        Self {
+            contributions: 64,
+            weights: 4,
+        }
     }
 }
 
@@ -178,12 +197,18 @@ const HEAD: &str = "\
 /// A comment for each key, put above it in the file that is written.
 const COMMENTS: [(&str, &str); 23] = [
     ("[network]", "Peers and addresses."),
-    ("listen = [", "Addresses to listen on, QUIC first. Choose another port with --port."),
+    (
+        "listen = [",
+        "Addresses to listen on, QUIC first. Choose another port with --port.",
+    ),
     (
         "external",
         "Addresses under which others reach this machine, e.g. [\"/dns4/home.example.org/udp/7700/quic-v1\"].",
     ),
-    ("bootstrap", "Peers to begin with, each with its identity: /ip4/.../udp/7700/quic-v1/p2p/12D3Koo..."),
+    (
+        "bootstrap",
+        "Peers to begin with, each with its identity: /ip4/.../udp/7700/quic-v1/p2p/12D3Koo...",
+    ),
     ("mdns", "Whether to look for peers on the local network."),
     (
         "max_upload",
@@ -191,7 +216,10 @@ const COMMENTS: [(&str, &str); 23] = [
          others do not get your contribution before the round ends.",
     ),
     ("max_download", "The same for what is received."),
-    ("[page]", "The page, /metrics and /api. They show everything and ask for no password: keep them on loopback."),
+    (
+        "[page]",
+        "The page, /metrics and /api. They show everything and ask for no password: keep them on loopback.",
+    ),
     ("[compute]", "The device that trains."),
     (
         "device",
@@ -202,7 +230,10 @@ const COMMENTS: [(&str, &str); 23] = [
         "When the device fails in mid-run: wait (open it again, and sit out the rounds until it is back), fallback (go on \
          on the processor), or restart (end with exit code 11, for a supervisor to start the node again).",
     ),
-    ("threads", "Threads on the processor; 0 is one for each core."),
+    (
+        "threads",
+        "Threads on the processor; 0 is one for each core.",
+    ),
     (
         "micro_batch",
         "Sequences of a step computed at once; fewer take less memory and more time, 0 is all. \"auto\", here and below: \
@@ -218,17 +249,32 @@ const COMMENTS: [(&str, &str); 23] = [
         "Where weights in f32, sums of gradients, moments and error feedback lie: \"device\", \"host\" (the machine's memory), \
          \"auto\".",
     ),
-    ("precision", "What matrices are multiplied in: \"f32\", \"bf16\" (GPUs that have it), \"auto\"."),
+    (
+        "precision",
+        "What matrices are multiplied in: \"f32\", \"bf16\" (GPUs that have it), \"auto\".",
+    ),
     (
         "memory",
         "The most memory training may take, e.g. \"6 GB\": of the GPU's, or of the machine's; \"auto\" is what is free.",
     ),
     ("[evaluation]", "Measuring the held-out loss, for the page."),
-    ("sequences", "Sequences measured each time, evenly spaced over the held-out text; 0 is all of them."),
-    ("every", "Rounds between two measurements; 0 never measures."),
+    (
+        "sequences",
+        "Sequences measured each time, evenly spaced over the held-out text; 0 is all of them.",
+    ),
+    (
+        "every",
+        "Rounds between two measurements; 0 never measures.",
+    ),
     ("[keep]", "What is kept on disk."),
-    ("contributions", "Rounds whose contributions are kept, for others and for an own restart."),
-    ("weights", "Rounds at whose start the weights are kept; newcomers fetch them from here. At least 2."),
+    (
+        "contributions",
+        "Rounds whose contributions are kept, for others and for an own restart.",
+    ),
+    (
+        "weights",
+        "Rounds at whose start the weights are kept; newcomers fetch them from here. At least 2.",
+    ),
 ];
 
 impl Settings {
@@ -239,9 +285,8 @@ impl Settings {
     pub fn load_or_write(folder: &Folder, defaults: &Self) -> Result<Self> {
         let path = folder.settings();
         match fs::read_to_string(&path) {
-            Ok(text) => {
-                toml::from_str(&text).map_err(|error| Error::configuration(path.display(), error.to_string().trim()))
-            }
+            Ok(text) => toml::from_str(&text)
+                .map_err(|error| Error::configuration(path.display(), error.to_string().trim())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 write_atomically(&path, defaults.to_commented_toml()?.as_bytes())?;
                 Ok(defaults.clone())
@@ -255,7 +300,11 @@ impl Settings {
     /// # Errors
     /// When the file cannot be read, or has a key or value that is not known.
     pub fn read(folder: &Folder) -> Result<Self> {
-        if folder.settings().exists() { Self::load_or_write(folder, &Self::default()) } else { Ok(Self::default()) }
+        if folder.settings().exists() {
+            Self::load_or_write(folder, &Self::default())
+        } else {
+            Ok(Self::default())
+        }
     }
 
     /// The file's text, with a comment above every key.
@@ -263,7 +312,8 @@ impl Settings {
     /// # Errors
     /// When a value cannot be written as TOML; no value of this type is such.
     pub fn to_commented_toml(&self) -> Result<String> {
-        let plain = toml::to_string_pretty(self).map_err(|error| Error::configuration("settings", error))?;
+        let plain = toml::to_string_pretty(self)
+            .map_err(|error| Error::configuration("settings", error))?;
         let mut text = HEAD.to_owned();
         for line in plain.lines() {
             if let Some((_, comment)) = COMMENTS.iter().find(|(start, _)| line.starts_with(start)) {
@@ -288,9 +338,15 @@ mod tests {
     #[test]
     fn the_written_file_reads_back_and_explains_every_key() {
         let text = Settings::default().to_commented_toml().unwrap();
-        assert_eq!(toml::from_str::<Settings>(&text).unwrap(), Settings::default());
+        assert_eq!(
+            toml::from_str::<Settings>(&text).unwrap(),
+            Settings::default()
+        );
         for (start, comment) in COMMENTS {
-            assert!(text.contains(comment), "no line begins with {start}:\n{text}");
+            assert!(
+                text.contains(comment),
+                "no line begins with {start}:\n{text}"
+            );
         }
     }
 
@@ -306,12 +362,27 @@ mod tests {
 
     #[test]
     fn a_device_is_named_as_on_the_command_line() {
-        let settings = |device: &str| toml::from_str::<Settings>(&format!("[compute]\ndevice = \"{device}\"\n"));
-        for (name, device) in [("cpu", Device::Cpu), ("gpu", Device::Gpu), ("gpu:3", Device::GpuNumber(3))] {
+        let settings = |device: &str| {
+            toml::from_str::<Settings>(&format!("[compute]\ndevice = \"{device}\"\n"))
+        };
+        for (name, device) in [
+            ("cpu", Device::Cpu),
+            ("gpu", Device::Gpu),
+            ("gpu:3", Device::GpuNumber(3)),
+        ] {
             let read = settings(name).unwrap();
             assert_eq!(read.compute.device, device);
-            assert!(read.to_commented_toml().unwrap().contains(&format!("device = \"{name}\"")));
+            assert!(
+                read.to_commented_toml()
+                    .unwrap()
+                    .contains(&format!("device = \"{name}\""))
+            );
         }
-        assert!(settings("gpu:x").unwrap_err().to_string().contains("gpu:<number>"));
+        assert!(
+            settings("gpu:x")
+                .unwrap_err()
+                .to_string()
+                .contains("gpu:<number>")
+        );
     }
 }

@@ -8,16 +8,23 @@ use std::process::{Command, Output};
 use tempfile::TempDir;
 
 fn weal(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_weal")).args(args).output().expect("a program that starts")
+    Command::new(env!("CARGO_BIN_EXE_weal"))
+        .args(args)
+        .output()
+        .expect("a program that starts")
 }
 
-/// Runs `weal`, and asserts its exit code and that its message says what is wrong and what mends it.
+/// Runs `weal`, and asserts its exit code and that its message says what is wrong and what mends
+/// it.
 fn refuses(args: &[&str], code: i32, says: &[&str]) {
     let output = weal(args);
     let message = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "weal {args:?}: {message}");
     for part in says {
-        assert!(message.contains(part), "weal {args:?} does not say \"{part}\": {message}");
+        assert!(
+            message.contains(part),
+            "weal {args:?} does not say \"{part}\": {message}"
+        );
     }
     assert!(!message.contains("panicked"), "{message}");
 }
@@ -40,30 +47,69 @@ fn wrong_flags_end_with_code_2() {
     refuses(&["fly"], 2, &["fly"]);
 }
 
-/// The drivers' loaders are pointed at nothing, so that the machine has no GPU, not even a software one.
+/// The drivers' loaders are pointed at nothing, so that the machine has no GPU, not even a software
+/// one.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_gpu_that_is_asked_for_and_not_there_ends_with_code_7() {
     let dir = new_run();
     let output = Command::new(env!("CARGO_BIN_EXE_weal"))
-        .args(["run", "--device", "gpu", "--page", "127.0.0.1:0", "--dir", path(dir.path())])
-        .envs(["VK_DRIVER_FILES", "VK_ICD_FILENAMES", "__EGL_VENDOR_LIBRARY_DIRS"].map(|name| (name, "/nonexistent")))
+        .args([
+            "run",
+            "--device",
+            "gpu",
+            "--page",
+            "127.0.0.1:0",
+            "--dir",
+            path(dir.path()),
+        ])
+        .envs(
+            [
+                "VK_DRIVER_FILES",
+                "VK_ICD_FILENAMES",
+                "__EGL_VENDOR_LIBRARY_DIRS",
+            ]
+            .map(|name| (name, "/nonexistent")),
+        )
         .output()
         .expect("a program that starts");
     let message = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(7), "{message}");
-    assert!(message.contains("GPU's driver") && message.contains("--device cpu"), "{message}");
+    assert!(
+        message.contains("GPU's driver") && message.contains("--device cpu"),
+        "{message}"
+    );
 }
 
 #[test]
 fn a_model_that_cannot_be_read_or_written_is_named() {
     let dir = TempDir::new().unwrap();
     let folder = path(dir.path());
-    refuses(&["import", "/nonexistent", "--dir", folder], 4, &["/nonexistent/config.json"]);
-    refuses(&["generate", "--model", "/nonexistent"], 4, &["/nonexistent/config.json"]);
-    refuses(&["export", "/tmp/x", "--type", "q4_0", "--dir", folder], 2, &["--type", "f32, f16 or bf16"]);
-    refuses(&["export", "/tmp/x.gguf", "--type", "f32", "--dir", folder], 2, &["--type", "f16, q8_0 or q4_0"]);
-    refuses(&["export", "/tmp/x", "--dir", folder], 9, &["no run", "--dir"]);
+    refuses(
+        &["import", "/nonexistent", "--dir", folder],
+        4,
+        &["/nonexistent/config.json"],
+    );
+    refuses(
+        &["generate", "--model", "/nonexistent"],
+        4,
+        &["/nonexistent/config.json"],
+    );
+    refuses(
+        &["export", "/tmp/x", "--type", "q4_0", "--dir", folder],
+        2,
+        &["--type", "f32, f16 or bf16"],
+    );
+    refuses(
+        &["export", "/tmp/x.gguf", "--type", "f32", "--dir", folder],
+        2,
+        &["--type", "f16, q8_0 or q4_0"],
+    );
+    refuses(
+        &["export", "/tmp/x", "--dir", folder],
+        9,
+        &["no run", "--dir"],
+    );
     refuses(&["eval", "/nonexistent.txt"], 4, &["/nonexistent.txt"]);
     fs::write(dir.path().join("config.json"), r#"{"model_type":"gpt2"}"#).unwrap();
     refuses(&["import", folder, "--dir", folder], 4, &["config.json"]);
@@ -72,7 +118,11 @@ fn a_model_that_cannot_be_read_or_written_is_named() {
 #[test]
 fn a_preset_that_is_not_there_names_those_that_are() {
     let dir = TempDir::new().unwrap();
-    refuses(&["new", "--dir", path(dir.path()), "--preset", "huge"], 3, &["huge", "nano"]);
+    refuses(
+        &["new", "--dir", path(dir.path()), "--preset", "huge"],
+        3,
+        &["huge", "nano"],
+    );
 }
 
 #[test]
@@ -83,14 +133,26 @@ fn a_manifest_that_does_not_add_up_names_key_value_and_what_is_accepted() {
     let broken = sound.replace("keep = 32", "keep = 100000");
     assert_ne!(sound, broken);
     fs::write(&file, broken).unwrap();
-    refuses(&["run", "--dir", path(dir.path())], 3, &["compression.keep", "100000", "1 to 4096"]);
+    refuses(
+        &["run", "--dir", path(dir.path())],
+        3,
+        &["compression.keep", "100000", "1 to 4096"],
+    );
 }
 
 #[test]
 fn a_setting_that_is_not_known_is_named() {
     let dir = new_run();
-    fs::write(dir.path().join("settings.toml"), "[network]\nlisten_port = 3\n").unwrap();
-    refuses(&["run", "--dir", path(dir.path())], 3, &["listen_port", "settings.toml"]);
+    fs::write(
+        dir.path().join("settings.toml"),
+        "[network]\nlisten_port = 3\n",
+    )
+    .unwrap();
+    refuses(
+        &["run", "--dir", path(dir.path())],
+        3,
+        &["listen_port", "settings.toml"],
+    );
 }
 
 #[test]
@@ -99,16 +161,32 @@ fn data_that_cannot_be_used_is_named() {
     let empty = dir.path().join("empty.txt");
     fs::write(&empty, "").unwrap();
     let node = dir.path().join("node");
-    refuses(&["new", "--dir", path(&node), "--data", path(&empty)], 4, &["empty.txt", "empty"]);
-    refuses(&["testnet", "--data", "/nowhere/at/all"], 4, &["/nowhere/at/all", "--data"]);
+    refuses(
+        &["new", "--dir", path(&node), "--data", path(&empty)],
+        4,
+        &["empty.txt", "empty"],
+    );
+    refuses(
+        &["testnet", "--data", "/nowhere/at/all"],
+        4,
+        &["/nowhere/at/all", "--data"],
+    );
     fs::write(&empty, "too short").unwrap();
-    refuses(&["new", "--dir", path(&node), "--data", path(&empty)], 4, &["too few", "--data"]);
+    refuses(
+        &["new", "--dir", path(&node), "--data", path(&empty)],
+        4,
+        &["too few", "--data"],
+    );
 }
 
 #[test]
 fn a_folder_without_a_run_says_how_to_get_one() {
     let dir = TempDir::new().unwrap();
-    refuses(&["run", "--dir", path(dir.path())], 9, &["weal new", "weal join"]);
+    refuses(
+        &["run", "--dir", path(dir.path())],
+        9,
+        &["weal new", "weal join"],
+    );
 }
 
 #[test]
@@ -124,7 +202,19 @@ fn a_page_port_in_use_names_the_flag() {
     let dir = new_run();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let page = taken.local_addr().unwrap().to_string();
-    refuses(&["run", "--dir", path(dir.path()), "--port", "0", "--page", &page], 5, &[&page, "--page"]);
+    refuses(
+        &[
+            "run",
+            "--dir",
+            path(dir.path()),
+            "--port",
+            "0",
+            "--page",
+            &page,
+        ],
+        5,
+        &[&page, "--page"],
+    );
 }
 
 #[test]
@@ -133,7 +223,16 @@ fn a_peer_port_in_use_names_the_address_and_the_setting() {
     let taken = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     refuses(
-        &["run", "--dir", path(dir.path()), "--port", &port, "--page", "127.0.0.1:0", "--no-mdns"],
+        &[
+            "run",
+            "--dir",
+            path(dir.path()),
+            "--port",
+            &port,
+            "--page",
+            "127.0.0.1:0",
+            "--no-mdns",
+        ],
         5,
         &[&port, "in use"],
     );
@@ -142,7 +241,11 @@ fn a_peer_port_in_use_names_the_address_and_the_setting() {
 #[test]
 fn a_wrong_run_link_says_what_one_looks_like() {
     let dir = TempDir::new().unwrap();
-    refuses(&["join", "http://example.org", "--dir", path(dir.path())], 6, &["weal:<64 hexadecimal digits>"]);
+    refuses(
+        &["join", "http://example.org", "--dir", path(dir.path())],
+        6,
+        &["weal:<64 hexadecimal digits>"],
+    );
 }
 
 #[test]
@@ -153,7 +256,17 @@ fn a_link_behind_which_nobody_answers_says_who_was_tried() {
     drop(taken);
     let link = format!("weal:{}?peer=/ip4/127.0.0.1/tcp/{port}", "ab".repeat(32));
     refuses(
-        &["join", &link, "--dir", path(dir.path()), "--patience", "3", "--no-mdns", "--page", "127.0.0.1:0"],
+        &[
+            "join",
+            &link,
+            "--dir",
+            path(dir.path()),
+            "--patience",
+            "3",
+            "--no-mdns",
+            "--page",
+            "127.0.0.1:0",
+        ],
         6,
         &["no peer of run abababab", "check the link"],
     );
@@ -165,9 +278,25 @@ fn a_folder_of_another_run_is_left_alone() {
     // Sealing is what the first `weal run` does; an unusable page ends it right after.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let page = taken.local_addr().unwrap().to_string();
-    refuses(&["run", "--dir", path(dir.path()), "--port", "0", "--page", &page], 5, &["--page"]);
+    refuses(
+        &[
+            "run",
+            "--dir",
+            path(dir.path()),
+            "--port",
+            "0",
+            "--page",
+            &page,
+        ],
+        5,
+        &["--page"],
+    );
     let link = format!("weal:{}?peer=/ip4/127.0.0.1/tcp/1", "ab".repeat(32));
-    refuses(&["join", &link, "--dir", path(dir.path())], 9, &["abababab", "--dir"]);
+    refuses(
+        &["join", &link, "--dir", path(dir.path())],
+        9,
+        &["abababab", "--dir"],
+    );
 }
 
 #[test]
@@ -175,13 +304,33 @@ fn a_damaged_store_is_recognised() {
     let dir = new_run();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let page = taken.local_addr().unwrap().to_string();
-    refuses(&["run", "--dir", path(dir.path()), "--port", "0", "--page", &page], 5, &["--page"]);
+    refuses(
+        &[
+            "run",
+            "--dir",
+            path(dir.path()),
+            "--port",
+            "0",
+            "--page",
+            &page,
+        ],
+        5,
+        &["--page"],
+    );
     let store = dir.path().join("store.redb");
     let mut bytes = fs::read(&store).unwrap();
     bytes.iter_mut().take(4096).for_each(|byte| *byte ^= 0x5a);
     fs::write(&store, bytes).unwrap();
     refuses(
-        &["run", "--dir", path(dir.path()), "--port", "0", "--page", "127.0.0.1:0"],
+        &[
+            "run",
+            "--dir",
+            path(dir.path()),
+            "--port",
+            "0",
+            "--page",
+            "127.0.0.1:0",
+        ],
         10,
         &["store.redb", "damaged"],
     );
@@ -190,5 +339,9 @@ fn a_damaged_store_is_recognised() {
 #[test]
 fn a_node_that_does_not_run_is_said_so() {
     let dir = TempDir::new().unwrap();
-    refuses(&["status", "--dir", path(dir.path()), "--page", "127.0.0.1:9"], 5, &["is it running"]);
+    refuses(
+        &["status", "--dir", path(dir.path()), "--page", "127.0.0.1:9"],
+        5,
+        &["is it running"],
+    );
 }

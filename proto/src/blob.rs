@@ -7,7 +7,8 @@ use crate::message::{Message, Wire, required};
 use crate::shape::{Shape, id, one, plain};
 use crate::wire;
 
-/// Leads a contribution's blob: a 4-byte little-endian length, this message, then the body of the named codec.
+/// Leads a contribution's blob: a 4-byte little-endian length, this message, then the body of the
+/// named codec.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlobHeader {
     /// The run it belongs to.
@@ -37,7 +38,10 @@ impl BlobHeader {
     /// # Errors
     /// When the blob is too short for what it says, or the header is not canonical.
     pub fn split(blob: &[u8]) -> Result<(Self, &[u8]), DecodeError> {
-        let short = || DecodeError::Malformed { message: "blob", cause: "shorter than its header".into() };
+        let short = || DecodeError::Malformed {
+            message: "blob",
+            cause: "shorter than its header".into(),
+        };
         let (length, rest) = blob.split_first_chunk::<4>().ok_or_else(short)?;
         let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
         let (header, body) = rest.split_at_checked(length).ok_or_else(short)?;
@@ -101,7 +105,11 @@ pub struct BlobRequest {
     pub part: BlobPart,
 }
 
-const EMPTY: Shape = Shape { name: "request for an outline", most_bytes: 0, fields: &[] };
+const EMPTY: Shape = Shape {
+    name: "request for an outline",
+    most_bytes: 0,
+    fields: &[],
+};
 
 impl Wire for BlobRequest {
     type Wire = wire::BlobRequest;
@@ -116,7 +124,10 @@ impl Wire for BlobRequest {
             BlobPart::Outline => wire::blob_request::Part::Outline(wire::OutlineRequest {}),
             BlobPart::Chunk(index) => wire::blob_request::Part::Chunk(index),
         };
-        wire::BlobRequest { blob: self.blob.to_wire(), part: Some(part) }
+        wire::BlobRequest {
+            blob: self.blob.to_wire(),
+            part: Some(part),
+        }
     }
 
     fn from_wire(wire: Self::Wire) -> Result<Self, DecodeError> {
@@ -124,7 +135,10 @@ impl Wire for BlobRequest {
             wire::blob_request::Part::Outline(_) => BlobPart::Outline,
             wire::blob_request::Part::Chunk(index) => BlobPart::Chunk(index),
         };
-        Ok(Self { blob: BlobHash::from_wire("BlobRequest.blob", &wire.blob)?, part })
+        Ok(Self {
+            blob: BlobHash::from_wire("BlobRequest.blob", &wire.blob)?,
+            part,
+        })
     }
 }
 
@@ -139,23 +153,40 @@ pub struct Outline {
 
 impl Wire for Outline {
     type Wire = wire::Outline;
-    const SHAPE: Shape =
-        Shape { name: "outline", most_bytes: limits::BLOB_ANSWER_BYTES, fields: &[plain(1), plain(2)] };
+    const SHAPE: Shape = Shape {
+        name: "outline",
+        most_bytes: limits::BLOB_ANSWER_BYTES,
+        fields: &[plain(1), plain(2)],
+    };
 
     fn to_wire(&self) -> Self::Wire {
-        wire::Outline { bytes: self.bytes, chunk_hashes: self.chunks.concat() }
+        wire::Outline {
+            bytes: self.bytes,
+            chunk_hashes: self.chunks.concat(),
+        }
     }
 
     fn from_wire(wire: Self::Wire) -> Result<Self, DecodeError> {
         let (chunks, rest) = wire.chunk_hashes.as_chunks::<32>();
         if !rest.is_empty() {
             let bytes = wire.chunk_hashes.len();
-            return Err(DecodeError::WrongLength { field: "Outline.chunk_hashes", bytes, expected: 32 });
+            return Err(DecodeError::WrongLength {
+                field: "Outline.chunk_hashes",
+                bytes,
+                expected: 32,
+            });
         }
         if chunks.len() > limits::BLOB_CHUNKS {
             let (count, limit) = (chunks.len(), limits::BLOB_CHUNKS);
-            return Err(DecodeError::TooMany { field: "Outline.chunk_hashes", count, limit });
+            return Err(DecodeError::TooMany {
+                field: "Outline.chunk_hashes",
+                count,
+                limit,
+            });
         }
-        Ok(Self { bytes: wire.bytes, chunks: chunks.to_vec() })
+        Ok(Self {
+            bytes: wire.bytes,
+            chunks: chunks.to_vec(),
+        })
     }
 }

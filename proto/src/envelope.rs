@@ -1,8 +1,8 @@
 //! Who signed what, for which run.
 //!
-//! The signature is over `domain ‖ run ‖ payload as sent`, where the domain names the kind: bytes signed as one kind of
-//! message, or for one run, are never valid as another. Signatures are Ed25519 under ZIP-215 rules, so that all verifiers
-//! agree on which are valid.
+//! The signature is over `domain ‖ run ‖ payload as sent`, where the domain names the kind: bytes
+//! signed as one kind of message, or for one run, are never valid as another. Signatures are
+//! Ed25519 under ZIP-215 rules, so that all verifiers agree on which are valid.
 
 use std::fmt;
 
@@ -36,10 +36,17 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of its number.
-    pub const ALL: [Self; 6] =
-        [Self::Commitment, Self::Attestation, Self::Proposal, Self::Vote, Self::ViewCertificate, Self::Leave];
+    pub const ALL: [Self; 6] = [
+        Self::Commitment,
+        Self::Attestation,
+        Self::Proposal,
+        Self::Vote,
+        Self::ViewCertificate,
+        Self::Leave,
+    ];
 
-    /// The longest payload of this kind, in bytes: what is longer is refused before its signature is looked at.
+    /// The longest payload of this kind, in bytes: what is longer is refused before its signature
+    /// is looked at.
     pub const fn max_payload_bytes(self) -> usize {
         match self {
             Self::Commitment => Commitment::MAX_BYTES,
@@ -66,7 +73,10 @@ impl Kind {
         Self::ALL
             .into_iter()
             .find(|kind| *kind as u32 == number)
-            .ok_or(DecodeError::UnknownValue { field: "Envelope.kind", value: i64::from(number) })
+            .ok_or(DecodeError::UnknownValue {
+                field: "Envelope.kind",
+                value: i64::from(number),
+            })
     }
 }
 
@@ -82,18 +92,30 @@ pub struct Signature(pub [u8; 64]);
 
 impl fmt::Debug for Signature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Signature({})", hex::encode(self.0.get(..4).unwrap_or_default()))
+        write!(
+            f,
+            "Signature({})",
+            hex::encode(self.0.get(..4).unwrap_or_default())
+        )
     }
 }
 
 impl Signature {
     pub(crate) fn from_wire(field: &'static str, bytes: &[u8]) -> Result<Self, DecodeError> {
         let length = bytes.len();
-        bytes.try_into().map(Self).map_err(|_| DecodeError::WrongLength { field, bytes: length, expected: 64 })
+        bytes
+            .try_into()
+            .map(Self)
+            .map_err(|_| DecodeError::WrongLength {
+                field,
+                bytes: length,
+                expected: 64,
+            })
     }
 }
 
-/// A peer's secret key. Signing is deterministic: the same message is signed with the same bytes after a restart.
+/// A peer's secret key. Signing is deterministic: the same message is signed with the same bytes
+/// after a restart.
 #[derive(Clone)]
 pub struct SigningKey(ed25519_consensus::SigningKey);
 
@@ -140,12 +162,30 @@ impl Envelope {
     pub fn sign<M: Signable>(key: &SigningKey, run: RunId, message: &M) -> Self {
         let payload = message.encode();
         let signature = Signature(key.0.sign(&signed_bytes(M::KIND, run, &payload)).to_bytes());
-        Self { kind: M::KIND, signer: key.peer(), run, payload, signature }
+        Self {
+            kind: M::KIND,
+            signer: key.peer(),
+            run,
+            payload,
+            signature,
+        }
     }
 
-    /// An envelope put together from a message and a signature that was stored apart, as certificates do.
-    pub fn from_parts<M: Signable>(signer: PeerId, run: RunId, message: &M, signature: Signature) -> Self {
-        Self { kind: M::KIND, signer, run, payload: message.encode(), signature }
+    /// An envelope put together from a message and a signature that was stored apart, as
+    /// certificates do.
+    pub fn from_parts<M: Signable>(
+        signer: PeerId,
+        run: RunId,
+        message: &M,
+        signature: Signature,
+    ) -> Self {
+        Self {
+            kind: M::KIND,
+            signer,
+            run,
+            payload: message.encode(),
+            signature,
+        }
     }
 
     /// Checks run and signature.
@@ -158,8 +198,11 @@ impl Envelope {
         }
         let key = ed25519_consensus::VerificationKey::try_from(*self.signer.as_bytes())
             .map_err(|_| DecodeError::BadSignature)?;
-        key.verify(&self.signature.0.into(), &signed_bytes(self.kind, self.run, &self.payload))
-            .map_err(|_| DecodeError::BadSignature)
+        key.verify(
+            &self.signature.0.into(),
+            &signed_bytes(self.kind, self.run, &self.payload),
+        )
+        .map_err(|_| DecodeError::BadSignature)
     }
 
     /// Decodes the payload.
@@ -176,7 +219,10 @@ impl Envelope {
         if self.kind == expected {
             Ok(())
         } else {
-            Err(DecodeError::WrongKind { found: self.kind as u32, expected: expected as u32 })
+            Err(DecodeError::WrongKind {
+                found: self.kind as u32,
+                expected: expected as u32,
+            })
         }
     }
 
@@ -218,7 +264,11 @@ impl Wire for Envelope {
         let kind = Kind::from_number(wire.kind)?;
         let (bytes, limit) = (wire.payload.len(), kind.max_payload_bytes());
         if bytes > limit {
-            return Err(DecodeError::TooLong { message: "envelope payload", bytes, limit });
+            return Err(DecodeError::TooLong {
+                message: "envelope payload",
+                bytes,
+                limit,
+            });
         }
         Ok(Self {
             kind,
@@ -240,14 +290,25 @@ mod tests {
     }
 
     fn envelope() -> Envelope {
-        Envelope::sign(&SigningKey::from_seed([1; 32]), run(), &Leave { round: RoundNumber(4) })
+        Envelope::sign(
+            &SigningKey::from_seed([1; 32]),
+            run(),
+            &Leave {
+                round: RoundNumber(4),
+            },
+        )
     }
 
     #[test]
     fn a_signed_message_verifies_and_opens() {
         let received = Envelope::decode(&envelope().encode()).unwrap();
         assert_eq!(received.verify(run()), Ok(()));
-        assert_eq!(received.open::<Leave>(), Ok(Leave { round: RoundNumber(4) }));
+        assert_eq!(
+            received.open::<Leave>(),
+            Ok(Leave {
+                round: RoundNumber(4)
+            })
+        );
     }
 
     #[test]
@@ -263,7 +324,10 @@ mod tests {
 
     #[test]
     fn a_message_of_another_run_is_refused() {
-        assert_eq!(envelope().verify([8; 32].into()), Err(DecodeError::WrongRun));
+        assert_eq!(
+            envelope().verify([8; 32].into()),
+            Err(DecodeError::WrongRun)
+        );
     }
 
     #[test]
@@ -277,7 +341,10 @@ mod tests {
     fn no_domain_leads_another() {
         for one in Kind::ALL {
             for other in Kind::ALL.into_iter().filter(|other| *other != one) {
-                assert!(!one.domain().starts_with(other.domain()), "{one:?} and {other:?} could sign for one another");
+                assert!(
+                    !one.domain().starts_with(other.domain()),
+                    "{one:?} and {other:?} could sign for one another"
+                );
             }
         }
     }

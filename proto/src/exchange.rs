@@ -35,16 +35,34 @@ pub enum Request {
     },
 }
 
-const EMPTY: Shape = Shape { name: "request without parts", most_bytes: 0, fields: &[] };
-const ROUND: Shape = Shape { name: "request for a round", most_bytes: 16, fields: &[plain(1)] };
-const DECIDED: Shape = Shape { name: "request for decided rounds", most_bytes: 24, fields: &[plain(1), plain(2)] };
+const EMPTY: Shape = Shape {
+    name: "request without parts",
+    most_bytes: 0,
+    fields: &[],
+};
+const ROUND: Shape = Shape {
+    name: "request for a round",
+    most_bytes: 16,
+    fields: &[plain(1)],
+};
+const DECIDED: Shape = Shape {
+    name: "request for decided rounds",
+    most_bytes: 24,
+    fields: &[plain(1), plain(2)],
+};
 
 impl Wire for Request {
     type Wire = wire::Request;
     const SHAPE: Shape = Shape {
         name: "request",
         most_bytes: limits::REQUEST_BYTES,
-        fields: &[one(1, &EMPTY), one(2, &EMPTY), one(3, &DECIDED), one(4, &ROUND), one(5, &ROUND)],
+        fields: &[
+            one(1, &EMPTY),
+            one(2, &EMPTY),
+            one(3, &DECIDED),
+            one(4, &ROUND),
+            one(5, &ROUND),
+        ],
     };
 
     fn to_wire(&self) -> Self::Wire {
@@ -52,8 +70,13 @@ impl Wire for Request {
         let what = match *self {
             Self::Status => What::Status(wire::StatusRequest {}),
             Self::Manifest => What::Manifest(wire::ManifestRequest {}),
-            Self::Decided { from, at_most } => What::Decided(wire::DecidedRequest { from_round: from.0, at_most }),
-            Self::RoundMessages { round } => What::RoundMessages(wire::RoundMessagesRequest { round: round.0 }),
+            Self::Decided { from, at_most } => What::Decided(wire::DecidedRequest {
+                from_round: from.0,
+                at_most,
+            }),
+            Self::RoundMessages { round } => {
+                What::RoundMessages(wire::RoundMessagesRequest { round: round.0 })
+            }
             Self::State { round } => What::State(wire::StateRequest { round: round.0 }),
         };
         wire::Request { what: Some(what) }
@@ -64,9 +87,16 @@ impl Wire for Request {
         Ok(match required("Request.what", wire.what)? {
             What::Status(_) => Self::Status,
             What::Manifest(_) => Self::Manifest,
-            What::Decided(d) => Self::Decided { from: RoundNumber(d.from_round), at_most: d.at_most },
-            What::RoundMessages(m) => Self::RoundMessages { round: RoundNumber(m.round) },
-            What::State(s) => Self::State { round: RoundNumber(s.round) },
+            What::Decided(d) => Self::Decided {
+                from: RoundNumber(d.from_round),
+                at_most: d.at_most,
+            },
+            What::RoundMessages(m) => Self::RoundMessages {
+                round: RoundNumber(m.round),
+            },
+            What::State(s) => Self::State {
+                round: RoundNumber(s.round),
+            },
         })
     }
 }
@@ -102,18 +132,35 @@ pub enum Response {
     },
 }
 
-const STATUS: Shape = Shape { name: "status", most_bytes: 64, fields: &[plain(1), plain(2), plain(3)] };
-const MANIFEST: Shape =
-    Shape { name: "manifest's bytes", most_bytes: limits::MANIFEST_BYTES + 16, fields: &[plain(1)] };
+const STATUS: Shape = Shape {
+    name: "status",
+    most_bytes: 64,
+    fields: &[plain(1), plain(2), plain(3)],
+};
+const MANIFEST: Shape = Shape {
+    name: "manifest's bytes",
+    most_bytes: limits::MANIFEST_BYTES + 16,
+    fields: &[plain(1)],
+};
 const DECIDED_BATCH: Shape = Shape {
     name: "decided rounds",
     most_bytes: limits::RESPONSE_BYTES,
-    fields: &[shape::list(1, "DecidedBatch.decided", limits::DECIDED_BATCH, &Decided::SHAPE)],
+    fields: &[shape::list(
+        1,
+        "DecidedBatch.decided",
+        limits::DECIDED_BATCH,
+        &Decided::SHAPE,
+    )],
 };
 const ROUND_MESSAGES: Shape = Shape {
     name: "a round's messages",
     most_bytes: limits::RESPONSE_BYTES,
-    fields: &[shape::list(1, "RoundMessages.envelopes", limits::ROUND_MESSAGES, &Envelope::SHAPE)],
+    fields: &[shape::list(
+        1,
+        "RoundMessages.envelopes",
+        limits::ROUND_MESSAGES,
+        &Envelope::SHAPE,
+    )],
 };
 const STATE_TENSORS: Shape = Shape {
     name: "a state's tensors",
@@ -143,13 +190,15 @@ impl Wire for Response {
                 weights_round: status.weights_round.0,
                 oldest_blobs_round: status.oldest_blobs_round.0,
             }),
-            Self::Manifest(manifest) => What::Manifest(wire::ManifestBytes { manifest: manifest.clone() }),
-            Self::Decided(decided) => {
-                What::Decided(wire::DecidedBatch { decided: decided.iter().map(Wire::to_wire).collect() })
-            }
-            Self::RoundMessages(envelopes) => {
-                What::RoundMessages(wire::RoundMessages { envelopes: envelopes.iter().map(Wire::to_wire).collect() })
-            }
+            Self::Manifest(manifest) => What::Manifest(wire::ManifestBytes {
+                manifest: manifest.clone(),
+            }),
+            Self::Decided(decided) => What::Decided(wire::DecidedBatch {
+                decided: decided.iter().map(Wire::to_wire).collect(),
+            }),
+            Self::RoundMessages(envelopes) => What::RoundMessages(wire::RoundMessages {
+                envelopes: envelopes.iter().map(Wire::to_wire).collect(),
+            }),
             Self::State { round, tensors } => What::State(wire::StateTensors {
                 round: round.0,
                 tensors: tensors.iter().map(|t| t.to_wire()).collect(),
@@ -166,7 +215,9 @@ impl Wire for Response {
                 weights_round: RoundNumber(s.weights_round),
                 oldest_blobs_round: RoundNumber(s.oldest_blobs_round),
             }),
-            What::Manifest(m) if m.manifest.len() <= limits::MANIFEST_BYTES => Self::Manifest(m.manifest),
+            What::Manifest(m) if m.manifest.len() <= limits::MANIFEST_BYTES => {
+                Self::Manifest(m.manifest)
+            }
             What::Manifest(m) => {
                 return Err(DecodeError::TooLong {
                     message: "manifest",
@@ -178,7 +229,9 @@ impl Wire for Response {
             What::RoundMessages(m) => Self::RoundMessages(list(m.envelopes, Envelope::from_wire)?),
             What::State(s) => Self::State {
                 round: RoundNumber(s.round),
-                tensors: list(s.tensors, |t| BlobHash::from_wire("StateTensors.tensors", &t))?,
+                tensors: list(s.tensors, |t| {
+                    BlobHash::from_wire("StateTensors.tensors", &t)
+                })?,
             },
         })
     }

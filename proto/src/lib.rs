@@ -1,9 +1,11 @@
-//! What peers say to one another: the schema, typed ids, signed envelopes, and a limit for every length.
+//! What peers say to one another: the schema, typed ids, signed envelopes, and a limit for every
+//! length.
 //!
-//! Everything here arrives from strangers. [`Message::decode`] therefore refuses, in this order: more bytes than the
-//! type may have; lists, parts and ids out of their limits, before anything is allocated for them; bytes that are not
-//! the schema's; values that stand for nothing; and any encoding but the canonical one. So one value has one byte
-//! string, a hash of the bytes names the value, and decoding costs a small multiple of the bytes.
+//! Everything here arrives from strangers. [`Message::decode`] therefore refuses, in this order:
+//! more bytes than the type may have; lists, parts and ids out of their limits, before anything is
+//! allocated for them; bytes that are not the schema's; values that stand for nothing; and any
+//! encoding but the canonical one. So one value has one byte string, a hash of the bytes names the
+//! value, and decoding costs a small multiple of the bytes.
 //!
 //! ```
 //! use weal_proto::{Commitment, Envelope, Message, RoundNumber, RunId, Samples, SigningKey};
@@ -51,12 +53,12 @@ pub use envelope::{Envelope, Kind, Signable, Signature, SigningKey};
 pub use error::DecodeError;
 pub use exchange::{Request, Response, Status};
 pub use ids::{
-    BlobHash, EnvelopeHash, LayoutHash, LedgerRoot, PeerId, RoundNumber, RoundSetHash, RunId, Samples, Seed, StateRoot,
-    View, Weight,
+    BlobHash, EnvelopeHash, LayoutHash, LedgerRoot, PeerId, RoundNumber, RoundSetHash, RunId,
+    Samples, Seed, StateRoot, View, Weight,
 };
 pub use manifest::{Manifest, ManifestError};
 pub use message::Message;
 pub use round::{
-    Attestation, Certificate, CommitSignature, Commitment, Decided, Evidence, Finding, Leave, Proposal, RoundSet,
-    Verdict, ViewCertificate, ViewSignature, Vote, VoteStep,
+    Attestation, Certificate, CommitSignature, Commitment, Decided, Evidence, Finding, Leave,
+    Proposal, RoundSet, Verdict, ViewCertificate, ViewSignature, Vote, VoteStep,
 };

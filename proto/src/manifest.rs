@@ -1,6 +1,8 @@
-//! What fixes a run. Its canonical encoding is hashed to the run's id, so every byte of it is agreed on.
+//! What fixes a run. Its canonical encoding is hashed to the run's id, so every byte of it is
+//! agreed on.
 //!
-//! All numbers are integers: fractions in parts per million (ppm) or per billion (ppb), times in milliseconds.
+//! All numbers are integers: fractions in parts per million (ppm) or per billion (ppb), times in
+//! milliseconds.
 
 mod check;
 mod wire;
@@ -50,8 +52,8 @@ pub struct Manifest {
 pub enum Initial {
     /// Drawn by the integer generator from this seed.
     Seed([u8; 32]),
-    /// Those of an earlier training: the blob hash of little-endian f32 values in the layout's order, which whoever joins
-    /// fetches like the text.
+    /// Those of an earlier training: the blob hash of little-endian f32 values in the layout's
+    /// order, which whoever joins fetches like the text.
     Weights(BlobHash),
 }
 
@@ -269,12 +271,16 @@ pub struct OuterRate {
 impl Outer {
     /// The outer learning rate of a round, in ppm.
     pub fn rate_ppm(&self, round: crate::RoundNumber) -> u32 {
-        self.rates.iter().take_while(|rate| rate.from_round <= round.0).last().map_or(PPM, |rate| rate.rate_ppm)
+        self.rates
+            .iter()
+            .take_while(|rate| rate.from_round <= round.0)
+            .last()
+            .map_or(PPM, |rate| rate.rate_ppm)
     }
 }
 
-/// Longest times of a round's phases, in milliseconds, each from the end of the one before. A phase ends early when
-/// everyone who is expected has done his part.
+/// Longest times of a round's phases, in milliseconds, each from the end of the one before. A phase
+/// ends early when everyone who is expected has done his part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timing {
     /// From the round's start until commitments are in time no more.
@@ -354,14 +360,25 @@ impl Model {
             width => width,
         };
         let heads = u64::from(self.heads).saturating_add(self.kv_heads.into());
-        let attention = width.saturating_mul(heads.saturating_mul(head_width)).saturating_mul(2);
-        let head_norms = if self.query_key_norm { head_width.saturating_mul(2) } else { 0 };
+        let attention = width
+            .saturating_mul(heads.saturating_mul(head_width))
+            .saturating_mul(2);
+        let head_norms = if self.query_key_norm {
+            head_width.saturating_mul(2)
+        } else {
+            0
+        };
         let block = attention
             .saturating_add(head_norms)
             .saturating_add(width.saturating_mul(feed_forward).saturating_mul(3))
             .saturating_add(width.saturating_mul(2));
-        let embeddings = vocabulary.saturating_mul(width).saturating_mul(if self.tied_embeddings { 1 } else { 2 });
-        layers.saturating_mul(block).saturating_add(embeddings).saturating_add(width)
+        let embeddings = vocabulary
+            .saturating_mul(width)
+            .saturating_mul(if self.tied_embeddings { 1 } else { 2 });
+        layers
+            .saturating_mul(block)
+            .saturating_add(embeddings)
+            .saturating_add(width)
     }
 }
 

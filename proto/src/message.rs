@@ -45,26 +45,40 @@ impl<T: Wire> Message for T {
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let message = T::SHAPE.name;
         T::SHAPE.check(bytes)?;
-        let wire =
-            T::Wire::decode(bytes).map_err(|cause| DecodeError::Malformed { message, cause: cause.to_string() })?;
+        let wire = T::Wire::decode(bytes).map_err(|cause| DecodeError::Malformed {
+            message,
+            cause: cause.to_string(),
+        })?;
         let value = T::from_wire(wire)?;
         // Protobuf lets one value be written in many ways; a hash must name exactly one.
-        if value.encode() == bytes { Ok(value) } else { Err(DecodeError::NotCanonical { message }) }
+        if value.encode() == bytes {
+            Ok(value)
+        } else {
+            Err(DecodeError::NotCanonical { message })
+        }
     }
 }
 
 /// Reads every entry of a list; how many there are, the shape has checked.
-pub(crate) fn list<W, T>(wire: Vec<W>, read: impl FnMut(W) -> Result<T, DecodeError>) -> Result<Vec<T>, DecodeError> {
+pub(crate) fn list<W, T>(
+    wire: Vec<W>,
+    read: impl FnMut(W) -> Result<T, DecodeError>,
+) -> Result<Vec<T>, DecodeError> {
     wire.into_iter().map(read).collect()
 }
 
-/// Refuses a list whose keys do not strictly rise: this forbids duplicates and a second order of the same list.
+/// Refuses a list whose keys do not strictly rise: this forbids duplicates and a second order of
+/// the same list.
 pub(crate) fn rising<T, K: Ord>(
     field: &'static str,
     list: Vec<T>,
     key: impl Fn(&T) -> K,
 ) -> Result<Vec<T>, DecodeError> {
-    if list.is_sorted_by(|a, b| key(a) < key(b)) { Ok(list) } else { Err(DecodeError::NotSorted { field }) }
+    if list.is_sorted_by(|a, b| key(a) < key(b)) {
+        Ok(list)
+    } else {
+        Err(DecodeError::NotSorted { field })
+    }
 }
 
 /// A field that must be there.

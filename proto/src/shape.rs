@@ -1,9 +1,10 @@
 //! A look at a message's bytes before anything is allocated for them.
 //!
-//! The attack: to prost, an empty entry of a list costs two bytes on the wire and a hundred in memory, so that an answer
-//! of 4 MiB becomes hundreds; and a part that is sent twice is merged, so that limits on each half say nothing about the
-//! whole. [`Shape::check`] walks the bytes, allocates nothing, and refuses whatever the schema's message cannot be: a
-//! list or a part that is too long, an id of another size, a field that is unknown, out of order or there twice. What it
+//! The attack: to prost, an empty entry of a list costs two bytes on the wire and a hundred in
+//! memory, so that an answer of 4 MiB becomes hundreds; and a part that is sent twice is merged, so
+//! that limits on each half say nothing about the whole. [`Shape::check`] walks the bytes,
+//! allocates nothing, and refuses whatever the schema's message cannot be: a list or a part that is
+//! too long, an id of another size, a field that is unknown, out of order or there twice. What it
 //! lets through costs a small multiple of its bytes to decode.
 
 use crate::error::DecodeError;
@@ -35,14 +36,21 @@ enum Form {
     /// A message, at most once.
     One(&'static Shape),
     /// Messages, at most so many.
-    List { name: &'static str, most: usize, of: &'static Shape },
+    List {
+        name: &'static str,
+        most: usize,
+        of: &'static Shape,
+    },
     /// Ids, at most so many.
     Ids { name: &'static str, most: usize },
 }
 
 /// A number, or bytes whose length is looked at later.
 pub(crate) const fn plain(number: u32) -> Field {
-    Field { number, form: Form::Plain }
+    Field {
+        number,
+        form: Form::Plain,
+    }
 }
 
 /// A hash or a key.
@@ -52,31 +60,55 @@ pub(crate) const fn id(number: u32, name: &'static str) -> Field {
 
 /// Bytes of one length.
 pub(crate) const fn exact(number: u32, name: &'static str, bytes: usize) -> Field {
-    Field { number, form: Form::Exact { name, bytes } }
+    Field {
+        number,
+        form: Form::Exact { name, bytes },
+    }
 }
 
 /// A message within the message.
 pub(crate) const fn one(number: u32, of: &'static Shape) -> Field {
-    Field { number, form: Form::One(of) }
+    Field {
+        number,
+        form: Form::One(of),
+    }
 }
 
 /// A list of messages.
-pub(crate) const fn list(number: u32, name: &'static str, most: usize, of: &'static Shape) -> Field {
-    Field { number, form: Form::List { name, most, of } }
+pub(crate) const fn list(
+    number: u32,
+    name: &'static str,
+    most: usize,
+    of: &'static Shape,
+) -> Field {
+    Field {
+        number,
+        form: Form::List { name, most, of },
+    }
 }
 
 /// A list of hashes or keys.
 pub(crate) const fn ids(number: u32, name: &'static str, most: usize) -> Field {
-    Field { number, form: Form::Ids { name, most } }
+    Field {
+        number,
+        form: Form::Ids { name, most },
+    }
 }
 
 impl Shape {
     /// Refuses bytes that cannot be this message, without allocating for those that can.
     pub(crate) fn check(&self, bytes: &[u8]) -> Result<(), DecodeError> {
         if bytes.len() > self.most_bytes {
-            return Err(DecodeError::TooLong { message: self.name, bytes: bytes.len(), limit: self.most_bytes });
+            return Err(DecodeError::TooLong {
+                message: self.name,
+                bytes: bytes.len(),
+                limit: self.most_bytes,
+            });
         }
-        let mut reader = Reader { message: self.name, rest: bytes };
+        let mut reader = Reader {
+            message: self.name,
+            rest: bytes,
+        };
         let mut fields = self.fields.iter();
         let mut current: Option<&Field> = None;
         let mut count = 0;
@@ -96,8 +128,13 @@ impl Shape {
         fields.try_for_each(Field::absent)
     }
 
-    /// The field of this number, if only fields that may be absent lie between it and the one before.
-    fn skip_to<'a>(&self, number: u32, fields: &mut impl Iterator<Item = &'a Field>) -> Result<&'a Field, DecodeError> {
+    /// The field of this number, if only fields that may be absent lie between it and the one
+    /// before.
+    fn skip_to<'a>(
+        &self,
+        number: u32,
+        fields: &mut impl Iterator<Item = &'a Field>,
+    ) -> Result<&'a Field, DecodeError> {
         for field in fields {
             if field.number == number {
                 return Ok(field);
@@ -111,23 +148,42 @@ impl Shape {
 impl Field {
     fn absent(&self) -> Result<(), DecodeError> {
         match self.form {
-            Form::Exact { name, bytes } => Err(DecodeError::WrongLength { field: name, bytes: 0, expected: bytes }),
+            Form::Exact { name, bytes } => Err(DecodeError::WrongLength {
+                field: name,
+                bytes: 0,
+                expected: bytes,
+            }),
             _ => Ok(()),
         }
     }
 
     /// Looks at the `count`th value of this field in `message`.
-    fn check(&self, message: &'static str, count: usize, value: Value<'_>) -> Result<(), DecodeError> {
+    fn check(
+        &self,
+        message: &'static str,
+        count: usize,
+        value: Value<'_>,
+    ) -> Result<(), DecodeError> {
         match (&self.form, value) {
             (Form::List { name, most, .. } | Form::Ids { name, most }, _) if count > *most => {
-                Err(DecodeError::TooMany { field: name, count, limit: *most })
+                Err(DecodeError::TooMany {
+                    field: name,
+                    count,
+                    limit: *most,
+                })
             }
             (Form::List { of, .. }, Value::Bytes(bytes)) => of.check(bytes),
             (Form::Ids { name, .. }, Value::Bytes(bytes)) => length(name, bytes, ID_BYTES),
             (Form::List { .. } | Form::Ids { .. }, Value::Number) => Err(another_type(message)),
             _ if count > 1 => Err(DecodeError::NotCanonical { message }),
             (Form::Plain, _) => Ok(()),
-            (Form::Exact { name, bytes: expected }, Value::Bytes(bytes)) => length(name, bytes, *expected),
+            (
+                Form::Exact {
+                    name,
+                    bytes: expected,
+                },
+                Value::Bytes(bytes),
+            ) => length(name, bytes, *expected),
             (Form::One(of), Value::Bytes(bytes)) => of.check(bytes),
             (Form::Exact { .. } | Form::One(_), Value::Number) => Err(another_type(message)),
         }
@@ -135,11 +191,22 @@ impl Field {
 }
 
 fn length(field: &'static str, bytes: &[u8], expected: usize) -> Result<(), DecodeError> {
-    if bytes.len() == expected { Ok(()) } else { Err(DecodeError::WrongLength { field, bytes: bytes.len(), expected }) }
+    if bytes.len() == expected {
+        Ok(())
+    } else {
+        Err(DecodeError::WrongLength {
+            field,
+            bytes: bytes.len(),
+            expected,
+        })
+    }
 }
 
 fn malformed(message: &'static str, cause: &str) -> DecodeError {
-    DecodeError::Malformed { message, cause: cause.to_owned() }
+    DecodeError::Malformed {
+        message,
+        cause: cause.to_owned(),
+    }
 }
 
 fn another_type(message: &'static str) -> DecodeError {
@@ -162,7 +229,8 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn field(&mut self) -> Result<(u32, Value<'a>), DecodeError> {
         let key = self.varint()?;
-        let number = u32::try_from(key >> 3).map_err(|_| malformed(self.message, "a field number beyond 32 bits"))?;
+        let number = u32::try_from(key >> 3)
+            .map_err(|_| malformed(self.message, "a field number beyond 32 bits"))?;
         match key & 7 {
             0 => self.varint().map(|_| (number, Value::Number)),
             2 => self.bytes().map(|bytes| (number, Value::Bytes(bytes))),
@@ -172,8 +240,10 @@ impl<'a> Reader<'a> {
 
     fn bytes(&mut self) -> Result<&'a [u8], DecodeError> {
         let length = usize::try_from(self.varint()?).unwrap_or(usize::MAX);
-        let (bytes, rest) =
-            self.rest.split_at_checked(length).ok_or_else(|| malformed(self.message, "shorter than it says"))?;
+        let (bytes, rest) = self
+            .rest
+            .split_at_checked(length)
+            .ok_or_else(|| malformed(self.message, "shorter than it says"))?;
         self.rest = rest;
         Ok(bytes)
     }
@@ -182,8 +252,10 @@ impl<'a> Reader<'a> {
     fn varint(&mut self) -> Result<u64, DecodeError> {
         let mut value = 0_u64;
         for shift in (0..u64::BITS).step_by(7) {
-            let (byte, rest) =
-                self.rest.split_first().ok_or_else(|| malformed(self.message, "ends within a number"))?;
+            let (byte, rest) = self
+                .rest
+                .split_first()
+                .ok_or_else(|| malformed(self.message, "ends within a number"))?;
             self.rest = rest;
             let bits = u64::from(byte & 0x7f);
             if bits << shift >> shift != bits {
@@ -192,7 +264,13 @@ impl<'a> Reader<'a> {
             value |= bits << shift;
             if byte & 0x80 == 0 {
                 let padded = *byte == 0 && shift > 0;
-                return if padded { Err(DecodeError::NotCanonical { message: self.message }) } else { Ok(value) };
+                return if padded {
+                    Err(DecodeError::NotCanonical {
+                        message: self.message,
+                    })
+                } else {
+                    Ok(value)
+                };
             }
         }
         Err(malformed(self.message, "a number beyond 64 bits"))
@@ -203,11 +281,20 @@ impl<'a> Reader<'a> {
 mod tests {
     use super::*;
 
-    const LEAF: Shape = Shape { name: "leaf", most_bytes: 40, fields: &[id(1, "Leaf.id")] };
+    const LEAF: Shape = Shape {
+        name: "leaf",
+        most_bytes: 40,
+        fields: &[id(1, "Leaf.id")],
+    };
     const TREE: Shape = Shape {
         name: "tree",
         most_bytes: 1_000,
-        fields: &[plain(1), list(2, "Tree.leaves", 3, &LEAF), one(3, &LEAF), ids(5, "Tree.ids", 2)],
+        fields: &[
+            plain(1),
+            list(2, "Tree.leaves", 3, &LEAF),
+            one(3, &LEAF),
+            ids(5, "Tree.ids", 2),
+        ],
     };
 
     fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
@@ -224,7 +311,12 @@ mod tests {
 
     #[test]
     fn what_fits_is_let_through() {
-        let tree = [&[8, 5][..], &field(2, &leaf()).repeat(3), &field(3, &leaf()), &field(5, &[1; 32]).repeat(2)];
+        let tree = [
+            &[8, 5][..],
+            &field(2, &leaf()).repeat(3),
+            &field(3, &leaf()),
+            &field(5, &[1; 32]).repeat(2),
+        ];
         assert_eq!(TREE.check(&tree.concat()), Ok(()));
         assert_eq!(TREE.check(&[]), Ok(()));
     }
@@ -232,18 +324,33 @@ mod tests {
     #[test]
     fn one_entry_too_many_is_refused_before_it_is_looked_at() {
         let too_many = [field(2, &leaf()).repeat(3), field(2, &[])].concat();
-        assert_eq!(refused(&too_many), DecodeError::TooMany { field: "Tree.leaves", count: 4, limit: 3 });
+        assert_eq!(
+            refused(&too_many),
+            DecodeError::TooMany {
+                field: "Tree.leaves",
+                count: 4,
+                limit: 3
+            }
+        );
     }
 
     #[test]
     fn an_empty_entry_lacks_its_id() {
-        let error = DecodeError::WrongLength { field: "Leaf.id", bytes: 0, expected: 32 };
+        let error = DecodeError::WrongLength {
+            field: "Leaf.id",
+            bytes: 0,
+            expected: 32,
+        };
         assert_eq!(refused(&field(2, &[])), error);
     }
 
     #[test]
     fn a_part_longer_than_its_own_limit_is_refused() {
-        let error = DecodeError::TooLong { message: "leaf", bytes: 68, limit: 40 };
+        let error = DecodeError::TooLong {
+            message: "leaf",
+            bytes: 68,
+            limit: 40,
+        };
         assert_eq!(refused(&field(2, &leaf().repeat(2))), error);
     }
 
@@ -258,9 +365,15 @@ mod tests {
 
     #[test]
     fn a_number_is_read_in_its_shortest_form_alone() {
-        let mut reader = Reader { message: "number", rest: &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1] };
+        let mut reader = Reader {
+            message: "number",
+            rest: &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1],
+        };
         assert_eq!(reader.varint(), Ok(u64::MAX));
-        assert_eq!(refused(&[8, 0x85, 0]), DecodeError::NotCanonical { message: "tree" });
+        assert_eq!(
+            refused(&[8, 0x85, 0]),
+            DecodeError::NotCanonical { message: "tree" }
+        );
         let too_large = [&[8][..], &[0xff; 9], &[2]].concat();
         assert!(matches!(refused(&too_large), DecodeError::Malformed { .. }));
         assert!(matches!(refused(&[8, 0x85]), DecodeError::Malformed { .. }));
@@ -268,6 +381,9 @@ mod tests {
 
     #[test]
     fn a_length_beyond_the_end_is_refused() {
-        assert!(matches!(refused(&[0x12, 0xff, 0xff, 0xff, 0xff, 0x0f]), DecodeError::Malformed { .. }));
+        assert!(matches!(
+            refused(&[0x12, 0xff, 0xff, 0xff, 0xff, 0x0f]),
+            DecodeError::Malformed { .. }
+        ));
     }
 }

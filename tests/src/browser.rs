@@ -1,4 +1,5 @@
-//! A headless Chromium, driven over the DevTools protocol: what does the page show, and does it complain?
+//! A headless Chromium, driven over the DevTools protocol: what does the page show, and does it
+//! complain?
 //!
 //! ```no_run
 //! # use weal_tests::browser::{Visit, visit};
@@ -10,8 +11,8 @@
 //! }
 //! ```
 //!
-//! The protocol runs over two pipes (`--remote-debugging-pipe`): no port to choose, no WebSocket, and nobody else on the
-//! machine can get in. Messages are JSON, each ended by a zero byte.
+//! The protocol runs over two pipes (`--remote-debugging-pipe`): no port to choose, no WebSocket,
+//! and nobody else on the machine can get in. Messages are JSON, each ended by a zero byte.
 
 use std::fmt;
 use std::fs;
@@ -25,7 +26,13 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Names under which distributions install it; `WEAL_CHROMIUM` goes first.
-const NAMES: [&str; 5] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
+const NAMES: [&str; 5] = [
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "chrome",
+];
 
 /// Set to `1` where a missing browser is a failure and not a reason to skip.
 const REQUIRE_ALL: &str = "WEAL_REQUIRE_ALL";
@@ -85,7 +92,8 @@ pub enum BrowserError {
 }
 
 impl BrowserError {
-    /// Whether a test may be skipped for it: Chromium is missing, and nobody demanded it with `WEAL_REQUIRE_ALL=1`.
+    /// Whether a test may be skipped for it: Chromium is missing, and nobody demanded it with
+    /// `WEAL_REQUIRE_ALL=1`.
     pub fn may_skip(&self) -> bool {
         matches!(self, Self::Missing) && std::env::var(REQUIRE_ALL).as_deref() != Ok("1")
     }
@@ -100,9 +108,16 @@ impl fmt::Display for BrowserError {
                 NAMES.join(", ")
             ),
             Self::Io(error) => write!(out, "Chromium cannot be started or talked to: {error}"),
-            Self::Gone => write!(out, "Chromium ended early; run it by hand with {} to see why", FLAGS.join(" ")),
+            Self::Gone => write!(
+                out,
+                "Chromium ended early; run it by hand with {} to see why",
+                FLAGS.join(" ")
+            ),
             Self::Refused { method, answer } => write!(out, "Chromium refused {method}: {answer}"),
-            Self::TimedOut { what, last } => write!(out, "waited in vain for {what}; at the end there was {last}"),
+            Self::TimedOut { what, last } => write!(
+                out,
+                "waited in vain for {what}; at the end there was {last}"
+            ),
         }
     }
 }
@@ -145,12 +160,17 @@ pub struct Window {
 
 impl Default for Window {
     fn default() -> Self {
-        Self { width: 1360, height: 900, dark: false }
+        Self {
+            width: 1360,
+            height: 900,
+            dark: false,
+        }
     }
 }
 
 impl Visit {
-    /// A look at `url` on a light desktop, one peer and one point at least, half a minute's patience.
+    /// A look at `url` on a light desktop, one peer and one point at least, half a minute's
+    /// patience.
     pub fn new(url: impl Into<String>, screenshot: impl Into<PathBuf>) -> Self {
         Self {
             url: url.into(),
@@ -176,7 +196,8 @@ pub struct Seen {
     pub sentence: String,
     /// State roots listed, newest first, hex.
     pub roots: Vec<String>,
-    /// Errors in the console: exceptions, failed requests, violations of the content security policy.
+    /// Errors in the console: exceptions, failed requests, violations of the content security
+    /// policy.
     pub console_errors: Vec<String>,
     /// The picture.
     pub screenshot: PathBuf,
@@ -185,7 +206,8 @@ pub struct Seen {
 /// Opens the page, waits until it shows what is asked for, takes a picture, and tells what it saw.
 ///
 /// # Errors
-/// [`BrowserError::Missing`] without Chromium; [`BrowserError::TimedOut`] with what the page showed instead.
+/// [`BrowserError::Missing`] without Chromium; [`BrowserError::TimedOut`] with what the page showed
+/// instead.
 pub fn visit(visit: &Visit) -> Result<Seen, BrowserError> {
     let browser = Browser::start()?;
     let mut tab = browser.open(&visit.url, visit.window)?;
@@ -195,12 +217,14 @@ pub fn visit(visit: &Visit) -> Result<Seen, BrowserError> {
         visit.loss_points, visit.peers
     );
     if let Err(error) = tab.wait_for(&ready, visit.patience) {
-        let last = tab.evaluate("({...document.querySelector('main')?.dataset, url: location.href})")?;
+        let last =
+            tab.evaluate("({...document.querySelector('main')?.dataset, url: location.href})")?;
         let errors = tab.console_errors()?;
         return Err(match error {
-            BrowserError::TimedOut { what, .. } => {
-                BrowserError::TimedOut { what, last: json!({ "page": last, "errors": errors }) }
-            }
+            BrowserError::TimedOut { what, .. } => BrowserError::TimedOut {
+                what,
+                last: json!({ "page": last, "errors": errors }),
+            },
             other => other,
         });
     }
@@ -210,14 +234,25 @@ pub fn visit(visit: &Visit) -> Result<Seen, BrowserError> {
            sentence: document.getElementById('sentence').textContent, \
            roots: [...document.querySelectorAll('button.root')].map((button) => button.dataset.root)})",
     )?;
-    let number = |name: &str| shown[name].as_str().and_then(|figure| figure.parse().ok()).unwrap_or(0);
+    let number = |name: &str| {
+        shown[name]
+            .as_str()
+            .and_then(|figure| figure.parse().ok())
+            .unwrap_or(0)
+    };
     let words = |name: &str| shown[name].as_str().unwrap_or_default().to_owned();
     Ok(Seen {
         loss_points: number("lossPoints"),
         peers: number("peers"),
         state: words("state"),
         sentence: words("sentence"),
-        roots: shown["roots"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect(),
+        roots: shown["roots"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect(),
         console_errors: tab.console_errors()?,
         screenshot: visit.screenshot.clone(),
     })
@@ -255,7 +290,12 @@ impl Browser {
         };
         let (sender, messages) = sync_channel(MESSAGES_WAITING);
         std::thread::spawn(move || read_messages(BufReader::new(answers), &sender));
-        Ok(Self { process, commands, messages, _profile: profile })
+        Ok(Self {
+            process,
+            commands,
+            messages,
+            _profile: profile,
+        })
     }
 
     /// Opens `url` in a window of its own.
@@ -263,7 +303,12 @@ impl Browser {
     /// # Errors
     /// Any [`BrowserError`] but [`BrowserError::Missing`].
     pub fn open(self, url: &str, window: Window) -> Result<Tab, BrowserError> {
-        let mut tab = Tab { browser: self, session: None, sent: 0, errors: Vec::new() };
+        let mut tab = Tab {
+            browser: self,
+            session: None,
+            sent: 0,
+            errors: Vec::new(),
+        };
         let target = tab.call("Target.createTarget", json!({ "url": "about:blank" }))?;
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
         let attached = tab.call("Target.attachToTarget", attach)?;
@@ -274,7 +319,10 @@ impl Browser {
         tab.resize(window)?;
         let answer = tab.call("Page.navigate", json!({ "url": url }))?;
         if answer.get("errorText").is_some() {
-            return Err(BrowserError::Refused { method: format!("Page.navigate to {url}"), answer });
+            return Err(BrowserError::Refused {
+                method: format!("Page.navigate to {url}"),
+                answer,
+            });
         }
         Ok(tab)
     }
@@ -282,7 +330,8 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // It may be gone already, and the profile is only temporary: nothing to be done about failures.
+        // It may be gone already, and the profile is only temporary: nothing to be done about
+        // failures.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -313,21 +362,25 @@ impl Tab {
         Ok(())
     }
 
-    /// The value of a JavaScript expression; promises are awaited. It may do what needs a user's click.
+    /// The value of a JavaScript expression; promises are awaited. It may do what needs a user's
+    /// click.
     ///
     /// # Errors
     /// [`BrowserError::Refused`] where it throws.
     pub fn evaluate(&mut self, expression: &str) -> Result<Value, BrowserError> {
-        let what =
-            json!({ "expression": expression, "awaitPromise": true, "returnByValue": true, "userGesture": true });
+        let what = json!({ "expression": expression, "awaitPromise": true, "returnByValue": true, "userGesture": true });
         let answer = self.call("Runtime.evaluate", what)?;
         if answer.get("exceptionDetails").is_some() {
-            return Err(BrowserError::Refused { method: expression.to_owned(), answer });
+            return Err(BrowserError::Refused {
+                method: expression.to_owned(),
+                answer,
+            });
         }
         Ok(answer["result"]["value"].clone())
     }
 
-    /// Waits until a JavaScript expression is `true`; one that throws is not: the page may still be loading.
+    /// Waits until a JavaScript expression is `true`; one that throws is not: the page may still be
+    /// loading.
     ///
     /// # Errors
     /// [`BrowserError::TimedOut`] with its last value.
@@ -342,7 +395,10 @@ impl Tab {
                 return Ok(());
             }
             if Instant::now() >= deadline {
-                return Err(BrowserError::TimedOut { what: expression.to_owned(), last: value });
+                return Err(BrowserError::TimedOut {
+                    what: expression.to_owned(),
+                    last: value,
+                });
             }
             self.listen(POLL)?;
         }
@@ -356,7 +412,10 @@ impl Tab {
         let whole = json!({ "format": "png", "captureBeyondViewport": true });
         let answer = self.call("Page.captureScreenshot", whole)?;
         let bytes = answer["data"].as_str().and_then(decode_base64);
-        let bytes = bytes.ok_or(BrowserError::Refused { method: "Page.captureScreenshot".into(), answer })?;
+        let bytes = bytes.ok_or(BrowserError::Refused {
+            method: "Page.captureScreenshot".into(),
+            answer,
+        })?;
         fs::write(path, bytes)?;
         Ok(())
     }
@@ -389,13 +448,19 @@ impl Tab {
                 Ok(message) => message,
                 Err(RecvTimeoutError::Disconnected) => return Err(BrowserError::Gone),
                 Err(RecvTimeoutError::Timeout) => {
-                    return Err(BrowserError::TimedOut { what: method.to_owned(), last: Value::Null });
+                    return Err(BrowserError::TimedOut {
+                        what: method.to_owned(),
+                        last: Value::Null,
+                    });
                 }
             };
             if message["id"] != self.sent {
                 self.note(&message);
             } else if message.get("error").is_some() {
-                return Err(BrowserError::Refused { method: method.to_owned(), answer: message["error"].take() });
+                return Err(BrowserError::Refused {
+                    method: method.to_owned(),
+                    answer: message["error"].take(),
+                });
             } else {
                 return Ok(message["result"].take());
             }
@@ -421,9 +486,14 @@ impl Tab {
         let error = match event["method"].as_str() {
             Some("Runtime.exceptionThrown") => {
                 let details = &parameters["exceptionDetails"];
-                Some(format!("{} {}", details["text"], details["exception"]["description"]))
+                Some(format!(
+                    "{} {}",
+                    details["text"], details["exception"]["description"]
+                ))
             }
-            Some("Runtime.consoleAPICalled") if parameters["type"] == "error" => Some(parameters["args"].to_string()),
+            Some("Runtime.consoleAPICalled") if parameters["type"] == "error" => {
+                Some(parameters["args"].to_string())
+            }
             Some("Log.entryAdded") if parameters["entry"]["level"] == "error" => {
                 let entry = &parameters["entry"];
                 Some(format!("{} ({})", entry["text"], entry["url"]))
@@ -441,7 +511,12 @@ fn find() -> Option<PathBuf> {
     }
     let folders = std::env::var_os("PATH")?;
     let folders: Vec<PathBuf> = std::env::split_paths(&folders).collect();
-    NAMES.iter().find_map(|name| folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file()))
+    NAMES.iter().find_map(|name| {
+        folders
+            .iter()
+            .map(|folder| folder.join(name))
+            .find(|path| path.is_file())
+    })
 }
 
 /// Reads messages until the pipe ends or nobody listens any more.
@@ -449,7 +524,9 @@ fn read_messages(mut answers: impl BufRead, sender: &SyncSender<Value>) {
     let mut bytes = Vec::new();
     while answers.read_until(0, &mut bytes).is_ok_and(|read| read > 0) {
         bytes.pop();
-        let Ok(message) = serde_json::from_slice(&bytes) else { return };
+        let Ok(message) = serde_json::from_slice(&bytes) else {
+            return;
+        };
         if sender.send(message).is_err() {
             return;
         }
@@ -500,6 +577,12 @@ mod tests {
         let (sender, messages) = sync_channel(4);
         read_messages(&b"{\"id\":1}\0{\"id\":2}\0"[..], &sender);
         drop(sender);
-        assert_eq!(messages.iter().map(|message| message["id"].clone()).collect::<Vec<_>>(), [json!(1), json!(2)]);
+        assert_eq!(
+            messages
+                .iter()
+                .map(|message| message["id"].clone())
+                .collect::<Vec<_>>(),
+            [json!(1), json!(2)]
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! The compose testnet of `deploy/`, brought up under a project name of its own.
 //!
-//! The image is built from the program that was built beside the tests, since a build of it within Docker would need a
-//! registry, and twenty minutes.
+//! The image is built from the program that was built beside the tests, since a build of it within
+//! Docker would need a registry, and twenty minutes.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -56,12 +56,25 @@ impl Compose {
         let base = succeeds(Command::new("bash").arg(repository().join("deploy/base-image.sh")));
         base.map_err(|error| format!("{BASE} can neither be pulled nor made here: {error}"))?;
         let name = format!("weal-test-{}", std::process::id());
-        let mut compose = Self { tool, project: name.clone(), image: name, containers: Vec::new() };
+        let mut compose = Self {
+            tool,
+            project: name.clone(),
+            image: name,
+            containers: Vec::new(),
+        };
         compose.build();
         compose.can_run()?;
-        let up = succeeds(compose.command().env("WEAL_TESTNET", flags).args(["up", "--detach", "--no-build"]));
-        up.unwrap_or_else(|error| panic!("the testnet does not come up: {error}\n{}", compose.logs()));
-        compose.containers = SERVICES.map(|service| compose.container_of(service)).to_vec();
+        let up = succeeds(compose.command().env("WEAL_TESTNET", flags).args([
+            "up",
+            "--detach",
+            "--no-build",
+        ]));
+        up.unwrap_or_else(|error| {
+            panic!("the testnet does not come up: {error}\n{}", compose.logs())
+        });
+        compose.containers = SERVICES
+            .map(|service| compose.container_of(service))
+            .to_vec();
         Ok(compose)
     }
 
@@ -83,13 +96,22 @@ impl Compose {
 
     /// What a node says of itself, asked within its container; `None` where it does not answer.
     pub fn status(&self, node: usize) -> Option<Snapshot> {
-        let json = output(docker_command(["exec", &self.containers[node], "weal", "status", "--json"])).ok()?;
+        let json = output(docker_command([
+            "exec",
+            &self.containers[node],
+            "weal",
+            "status",
+            "--json",
+        ]))
+        .ok()?;
         serde_json::from_str(&json).ok()
     }
 
     /// Rounds that a node has decided and applied.
     pub fn rounds(&self, node: usize) -> u64 {
-        self.status(node).and_then(|status| status.history.last().map(|record| record.round + 1)).unwrap_or(0)
+        self.status(node)
+            .and_then(|status| status.history.last().map(|record| record.round + 1))
+            .unwrap_or(0)
     }
 
     /// What Docker's own check says of a node: `starting`, `healthy` or `unhealthy`.
@@ -97,7 +119,12 @@ impl Compose {
     /// # Panics
     /// When the container is not there.
     pub fn health(&self, node: usize) -> String {
-        docker(["inspect", "--format", "{{.State.Health.Status}}", &self.containers[node]])
+        docker([
+            "inspect",
+            "--format",
+            "{{.State.Health.Status}}",
+            &self.containers[node],
+        ])
     }
 
     /// Where node 1's page is published on this machine.
@@ -114,10 +141,20 @@ impl Compose {
     ///
     /// # Panics
     /// With the nodes' logs, when it does not come true in time.
-    pub fn wait_for(&self, what: &str, patience: Duration, mut condition: impl FnMut(&Self) -> bool) {
+    pub fn wait_for(
+        &self,
+        what: &str,
+        patience: Duration,
+        mut condition: impl FnMut(&Self) -> bool,
+    ) {
         let started = Instant::now();
         while !condition(self) {
-            assert!(started.elapsed() < patience, "not within {} s: {what}\n{}", patience.as_secs(), self.logs());
+            assert!(
+                started.elapsed() < patience,
+                "not within {} s: {what}\n{}",
+                patience.as_secs(),
+                self.logs()
+            );
             std::thread::sleep(POLL);
         }
     }
@@ -134,12 +171,13 @@ impl Compose {
         built.unwrap_or_else(|error| panic!("the image cannot be built: {error}"));
     }
 
-    /// The program was linked against this machine's C library; an older one in the image cannot load it.
+    /// The program was linked against this machine's C library; an older one in the image cannot
+    /// load it.
     fn can_run(&self) -> Result<(), String> {
         match output(docker_command(["run", "--rm", &self.image, "--version"])) {
-            Err(error) if error.contains("GLIBC_") => {
-                Err(format!("what is built here needs a newer C library than {BASE} has: {error}"))
-            }
+            Err(error) if error.contains("GLIBC_") => Err(format!(
+                "what is built here needs a newer C library than {BASE} has: {error}"
+            )),
             Err(error) => panic!("the image does not run: {error}"),
             Ok(_) => Ok(()),
         }
@@ -162,24 +200,40 @@ impl Compose {
     }
 
     fn logs(&self) -> String {
-        output(self.command().args(["logs", "--no-color", "--tail", LOG_LINES])).unwrap_or_else(|error| error)
+        output(
+            self.command()
+                .args(["logs", "--no-color", "--tail", LOG_LINES]),
+        )
+        .unwrap_or_else(|error| error)
     }
 }
 
 impl Drop for Compose {
     fn drop(&mut self) {
         // What is left over hurts nobody's result, and a panic here would hide the test's own.
-        let _ = succeeds(self.command().args(["down", "--volumes", "--remove-orphans", "--timeout", "10"]));
+        let _ = succeeds(self.command().args([
+            "down",
+            "--volumes",
+            "--remove-orphans",
+            "--timeout",
+            "10",
+        ]));
         let _ = succeeds(&mut docker_command(["image", "rm", "--force", &self.image]));
         let stage = "label=commonweal.stage=binary";
-        let _ = succeeds(&mut docker_command(["image", "prune", "--force", "--filter", stage]));
+        let _ = succeeds(&mut docker_command([
+            "image", "prune", "--force", "--filter", stage,
+        ]));
     }
 }
 
 impl Tool {
     fn find() -> Result<Self, String> {
-        output(docker_command(["version", "--format", "{{.Server.Version}}"]))
-            .map_err(|error| format!("no Docker daemon answers: {error}"))?;
+        output(docker_command([
+            "version",
+            "--format",
+            "{{.Server.Version}}",
+        ]))
+        .map_err(|error| format!("no Docker daemon answers: {error}"))?;
         [Self::Plugin, Self::Standalone]
             .into_iter()
             .find(|tool| output(tool.command().arg("version")).is_ok())
@@ -195,7 +249,9 @@ impl Tool {
 }
 
 fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the repository")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the tests lie in the repository")
 }
 
 /// A build context with nothing but the program in it, without what only a debugger reads.
@@ -203,7 +259,13 @@ fn context() -> TempDir {
     let context = TempDir::new().expect("a temporary folder");
     let binary: PathBuf = context.path().join("dist/weal");
     fs::create_dir(context.path().join("dist")).expect("a folder");
-    let stripped = succeeds(Command::new("strip").arg("--strip-debug").arg("-o").arg(&binary).arg(program()));
+    let stripped = succeeds(
+        Command::new("strip")
+            .arg("--strip-debug")
+            .arg("-o")
+            .arg(&binary)
+            .arg(program()),
+    );
     if stripped.is_err() {
         fs::copy(program(), &binary).expect("a copy of the program");
     }
@@ -229,11 +291,17 @@ fn succeeds(command: &mut Command) -> Result<(), String> {
 fn output(mut command: impl std::borrow::BorrowMut<Command>) -> Result<String, String> {
     let command = command.borrow_mut().stdin(Stdio::null());
     let name = command.get_program().to_string_lossy().into_owned();
-    let ended = command.output().map_err(|error| format!("{name} cannot be started: {error}"))?;
+    let ended = command
+        .output()
+        .map_err(|error| format!("{name} cannot be started: {error}"))?;
     if ended.status.success() {
         Ok(String::from_utf8_lossy(&ended.stdout).trim().to_owned())
     } else {
         let complaint = String::from_utf8_lossy(&ended.stderr);
-        Err(format!("{name} ended with {}: {}", ended.status, complaint.trim()))
+        Err(format!(
+            "{name} ended with {}: {}",
+            ended.status,
+            complaint.trim()
+        ))
     }
 }

@@ -24,7 +24,10 @@ const POLL: Duration = Duration::from_millis(100);
 /// When it has not been built.
 pub fn program() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows where it is");
-    let folder = test.parent().and_then(Path::parent).expect("tests lie in target/<profile>/deps");
+    let folder = test
+        .parent()
+        .and_then(Path::parent)
+        .expect("tests lie in target/<profile>/deps");
     let program = folder.join(format!("weal{}", std::env::consts::EXE_SUFFIX));
     assert!(
         program.is_file(),
@@ -70,10 +73,18 @@ impl Net {
     /// When anything of it fails.
     pub fn start_planned(nodes: Vec<NodePlan>, run: RunFile) -> Self {
         let root = TempDir::new().expect("a temporary folder");
-        let plan = Plan { root: root.path().to_owned(), nodes, run };
+        let plan = Plan {
+            root: root.path().to_owned(),
+            nodes,
+            run,
+        };
         let (manifest, prepared) = prepare(&plan).expect("a run that adds up");
         let nodes = prepared.into_iter().map(TestNode::from).collect();
-        let mut net = Self { manifest, nodes, root };
+        let mut net = Self {
+            manifest,
+            nodes,
+            root,
+        };
         for node in 0..net.nodes.len() {
             net.launch(node);
         }
@@ -95,10 +106,21 @@ impl Net {
     /// # Panics
     /// When it cannot be started.
     pub fn join(&mut self, link: &str) -> usize {
-        let plan = local_nodes(1, 0, Device::Cpu, 1).expect("free ports").remove(0);
-        let folder = Folder::new(self.root.path().join(format!("newcomer{}", self.nodes.len())));
+        let plan = local_nodes(1, 0, Device::Cpu, 1)
+            .expect("free ports")
+            .remove(0);
+        let folder = Folder::new(
+            self.root
+                .path()
+                .join(format!("newcomer{}", self.nodes.len())),
+        );
         let peer = folder.key().expect("a key").peer().to_string();
-        let mut node = TestNode { folder, peer, page: plan.page, process: None };
+        let mut node = TestNode {
+            folder,
+            peer,
+            page: plan.page,
+            process: None,
+        };
         let dir = node.folder.path().to_owned().into_os_string();
         let port = port(&plan);
         let page = plan.page.to_string();
@@ -138,14 +160,21 @@ impl Net {
 
     /// Rounds that a node has decided and applied.
     pub fn rounds(&self, node: usize) -> u64 {
-        self.status(node).and_then(|status| status.history.last().map(|record| record.round + 1)).unwrap_or(0)
+        self.status(node)
+            .and_then(|status| status.history.last().map(|record| record.round + 1))
+            .unwrap_or(0)
     }
 
     /// Waits for a condition.
     ///
     /// # Panics
     /// With the nodes' logs, when it does not come true in time.
-    pub fn wait_for(&self, what: &str, patience: Duration, mut condition: impl FnMut(&Self) -> bool) {
+    pub fn wait_for(
+        &self,
+        what: &str,
+        patience: Duration,
+        mut condition: impl FnMut(&Self) -> bool,
+    ) {
         wait_for(what, patience, || condition(self), || self.logs());
     }
 
@@ -166,14 +195,22 @@ impl Net {
     pub fn roots(&self) -> BTreeMap<u64, BTreeMap<String, String>> {
         let mut roots: BTreeMap<u64, BTreeMap<String, String>> = BTreeMap::new();
         for (index, node) in self.nodes.iter().enumerate() {
-            for record in self.status(index).into_iter().flat_map(|status| status.history) {
-                roots.entry(record.round).or_default().insert(node.peer.clone(), record.root);
+            for record in self
+                .status(index)
+                .into_iter()
+                .flat_map(|status| status.history)
+            {
+                roots
+                    .entry(record.round)
+                    .or_default()
+                    .insert(node.peer.clone(), record.root);
             }
         }
         roots
     }
 
-    /// Asserts that no two nodes hold different weights after any round; returns how many rounds two or more nodes had.
+    /// Asserts that no two nodes hold different weights after any round; returns how many rounds
+    /// two or more nodes had.
     ///
     /// # Panics
     /// When two differ.
@@ -181,7 +218,12 @@ impl Net {
         let roots = self.roots();
         for (round, roots) in &roots {
             let distinct: BTreeSet<_> = roots.values().collect();
-            assert_eq!(distinct.len(), 1, "round {round}: {roots:?}\n{}", self.logs());
+            assert_eq!(
+                distinct.len(),
+                1,
+                "round {round}: {roots:?}\n{}",
+                self.logs()
+            );
         }
         roots.values().filter(|roots| roots.len() > 1).count()
     }
@@ -194,7 +236,12 @@ impl Net {
 
 impl From<PreparedNode> for TestNode {
     fn from(node: PreparedNode) -> Self {
-        Self { folder: node.folder, peer: node.peer.to_string(), page: node.page, process: None }
+        Self {
+            folder: node.folder,
+            peer: node.peer.to_string(),
+            page: node.page,
+            process: None,
+        }
     }
 }
 
@@ -207,11 +254,19 @@ impl TestNode {
     fn tail(&self) -> String {
         let text = fs::read_to_string(self.log()).unwrap_or_default();
         let lines: Vec<_> = text.lines().collect();
-        format!("--- {}\n{}\n", self.peer, lines[lines.len().saturating_sub(25)..].join("\n"))
+        format!(
+            "--- {}\n{}\n",
+            self.peer,
+            lines[lines.len().saturating_sub(25)..].join("\n")
+        )
     }
 
     fn spawn(&mut self, args: &[std::ffi::OsString]) {
-        let log = File::options().create(true).append(true).open(self.log()).expect("a log");
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log())
+            .expect("a log");
         let child = Command::new(program())
             .args(["--log", weal::cli::LOGGED])
             .args(args)
@@ -247,14 +302,37 @@ impl StartedNode {
     /// # Panics
     /// When it cannot be started.
     pub fn run(folder: &Path) -> Self {
-        let plan = local_nodes(1, 0, Device::Cpu, 1).expect("free ports").remove(0);
-        let mut node = TestNode { folder: Folder::new(folder), peer: String::new(), page: plan.page, process: None };
+        let plan = local_nodes(1, 0, Device::Cpu, 1)
+            .expect("free ports")
+            .remove(0);
+        let mut node = TestNode {
+            folder: Folder::new(folder),
+            peer: String::new(),
+            page: plan.page,
+            process: None,
+        };
         let (port, page) = (port(&plan), plan.page.to_string());
         let dir = folder.as_os_str().to_owned();
-        let flags = ["--no-mdns", "--device", "cpu", "--threads", "1", "--port", &port, "--page", &page];
-        let args: Vec<_> = ["run".into(), "--dir".into(), dir].into_iter().chain(flags.map(Into::into)).collect();
+        let flags = [
+            "--no-mdns",
+            "--device",
+            "cpu",
+            "--threads",
+            "1",
+            "--port",
+            &port,
+            "--page",
+            &page,
+        ];
+        let args: Vec<_> = ["run".into(), "--dir".into(), dir]
+            .into_iter()
+            .chain(flags.map(Into::into))
+            .collect();
         node.spawn(&args);
-        Self { page: plan.page, node }
+        Self {
+            page: plan.page,
+            node,
+        }
     }
 
     /// Waits for a condition.
@@ -266,10 +344,20 @@ impl StartedNode {
     }
 }
 
-fn wait_for(what: &str, patience: Duration, mut condition: impl FnMut() -> bool, logs: impl Fn() -> String) {
+fn wait_for(
+    what: &str,
+    patience: Duration,
+    mut condition: impl FnMut() -> bool,
+    logs: impl Fn() -> String,
+) {
     let started = Instant::now();
     while !condition() {
-        assert!(started.elapsed() <= patience, "not within {} s: {what}\n{}", patience.as_secs(), logs());
+        assert!(
+            started.elapsed() <= patience,
+            "not within {} s: {what}\n{}",
+            patience.as_secs(),
+            logs()
+        );
         std::thread::sleep(POLL);
     }
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use weal::network::{self, Event, Multiaddr, Network, Silent, Verdict};
-use weal_proto::{Attestation, Commitment, Envelope, Kind, Message, PeerId, Proposal, RunId, Vote, VoteStep};
+use weal_proto::{
+    Attestation, Commitment, Envelope, Kind, Message, PeerId, Proposal, RunId, Vote, VoteStep,
+};
 
 /// The place of a message: a peer may sign one message for it, ever.
 type Place = (PeerId, Kind, u64, u32, bool);
@@ -36,7 +38,12 @@ impl Observer {
             max_gossip_bytes: weal_proto::limits::ENVELOPE_BYTES,
             ..network::Settings::default()
         };
-        let started = runtime.block_on(Network::start([0x0b; 32], run.into(), settings, Arc::new(Silent)));
+        let started = runtime.block_on(Network::start(
+            [0x0b; 32],
+            run.into(),
+            settings,
+            Arc::new(Silent),
+        ));
         let (network, mut events) = started.expect("a network that starts");
         let book = Arc::<Mutex<Book>>::default();
         let (heard, verdicts) = (book.clone(), network.clone());
@@ -44,34 +51,61 @@ impl Observer {
             while let Some(event) = events.recv().await {
                 if let Event::Gossip { id, bytes, .. } = event {
                     verdicts.verdict(id, Verdict::Accept).await;
-                    heard.lock().unwrap_or_else(PoisonError::into_inner).hear(&bytes, run);
+                    heard
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .hear(&bytes, run);
                 }
             }
         });
-        Self { book, _runtime: runtime, _network: network }
+        Self {
+            book,
+            _runtime: runtime,
+            _network: network,
+        }
     }
 
     /// Messages written down.
     pub fn heard(&self) -> usize {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner).signed.len()
+        self.book
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .signed
+            .len()
     }
 
     /// Pairs of messages that no honest peer signs.
     pub fn contradictions(&self) -> Vec<String> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner).contradictions.clone()
+        self.book
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contradictions
+            .clone()
     }
 }
 
 impl Book {
     fn hear(&mut self, bytes: &[u8], run: RunId) {
-        let Ok(envelope) = Envelope::decode(bytes) else { return };
+        let Ok(envelope) = Envelope::decode(bytes) else {
+            return;
+        };
         if envelope.verify(run).is_err() {
             return;
         }
-        let Some(place) = place(&envelope) else { return };
-        let first = self.signed.entry(place).or_insert_with(|| envelope.payload.clone());
+        let Some(place) = place(&envelope) else {
+            return;
+        };
+        let first = self
+            .signed
+            .entry(place)
+            .or_insert_with(|| envelope.payload.clone());
         if *first != envelope.payload {
-            self.contradictions.push(format!("{:?} of {} in round {}", place.1, place.0.short(), place.2));
+            self.contradictions.push(format!(
+                "{:?} of {} in round {}",
+                place.1,
+                place.0.short(),
+                place.2
+            ));
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The testnet of `deploy/`: four containers train, one is killed, the others go on, and it comes back to the same
-//! weights.
+//! The testnet of `deploy/`: four containers train, one is killed, the others go on, and it comes
+//! back to the same weights.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -21,7 +21,9 @@ fn four_containers_train_and_one_that_is_killed_comes_back_to_the_same_weights()
         Ok(testnet) => testnet,
         Err(why) => return require::leave_out("the compose testnet", &why),
     };
-    testnet.wait_for("two rounds decided everywhere", PATIENCE, |testnet| least_rounds(testnet) >= 2);
+    testnet.wait_for("two rounds decided everywhere", PATIENCE, |testnet| {
+        least_rounds(testnet) >= 2
+    });
     assert!(rounds_agreed(&testnet) >= 2);
     testnet.wait_for("every container healthy", PATIENCE, |testnet| {
         (0..NODES).all(|node| testnet.health(node) == "healthy")
@@ -32,30 +34,46 @@ fn four_containers_train_and_one_that_is_killed_comes_back_to_the_same_weights()
     testnet.kill(VICTIM);
     let other = (VICTIM + 1) % NODES;
     let before = testnet.rounds(other);
-    testnet.wait_for("the others go on for two rounds", PATIENCE, |testnet| testnet.rounds(other) >= before + 2);
-    assert!(testnet.status(VICTIM).is_none(), "the killed container still answers");
+    testnet.wait_for("the others go on for two rounds", PATIENCE, |testnet| {
+        testnet.rounds(other) >= before + 2
+    });
+    assert!(
+        testnet.status(VICTIM).is_none(),
+        "the killed container still answers"
+    );
 
     testnet.start(VICTIM);
     let missed = testnet.rounds(other);
-    testnet.wait_for("the killed container catches up", PATIENCE, |testnet| testnet.rounds(VICTIM) >= missed);
+    testnet.wait_for("the killed container catches up", PATIENCE, |testnet| {
+        testnet.rounds(VICTIM) >= missed
+    });
     assert!(rounds_agreed(&testnet) as u64 >= missed.min(3));
 }
 
 fn least_rounds(testnet: &Compose) -> u64 {
-    (0..NODES).map(|node| testnet.rounds(node)).min().unwrap_or(0)
+    (0..NODES)
+        .map(|node| testnet.rounds(node))
+        .min()
+        .unwrap_or(0)
 }
 
 /// How many rounds all containers know the weights of; all of them must be the same.
 fn rounds_agreed(testnet: &Compose) -> usize {
     let mut roots: BTreeMap<u64, Vec<String>> = BTreeMap::new();
     for node in 0..NODES {
-        let status = testnet.status(node).unwrap_or_else(|| panic!("container {} does not answer", node + 1));
+        let status = testnet
+            .status(node)
+            .unwrap_or_else(|| panic!("container {} does not answer", node + 1));
         for record in status.history {
             roots.entry(record.round).or_default().push(record.root);
         }
     }
     for (round, roots) in &roots {
-        assert_eq!(roots.iter().collect::<BTreeSet<_>>().len(), 1, "weights differ after round {round}: {roots:?}");
+        assert_eq!(
+            roots.iter().collect::<BTreeSet<_>>().len(),
+            1,
+            "weights differ after round {round}: {roots:?}"
+        );
     }
     roots.values().filter(|roots| roots.len() == NODES).count()
 }

@@ -1,4 +1,5 @@
-//! A disk that is full: the node says so and ends with its own exit code, loses nothing, and goes on once there is room.
+//! A disk that is full: the node says so and ends with its own exit code, loses nothing, and goes
+//! on once there is room.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -15,7 +16,10 @@ struct SmallDisk(TempDir);
 impl SmallDisk {
     fn new(size: &str) -> Result<Self, String> {
         let dir = TempDir::new().map_err(|error| error.to_string())?;
-        mount(&["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"], dir.path())?;
+        mount(
+            &["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"],
+            dir.path(),
+        )?;
         Ok(Self(dir))
     }
 
@@ -27,37 +31,74 @@ impl SmallDisk {
 impl Drop for SmallDisk {
     fn drop(&mut self) {
         // What cannot be unmounted goes with the machine.
-        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
+        let _ = Command::new("umount")
+            .arg("--lazy")
+            .arg(self.0.path())
+            .status();
     }
 }
 
 fn mount(args: &[&str], at: &Path) -> Result<(), String> {
-    let output = Command::new("mount").args(args).arg(at).output().map_err(|error| format!("mount: {error}"))?;
-    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()) }
+    let output = Command::new("mount")
+        .args(args)
+        .arg(at)
+        .output()
+        .map_err(|error| format!("mount: {error}"))?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+    }
 }
 
 fn weal(args: &[&str]) -> Output {
-    Command::new(program()).args(args).output().expect("a program that starts")
+    Command::new(program())
+        .args(args)
+        .output()
+        .expect("a program that starts")
 }
 
 #[test]
 fn a_full_disk_ends_the_node_with_a_clear_error_and_loses_nothing() {
     let disk = match SmallDisk::new("4m") {
         Ok(disk) => disk,
-        Err(why) => return leave_out("a full disk", &format!("a small file system cannot be mounted: {why}")),
+        Err(why) => {
+            return leave_out(
+                "a full disk",
+                &format!("a small file system cannot be mounted: {why}"),
+            );
+        }
     };
     let dir = disk.0.path().to_str().expect("a path in UTF-8");
     assert!(weal(&["new", "--dir", dir]).status.success());
     let key = weal(&["key", "--dir", dir]).stdout;
 
-    let full = weal(&["run", "--dir", dir, "--port", "0", "--page", "127.0.0.1:0", "--no-mdns", "--device", "cpu"]);
+    let full = weal(&[
+        "run",
+        "--dir",
+        dir,
+        "--port",
+        "0",
+        "--page",
+        "127.0.0.1:0",
+        "--no-mdns",
+        "--device",
+        "cpu",
+    ]);
     let message = String::from_utf8_lossy(&full.stderr);
     assert_eq!(full.status.code(), Some(8), "{message}");
-    assert!(message.contains("disk is full") && message.contains("--dir"), "{message}");
+    assert!(
+        message.contains("disk is full") && message.contains("--dir"),
+        "{message}"
+    );
 
     disk.grow("256m").expect("more room");
     assert_eq!(weal(&["key", "--dir", dir]).stdout, key);
     let node = StartedNode::run(disk.0.path());
     let decided = || ask::status(node.page).is_ok_and(|status| !status.history.is_empty());
-    node.wait_for("a round decided once there is room", Duration::from_secs(120), decided);
+    node.wait_for(
+        "a round decided once there is room",
+        Duration::from_secs(120),
+        decided,
+    );
 }

@@ -1,4 +1,5 @@
-//! A model that a network trained, handed to others; and a model from elsewhere that a network goes on with.
+//! A model that a network trained, handed to others; and a model from elsewhere that a network goes
+//! on with.
 
 use std::fs;
 use std::path::Path;
@@ -20,8 +21,15 @@ const TOKENS: usize = 40;
 
 /// What `weal` prints; it must succeed.
 fn weal(args: &[&str]) -> String {
-    let output = Command::new(program()).args(args).output().expect("a program that starts");
-    assert!(output.status.success(), "weal {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new(program())
+        .args(args)
+        .output()
+        .expect("a program that starts");
+    assert!(
+        output.status.success(),
+        "weal {args:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).expect("text")
 }
 
@@ -32,18 +40,27 @@ fn path(path: &Path) -> &str {
 /// The likeliest text, by candle.
 fn candle_writes(folder: &Path) -> String {
     let config = fs::read(folder.join("config.json")).expect("a config");
-    let config: LlamaConfig = serde_json::from_slice(&config).expect("a config that candle understands");
+    let config: LlamaConfig =
+        serde_json::from_slice(&config).expect("a config that candle understands");
     let config = config.into_config(false);
     let bytes = fs::read(folder.join("model.safetensors")).expect("weights");
-    let variables = VarBuilder::from_buffered_safetensors(bytes, DType::F32, &Device::Cpu).expect("safetensors");
+    let variables = VarBuilder::from_buffered_safetensors(bytes, DType::F32, &Device::Cpu)
+        .expect("safetensors");
     let model = Llama::load(variables, &config).expect("a Llama");
     let mut text: Vec<u32> = PROMPT.bytes().map(u32::from).collect();
     for _ in 0..TOKENS {
         let mut cache = Cache::new(false, DType::F32, &config, &Device::Cpu).expect("a cache");
-        let input = Tensor::new(text.as_slice(), &Device::Cpu).and_then(|t| t.unsqueeze(0)).expect("tokens");
-        let scores = model.forward(&input, 0, &mut cache).and_then(|scores| scores.flatten_all()).expect("scores");
+        let input = Tensor::new(text.as_slice(), &Device::Cpu)
+            .and_then(|t| t.unsqueeze(0))
+            .expect("tokens");
+        let scores = model
+            .forward(&input, 0, &mut cache)
+            .and_then(|scores| scores.flatten_all())
+            .expect("scores");
         let scores: Vec<f32> = scores.to_vec1().expect("numbers");
-        let best = (0..scores.len()).max_by(|a, b| scores[*a].total_cmp(&scores[*b])).expect("a token");
+        let best = (0..scores.len())
+            .max_by(|a, b| scores[*a].total_cmp(&scores[*b]))
+            .expect("a token");
         text.push(best as u32);
     }
     String::from_utf8_lossy(&text.iter().map(|token| *token as u8).collect::<Vec<_>>()).into_owned()
@@ -63,8 +80,18 @@ fn a_trained_model_writes_the_same_text_everywhere_and_a_network_goes_on_with_it
         weal(&["export", file_arg, "--type", "q8_0", "--dir", &node]);
     }
     let tokens = TOKENS.to_string();
-    let ours =
-        weal(&["generate", PROMPT, "--model", model_arg, "--temperature", "0", "--tokens", &tokens, "--device", "cpu"]);
+    let ours = weal(&[
+        "generate",
+        PROMPT,
+        "--model",
+        model_arg,
+        "--temperature",
+        "0",
+        "--tokens",
+        &tokens,
+        "--device",
+        "cpu",
+    ]);
     assert_eq!(ours, format!("{}\n", candle_writes(&model)));
     assert_eq!(&fs::read(&file).expect("a GGUF file")[..4], b"GGUF");
 
@@ -75,12 +102,17 @@ fn a_trained_model_writes_the_same_text_everywhere_and_a_network_goes_on_with_it
     net.wait_for_rounds(2, 2 * MINUTE);
     let link = net.status(0).expect("a node that answers").run.link;
     let newcomer = net.join(&link);
-    net.wait_for("the newcomer has caught up", 2 * MINUTE, |net| net.rounds(newcomer) >= 2);
+    net.wait_for("the newcomer has caught up", 2 * MINUTE, |net| {
+        net.rounds(newcomer) >= 2
+    });
     assert!(net.assert_roots_agree() > 0);
-    let Initial::Weights(hash) = net.manifest.initial else { panic!("the run begins with random weights") };
+    let Initial::Weights(hash) = net.manifest.initial else {
+        panic!("the run begins with random weights")
+    };
     let exported = Opened::checkpoint(&model, &mut |_, _| {}).expect("an exported model");
     for node in &net.nodes {
-        let fetched = fs::read(blobs::path(&node.folder.blobs(), &hash)).expect("the weights to begin with");
+        let fetched =
+            fs::read(blobs::path(&node.folder.blobs(), &hash)).expect("the weights to begin with");
         assert!(fetched == to_bytes(&exported.weights));
     }
 }

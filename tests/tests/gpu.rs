@@ -30,5 +30,10 @@ fn a_gpu_peer_and_processor_peers_hold_the_same_weights() {
     assert!(net.assert_roots_agree() >= 3);
     let gpu = net.nodes[2].peer.clone();
     let history = net.status(0).expect("a node that answers").history;
-    assert!(history.iter().any(|record| record.contributors.contains(&gpu)), "the GPU peer contributed to no round");
+    assert!(
+        history
+            .iter()
+            .any(|record| record.contributors.contains(&gpu)),
+        "the GPU peer contributed to no round"
+    );
 }

@@ -1,5 +1,5 @@
-//! A power cut at any instant: the others go on, the node comes back to the same weights, and nobody ever signs two
-//! things in one place.
+//! A power cut at any instant: the others go on, the node comes back to the same weights, and
+//! nobody ever signs two things in one place.
 
 use std::time::Duration;
 
@@ -31,21 +31,32 @@ fn twenty_power_cuts_lose_nothing_and_nobody_contradicts_himself() {
     let observer = Observer::start(net.manifest.run(), link.peers);
     for kill in 0..KILLS {
         let victim = draw(2 * kill, 4) as usize;
-        // The instant is drawn from a round's length; what the process is doing then is up to chance.
+        // The instant is drawn from a round's length; what the process is doing then is up to
+        // chance.
         let instant = Duration::from_millis(draw(2 * kill + 1, 1500));
         let until = std::time::Instant::now() + instant;
-        net.wait_for("the instant of the power cut", PATIENCE, |_| std::time::Instant::now() >= until);
+        net.wait_for("the instant of the power cut", PATIENCE, |_| {
+            std::time::Instant::now() >= until
+        });
         net.kill(victim);
         let other = (victim + 1) % 4;
         let before = net.rounds(other);
-        net.wait_for("the others go on", PATIENCE, |net| net.rounds(other) > before);
+        net.wait_for("the others go on", PATIENCE, |net| {
+            net.rounds(other) > before
+        });
         net.launch(victim);
         let target = net.rounds(other);
-        net.wait_for("the killed node catches up", PATIENCE, |net| net.rounds(victim) >= target);
+        net.wait_for("the killed node catches up", PATIENCE, |net| {
+            net.rounds(victim) >= target
+        });
     }
     let rounds = net.rounds(0);
     net.wait_for_rounds(rounds + 1, PATIENCE);
     assert!(net.assert_roots_agree() > 0);
     assert_eq!(observer.contradictions(), Vec::<String>::new());
-    assert!(observer.heard() > 100, "the observer heard only {} messages", observer.heard());
+    assert!(
+        observer.heard() > 100,
+        "the observer heard only {} messages",
+        observer.heard()
+    );
 }

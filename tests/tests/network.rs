@@ -1,4 +1,5 @@
-//! Real processes find each other, train, agree, and hold the same weights; what the page shows of it.
+//! Real processes find each other, train, agree, and hold the same weights; what the page shows of
+//! it.
 
 use std::time::Duration;
 
@@ -24,18 +25,35 @@ fn four_peers_learn_and_agree_on_every_round_and_the_page_shows_it() {
     net.wait_for_rounds(6, 4 * MINUTE);
     assert!(net.assert_roots_agree() >= 6);
 
-    net.wait_for("three measured losses", MINUTE, |net| losses(net).len() >= 3);
+    net.wait_for("three measured losses", MINUTE, |net| {
+        losses(net).len() >= 3
+    });
     let losses = losses(&net);
-    assert!(losses.last() < losses.first(), "the loss does not fall: {losses:?}");
+    assert!(
+        losses.last() < losses.first(),
+        "the loss does not fall: {losses:?}"
+    );
     for node in 0..4 {
         let status = net.status(node).expect("a node that answers");
-        assert!(status.history.iter().skip(1).all(|record| record.contributions >= 3), "{:?}", status.history);
+        assert!(
+            status
+                .history
+                .iter()
+                .skip(1)
+                .all(|record| record.contributions >= 3),
+            "{:?}",
+            status.history
+        );
         assert_eq!(status.peers.iter().filter(|peer| peer.voter).count(), 4);
     }
 
     let url = format!("http://{}/", net.nodes[0].page);
     let screenshot = std::env::temp_dir().join("weal-page.png");
-    match visit(&Visit { loss_points: 3, peers: 4, ..Visit::new(url, screenshot) }) {
+    match visit(&Visit {
+        loss_points: 3,
+        peers: 4,
+        ..Visit::new(url, screenshot)
+    }) {
         Ok(seen) => {
             assert!(seen.loss_points >= 3, "{seen:?}");
             assert!(seen.peers >= 4, "{seen:?}");
@@ -47,8 +65,14 @@ fn four_peers_learn_and_agree_on_every_round_and_the_page_shows_it() {
 }
 
 fn losses(net: &Net) -> Vec<f64> {
-    let history = net.status(0).map(|status| status.history).unwrap_or_default();
-    history.iter().filter_map(|record| record.heldout_nats_per_byte).collect()
+    let history = net
+        .status(0)
+        .map(|status| status.history)
+        .unwrap_or_default();
+    history
+        .iter()
+        .filter_map(|record| record.heldout_nats_per_byte)
+        .collect()
 }
 
 #[test]
@@ -58,15 +82,29 @@ fn a_newcomer_joins_by_link_proves_what_it_fetched_contributes_and_is_counted() 
     let link = net.status(0).expect("a node that answers").run.link;
     let newcomer = net.join(&link);
     let peer = net.nodes[newcomer].peer.clone();
-    net.wait_for("the newcomer's contribution is decided", 2 * MINUTE, |net| {
-        let history = net.status(0).map(|status| status.history).unwrap_or_default();
-        history.iter().any(|record| record.contributors.contains(&peer))
-    });
+    net.wait_for(
+        "the newcomer's contribution is decided",
+        2 * MINUTE,
+        |net| {
+            let history = net
+                .status(0)
+                .map(|status| status.history)
+                .unwrap_or_default();
+            history
+                .iter()
+                .any(|record| record.contributors.contains(&peer))
+        },
+    );
     net.wait_for("the newcomer votes", 3 * MINUTE, |net| {
         let peers = net.status(0).map(|status| status.peers).unwrap_or_default();
-        peers.iter().any(|seen| seen.id == peer && seen.voter && seen.contributions > 0)
+        peers
+            .iter()
+            .any(|seen| seen.id == peer && seen.voter && seen.contributions > 0)
     });
     let rounds = net.rounds(newcomer);
-    assert!(rounds > 3, "the newcomer has not caught up: {rounds} rounds");
+    assert!(
+        rounds > 3,
+        "the newcomer has not caught up: {rounds} rounds"
+    );
     assert!(net.assert_roots_agree() > 0);
 }

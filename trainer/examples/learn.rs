@@ -1,6 +1,6 @@
-//! Simulates a run in one process: R peers train H steps each from the same weights on their own samples, and their
-//! compressed pseudo-gradients are averaged, round after round. Prints the held-out loss and the time, to choose the
-//! settings of a manifest by.
+//! Simulates a run in one process: R peers train H steps each from the same weights on their own
+//! samples, and their compressed pseudo-gradients are averaged, round after round. Prints the
+//! held-out loss and the time, to choose the settings of a manifest by.
 //!
 //! ```sh
 //! cargo run -p weal-trainer --example learn -- text=tinyshakespeare.txt peers=4 rounds=30
@@ -13,8 +13,8 @@ use std::time::Instant;
 
 use weal_kernels::{Compression, Rule, apply, decode};
 use weal_trainer::{
-    Assignment, Corpus, DeviceChoice, InnerSpec, Learner, ModelSpec, OpenDevice, Optimiser, Source, Tokeniser,
-    initial_weights,
+    Assignment, Corpus, DeviceChoice, InnerSpec, Learner, ModelSpec, OpenDevice, Optimiser, Source,
+    Tokeniser, initial_weights,
 };
 
 /// What can be set on the command line as `name=value`.
@@ -78,7 +78,11 @@ impl Settings {
                 "beta2_ppm" => settings.inner.beta2_ppm = value.parse()?,
                 "weight_decay_ppm" => settings.inner.weight_decay_ppm = value.parse()?,
                 "optimiser" if value == "adamw" => settings.inner.optimiser = Optimiser::AdamW,
-                "optimiser" if value == "muon" => settings.inner.optimiser = Optimiser::Muon { momentum_ppm: 950_000 },
+                "optimiser" if value == "muon" => {
+                    settings.inner.optimiser = Optimiser::Muon {
+                        momentum_ppm: 950_000,
+                    }
+                }
                 "clip_ppm" => settings.inner.clip_ppm = value.parse()?,
                 _ => return Err(format!("there is no setting {name:?}").into()),
             }
@@ -91,12 +95,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let settings = Settings::from_arguments()?;
     let source = match &settings.text {
         Some(path) => Source::Path(path.clone()),
-        None => Source::Generated { seed: [0; 32], bytes: 1 << 20 },
+        None => Source::Generated {
+            seed: [0; 32],
+            bytes: 1 << 20,
+        },
     };
     let corpus = Arc::new(Corpus::new(&[source], Tokeniser::Bytes)?);
     let device = OpenDevice::open(settings.device)?;
     let model = ModelSpec::preset(&settings.preset)?;
-    println!("{:?} on {}; {:?}", settings.preset, device.name(), settings.inner);
+    println!(
+        "{:?} on {}; {:?}",
+        settings.preset,
+        device.name(),
+        settings.inner
+    );
     println!("without learning: {:?}", corpus.floors());
     run(&settings, &model, &corpus, &device)
 }
@@ -108,11 +120,20 @@ fn run(
     corpus: &Arc<Corpus>,
     device: &OpenDevice,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let compression = Compression { keep: settings.keep, decay_ppm: settings.decay_ppm, ..Compression::default() };
+    let compression = Compression {
+        keep: settings.keep,
+        decay_ppm: settings.decay_ppm,
+        ..Compression::default()
+    };
     let mut theta = initial_weights(model, &[settings.seed; 32])?;
     let mut peers = Vec::new();
     for _ in 0..settings.peers {
-        let learner = Learner::new(model.clone(), settings.inner.clone(), Arc::clone(corpus), device)?;
+        let learner = Learner::new(
+            model.clone(),
+            settings.inner.clone(),
+            Arc::clone(corpus),
+            device,
+        )?;
         peers.push(learner);
     }
     let layout = model.layout()?;
@@ -123,17 +144,30 @@ fn run(
         let mut contributions = Vec::new();
         let mut loss = 0.0;
         for (number, peer) in peers.iter_mut().enumerate() {
-            let assignment = Assignment { seed, peer: [number as u8; 32] };
+            let assignment = Assignment {
+                seed,
+                peer: [number as u8; 32],
+            };
             let before = round * u64::from(settings.inner.steps);
-            let trained = peer.train(&theta, &assignment, before, &mut |_| ControlFlow::Continue(()))?;
+            let trained = peer.train(&theta, &assignment, before, &mut |_| {
+                ControlFlow::Continue(())
+            })?;
             loss += f64::from(trained.mean_loss) / settings.peers as f64;
             let body = peer.compress(&theta, &compression)?;
             bytes += body.len();
             contributions.push(decode(&layout, &compression, &body, body.len())?);
         }
-        apply(&layout, &mut theta, &contributions, settings.alpha, settings.rule)?;
+        apply(
+            &layout,
+            &mut theta,
+            &contributions,
+            settings.alpha,
+            settings.rule,
+        )?;
         computing += start.elapsed().as_secs_f64();
-        let heldout = peers[0].heldout_loss(&theta, settings.measured)?.nats_per_byte;
+        let heldout = peers[0]
+            .heldout_loss(&theta, settings.measured)?
+            .nats_per_byte;
         println!(
             "round {:3}  {computing:7.2} s  training {loss:.4}  held-out {heldout:.4} nats/byte  {} B a peer and round",
             round + 1,

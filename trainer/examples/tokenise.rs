@@ -25,10 +25,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let (seconds, bytes, tokens) = crate_alone(&json, &texts)?;
         best[0] = best[0].min(seconds);
         let rate = |seconds: f64| bytes as f64 / seconds / 1e6;
-        println!("tokenizers alone {seconds:7.2} s  {:6.2} MB/s  {tokens} tokens", rate(seconds));
+        println!(
+            "tokenizers alone {seconds:7.2} s  {:6.2} MB/s  {tokens} tokens",
+            rate(seconds)
+        );
         let (seconds, prepared) = prepare(&json, &texts)?;
         best[1] = best[1].min(seconds);
-        println!("data prepare     {seconds:7.2} s  {:6.2} MB/s  {prepared} tokens", rate(seconds));
+        println!(
+            "data prepare     {seconds:7.2} s  {:6.2} MB/s  {prepared} tokens",
+            rate(seconds)
+        );
     }
     println!("ratio {:.3}", best[0] / best[1]);
     Ok(())
@@ -41,7 +47,11 @@ fn crate_alone(json: &str, texts: &str) -> Result<(f64, usize, usize), Box<dyn s
         .lines()
         .map(|line| {
             let record: serde_json::Value = serde_json::from_str(line)?;
-            Ok(record.get("text").and_then(|text| text.as_str()).unwrap_or_default().to_owned())
+            Ok(record
+                .get("text")
+                .and_then(|text| text.as_str())
+                .unwrap_or_default()
+                .to_owned())
         })
         .collect::<Result<_, serde_json::Error>>()?;
     let bytes = texts.iter().map(String::len).sum();
@@ -53,16 +63,29 @@ fn crate_alone(json: &str, texts: &str) -> Result<(f64, usize, usize), Box<dyn s
         if part.is_empty() {
             return Ok((start.elapsed().as_secs_f64(), bytes, tokens));
         }
-        let encodings = tokeniser.encode_batch_fast(part, false).map_err(|error| error.to_string())?;
-        tokens += encodings.iter().map(|encoding| encoding.len()).sum::<usize>();
+        let encodings = tokeniser
+            .encode_batch_fast(part, false)
+            .map_err(|error| error.to_string())?;
+        tokens += encodings
+            .iter()
+            .map(|encoding| encoding.len())
+            .sum::<usize>();
     }
 }
 
 /// From the file to shards on disk.
 fn prepare(json: &str, texts: &str) -> Result<(f64, u64), Box<dyn std::error::Error>> {
     let out = tempfile::tempdir()?;
-    let prepare = Prepare::new(vec![texts.to_owned()], Tokeniser::from_file(Path::new(json))?);
+    let prepare = Prepare::new(
+        vec![texts.to_owned()],
+        Tokeniser::from_file(Path::new(json))?,
+    );
     let start = Instant::now();
-    let summary = prepare.run(&out.path().join("tokens"), &mut |_| ControlFlow::Continue(()))?;
-    Ok((start.elapsed().as_secs_f64(), summary.index.training.tokens + summary.index.heldout.tokens))
+    let summary = prepare.run(&out.path().join("tokens"), &mut |_| {
+        ControlFlow::Continue(())
+    })?;
+    Ok((
+        start.elapsed().as_secs_f64(),
+        summary.index.training.tokens + summary.index.heldout.tokens,
+    ))
 }

@@ -67,9 +67,17 @@ impl fmt::Display for Choice {
             None => format!("{} {place}", gigabytes(need)),
         };
         if !self.need.device.is_empty() {
-            write!(formatter, "{}, ", part(self.need.device_bytes(), self.room.device, "on the GPU"))?;
+            write!(
+                formatter,
+                "{}, ",
+                part(self.need.device_bytes(), self.room.device, "on the GPU")
+            )?;
         }
-        formatter.write_str(&part(self.need.host_bytes(), self.room.host, "in the machine"))
+        formatter.write_str(&part(
+            self.need.host_bytes(),
+            self.room.host,
+            "in the machine",
+        ))
     }
 }
 
@@ -92,8 +100,8 @@ const FETCHING: f64 = 1.25;
 const HALVING: f64 = 0.05;
 
 impl Site {
-    /// The fastest plan for which there is room, among those that fulfil the wishes. Where there is room for none, the one that
-    /// needs least.
+    /// The fastest plan for which there is room, among those that fulfil the wishes. Where there is
+    /// room for none, the one that needs least.
     ///
     /// # Errors
     /// Where the model is out of range.
@@ -102,13 +110,28 @@ impl Site {
             .plans(batch, wishes)
             .into_iter()
             .map(|plan| {
-                let workload = Workload { model: model.clone(), batch, plan, threads: self.threads };
-                Ok(Choice { plan, need: workload.memory()?, room: self.room })
+                let workload = Workload {
+                    model: model.clone(),
+                    batch,
+                    plan,
+                    threads: self.threads,
+                };
+                Ok(Choice {
+                    plan,
+                    need: workload.memory()?,
+                    room: self.room,
+                })
             })
             .collect::<Result<_>>()?;
-        choices.sort_by(|left, right| self.cost(batch, &left.plan).total_cmp(&self.cost(batch, &right.plan)));
+        choices.sort_by(|left, right| {
+            self.cost(batch, &left.plan)
+                .total_cmp(&self.cost(batch, &right.plan))
+        });
         let best = choices.iter().position(Choice::fits).or_else(|| {
-            let least = choices.iter().enumerate().min_by_key(|(_, choice)| least_first(choice))?;
+            let least = choices
+                .iter()
+                .enumerate()
+                .min_by_key(|(_, choice)| least_first(choice))?;
             Some(least.0)
         });
         Ok(choices.swap_remove(best.unwrap_or(0)))
@@ -116,7 +139,9 @@ impl Site {
 
     fn plans(&self, batch: usize, wishes: &Wishes) -> Vec<ComputePlan> {
         let whole = |sequences: usize| (0 < sequences && sequences < batch).then_some(sequences);
-        let halves = std::iter::successors(Some(batch), |sequences| (*sequences > 1).then(|| sequences.div_ceil(2)));
+        let halves = std::iter::successors(Some(batch), |sequences| {
+            (*sequences > 1).then(|| sequences.div_ceil(2))
+        });
         let micro_batches: Vec<Option<usize>> = match wishes.micro_batch {
             Some(sequences) => vec![whole(sequences)],
             None => halves.map(whole).collect(),
@@ -127,12 +152,19 @@ impl Site {
             (None, Some(_)) => vec![Place::Device],
             (None, None) => vec![Place::Device, Place::Host],
         };
-        let recomputing = wishes.recompute.map_or(vec![false, true], |recompute| vec![recompute]);
+        let recomputing = wishes
+            .recompute
+            .map_or(vec![false, true], |recompute| vec![recompute]);
         let precision = wishes.precision.unwrap_or(self.precision);
         let mut plans = Vec::new();
         for states in places {
             for recompute in &recomputing {
-                let plan = |micro_batch| ComputePlan { micro_batch, recompute: *recompute, states, precision };
+                let plan = |micro_batch| ComputePlan {
+                    micro_batch,
+                    recompute: *recompute,
+                    states,
+                    precision,
+                };
                 plans.extend(micro_batches.iter().copied().map(plan));
             }
         }
@@ -148,13 +180,18 @@ impl Site {
             None => 1.0 + HALVING * (batch.max(1) as f64 / group as f64).log2(),
         };
         let recompute = if plan.recompute { RECOMPUTING } else { 1.0 };
-        let states = if plan.states == Place::Host { FETCHING } else { 1.0 };
+        let states = if plan.states == Place::Host {
+            FETCHING
+        } else {
+            1.0
+        };
         smaller * recompute * states
     }
 }
 
 fn fits(need: &MemoryNeed, room: &Room) -> bool {
-    let within = |need: u64, room: Option<u64>| room.is_none_or(|room| need as f64 <= USABLE * room as f64);
+    let within =
+        |need: u64, room: Option<u64>| room.is_none_or(|room| need as f64 <= USABLE * room as f64);
     within(need.device_bytes(), room.device) && within(need.host_bytes(), room.host)
 }
 
@@ -168,8 +205,15 @@ mod tests {
     use super::*;
 
     fn gpu(gigabytes: u64) -> Site {
-        let room = Room { device: Some(gigabytes * 1_000_000_000), host: Some(64_000_000_000) };
-        Site { threads: None, precision: Precision::F32, room }
+        let room = Room {
+            device: Some(gigabytes * 1_000_000_000),
+            host: Some(64_000_000_000),
+        };
+        Site {
+            threads: None,
+            precision: Precision::F32,
+            room,
+        }
     }
 
     #[test]
@@ -178,15 +222,30 @@ mod tests {
         let choice = gpu(24).choose(&nano, 8, &Wishes::default()).unwrap();
         assert_eq!(choice.plan, ComputePlan::default());
         assert!(choice.fits());
-        let unknown = Site { room: Room::default(), ..gpu(1) };
+        let unknown = Site {
+            room: Room::default(),
+            ..gpu(1)
+        };
         let billion = ModelSpec::preset("1b").unwrap();
-        assert_eq!(unknown.choose(&billion, 8, &Wishes::default()).unwrap().plan, ComputePlan::default());
+        assert_eq!(
+            unknown
+                .choose(&billion, 8, &Wishes::default())
+                .unwrap()
+                .plan,
+            ComputePlan::default()
+        );
     }
 
     #[test]
     fn with_less_room_time_is_given_for_memory_step_by_step() {
-        let model = ModelSpec { context: 1024, ..ModelSpec::preset("1b").unwrap() };
-        let wishes = Wishes { precision: Some(Precision::Bf16), ..Wishes::default() };
+        let model = ModelSpec {
+            context: 1024,
+            ..ModelSpec::preset("1b").unwrap()
+        };
+        let wishes = Wishes {
+            precision: Some(Precision::Bf16),
+            ..Wishes::default()
+        };
         let mut last = u64::MAX;
         for room in [80, 40, 24, 16, 12, 8, 6] {
             let choice = gpu(room).choose(&model, 8, &wishes).unwrap();
@@ -203,30 +262,77 @@ mod tests {
     #[test]
     fn what_a_person_settled_stays() {
         let model = ModelSpec::preset("small").unwrap();
-        let wishes = Wishes { micro_batch: Some(3), recompute: Some(true), states: Some(Place::Host), precision: None };
+        let wishes = Wishes {
+            micro_batch: Some(3),
+            recompute: Some(true),
+            states: Some(Place::Host),
+            precision: None,
+        };
         let plan = gpu(100).choose(&model, 8, &wishes).unwrap().plan;
-        let expected = ComputePlan { micro_batch: Some(3), recompute: true, states: Place::Host, ..plan };
+        let expected = ComputePlan {
+            micro_batch: Some(3),
+            recompute: true,
+            states: Place::Host,
+            ..plan
+        };
         assert_eq!(plan, expected);
-        let all = Wishes { micro_batch: Some(0), ..Wishes::default() };
-        assert_eq!(gpu(100).choose(&model, 8, &all).unwrap().plan.micro_batch, None);
+        let all = Wishes {
+            micro_batch: Some(0),
+            ..Wishes::default()
+        };
+        assert_eq!(
+            gpu(100).choose(&model, 8, &all).unwrap().plan.micro_batch,
+            None
+        );
     }
 
     #[test]
     fn the_processors_threads_are_kept_busy_as_long_as_possible() {
         let model = ModelSpec::preset("small").unwrap();
-        let need =
-            |plan| Workload { model: model.clone(), batch: 8, plan, threads: Some(2) }.memory().unwrap().host_bytes();
-        let busy = ComputePlan { micro_batch: Some(2), ..ComputePlan::default() };
-        let room = Room { device: None, host: Some((need(busy) as f64 / USABLE) as u64 + 1) };
-        let site = Site { threads: Some(2), precision: Precision::F32, room };
-        assert_eq!(site.choose(&model, 8, &Wishes::default()).unwrap().plan, busy);
+        let need = |plan| {
+            Workload {
+                model: model.clone(),
+                batch: 8,
+                plan,
+                threads: Some(2),
+            }
+            .memory()
+            .unwrap()
+            .host_bytes()
+        };
+        let busy = ComputePlan {
+            micro_batch: Some(2),
+            ..ComputePlan::default()
+        };
+        let room = Room {
+            device: None,
+            host: Some((need(busy) as f64 / USABLE) as u64 + 1),
+        };
+        let site = Site {
+            threads: Some(2),
+            precision: Precision::F32,
+            room,
+        };
+        assert_eq!(
+            site.choose(&model, 8, &Wishes::default()).unwrap().plan,
+            busy
+        );
     }
 
     #[test]
     fn a_choice_says_what_it_takes() {
-        let choice = gpu(24).choose(&ModelSpec::preset("micro").unwrap(), 8, &Wishes::default()).unwrap();
+        let choice = gpu(24)
+            .choose(&ModelSpec::preset("micro").unwrap(), 8, &Wishes::default())
+            .unwrap();
         let text = choice.to_string();
-        assert!(text.starts_with("whole batches, recompute off, states on the device, f32: "), "{text}");
-        assert!(text.contains(" of 24.0 GB on the GPU, ") && text.ends_with(" of 64.0 GB in the machine"), "{text}");
+        assert!(
+            text.starts_with("whole batches, recompute off, states on the device, f32: "),
+            "{text}"
+        );
+        assert!(
+            text.contains(" of 24.0 GB on the GPU, ")
+                && text.ends_with(" of 64.0 GB in the machine"),
+            "{text}"
+        );
     }
 }

@@ -1,16 +1,19 @@
-//! How a learner uses its device: what lies where, in how many bits it multiplies, and what time it gives for memory.
+//! How a learner uses its device: what lies where, in how many bits it multiplies, and what time it
+//! gives for memory.
 
 use std::fmt;
 
 use crate::device::OpenDevice;
 
-/// Where what is only needed once a step lies: weights in f32, sums of gradients, the optimiser's moments, error feedback.
+/// Where what is only needed once a step lies: weights in f32, sums of gradients, the optimiser's
+/// moments, error feedback.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Place {
     /// On the device that computes.
     #[default]
     Device,
-    /// In the machine's memory, where the processor updates it; the device holds the weights that it computes with.
+    /// In the machine's memory, where the processor updates it; the device holds the weights that
+    /// it computes with.
     Host,
 }
 
@@ -43,7 +46,8 @@ impl fmt::Display for Precision {
     }
 }
 
-/// How a learner uses its device. What is learnt is the same under every plan of one precision, but for the last bits.
+/// How a learner uses its device. What is learnt is the same under every plan of one precision, but
+/// for the last bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ComputePlan {
     /// The most sequences of a step that are differentiated at once; `None` for all.
@@ -67,12 +71,17 @@ impl fmt::Display for ComputePlan {
             Place::Device => "on the device",
             Place::Host => "in host memory",
         };
-        write!(formatter, ", recompute {recompute}, states {states}, {}", self.precision)
+        write!(
+            formatter,
+            ", recompute {recompute}, states {states}, {}",
+            self.precision
+        )
     }
 }
 
 impl OpenDevice {
-    /// Whether it multiplies in that precision by itself. The processor can imitate bf16, for tests, but gains nothing by it.
+    /// Whether it multiplies in that precision by itself. The processor can imitate bf16, for
+    /// tests, but gains nothing by it.
     pub fn supports(&self, precision: Precision) -> bool {
         match precision {
             Precision::F32 => true,
@@ -82,7 +91,11 @@ impl OpenDevice {
 
     /// bf16 on a GPU that has it, else f32.
     pub fn best_precision(&self) -> Precision {
-        if self.is_gpu() && self.supports(Precision::Bf16) { Precision::Bf16 } else { Precision::F32 }
+        if self.is_gpu() && self.supports(Precision::Bf16) {
+            Precision::Bf16
+        } else {
+            Precision::F32
+        }
     }
 }
 
@@ -92,9 +105,16 @@ mod tests {
 
     #[test]
     fn a_plan_says_what_it_is() {
-        let plan =
-            ComputePlan { micro_batch: Some(4), recompute: true, states: Place::Host, precision: Precision::Bf16 };
-        assert_eq!(plan.to_string(), "micro-batch 4, recompute on, states in host memory, bf16");
+        let plan = ComputePlan {
+            micro_batch: Some(4),
+            recompute: true,
+            states: Place::Host,
+            precision: Precision::Bf16,
+        };
+        assert_eq!(
+            plan.to_string(),
+            "micro-batch 4, recompute on, states in host memory, bf16"
+        );
         let plain = "whole batches, recompute off, states on the device, f32";
         assert_eq!(ComputePlan::default().to_string(), plain);
     }

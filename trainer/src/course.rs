@@ -1,8 +1,9 @@
-//! The course of a round's inner steps: what counts as learnt, and when training goes back to the agreed weights.
+//! The course of a round's inner steps: what counts as learnt, and when training goes back to the
+//! agreed weights.
 //!
-//! A step whose loss or gradient is not finite changes nothing. Where the weights are still sound, a bad batch was to
-//! blame, and training goes on from them. Where they are not, or where the next step is not finite either, earlier steps
-//! led there: what they learnt is dropped.
+//! A step whose loss or gradient is not finite changes nothing. Where the weights are still sound,
+//! a bad batch was to blame, and training goes on from them. Where they are not, or where the next
+//! step is not finite either, earlier steps led there: what they learnt is dropped.
 
 use crate::engine::StepReport;
 use crate::error::{Error, Result};
@@ -46,7 +47,13 @@ impl Course {
         }
         self.skipped += 1;
         let (step, loss, gradient_norm) = (self.steps, report.loss, report.gradient_norm);
-        tracing::warn!(step, loss, gradient_norm, learning_rate, "an inner step was not finite and is skipped");
+        tracing::warn!(
+            step,
+            loss,
+            gradient_norm,
+            learning_rate,
+            "an inner step was not finite and is skipped"
+        );
         match (self.learnt, was_skipped) {
             // The weights are the agreed ones.
             (0, _) => Doubt::None,
@@ -57,7 +64,13 @@ impl Course {
 
     /// The agreed weights are in use again.
     pub fn restored(&mut self) {
-        let Self { steps, loss, learning_rate, learnt, .. } = *self;
+        let Self {
+            steps,
+            loss,
+            learning_rate,
+            learnt,
+            ..
+        } = *self;
         tracing::warn!(
             step = steps,
             loss,
@@ -79,9 +92,20 @@ impl Course {
     /// # Errors
     /// [`Error::Diverged`] where there are none.
     pub fn mean_loss(&self) -> Result<f32> {
-        let Self { steps, skipped, loss, learning_rate, .. } = *self;
+        let Self {
+            steps,
+            skipped,
+            loss,
+            learning_rate,
+            ..
+        } = *self;
         if !self.has_learnt() {
-            return Err(Error::Diverged { steps, skipped, loss, learning_rate });
+            return Err(Error::Diverged {
+                steps,
+                skipped,
+                loss,
+                learning_rate,
+            });
         }
         Ok((self.losses / self.learnt as f64) as f32)
     }
@@ -91,13 +115,25 @@ impl Course {
 mod tests {
     use super::*;
 
-    const GOOD: StepReport = StepReport { loss: 2.0, gradient_norm: 1.0 };
-    const BAD_LOSS: StepReport = StepReport { loss: f64::NAN, gradient_norm: 1.0 };
-    const BAD_GRADIENT: StepReport = StepReport { loss: 2.0, gradient_norm: f64::INFINITY };
+    const GOOD: StepReport = StepReport {
+        loss: 2.0,
+        gradient_norm: 1.0,
+    };
+    const BAD_LOSS: StepReport = StepReport {
+        loss: f64::NAN,
+        gradient_norm: 1.0,
+    };
+    const BAD_GRADIENT: StepReport = StepReport {
+        loss: 2.0,
+        gradient_norm: f64::INFINITY,
+    };
 
     fn doubts(reports: &[StepReport]) -> (Course, Vec<Doubt>) {
         let mut course = Course::default();
-        let doubts = reports.iter().map(|report| course.took(report, 1e-3)).collect();
+        let doubts = reports
+            .iter()
+            .map(|report| course.took(report, 1e-3))
+            .collect();
         (course, doubts)
     }
 
@@ -105,8 +141,20 @@ mod tests {
     fn one_bad_step_asks_about_the_weights_and_a_second_settles_it() {
         for bad in [BAD_LOSS, BAD_GRADIENT] {
             let (course, doubts) = doubts(&[GOOD, bad, bad, GOOD, bad]);
-            assert_eq!(doubts, [Doubt::None, Doubt::Weights, Doubt::Certain, Doubt::None, Doubt::Weights]);
-            assert_eq!((course.steps, course.skipped, course.mean_loss().unwrap()), (5, 3, 2.0));
+            assert_eq!(
+                doubts,
+                [
+                    Doubt::None,
+                    Doubt::Weights,
+                    Doubt::Certain,
+                    Doubt::None,
+                    Doubt::Weights
+                ]
+            );
+            assert_eq!(
+                (course.steps, course.skipped, course.mean_loss().unwrap()),
+                (5, 3, 2.0)
+            );
         }
     }
 
@@ -118,7 +166,8 @@ mod tests {
         assert_eq!(course.restorations, 1);
         let message = course.mean_loss().unwrap_err().to_string();
         assert!(
-            message.contains("in 3 inner steps, of which 2") && message.contains("learning rate 0.001"),
+            message.contains("in 3 inner steps, of which 2")
+                && message.contains("learning rate 0.001"),
             "{message}"
         );
     }

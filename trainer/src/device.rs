@@ -21,8 +21,8 @@ use crate::spec::ModelSpec;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum DeviceChoice {
-    /// The best real GPU (discrete before virtual before integrated), or else the processor. A software
-    /// GPU, such as lavapipe, is never taken.
+    /// The best real GPU (discrete before virtual before integrated), or else the processor. A
+    /// software GPU, such as lavapipe, is never taken.
     #[default]
     Auto,
     /// The processor.
@@ -91,14 +91,17 @@ impl OpenDevice {
     /// Opens the device that `choice` asks for.
     ///
     /// # Errors
-    /// [`Error::NoDevice`] where a GPU is demanded and none can be used; it names what there is and what to do. With
-    /// [`DeviceChoice::Auto`] a GPU that fails to open is passed over, with a warning in the log.
+    /// [`Error::NoDevice`] where a GPU is demanded and none can be used; it names what there is and
+    /// what to do. With [`DeviceChoice::Auto`] a GPU that fails to open is passed over, with a
+    /// warning in the log.
     pub fn open(choice: DeviceChoice) -> Result<Self> {
         match choice {
             DeviceChoice::Cpu => Ok(Self::cpu()),
             DeviceChoice::Auto => Ok(Self::best_real_gpu().unwrap_or_else(Self::cpu)),
             DeviceChoice::Gpu => Self::open_number(0, "a GPU"),
-            DeviceChoice::GpuNumber(number) => Self::open_number(number, &format!("GPU number {number}")),
+            DeviceChoice::GpuNumber(number) => {
+                Self::open_number(number, &format!("GPU number {number}"))
+            }
         }
     }
 
@@ -107,11 +110,17 @@ impl OpenDevice {
         let threads = rayon::current_num_threads();
         let plural = if threads == 1 { "" } else { "s" };
         let name = format!("CPU (flex, {threads} thread{plural})");
-        Self { name, device: Device::flex(), connection: None, fault: None, teller: None }
+        Self {
+            name,
+            device: Device::flex(),
+            connection: None,
+            fault: None,
+            teller: None,
+        }
     }
 
-    /// Opens the same device anew after it failed; what was on it is gone. Every [`Learner`](crate::Learner) on it has to
-    /// be dropped before.
+    /// Opens the same device anew after it failed; what was on it is gone. Every
+    /// [`Learner`](crate::Learner) on it has to be dropped before.
     ///
     /// # Errors
     /// [`Error::NoDevice`] where it is away, or computes nothing; it may be tried again.
@@ -125,20 +134,31 @@ impl OpenDevice {
         let away = |found: String| Error::NoDevice {
             wanted: self.name.clone(),
             found,
-            remedy: "if it does not come back, start the node again, or update the GPU's driver".to_owned(),
+            remedy: "if it does not come back, start the node again, or update the GPU's driver"
+                .to_owned(),
         };
-        let connection = self.connection.ok_or_else(|| away("its backend needs a new process for it".to_owned()))?;
+        let connection = self
+            .connection
+            .ok_or_else(|| away("its backend needs a new process for it".to_owned()))?;
         let gpu = gpus().into_iter().find(|gpu| gpu.device == self.device);
         let gpu = gpu.ok_or_else(|| away("it is not there".to_owned()))?;
         let renewed = catch_unwind(|| connection.renew()).map_err(|panic| panic_message(&*panic));
         renewed.and_then(|renewed| renewed).map_err(away)?;
-        let opened = open_gpu(&gpu).map_err(|reason| away(format!("it cannot be opened ({reason})")))?;
-        Ok(Self { fault: self.fault.clone(), teller: self.teller.clone(), ..opened })
+        let opened =
+            open_gpu(&gpu).map_err(|reason| away(format!("it cannot be opened ({reason})")))?;
+        Ok(Self {
+            fault: self.fault.clone(),
+            teller: self.teller.clone(),
+            ..opened
+        })
     }
 
     /// The device, which fails when `fault` says so.
     pub fn with_fault(self, fault: Fault) -> Self {
-        Self { fault: Some(fault), ..self }
+        Self {
+            fault: Some(fault),
+            ..self
+        }
     }
 
     /// What the device calls itself.
@@ -151,18 +171,20 @@ impl OpenDevice {
         self.device != Device::flex()
     }
 
-    /// Has `told` hear that a GPU compiles and tunes its kernels, twice a second while it does; by default the log does,
-    /// every few seconds. A processor has nothing to tell.
+    /// Has `told` hear that a GPU compiles and tunes its kernels, twice a second while it does; by
+    /// default the log does, every few seconds. A processor has nothing to tell.
     pub fn telling(mut self, told: impl Fn(Kernels) + Send + Sync + 'static) -> Self {
         self.teller = self.teller.map(|_| Teller::new(told));
         self
     }
 
-    /// How fast it compresses `delta`, with the error feedback `error`, to bodies: the best of `runs`. `None` on the
-    /// processor, where [`weal_kernels::compress`] is what there is to measure.
+    /// How fast it compresses `delta`, with the error feedback `error`, to bodies: the best of
+    /// `runs`. `None` on the processor, where [`weal_kernels::compress`] is what there is to
+    /// measure.
     ///
     /// # Errors
-    /// [`Error::Device`] where the device fails. [`Error::Layout`] where either is not of that layout.
+    /// [`Error::Device`] where the device fails. [`Error::Layout`] where either is not of that
+    /// layout.
     pub fn compress_speed(
         &self,
         layout: &Layout,
@@ -173,7 +195,12 @@ impl OpenDevice {
         for (what, values) in [("error", error), ("delta", delta)] {
             let (expected, got) = (layout.parameters(), values.len());
             if got != expected {
-                return Err(weal_kernels::Error::Length { what, expected, got }.into());
+                return Err(weal_kernels::Error::Length {
+                    what,
+                    expected,
+                    got,
+                }
+                .into());
             }
         }
         if !self.is_gpu() {
@@ -183,7 +210,11 @@ impl OpenDevice {
         let measured = self
             .watched(|| catch_unwind(AssertUnwindSafe(measure)))
             .unwrap_or_else(|panic| Err(panic_message(&*panic)));
-        measured.map(Some).map_err(|reason| Error::Device { device: self.name.clone(), action: "compressed", reason })
+        measured.map(Some).map_err(|reason| Error::Device {
+            device: self.name.clone(),
+            action: "compressed",
+            reason,
+        })
     }
 
     /// The device as burn knows it.
@@ -199,7 +230,9 @@ impl OpenDevice {
     /// An engine for `spec` on this device.
     pub(crate) fn engine(&self, spec: &ModelSpec) -> Result<Engine> {
         let engine = Engine::new(spec, self.device.clone(), self.name.clone())?;
-        Ok(engine.failing(self.fault.clone()).telling(self.teller.clone()))
+        Ok(engine
+            .failing(self.fault.clone())
+            .telling(self.teller.clone()))
     }
 
     fn best_real_gpu() -> Option<Self> {
@@ -220,7 +253,11 @@ impl OpenDevice {
             many => format!("there are {many} GPUs, numbers 0 to {}", many - 1),
         };
         let refuse = |found: String, remedy: &str| {
-            Err(Error::NoDevice { wanted: wanted.to_owned(), found, remedy: remedy.to_owned() })
+            Err(Error::NoDevice {
+                wanted: wanted.to_owned(),
+                found,
+                remedy: remedy.to_owned(),
+            })
         };
         let Some(gpu) = gpus.get(number) else {
             return if gpus.is_empty() {
@@ -234,17 +271,26 @@ impl OpenDevice {
             };
         };
         open_gpu(gpu).or_else(|reason| {
-            refuse(format!("it cannot be opened ({reason})"), "update the GPU's driver, or use --device cpu")
+            refuse(
+                format!("it cannot be opened ({reason})"),
+                "update the GPU's driver, or use --device cpu",
+            )
         })
     }
 }
 
-/// Opens a GPU, asks its name, and has it add some numbers. Drivers report failure by panicking somewhere below, so that
-/// is caught.
+/// Opens a GPU, asks its name, and has it add some numbers. Drivers report failure by panicking
+/// somewhere below, so that is caught.
 fn open_gpu(gpu: &Gpu) -> std::result::Result<OpenDevice, String> {
-    let open =
-        || (gpu.device.identity().map(|identity| identity.name), trial_sum(&gpu.device), connection(&gpu.device));
-    let (name, sum, connection) = catch_unwind(AssertUnwindSafe(open)).map_err(|panic| panic_message(&*panic))?;
+    let open = || {
+        (
+            gpu.device.identity().map(|identity| identity.name),
+            trial_sum(&gpu.device),
+            connection(&gpu.device),
+        )
+    };
+    let (name, sum, connection) =
+        catch_unwind(AssertUnwindSafe(open)).map_err(|panic| panic_message(&*panic))?;
     if sum? != TRIAL_SUM {
         return Err("it computes wrongly".to_owned());
     }
@@ -255,7 +301,13 @@ fn open_gpu(gpu: &Gpu) -> std::result::Result<OpenDevice, String> {
         GpuBackend::Wgpu => format!("{name} ({})", gpu.kind),
     };
     let teller = Some(Teller::log(name.clone()));
-    Ok(OpenDevice { name, device: gpu.device.clone(), connection, fault: None, teller })
+    Ok(OpenDevice {
+        name,
+        device: gpu.device.clone(),
+        connection,
+        fault: None,
+        teller,
+    })
 }
 
 /// The sum of the numbers below [`TRIAL_NUMBERS`], exact in f32.
@@ -265,8 +317,14 @@ const TRIAL_NUMBERS: i64 = 1024;
 /// A device can be opened and yet run no kernel, or run it wrongly.
 fn trial_sum(device: &Device) -> std::result::Result<f32, String> {
     let numbers = Tensor::<1, Int>::arange(0..TRIAL_NUMBERS, device).float();
-    let sum = numbers.sum().try_into_data().map_err(|error| error.to_string())?;
-    let sum = sum.convert::<f32>().try_into_vec::<f32>().map_err(|error| format!("{error:?}"))?;
+    let sum = numbers
+        .sum()
+        .try_into_data()
+        .map_err(|error| error.to_string())?;
+    let sum = sum
+        .convert::<f32>()
+        .try_into_vec::<f32>()
+        .map_err(|error| format!("{error:?}"))?;
     Ok(sum.first().copied().unwrap_or(f32::NAN))
 }
 
@@ -276,7 +334,12 @@ mod tests {
 
     #[test]
     fn names_of_devices_go_there_and_back() {
-        let choices = [DeviceChoice::Auto, DeviceChoice::Cpu, DeviceChoice::Gpu, DeviceChoice::GpuNumber(3)];
+        let choices = [
+            DeviceChoice::Auto,
+            DeviceChoice::Cpu,
+            DeviceChoice::Gpu,
+            DeviceChoice::GpuNumber(3),
+        ];
         for choice in choices {
             assert_eq!(choice.to_string().parse::<DeviceChoice>().unwrap(), choice);
         }
@@ -293,7 +356,12 @@ mod tests {
 
     #[test]
     fn a_gpu_that_is_not_there_is_refused_with_what_to_do() {
-        let message = OpenDevice::open(DeviceChoice::GpuNumber(99)).unwrap_err().to_string();
-        assert!(message.contains("GPU number 99") && message.contains("--device cpu"), "{message}");
+        let message = OpenDevice::open(DeviceChoice::GpuNumber(99))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains("GPU number 99") && message.contains("--device cpu"),
+            "{message}"
+        );
     }
 }

@@ -40,7 +40,9 @@ pub enum Error {
     },
 
     /// The device does not multiply in a precision.
-    #[error("{device} does not compute in {precision}: set compute.precision to \"auto\" or \"f32\"")]
+    #[error(
+        "{device} does not compute in {precision}: set compute.precision to \"auto\" or \"f32\""
+    )]
     Precision {
         /// The precision.
         precision: String,
@@ -49,7 +51,9 @@ pub enum Error {
     },
 
     /// A vector of weights has not the length that the model's layout has.
-    #[error("{what} holds {found} values, but the model has {expected}: it belongs to another model")]
+    #[error(
+        "{what} holds {found} values, but the model has {expected}: it belongs to another model"
+    )]
     Length {
         /// What was handed over.
         what: &'static str,
@@ -165,7 +169,9 @@ pub enum Error {
     DeviceName(String),
 
     /// The device failed while it computed.
-    #[error("the device {device} failed while it {action}: {reason}; update its driver, or go on with --device cpu")]
+    #[error(
+        "the device {device} failed while it {action}: {reason}; update its driver, or go on with --device cpu"
+    )]
     Device {
         /// The device's name.
         device: String,
@@ -176,7 +182,9 @@ pub enum Error {
     },
 
     /// Saved optimiser moments cannot be restored.
-    #[error("the saved optimiser moments cannot be used: {0}; without them training goes on with fresh moments")]
+    #[error(
+        "the saved optimiser moments cannot be used: {0}; without them training goes on with fresh moments"
+    )]
     Moments(String),
 
     /// Nothing was learnt in a round: its inner steps gave, or led to, values that are not finite.
@@ -195,14 +203,18 @@ pub enum Error {
     },
 
     /// An error feedback that was handed over cannot be used.
-    #[error("the error feedback holds a value that is not finite in {tensor}; without it training goes on with zeros")]
+    #[error(
+        "the error feedback holds a value that is not finite in {tensor}; without it training goes on with zeros"
+    )]
     ErrorFeedback {
         /// The tensor's name.
         tensor: String,
     },
 
     /// The weights handed over hold a value that is not finite.
-    #[error("the weights hold a value that is not finite in {tensor}: they are damaged; fetch them again")]
+    #[error(
+        "the weights hold a value that is not finite in {tensor}: they are damaged; fetch them again"
+    )]
     NotFinite {
         /// The tensor's name.
         tensor: String,

@@ -15,7 +15,10 @@ pub struct Fault {
 impl Fault {
     /// Fails once, in the inner step after so many, and cannot be opened again so many times.
     pub fn after(steps: u64, refusals: u64) -> Self {
-        Self { steps: Arc::new(AtomicU64::new(steps + 1)), refusals: Arc::new(AtomicU64::new(refusals)) }
+        Self {
+            steps: Arc::new(AtomicU64::new(steps + 1)),
+            refusals: Arc::new(AtomicU64::new(refusals)),
+        }
     }
 
     /// An inner step begins.
@@ -23,7 +26,10 @@ impl Fault {
     /// # Panics
     /// As drivers do, where it is this one.
     pub(crate) fn step(&self) {
-        assert!(count_down(&self.steps) != Some(1), "the device was lost, for a test");
+        assert!(
+            count_down(&self.steps) != Some(1),
+            "the device was lost, for a test"
+        );
     }
 
     /// The device is opened again.
@@ -41,5 +47,9 @@ impl Fault {
 
 /// What was there before it is one less; nothing at zero.
 fn count_down(count: &AtomicU64) -> Option<u64> {
-    count.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(1)).ok()
+    count
+        .fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| {
+            left.checked_sub(1)
+        })
+        .ok()
 }

@@ -16,9 +16,11 @@ use crate::tokeniser::Tokeniser;
 pub struct Sampling {
     /// Most tokens to generate.
     pub max_tokens: usize,
-    /// Scores are divided by it: below 1 safer, above 1 more surprising; 0 takes the likeliest token every time.
+    /// Scores are divided by it: below 1 safer, above 1 more surprising; 0 takes the likeliest
+    /// token every time.
     pub temperature: f32,
-    /// Only the likeliest tokens that together have at least this probability are kept; 1 keeps all (Holtzman et al., 2020).
+    /// Only the likeliest tokens that together have at least this probability are kept; 1 keeps all
+    /// (Holtzman et al., 2020).
     pub top_p: f32,
     /// Only that many of the likeliest tokens are kept; 0 keeps all.
     pub top_k: usize,
@@ -30,13 +32,26 @@ pub struct Sampling {
 
 impl Default for Sampling {
     fn default() -> Self {
-        Self { max_tokens: 256, temperature: 0.8, top_p: 0.95, top_k: 0, seed: 0, stop: Vec::new() }
+        Self {
+            max_tokens: 256,
+            temperature: 0.8,
+            top_p: 0.95,
+            top_k: 0,
+            seed: 0,
+            stop: Vec::new(),
+        }
     }
 }
 
 impl Sampling {
     fn validate(&self) -> Result<()> {
-        let refuse = |key, value: f32, accepted| Err(Error::Generation { key, value: value.to_string(), accepted });
+        let refuse = |key, value: f32, accepted| {
+            Err(Error::Generation {
+                key,
+                value: value.to_string(),
+                accepted,
+            })
+        };
         if !(0.0..=100.0).contains(&self.temperature) {
             return refuse("temperature", self.temperature, "0 to 100 is accepted");
         }
@@ -98,15 +113,30 @@ pub struct TextGenerator {
 
 impl TextGenerator {
     /// A generator of text from `weights` on `device`.
-    pub fn new(spec: ModelSpec, tokeniser: Tokeniser, weights: &[f32], device: &OpenDevice) -> Result<Self> {
+    pub fn new(
+        spec: ModelSpec,
+        tokeniser: Tokeniser,
+        weights: &[f32],
+        device: &OpenDevice,
+    ) -> Result<Self> {
         check_weights(&spec.layout()?, weights)?;
         let vocabulary = tokeniser.vocabulary();
         if vocabulary > spec.vocabulary {
-            return Err(Error::Vocabulary { tokeniser: vocabulary, model: spec.vocabulary });
+            return Err(Error::Vocabulary {
+                tokeniser: vocabulary,
+                model: spec.vocabulary,
+            });
         }
         let mut engine = device.engine(&spec)?;
         engine.load(weights)?;
-        Ok(Self { spec, tokeniser: tokeniser.into(), end_of_text: None, engine, text: Vec::new(), read: 0 })
+        Ok(Self {
+            spec,
+            tokeniser: tokeniser.into(),
+            end_of_text: None,
+            engine,
+            text: Vec::new(),
+            read: 0,
+        })
     }
 
     /// Ends texts where the model writes this token.
@@ -115,11 +145,12 @@ impl TextGenerator {
         self
     }
 
-    /// Begins a text with `prompt` (with a new line where it is empty), and goes on from there; hands every piece of text to
-    /// `on_text` as soon as it is whole, and ends where that breaks off.
+    /// Begins a text with `prompt` (with a new line where it is empty), and goes on from there;
+    /// hands every piece of text to `on_text` as soon as it is whole, and ends where that breaks
+    /// off.
     ///
-    /// The model sees at most its context. Where a text grows longer, it goes on from the second half of what it saw,
-    /// which is read again.
+    /// The model sees at most its context. Where a text grows longer, it goes on from the second
+    /// half of what it saw, which is read again.
     ///
     /// # Errors
     /// [`Error::Generation`] for settings out of range, [`Error::Device`] where the device fails.
@@ -130,7 +161,11 @@ impl TextGenerator {
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<GeneratedText> {
         self.forget();
-        self.go_on(if prompt.is_empty() { "\n" } else { prompt }, sampling, on_text)
+        self.go_on(
+            if prompt.is_empty() { "\n" } else { prompt },
+            sampling,
+            on_text,
+        )
     }
 
     /// Goes on with the text so far after `more`, which somebody else wrote.
@@ -159,7 +194,11 @@ impl TextGenerator {
         let (mut text, mut tokens, mut prompt_seconds) = (String::new(), Vec::new(), 0.0);
         let mut say = |piece: &str, text: &mut String| {
             text.push_str(piece);
-            if piece.is_empty() { ControlFlow::Continue(()) } else { on_text(piece) }
+            if piece.is_empty() {
+                ControlFlow::Continue(())
+            } else {
+                on_text(piece)
+            }
         };
         let ending = loop {
             if tokens.len() == sampling.max_tokens {
@@ -189,7 +228,14 @@ impl TextGenerator {
             let _ = say(&watch.finish(), &mut text);
         }
         let seconds = start.elapsed().as_secs_f64();
-        Ok(GeneratedText { text, tokens, ending, prompt_tokens, prompt_seconds, seconds })
+        Ok(GeneratedText {
+            text,
+            tokens,
+            ending,
+            prompt_tokens,
+            prompt_seconds,
+            seconds,
+        })
     }
 
     /// Forgets the text so far.
@@ -199,8 +245,8 @@ impl TextGenerator {
         self.engine.begin_text();
     }
 
-    /// The scores of every token as the next one after `tokens`, `[vocabulary]`; of more than the model's context, the
-    /// end. The text so far is forgotten.
+    /// The scores of every token as the next one after `tokens`, `[vocabulary]`; of more than the
+    /// model's context, the end. The text so far is forgotten.
     ///
     /// # Errors
     /// [`Error::Device`] where the device fails.
@@ -234,17 +280,34 @@ struct StopWatch<'a> {
 
 impl<'a> StopWatch<'a> {
     fn new(stop: &'a [String]) -> Self {
-        Self { stop, held: String::new() }
+        Self {
+            stop,
+            held: String::new(),
+        }
     }
 
     /// The text that can go out now, and whether it ends there.
     fn push(&mut self, piece: &str) -> (String, bool) {
         self.held.push_str(piece);
-        if let Some(end) = self.stop.iter().filter_map(|stop| self.held.find(stop.as_str())).min() {
+        if let Some(end) = self
+            .stop
+            .iter()
+            .filter_map(|stop| self.held.find(stop.as_str()))
+            .min()
+        {
             return (self.held[..end].to_owned(), true);
         }
-        let may_begin = |start: &usize| self.stop.iter().any(|stop| stop.starts_with(&self.held[*start..]));
-        let held_from = self.held.char_indices().map(|(start, _)| start).find(may_begin).unwrap_or(self.held.len());
+        let may_begin = |start: &usize| {
+            self.stop
+                .iter()
+                .any(|stop| stop.starts_with(&self.held[*start..]))
+        };
+        let held_from = self
+            .held
+            .char_indices()
+            .map(|(start, _)| start)
+            .find(may_begin)
+            .unwrap_or(self.held.len());
         let kept = self.held.split_off(held_from);
         (std::mem::replace(&mut self.held, kept), false)
     }
@@ -274,8 +337,10 @@ impl Dice {
 
 /// Chooses a token by its score; scores that are not numbers are never chosen, unless all are.
 fn choose(logits: &[f32], sampling: &Sampling, dice: &mut Dice) -> u32 {
-    let mut ranked: Vec<(u32, f32)> =
-        (0u32..).zip(logits.iter().copied()).filter(|(_, score)| !score.is_nan()).collect();
+    let mut ranked: Vec<(u32, f32)> = (0u32..)
+        .zip(logits.iter().copied())
+        .filter(|(_, score)| !score.is_nan())
+        .collect();
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     let Some((likeliest, most)) = ranked.first().copied() else {
         return 0;
@@ -319,13 +384,21 @@ mod tests {
     }
 
     fn sampling(temperature: f32, top_p: f32, top_k: usize) -> Sampling {
-        Sampling { temperature, top_p, top_k, ..Sampling::default() }
+        Sampling {
+            temperature,
+            top_p,
+            top_k,
+            ..Sampling::default()
+        }
     }
 
     #[test]
     fn tokens_come_as_often_as_the_model_says() {
         let [a, b, c, nan] = counts(&sampling(1.0, 1.0, 0));
-        assert!(a.abs_diff(6000) < 200 && b.abs_diff(3000) < 200 && c.abs_diff(1000) < 200, "{a} {b} {c}");
+        assert!(
+            a.abs_diff(6000) < 200 && b.abs_diff(3000) < 200 && c.abs_diff(1000) < 200,
+            "{a} {b} {c}"
+        );
         assert_eq!(nan, 0);
     }
 
@@ -358,7 +431,10 @@ mod tests {
             (said + &watch.finish(), false)
         };
         assert_eq!(heard(&["one E", "N", "D two"]), ("one ".into(), true));
-        assert_eq!(heard(&["one\n", "two EN", "\n", "\nEND"]), ("one\ntwo EN".into(), true));
+        assert_eq!(
+            heard(&["one\n", "two EN", "\n", "\nEND"]),
+            ("one\ntwo EN".into(), true)
+        );
         assert_eq!(heard(&["one EEN", "D"]), ("one E".into(), true));
         assert_eq!(heard(&["a\nb", "E"]), ("a\nbE".into(), false));
         let mut watch = StopWatch::new(&stop);
@@ -373,7 +449,13 @@ mod tests {
             ("temperature", sampling(f32::NAN, 1.0, 0)),
             ("top_p", sampling(1.0, 0.0, 0)),
             ("top_p", sampling(1.0, f32::NAN, 0)),
-            ("stop", Sampling { stop: vec![String::new()], ..Sampling::default() }),
+            (
+                "stop",
+                Sampling {
+                    stop: vec![String::new()],
+                    ..Sampling::default()
+                },
+            ),
         ] {
             assert!(wrong.validate().unwrap_err().to_string().starts_with(key));
         }

@@ -71,8 +71,8 @@ impl Gpu {
     }
 }
 
-/// The graphics devices of this machine, best first; none of them is opened. A card that two backends reach is there
-/// twice, first under its maker's own interface.
+/// The graphics devices of this machine, best first; none of them is opened. A card that two
+/// backends reach is there twice, first under its maker's own interface.
 pub fn gpus() -> Vec<Gpu> {
     kernel_cache::set_up();
     own_interfaces().into_iter().chain(through_wgpu()).collect()
@@ -88,7 +88,11 @@ fn own_interfaces() -> Vec<Gpu> {
     ];
     let found = |(backend, which): &(GpuBackend, DeviceType)| {
         let backend = *backend;
-        present(which.clone()).into_iter().map(move |device| Gpu { kind: GpuKind::Discrete, backend, device })
+        present(which.clone()).into_iter().map(move |device| Gpu {
+            kind: GpuKind::Discrete,
+            backend,
+            device,
+        })
     };
     backends.iter().flat_map(found).collect()
 }
@@ -96,17 +100,30 @@ fn own_interfaces() -> Vec<Gpu> {
 fn through_wgpu() -> Vec<Gpu> {
     let present = present(DeviceType::Wgpu);
     let candidates = |kind: GpuKind, device: fn(usize) -> DeviceKind, most: usize| {
-        (0..most).map(move |number| Gpu { kind, backend: GpuBackend::Wgpu, device: Device::wgpu(device(number)) })
+        (0..most).map(move |number| Gpu {
+            kind,
+            backend: GpuBackend::Wgpu,
+            device: Device::wgpu(device(number)),
+        })
     };
     candidates(GpuKind::Discrete, DeviceKind::DiscreteGpu, MOST_GPUS)
-        .chain(candidates(GpuKind::Virtual, DeviceKind::VirtualGpu, MOST_GPUS))
-        .chain(candidates(GpuKind::Integrated, DeviceKind::IntegratedGpu, MOST_GPUS))
+        .chain(candidates(
+            GpuKind::Virtual,
+            DeviceKind::VirtualGpu,
+            MOST_GPUS,
+        ))
+        .chain(candidates(
+            GpuKind::Integrated,
+            DeviceKind::IntegratedGpu,
+            MOST_GPUS,
+        ))
         .chain(candidates(GpuKind::Software, |_| DeviceKind::Cpu, 1))
         .filter(|gpu| present.contains(&gpu.device))
         .collect()
 }
 
-/// The devices of one backend. A broken driver may panic in the middle of being asked; then there is none to use.
+/// The devices of one backend. A broken driver may panic in the middle of being asked; then there
+/// is none to use.
 fn present(which: DeviceType) -> Vec<Device> {
     catch_unwind(|| Device::enumerate(which).into_vec()).unwrap_or_default()
 }

@@ -31,7 +31,8 @@ pub struct Progress {
     pub samples: u64,
     /// Tokens trained on in this call.
     pub tokens: u64,
-    /// Loss of the last step before its update, in nats per token; not finite where the step was skipped.
+    /// Loss of the last step before its update, in nats per token; not finite where the step was
+    /// skipped.
     pub loss: f64,
     /// Learning rate of the last step.
     pub learning_rate: f64,
@@ -83,7 +84,8 @@ pub enum Samples<'a> {
         /// Windows.
         sequences: usize,
     },
-    /// Windows of the held-out part drawn with a seed, which may be private to the one who measures.
+    /// Windows of the held-out part drawn with a seed, which may be private to the one who
+    /// measures.
     RandomHeldout {
         /// The seed.
         seed: [u8; 32],
@@ -114,25 +116,42 @@ impl Learner {
     /// A learner with empty moments.
     ///
     /// # Errors
-    /// Where the model or the optimiser's settings are out of range, where the tokeniser has more tokens than the
-    /// model, or where the corpus is too short for one window.
-    pub fn new(model: ModelSpec, inner: InnerSpec, corpus: Arc<Corpus>, device: &OpenDevice) -> Result<Self> {
+    /// Where the model or the optimiser's settings are out of range, where the tokeniser has more
+    /// tokens than the model, or where the corpus is too short for one window.
+    pub fn new(
+        model: ModelSpec,
+        inner: InnerSpec,
+        corpus: Arc<Corpus>,
+        device: &OpenDevice,
+    ) -> Result<Self> {
         let layout = model.layout()?;
         inner.validate()?;
         let tokeniser = corpus.tokeniser().vocabulary();
         if tokeniser > model.vocabulary {
-            return Err(Error::Vocabulary { tokeniser, model: model.vocabulary });
+            return Err(Error::Vocabulary {
+                tokeniser,
+                model: model.vocabulary,
+            });
         }
         corpus.check(model.context)?;
         let engine = device.engine(&model)?;
-        Ok(Self { spec: model, inner, corpus, layout, engine, updates: 0 })
+        Ok(Self {
+            spec: model,
+            inner,
+            corpus,
+            layout,
+            engine,
+            updates: 0,
+        })
     }
 
-    /// Uses the device as a plan says, from now on. Nothing is allocated before this is called or something is computed.
-    /// Where memory runs out in a step all the same, the step is taken with less.
+    /// Uses the device as a plan says, from now on. Nothing is allocated before this is called or
+    /// something is computed. Where memory runs out in a step all the same, the step is taken with
+    /// less.
     ///
     /// # Errors
-    /// [`Error::Precision`] where the device does not multiply in the plan's precision; [`Error::Device`] where it fails.
+    /// [`Error::Precision`] where the device does not multiply in the plan's precision;
+    /// [`Error::Device`] where it fails.
     pub fn arrange(&mut self, plan: &ComputePlan) -> Result<()> {
         self.engine.arrange(plan)
     }
@@ -149,16 +168,17 @@ impl Learner {
 
     /// One round's inner training from `theta`.
     ///
-    /// Step s takes the samples s · batch .. (s + 1) · batch of `assignment`'s stream. `steps_done_before` counts the
-    /// inner steps of the whole run before this round (round · H) and drives the learning-rate schedule. After each
-    /// step `control` is told, and may break off; training ends after H steps at the latest. Moments are kept for the
-    /// next round. A step whose loss or gradient is not finite changes nothing and is counted. Where earlier steps led there,
-    /// what they learnt is dropped, moments included, and training goes on from `theta`.
+    /// Step s takes the samples s · batch .. (s + 1) · batch of `assignment`'s stream.
+    /// `steps_done_before` counts the inner steps of the whole run before this round (round · H)
+    /// and drives the learning-rate schedule. After each step `control` is told, and may break off;
+    /// training ends after H steps at the latest. Moments are kept for the next round. A step whose
+    /// loss or gradient is not finite changes nothing and is counted. Where earlier steps led
+    /// there, what they learnt is dropped, moments included, and training goes on from `theta`.
     ///
     /// # Errors
-    /// [`Error::Diverged`] where nothing is learnt in the end; the learner is fit for the next round then.
-    /// [`Error::NotFinite`] and [`Error::Length`] for weights that cannot be trained from; [`Error::Device`] where the
-    /// device fails, after which a new learner has to be made.
+    /// [`Error::Diverged`] where nothing is learnt in the end; the learner is fit for the next
+    /// round then. [`Error::NotFinite`] and [`Error::Length`] for weights that cannot be trained
+    /// from; [`Error::Device`] where the device fails, after which a new learner has to be made.
     pub fn train(
         &mut self,
         theta: &[f32],
@@ -173,7 +193,14 @@ impl Learner {
         let batch_size = u64::from(self.inner.batch);
         let samples = |steps: u64| steps * batch_size;
         let (corpus, assignment) = (self.corpus.clone(), *assignment);
-        let read = move |step| assigned_batch(&corpus, context, &assignment, samples(step)..samples(step + 1));
+        let read = move |step| {
+            assigned_batch(
+                &corpus,
+                context,
+                &assignment,
+                samples(step)..samples(step + 1),
+            )
+        };
         thread::scope(|scope| {
             let mut loader = Loader::start(scope, 0..of_steps, read);
             while course.steps < of_steps {
@@ -232,12 +259,16 @@ impl Learner {
 
     fn forget_moments(&mut self) -> Result<()> {
         let zeros = || vec![0.0; self.layout.parameters()];
-        self.engine.set_moments(&MomentVectors { first: zeros(), second: zeros() })?;
+        self.engine.set_moments(&MomentVectors {
+            first: zeros(),
+            second: zeros(),
+        })?;
         self.updates = 0;
         Ok(())
     }
 
-    /// The loss of `theta` on `sequences` windows spread evenly over the held-out part; 0 for all of it, once.
+    /// The loss of `theta` on `sequences` windows spread evenly over the held-out part; 0 for all
+    /// of it, once.
     pub fn heldout_loss(&mut self, theta: &[f32], sequences: usize) -> Result<Evaluation> {
         self.loss(theta, Samples::Heldout { sequences })
     }
@@ -248,10 +279,15 @@ impl Learner {
         let windows = self.windows(samples);
         let (mut nats, mut tokens, mut bytes) = (0.0, 0, 0);
         for starts in windows.chunks(self.inner.batch as usize) {
-            let windows: Vec<Window> =
-                starts.iter().map(|start| self.window(samples, *start)).collect::<Result<_>>()?;
+            let windows: Vec<Window> = starts
+                .iter()
+                .map(|start| self.window(samples, *start))
+                .collect::<Result<_>>()?;
             bytes += windows.iter().map(|window| window.bytes).sum::<u64>();
-            let batch = Batch::new(windows.into_iter().map(|window| window.tokens), self.spec.context);
+            let batch = Batch::new(
+                windows.into_iter().map(|window| window.tokens),
+                self.spec.context,
+            );
             tokens += batch.predictions() as u64;
             nats += self.engine.loss(&batch)?;
         }
@@ -263,8 +299,9 @@ impl Learner {
         })
     }
 
-    /// The optimiser's moments as versioned bytes: 24 bytes, and 8 for each parameter. Moments that cannot be gone on from
-    /// are dropped first, here and in the learner, which begins with fresh ones.
+    /// The optimiser's moments as versioned bytes: 24 bytes, and 8 for each parameter. Moments that
+    /// cannot be gone on from are dropped first, here and in the learner, which begins with fresh
+    /// ones.
     pub fn moments(&mut self) -> Result<Vec<u8>> {
         let updates = self.updates;
         let sound = self.engine.with_moments(|first, second| {
@@ -273,7 +310,8 @@ impl Learner {
         sound.or_else(|error| {
             tracing::warn!(%error, "the optimiser begins with fresh moments");
             self.forget_moments()?;
-            self.engine.with_moments(|first, second| SavedMoments::to_bytes(0, first, second))
+            self.engine
+                .with_moments(|first, second| SavedMoments::to_bytes(0, first, second))
         })
     }
 
@@ -285,7 +323,8 @@ impl Learner {
         Ok(())
     }
 
-    /// The weights on the device, flat, in the layout's order: after [`Self::train`], those after its last step.
+    /// The weights on the device, flat, in the layout's order: after [`Self::train`], those after
+    /// its last step.
     ///
     /// # Errors
     /// [`Error::Device`] where the device fails.
@@ -293,14 +332,17 @@ impl Learner {
         self.engine.weights()
     }
 
-    /// Compresses what the last [`Self::train`] made of `theta` to the body of a contribution, on the device. What could
-    /// not be sent becomes the error feedback, which stays on the device until the next round.
+    /// Compresses what the last [`Self::train`] made of `theta` to the body of a contribution, on
+    /// the device. What could not be sent becomes the error feedback, which stays on the device
+    /// until the next round.
     ///
-    /// The weights are those that were trained or measured last: call this before anything else is measured.
+    /// The weights are those that were trained or measured last: call this before anything else is
+    /// measured.
     ///
     /// # Errors
-    /// [`Error::Compress`] where a value is not finite, which is named, or where the settings make no sense; the error
-    /// feedback stays as it is then, but for values that are not finite, which become zeros. [`Error::Length`], and [`Error::Device`] where the device fails.
+    /// [`Error::Compress`] where a value is not finite, which is named, or where the settings make
+    /// no sense; the error feedback stays as it is then, but for values that are not finite, which
+    /// become zeros. [`Error::Length`], and [`Error::Device`] where the device fails.
     pub fn compress(&mut self, theta: &[f32], compression: &Compression) -> Result<Vec<u8>> {
         check_weights(&self.layout, theta)?;
         let body = self.engine.compress(compression, theta);
@@ -313,9 +355,16 @@ impl Learner {
     /// Takes out what is not finite, which no later round could get rid of.
     fn mend_error_feedback(&mut self) -> Result<()> {
         let mut error = self.engine.error_feedback()?;
-        let bad = error.iter_mut().filter(|value| !value.is_finite()).map(|value| *value = 0.0).count();
+        let bad = error
+            .iter_mut()
+            .filter(|value| !value.is_finite())
+            .map(|value| *value = 0.0)
+            .count();
         if bad > 0 {
-            tracing::warn!(values = bad, "the error feedback was not finite in places; it begins with zeros there");
+            tracing::warn!(
+                values = bad,
+                "the error feedback was not finite in places; it begins with zeros there"
+            );
             self.engine.set_error_feedback(error);
         }
         Ok(())
@@ -326,15 +375,20 @@ impl Learner {
         self.engine.error_feedback()
     }
 
-    /// Goes on from an error feedback that [`Self::error_feedback`] gave, and to which [`weal_kernels::add_back`] may have
-    /// given back what was not applied.
+    /// Goes on from an error feedback that [`Self::error_feedback`] gave, and to which
+    /// [`weal_kernels::add_back`] may have given back what was not applied.
     ///
     /// # Errors
-    /// [`Error::Length`] where it belongs to another model, [`Error::ErrorFeedback`] where a value is not finite.
+    /// [`Error::Length`] where it belongs to another model, [`Error::ErrorFeedback`] where a value
+    /// is not finite.
     pub fn restore_error_feedback(&mut self, error: Vec<f32>) -> Result<()> {
         let (found, expected) = (error.len(), self.layout.parameters());
         if found != expected {
-            return Err(Error::Length { what: "the error feedback", found, expected });
+            return Err(Error::Length {
+                what: "the error feedback",
+                found,
+                expected,
+            });
         }
         if let Err(Error::NotFinite { tensor }) = check_weights(&self.layout, &error) {
             return Err(Error::ErrorFeedback { tensor });
@@ -354,8 +408,13 @@ impl Learner {
         let start = Instant::now();
         let mut tokens = 0;
         for step in 0..u64::from(steps.max(1)) {
-            tokens +=
-                assigned_batch(&self.corpus, context, assignment, step * batch..(step + 1) * batch)?.predictions();
+            tokens += assigned_batch(
+                &self.corpus,
+                context,
+                assignment,
+                step * batch..(step + 1) * batch,
+            )?
+            .predictions();
         }
         Ok(tokens as f64 / start.elapsed().as_secs_f64())
     }
@@ -384,16 +443,29 @@ impl Learner {
                 match sequences as u64 {
                     0 => (0..all).map(|index| index * apart).collect(),
                     sequences if sequences >= all => (0..all).map(|index| index * apart).collect(),
-                    sequences => (0..sequences).map(|index| index * all / sequences * apart).collect(),
+                    sequences => (0..sequences)
+                        .map(|index| index * all / sequences * apart)
+                        .collect(),
                 }
             }
             Samples::RandomHeldout { seed, sequences } => {
-                let stream = Assignment { seed, peer: [0; 32] };
-                (0..sequences as u64).map(|index| stream.sample(index, heldout)).collect()
+                let stream = Assignment {
+                    seed,
+                    peer: [0; 32],
+                };
+                (0..sequences as u64)
+                    .map(|index| stream.sample(index, heldout))
+                    .collect()
             }
-            Samples::Assigned { assignment, indices } => {
+            Samples::Assigned {
+                assignment,
+                indices,
+            } => {
                 let training = self.corpus.training_windows(context);
-                indices.iter().map(|index| assignment.sample(*index, training)).collect()
+                indices
+                    .iter()
+                    .map(|index| assignment.sample(*index, training))
+                    .collect()
             }
         }
     }
@@ -407,9 +479,18 @@ impl Learner {
 }
 
 /// The batch of the samples `indices` of a stream.
-fn assigned_batch(corpus: &Corpus, context: usize, assignment: &Assignment, indices: Range<u64>) -> Result<Batch> {
+fn assigned_batch(
+    corpus: &Corpus,
+    context: usize,
+    assignment: &Assignment,
+    indices: Range<u64>,
+) -> Result<Batch> {
     let windows = corpus.training_windows(context);
-    let row = |index| Ok(corpus.training_window(assignment.sample(index, windows), context)?.tokens);
+    let row = |index| {
+        Ok(corpus
+            .training_window(assignment.sample(index, windows), context)?
+            .tokens)
+    };
     let rows: Vec<Vec<u32>> = indices.map(row).collect::<Result<_>>()?;
     Ok(Batch::new(rows, context))
 }

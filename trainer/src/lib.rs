@@ -1,7 +1,8 @@
 //! The learner: model, tokeniser, data, inner optimiser, loss, text generation.
 //!
-//! A node hands the learner a round's weights θ, its share of the data and a stop signal, and gets back what H inner
-//! steps of AdamW changed in them, compressed; it also asks how well given weights predict given samples.
+//! A node hands the learner a round's weights θ, its share of the data and a stop signal, and gets
+//! back what H inner steps of AdamW changed in them, compressed; it also asks how well given
+//! weights predict given samples.
 //!
 //! ```no_run
 //! use std::{ops::ControlFlow, sync::Arc};
@@ -25,9 +26,10 @@
 //! # Ok::<(), weal_trainer::Error>(())
 //! ```
 //!
-//! What every peer must agree on is computed in integers and is the same everywhere: a model's [layout](ModelSpec::layout),
-//! its [initial weights](initial_weights), the [assignment](Assignment) of samples, the [generator's text](generate_text).
-//! Training itself, and losses, differ in their last bits from device to device.
+//! What every peer must agree on is computed in integers and is the same everywhere: a model's
+//! [layout](ModelSpec::layout), its [initial weights](initial_weights), the
+//! [assignment](Assignment) of samples, the [generator's text](generate_text). Training itself, and
+//! losses, differ in their last bits from device to device.
 
 mod choice;
 mod compute;
@@ -65,8 +67,8 @@ pub use choice::{Choice, Room, Site, Wishes, gigabytes};
 pub use compute::{ComputePlan, Place, Precision};
 pub use corpus::{Corpus, Floors, Generated, Source, TokenPart, TokenShard, generate_text};
 pub use data::{
-    Client, Kind, Prepare, PrepareProgress, PrepareSummary, PreparedFolder, PreparedIndex, PreparedPart, PreparedShard,
-    PreparedSource,
+    Client, Kind, Prepare, PrepareProgress, PrepareSummary, PreparedFolder, PreparedIndex,
+    PreparedPart, PreparedShard, PreparedSource,
 };
 pub use device::{DeviceChoice, OpenDevice};
 pub use engine::compress::CompressSpeed;

@@ -29,7 +29,10 @@ impl Loader {
             // Nobody listens any more once training has been broken off.
             let _ = steps.map(read).try_for_each(|batch| send.send(batch));
         });
-        Self { batches, waited: Duration::ZERO }
+        Self {
+            batches,
+            waited: Duration::ZERO,
+        }
     }
 
     /// The next step's batch.
@@ -69,7 +72,10 @@ mod tests {
                 Ok(batch(step))
             });
             for step in 0..50 {
-                assert_eq!(loader.next().unwrap().predictions(), batch(step).predictions());
+                assert_eq!(
+                    loader.next().unwrap().predictions(),
+                    batch(step).predictions()
+                );
             }
         });
         // Those that were taken, those that lay ready, and the one that found no place.
@@ -80,7 +86,11 @@ mod tests {
     fn a_batch_that_cannot_be_read_is_an_error_when_it_is_needed() {
         thread::scope(|scope| {
             let mut loader = Loader::start(scope, 0..9, |step| {
-                if step < 2 { Ok(batch(step)) } else { Err(Error::DeviceName(step.to_string())) }
+                if step < 2 {
+                    Ok(batch(step))
+                } else {
+                    Err(Error::DeviceName(step.to_string()))
+                }
             });
             assert!(loader.next().is_ok() && loader.next().is_ok());
             assert!(matches!(loader.next(), Err(Error::DeviceName(step)) if step == "2"));

@@ -31,8 +31,9 @@ impl SavedMoments {
         bytes
     }
 
-    /// Reads what [`Self::to_bytes`] wrote for a model of `parameters` parameters; every length is checked before
-    /// anything is allocated, and every value is checked to be one that AdamW can go on from.
+    /// Reads what [`Self::to_bytes`] wrote for a model of `parameters` parameters; every length is
+    /// checked before anything is allocated, and every value is checked to be one that AdamW can go
+    /// on from.
     pub fn from_bytes(bytes: &[u8], parameters: usize) -> Result<Self> {
         let refuse = |reason: String| Err(Error::Moments(reason));
         let (header, values) = match bytes.split_at_checked(HEADER) {
@@ -43,17 +44,32 @@ impl SavedMoments {
             return refuse("they were saved by another version".to_owned());
         }
         let number = |range: std::ops::Range<usize>| {
-            header[range].iter().rev().fold(0u64, |number, byte| (number << 8) | u64::from(*byte))
+            header[range]
+                .iter()
+                .rev()
+                .fold(0u64, |number, byte| (number << 8) | u64::from(*byte))
         };
         let (saved, updates) = (number(8..16), number(16..24));
         if saved != parameters as u64 {
-            return refuse(format!("they belong to a model of {saved} parameters, this one has {parameters}"));
+            return refuse(format!(
+                "they belong to a model of {saved} parameters, this one has {parameters}"
+            ));
         }
         if values.len() != parameters * 8 {
-            return refuse(format!("{} bytes of values are there, {} are needed", values.len(), parameters * 8));
+            return refuse(format!(
+                "{} bytes of values are there, {} are needed",
+                values.len(),
+                parameters * 8
+            ));
         }
         let (first, second) = values.split_at(parameters * 4);
-        let saved = Self { updates, vectors: MomentVectors { first: floats(first), second: floats(second) } };
+        let saved = Self {
+            updates,
+            vectors: MomentVectors {
+                first: floats(first),
+                second: floats(second),
+            },
+        };
         check(&saved.vectors.first, &saved.vectors.second)?;
         Ok(saved)
     }
@@ -65,14 +81,20 @@ pub(crate) fn check(first: &[f32], second: &[f32]) -> Result<()> {
     if !first.iter().all(|value| value.is_finite()) {
         return refuse("a first moment is not finite");
     }
-    if !second.iter().all(|value| value.is_finite() && *value >= 0.0) {
+    if !second
+        .iter()
+        .all(|value| value.is_finite() && *value >= 0.0)
+    {
         return refuse("a second moment is negative or not finite");
     }
     Ok(())
 }
 
 fn floats(bytes: &[u8]) -> Vec<f32> {
-    bytes.chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]])).collect()
+    bytes
+        .chunks_exact(4)
+        .map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]))
+        .collect()
 }
 
 #[cfg(test)]
@@ -80,7 +102,13 @@ mod tests {
     use super::*;
 
     fn saved() -> SavedMoments {
-        SavedMoments { updates: 7, vectors: MomentVectors { first: vec![-1.5, 2.0], second: vec![0.0, 4.0] } }
+        SavedMoments {
+            updates: 7,
+            vectors: MomentVectors {
+                first: vec![-1.5, 2.0],
+                second: vec![0.0, 4.0],
+            },
+        }
     }
 
     fn bytes() -> Vec<u8> {
@@ -111,8 +139,13 @@ mod tests {
             (with(HEADER + 8, &(-1f32).to_le_bytes()), 2, "second moment"),
         ];
         for (bytes, parameters, reason) in cases {
-            let message = SavedMoments::from_bytes(&bytes, parameters).unwrap_err().to_string();
-            assert!(message.contains(reason), "{message} should contain {reason}");
+            let message = SavedMoments::from_bytes(&bytes, parameters)
+                .unwrap_err()
+                .to_string();
+            assert!(
+                message.contains(reason),
+                "{message} should contain {reason}"
+            );
         }
     }
 }

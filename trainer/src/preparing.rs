@@ -1,6 +1,8 @@
-//! Tells people why a GPU seems to do nothing: at first use its kernels are compiled, and several tried for each shape.
+//! Tells people why a GPU seems to do nothing: at first use its kernels are compiled, and several
+//! tried for each shape.
 //!
-//! Work of each sort is watched until it is done without a kernel that this process had not used before.
+//! Work of each sort is watched until it is done without a kernel that this process had not used
+//! before.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -79,12 +81,17 @@ pub(crate) struct FirstUse {
 impl FirstUse {
     /// Of a device; nobody is told of one that has its kernels.
     pub fn new(teller: Option<Teller>) -> Self {
-        Self { teller, ready: HashSet::new() }
+        Self {
+            teller,
+            ready: HashSet::new(),
+        }
     }
 
     /// Does some work of that sort, and meanwhile tells of new kernels.
     pub fn watch<T>(&mut self, sort: &'static str, work: impl FnOnce() -> T) -> T {
-        let Some(teller) = self.teller.as_ref().filter(|_| !self.ready.contains(sort)) else { return work() };
+        let Some(teller) = self.teller.as_ref().filter(|_| !self.ready.contains(sort)) else {
+            return work();
+        };
         let mut watched = Watched::new();
         let (done, is_done) = sync_channel::<()>(0);
         let result = thread::scope(|scope| {
@@ -92,7 +99,10 @@ impl FirstUse {
             scope.spawn(move || {
                 while is_done.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
                     if watched.look() > 0 {
-                        teller.0(Kernels::Preparing { new: watched.new, elapsed: watched.begun.elapsed() });
+                        teller.0(Kernels::Preparing {
+                            new: watched.new,
+                            elapsed: watched.begun.elapsed(),
+                        });
                     }
                 }
             });
@@ -117,7 +127,11 @@ struct Watched {
 
 impl Watched {
     fn new() -> Self {
-        Self { begun: Instant::now(), launched: LaunchedKernels::new(), new: 0 }
+        Self {
+            begun: Instant::now(),
+            launched: LaunchedKernels::new(),
+            new: 0,
+        }
     }
 
     /// How many were new so far.
@@ -125,7 +139,10 @@ impl Watched {
         // The next collection begins before this one ends: none is lost.
         let launched = std::mem::replace(&mut self.launched, LaunchedKernels::new()).finish();
         let mut used = USED.lock().unwrap_or_else(PoisonError::into_inner);
-        self.new += launched.into_iter().filter(|kernel| used.insert(*kernel)).count();
+        self.new += launched
+            .into_iter()
+            .filter(|kernel| used.insert(*kernel))
+            .count();
         self.new
     }
 }

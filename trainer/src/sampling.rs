@@ -1,5 +1,5 @@
-//! Which window of the training text is a peer's i-th sample: a pure function, so that no coordinator deals them out
-//! and anybody can check them.
+//! Which window of the training text is a peer's i-th sample: a pure function, so that no
+//! coordinator deals them out and anybody can check them.
 
 /// Separates this use of keyed BLAKE3 from every other.
 const DOMAIN: &[u8] = b"commonweal sample v1";
@@ -14,16 +14,24 @@ pub struct Assignment {
 }
 
 impl Assignment {
-    /// The peer's sample number `index` among `windows` windows of the training text, in `0..windows`.
+    /// The peer's sample number `index` among `windows` windows of the training text, in
+    /// `0..windows`.
     ///
-    /// Uniform without bias: 64-bit draws from keyed BLAKE3 are scaled by a 128-bit multiplication, and the few that
-    /// would favour some windows are thrown away (Lemire, 2019, <https://arxiv.org/abs/1805.10941>). `windows` = 0
-    /// gives 0.
+    /// Uniform without bias: 64-bit draws from keyed BLAKE3 are scaled by a 128-bit multiplication,
+    /// and the few that would favour some windows are thrown away (Lemire, 2019,
+    /// <https://arxiv.org/abs/1805.10941>). `windows` = 0 gives 0.
     pub fn sample(&self, index: u64, windows: u64) -> u64 {
         let mut hasher = blake3::Hasher::new_keyed(&self.seed);
-        hasher.update(DOMAIN).update(&self.peer).update(&index.to_le_bytes());
+        hasher
+            .update(DOMAIN)
+            .update(&self.peer)
+            .update(&index.to_le_bytes());
         let mut stream = hasher.finalize_xof();
-        let unfair = if windows == 0 { 0 } else { windows.wrapping_neg() % windows };
+        let unfair = if windows == 0 {
+            0
+        } else {
+            windows.wrapping_neg() % windows
+        };
         loop {
             let mut draw = [0; 8];
             stream.fill(&mut draw);
@@ -39,11 +47,16 @@ impl Assignment {
 mod tests {
     use super::*;
 
-    const ASSIGNMENT: Assignment = Assignment { seed: [1; 32], peer: [2; 32] };
+    const ASSIGNMENT: Assignment = Assignment {
+        seed: [1; 32],
+        peer: [2; 32],
+    };
 
     #[test]
     fn the_samples_are_those_of_every_other_machine() {
-        let samples: Vec<u64> = (0..4).map(|index| ASSIGNMENT.sample(index, 1_000_000)).collect();
+        let samples: Vec<u64> = (0..4)
+            .map(|index| ASSIGNMENT.sample(index, 1_000_000))
+            .collect();
         assert_eq!(samples, [391_396, 539_205, 312_348, 847_849]);
     }
 
@@ -51,8 +64,22 @@ mod tests {
     fn seed_peer_and_index_all_matter() {
         let base = ASSIGNMENT.sample(0, u64::MAX);
         assert_ne!(base, ASSIGNMENT.sample(1, u64::MAX));
-        assert_ne!(base, Assignment { seed: [9; 32], ..ASSIGNMENT }.sample(0, u64::MAX));
-        assert_ne!(base, Assignment { peer: [9; 32], ..ASSIGNMENT }.sample(0, u64::MAX));
+        assert_ne!(
+            base,
+            Assignment {
+                seed: [9; 32],
+                ..ASSIGNMENT
+            }
+            .sample(0, u64::MAX)
+        );
+        assert_ne!(
+            base,
+            Assignment {
+                peer: [9; 32],
+                ..ASSIGNMENT
+            }
+            .sample(0, u64::MAX)
+        );
     }
 
     #[test]
@@ -61,7 +88,10 @@ mod tests {
         for index in 0..70_000 {
             counts[ASSIGNMENT.sample(index, 7) as usize] += 1;
         }
-        assert!(counts.iter().all(|count| count.abs_diff(10_000) < 400), "{counts:?}");
+        assert!(
+            counts.iter().all(|count| count.abs_diff(10_000) < 400),
+            "{counts:?}"
+        );
     }
 
     #[test]

@@ -9,9 +9,10 @@ use crate::error::{Error, Result};
 
 /// The sizes of a Llama-architecture decoder.
 ///
-/// All fields are integers, so that a manifest can hold them canonically. The architecture is that of Hugging Face's
-/// `LlamaForCausalLM`: RMSNorm before each block, rotary positions in the half-split convention, grouped-query
-/// attention, SwiGLU, and no biases; `query_key_norm` makes it that of `Qwen3ForCausalLM`.
+/// All fields are integers, so that a manifest can hold them canonically. The architecture is that
+/// of Hugging Face's `LlamaForCausalLM`: RMSNorm before each block, rotary positions in the
+/// half-split convention, grouped-query attention, SwiGLU, and no biases; `query_key_norm` makes it
+/// that of `Qwen3ForCausalLM`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
@@ -41,13 +42,15 @@ pub struct ModelSpec {
     /// Whether queries and keys are normed, head by head, before they are turned (Qwen3).
     #[serde(default)]
     pub query_key_norm: bool,
-    /// How the rotary frequencies are stretched for windows longer than those first trained on (Llama 3.1).
+    /// How the rotary frequencies are stretched for windows longer than those first trained on
+    /// (Llama 3.1).
     #[serde(default)]
     pub rope_scaling: Option<RopeScaling>,
 }
 
-/// Llama 3.1's stretching of rotary frequencies: slow ones are divided by `factor`, fast ones stay, and between them
-/// the change is gradual (`_compute_llama3_parameters` in Hugging Face's `modeling_rope_utils.py`).
+/// Llama 3.1's stretching of rotary frequencies: slow ones are divided by `factor`, fast ones stay,
+/// and between them the change is gradual (`_compute_llama3_parameters` in Hugging Face's
+/// `modeling_rope_utils.py`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RopeScaling {
@@ -61,7 +64,8 @@ pub struct RopeScaling {
     pub original_context: u32,
 }
 
-/// Most parameters a model may have: what a `u32` byte offset of an index plane can still address with room to spare.
+/// Most parameters a model may have: what a `u32` byte offset of an index plane can still address
+/// with room to spare.
 const MOST_PARAMETERS: u128 = 1 << 38;
 
 /// Most blocks a model may have; bounds the number of tensors before any is allocated.
@@ -73,8 +77,8 @@ pub const PRESETS: [&str; 6] = ["nano", "micro", "tiny", "small", "medium", "1b"
 impl ModelSpec {
     /// The preset `name`: one of [`PRESETS`].
     ///
-    /// `nano` to `small` have a byte vocabulary, `medium` and `1b` one of 32 000 tokens; [`Self::with_vocabulary`]
-    /// changes it.
+    /// `nano` to `small` have a byte vocabulary, `medium` and `1b` one of 32 000 tokens;
+    /// [`Self::with_vocabulary`] changes it.
     ///
     /// | preset | parameters | layers | width | context |
     /// |---|---|---|---|---|
@@ -94,7 +98,10 @@ impl ModelSpec {
             "medium" => (32_000, 1024, 24, 16, 4, 2816, 2048, true),
             "1b" => (32_000, 2048, 22, 32, 4, 5632, 2048, false),
             _ => {
-                return Err(Error::UnknownPreset { name: name.to_owned(), known: PRESETS.join(", ") });
+                return Err(Error::UnknownPreset {
+                    name: name.to_owned(),
+                    known: PRESETS.join(", "),
+                });
             }
         };
         let (vocabulary, width, layers, heads, kv_heads, feed_forward, context, tied) = sizes;
@@ -141,14 +148,22 @@ impl ModelSpec {
         (f64::from(self.norm_epsilon_ppb) / 1e9) as f32
     }
 
-    /// Checks that the sizes fit together and stay within what can be addressed; call it on every size that came from
-    /// outside, before anything is allocated.
+    /// Checks that the sizes fit together and stay within what can be addressed; call it on every
+    /// size that came from outside, before anything is allocated.
     pub fn validate(&self) -> Result<()> {
         let refuse = |key, value: usize, accepted: &str| {
-            Err(Error::Model { key, value: value.to_string(), accepted: accepted.to_owned() })
+            Err(Error::Model {
+                key,
+                value: value.to_string(),
+                accepted: accepted.to_owned(),
+            })
         };
         let within = |key, value: usize, most: usize| {
-            if value == 0 || value > most { refuse(key, value, &format!("1 to {most} is accepted")) } else { Ok(()) }
+            if value == 0 || value > most {
+                refuse(key, value, &format!("1 to {most} is accepted"))
+            } else {
+                Ok(())
+            }
         };
         within("vocabulary", self.vocabulary, 1 << 20)?;
         within("width", self.width, 1 << 16)?;
@@ -162,15 +177,27 @@ impl ModelSpec {
         }
         match self.head_width {
             None if !self.width.is_multiple_of(self.heads) => {
-                return refuse("heads", self.heads, &format!("it must divide model.width = {}", self.width));
+                return refuse(
+                    "heads",
+                    self.heads,
+                    &format!("it must divide model.width = {}", self.width),
+                );
             }
             None if !self.head_width().is_multiple_of(2) => {
-                return refuse("heads", self.heads, "model.width / model.heads must be even, for the rotary positions");
+                return refuse(
+                    "heads",
+                    self.heads,
+                    "model.width / model.heads must be even, for the rotary positions",
+                );
             }
             Some(width) => {
                 within("head_width", width, 1 << 12)?;
                 if !width.is_multiple_of(2) {
-                    return refuse("head_width", width, "it must be even, for the rotary positions");
+                    return refuse(
+                        "head_width",
+                        width,
+                        "it must be even, for the rotary positions",
+                    );
                 }
             }
             None => {}
@@ -179,11 +206,23 @@ impl ModelSpec {
             scaling.validate()?;
         }
         if !self.heads.is_multiple_of(self.kv_heads) {
-            return refuse("kv_heads", self.kv_heads, &format!("it must divide model.heads = {}", self.heads));
+            return refuse(
+                "kv_heads",
+                self.kv_heads,
+                &format!("it must divide model.heads = {}", self.heads),
+            );
         }
         within("rope_theta", self.rope_theta as usize, u32::MAX as usize)?;
-        within("norm_epsilon_ppb", self.norm_epsilon_ppb as usize, 1_000_000_000)?;
-        let parameters: u128 = self.shapes().iter().map(|(_, [rows, columns])| *rows as u128 * *columns as u128).sum();
+        within(
+            "norm_epsilon_ppb",
+            self.norm_epsilon_ppb as usize,
+            1_000_000_000,
+        )?;
+        let parameters: u128 = self
+            .shapes()
+            .iter()
+            .map(|(_, [rows, columns])| *rows as u128 * *columns as u128)
+            .sum();
         if parameters > MOST_PARAMETERS {
             return Err(Error::Model {
                 key: "width",
@@ -196,8 +235,8 @@ impl ModelSpec {
         Ok(())
     }
 
-    /// The model's tensors in the order in which they lie in the flat parameter vector, with their Hugging Face names;
-    /// matrices are `[out, in]`, row major.
+    /// The model's tensors in the order in which they lie in the flat parameter vector, with their
+    /// Hugging Face names; matrices are `[out, in]`, row major.
     pub fn layout(&self) -> Result<Layout> {
         self.validate()?;
         let tensors = self
@@ -205,7 +244,11 @@ impl ModelSpec {
             .into_iter()
             .map(|(name, [rows, columns])| TensorSpec {
                 name,
-                shape: if rows == 1 { vec![columns] } else { vec![rows, columns] },
+                shape: if rows == 1 {
+                    vec![columns]
+                } else {
+                    vec![rows, columns]
+                },
             })
             .collect();
         Ok(Layout::new(tensors)?)
@@ -214,7 +257,10 @@ impl ModelSpec {
     /// Every tensor as `(name, [rows, columns])`; a norm's gain has one row.
     fn shapes(&self) -> Vec<(String, [usize; 2])> {
         let (width, query, kv) = (self.width, self.query_width(), self.kv_width());
-        let mut shapes = vec![("model.embed_tokens.weight".to_owned(), [self.vocabulary, width])];
+        let mut shapes = vec![(
+            "model.embed_tokens.weight".to_owned(),
+            [self.vocabulary, width],
+        )];
         for layer in 0..self.layers {
             let block = [
                 ("self_attn.q_proj", [query, width]),
@@ -227,7 +273,8 @@ impl ModelSpec {
                 ("input_layernorm", [1, width]),
                 ("post_attention_layernorm", [1, width]),
             ];
-            let norms = ["self_attn.q_norm", "self_attn.k_norm"].map(|name| (name, [1, self.head_width()]));
+            let norms =
+                ["self_attn.q_norm", "self_attn.k_norm"].map(|name| (name, [1, self.head_width()]));
             let norms = norms.into_iter().filter(|_| self.query_key_norm);
             let named = |(name, shape)| (format!("model.layers.{layer}.{name}.weight"), shape);
             shapes.extend(block.into_iter().chain(norms).map(named));
@@ -243,17 +290,33 @@ impl ModelSpec {
 impl RopeScaling {
     fn validate(&self) -> Result<()> {
         let refuse = |key, value: u32, accepted: &str| {
-            Err(Error::Model { key, value: value.to_string(), accepted: accepted.to_owned() })
+            Err(Error::Model {
+                key,
+                value: value.to_string(),
+                accepted: accepted.to_owned(),
+            })
         };
         if self.factor_ppm < 1_000_000 {
-            return refuse("rope_scaling.factor_ppm", self.factor_ppm, "at least 1000000 is accepted");
+            return refuse(
+                "rope_scaling.factor_ppm",
+                self.factor_ppm,
+                "at least 1000000 is accepted",
+            );
         }
         if self.low_frequency_ppm == 0 {
-            return refuse("rope_scaling.low_frequency_ppm", 0, "at least 1 is accepted");
+            return refuse(
+                "rope_scaling.low_frequency_ppm",
+                0,
+                "at least 1 is accepted",
+            );
         }
         if self.high_frequency_ppm <= self.low_frequency_ppm {
             let accepted = "it must be more than low_frequency_ppm";
-            return refuse("rope_scaling.high_frequency_ppm", self.high_frequency_ppm, accepted);
+            return refuse(
+                "rope_scaling.high_frequency_ppm",
+                self.high_frequency_ppm,
+                accepted,
+            );
         }
         if self.original_context == 0 {
             return refuse("rope_scaling.original_context", 0, "at least 1 is accepted");
@@ -300,7 +363,11 @@ impl TensorIndex {
 
     pub fn new(spec: &ModelSpec) -> Self {
         let per_block = Self::ALWAYS + if spec.query_key_norm { 2 } else { 0 };
-        Self { layers: spec.layers, per_block, tied: spec.tied }
+        Self {
+            layers: spec.layers,
+            per_block,
+            tied: spec.tied,
+        }
     }
 
     pub fn embedding(self) -> usize {
@@ -329,7 +396,11 @@ impl TensorIndex {
 
     /// The output projection: the embedding itself where they are tied.
     pub fn head(self) -> usize {
-        if self.tied { self.embedding() } else { self.final_norm() + 1 }
+        if self.tied {
+            self.embedding()
+        } else {
+            self.final_norm() + 1
+        }
     }
 }
 
@@ -339,26 +410,57 @@ mod tests {
 
     #[test]
     fn every_preset_is_valid_and_has_the_size_its_name_promises() {
-        let parameters = PRESETS.map(|name| ModelSpec::preset(name).unwrap().layout().unwrap().parameters());
-        assert_eq!(parameters, [836_736, 4_492_544, 12_687_744, 75_713_280, 303_350_784, 1_100_048_384]);
+        let parameters = PRESETS.map(|name| {
+            ModelSpec::preset(name)
+                .unwrap()
+                .layout()
+                .unwrap()
+                .parameters()
+        });
+        assert_eq!(
+            parameters,
+            [
+                836_736,
+                4_492_544,
+                12_687_744,
+                75_713_280,
+                303_350_784,
+                1_100_048_384
+            ]
+        );
     }
 
     #[test]
     fn an_unknown_preset_is_refused_with_the_names_there_are() {
         let message = ModelSpec::preset("huge").unwrap_err().to_string();
-        assert!(message.contains("huge") && message.contains("nano, micro"), "{message}");
+        assert!(
+            message.contains("huge") && message.contains("nano, micro"),
+            "{message}"
+        );
     }
 
     #[test]
     fn the_index_points_at_the_tensors_it_names() {
-        let spec = ModelSpec { tied: false, ..ModelSpec::preset("nano").unwrap() };
+        let spec = ModelSpec {
+            tied: false,
+            ..ModelSpec::preset("nano").unwrap()
+        };
         let layout = spec.layout().unwrap();
         let name = |index: usize| layout.tensors()[index].name.as_str();
         let index = TensorIndex::new(&spec);
         assert_eq!(name(index.embedding()), "model.embed_tokens.weight");
-        assert_eq!(name(index.block(3).query), "model.layers.3.self_attn.q_proj.weight");
-        assert_eq!(name(index.block(0).down), "model.layers.0.mlp.down_proj.weight");
-        assert_eq!(name(index.block(1).feed_forward_norm), "model.layers.1.post_attention_layernorm.weight");
+        assert_eq!(
+            name(index.block(3).query),
+            "model.layers.3.self_attn.q_proj.weight"
+        );
+        assert_eq!(
+            name(index.block(0).down),
+            "model.layers.0.mlp.down_proj.weight"
+        );
+        assert_eq!(
+            name(index.block(1).feed_forward_norm),
+            "model.layers.1.post_attention_layernorm.weight"
+        );
         assert_eq!(name(index.final_norm()), "model.norm.weight");
         assert_eq!(name(index.head()), "lm_head.weight");
         assert_eq!(layout.tensors().len(), index.head() + 1);
@@ -366,35 +468,121 @@ mod tests {
 
     #[test]
     fn heads_may_have_a_width_and_norms_of_their_own() {
-        let spec = ModelSpec { head_width: Some(48), query_key_norm: true, ..ModelSpec::preset("nano").unwrap() };
+        let spec = ModelSpec {
+            head_width: Some(48),
+            query_key_norm: true,
+            ..ModelSpec::preset("nano").unwrap()
+        };
         let layout = spec.layout().unwrap();
         let index = TensorIndex::new(&spec).block(1);
         let (query_norm, key_norm) = index.query_key_norms.unwrap();
-        let found = |index: usize| (layout.tensors()[index].name.as_str(), layout.tensors()[index].shape.clone());
-        assert_eq!(found(index.query), ("model.layers.1.self_attn.q_proj.weight", vec![192, 128]));
-        assert_eq!(found(index.output), ("model.layers.1.self_attn.o_proj.weight", vec![128, 192]));
-        assert_eq!(found(query_norm), ("model.layers.1.self_attn.q_norm.weight", vec![48]));
-        assert_eq!(found(key_norm), ("model.layers.1.self_attn.k_norm.weight", vec![48]));
-        assert_eq!(found(TensorIndex::new(&spec).final_norm()), ("model.norm.weight", vec![128]));
+        let found = |index: usize| {
+            (
+                layout.tensors()[index].name.as_str(),
+                layout.tensors()[index].shape.clone(),
+            )
+        };
+        assert_eq!(
+            found(index.query),
+            ("model.layers.1.self_attn.q_proj.weight", vec![192, 128])
+        );
+        assert_eq!(
+            found(index.output),
+            ("model.layers.1.self_attn.o_proj.weight", vec![128, 192])
+        );
+        assert_eq!(
+            found(query_norm),
+            ("model.layers.1.self_attn.q_norm.weight", vec![48])
+        );
+        assert_eq!(
+            found(key_norm),
+            ("model.layers.1.self_attn.k_norm.weight", vec![48])
+        );
+        assert_eq!(
+            found(TensorIndex::new(&spec).final_norm()),
+            ("model.norm.weight", vec![128])
+        );
     }
 
     #[test]
     fn sizes_that_do_not_fit_together_are_refused_by_name() {
         let nano = ModelSpec::preset("nano").unwrap();
         let cases = [
-            ("heads", ModelSpec { heads: 3, kv_heads: 3, ..nano.clone() }),
-            ("kv_heads", ModelSpec { kv_heads: 3, ..nano.clone() }),
-            ("heads", ModelSpec { heads: 128, kv_heads: 128, ..nano.clone() }),
-            ("head_width", ModelSpec { head_width: Some(31), ..nano.clone() }),
-            ("layers", ModelSpec { layers: 0, ..nano.clone() }),
-            ("layers", ModelSpec { layers: usize::MAX, ..nano.clone() }),
-            ("context", ModelSpec { context: 1, ..nano.clone() }),
-            ("vocabulary", ModelSpec { vocabulary: usize::MAX, ..nano.clone() }),
-            ("width", ModelSpec { width: 1 << 16, heads: 4, layers: 1024, feed_forward: 1 << 18, ..nano }),
+            (
+                "heads",
+                ModelSpec {
+                    heads: 3,
+                    kv_heads: 3,
+                    ..nano.clone()
+                },
+            ),
+            (
+                "kv_heads",
+                ModelSpec {
+                    kv_heads: 3,
+                    ..nano.clone()
+                },
+            ),
+            (
+                "heads",
+                ModelSpec {
+                    heads: 128,
+                    kv_heads: 128,
+                    ..nano.clone()
+                },
+            ),
+            (
+                "head_width",
+                ModelSpec {
+                    head_width: Some(31),
+                    ..nano.clone()
+                },
+            ),
+            (
+                "layers",
+                ModelSpec {
+                    layers: 0,
+                    ..nano.clone()
+                },
+            ),
+            (
+                "layers",
+                ModelSpec {
+                    layers: usize::MAX,
+                    ..nano.clone()
+                },
+            ),
+            (
+                "context",
+                ModelSpec {
+                    context: 1,
+                    ..nano.clone()
+                },
+            ),
+            (
+                "vocabulary",
+                ModelSpec {
+                    vocabulary: usize::MAX,
+                    ..nano.clone()
+                },
+            ),
+            (
+                "width",
+                ModelSpec {
+                    width: 1 << 16,
+                    heads: 4,
+                    layers: 1024,
+                    feed_forward: 1 << 18,
+                    ..nano
+                },
+            ),
         ];
         for (key, spec) in cases {
             let message = spec.validate().unwrap_err().to_string();
-            assert!(message.starts_with(&format!("model.{key} = ")), "{key}: {message}");
+            assert!(
+                message.starts_with(&format!("model.{key} = ")),
+                "{key}: {message}"
+            );
         }
     }
 }

@@ -44,10 +44,11 @@ pub struct TrainSpeed {
     pub tokens_per_second: f64,
     /// Floating-point operations of a token, forwards and backwards: see [`flops_per_token`].
     pub flops_per_token: f64,
-    /// Floating-point operations a second of the best of some products of 1024 × 1024 matrices in f32.
+    /// Floating-point operations a second of the best of some products of 1024 × 1024 matrices in
+    /// f32.
     pub matrix_flops_per_second: f64,
-    /// The most bytes that training held: of the device's memory, or of the process's beyond what it held before. `None`
-    /// where the system does not say.
+    /// The most bytes that training held: of the device's memory, or of the process's beyond what
+    /// it held before. `None` where the system does not say.
     pub peak_memory_bytes: Option<u64>,
     /// How long all steps together waited for data, the first one's included.
     pub data_wait_seconds: f64,
@@ -67,19 +68,37 @@ impl OpenDevice {
     ///
     /// # Errors
     /// Where the model is out of range, the corpus too short for it, or the device fails.
-    pub fn train_speed(&self, model: &ModelSpec, load: &TrainLoad, corpus: Option<Arc<Corpus>>) -> Result<TrainSpeed> {
+    pub fn train_speed(
+        &self,
+        model: &ModelSpec,
+        load: &TrainLoad,
+        corpus: Option<Arc<Corpus>>,
+    ) -> Result<TrainSpeed> {
         let matrix_flops_per_second = self.watched(|| matrix_speed(self.raw()));
         let resident = resident_bytes();
         let bytes = (model.context * 40).max(100_000);
         let corpus = match corpus {
             Some(corpus) => corpus,
-            None => Arc::new(Corpus::new(&[Source::Generated { seed: [0; 32], bytes }], Tokeniser::Bytes)?),
+            None => Arc::new(Corpus::new(
+                &[Source::Generated {
+                    seed: [0; 32],
+                    bytes,
+                }],
+                Tokeniser::Bytes,
+            )?),
         };
         let theta = crate::initial::initial_weights(model, &[0; 32])?;
-        let inner = InnerSpec { batch: load.batch, steps: load.steps + 1, ..InnerSpec::default() };
+        let inner = InnerSpec {
+            batch: load.batch,
+            steps: load.steps + 1,
+            ..InnerSpec::default()
+        };
         let mut learner = Learner::new(model.clone(), inner, corpus, self)?;
         learner.arrange(&load.plan)?;
-        let assignment = Assignment { seed: [0; 32], peer: [0; 32] };
+        let assignment = Assignment {
+            seed: [0; 32],
+            peer: [0; 32],
+        };
         let mut marks = vec![0.0];
         let trained = learner.train(&theta, &assignment, 0, &mut |progress| {
             marks.push(progress.seconds);
@@ -88,10 +107,15 @@ impl OpenDevice {
         let steps: Vec<f64> = marks.windows(2).map(|pair| pair[1] - pair[0]).collect();
         let (first_step_seconds, mut later) = (steps[0], steps[1..].to_vec());
         later.sort_by(f64::total_cmp);
-        let step_seconds = later.get(later.len() / 2).copied().unwrap_or(first_step_seconds);
+        let step_seconds = later
+            .get(later.len() / 2)
+            .copied()
+            .unwrap_or(first_step_seconds);
         let peak_memory_bytes = match memory_in_use(self.raw()) {
             Some(bytes) => Some(bytes),
-            None => peak_resident_bytes().zip(resident).map(|(peak, before)| peak.saturating_sub(before)),
+            None => peak_resident_bytes()
+                .zip(resident)
+                .map(|(peak, before)| peak.saturating_sub(before)),
         };
         Ok(TrainSpeed {
             first_step_seconds,
@@ -106,15 +130,20 @@ impl OpenDevice {
     }
 }
 
-/// Floating-point operations of a token, forwards and backwards: 6 for every weight of a matrix it is multiplied with, and
-/// 12 · layers · width of the queries · context for attention (Chowdhery et al., 2022, appendix B).
+/// Floating-point operations of a token, forwards and backwards: 6 for every weight of a matrix it
+/// is multiplied with, and 12 · layers · width of the queries · context for attention (Chowdhery et
+/// al., 2022, appendix B).
 ///
 /// # Errors
 /// Where the model is out of range.
 pub fn flops_per_token(model: &ModelSpec) -> Result<f64> {
     let parameters = model.layout()?.parameters();
     // An embedding of its own is looked up, and multiplied with nothing.
-    let looked_up = if model.tied { 0 } else { model.vocabulary * model.width };
+    let looked_up = if model.tied {
+        0
+    } else {
+        model.vocabulary * model.width
+    };
     let attention = 12 * model.layers * model.query_width() * model.context;
     Ok((6 * (parameters - looked_up) + attention) as f64)
 }
@@ -125,10 +154,16 @@ fn matrix_speed(device: &Device) -> f64 {
     let product = || {
         let start = Instant::now();
         // What is read back is only there once the product is.
-        let _ = left.clone().matmul(right.clone()).slice([0..1, 0..1]).into_data();
+        let _ = left
+            .clone()
+            .matmul(right.clone())
+            .slice([0..1, 0..1])
+            .into_data();
         start.elapsed().as_secs_f64()
     };
-    let best = (0..PRODUCTS).map(|_| product()).fold(f64::INFINITY, f64::min);
+    let best = (0..PRODUCTS)
+        .map(|_| product())
+        .fold(f64::INFINITY, f64::min);
     2.0 * (MATRIX as f64).powi(3) / best
 }
 
@@ -156,19 +191,31 @@ mod tests {
     #[test]
     fn operations_are_counted_as_in_palm() {
         let model = ModelSpec::preset("1b").unwrap();
-        // 1.1 G weights, 65.5 M of them an embedding that is looked up; 22 layers, 2048 wide, 2048 tokens.
+        // 1.1 G weights, 65.5 M of them an embedding that is looked up; 22 layers, 2048 wide, 2048
+        // tokens.
         let expected = 6.0 * (1_100_048_384.0 - 65_536_000.0) + 12.0 * 22.0 * 2048.0 * 2048.0;
         assert_eq!(flops_per_token(&model).unwrap(), expected);
     }
 
     #[test]
     fn a_model_that_trains_is_timed() {
-        let model = ModelSpec { layers: 1, context: 32, ..ModelSpec::preset("nano").unwrap() };
-        let load = TrainLoad { batch: 2, steps: 3, plan: ComputePlan::default() };
+        let model = ModelSpec {
+            layers: 1,
+            context: 32,
+            ..ModelSpec::preset("nano").unwrap()
+        };
+        let load = TrainLoad {
+            batch: 2,
+            steps: 3,
+            plan: ComputePlan::default(),
+        };
         let speed = OpenDevice::cpu().train_speed(&model, &load, None).unwrap();
         assert!((speed.tokens_per_second * speed.step_seconds - 64.0).abs() < 1e-6);
         let used = speed.flops_utilisation();
         assert!(used > 0.0 && used < 2.0, "{speed:?}");
-        assert!(speed.loader_tokens_per_second > speed.tokens_per_second, "{speed:?}");
+        assert!(
+            speed.loader_tokens_per_second > speed.tokens_per_second,
+            "{speed:?}"
+        );
     }
 }

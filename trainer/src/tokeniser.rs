@@ -46,8 +46,10 @@ impl Tokeniser {
     /// Reads a `tokenizer.json`.
     pub fn from_file(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
-        let bytes =
-            std::fs::read(path).map_err(|error| Error::Tokeniser { name: name.clone(), reason: error.to_string() })?;
+        let bytes = std::fs::read(path).map_err(|error| Error::Tokeniser {
+            name: name.clone(),
+            reason: error.to_string(),
+        })?;
         Self::parse(&bytes, name)
     }
 
@@ -58,20 +60,33 @@ impl Tokeniser {
 
     fn parse(json: &[u8], name: String) -> Result<Self> {
         tokenizers::Tokenizer::from_bytes(json)
-            .map(|tokeniser| Self::File(Box::new(TokeniserFile { tokeniser, json: json.into() })))
-            .map_err(|error| Error::Tokeniser { name, reason: error.to_string() })
+            .map(|tokeniser| {
+                Self::File(Box::new(TokeniserFile {
+                    tokeniser,
+                    json: json.into(),
+                }))
+            })
+            .map_err(|error| Error::Tokeniser {
+                name,
+                reason: error.to_string(),
+            })
     }
 
     /// One more than the largest token id: the rows that a model's embedding needs.
     pub fn vocabulary(&self) -> usize {
         match self {
             Self::Bytes => 256,
-            Self::File(file) => file.tokeniser.get_vocab(true).values().max().map_or(0, |id| *id as usize + 1),
+            Self::File(file) => file
+                .tokeniser
+                .get_vocab(true)
+                .values()
+                .max()
+                .map_or(0, |id| *id as usize + 1),
         }
     }
 
-    /// The tokens of `text`, without special tokens. A file tokeniser reads bytes that are not UTF-8 as replacement
-    /// characters; a corpus refuses them earlier.
+    /// The tokens of `text`, without special tokens. A file tokeniser reads bytes that are not
+    /// UTF-8 as replacement characters; a corpus refuses them earlier.
     pub fn encode(&self, text: &[u8]) -> Result<Vec<u32>> {
         let Self::File(file) = self else {
             return Ok(text.iter().map(|byte| u32::from(*byte)).collect());
@@ -79,7 +94,10 @@ impl Tokeniser {
         let text = String::from_utf8_lossy(text);
         let mut ids = Vec::with_capacity(text.len() / 3);
         for piece in pieces(&text) {
-            let encoding = file.tokeniser.encode_fast(piece, false).map_err(encode_error)?;
+            let encoding = file
+                .tokeniser
+                .encode_fast(piece, false)
+                .map_err(encode_error)?;
             ids.extend_from_slice(encoding.get_ids());
         }
         Ok(ids)
@@ -109,24 +127,31 @@ impl Tokeniser {
         }
     }
 
-    /// The token at which a text ends, as the `tokenizer_config.json` beside the file at `path` says, or as the usual
-    /// names tell.
+    /// The token at which a text ends, as the `tokenizer_config.json` beside the file at `path`
+    /// says, or as the usual names tell.
     pub fn end_of_text(&self, path: &Path) -> Option<u32> {
         let config = path.with_file_name("tokenizer_config.json");
-        let config: Option<serde_json::Value> =
-            std::fs::read(config).ok().and_then(|json| serde_json::from_slice(&json).ok());
+        let config: Option<serde_json::Value> = std::fs::read(config)
+            .ok()
+            .and_then(|json| serde_json::from_slice(&json).ok());
         let named = config.as_ref().and_then(|config| {
             let token = config.get("eos_token")?;
             token.as_str().or_else(|| token.get("content")?.as_str())
         });
-        named.into_iter().chain(ENDS_OF_TEXT).find_map(|name| self.token_of(name))
+        named
+            .into_iter()
+            .chain(ENDS_OF_TEXT)
+            .find_map(|name| self.token_of(name))
     }
 
     pub(crate) fn encode_with_ends(&self, text: &[u8]) -> Result<Tokens> {
         let file = match self {
             Self::Bytes => {
                 let ids = text.iter().map(|byte| u32::from(*byte)).collect();
-                return Ok(Tokens { ids, ends: (1..=text.len() as u64).collect() });
+                return Ok(Tokens {
+                    ids,
+                    ends: (1..=text.len() as u64).collect(),
+                });
             }
             Self::File(file) => file,
         };
@@ -136,7 +161,12 @@ impl Tokeniser {
         for piece in pieces(&text) {
             let encoding = file.tokeniser.encode(piece, false).map_err(encode_error)?;
             tokens.ids.extend_from_slice(encoding.get_ids());
-            tokens.ends.extend(encoding.get_offsets().iter().map(|(_, end)| before + *end as u64));
+            tokens.ends.extend(
+                encoding
+                    .get_offsets()
+                    .iter()
+                    .map(|(_, end)| before + *end as u64),
+            );
             before += piece.len() as u64;
         }
         // Characters that a normaliser dropped at the very end belong to the last token.
@@ -179,12 +209,16 @@ impl StreamDecoder<'_> {
                 pending.push(token as u8);
                 Ok(take_text(pending))
             }
-            Self::File(stream) => Ok(stream.step(token).map_err(decode_error)?.unwrap_or_default()),
+            Self::File(stream) => Ok(stream
+                .step(token)
+                .map_err(decode_error)?
+                .unwrap_or_default()),
         }
     }
 }
 
-/// Takes the whole characters off the front of `pending`; bytes that can never become one give the replacement character.
+/// Takes the whole characters off the front of `pending`; bytes that can never become one give the
+/// replacement character.
 fn take_text(pending: &mut Vec<u8>) -> String {
     let whole = match std::str::from_utf8(pending) {
         Ok(_) => pending.len(),
@@ -204,11 +238,17 @@ fn bytes_of(tokens: &[u32]) -> Vec<u8> {
 }
 
 fn encode_error(error: impl std::fmt::Display) -> Error {
-    Error::Tokeniser { name: "tokenizer.json".to_owned(), reason: format!("it cannot encode the text: {error}") }
+    Error::Tokeniser {
+        name: "tokenizer.json".to_owned(),
+        reason: format!("it cannot encode the text: {error}"),
+    }
 }
 
 fn decode_error(error: impl std::fmt::Display) -> Error {
-    Error::Tokeniser { name: "tokenizer.json".to_owned(), reason: format!("it cannot decode its tokens: {error}") }
+    Error::Tokeniser {
+        name: "tokenizer.json".to_owned(),
+        reason: format!("it cannot decode its tokens: {error}"),
+    }
 }
 
 /// Cuts `text` after the first line end beyond every [`PIECE_BYTES`] bytes.
@@ -218,7 +258,12 @@ fn pieces(text: &str) -> impl Iterator<Item = &str> {
         if rest.is_empty() {
             return None;
         }
-        let cut = match rest.as_bytes().iter().skip(PIECE_BYTES).position(|byte| *byte == b'\n') {
+        let cut = match rest
+            .as_bytes()
+            .iter()
+            .skip(PIECE_BYTES)
+            .position(|byte| *byte == b'\n')
+        {
             Some(position) => PIECE_BYTES + position + 1,
             None => rest.len(),
         };
@@ -249,7 +294,10 @@ mod tests {
     #[test]
     fn a_stream_gives_out_whole_characters_only() {
         let mut stream = Tokeniser::Bytes.stream();
-        let parts: Vec<String> = "aé世".bytes().map(|byte| stream.push(byte.into()).unwrap()).collect();
+        let parts: Vec<String> = "aé世"
+            .bytes()
+            .map(|byte| stream.push(byte.into()).unwrap())
+            .collect();
         assert_eq!(parts, ["a", "", "é", "", "", "世"]);
         assert_eq!(stream.push(0xff).unwrap(), "\u{fffd}");
         assert_eq!(stream.push(b'b'.into()).unwrap(), "b");
@@ -258,7 +306,9 @@ mod tests {
     #[test]
     fn a_tokeniser_file_counts_every_byte_of_the_text() {
         let tokeniser = Tokeniser::from_bytes(WORDS.as_bytes()).unwrap();
-        let tokens = tokeniser.encode_with_ends("the sea  é the \n".as_bytes()).unwrap();
+        let tokens = tokeniser
+            .encode_with_ends("the sea  é the \n".as_bytes())
+            .unwrap();
         assert_eq!(tokens.ids, [1, 2, 9, 1]);
         assert_eq!(tokens.ends, [3, 7, 11, 17]);
         assert_eq!(tokeniser.vocabulary(), 10);
@@ -270,7 +320,10 @@ mod tests {
         let cut: Vec<&str> = pieces(&text).collect();
         assert!(cut.len() > 1 && cut.iter().all(|piece| piece.ends_with('\n')));
         assert_eq!(cut.concat(), text);
-        let tokens = Tokeniser::from_bytes(WORDS.as_bytes()).unwrap().encode_with_ends(text.as_bytes()).unwrap();
+        let tokens = Tokeniser::from_bytes(WORDS.as_bytes())
+            .unwrap()
+            .encode_with_ends(text.as_bytes())
+            .unwrap();
         assert_eq!(tokens.ids.len(), 40_000);
         assert_eq!(*tokens.ends.last().unwrap(), text.len() as u64);
         assert!(tokens.ends.is_sorted());
@@ -280,7 +333,9 @@ mod tests {
     fn a_file_that_is_no_tokeniser_is_named() {
         let message = Tokeniser::from_bytes(b"{}").unwrap_err().to_string();
         assert!(message.contains("tokenizer.json"), "{message}");
-        let message = Tokeniser::from_file(Path::new("/nowhere/t.json")).unwrap_err().to_string();
+        let message = Tokeniser::from_file(Path::new("/nowhere/t.json"))
+            .unwrap_err()
+            .to_string();
         assert!(message.contains("/nowhere/t.json"), "{message}");
     }
 }

@@ -1,6 +1,8 @@
 //! Examining a model: what it says of text and of questions is what its scores say.
 
-use weal_trainer::{Evaluator, ModelSpec, OpenDevice, Question, TextGenerator, Tokeniser, initial_weights};
+use weal_trainer::{
+    Evaluator, ModelSpec, OpenDevice, Question, TextGenerator, Tokeniser, initial_weights,
+};
 
 fn model() -> ModelSpec {
     ModelSpec {
@@ -19,16 +21,29 @@ fn weights() -> Vec<f32> {
 }
 
 fn evaluator() -> Evaluator {
-    Evaluator::new(model(), Tokeniser::Bytes, None, &weights(), &OpenDevice::cpu()).unwrap()
+    Evaluator::new(
+        model(),
+        Tokeniser::Bytes,
+        None,
+        &weights(),
+        &OpenDevice::cpu(),
+    )
+    .unwrap()
 }
 
 /// log p of each byte of `text` but the first, from the scores of one token after the other.
 fn log_likelihoods(text: &[u8]) -> Vec<f64> {
-    let mut model = TextGenerator::new(model(), Tokeniser::Bytes, &weights(), &OpenDevice::cpu()).unwrap();
+    let mut model =
+        TextGenerator::new(model(), Tokeniser::Bytes, &weights(), &OpenDevice::cpu()).unwrap();
     let tokens: Vec<u32> = text.iter().map(|byte| u32::from(*byte)).collect();
     (1..tokens.len())
         .map(|end| {
-            let scores: Vec<f64> = model.logits(&tokens[..end]).unwrap().into_iter().map(f64::from).collect();
+            let scores: Vec<f64> = model
+                .logits(&tokens[..end])
+                .unwrap()
+                .into_iter()
+                .map(f64::from)
+                .collect();
             let most = scores.iter().copied().fold(f64::MIN, f64::max);
             let total: f64 = scores.iter().map(|score| (score - most).exp()).sum();
             scores[tokens[end] as usize] - most - total.ln()
@@ -37,18 +52,33 @@ fn log_likelihoods(text: &[u8]) -> Vec<f64> {
 }
 
 fn question(context: &str, choices: &[&str], answer: usize) -> Question {
-    Question { context: context.into(), choices: choices.iter().map(|choice| (*choice).into()).collect(), answer }
+    Question {
+        context: context.into(),
+        choices: choices.iter().map(|choice| (*choice).into()).collect(),
+        answer,
+    }
 }
 
 #[test]
 fn a_text_is_predicted_in_windows_one_after_the_other() {
-    let text = b"All happy families are alike; each unhappy family is unhappy in its own way. Everything";
+    let text =
+        b"All happy families are alike; each unhappy family is unhappy in its own way. Everything";
     let found = evaluator().text(text, &mut |_, _| {}).unwrap();
-    assert_eq!((found.tokens, found.bytes), (text.len() as u64 - 1, text.len() as u64 - 1));
+    assert_eq!(
+        (found.tokens, found.bytes),
+        (text.len() as u64 - 1, text.len() as u64 - 1)
+    );
     // 40 predictions each, the last window with those that are left.
     let windows = [&text[..41], &text[40..81], &text[80..]];
-    let nats: f64 = windows.iter().flat_map(|window| log_likelihoods(window)).map(|likelihood| -likelihood).sum();
-    assert!((found.nats_per_token / (nats / found.tokens as f64) - 1.0).abs() < 1e-5, "{found:?}, {nats}");
+    let nats: f64 = windows
+        .iter()
+        .flat_map(|window| log_likelihoods(window))
+        .map(|likelihood| -likelihood)
+        .sum();
+    assert!(
+        (found.nats_per_token / (nats / found.tokens as f64) - 1.0).abs() < 1e-5,
+        "{found:?}, {nats}"
+    );
     assert_eq!(found.nats_per_byte, found.nats_per_token);
     assert!(evaluator().text(b"x", &mut |_, _| {}).is_err());
 }
@@ -64,14 +94,27 @@ fn an_answer_is_as_likely_as_its_tokens_after_the_question() {
         let all = log_likelihoods(seen);
         all[all.len() - choice.len() - 1..].iter().sum::<f64>()
     };
-    let by =
-        |value: &dyn Fn(&str) -> f64| (0..3).max_by(|a, b| value(choices[*a]).total_cmp(&value(choices[*b]))).unwrap();
+    let by = |value: &dyn Fn(&str) -> f64| {
+        (0..3)
+            .max_by(|a, b| value(choices[*a]).total_cmp(&value(choices[*b])))
+            .unwrap()
+    };
     let likeliest = by(&likelihood);
     let for_its_length = by(&|choice| likelihood(choice) / choice.len() as f64);
-    assert_ne!(likeliest, for_its_length, "choose other answers: these do not tell the two apart");
-    let ask = |answer| evaluator().choices(&[question(context, &choices, answer)], &mut |_, _| {}).unwrap();
+    assert_ne!(
+        likeliest, for_its_length,
+        "choose other answers: these do not tell the two apart"
+    );
+    let ask = |answer| {
+        evaluator()
+            .choices(&[question(context, &choices, answer)], &mut |_, _| {})
+            .unwrap()
+    };
     let found = ask(likeliest);
-    assert_eq!((found.questions, found.accuracy, found.normalised_accuracy), (1, 1.0, 0.0));
+    assert_eq!(
+        (found.questions, found.accuracy, found.normalised_accuracy),
+        (1, 1.0, 0.0)
+    );
     let found = ask(for_its_length);
     assert_eq!((found.accuracy, found.normalised_accuracy), (0.0, 1.0));
 }
@@ -79,12 +122,24 @@ fn an_answer_is_as_likely_as_its_tokens_after_the_question() {
 #[test]
 fn many_questions_of_any_length_are_answered_together() {
     let questions: Vec<Question> = (0..30)
-        .map(|number| question(&"so ".repeat(number % 7), &["it is", "it is not so at all", "no"], number % 3))
+        .map(|number| {
+            question(
+                &"so ".repeat(number % 7),
+                &["it is", "it is not so at all", "no"],
+                number % 3,
+            )
+        })
         .collect();
     let mut told = Vec::new();
-    let found = evaluator().choices(&questions, &mut |done, total| told.push((done, total))).unwrap();
-    let alone =
-        |question: &Question| evaluator().choices(std::slice::from_ref(question), &mut |_, _| {}).unwrap().accuracy;
+    let found = evaluator()
+        .choices(&questions, &mut |done, total| told.push((done, total)))
+        .unwrap();
+    let alone = |question: &Question| {
+        evaluator()
+            .choices(std::slice::from_ref(question), &mut |_, _| {})
+            .unwrap()
+            .accuracy
+    };
     let mean = questions.iter().map(alone).sum::<f64>() / 30.0;
     assert!((found.accuracy - mean).abs() < 1e-9, "{found:?}, {mean}");
     assert_eq!(told.last(), Some(&(90, 90)));

@@ -1,5 +1,5 @@
-//! Models on disk against another implementation, candle's: the same scores, the same text. And what is wrong with files
-//! from elsewhere, said by name.
+//! Models on disk against another implementation, candle's: the same scores, the same text. And
+//! what is wrong with files from elsewhere, said by name.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -10,8 +10,8 @@ use candle_nn::VarBuilder;
 use candle_transformers::models::{llama, mistral, quantized_llama, qwen3};
 use serde_json::{Value, json};
 use weal_trainer::{
-    Checkpoint, Export, FloatFormat, GgufFormat, ModelSpec, OpenDevice, RopeScaling, Sampling, TextGenerator,
-    Tokeniser, initial_weights,
+    Checkpoint, Export, FloatFormat, GgufFormat, ModelSpec, OpenDevice, RopeScaling, Sampling,
+    TextGenerator, Tokeniser, initial_weights,
 };
 
 const PROMPT: &[u8] = b"It was the best of times";
@@ -31,16 +31,28 @@ fn llama() -> ModelSpec {
 }
 
 fn untied() -> ModelSpec {
-    ModelSpec { tied: false, ..llama() }
+    ModelSpec {
+        tied: false,
+        ..llama()
+    }
 }
 
 /// Heads with a width of 96 together, in a stream of 64.
 fn mistral() -> ModelSpec {
-    ModelSpec { head_width: Some(24), ..untied() }
+    ModelSpec {
+        head_width: Some(24),
+        ..untied()
+    }
 }
 
 fn qwen() -> ModelSpec {
-    ModelSpec { head_width: Some(24), query_key_norm: true, rope_theta: 1_000_000, norm_epsilon_ppb: 1_000, ..llama() }
+    ModelSpec {
+        head_width: Some(24),
+        query_key_norm: true,
+        rope_theta: 1_000_000,
+        norm_epsilon_ppb: 1_000,
+        ..llama()
+    }
 }
 
 /// Frequencies slow enough to be stretched within the context.
@@ -51,7 +63,10 @@ fn stretched() -> ModelSpec {
         high_frequency_ppm: 4_000_000,
         original_context: 32,
     };
-    ModelSpec { rope_scaling: Some(rope_scaling), ..llama() }
+    ModelSpec {
+        rope_scaling: Some(rope_scaling),
+        ..llama()
+    }
 }
 
 /// Random weights whose norms' gains are not one, so that a gain in the wrong place shows.
@@ -82,7 +97,10 @@ fn ours(model: &ModelSpec, weights: &[f32]) -> TextGenerator {
 }
 
 fn input(tokens: &[u32]) -> Tensor {
-    Tensor::new(tokens, &Device::Cpu).unwrap().unsqueeze(0).unwrap()
+    Tensor::new(tokens, &Device::Cpu)
+        .unwrap()
+        .unsqueeze(0)
+        .unwrap()
 }
 
 fn numbers(logits: Tensor) -> Vec<f32> {
@@ -100,7 +118,8 @@ fn candle(folder: &Path, by: &str) -> Scores<'static> {
             let config = config.into_config(false);
             let model = llama::Llama::load(variables, &config).unwrap();
             Box::new(move |tokens| {
-                let mut cache = llama::Cache::new(false, DType::F32, &config, &Device::Cpu).unwrap();
+                let mut cache =
+                    llama::Cache::new(false, DType::F32, &config, &Device::Cpu).unwrap();
                 numbers(model.forward(&input(tokens), 0, &mut cache).unwrap())
             })
         }
@@ -131,30 +150,51 @@ fn prompt() -> Vec<u32> {
 /// The largest difference, over the largest magnitude.
 fn difference(left: &[f32], right: &[f32]) -> f32 {
     assert_eq!(left.len(), right.len());
-    let most = right.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
-    left.iter().zip(right).fold(0.0_f32, |worst, (l, r)| worst.max((l - r).abs())) / most
+    let most = right
+        .iter()
+        .fold(0.0_f32, |most, value| most.max(value.abs()));
+    left.iter()
+        .zip(right)
+        .fold(0.0_f32, |worst, (l, r)| worst.max((l - r).abs()))
+        / most
 }
 
 fn greedy(scores: &mut Scores) -> Vec<u32> {
     let mut tokens = prompt();
     for _ in 0..GENERATED {
         let next = scores(&tokens);
-        let best = (0..next.len()).max_by(|a, b| next[*a].total_cmp(&next[*b])).unwrap();
+        let best = (0..next.len())
+            .max_by(|a, b| next[*a].total_cmp(&next[*b]))
+            .unwrap();
         tokens.push(best as u32);
     }
     tokens.split_off(PROMPT.len())
 }
 
 fn our_greedy(model: &ModelSpec, weights: &[f32]) -> Vec<u32> {
-    let sampling = Sampling { max_tokens: GENERATED, temperature: 0.0, ..Sampling::default() };
+    let sampling = Sampling {
+        max_tokens: GENERATED,
+        temperature: 0.0,
+        ..Sampling::default()
+    };
     let prompt = std::str::from_utf8(PROMPT).unwrap();
-    ours(model, weights).generate(prompt, &sampling, &mut |_| std::ops::ControlFlow::Continue(())).unwrap().tokens
+    ours(model, weights)
+        .generate(prompt, &sampling, &mut |_| {
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap()
+        .tokens
 }
 
 #[test]
 fn an_exported_model_gives_the_same_scores_and_text_in_candle() {
-    let cases =
-        [(llama(), "llama"), (untied(), "llama"), (stretched(), "llama"), (mistral(), "mistral"), (qwen(), "qwen3")];
+    let cases = [
+        (llama(), "llama"),
+        (untied(), "llama"),
+        (stretched(), "llama"),
+        (mistral(), "mistral"),
+        (qwen(), "qwen3"),
+    ];
     for (model, by) in cases {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("model");
@@ -163,7 +203,10 @@ fn an_exported_model_gives_the_same_scores_and_text_in_candle() {
         let mut theirs = candle(&folder, by);
         for length in [1, 7, PROMPT.len()] {
             let tokens = &prompt()[..length];
-            let difference = difference(&ours(&model, &weights).logits(tokens).unwrap(), &theirs(tokens));
+            let difference = difference(
+                &ours(&model, &weights).logits(tokens).unwrap(),
+                &theirs(tokens),
+            );
             assert!(difference < 1e-4, "{by}, {length} tokens: {difference}");
         }
         assert_eq!(our_greedy(&model, &weights), greedy(&mut theirs), "{by}");
@@ -185,10 +228,18 @@ fn what_is_written_is_read_back() {
                 FloatFormat::F16 => 5e-4,
                 FloatFormat::Bf16 => 4e-3,
             };
-            let worst = weights.iter().zip(&read.weights).fold(0.0_f32, |worst, (w, r)| worst.max((w - r).abs()));
+            let worst = weights
+                .iter()
+                .zip(&read.weights)
+                .fold(0.0_f32, |worst, (w, r)| worst.max((w - r).abs()));
             let most = weights.iter().fold(0.0_f32, |most, w| most.max(w.abs()));
             assert!(worst <= most * precision, "{format}: {worst}");
-            assert_eq!(Tokeniser::from_bytes(&read.tokeniser.unwrap()).unwrap().vocabulary(), 256);
+            assert_eq!(
+                Tokeniser::from_bytes(&read.tokeniser.unwrap())
+                    .unwrap()
+                    .vocabulary(),
+                256
+            );
         }
     }
 }
@@ -197,25 +248,48 @@ fn what_is_written_is_read_back() {
 fn a_gguf_file_gives_the_same_text_in_candle() {
     let model = untied();
     // Values that f16 holds: the file then says exactly what we have.
-    let weights: Vec<f32> = weights(&model).iter().map(|w| half::f16::from_f32(*w).to_f32()).collect();
+    let weights: Vec<f32> = weights(&model)
+        .iter()
+        .map(|w| half::f16::from_f32(*w).to_f32())
+        .collect();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("model.gguf");
     let export = Export::new(&model, &weights, &Tokeniser::Bytes, Some(10)).unwrap();
-    export.write_gguf(&path, "a test", GgufFormat::F16, &mut |_, _| {}).unwrap();
+    export
+        .write_gguf(&path, "a test", GgufFormat::F16, &mut |_, _| {})
+        .unwrap();
 
     let mut file = File::open(&path).unwrap();
     let content = gguf_file::Content::read(&mut file).unwrap();
-    assert_eq!(content.metadata["general.name"].to_string().unwrap(), "a test");
-    assert_eq!(content.metadata["llama.context_length"].to_u32().unwrap(), 64);
-    assert_eq!(content.metadata["tokenizer.ggml.eos_token_id"].to_u32().unwrap(), 10);
+    assert_eq!(
+        content.metadata["general.name"].to_string().unwrap(),
+        "a test"
+    );
+    assert_eq!(
+        content.metadata["llama.context_length"].to_u32().unwrap(),
+        64
+    );
+    assert_eq!(
+        content.metadata["tokenizer.ggml.eos_token_id"]
+            .to_u32()
+            .unwrap(),
+        10
+    );
     let tokens = content.metadata["tokenizer.ggml.tokens"].to_vec().unwrap();
-    assert_eq!((tokens.len(), tokens[97].to_string().unwrap().as_str()), (256, "a"));
-    let mut theirs = quantized_llama::ModelWeights::from_gguf(content, &mut file, &Device::Cpu).unwrap();
+    assert_eq!(
+        (tokens.len(), tokens[97].to_string().unwrap().as_str()),
+        (256, "a")
+    );
+    let mut theirs =
+        quantized_llama::ModelWeights::from_gguf(content, &mut file, &Device::Cpu).unwrap();
     let mut scores: Scores = Box::new(move |tokens| {
         theirs.clear_kv_cache();
         numbers(theirs.forward(&input(tokens), 0).unwrap())
     });
-    let difference = difference(&ours(&model, &weights).logits(&prompt()).unwrap(), &scores(&prompt()));
+    let difference = difference(
+        &ours(&model, &weights).logits(&prompt()).unwrap(),
+        &scores(&prompt()),
+    );
     assert!(difference < 1e-3, "{difference}");
     assert_eq!(our_greedy(&model, &weights), greedy(&mut scores));
 }
@@ -226,20 +300,45 @@ fn quantised_weights_are_what_candle_makes_of_them() {
     let weights = weights(&model);
     let layout = model.layout().unwrap();
     let ours = |name: &str| {
-        let index = layout.tensors().iter().position(|tensor| tensor.name == name).unwrap();
+        let index = layout
+            .tensors()
+            .iter()
+            .position(|tensor| tensor.name == name)
+            .unwrap();
         &weights[layout.range(index)]
     };
-    for (format, inner, bits) in [(GgufFormat::Q8_0, GgmlDType::Q8_0, 8), (GgufFormat::Q4_0, GgmlDType::Q4_0, 4)] {
+    for (format, inner, bits) in [
+        (GgufFormat::Q8_0, GgmlDType::Q8_0, 8),
+        (GgufFormat::Q4_0, GgmlDType::Q4_0, 4),
+    ] {
         let path = dir.path().join(format!("{format}.gguf"));
         let export = Export::new(&model, &weights, &Tokeniser::Bytes, None).unwrap();
-        export.write_gguf(&path, "a test", format, &mut |_, _| {}).unwrap();
+        export
+            .write_gguf(&path, "a test", format, &mut |_, _| {})
+            .unwrap();
         let mut file = File::open(&path).unwrap();
         let content = gguf_file::Content::read(&mut file).unwrap();
         let expected = [
-            ("token_embd.weight", "model.embed_tokens.weight", GgmlDType::Q8_0),
-            ("blk.1.ffn_down.weight", "model.layers.1.mlp.down_proj.weight", inner),
-            ("blk.0.attn_v.weight", "model.layers.0.self_attn.v_proj.weight", inner),
-            ("blk.1.attn_norm.weight", "model.layers.1.input_layernorm.weight", GgmlDType::F32),
+            (
+                "token_embd.weight",
+                "model.embed_tokens.weight",
+                GgmlDType::Q8_0,
+            ),
+            (
+                "blk.1.ffn_down.weight",
+                "model.layers.1.mlp.down_proj.weight",
+                inner,
+            ),
+            (
+                "blk.0.attn_v.weight",
+                "model.layers.0.self_attn.v_proj.weight",
+                inner,
+            ),
+            (
+                "blk.1.attn_norm.weight",
+                "model.layers.1.input_layernorm.weight",
+                GgmlDType::F32,
+            ),
         ];
         for (theirs, name, kind) in expected {
             let tensor = content.tensor(&mut file, theirs, &Device::Cpu).unwrap();
@@ -248,7 +347,11 @@ fn quantised_weights_are_what_candle_makes_of_them() {
             // Candle's own quantiser comes to the same blocks.
             let source = Tensor::from_slice(ours(name), values.len(), &Device::Cpu).unwrap();
             let reference = candle_core::quantized::QTensor::quantize(&source, kind).unwrap();
-            assert_eq!(values, numbers(reference.dequantize(&Device::Cpu).unwrap()), "{theirs} in {bits} bits");
+            assert_eq!(
+                values,
+                numbers(reference.dequantize(&Device::Cpu).unwrap()),
+                "{theirs} in {bits} bits"
+            );
         }
     }
 }
@@ -276,25 +379,53 @@ fn what_is_wrong_with_a_folder_is_said_by_name() {
         }
     };
     let weights_of = |folder: &Path| folder.join("model.safetensors");
-    says(damaged(|folder| fs::remove_file(folder.join("config.json")).unwrap()), &["config.json", "No such file"]);
     says(
-        damaged(|folder| change_json(&folder.join("config.json"), |config| config["model_type"] = json!("gpt2"))),
+        damaged(|folder| fs::remove_file(folder.join("config.json")).unwrap()),
+        &["config.json", "No such file"],
+    );
+    says(
+        damaged(|folder| {
+            change_json(&folder.join("config.json"), |config| {
+                config["model_type"] = json!("gpt2")
+            })
+        }),
         &["config.json", "gpt2", "llama, mistral and qwen3"],
     );
     says(
-        damaged(|folder| change_json(&folder.join("config.json"), |config| config["intermediate_size"] = json!(97))),
-        &["model.safetensors", "model.layers.0.mlp.gate_proj.weight", "[96, 64]", "[97, 64]"],
+        damaged(|folder| {
+            change_json(&folder.join("config.json"), |config| {
+                config["intermediate_size"] = json!(97)
+            })
+        }),
+        &[
+            "model.safetensors",
+            "model.layers.0.mlp.gate_proj.weight",
+            "[96, 64]",
+            "[97, 64]",
+        ],
     );
     says(
-        damaged(|folder| change_json(&folder.join("config.json"), |config| config["num_hidden_layers"] = json!(3))),
+        damaged(|folder| {
+            change_json(&folder.join("config.json"), |config| {
+                config["num_hidden_layers"] = json!(3)
+            })
+        }),
         &["model.layers.2.self_attn.q_proj.weight is missing"],
     );
     says(
-        damaged(|folder| change_json(&folder.join("config.json"), |config| config["num_hidden_layers"] = json!(1))),
+        damaged(|folder| {
+            change_json(&folder.join("config.json"), |config| {
+                config["num_hidden_layers"] = json!(1)
+            })
+        }),
         &["model.layers.1.", "no architecture"],
     );
     says(
-        damaged(|folder| change_json(&folder.join("config.json"), |config| config["vocab_size"] = json!(100))),
+        damaged(|folder| {
+            change_json(&folder.join("config.json"), |config| {
+                config["vocab_size"] = json!(100)
+            })
+        }),
         &["256 tokens", "model.vocabulary = 100"],
     );
     says(
@@ -329,18 +460,29 @@ fn what_is_wrong_with_a_folder_is_said_by_name() {
     says(
         damaged(|folder| {
             let index = json!({ "weight_map": { "model.norm.weight": "model-00001-of-00002.safetensors" } });
-            fs::write(folder.join("model.safetensors.index.json"), index.to_string()).unwrap();
+            fs::write(
+                folder.join("model.safetensors.index.json"),
+                index.to_string(),
+            )
+            .unwrap();
         }),
         &["model-00001-of-00002.safetensors", "missing"],
     );
     says(
         damaged(|folder| {
             let index = json!({ "weight_map": { "model.norm.weight": "../model.safetensors" } });
-            fs::write(folder.join("model.safetensors.index.json"), index.to_string()).unwrap();
+            fs::write(
+                folder.join("model.safetensors.index.json"),
+                index.to_string(),
+            )
+            .unwrap();
         }),
         &["index.json", "no file of this folder"],
     );
-    says(damaged(|folder| fs::write(folder.join("tokenizer.json"), "{}").unwrap()), &["tokenizer.json"]);
+    says(
+        damaged(|folder| fs::write(folder.join("tokenizer.json"), "{}").unwrap()),
+        &["tokenizer.json"],
+    );
 }
 
 #[test]
@@ -349,10 +491,22 @@ fn weights_too_large_for_f16_leave_nothing_behind() {
     let mut weights = weights(&model);
     weights[5] = 1e6;
     let export = Export::new(&model, &weights, &Tokeniser::Bytes, None).unwrap();
-    let folder = export.write_folder(&dir.path().join("model"), FloatFormat::F16, &mut |_, _| {}).unwrap_err();
-    let file = export.write_gguf(&dir.path().join("model.gguf"), "x", GgufFormat::Q4_0, &mut |_, _| {}).unwrap_err();
+    let folder = export
+        .write_folder(&dir.path().join("model"), FloatFormat::F16, &mut |_, _| {})
+        .unwrap_err();
+    let file = export
+        .write_gguf(
+            &dir.path().join("model.gguf"),
+            "x",
+            GgufFormat::Q4_0,
+            &mut |_, _| {},
+        )
+        .unwrap_err();
     for why in [folder.to_string(), file.to_string()] {
-        assert!(why.contains("model.embed_tokens.weight") && why.contains("1000000"), "{why}");
+        assert!(
+            why.contains("model.embed_tokens.weight") && why.contains("1000000"),
+            "{why}"
+        );
     }
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }

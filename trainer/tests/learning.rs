@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use weal_kernels::Compression;
 use weal_trainer::{
-    Assignment, Corpus, Ending, Error, Fault, InnerSpec, Learner, ModelSpec, OpenDevice, Optimiser, Progress, Samples,
-    Sampling, Source, TextGenerator, Tokeniser, initial_weights,
+    Assignment, Corpus, Ending, Error, Fault, InnerSpec, Learner, ModelSpec, OpenDevice, Optimiser,
+    Progress, Samples, Sampling, Source, TextGenerator, Tokeniser, initial_weights,
 };
 
-const ASSIGNMENT: Assignment = Assignment { seed: [1; 32], peer: [2; 32] };
+const ASSIGNMENT: Assignment = Assignment {
+    seed: [1; 32],
+    peer: [2; 32],
+};
 
 /// A model small enough to learn something within a second.
 fn model() -> ModelSpec {
@@ -31,7 +34,13 @@ fn model() -> ModelSpec {
 }
 
 fn inner() -> InnerSpec {
-    InnerSpec { steps: 40, batch: 4, learning_rate_ppb: 5_000_000, warmup_steps: 5, ..InnerSpec::default() }
+    InnerSpec {
+        steps: 40,
+        batch: 4,
+        learning_rate_ppb: 5_000_000,
+        warmup_steps: 5,
+        ..InnerSpec::default()
+    }
 }
 
 fn corpus() -> Arc<Corpus> {
@@ -58,9 +67,15 @@ fn a_tiny_text_is_learnt_in_few_steps() {
     let trained = learner.train(&theta(), &ASSIGNMENT, 0, &mut go_on).unwrap();
     let local = learner.weights().unwrap();
     let after = learner.heldout_loss(&local, 0).unwrap();
-    assert!((before.nats_per_byte - 256f64.ln()).abs() < 1.0, "a new model knows nothing: {before:?}");
+    assert!(
+        (before.nats_per_byte - 256f64.ln()).abs() < 1.0,
+        "a new model knows nothing: {before:?}"
+    );
     assert!(after.nats_per_byte < 2.5, "{after:?}");
-    assert_eq!((trained.steps, trained.samples, trained.tokens), (40, 160, 160 * 32));
+    assert_eq!(
+        (trained.steps, trained.samples, trained.tokens),
+        (40, 160, 160 * 32)
+    );
     assert_eq!(trained.skipped_steps, 0);
     assert!(trained.mean_loss < 5.0 && trained.seconds > 0.0);
 }
@@ -71,11 +86,19 @@ fn go_on_text(_: &str) -> ControlFlow<()> {
 
 #[test]
 fn the_text_that_was_learnt_can_be_written() {
-    let mut learner = learner(InnerSpec { steps: 150, ..inner() });
+    let mut learner = learner(InnerSpec {
+        steps: 150,
+        ..inner()
+    });
     learner.train(&theta(), &ASSIGNMENT, 0, &mut go_on).unwrap();
     let local = learner.weights().unwrap();
-    let mut generator = TextGenerator::new(model(), Tokeniser::Bytes, &local, &OpenDevice::cpu()).unwrap();
-    let sampling = Sampling { max_tokens: 60, temperature: 0.0, ..Sampling::default() };
+    let mut generator =
+        TextGenerator::new(model(), Tokeniser::Bytes, &local, &OpenDevice::cpu()).unwrap();
+    let sampling = Sampling {
+        max_tokens: 60,
+        temperature: 0.0,
+        ..Sampling::default()
+    };
     let mut heard = String::new();
     let written = generator
         .generate("the cat ", &sampling, &mut |piece| {
@@ -83,27 +106,60 @@ fn the_text_that_was_learnt_can_be_written() {
             ControlFlow::Continue(())
         })
         .unwrap();
-    assert!(written.text.starts_with("sat on the "), "{:?}", written.text);
+    assert!(
+        written.text.starts_with("sat on the "),
+        "{:?}",
+        written.text
+    );
     assert_eq!((written.tokens.len(), &heard), (60, &written.text));
 
     assert_eq!((written.ending, written.prompt_tokens), (Ending::Length, 8));
 
-    let stopped = generator.generate("the ", &sampling, &mut |_| ControlFlow::Break(())).unwrap();
-    assert_eq!((stopped.tokens.len(), stopped.ending), (1, Ending::BrokenOff));
+    let stopped = generator
+        .generate("the ", &sampling, &mut |_| ControlFlow::Break(()))
+        .unwrap();
+    assert_eq!(
+        (stopped.tokens.len(), stopped.ending),
+        (1, Ending::BrokenOff)
+    );
 
     // The text ends before "the", wherever its tokens do.
-    let sampling = Sampling { stop: vec!["the".into()], ..sampling };
-    let stopped = generator.generate("the cat ", &sampling, &mut go_on_text).unwrap();
-    assert_eq!((stopped.text.as_str(), stopped.ending), ("sat on ", Ending::Stop));
+    let sampling = Sampling {
+        stop: vec!["the".into()],
+        ..sampling
+    };
+    let stopped = generator
+        .generate("the cat ", &sampling, &mut go_on_text)
+        .unwrap();
+    assert_eq!(
+        (stopped.text.as_str(), stopped.ending),
+        ("sat on ", Ending::Stop)
+    );
     // And goes on from there, as if it had been one text.
-    let sampling = Sampling { stop: Vec::new(), max_tokens: 8, ..sampling };
+    let sampling = Sampling {
+        stop: Vec::new(),
+        max_tokens: 8,
+        ..sampling
+    };
     let more = generator.go_on("", &sampling, &mut go_on_text).unwrap();
     assert_eq!(format!("sat on the{}", more.text), written.text[..18]);
 
     // The model may end it, too.
     let mut generator = generator.ending_at(Some(u32::from(b'n')));
-    let ended = generator.generate("the cat ", &Sampling { max_tokens: 60, ..sampling }, &mut go_on_text).unwrap();
-    assert_eq!((ended.text.as_str(), ended.ending), ("sat o", Ending::EndOfText));
+    let ended = generator
+        .generate(
+            "the cat ",
+            &Sampling {
+                max_tokens: 60,
+                ..sampling
+            },
+            &mut go_on_text,
+        )
+        .unwrap();
+    assert_eq!(
+        (ended.text.as_str(), ended.ending),
+        ("sat o", Ending::EndOfText)
+    );
 }
 
 #[test]
@@ -112,7 +168,11 @@ fn the_node_can_break_off_after_any_step() {
     let trained = learner(inner())
         .train(&theta(), &ASSIGNMENT, 0, &mut |progress| {
             seen.push(progress.samples);
-            if progress.steps == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if progress.steps == 3 {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
         })
         .unwrap();
     assert_eq!(seen, [4, 8, 12]);
@@ -121,23 +181,47 @@ fn the_node_can_break_off_after_any_step() {
 
 #[test]
 fn a_restarted_node_goes_on_as_if_nothing_had_happened() {
-    let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-    for optimiser in [Optimiser::AdamW, Optimiser::Muon { momentum_ppm: 950_000 }] {
-        one_thread.install(|| restarts(InnerSpec { optimiser, ..inner() }));
+    let one_thread = rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .build()
+        .unwrap();
+    for optimiser in [
+        Optimiser::AdamW,
+        Optimiser::Muon {
+            momentum_ppm: 950_000,
+        },
+    ] {
+        one_thread.install(|| {
+            restarts(InnerSpec {
+                optimiser,
+                ..inner()
+            })
+        });
     }
 }
 
 fn restarts(inner: InnerSpec) {
     let mut steady = learner(inner.clone());
-    let compression = Compression { chunk: 256, keep: 8, ..Compression::default() };
+    let compression = Compression {
+        chunk: 256,
+        keep: 8,
+        ..Compression::default()
+    };
     steady.train(&theta(), &ASSIGNMENT, 0, &mut go_on).unwrap();
     steady.compress(&theta(), &compression).unwrap();
-    let (first, moments, error) =
-        (steady.weights().unwrap(), steady.moments().unwrap(), steady.error_feedback().unwrap());
+    let (first, moments, error) = (
+        steady.weights().unwrap(),
+        steady.moments().unwrap(),
+        steady.error_feedback().unwrap(),
+    );
     let second_round = |learner: &mut Learner| {
         learner.train(&first, &ASSIGNMENT, 40, &mut go_on).unwrap();
         let body = learner.compress(&first, &compression).unwrap();
-        (learner.weights().unwrap(), body, learner.error_feedback().unwrap())
+        (
+            learner.weights().unwrap(),
+            body,
+            learner.error_feedback().unwrap(),
+        )
     };
     let expected = second_round(&mut steady);
 
@@ -154,12 +238,20 @@ fn restarts(inner: InnerSpec) {
 #[test]
 fn muon_learns_too() {
     let text_learnt = |optimiser| {
-        let mut learner = learner(InnerSpec { optimiser, ..inner() });
+        let mut learner = learner(InnerSpec {
+            optimiser,
+            ..inner()
+        });
         learner.train(&theta(), &ASSIGNMENT, 0, &mut go_on).unwrap();
         let local = learner.weights().unwrap();
         learner.heldout_loss(&local, 0).unwrap().nats_per_byte
     };
-    let (adamw, muon) = (text_learnt(Optimiser::AdamW), text_learnt(Optimiser::Muon { momentum_ppm: 950_000 }));
+    let (adamw, muon) = (
+        text_learnt(Optimiser::AdamW),
+        text_learnt(Optimiser::Muon {
+            momentum_ppm: 950_000,
+        }),
+    );
     assert!(adamw < 2.5 && muon < 2.5, "AdamW {adamw}, Muon {muon}");
     assert_ne!(adamw, muon);
 }
@@ -169,7 +261,10 @@ fn moments_of_another_model_are_refused_and_the_own_ones_stay() {
     let mut learner = learner(inner());
     learner.train(&theta(), &ASSIGNMENT, 0, &mut go_on).unwrap();
     let own = learner.moments().unwrap();
-    assert!(matches!(learner.restore_moments(&own[..own.len() - 8]), Err(Error::Moments(_))));
+    assert!(matches!(
+        learner.restore_moments(&own[..own.len() - 8]),
+        Err(Error::Moments(_))
+    ));
     assert_eq!(learner.moments().unwrap(), own);
 }
 
@@ -181,15 +276,33 @@ fn another_peer_or_round_trains_on_other_samples() {
         learner.weights().unwrap()
     };
     let own = local(&ASSIGNMENT);
-    assert_ne!(own, local(&Assignment { peer: [3; 32], ..ASSIGNMENT }));
-    assert_ne!(own, local(&Assignment { seed: [3; 32], ..ASSIGNMENT }));
+    assert_ne!(
+        own,
+        local(&Assignment {
+            peer: [3; 32],
+            ..ASSIGNMENT
+        })
+    );
+    assert_ne!(
+        own,
+        local(&Assignment {
+            seed: [3; 32],
+            ..ASSIGNMENT
+        })
+    );
 }
 
 #[test]
 fn the_samples_that_were_trained_on_are_those_that_can_be_measured() {
-    let mut learner = learner(InnerSpec { steps: 1, ..inner() });
+    let mut learner = learner(InnerSpec {
+        steps: 1,
+        ..inner()
+    });
     let trained = learner.train(&theta(), &ASSIGNMENT, 0, &mut go_on).unwrap();
-    let samples = Samples::Assigned { assignment: &ASSIGNMENT, indices: &[0, 1, 2, 3] };
+    let samples = Samples::Assigned {
+        assignment: &ASSIGNMENT,
+        indices: &[0, 1, 2, 3],
+    };
     let measured = learner.loss(&theta(), samples).unwrap();
     assert!((measured.nats_per_token - f64::from(trained.mean_loss)).abs() < 1e-4);
     assert_eq!((measured.tokens, measured.bytes), (4 * 32, 4 * 32));
@@ -203,7 +316,10 @@ fn the_heldout_part_can_be_measured_whole_in_part_or_at_random() {
     assert_eq!(learner.heldout_loss(&theta(), 1_000_000).unwrap(), whole);
     assert_eq!(learner.heldout_loss(&theta(), 3).unwrap().tokens, 3 * 32);
     let random = |learner: &mut Learner, seed| {
-        let samples = Samples::RandomHeldout { seed: [seed; 32], sequences: 5 };
+        let samples = Samples::RandomHeldout {
+            seed: [seed; 32],
+            sequences: 5,
+        };
         learner.loss(&theta(), samples).unwrap().nats_per_byte
     };
     assert_eq!(random(&mut learner, 1), random(&mut learner, 1));
@@ -215,22 +331,43 @@ fn weights_that_are_damaged_or_foreign_are_refused_by_name() {
     let mut learner = learner(inner());
     let mut damaged = theta();
     damaged[300] = f32::NAN;
-    let message = learner.train(&damaged, &ASSIGNMENT, 0, &mut go_on).unwrap_err().to_string();
+    let message = learner
+        .train(&damaged, &ASSIGNMENT, 0, &mut go_on)
+        .unwrap_err()
+        .to_string();
     assert!(message.contains("model.embed_tokens.weight"), "{message}");
     let short = &theta()[1..];
-    assert!(matches!(learner.heldout_loss(short, 0), Err(Error::Length { .. })));
+    assert!(matches!(
+        learner.heldout_loss(short, 0),
+        Err(Error::Length { .. })
+    ));
 }
 
 #[test]
 fn a_model_that_gives_no_number_any_more_is_an_error_not_a_result() {
     let huge: Vec<f32> = theta().iter().map(|weight| weight * 1e30).collect();
-    let error = learner(inner()).train(&huge, &ASSIGNMENT, 0, &mut go_on).unwrap_err();
-    assert!(matches!(error, Error::Diverged { steps: 40, skipped: 40, .. }), "{error}");
+    let error = learner(inner())
+        .train(&huge, &ASSIGNMENT, 0, &mut go_on)
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Diverged {
+                steps: 40,
+                skipped: 40,
+                ..
+            }
+        ),
+        "{error}"
+    );
 }
 
 #[test]
 fn a_device_that_is_lost_costs_what_was_learnt_since_the_moments_were_saved() {
-    let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let one_thread = rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .build()
+        .unwrap();
     one_thread.install(|| {
         let mut steady = learner(inner());
         steady.train(&theta(), &ASSIGNMENT, 0, &mut go_on).unwrap();
@@ -246,7 +383,9 @@ fn a_device_that_is_lost_costs_what_was_learnt_since_the_moments_were_saved() {
         };
         let mut interrupted = on(&device);
         for _ in 0..2 {
-            let error = interrupted.train(&first, &ASSIGNMENT, 40, &mut go_on).unwrap_err();
+            let error = interrupted
+                .train(&first, &ASSIGNMENT, 40, &mut go_on)
+                .unwrap_err();
             assert!(matches!(error, Error::Device { .. }), "{error}");
         }
         assert!(matches!(device.reopen(), Err(Error::NoDevice { .. })));
@@ -258,10 +397,16 @@ fn a_device_that_is_lost_costs_what_was_learnt_since_the_moments_were_saved() {
 
 #[test]
 fn a_tokeniser_with_more_tokens_than_the_model_is_refused() {
-    let small = ModelSpec { vocabulary: 100, ..model() };
+    let small = ModelSpec {
+        vocabulary: 100,
+        ..model()
+    };
     let message = match Learner::new(small, inner(), corpus(), &OpenDevice::cpu()) {
         Ok(_) => panic!("a vocabulary of 100 cannot hold 256 bytes"),
         Err(error) => error.to_string(),
     };
-    assert!(message.contains("model.vocabulary to at least 256"), "{message}");
+    assert!(
+        message.contains("model.vocabulary to at least 256"),
+        "{message}"
+    );
 }

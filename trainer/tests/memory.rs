@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use weal_kernels::Compression;
 use weal_trainer::{
-    AGREED_WEIGHTS, Assignment, ComputePlan, Corpus, DeviceChoice, GpuKind, InnerSpec, Learner, MemoryItem, ModelSpec,
-    OpenDevice, Place, SAVING, Source, Tokeniser, Workload, gpus,
+    AGREED_WEIGHTS, Assignment, ComputePlan, Corpus, DeviceChoice, GpuKind, InnerSpec, Learner,
+    MemoryItem, ModelSpec, OpenDevice, Place, SAVING, Source, Tokeniser, Workload, gpus,
 };
 
 #[allow(dead_code)] // shared with the tests of the whole
@@ -52,9 +52,16 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 fn learner(model: &ModelSpec, batch: usize, plan: &ComputePlan, device: &OpenDevice) -> Learner {
-    let source = Source::Generated { seed: [0; 32], bytes: 200_000 };
+    let source = Source::Generated {
+        seed: [0; 32],
+        bytes: 200_000,
+    };
     let corpus = Arc::new(Corpus::new(&[source], Tokeniser::Bytes).unwrap());
-    let inner = InnerSpec { batch: batch as u32, steps: 2, ..InnerSpec::default() };
+    let inner = InnerSpec {
+        batch: batch as u32,
+        steps: 2,
+        ..InnerSpec::default()
+    };
     let mut learner = Learner::new(model.clone(), inner, corpus, device).unwrap();
     learner.arrange(plan).unwrap();
     learner
@@ -62,9 +69,16 @@ fn learner(model: &ModelSpec, batch: usize, plan: &ComputePlan, device: &OpenDev
 
 /// Two rounds: the second has moments and error feedback from its beginning.
 fn train(learner: &mut Learner, theta: &[f32]) {
-    let assignment = Assignment { seed: [0; 32], peer: [0; 32] };
+    let assignment = Assignment {
+        seed: [0; 32],
+        peer: [0; 32],
+    };
     for round in 0..2 {
-        learner.train(theta, &assignment, 2 * round, &mut |_| ControlFlow::Continue(())).unwrap();
+        learner
+            .train(theta, &assignment, 2 * round, &mut |_| {
+                ControlFlow::Continue(())
+            })
+            .unwrap();
         learner.compress(theta, &Compression::default()).unwrap();
     }
 }
@@ -80,47 +94,118 @@ fn measured_on_the_processor(model: &ModelSpec, batch: usize, plan: &ComputePlan
 
 fn cases() -> Vec<(&'static str, usize, ComputePlan)> {
     let plain = ComputePlan::default();
-    let recompute = ComputePlan { recompute: true, ..plain };
+    let recompute = ComputePlan {
+        recompute: true,
+        ..plain
+    };
     vec![
         ("nano", 8, plain),
         ("nano", 2, plain),
-        ("nano", 8, ComputePlan { micro_batch: Some(2), ..plain }),
+        (
+            "nano",
+            8,
+            ComputePlan {
+                micro_batch: Some(2),
+                ..plain
+            },
+        ),
         ("nano", 8, recompute),
-        ("nano", 8, ComputePlan { micro_batch: Some(2), ..recompute }),
-        ("nano", 8, ComputePlan { states: Place::Host, ..plain }),
-        ("nano", 4, ComputePlan { states: Place::Host, ..recompute }),
+        (
+            "nano",
+            8,
+            ComputePlan {
+                micro_batch: Some(2),
+                ..recompute
+            },
+        ),
+        (
+            "nano",
+            8,
+            ComputePlan {
+                states: Place::Host,
+                ..plain
+            },
+        ),
+        (
+            "nano",
+            4,
+            ComputePlan {
+                states: Place::Host,
+                ..recompute
+            },
+        ),
         ("micro", 4, plain),
-        ("micro", 2, ComputePlan { states: Place::Host, ..recompute }),
-        ("micro", 4, ComputePlan { micro_batch: Some(2), ..recompute }),
+        (
+            "micro",
+            2,
+            ComputePlan {
+                states: Place::Host,
+                ..recompute
+            },
+        ),
+        (
+            "micro",
+            4,
+            ComputePlan {
+                micro_batch: Some(2),
+                ..recompute
+            },
+        ),
     ]
 }
 
 /// What a prediction says of a learner alone: a node's share is not there.
 fn of_the_learner(items: &[MemoryItem]) -> u64 {
-    items.iter().filter(|item| ![SAVING, AGREED_WEIGHTS].contains(&item.what)).map(|item| item.bytes).sum()
+    items
+        .iter()
+        .filter(|item| ![SAVING, AGREED_WEIGHTS].contains(&item.what))
+        .map(|item| item.bytes)
+        .sum()
 }
 
 fn assert_near(what: &str, predicted: u64, measured: u64) {
     let off = predicted as f64 / measured as f64 - 1.0;
-    println!("{what}: measured {:.1} MB, predicted {:+.1} %", measured as f64 / 1e6, 100.0 * off);
-    assert!(off.abs() <= 0.1, "{what}: {measured} bytes were measured, {predicted} predicted");
+    println!(
+        "{what}: measured {:.1} MB, predicted {:+.1} %",
+        measured as f64 / 1e6,
+        100.0 * off
+    );
+    assert!(
+        off.abs() <= 0.1,
+        "{what}: {measured} bytes were measured, {predicted} predicted"
+    );
 }
 
 #[test]
 fn the_processors_allocator_reports_what_was_predicted() {
     let _alone = alone();
-    // More threads than the machine has cores would not all be at their worst at once, as the prediction says.
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+    // More threads than the machine has cores would not all be at their worst at once, as the
+    // prediction says.
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(2)
+        .build()
+        .unwrap();
     for (preset, batch, plan) in cases() {
         let model = ModelSpec::preset(preset).unwrap();
         let measured = pool.install(|| measured_on_the_processor(&model, batch, &plan)) as u64;
-        let need = Workload { model, batch, plan, threads: Some(2) }.memory().unwrap();
-        assert_near(&format!("{preset}, {batch} sequences, {plan}"), of_the_learner(&need.host), measured);
+        let need = Workload {
+            model,
+            batch,
+            plan,
+            threads: Some(2),
+        }
+        .memory()
+        .unwrap();
+        assert_near(
+            &format!("{preset}, {batch} sequences, {plan}"),
+            of_the_learner(&need.host),
+            measured,
+        );
     }
 }
 
-/// On the best GPU. A software GPU takes minutes to compile its kernels, so it is only used where `WEAL_REQUIRE_ALL=1`
-/// demands it; then the absence of any is a failure.
+/// On the best GPU. A software GPU takes minutes to compile its kernels, so it is only used where
+/// `WEAL_REQUIRE_ALL=1` demands it; then the absence of any is a failure.
 #[test]
 fn a_gpus_allocator_reports_what_was_predicted() {
     if !require::all_required() && !gpus().iter().any(|gpu| gpu.kind != GpuKind::Software) {
@@ -135,13 +220,28 @@ fn a_gpus_allocator_reports_what_was_predicted() {
     let theta = weal_trainer::initial_weights(&model, &[0; 32]).unwrap();
     // The allocator gives nothing back: what needs more comes later.
     let plain = ComputePlan::default();
-    let thrifty = ComputePlan { recompute: true, states: Place::Host, ..plain };
+    let thrifty = ComputePlan {
+        recompute: true,
+        states: Place::Host,
+        ..plain
+    };
     for (batch, plan) in [(4, thrifty), (2, plain), (8, plain)] {
         let mut learner = learner(&model, batch, &plan, &device);
         train(&mut learner, &theta);
         drop(learner);
-        let need = Workload { model: model.clone(), batch, plan, threads: None }.memory().unwrap();
+        let need = Workload {
+            model: model.clone(),
+            batch,
+            plan,
+            threads: None,
+        }
+        .memory()
+        .unwrap();
         let measured = device.memory_in_use().unwrap();
-        assert_near(&format!("nano, {batch} sequences, {plan}"), need.device_bytes(), measured);
+        assert_near(
+            &format!("nano, {batch} sequences, {plan}"),
+            need.device_bytes(),
+            measured,
+        );
     }
 }

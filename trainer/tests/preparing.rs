@@ -12,7 +12,8 @@ use std::time::Duration;
 use server::{Server, Trouble};
 use sha2::{Digest, Sha256};
 use weal_trainer::{
-    Client, Corpus, Error, Prepare, PrepareProgress, PrepareSummary, PreparedFolder, TokenPart, Tokeniser,
+    Client, Corpus, Error, Prepare, PrepareProgress, PrepareSummary, PreparedFolder, TokenPart,
+    Tokeniser,
 };
 
 /// A word-level tokeniser with a token that ends a text.
@@ -40,7 +41,10 @@ impl Place {
     }
 
     fn names(&self) -> BTreeSet<String> {
-        fs::read_dir(self.0.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        fs::read_dir(self.0.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
     }
 
     fn run(&self, prepare: &Prepare) -> weal_trainer::Result<PrepareSummary> {
@@ -57,12 +61,21 @@ fn client(endpoint: &str) -> Client {
 }
 
 fn prepare(sources: &[&str]) -> Prepare {
-    let usual = Prepare::new(sources.iter().map(|source| (*source).to_owned()).collect(), Tokeniser::Bytes);
-    Prepare { heldout_ppm: 200_000, ..usual }
+    let usual = Prepare::new(
+        sources.iter().map(|source| (*source).to_owned()).collect(),
+        Tokeniser::Bytes,
+    );
+    Prepare {
+        heldout_ppm: 200_000,
+        ..usual
+    }
 }
 
 fn lines(documents: impl IntoIterator<Item = String>) -> String {
-    documents.into_iter().map(|text| format!("{}\n", serde_json::json!({ "text": text }))).collect()
+    documents
+        .into_iter()
+        .map(|text| format!("{}\n", serde_json::json!({ "text": text })))
+        .collect()
 }
 
 fn documents(count: usize) -> impl Iterator<Item = String> {
@@ -84,7 +97,13 @@ fn texts(folder: &Path) -> (String, String) {
         for shard in &part.shards {
             let file = fs::read(folder.shard(shard)).unwrap();
             let tokens = &file[32..32 + 2 * shard.tokens as usize];
-            bytes.extend(tokens.as_chunks().0.iter().map(|pair| u16::from_le_bytes(*pair) as u8));
+            bytes.extend(
+                tokens
+                    .as_chunks()
+                    .0
+                    .iter()
+                    .map(|pair| u16::from_le_bytes(*pair) as u8),
+            );
         }
         String::from_utf8(bytes).unwrap()
     };
@@ -97,10 +116,18 @@ fn whatever_form_it_comes_in_the_same_text_gives_the_same_shards() {
     let text = lines(documents(2_000));
     let plain = place.write("plain/a.jsonl", &text);
     let gz = place.write("gz/a.jsonl.gz", gzip(text.as_bytes()));
-    let zst = place.write("zst/a.json.zst", zstd::encode_all(text.as_bytes(), 3).unwrap());
+    let zst = place.write(
+        "zst/a.json.zst",
+        zstd::encode_all(text.as_bytes(), 3).unwrap(),
+    );
     let mut found = BTreeSet::new();
     for (source, threads) in [(&plain, 1), (&plain, 7), (&gz, 2), (&zst, 3)] {
-        let summary = place.run(&Prepare { threads, ..prepare(&[source]) }).unwrap();
+        let summary = place
+            .run(&Prepare {
+                threads,
+                ..prepare(&[source])
+            })
+            .unwrap();
         let index = summary.index;
         found.insert(format!("{:?} {:?}", index.training, index.heldout));
         fs::remove_dir_all(place.path("tokens")).unwrap();
@@ -127,9 +154,16 @@ fn every_document_is_on_one_side_whole_and_copies_are_on_the_same() {
 #[test]
 fn a_book_keeps_its_order_and_lends_sections_to_the_held_out_part() {
     let place = Place::new();
-    let book: String = (0..60_000).map(|number| format!("line {number:06}\n")).collect();
+    let book: String = (0..60_000)
+        .map(|number| format!("line {number:06}\n"))
+        .collect();
     let source = place.write("book.txt", &book);
-    place.run(&Prepare { shard_tokens: 100_000, ..prepare(&[&source]) }).unwrap();
+    place
+        .run(&Prepare {
+            shard_tokens: 100_000,
+            ..prepare(&[&source])
+        })
+        .unwrap();
     let (training, heldout) = texts(&place.path("tokens"));
     for part in [&training, &heldout] {
         assert!(part.lines().collect::<Vec<_>>().is_sorted());
@@ -147,13 +181,31 @@ fn a_tokeniser_ends_each_document_with_its_token() {
     let end_of_text = tokeniser.end_of_text(Path::new(&json));
     assert_eq!(end_of_text, Some(3));
     let source = place.write("a.txt", "the sea|the|the sea the");
-    let wanted = Prepare { separator: b"|".to_vec(), end_of_text, tokeniser, heldout_ppm: 0, ..prepare(&[&source]) };
+    let wanted = Prepare {
+        separator: b"|".to_vec(),
+        end_of_text,
+        tokeniser,
+        heldout_ppm: 0,
+        ..prepare(&[&source])
+    };
     let index = place.run(&wanted).unwrap().index;
-    assert_eq!((index.training.documents, index.training.tokens, index.training.text_bytes), (3, 9, 21));
+    assert_eq!(
+        (
+            index.training.documents,
+            index.training.tokens,
+            index.training.text_bytes
+        ),
+        (3, 9, 21)
+    );
     let folder = PreparedFolder::open(&place.path("tokens")).unwrap();
     assert_eq!(folder.tokeniser().unwrap().unwrap(), WORDS.as_bytes());
     let file = fs::read(folder.shard(&index.training.shards[0])).unwrap();
-    let tokens: Vec<u16> = file[32..50].as_chunks().0.iter().map(|pair| u16::from_le_bytes(*pair)).collect();
+    let tokens: Vec<u16> = file[32..50]
+        .as_chunks()
+        .0
+        .iter()
+        .map(|pair| u16::from_le_bytes(*pair))
+        .collect();
     assert_eq!(tokens, [1, 2, 3, 1, 3, 1, 2, 1, 3]);
 }
 
@@ -162,16 +214,37 @@ fn prepared_tokens_are_what_a_learner_trains_on() {
     let place = Place::new();
     let source = place.write("a.jsonl", lines(documents(500)));
     place.run(&prepare(&[&source])).unwrap();
-    let (training, heldout) = TokenPart::of_folder(&PreparedFolder::open(&place.path("tokens")).unwrap());
+    let (training, heldout) =
+        TokenPart::of_folder(&PreparedFolder::open(&place.path("tokens")).unwrap());
     let corpus = Corpus::prepared(&training, &heldout, Tokeniser::Bytes).unwrap();
-    assert_eq!(corpus.training_tokens() as u64, training.shards.iter().map(|shard| shard.tokens).sum::<u64>());
+    assert_eq!(
+        corpus.training_tokens() as u64,
+        training
+            .shards
+            .iter()
+            .map(|shard| shard.tokens)
+            .sum::<u64>()
+    );
     let device = weal_trainer::OpenDevice::cpu();
-    let model = weal_trainer::ModelSpec { layers: 1, context: 32, ..weal_trainer::ModelSpec::preset("nano").unwrap() };
+    let model = weal_trainer::ModelSpec {
+        layers: 1,
+        context: 32,
+        ..weal_trainer::ModelSpec::preset("nano").unwrap()
+    };
     let theta = weal_trainer::initial_weights(&model, &[0; 32]).unwrap();
-    let inner = weal_trainer::InnerSpec { steps: 5, batch: 4, ..weal_trainer::InnerSpec::default() };
+    let inner = weal_trainer::InnerSpec {
+        steps: 5,
+        batch: 4,
+        ..weal_trainer::InnerSpec::default()
+    };
     let mut learner = weal_trainer::Learner::new(model, inner, corpus.into(), &device).unwrap();
-    let assignment = weal_trainer::Assignment { seed: [1; 32], peer: [2; 32] };
-    let trained = learner.train(&theta, &assignment, 0, &mut |_| ControlFlow::Continue(())).unwrap();
+    let assignment = weal_trainer::Assignment {
+        seed: [1; 32],
+        peer: [2; 32],
+    };
+    let trained = learner
+        .train(&theta, &assignment, 0, &mut |_| ControlFlow::Continue(()))
+        .unwrap();
     assert_eq!((trained.steps, trained.samples), (5, 20));
     assert!(trained.data_seconds < trained.seconds);
     assert!(learner.heldout_loss(&theta, 0).unwrap().nats_per_byte > 0.0);
@@ -181,13 +254,24 @@ fn prepared_tokens_are_what_a_learner_trains_on() {
 fn bad_records_are_counted_and_every_one_is_named() {
     let place = Place::new();
     let good = lines(documents(200));
-    let source = place.write("a.jsonl", format!("{good}not json\n{{\"text\":7}}\n{{\"text\":\"  \"}}\n{good}{{}}\n"));
+    let source = place.write(
+        "a.jsonl",
+        format!("{good}not json\n{{\"text\":7}}\n{{\"text\":\"  \"}}\n{good}{{}}\n"),
+    );
     let binary = place.write("b.txt", b"caf\xe9");
     let json = place.write("tokenizer.json", WORDS);
     let tokeniser = Tokeniser::from_file(Path::new(&json)).unwrap();
-    let wanted = Prepare { tokeniser, ..prepare(&[&source, &binary]) };
+    let wanted = Prepare {
+        tokeniser,
+        ..prepare(&[&source, &binary])
+    };
     let summary = place.run(&wanted).unwrap();
-    let counts: Vec<_> = summary.index.sources.iter().map(|s| (s.documents, s.empty, s.bad)).collect();
+    let counts: Vec<_> = summary
+        .index
+        .sources
+        .iter()
+        .map(|s| (s.documents, s.empty, s.bad))
+        .collect();
     assert_eq!(counts, [(400, 1, 3), (0, 0, 1)]);
     let named = fs::read_to_string(place.path("tokens/bad-records.txt")).unwrap();
     let starts = [
@@ -202,7 +286,13 @@ fn bad_records_are_counted_and_every_one_is_named() {
     }
     assert_eq!(summary.bad, named.lines().collect::<Vec<_>>());
     fs::remove_dir_all(place.path("tokens")).unwrap();
-    let why = place.run(&Prepare { strict: true, ..wanted }).unwrap_err().to_string();
+    let why = place
+        .run(&Prepare {
+            strict: true,
+            ..wanted
+        })
+        .unwrap_err()
+        .to_string();
     assert!(why.contains("a.jsonl, line 201"), "{why}");
 }
 
@@ -236,7 +326,10 @@ fn what_is_there_is_not_overwritten() {
     place.write("tokens/mine.txt", "mine");
     let why = place.run(&prepare(&[&source])).unwrap_err().to_string();
     assert!(why.contains("tokens") && why.contains("already"), "{why}");
-    assert_eq!(fs::read_to_string(place.path("tokens/mine.txt")).unwrap(), "mine");
+    assert_eq!(
+        fs::read_to_string(place.path("tokens/mine.txt")).unwrap(),
+        "mine"
+    );
 }
 
 #[test]
@@ -252,7 +345,12 @@ fn an_index_and_its_shards_are_checked() {
     let why = folder.check(&mut |_, _| {}).unwrap_err().to_string();
     assert!(why.contains(&shard.display().to_string()), "{why}");
     place.write("tokens/index.json", "{\"format\":\"other\"}");
-    assert!(PreparedFolder::open(&place.path("tokens")).unwrap_err().to_string().contains("index.json"));
+    assert!(
+        PreparedFolder::open(&place.path("tokens"))
+            .unwrap_err()
+            .to_string()
+            .contains("index.json")
+    );
 }
 
 #[test]
@@ -265,8 +363,13 @@ fn progress_ends_with_all_that_was_read() {
         last = *progress;
         ControlFlow::Continue(())
     };
-    prepare(&[&source]).run(&place.path("tokens"), told).unwrap();
-    assert_eq!((last.read_bytes, last.documents), (fs::metadata(source).unwrap().len(), 3_000));
+    prepare(&[&source])
+        .run(&place.path("tokens"), told)
+        .unwrap();
+    assert_eq!(
+        (last.read_bytes, last.documents),
+        (fs::metadata(source).unwrap().len(), 3_000)
+    );
     assert_eq!(last.total_bytes, last.read_bytes);
 }
 
@@ -279,9 +382,15 @@ fn from_elsewhere(trouble: &[Trouble]) -> (Place, Server, weal_trainer::Result<P
     fs::remove_dir_all(place.path("tokens")).unwrap();
     let server = Server::start(&[("/data/a.jsonl", text.as_bytes())], trouble);
     let url = format!("{}/data/a.jsonl?download=true", server.url());
-    let summary = place.run(&Prepare { client: client(&server.url()), ..prepare(&[&url]) });
+    let summary = place.run(&Prepare {
+        client: client(&server.url()),
+        ..prepare(&[&url])
+    });
     if let Ok(summary) = &summary {
-        assert_eq!((&summary.index.training, &summary.index.heldout), (&expected.training, &expected.heldout));
+        assert_eq!(
+            (&summary.index.training, &summary.index.heldout),
+            (&expected.training, &expected.heldout)
+        );
         assert_eq!(place.names(), ["local", "tokens"].map(str::to_owned).into());
     }
     (place, server, summary)
@@ -296,13 +405,23 @@ fn a_file_is_fetched_over_http() {
 
 #[test]
 fn a_transfer_that_breaks_off_goes_on_where_it_stopped() {
-    let (_, server, summary) =
-        from_elsewhere(&[Trouble::BreakAfter(700_000), Trouble::BreakAfter(900_000), Trouble::Busy]);
+    let (_, server, summary) = from_elsewhere(&[
+        Trouble::BreakAfter(700_000),
+        Trouble::BreakAfter(900_000),
+        Trouble::Busy,
+    ]);
     summary.unwrap();
-    let ranges: Vec<_> = server.requests().into_iter().map(|request| request.range).collect();
+    let ranges: Vec<_> = server
+        .requests()
+        .into_iter()
+        .map(|request| request.range)
+        .collect();
     assert_eq!(ranges.len(), 4);
     assert_eq!(ranges[0], None);
-    assert!(ranges[1].is_some_and(|start| start > 0) && ranges[2] > ranges[1] && ranges[3] == ranges[2], "{ranges:?}");
+    assert!(
+        ranges[1].is_some_and(|start| start > 0) && ranges[2] > ranges[1] && ranges[3] == ranges[2],
+        "{ranges:?}"
+    );
 }
 
 #[test]
@@ -324,35 +443,67 @@ fn what_was_fetched_is_used_by_the_next_attempt() {
     let trouble = [700_000, 1, 1, 1, 1].map(Trouble::BreakAfter);
     let (place, server, summary) = from_elsewhere(&trouble);
     let why = summary.unwrap_err().to_string();
-    assert!(why.contains("/data/a.jsonl") && why.contains("goes on from there"), "{why}");
-    assert_eq!(place.names(), ["local", "tokens.downloads"].map(str::to_owned).into());
+    assert!(
+        why.contains("/data/a.jsonl") && why.contains("goes on from there"),
+        "{why}"
+    );
+    assert_eq!(
+        place.names(),
+        ["local", "tokens.downloads"].map(str::to_owned).into()
+    );
     let url = format!("{}/data/a.jsonl?download=true", server.url());
-    place.run(&Prepare { client: client(&server.url()), ..prepare(&[&url]) }).unwrap();
-    assert!(server.requests().last().unwrap().range.is_some_and(|start| start >= 700_000 - 65_536));
+    place
+        .run(&Prepare {
+            client: client(&server.url()),
+            ..prepare(&[&url])
+        })
+        .unwrap();
+    assert!(
+        server
+            .requests()
+            .last()
+            .unwrap()
+            .range
+            .is_some_and(|start| start >= 700_000 - 65_536)
+    );
 }
 
 #[test]
 fn what_is_not_given_is_told_with_what_mends_it() {
-    for (trouble, mends) in [(Trouble::Missing, "check the address"), (Trouble::Forbidden, "HF_TOKEN")] {
+    for (trouble, mends) in [
+        (Trouble::Missing, "check the address"),
+        (Trouble::Forbidden, "HF_TOKEN"),
+    ] {
         let (_, server, summary) = from_elsewhere(&[trouble]);
         let why = summary.unwrap_err().to_string();
-        assert!(why.contains(mends) && why.contains("/data/a.jsonl"), "{why}");
+        assert!(
+            why.contains(mends) && why.contains("/data/a.jsonl"),
+            "{why}"
+        );
         assert_eq!(server.requests().len(), 1);
     }
 }
 
 /// A data set of two files, listed on two pages.
 fn hub(sha256: &str) -> (Server, Vec<u8>) {
-    let (one, two) = (lines(documents(500)).into_bytes(), gzip(lines(documents(700)).as_bytes()));
+    let (one, two) = (
+        lines(documents(500)).into_bytes(),
+        gzip(lines(documents(700)).as_bytes()),
+    );
     let base = "/datasets/someone/books/resolve/v1%2Fx";
     let listing = "/api/datasets/someone/books/tree/v1%2Fx/data?recursive=true";
     let entry = |path: &str, bytes: usize, oid: Option<&str>| {
-        let lfs = oid.map(|oid| serde_json::json!({ "oid": oid, "size": bytes, "pointerSize": 134 }));
+        let lfs =
+            oid.map(|oid| serde_json::json!({ "oid": oid, "size": bytes, "pointerSize": 134 }));
         serde_json::json!({ "type": "file", "oid": "0", "size": bytes, "path": path, "lfs": lfs })
     };
-    let folder = serde_json::json!({ "type": "directory", "oid": "0", "size": 0, "path": "data/more" });
+    let folder =
+        serde_json::json!({ "type": "directory", "oid": "0", "size": 0, "path": "data/more" });
     let first = serde_json::json!([folder, entry("data/b c.jsonl.gz", two.len(), Some(sha256))]);
-    let second = serde_json::json!([entry("data/a.jsonl", one.len(), None), entry("data/notes.pdf", 3, None)]);
+    let second = serde_json::json!([
+        entry("data/a.jsonl", one.len(), None),
+        entry("data/notes.pdf", 3, None)
+    ]);
     let (first, second) = (first.to_string(), second.to_string());
     let server = Server::start(
         &[
@@ -374,20 +525,41 @@ fn a_data_set_is_listed_fetched_and_checked() {
     let (server, _) = hub(&hex::encode(Sha256::digest(&content)));
     let mut client = client(&server.url());
     client.token = Some("secret".into());
-    let summary = place.run(&Prepare { client, ..prepare(&["hf://datasets/someone/books@v1%2Fx/data"]) }).unwrap();
-    let sources: Vec<_> = summary.index.sources.iter().map(|s| (s.name.as_str(), s.documents)).collect();
+    let summary = place
+        .run(&Prepare {
+            client,
+            ..prepare(&["hf://datasets/someone/books@v1%2Fx/data"])
+        })
+        .unwrap();
+    let sources: Vec<_> = summary
+        .index
+        .sources
+        .iter()
+        .map(|s| (s.name.as_str(), s.documents))
+        .collect();
     assert_eq!(sources, [("data/a.jsonl", 500), ("data/b c.jsonl.gz", 700)]);
     assert_eq!(summary.left_out, ["data/notes.pdf"]);
-    assert!(server.requests().iter().all(|request| request.authorisation.as_deref() == Some("Bearer secret")));
+    assert!(
+        server
+            .requests()
+            .iter()
+            .all(|request| request.authorisation.as_deref() == Some("Bearer secret"))
+    );
 }
 
 #[test]
 fn a_file_with_another_hash_than_its_data_set_lists_is_refused() {
     let place = Place::new();
     let (server, _) = hub(&"0".repeat(64));
-    let wanted = Prepare { client: client(&server.url()), ..prepare(&["hf://datasets/someone/books@v1%2Fx/data"]) };
+    let wanted = Prepare {
+        client: client(&server.url()),
+        ..prepare(&["hf://datasets/someone/books@v1%2Fx/data"])
+    };
     let why = place.run(&wanted).unwrap_err().to_string();
-    assert!(why.contains("b%20c.jsonl.gz") && why.contains("SHA-256"), "{why}");
+    assert!(
+        why.contains("b%20c.jsonl.gz") && why.contains("SHA-256"),
+        "{why}"
+    );
     assert!(!place.path("tokens").exists());
 }
 
@@ -397,6 +569,11 @@ fn a_token_is_shown_to_its_endpoint_alone() {
     let server = Server::start(&[("/a.jsonl", lines(documents(300)).as_bytes())], &[]);
     let mut client = client("http://127.0.0.1:1");
     client.token = Some("secret".into());
-    place.run(&Prepare { client, ..prepare(&[&format!("{}/a.jsonl", server.url())]) }).unwrap();
+    place
+        .run(&Prepare {
+            client,
+            ..prepare(&[&format!("{}/a.jsonl", server.url())])
+        })
+        .unwrap();
     assert_eq!(server.requests()[0].authorisation, None);
 }

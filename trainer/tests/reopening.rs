@@ -9,7 +9,10 @@ mod require;
 #[test]
 fn a_gpu_can_be_opened_again_and_again() {
     if gpus().is_empty() {
-        return require::leave_out("a GPU opened again", "it has no GPU, not even a software one");
+        return require::leave_out(
+            "a GPU opened again",
+            "it has no GPU, not even a software one",
+        );
     }
     let first = OpenDevice::open(DeviceChoice::Gpu).unwrap();
     let second = first.reopen().unwrap().reopen().unwrap();

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use arc_malachitebft_core_types as malachite;
 use malachite::{
-    CommitCertificate, NilOrVal, PolkaCertificate, PolkaSignature, Round, RoundCertificate, RoundCertificateType,
-    RoundSignature, SignedMessage, VoteType,
+    CommitCertificate, NilOrVal, PolkaCertificate, PolkaSignature, Round, RoundCertificate,
+    RoundCertificateType, RoundSignature, SignedMessage, VoteType,
 };
 use weal_proto::{
-    Certificate, CommitSignature, Envelope, PeerId, RoundSetHash, RunId, View, ViewCertificate, ViewSignature, VoteStep,
+    Certificate, CommitSignature, Envelope, PeerId, RoundSetHash, RunId, View, ViewCertificate,
+    ViewSignature, VoteStep,
 };
 
 use super::context::{Address, Agreement, Height, Proposal, Value, ValueId, Vote};
@@ -92,16 +93,29 @@ pub(super) fn signed_vote(envelope: &Envelope, vote: &weal_proto::Vote) -> Signe
     SignedMessage::new(vote_in(envelope.signer, vote), envelope.signature)
 }
 
-pub(super) fn signed_proposal(envelope: &Envelope, proposal: weal_proto::Proposal) -> SignedProposal {
+pub(super) fn signed_proposal(
+    envelope: &Envelope,
+    proposal: weal_proto::Proposal,
+) -> SignedProposal {
     SignedMessage::new(proposal_in(envelope.signer, proposal), envelope.signature)
 }
 
 pub(super) fn vote_envelope(run: RunId, signed: &SignedVote) -> Envelope {
-    Envelope::from_parts(signed.message.voter.0, run, &vote_out(&signed.message), signed.signature)
+    Envelope::from_parts(
+        signed.message.voter.0,
+        run,
+        &vote_out(&signed.message),
+        signed.signature,
+    )
 }
 
 pub(super) fn proposal_envelope(run: RunId, signed: &SignedProposal) -> Envelope {
-    Envelope::from_parts(signed.message.proposer.0, run, &proposal_out(&signed.message), signed.signature)
+    Envelope::from_parts(
+        signed.message.proposer.0,
+        run,
+        &proposal_out(&signed.message),
+        signed.signature,
+    )
 }
 
 /// The proof of a decision, in its one order.
@@ -109,7 +123,10 @@ pub(super) fn certificate_out(certificate: &CommitCertificate<Agreement>) -> Cer
     let mut signatures: Vec<_> = certificate
         .commit_signatures
         .iter()
-        .map(|commit| CommitSignature { peer: commit.address.0, signature: commit.signature })
+        .map(|commit| CommitSignature {
+            peer: commit.address.0,
+            signature: commit.signature,
+        })
         .collect();
     signatures.sort_by_key(|commit| commit.peer);
     signatures.dedup_by_key(|commit| commit.peer);
@@ -193,12 +210,22 @@ pub(super) fn view_proof(certificate: &ViewCertificate) -> Option<ViewProof> {
 }
 
 fn skip(height: Height, certificate: &ViewCertificate) -> RoundCertificate<Agreement> {
-    let signature =
-        |s: &ViewSignature| RoundSignature::new(vote_type(s.step), value_in(s.value), Address(s.peer), s.signature);
+    let signature = |s: &ViewSignature| {
+        RoundSignature::new(
+            vote_type(s.step),
+            value_in(s.value),
+            Address(s.peer),
+            s.signature,
+        )
+    };
     RoundCertificate {
         height,
         round: round(certificate.view),
-        cert_type: if certificate.precommits { RoundCertificateType::Precommit } else { RoundCertificateType::Skip },
+        cert_type: if certificate.precommits {
+            RoundCertificateType::Precommit
+        } else {
+            RoundCertificateType::Skip
+        },
         round_signatures: certificate.signatures.iter().map(signature).collect(),
     }
 }

@@ -81,7 +81,10 @@ pub(super) struct Value {
 
 impl Value {
     pub fn new(set: RoundSet) -> Self {
-        Self { hash: set.hash(), set: Arc::new(set) }
+        Self {
+            hash: set.hash(),
+            set: Arc::new(set),
+        }
     }
 }
 
@@ -242,12 +245,21 @@ pub(super) struct Voters {
 }
 
 impl Voters {
-    /// `None` when nobody may vote: the engine would not refuse such a set, and could do nothing with it.
+    /// `None` when nobody may vote: the engine would not refuse such a set, and could do nothing
+    /// with it.
     pub fn new(roster: Arc<Roster>, seed: Seed) -> Option<Self> {
-        let mut voters = roster.iter().map(|(peer, weight)| Voter { address: Address(peer), weight });
+        let mut voters = roster.iter().map(|(peer, weight)| Voter {
+            address: Address(peer),
+            weight,
+        });
         let first = voters.next()?;
         let others = voters.collect();
-        Some(Self { first, others, seed, roster })
+        Some(Self {
+            first,
+            others,
+            seed,
+            roster,
+        })
     }
 
     pub fn roster(&self) -> &Roster {
@@ -275,7 +287,10 @@ impl malachite::ValidatorSet<Agreement> for Voters {
         if self.first.address == *address {
             return Some(&self.first);
         }
-        let place = self.others.binary_search_by_key(address, |voter| voter.address).ok()?;
+        let place = self
+            .others
+            .binary_search_by_key(address, |voter| voter.address)
+            .ok()?;
         self.others.get(place)
     }
 
@@ -316,7 +331,9 @@ impl malachite::SigningScheme for EnvelopeSignatures {
     }
 
     fn decode_public_key(bytes: &[u8]) -> Result<PeerId, WrongLength> {
-        <[u8; 32]>::try_from(bytes).map(PeerId::from).map_err(|_| WrongLength)
+        <[u8; 32]>::try_from(bytes)
+            .map(PeerId::from)
+            .map_err(|_| WrongLength)
     }
 
     fn encode_public_key(peer: &PeerId) -> Vec<u8> {
@@ -349,14 +366,44 @@ impl malachite::Context for Agreement {
         proof_of_lock: Round,
         proposer: Address,
     ) -> Proposal {
-        Proposal { height, view, value, proof_of_lock, proposer }
+        Proposal {
+            height,
+            view,
+            value,
+            proof_of_lock,
+            proposer,
+        }
     }
 
-    fn new_prevote(&self, height: Height, view: Round, value: NilOrVal<ValueId>, voter: Address) -> Vote {
-        Vote { height, view, step: VoteType::Prevote, value, voter }
+    fn new_prevote(
+        &self,
+        height: Height,
+        view: Round,
+        value: NilOrVal<ValueId>,
+        voter: Address,
+    ) -> Vote {
+        Vote {
+            height,
+            view,
+            step: VoteType::Prevote,
+            value,
+            voter,
+        }
     }
 
-    fn new_precommit(&self, height: Height, view: Round, value: NilOrVal<ValueId>, voter: Address) -> Vote {
-        Vote { height, view, step: VoteType::Precommit, value, voter }
+    fn new_precommit(
+        &self,
+        height: Height,
+        view: Round,
+        value: NilOrVal<ValueId>,
+        voter: Address,
+    ) -> Vote {
+        Vote {
+            height,
+            view,
+            step: VoteType::Precommit,
+            value,
+            voter,
+        }
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use arc_malachitebft_core_consensus::{ConsensusMsg, Input};
-use arc_malachitebft_core_consensus::{Effect, LivenessMsg, Resumable, Resume, SignedConsensusMsg, VoteExtensionError};
+use arc_malachitebft_core_consensus::{
+    Effect, LivenessMsg, Resumable, Resume, SignedConsensusMsg, VoteExtensionError,
+};
 use arc_malachitebft_core_types::{CommitCertificate, SignedMessage, Timeout};
 use weal_proto::{Envelope, PeerId, RoundNumber, RunId, Signable, SigningKey, View};
 
@@ -28,7 +30,8 @@ pub(super) enum Refusal {
     Unloggable,
 }
 
-/// What the engine acts through: it holds no clock, no disk and no network, only notes of what is to be done.
+/// What the engine acts through: it holds no clock, no disk and no network, only notes of what is
+/// to be done.
 pub(super) struct Hands {
     pub run: RunId,
     pub round: RoundNumber,
@@ -83,7 +86,9 @@ impl Hands {
             Effect::PublishConsensusMsg(message, r) => {
                 self.publish(match &message {
                     SignedConsensusMsg::Vote(vote) => codec::vote_envelope(self.run, vote),
-                    SignedConsensusMsg::Proposal(proposal) => codec::proposal_envelope(self.run, proposal),
+                    SignedConsensusMsg::Proposal(proposal) => {
+                        codec::proposal_envelope(self.run, proposal)
+                    }
                 });
                 r.resume_with(())
             }
@@ -107,9 +112,9 @@ impl Hands {
             Effect::VerifyCommitCertificate(certificate, voters, _, r) => {
                 r.resume_with(verify::commit(&certificate, &voters, signatures))
             }
-            Effect::VerifyExtendedCommitCertificate(certificate, voters, _, _, r) => {
-                r.resume_with(verify::commit(&certificate.trim_vote_extensions(), &voters, signatures))
-            }
+            Effect::VerifyExtendedCommitCertificate(certificate, voters, _, _, r) => r.resume_with(
+                verify::commit(&certificate.trim_vote_extensions(), &voters, signatures),
+            ),
             Effect::VerifyPolkaCertificate(certificate, voters, _, r) => {
                 r.resume_with(verify::polka(&certificate, &voters, signatures))
             }
@@ -140,7 +145,10 @@ impl Hands {
     }
 
     fn schedule(&mut self, timeout: &Timeout) {
-        let (id, delay_ms) = (timers::timer(self.round, timeout), self.times.delay_ms(timeout));
+        let (id, delay_ms) = (
+            timers::timer(self.round, timeout),
+            self.times.delay_ms(timeout),
+        );
         self.timers.insert(id, delay_ms);
         self.actions.push(Action::SetTimer { id, delay_ms });
     }
@@ -154,7 +162,8 @@ impl Hands {
 
     pub fn cancel_all(&mut self) {
         let timers = std::mem::take(&mut self.timers);
-        self.actions.extend(timers.into_keys().map(Action::CancelTimer));
+        self.actions
+            .extend(timers.into_keys().map(Action::CancelTimer));
     }
 
     fn publish(&mut self, envelope: Envelope) {
@@ -171,7 +180,9 @@ impl Hands {
         match message {
             LivenessMsg::Vote(vote) => self.publish(codec::vote_envelope(self.run, vote)),
             LivenessMsg::PolkaCertificate(polka) => self.publish_signed(&codec::polka_out(polka)),
-            LivenessMsg::SkipRoundCertificate(skip) => self.publish_signed(&codec::round_certificate_out(skip)),
+            LivenessMsg::SkipRoundCertificate(skip) => {
+                self.publish_signed(&codec::round_certificate_out(skip))
+            }
         }
     }
 
@@ -190,8 +201,8 @@ impl Hands {
         Ok(SignedMessage::new(proposal, signature))
     }
 
-    /// Signs, unless this peer has signed something else in its place: whatever else goes wrong, it does not
-    /// contradict itself.
+    /// Signs, unless this peer has signed something else in its place: whatever else goes wrong, it
+    /// does not contradict itself.
     fn sign<M: Signable>(&mut self, slot: Slot, message: &M) -> Result<Envelope, Refusal> {
         let envelope = Envelope::sign(&self.key, self.run, message);
         match self.spoken.get(&slot) {
@@ -209,17 +220,26 @@ impl Hands {
             return Ok(());
         }
         let entry = log::encode(self.run, input).ok_or(Refusal::Unloggable)?;
-        if !self.replaying.as_ref().is_some_and(|entries| entries.contains(&entry)) {
+        if !self
+            .replaying
+            .as_ref()
+            .is_some_and(|entries| entries.contains(&entry))
+        {
             self.actions.push(Action::Log(entry));
         }
         Ok(())
     }
 }
 
-fn consensus_envelope(run: RunId, message: SignedMessage<Agreement, ConsensusMsg<Agreement>>) -> Envelope {
+fn consensus_envelope(
+    run: RunId,
+    message: SignedMessage<Agreement, ConsensusMsg<Agreement>>,
+) -> Envelope {
     let SignedMessage { message, signature } = message;
     match message {
         ConsensusMsg::Vote(vote) => codec::vote_envelope(run, &SignedMessage::new(vote, signature)),
-        ConsensusMsg::Proposal(proposal) => codec::proposal_envelope(run, &SignedMessage::new(proposal, signature)),
+        ConsensusMsg::Proposal(proposal) => {
+            codec::proposal_envelope(run, &SignedMessage::new(proposal, signature))
+        }
     }
 }

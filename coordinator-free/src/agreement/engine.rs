@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arc_malachitebft_core_consensus::{Input, LocallyProposedValue, Params, State, ThresholdParams, process};
+use arc_malachitebft_core_consensus::{
+    Input, LocallyProposedValue, Params, State, ThresholdParams, process,
+};
 use arc_malachitebft_core_types::{Timeout, ValuePayload, VoteExtensionPolicy};
 use weal_proto::manifest::Timing;
 use weal_proto::{
-    Decided, Envelope, PeerId, Proposal, RoundNumber, RoundSet, RunId, Seed, SigningKey, View, ViewCertificate, Vote,
+    Decided, Envelope, PeerId, Proposal, RoundNumber, RoundSet, RunId, Seed, SigningKey, View,
+    ViewCertificate, Vote,
 };
 
 use super::codec::{self, ViewProof};
@@ -70,8 +73,8 @@ impl Engine {
     /// Starts the agreement on a round, from where the log leaves off.
     ///
     /// # Errors
-    /// When there are no voters, or the log cannot be read, or does not lead to what it holds: this peer must then not
-    /// vote in this round.
+    /// When there are no voters, or the log cannot be read, or does not lead to what it holds: this
+    /// peer must then not vote in this round.
     pub fn start(
         setup: Setup<'_>,
         entries: &[Vec<u8>],
@@ -104,7 +107,11 @@ impl Engine {
         };
         // Other heights' messages never get here, so the engine's queue for them stays empty.
         let state = State::new(Agreement, height, voters.clone(), params, 1, 1);
-        let mut engine = Self { state, hands, decided: false };
+        let mut engine = Self {
+            state,
+            hands,
+            decided: false,
+        };
         let start = Input::StartHeight(height, voters, false, None, VoteExtensionPolicy::Disabled);
         engine.feed(start, signatures)?;
         engine.replay(inputs, signatures)?;
@@ -112,38 +119,62 @@ impl Engine {
         Ok((engine, actions))
     }
 
-    /// The same inputs in the same order lead to the same votes, which are taken from the log with their signatures.
-    fn replay(&mut self, inputs: Vec<Input<Agreement>>, signatures: &mut Signatures) -> Result<(), String> {
+    /// The same inputs in the same order lead to the same votes, which are taken from the log with
+    /// their signatures.
+    fn replay(
+        &mut self,
+        inputs: Vec<Input<Agreement>>,
+        signatures: &mut Signatures,
+    ) -> Result<(), String> {
         if inputs.is_empty() {
             return Ok(());
         }
         self.state.index_wal_entries(inputs.iter());
         for input in inputs {
             if let Input::TimeoutElapsed(timeout) = &input {
-                self.hands.timers.remove(&timers::timer(self.hands.round, timeout));
+                self.hands
+                    .timers
+                    .remove(&timers::timer(self.hands.round, timeout));
             }
             self.feed(input, signatures)?;
         }
         self.state.reset_entries_index();
         self.hands.replaying = None;
-        // Only what is left of all the timers set and cancelled on the way matters. And the crash may have come
-        // between the log and the wire: what was said is said again.
-        self.hands.actions.retain(|action| matches!(action, Action::Log(_)));
-        let timers = self.hands.timers.iter().map(|(id, delay_ms)| Action::SetTimer { id: *id, delay_ms: *delay_ms });
+        // Only what is left of all the timers set and cancelled on the way matters. And the crash
+        // may have come between the log and the wire: what was said is said again.
+        self.hands
+            .actions
+            .retain(|action| matches!(action, Action::Log(_)));
+        let timers = self
+            .hands
+            .timers
+            .iter()
+            .map(|(id, delay_ms)| Action::SetTimer {
+                id: *id,
+                delay_ms: *delay_ms,
+            });
         self.hands.actions.extend(timers);
-        self.hands.actions.extend(self.hands.spoken.values().cloned().map(Action::Publish));
+        self.hands
+            .actions
+            .extend(self.hands.spoken.values().cloned().map(Action::Publish));
         Ok(())
     }
 
     /// Takes a message in.
     pub fn receive(&mut self, message: Message, signatures: &mut Signatures) -> Vec<Action> {
         let input = match message {
-            Message::Proposal(envelope, proposal) => Some(Input::Proposal(codec::signed_proposal(&envelope, proposal))),
-            Message::Vote(envelope, vote) => Some(Input::Vote(codec::signed_vote(&envelope, &vote))),
-            Message::ViewCertificate(certificate) => codec::view_proof(&certificate).map(|proof| match proof {
-                ViewProof::Polka(polka) => Input::PolkaCertificate(polka),
-                ViewProof::Skip(skip) => Input::RoundCertificate(skip),
-            }),
+            Message::Proposal(envelope, proposal) => {
+                Some(Input::Proposal(codec::signed_proposal(&envelope, proposal)))
+            }
+            Message::Vote(envelope, vote) => {
+                Some(Input::Vote(codec::signed_vote(&envelope, &vote)))
+            }
+            Message::ViewCertificate(certificate) => {
+                codec::view_proof(&certificate).map(|proof| match proof {
+                    ViewProof::Polka(polka) => Input::PolkaCertificate(polka),
+                    ViewProof::Skip(skip) => Input::RoundCertificate(skip),
+                })
+            }
         };
         self.go_on(input, signatures)
     }
@@ -158,13 +189,25 @@ impl Engine {
     /// The view this peer is to propose in, as long as it has not.
     pub fn wants_value(&self) -> Option<View> {
         let view = self.hands.wanted?;
-        let said = self.hands.spoken.contains_key(&Slot::Proposal(self.hands.round, view));
+        let said = self
+            .hands
+            .spoken
+            .contains_key(&Slot::Proposal(self.hands.round, view));
         (!said && !self.decided).then_some(view)
     }
 
     /// Proposes a set in the view asked for.
-    pub fn propose(&mut self, view: View, set: RoundSet, signatures: &mut Signatures) -> Vec<Action> {
-        let value = LocallyProposedValue::new(Height::of(self.hands.round), codec::round(view), Value::new(set));
+    pub fn propose(
+        &mut self,
+        view: View,
+        set: RoundSet,
+        signatures: &mut Signatures,
+    ) -> Vec<Action> {
+        let value = LocallyProposedValue::new(
+            Height::of(self.hands.round),
+            codec::round(view),
+            Value::new(set),
+        );
         self.hands.wanted = None;
         self.go_on(Some(Input::Propose(value)), signatures)
     }
@@ -181,7 +224,11 @@ impl Engine {
         std::mem::take(&mut self.hands.actions)
     }
 
-    fn go_on(&mut self, input: Option<Input<Agreement>>, signatures: &mut Signatures) -> Vec<Action> {
+    fn go_on(
+        &mut self,
+        input: Option<Input<Agreement>>,
+        signatures: &mut Signatures,
+    ) -> Vec<Action> {
         if let Some(input) = input.filter(|_| !self.decided)
             && let Err(cause) = self.feed(input, signatures)
         {
@@ -202,14 +249,17 @@ impl Engine {
     fn decision(&self) -> Option<Decided> {
         let certificate = self.hands.certificate.as_ref().filter(|_| !self.decided)?;
         let (_, value) = self.state.decided_value()?;
-        Some(Decided { value: codec::into_set(value), certificate: codec::certificate_out(certificate) })
+        Some(Decided {
+            value: codec::into_set(value),
+            certificate: codec::certificate_out(certificate),
+        })
     }
 
     fn feed(&mut self, input: Input<Agreement>, signatures: &mut Signatures) -> Result<(), String> {
         let (state, hands) = (&mut self.state, &mut self.hands);
         let mut refused = None;
-        // The macro goes on after an error of ours as if nothing had been; a signature that is missing then makes the
-        // engine stop. The error itself would only be logged, so it is kept.
+        // The macro goes on after an error of ours as if nothing had been; a signature that is
+        // missing then makes the engine stop. The error itself would only be logged, so it is kept.
         let result: Result<(), arc_malachitebft_core_consensus::Error<Agreement>> = process!(
             input: input,
             state: state,
@@ -227,7 +277,9 @@ fn read(me: PeerId, entries: &[Vec<u8>]) -> Result<Vec<Input<Agreement>>, String
     entries
         .iter()
         .enumerate()
-        .map(|(place, entry)| log::decode(me, entry).ok_or_else(|| format!("entry {place} of the log cannot be read")))
+        .map(|(place, entry)| {
+            log::decode(me, entry).ok_or_else(|| format!("entry {place} of the log cannot be read"))
+        })
         .collect()
 }
 
@@ -236,10 +288,16 @@ fn spoken(me: PeerId, run: RunId, inputs: &[Input<Agreement>]) -> BTreeMap<Slot,
     let own = inputs.iter().filter_map(|input| match input {
         Input::Vote(vote) if vote.message.voter.0 == me => {
             let message = codec::vote_out(&vote.message);
-            Some((Slot::Vote(message.round, message.view, message.step), codec::vote_envelope(run, vote)))
+            Some((
+                Slot::Vote(message.round, message.view, message.step),
+                codec::vote_envelope(run, vote),
+            ))
         }
         Input::Proposal(proposal) if proposal.message.proposer.0 == me => {
-            let slot = Slot::Proposal(proposal.message.height.round(), codec::view(proposal.message.view));
+            let slot = Slot::Proposal(
+                proposal.message.height.round(),
+                codec::view(proposal.message.view),
+            );
             Some((slot, codec::proposal_envelope(run, proposal)))
         }
         _ => None,

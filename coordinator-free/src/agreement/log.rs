@@ -26,7 +26,9 @@ pub(super) fn encode(run: RunId, input: &Input<Agreement>) -> Option<Vec<u8>> {
     let tagged = |tag: u8, bytes: Vec<u8>| Some([vec![tag], bytes].concat());
     match input {
         Input::Vote(vote) => tagged(VOTE, codec::vote_envelope(run, vote).encode()),
-        Input::Proposal(proposal) => tagged(PROPOSAL, codec::proposal_envelope(run, proposal).encode()),
+        Input::Proposal(proposal) => {
+            tagged(PROPOSAL, codec::proposal_envelope(run, proposal).encode())
+        }
         Input::PolkaCertificate(polka) => tagged(POLKA, codec::polka_out(polka).encode()),
         Input::TimeoutElapsed(timeout) => {
             let kind = match timeout.kind {
@@ -35,10 +37,20 @@ pub(super) fn encode(run: RunId, input: &Input<Agreement>) -> Option<Vec<u8>> {
                 TimeoutKind::Precommit => 2,
                 TimeoutKind::Rebroadcast | TimeoutKind::FinalizeHeight(_) => return None,
             };
-            tagged(TIMEOUT, [vec![kind], codec::view(timeout.round).0.to_le_bytes().to_vec()].concat())
+            tagged(
+                TIMEOUT,
+                [
+                    vec![kind],
+                    codec::view(timeout.round).0.to_le_bytes().to_vec(),
+                ]
+                .concat(),
+            )
         }
         Input::ProposedValue(value, _) => tagged(OWN_VALUE, own_value_out(value).encode()),
-        Input::StartHeight(..) | Input::Propose(_) | Input::RoundCertificate(_) | Input::SyncValueResponse(_) => None,
+        Input::StartHeight(..)
+        | Input::Propose(_)
+        | Input::RoundCertificate(_)
+        | Input::SyncValueResponse(_) => None,
     }
 }
 
@@ -61,7 +73,9 @@ pub(super) fn decode(me: PeerId, entry: &[u8]) -> Option<Input<Agreement>> {
             ViewProof::Skip(_) => None,
         },
         TIMEOUT => timeout(bytes).map(Input::TimeoutElapsed),
-        OWN_VALUE => Proposal::decode(bytes).ok().map(|proposal| own_value_in(me, proposal)),
+        OWN_VALUE => Proposal::decode(bytes)
+            .ok()
+            .map(|proposal| own_value_in(me, proposal)),
         _ => None,
     }
 }

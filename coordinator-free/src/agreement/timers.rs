@@ -10,7 +10,8 @@ use crate::output::TimerId;
 /// Whatever the manifest says, a view is not waited for longer than this.
 const LONGEST_MS: u64 = 60_000;
 
-/// The manifest's times. They grow with each view by half a vote's time, so that views outgrow a slow network.
+/// The manifest's times. They grow with each view by half a vote's time, so that views outgrow a
+/// slow network.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Times {
     propose_ms: u64,
@@ -19,7 +20,10 @@ pub(super) struct Times {
 
 impl Times {
     pub fn new(timing: &Timing) -> Self {
-        Self { propose_ms: timing.propose_ms.into(), vote_ms: timing.vote_ms.into() }
+        Self {
+            propose_ms: timing.propose_ms.into(),
+            vote_ms: timing.vote_ms.into(),
+        }
     }
 
     /// Milliseconds to wait.
@@ -28,9 +32,9 @@ impl Times {
         let first = match timeout.kind {
             TimeoutKind::Propose => self.propose_ms,
             TimeoutKind::Prevote | TimeoutKind::Precommit => self.vote_ms,
-            TimeoutKind::Rebroadcast | TimeoutKind::FinalizeHeight(_) => {
-                self.propose_ms.saturating_add(self.vote_ms.saturating_mul(2))
-            }
+            TimeoutKind::Rebroadcast | TimeoutKind::FinalizeHeight(_) => self
+                .propose_ms
+                .saturating_add(self.vote_ms.saturating_mul(2)),
         };
         let longest = LONGEST_MS.max(first);
         first.saturating_add(growth).min(longest)
@@ -43,7 +47,9 @@ pub(super) fn timer(round: RoundNumber, timeout: &Timeout) -> TimerId {
         TimeoutKind::Propose => TimerId::Propose(round, view),
         TimeoutKind::Prevote => TimerId::Vote(round, view, VoteStep::Prevote),
         TimeoutKind::Precommit => TimerId::Vote(round, view, VoteStep::Precommit),
-        TimeoutKind::Rebroadcast | TimeoutKind::FinalizeHeight(_) => TimerId::Rebroadcast(round, view),
+        TimeoutKind::Rebroadcast | TimeoutKind::FinalizeHeight(_) => {
+            TimerId::Rebroadcast(round, view)
+        }
     }
 }
 
@@ -51,9 +57,15 @@ pub(super) fn timer(round: RoundNumber, timeout: &Timeout) -> TimerId {
 pub(super) fn timeout(round: RoundNumber, timer: TimerId) -> Option<Timeout> {
     match timer {
         TimerId::Propose(r, view) if r == round => Some(Timeout::propose(codec::round(view))),
-        TimerId::Vote(r, view, VoteStep::Prevote) if r == round => Some(Timeout::prevote(codec::round(view))),
-        TimerId::Vote(r, view, VoteStep::Precommit) if r == round => Some(Timeout::precommit(codec::round(view))),
-        TimerId::Rebroadcast(r, view) if r == round => Some(Timeout::rebroadcast(codec::round(view))),
+        TimerId::Vote(r, view, VoteStep::Prevote) if r == round => {
+            Some(Timeout::prevote(codec::round(view)))
+        }
+        TimerId::Vote(r, view, VoteStep::Precommit) if r == round => {
+            Some(Timeout::precommit(codec::round(view)))
+        }
+        TimerId::Rebroadcast(r, view) if r == round => {
+            Some(Timeout::rebroadcast(codec::round(view)))
+        }
         _ => None,
     }
 }

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 
 use arc_malachitebft_core_types as malachite;
 use malachite::{
-    CertificateError, CommitCertificate, CommitSignature, NilOrVal, PolkaCertificate, PolkaSignature, RoundCertificate,
-    RoundCertificateType, RoundSignature, SignedMessage, VoteType,
+    CertificateError, CommitCertificate, CommitSignature, NilOrVal, PolkaCertificate,
+    PolkaSignature, RoundCertificate, RoundCertificateType, RoundSignature, SignedMessage,
+    VoteType,
 };
 use weal_proto::Signature;
 
@@ -38,9 +39,15 @@ pub(super) fn commit(
         };
         (vote, s.signature)
     });
-    weigh(votes, voters, Bound::TwoThirds, signatures, |vote, signature| {
-        CertificateError::InvalidCommitSignature(CommitSignature::new(vote.voter, signature))
-    })
+    weigh(
+        votes,
+        voters,
+        Bound::TwoThirds,
+        signatures,
+        |vote, signature| {
+            CertificateError::InvalidCommitSignature(CommitSignature::new(vote.voter, signature))
+        },
+    )
 }
 
 pub(super) fn polka(
@@ -58,9 +65,15 @@ pub(super) fn polka(
         };
         (vote, s.signature)
     });
-    weigh(votes, voters, Bound::TwoThirds, signatures, |vote, signature| {
-        CertificateError::InvalidPolkaSignature(PolkaSignature::new(vote.voter, signature))
-    })
+    weigh(
+        votes,
+        voters,
+        Bound::TwoThirds,
+        signatures,
+        |vote, signature| {
+            CertificateError::InvalidPolkaSignature(PolkaSignature::new(vote.voter, signature))
+        },
+    )
 }
 
 pub(super) fn round(
@@ -69,7 +82,11 @@ pub(super) fn round(
     signatures: &mut Signatures,
 ) -> Verdict {
     let precommits = certificate.cert_type == RoundCertificateType::Precommit;
-    if let Some(s) = certificate.round_signatures.iter().find(|s| precommits && s.vote_type == VoteType::Prevote) {
+    if let Some(s) = certificate
+        .round_signatures
+        .iter()
+        .find(|s| precommits && s.vote_type == VoteType::Prevote)
+    {
         return Err(CertificateError::InvalidVoteType(s.address));
     }
     let votes = certificate.round_signatures.iter().map(|s| {
@@ -82,9 +99,15 @@ pub(super) fn round(
         };
         (vote, s.signature)
     });
-    let bound = if precommits { Bound::TwoThirds } else { Bound::OneThird };
+    let bound = if precommits {
+        Bound::TwoThirds
+    } else {
+        Bound::OneThird
+    };
     weigh(votes, voters, bound, signatures, |vote, signature| {
-        CertificateError::InvalidRoundSignature(RoundSignature::new(vote.step, vote.value, vote.voter, signature))
+        CertificateError::InvalidRoundSignature(RoundSignature::new(
+            vote.step, vote.value, vote.voter, signature,
+        ))
     })
 }
 

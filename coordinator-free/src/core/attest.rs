@@ -29,12 +29,22 @@ impl Core {
         }
         // The map is sorted by commitment, as the message must be.
         let findings = self.round.examined.iter();
-        let findings = findings.map(|(commitment, verdict)| Finding { commitment: *commitment, verdict: *verdict });
-        let attestation = Attestation { round: self.chain.round(), base_root, findings: findings.collect() };
+        let findings = findings.map(|(commitment, verdict)| Finding {
+            commitment: *commitment,
+            verdict: *verdict,
+        });
+        let attestation = Attestation {
+            round: self.chain.round(),
+            base_root,
+            findings: findings.collect(),
+        };
         let envelope = self.sign(&attestation);
-        self.outputs.push(Output::Persist(Record::OwnAttestation(envelope.clone())));
+        self.outputs
+            .push(Output::Persist(Record::OwnAttestation(envelope.clone())));
         self.outputs.push(Output::Broadcast(envelope.clone()));
-        self.round.attestations.insert(self.me, (envelope, attestation));
+        self.round
+            .attestations
+            .insert(self.me, (envelope, attestation));
     }
 
     /// Others have begun to decide: what is known by now must do.

@@ -1,7 +1,8 @@
 //! Messages of the round after the running one: others may be a decision ahead.
 //!
-//! They cannot be judged yet, because the roster they count by is not decided. So they are only kept, few of each
-//! signer, and judged when their round begins. What is lost here is asked for again.
+//! They cannot be judged yet, because the roster they count by is not decided. So they are only
+//! kept, few of each signer, and judged when their round begins. What is lost here is asked for
+//! again.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +22,8 @@ pub(super) struct Early {
 }
 
 impl Early {
-    /// Whether there is room for this message, or it is known: asked before its signature is checked.
+    /// Whether there is room for this message, or it is known: asked before its signature is
+    /// checked.
     pub fn admits(&self, envelope: &Envelope) -> Result<(), DropCause> {
         match self.kept.get(&envelope.signer) {
             Some(kept) if kept.contains(envelope) => Err(DropCause::Replayed),

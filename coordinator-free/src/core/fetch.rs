@@ -18,7 +18,11 @@ impl Core {
             return;
         }
         let limit = usize::try_from(self.chain.manifest().limits.peers).unwrap_or(usize::MAX);
-        let candidates = self.round.committed().copied().filter(|peer| !self.evidence.contains_key(peer));
+        let candidates = self
+            .round
+            .committed()
+            .copied()
+            .filter(|peer| !self.evidence.contains_key(peer));
         for peer in choose(candidates, limit, self.chain.ledger(), self.chain.seed()) {
             if let Some(signed) = self.round.commitments.get(&peer).cloned() {
                 self.examine(&signed);
@@ -27,7 +31,11 @@ impl Core {
     }
 
     fn examine(&mut self, signed: &SignedCommitment) {
-        let SignedCommitment { envelope, hash, commitment } = signed;
+        let SignedCommitment {
+            envelope,
+            hash,
+            commitment,
+        } = signed;
         if envelope.signer == self.me {
             self.round.examined.insert(*hash, Verdict::Valid);
         } else if Some(commitment.base_root) != self.own_root() {

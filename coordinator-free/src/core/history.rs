@@ -28,7 +28,10 @@ pub(super) struct Weights {
 }
 
 /// How the rounds that were decided but may not be applied change the weights.
-pub(super) fn plans(chain: &Chain, unapplied: &[Decided]) -> Result<BTreeMap<RoundNumber, Apply>, Error> {
+pub(super) fn plans(
+    chain: &Chain,
+    unapplied: &[Decided],
+) -> Result<BTreeMap<RoundNumber, Apply>, Error> {
     let count = u64::try_from(unapplied.len()).unwrap_or(u64::MAX);
     let mut expected = RoundNumber(chain.round().0.saturating_sub(count));
     let mut plans = BTreeMap::new();
@@ -49,7 +52,9 @@ impl Core {
         let round = self.chain.round();
         match self.adopt(decided, false) {
             Ok(()) => self.pace.caught_up = true,
-            Err(cause) => self.bar(format!("it decided what is not valid in round {round}: {cause}")),
+            Err(cause) => self.bar(format!(
+                "it decided what is not valid in round {round}: {cause}"
+            )),
         }
     }
 
@@ -62,7 +67,10 @@ impl Core {
                 continue;
             }
             if let Err(cause) = self.adopt(decided, true) {
-                self.report(Event::SyncRefused { round, cause: cause.to_string() });
+                self.report(Event::SyncRefused {
+                    round,
+                    cause: cause.to_string(),
+                });
                 break;
             }
         }
@@ -85,7 +93,8 @@ impl Core {
         while self.plans.len() > MOST_PLANS {
             self.plans.pop_first();
         }
-        self.outputs.push(Output::Persist(Record::Decided(Box::new(decided))));
+        self.outputs
+            .push(Output::Persist(Record::Decided(Box::new(decided))));
         self.forget_the_decided();
         self.bring_weights_forward();
         self.progress();
@@ -114,7 +123,11 @@ impl Core {
     }
 
     fn report_decision(&mut self, decided: &Decided, before: &Ledger, synced: bool) {
-        let signers = decided.certificate.signatures.iter().map(|commit| &commit.peer);
+        let signers = decided
+            .certificate
+            .signatures
+            .iter()
+            .map(|commit| &commit.peer);
         let weight = u64::try_from(before.roster().weigh(signers)).unwrap_or(u64::MAX);
         self.report(Event::Decided {
             round: decided.value.round,
@@ -126,10 +139,15 @@ impl Core {
             synced,
         });
         let after = self.chain.ledger();
-        let joined = after.iter().filter(|(peer, account)| account.member && !before.is_member(peer));
-        let banned = after.iter().filter(|(peer, account)| account.banned && !before.is_banned(peer));
-        let left =
-            before.iter().filter(|(peer, account)| account.member && !after.is_member(peer) && !after.is_banned(peer));
+        let joined = after
+            .iter()
+            .filter(|(peer, account)| account.member && !before.is_member(peer));
+        let banned = after
+            .iter()
+            .filter(|(peer, account)| account.banned && !before.is_banned(peer));
+        let left = before.iter().filter(|(peer, account)| {
+            account.member && !after.is_member(peer) && !after.is_banned(peer)
+        });
         let events: Vec<_> = joined
             .map(|(peer, _)| Event::Joined { peer })
             .chain(banned.map(|(peer, _)| Event::Banned { peer }))
@@ -141,7 +159,8 @@ impl Core {
     fn forget_the_decided(&mut self) {
         let ledger = self.chain.ledger();
         self.knocks.forget_before(self.chain.round());
-        self.evidence.retain(|peer, _| ledger.account(peer).is_some_and(|account| !account.banned));
+        self.evidence
+            .retain(|peer, _| ledger.account(peer).is_some_and(|account| !account.banned));
         self.leaves.retain(|peer, _| ledger.is_member(peer));
     }
 
@@ -163,15 +182,20 @@ impl Core {
         let proven = self.newest_proven();
         self.wanted = match (self.wanted, self.weights) {
             // Nobody may hold those weights any more: the newest are the likeliest to be found.
-            (Some(wanted), _) => proven.filter(|(newest, _)| *newest > wanted.0).or(Some(wanted)),
-            // Nobody holds the blobs any more. Where the newest weights whose root is decided are here already, only
-            // the blobs can help.
-            (None, Some(weights)) => proven.filter(|(newest, _)| weights.round == round && *newest > round),
+            (Some(wanted), _) => proven
+                .filter(|(newest, _)| *newest > wanted.0)
+                .or(Some(wanted)),
+            // Nobody holds the blobs any more. Where the newest weights whose root is decided are
+            // here already, only the blobs can help.
+            (None, Some(weights)) => {
+                proven.filter(|(newest, _)| weights.round == round && *newest > round)
+            }
             (None, None) => None,
         };
     }
 
-    /// Applies the next decided round, or fetches weights where that is impossible or too long a way.
+    /// Applies the next decided round, or fetches weights where that is impossible or too long a
+    /// way.
     pub(super) fn bring_weights_forward(&mut self) {
         if self.applying {
             return;
@@ -180,12 +204,21 @@ impl Core {
             self.fetch_weights(round, root);
             return;
         }
-        let Some(weights) = self.weights.filter(|weights| weights.round < self.chain.round()) else { return };
+        let Some(weights) = self
+            .weights
+            .filter(|weights| weights.round < self.chain.round())
+        else {
+            return;
+        };
         let behind = self.chain.round().0.saturating_sub(weights.round.0);
         match self.plans.get(&weights.round) {
             Some(plan) if plan.base_root != weights.root => {
                 let (round, decided) = (plan.round, plan.base_root);
-                self.report(Event::RootMismatch { round, own: weights.root, others: decided });
+                self.report(Event::RootMismatch {
+                    round,
+                    own: weights.root,
+                    others: decided,
+                });
                 self.fetch_weights(round, decided);
             }
             Some(plan) if behind < FETCH_WEIGHTS_FROM => {
@@ -201,7 +234,9 @@ impl Core {
     }
 
     fn newest_proven(&self) -> Option<(RoundNumber, StateRoot)> {
-        self.plans.last_key_value().map(|(round, plan)| (*round, plan.base_root))
+        self.plans
+            .last_key_value()
+            .map(|(round, plan)| (*round, plan.base_root))
     }
 
     pub(super) fn fetch_weights(&mut self, round: RoundNumber, root: StateRoot) {

@@ -1,7 +1,7 @@
 //! Noticing that nothing moves, and asking around.
 //!
-//! Gossip is the fast path, and it may lose: it drops messages, and never carries the same bytes twice. So whoever
-//! waits asks others what it missed, soon at first, then less and less often.
+//! Gossip is the fast path, and it may lose: it drops messages, and never carries the same bytes
+//! twice. So whoever waits asks others what it missed, soon at first, then less and less often.
 
 use weal_proto::{RoundNumber, Status};
 
@@ -21,8 +21,9 @@ const MOST_PATIENCE_MS: u64 = 16_000;
 const MOST_PATIENCE_DECIDING_MS: u64 = 2_000;
 /// Hints that others are ahead are followed no more often than this.
 const FOLLOW_MS: u64 = 500;
-/// A peer that has just started does not train for this long after hearing that others are ahead. Whoever lies about
-/// it costs a newcomer this much, once a round, until it has taken part in a decision.
+/// A peer that has just started does not train for this long after hearing that others are ahead.
+/// Whoever lies about it costs a newcomer this much, once a round, until it has taken part in a
+/// decision.
 const HOLD_MS: u64 = 3_000;
 
 /// When something last moved, and when to ask.
@@ -53,14 +54,22 @@ impl Core {
             Phase::Deciding => MOST_PATIENCE_DECIDING_MS,
             _ => MOST_PATIENCE_MS,
         };
-        self.pace.patience_ms = self.pace.patience_ms.saturating_mul(2).clamp(PATIENCE_MS, most);
+        self.pace.patience_ms = self
+            .pace
+            .patience_ms
+            .saturating_mul(2)
+            .clamp(PATIENCE_MS, most);
         self.pace.ask_at = self.now.after(self.pace.patience_ms);
-        self.outputs.push(Output::RequestRoundMessages { round: self.chain.round() });
+        self.outputs.push(Output::RequestRoundMessages {
+            round: self.chain.round(),
+        });
         self.request_decided();
     }
 
     pub(super) fn request_decided(&mut self) {
-        self.outputs.push(Output::RequestDecided { from_round: self.chain.round() });
+        self.outputs.push(Output::RequestDecided {
+            from_round: self.chain.round(),
+        });
     }
 
     /// A peer says where it is. It may lie, so this only makes this peer ask.
@@ -69,7 +78,12 @@ impl Core {
         if ahead <= self.chain.round() {
             return;
         }
-        if !self.pace.caught_up && self.pace.hold.is_none_or(|(round, _)| round < self.chain.round()) {
+        if !self.pace.caught_up
+            && self
+                .pace
+                .hold
+                .is_none_or(|(round, _)| round < self.chain.round())
+        {
             self.pace.hold = Some((self.chain.round(), self.now.after(HOLD_MS)));
         }
         self.follow(ahead);
@@ -81,12 +95,17 @@ impl Core {
             return;
         }
         self.pace.follow_at = self.now.after(FOLLOW_MS);
-        self.report(Event::Behind { round: self.chain.round(), ahead });
+        self.report(Event::Behind {
+            round: self.chain.round(),
+            ahead,
+        });
         self.request_decided();
     }
 
     /// Whether to wait for decided rounds before training.
     pub(super) fn held_back(&self) -> bool {
-        self.pace.hold.is_some_and(|(round, until)| round == self.chain.round() && self.now < until)
+        self.pace
+            .hold
+            .is_some_and(|(round, until)| round == self.chain.round() && self.now < until)
     }
 }

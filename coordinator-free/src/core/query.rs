@@ -17,11 +17,11 @@ impl Core {
         &self.chain
     }
 
-    /// Every signed message of a round: what a peer gets that asks for what it missed. Empty for all rounds but the
-    /// running one: of decided ones the decision is all that matters.
+    /// Every signed message of a round: what a peer gets that asks for what it missed. Empty for
+    /// all rounds but the running one: of decided ones the decision is all that matters.
     ///
-    /// At most [`limits::ROUND_MESSAGES`] messages that fit into one response. What others need first comes first:
-    /// what the agreement is about, then the votes of the newest views.
+    /// At most [`limits::ROUND_MESSAGES`] messages that fit into one response. What others need
+    /// first comes first: what the agreement is about, then the votes of the newest views.
     pub fn round_messages(&self, round: RoundNumber) -> Vec<Envelope> {
         if round != self.chain.round() {
             return Vec::new();
@@ -29,9 +29,15 @@ impl Core {
         let held = &self.round;
         let attestations = held.attestations.values().map(|(envelope, _)| envelope);
         let proposals = held.proposals.values().rev();
-        let proofs = held.view_certificates.values().map(|(_, envelope)| envelope);
+        let proofs = held
+            .view_certificates
+            .values()
+            .map(|(_, envelope)| envelope);
         let votes = held.votes.values().rev();
-        let contradictions = self.evidence.values().flat_map(|pair| [&pair.first, &pair.second]);
+        let contradictions = self
+            .evidence
+            .values()
+            .flat_map(|pair| [&pair.first, &pair.second]);
         let commitments = held.commitments.values().map(|signed| &signed.envelope);
         let all = attestations
             .chain(commitments)
@@ -43,12 +49,14 @@ impl Core {
 
         let mut room = ANSWER_BYTES;
         all.take(limits::ROUND_MESSAGES)
-            .take_while(|envelope| match room.checked_sub(envelope.encode().len().saturating_add(8)) {
-                Some(left) => {
-                    room = left;
-                    true
+            .take_while(|envelope| {
+                match room.checked_sub(envelope.encode().len().saturating_add(8)) {
+                    Some(left) => {
+                        room = left;
+                        true
+                    }
+                    None => false,
                 }
-                None => false,
             })
             .cloned()
             .collect()
@@ -74,7 +82,10 @@ impl Core {
     fn peers(&self) -> Vec<PeerView> {
         let ledger = self.chain.ledger();
         let expected = self.expected_committers();
-        let known = ledger.iter().map(|(peer, _)| peer).chain(self.round.commitments.keys().copied());
+        let known = ledger
+            .iter()
+            .map(|(peer, _)| peer)
+            .chain(self.round.commitments.keys().copied());
         let known: BTreeSet<PeerId> = known.collect();
         let view = |peer: PeerId| {
             let account = ledger.account(&peer).copied().unwrap_or_default();

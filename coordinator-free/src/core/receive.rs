@@ -1,8 +1,9 @@
-//! Messages from strangers. Each check is cheaper than the one after it; signatures come last but for what needs one.
+//! Messages from strangers. Each check is cheaper than the one after it; signatures come last but
+//! for what needs one.
 
 use weal_proto::{
-    Attestation, Commitment, Envelope, Kind, Leave, Message as _, PeerId, Proposal, RoundNumber, Signable, View,
-    ViewCertificate, Vote,
+    Attestation, Commitment, Envelope, Kind, Leave, Message as _, PeerId, Proposal, RoundNumber,
+    Signable, View, ViewCertificate, Vote,
 };
 
 use super::Core;
@@ -24,8 +25,16 @@ impl Core {
         let acceptance = match self.take_in(envelope) {
             Ok(()) => Acceptance::Accept,
             Err(cause) => {
-                self.report(Event::Dropped { kind, signer, cause });
-                if cause.blames_sender() { Acceptance::Reject } else { Acceptance::Ignore }
+                self.report(Event::Dropped {
+                    kind,
+                    signer,
+                    cause,
+                });
+                if cause.blames_sender() {
+                    Acceptance::Reject
+                } else {
+                    Acceptance::Ignore
+                }
             }
         };
         self.outputs.push(Output::Verdict { id, acceptance });
@@ -35,7 +44,11 @@ impl Core {
     pub(super) fn take_in_quietly(&mut self, envelope: Envelope) {
         let (kind, signer) = (envelope.kind, envelope.signer);
         if let Err(cause) = self.take_in(envelope) {
-            self.report(Event::Dropped { kind, signer, cause });
+            self.report(Event::Dropped {
+                kind,
+                signer,
+                cause,
+            });
         }
     }
 
@@ -83,7 +96,12 @@ impl Core {
     fn strangers_are_many(&self) -> bool {
         let limit = usize::try_from(self.chain.manifest().limits.peers).unwrap_or(usize::MAX);
         let ledger = self.chain.ledger();
-        self.round.commitments.keys().filter(|peer| !ledger.is_member(peer)).count() >= limit
+        self.round
+            .commitments
+            .keys()
+            .filter(|peer| !ledger.is_member(peer))
+            .count()
+            >= limit
     }
 
     fn take_attestation(&mut self, envelope: Envelope) -> Result<(), DropCause> {
@@ -100,7 +118,9 @@ impl Core {
         }
         self.verify(&envelope)?;
         self.own_key_elsewhere(&envelope, attestation.round);
-        self.round.attestations.insert(envelope.signer, (envelope, attestation));
+        self.round
+            .attestations
+            .insert(envelope.signer, (envelope, attestation));
         self.progress();
         Ok(())
     }
@@ -112,14 +132,25 @@ impl Core {
         }
         let (round, view, hash) = (proposal.round, proposal.view, envelope.hash());
         self.near_enough(view)?;
-        if self.chain.ledger().roster().proposer(&self.chain.seed(), view) != Some(envelope.signer) {
+        if self
+            .chain
+            .ledger()
+            .roster()
+            .proposer(&self.chain.seed(), view)
+            != Some(envelope.signer)
+        {
             return Err(DropCause::NotProposer);
         }
         if proposal.proof_of_lock.is_some_and(|lock| lock >= view) {
             return Err(DropCause::Invalid);
         }
-        let known: Vec<_> =
-            self.round.proposals.iter().filter(|((of, _), _)| *of == view).map(|(_, known)| known.clone()).collect();
+        let known: Vec<_> = self
+            .round
+            .proposals
+            .iter()
+            .filter(|((of, _), _)| *of == view)
+            .map(|(_, known)| known.clone())
+            .collect();
         if known.iter().any(|known| known.payload == envelope.payload) {
             return Err(DropCause::Replayed);
         }
@@ -132,7 +163,11 @@ impl Core {
             self.note_contradiction(known, &envelope, round);
         }
         if let Err(cause) = self.chain.check(&proposal.value, &mut self.signatures) {
-            self.report(Event::ProposalRefused { round, view, cause: cause.to_string() });
+            self.report(Event::ProposalRefused {
+                round,
+                view,
+                cause: cause.to_string(),
+            });
             return Err(DropCause::Invalid);
         }
         self.round.proposals.insert((view, hash), envelope.clone());
@@ -177,7 +212,9 @@ impl Core {
             return Err(DropCause::Replayed);
         }
         self.verify(&envelope)?;
-        self.round.view_certificates.insert(place, (proof.view, envelope));
+        self.round
+            .view_certificates
+            .insert(place, (proof.view, envelope));
         self.tell(Message::ViewCertificate(proof));
         Ok(())
     }
@@ -187,7 +224,11 @@ impl Core {
         if leave.round > self.chain.round().next() {
             return Err(DropCause::FutureRound);
         }
-        let account = self.chain.ledger().account(&envelope.signer).filter(|account| account.member);
+        let account = self
+            .chain
+            .ledger()
+            .account(&envelope.signer)
+            .filter(|account| account.member);
         let account = account.ok_or(DropCause::NotMember)?;
         if leave.round.next() < account.contributed_until {
             return Err(DropCause::PastRound);
@@ -218,7 +259,11 @@ impl Core {
     }
 
     fn near_enough(&self, view: View) -> Result<(), DropCause> {
-        let current = self.engine.as_ref().and_then(|engine| engine.view()).map_or(0, |(view, _)| view.0);
+        let current = self
+            .engine
+            .as_ref()
+            .and_then(|engine| engine.view())
+            .map_or(0, |(view, _)| view.0);
         if view.0 > current.saturating_add(VIEWS_AHEAD) {
             Err(DropCause::FutureView)
         } else if view.0.saturating_add(VIEWS_BACK) < current {
@@ -229,11 +274,19 @@ impl Core {
     }
 
     fn voter(&self, peer: &PeerId) -> Result<(), DropCause> {
-        if self.chain.ledger().roster().contains(peer) { Ok(()) } else { Err(DropCause::NotVoter) }
+        if self.chain.ledger().roster().contains(peer) {
+            Ok(())
+        } else {
+            Err(DropCause::NotVoter)
+        }
     }
 
     fn verify(&mut self, envelope: &Envelope) -> Result<(), DropCause> {
-        if self.signatures.check(envelope) { Ok(()) } else { Err(DropCause::BadSignature) }
+        if self.signatures.check(envelope) {
+            Ok(())
+        } else {
+            Err(DropCause::BadSignature)
+        }
     }
 
     fn keep_early(&mut self, envelope: Envelope) -> Result<(), DropCause> {
@@ -245,7 +298,11 @@ impl Core {
 
     /// The coming roster is not known; whoever is on it was almost surely a member before.
     fn keep_early_of_member(&mut self, envelope: Envelope) -> Result<(), DropCause> {
-        if self.chain.may_attest(&envelope.signer) { self.keep_early(envelope) } else { Err(DropCause::NotMember) }
+        if self.chain.may_attest(&envelope.signer) {
+            self.keep_early(envelope)
+        } else {
+            Err(DropCause::NotMember)
+        }
     }
 
     /// A second message in a place that holds one: the same again, or a contradiction.
@@ -254,7 +311,8 @@ impl Core {
             return Err(DropCause::Replayed);
         }
         self.verify(&envelope)?;
-        // The first contradiction is passed on, so that everybody can prove it; more would only be noise.
+        // The first contradiction is passed on, so that everybody can prove it; more would only be
+        // noise.
         if self.note_contradiction(known, &envelope, self.chain.round()) {
             Ok(())
         } else {
@@ -263,24 +321,38 @@ impl Core {
     }
 
     /// Keeps two contradicting messages as evidence. False when nothing new is proven.
-    fn note_contradiction(&mut self, known: &Envelope, other: &Envelope, round: RoundNumber) -> bool {
+    fn note_contradiction(
+        &mut self,
+        known: &Envelope,
+        other: &Envelope,
+        round: RoundNumber,
+    ) -> bool {
         let peer = known.signer;
         let has_account = self.chain.ledger().account(&peer).is_some();
         if peer == self.me || !has_account || self.evidence.contains_key(&peer) {
             self.own_key_elsewhere(other, round);
             return false;
         }
-        self.evidence.insert(peer, evidence::pair(known.clone(), other.clone()));
-        self.report(Event::Equivocation { peer, round, kind: other.kind });
+        self.evidence
+            .insert(peer, evidence::pair(known.clone(), other.clone()));
+        self.report(Event::Equivocation {
+            peer,
+            round,
+            kind: other.kind,
+        });
         true
     }
 
-    /// This peer's own words, which it does not know of. Whatever is behind it, it must not vote against them.
+    /// This peer's own words, which it does not know of. Whatever is behind it, it must not vote
+    /// against them.
     fn own_key_elsewhere(&mut self, envelope: &Envelope, round: RoundNumber) {
         if envelope.signer != self.me {
             return;
         }
-        self.report(Event::OwnKeyElsewhere { round, kind: envelope.kind });
+        self.report(Event::OwnKeyElsewhere {
+            round,
+            kind: envelope.kind,
+        });
         if matches!(envelope.kind, Kind::Vote | Kind::Proposal) && !self.round.barred {
             self.bar("this key has voted elsewhere".into());
         }

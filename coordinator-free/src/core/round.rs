@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use weal_proto::{Attestation, Commitment, Envelope, EnvelopeHash, PeerId, RoundNumber, Verdict, View, VoteStep};
+use weal_proto::{
+    Attestation, Commitment, Envelope, EnvelopeHash, PeerId, RoundNumber, Verdict, View, VoteStep,
+};
 
 use crate::round_set::SignedCommitment;
 use crate::time::Millis;
@@ -37,13 +39,15 @@ pub(super) struct Round {
     /// The first attestation of each member.
     pub attestations: BTreeMap<PeerId, (Envelope, Attestation)>,
     pub attest_time_is_up: bool,
-    /// At most two of a view: a second proves that its proposer lies, and may be the one that was voted for.
+    /// At most two of a view: a second proves that its proposer lies, and may be the one that was
+    /// voted for.
     pub proposals: BTreeMap<(View, EnvelopeHash), Envelope>,
     /// The first vote of each voter in each step.
     pub votes: BTreeMap<(View, VoteStep, PeerId), Envelope>,
     /// The newest view certificate of each voter and kind (a polka, or not).
     pub view_certificates: BTreeMap<(PeerId, bool), (View, Envelope)>,
-    /// The engine refused to go on, or this key is in use elsewhere: the decision is left to others.
+    /// The engine refused to go on, or this key is in use elsewhere: the decision is left to
+    /// others.
     pub barred: bool,
 }
 
@@ -53,7 +57,14 @@ impl Round {
             && commitment.round == current
         {
             let hash = envelope.hash();
-            self.commitments.insert(envelope.signer, SignedCommitment { envelope, hash, commitment });
+            self.commitments.insert(
+                envelope.signer,
+                SignedCommitment {
+                    envelope,
+                    hash,
+                    commitment,
+                },
+            );
         }
     }
 
@@ -61,13 +72,16 @@ impl Round {
         if let Ok(attestation) = envelope.open::<Attestation>()
             && attestation.round == current
         {
-            self.attestations.insert(envelope.signer, (envelope, attestation));
+            self.attestations
+                .insert(envelope.signer, (envelope, attestation));
         }
     }
 
     /// Whose commitments came in time.
     pub fn committed(&self) -> impl Iterator<Item = &PeerId> {
-        self.commitments.keys().filter(|peer| !self.late.contains(*peer))
+        self.commitments
+            .keys()
+            .filter(|peer| !self.late.contains(*peer))
     }
 
     /// Whether a peer's commitment came in time.
@@ -75,7 +89,8 @@ impl Round {
         self.commitments.contains_key(peer) && !self.late.contains(peer)
     }
 
-    /// Forgets what was said in views before this one: a round that takes many views must not take ever more memory.
+    /// Forgets what was said in views before this one: a round that takes many views must not take
+    /// ever more memory.
     pub fn forget_views_before(&mut self, view: View) {
         self.votes.retain(|(of, _, _), _| *of >= view);
         self.proposals.retain(|(of, _), _| *of >= view);
@@ -84,6 +99,8 @@ impl Round {
     /// Who takes part in the agreement already.
     pub fn speakers(&self) -> BTreeSet<PeerId> {
         let voters = self.votes.keys().map(|(_, _, peer)| *peer);
-        voters.chain(self.proposals.values().map(|envelope| envelope.signer)).collect()
+        voters
+            .chain(self.proposals.values().map(|envelope| envelope.signer))
+            .collect()
     }
 }

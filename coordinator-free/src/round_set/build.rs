@@ -28,9 +28,13 @@ pub(crate) struct Material<'a> {
     pub evidence: &'a BTreeMap<PeerId, Evidence>,
 }
 
-/// The set to propose for the chain's next round: every contribution with enough support, up to the manifest's limit.
-/// `None` while no base root has more than two thirds of the weight behind it.
-pub(crate) fn build(chain: &Chain, material: &Material<'_>, signatures: &mut Signatures) -> Option<RoundSet> {
+/// The set to propose for the chain's next round: every contribution with enough support, up to the
+/// manifest's limit. `None` while no base root has more than two thirds of the weight behind it.
+pub(crate) fn build(
+    chain: &Chain,
+    material: &Material<'_>,
+    signatures: &mut Signatures,
+) -> Option<RoundSet> {
     let attestations = attestations(chain, material);
     let roster = chain.ledger().roster();
     let mut tally = Tally::default();
@@ -39,7 +43,10 @@ pub(crate) fn build(chain: &Chain, material: &Material<'_>, signatures: &mut Sig
     }
     let base_root = tally.agreed_root(roster)?;
     let evidence = evidence(chain, material);
-    let leaves = material.leaves.values().filter(|envelope| leave(chain, envelope, signatures).is_ok());
+    let leaves = material
+        .leaves
+        .values()
+        .filter(|envelope| leave(chain, envelope, signatures).is_ok());
 
     Some(RoundSet {
         round: chain.round(),
@@ -56,7 +63,11 @@ pub(crate) fn build(chain: &Chain, material: &Material<'_>, signatures: &mut Sig
 /// As many as fit, the heaviest first.
 fn attestations<'a>(chain: &Chain, material: &Material<'a>) -> Vec<&'a (Envelope, Attestation)> {
     let roster = chain.ledger().roster();
-    let mut heaviest: Vec<_> = material.attestations.iter().filter(|(peer, _)| chain.may_attest(peer)).collect();
+    let mut heaviest: Vec<_> = material
+        .attestations
+        .iter()
+        .filter(|(peer, _)| chain.may_attest(peer))
+        .collect();
     heaviest.sort_by_key(|(peer, _)| std::cmp::Reverse(roster.weight(peer)));
     let mut room = ATTESTATION_BYTES;
     heaviest
@@ -72,7 +83,12 @@ fn evidence(chain: &Chain, material: &Material<'_>) -> Vec<Evidence> {
     material
         .evidence
         .iter()
-        .filter(|(peer, _)| chain.ledger().account(peer).is_some_and(|account| !account.banned))
+        .filter(|(peer, _)| {
+            chain
+                .ledger()
+                .account(peer)
+                .is_some_and(|account| !account.banned)
+        })
         .filter(|(_, evidence)| take(&mut room, evidence.encode().len()))
         .take(limits::EVIDENCE)
         .map(|(_, evidence)| evidence.clone())
@@ -86,7 +102,10 @@ fn contributions(
     tally: &Tally,
     evidence: &[Evidence],
 ) -> Vec<Envelope> {
-    let offenders: BTreeSet<_> = evidence.iter().map(|evidence| evidence.first.signer).collect();
+    let offenders: BTreeSet<_> = evidence
+        .iter()
+        .map(|evidence| evidence.first.signer)
+        .collect();
     let valid = material.commitments.iter().filter(|(peer, signed)| {
         signed.commitment.base_root == base_root
             && chain.allows_size(&signed.commitment)
@@ -95,12 +114,23 @@ fn contributions(
             && tally.supports(base_root, signed.hash, chain.ledger().roster())
     });
     let limit = usize::try_from(chain.manifest().limits.contributions).unwrap_or(usize::MAX);
-    let chosen = choose(valid.map(|(peer, _)| *peer), limit, chain.ledger(), chain.seed());
-    chosen.iter().filter_map(|peer| material.commitments.get(peer)).map(|signed| signed.envelope.clone()).collect()
+    let chosen = choose(
+        valid.map(|(peer, _)| *peer),
+        limit,
+        chain.ledger(),
+        chain.seed(),
+    );
+    chosen
+        .iter()
+        .filter_map(|peer| material.commitments.get(peer))
+        .map(|signed| signed.envelope.clone())
+        .collect()
 }
 
 fn by_signer<'a>(envelopes: impl Iterator<Item = &'a Envelope>) -> Vec<Envelope> {
-    let sorted: BTreeMap<_, _> = envelopes.map(|envelope| (envelope.signer, envelope)).collect();
+    let sorted: BTreeMap<_, _> = envelopes
+        .map(|envelope| (envelope.signer, envelope))
+        .collect();
     sorted.into_values().cloned().collect()
 }
 

@@ -12,12 +12,17 @@ use crate::signatures::Signatures;
 
 /// What a set says of its peers, without checking it.
 pub(crate) fn outcome(set: &RoundSet) -> Outcome {
-    let signers = |envelopes: &[Envelope]| envelopes.iter().map(|envelope| envelope.signer).collect();
+    let signers =
+        |envelopes: &[Envelope]| envelopes.iter().map(|envelope| envelope.signer).collect();
     Outcome {
         contributors: signers(&set.contributions),
         attesters: signers(&set.attestations),
         leavers: signers(&set.leaves),
-        offenders: set.evidence.iter().map(|evidence| evidence.first.signer).collect(),
+        offenders: set
+            .evidence
+            .iter()
+            .map(|evidence| evidence.first.signer)
+            .collect(),
     }
 }
 
@@ -25,16 +30,29 @@ pub(crate) fn outcome(set: &RoundSet) -> Outcome {
 ///
 /// # Errors
 /// The first rule that it breaks.
-pub(crate) fn check(chain: &Chain, set: &RoundSet, signatures: &mut Signatures) -> Result<(), Invalid> {
+pub(crate) fn check(
+    chain: &Chain,
+    set: &RoundSet,
+    signatures: &mut Signatures,
+) -> Result<(), Invalid> {
     history(chain, set)?;
     let limits = &chain.manifest().limits;
     if set.contributions.len() > usize::try_from(limits.contributions).unwrap_or(usize::MAX) {
         return Err(Invalid::TooMany);
     }
-    rising("contributions", set.contributions.iter().map(|envelope| envelope.signer))?;
-    rising("attestations", set.attestations.iter().map(|envelope| envelope.signer))?;
+    rising(
+        "contributions",
+        set.contributions.iter().map(|envelope| envelope.signer),
+    )?;
+    rising(
+        "attestations",
+        set.attestations.iter().map(|envelope| envelope.signer),
+    )?;
     rising("leaves", set.leaves.iter().map(|envelope| envelope.signer))?;
-    rising("evidence", set.evidence.iter().map(|evidence| evidence.first.signer))?;
+    rising(
+        "evidence",
+        set.evidence.iter().map(|evidence| evidence.first.signer),
+    )?;
 
     let offenders = offenders(chain, set, signatures)?;
     for envelope in &set.leaves {
@@ -49,7 +67,10 @@ pub(crate) fn check(chain: &Chain, set: &RoundSet, signatures: &mut Signatures) 
 
 fn history(chain: &Chain, set: &RoundSet) -> Result<(), Invalid> {
     if set.round != chain.round() {
-        return Err(Invalid::Round { found: set.round, expected: chain.round() });
+        return Err(Invalid::Round {
+            found: set.round,
+            expected: chain.round(),
+        });
     }
     if set.parent != chain.parent() {
         return Err(Invalid::Parent);
@@ -72,12 +93,19 @@ fn rising(what: &'static str, signers: impl Iterator<Item = PeerId>) -> Result<(
 }
 
 /// Strangers' contradictions are no evidence: they would only make the ledger grow.
-fn offenders(chain: &Chain, set: &RoundSet, signatures: &mut Signatures) -> Result<BTreeSet<PeerId>, Invalid> {
+fn offenders(
+    chain: &Chain,
+    set: &RoundSet,
+    signatures: &mut Signatures,
+) -> Result<BTreeSet<PeerId>, Invalid> {
     set.evidence
         .iter()
         .map(|evidence| {
             let offence = evidence::check(evidence, signatures)?;
-            let new = chain.ledger().account(&offence.peer).is_some_and(|account| !account.banned);
+            let new = chain
+                .ledger()
+                .account(&offence.peer)
+                .is_some_and(|account| !account.banned);
             if new && offence.slot.round() <= chain.round() {
                 Ok(offence.peer)
             } else {
@@ -88,9 +116,17 @@ fn offenders(chain: &Chain, set: &RoundSet, signatures: &mut Signatures) -> Resu
 }
 
 /// A Leave said before the member's last contribution is an old one: who contributes is here.
-pub(super) fn leave(chain: &Chain, envelope: &Envelope, signatures: &mut Signatures) -> Result<(), Invalid> {
+pub(super) fn leave(
+    chain: &Chain,
+    envelope: &Envelope,
+    signatures: &mut Signatures,
+) -> Result<(), Invalid> {
     let peer = envelope.signer;
-    let account = chain.ledger().account(&peer).filter(|account| account.member).ok_or(Invalid::Leave(peer))?;
+    let account = chain
+        .ledger()
+        .account(&peer)
+        .filter(|account| account.member)
+        .ok_or(Invalid::Leave(peer))?;
     let leave: Leave = envelope.open().map_err(|_| Invalid::Leave(peer))?;
     if leave.round > chain.round() || leave.round.next() < account.contributed_until {
         return Err(Invalid::Leave(peer));
@@ -98,7 +134,11 @@ pub(super) fn leave(chain: &Chain, envelope: &Envelope, signatures: &mut Signatu
     signed(envelope, signatures)
 }
 
-fn attestations(chain: &Chain, set: &RoundSet, signatures: &mut Signatures) -> Result<Tally, Invalid> {
+fn attestations(
+    chain: &Chain,
+    set: &RoundSet,
+    signatures: &mut Signatures,
+) -> Result<Tally, Invalid> {
     let roster = chain.ledger().roster();
     let mut tally = Tally::default();
     for envelope in &set.attestations {
@@ -110,7 +150,11 @@ fn attestations(chain: &Chain, set: &RoundSet, signatures: &mut Signatures) -> R
         signed(envelope, signatures)?;
         tally.add(roster.weight(&peer), &attestation);
     }
-    if tally.agrees(set.base_root, roster) { Ok(tally) } else { Err(Invalid::AttestationWeight) }
+    if tally.agrees(set.base_root, roster) {
+        Ok(tally)
+    } else {
+        Err(Invalid::AttestationWeight)
+    }
 }
 
 fn contribution(
@@ -135,5 +179,9 @@ fn contribution(
 }
 
 fn signed(envelope: &Envelope, signatures: &mut Signatures) -> Result<(), Invalid> {
-    if signatures.check(envelope) { Ok(()) } else { Err(Invalid::Signature(envelope.signer)) }
+    if signatures.check(envelope) {
+        Ok(())
+    } else {
+        Err(Invalid::Signature(envelope.signer))
+    }
 }

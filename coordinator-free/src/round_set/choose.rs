@@ -10,17 +10,18 @@ use crate::ledger::Ledger;
 /// Newcomers' part of the places, when members could fill them all.
 const NEWCOMERS_PART: usize = 4;
 
-/// At most `limit` of the candidates: members first, but for a quarter of the places (at least one) kept for
-/// newcomers; among each, by the round's random order. So a crowd of fresh keys can neither crowd members out nor be
-/// made to measure for an early place.
+/// At most `limit` of the candidates: members first, but for a quarter of the places (at least one)
+/// kept for newcomers; among each, by the round's random order. So a crowd of fresh keys can
+/// neither crowd members out nor be made to measure for an early place.
 pub(crate) fn choose(
     candidates: impl IntoIterator<Item = PeerId>,
     limit: usize,
     ledger: &Ledger,
     seed: Seed,
 ) -> BTreeSet<PeerId> {
-    let (mut members, mut newcomers): (Vec<_>, Vec<_>) =
-        candidates.into_iter().partition(|peer| ledger.is_member(peer));
+    let (mut members, mut newcomers): (Vec<_>, Vec<_>) = candidates
+        .into_iter()
+        .partition(|peer| ledger.is_member(peer));
     let by_rank = |peer: &PeerId| (beacon::rank(seed, *peer), *peer);
     members.sort_by_cached_key(by_rank);
     newcomers.sort_by_cached_key(by_rank);
@@ -28,7 +29,11 @@ pub(crate) fn choose(
     let reserved = newcomers.len().min((limit / NEWCOMERS_PART).max(1));
     let of_members = members.len().min(limit.saturating_sub(reserved));
     let of_newcomers = limit.saturating_sub(of_members);
-    members.into_iter().take(of_members).chain(newcomers.into_iter().take(of_newcomers)).collect()
+    members
+        .into_iter()
+        .take(of_members)
+        .chain(newcomers.into_iter().take(of_newcomers))
+        .collect()
 }
 
 #[cfg(test)]
@@ -38,7 +43,12 @@ mod tests {
 
     fn chosen(candidates: &[u8], limit: usize) -> (usize, usize) {
         let ledger = Ledger::genesis(&manifest(&[1, 2, 3, 4, 5, 6]));
-        let chosen = choose(candidates.iter().map(|n| peer(*n)), limit, &ledger, [1; 32].into());
+        let chosen = choose(
+            candidates.iter().map(|n| peer(*n)),
+            limit,
+            &ledger,
+            [1; 32].into(),
+        );
         let members = chosen.iter().filter(|peer| ledger.is_member(peer)).count();
         (members, chosen.len() - members)
     }

@@ -22,8 +22,15 @@ impl Tally {
         }
         self.add_root(weight, attestation);
         let root = attestation.base_root;
-        for finding in attestation.findings.iter().filter(|finding| finding.verdict == Verdict::Valid) {
-            add(self.support.entry((root, finding.commitment)).or_default(), weight);
+        for finding in attestation
+            .findings
+            .iter()
+            .filter(|finding| finding.verdict == Verdict::Valid)
+        {
+            add(
+                self.support.entry((root, finding.commitment)).or_default(),
+                weight,
+            );
         }
     }
 
@@ -34,17 +41,25 @@ impl Tally {
 
     /// The base root that more than two thirds of the weight attest: there is at most one.
     pub fn agreed_root(&self, roster: &Roster) -> Option<StateRoot> {
-        self.roots.iter().find(|(_, weight)| roster.is_quorum(**weight)).map(|(root, _)| *root)
+        self.roots
+            .iter()
+            .find(|(_, weight)| roster.is_quorum(**weight))
+            .map(|(root, _)| *root)
     }
 
     /// Whether more than two thirds of the weight attest this base root.
     pub fn agrees(&self, root: StateRoot, roster: &Roster) -> bool {
-        self.roots.get(&root).is_some_and(|weight| roster.is_quorum(*weight))
+        self.roots
+            .get(&root)
+            .is_some_and(|weight| roster.is_quorum(*weight))
     }
 
-    /// Whether more than two thirds of the weight found the commitment valid, seen from this base root.
+    /// Whether more than two thirds of the weight found the commitment valid, seen from this base
+    /// root.
     pub fn supports(&self, root: StateRoot, commitment: EnvelopeHash, roster: &Roster) -> bool {
-        self.support.get(&(root, commitment)).is_some_and(|weight| roster.is_quorum(*weight))
+        self.support
+            .get(&(root, commitment))
+            .is_some_and(|weight| roster.is_quorum(*weight))
     }
 }
 

@@ -65,7 +65,10 @@ pub(super) struct Audit {
 
 impl Audit {
     pub fn of(honest: BTreeSet<PeerId>) -> Self {
-        Self { honest, ..Self::default() }
+        Self {
+            honest,
+            ..Self::default()
+        }
     }
 
     /// A message on the wire, whoever carries it.
@@ -74,18 +77,32 @@ impl Audit {
         if !self.honest.contains(&peer) {
             return Ok(());
         }
-        let Ok(Some(slot)) = Slot::of(envelope) else { return Ok(()) };
+        let Ok(Some(slot)) = Slot::of(envelope) else {
+            return Ok(());
+        };
         let hash = blake3::hash(&envelope.payload);
         let first = *self.spoken.entry((peer, slot)).or_insert(hash);
-        if first == hash { Ok(()) } else { Err(Violation::Contradiction { peer, slot }) }
+        if first == hash {
+            Ok(())
+        } else {
+            Err(Violation::Contradiction { peer, slot })
+        }
     }
 
     pub fn decided(&mut self, round: RoundNumber, hash: RoundSetHash) -> Result<(), Violation> {
-        if *self.decided.entry(round).or_insert(hash) == hash { Ok(()) } else { Err(Violation::Fork(round)) }
+        if *self.decided.entry(round).or_insert(hash) == hash {
+            Ok(())
+        } else {
+            Err(Violation::Fork(round))
+        }
     }
 
     /// Weights that an honest peer starts a round from, when they were not damaged.
     pub fn holds(&mut self, round: RoundNumber, root: StateRoot) -> Result<(), Violation> {
-        if *self.roots.entry(round).or_insert(root) == root { Ok(()) } else { Err(Violation::Weights(round)) }
+        if *self.roots.entry(round).or_insert(root) == root {
+            Ok(())
+        } else {
+            Err(Violation::Weights(round))
+        }
     }
 }

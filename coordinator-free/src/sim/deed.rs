@@ -22,7 +22,9 @@ impl World {
         match output {
             Output::Persist(record) => self.persist(peer, record),
             Output::Broadcast(envelope) => self.broadcast(peer, envelope),
-            Output::Train { round, deadline, .. } => {
+            Output::Train {
+                round, deadline, ..
+            } => {
                 self.train(peer, round, deadline);
                 Ok(())
             }
@@ -39,7 +41,16 @@ impl World {
                     let delay = self.random.within(&(20..=400));
                     let life = self.nodes[peer].life;
                     let (commitment, blob) = (fetch.commitment, fetch.blob);
-                    self.schedule(delay, Event::TryFetch { peer, life, commitment, blob, tries: TRIES });
+                    self.schedule(
+                        delay,
+                        Event::TryFetch {
+                            peer,
+                            life,
+                            commitment,
+                            blob,
+                            tries: TRIES,
+                        },
+                    );
                 }
                 Ok(())
             }
@@ -70,7 +81,11 @@ impl World {
                 Ok(())
             }
             Output::Verdict { acceptance, .. } => {
-                if let Some(envelope) = self.arrived.take().filter(|_| acceptance == Acceptance::Accept) {
+                if let Some(envelope) = self
+                    .arrived
+                    .take()
+                    .filter(|_| acceptance == Acceptance::Accept)
+                {
                     self.pass_on(peer, &envelope);
                 }
                 Ok(())
@@ -97,7 +112,11 @@ impl World {
         let run = self.manifest.run();
         let node = &mut self.nodes[peer];
         let key = node.key.clone();
-        let other = node.liar.as_mut().and_then(|liar| liar.instead(&key, run, &envelope)).map(Arc::new);
+        let other = node
+            .liar
+            .as_mut()
+            .and_then(|liar| liar.instead(&key, run, &envelope))
+            .map(Arc::new);
         let envelope = Arc::new(envelope);
         for to in (0..self.nodes.len()).filter(|to| *to != peer) {
             match &other {
@@ -118,18 +137,34 @@ impl World {
     }
 
     pub fn send(&mut self, from: usize, to: usize, envelope: &Arc<Envelope>) {
-        for at in self.scenario.network.arrivals(self.now, from, to, &mut self.random) {
-            self.schedule_at(at, Event::Deliver { peer: to, envelope: Arc::clone(envelope) });
+        for at in self
+            .scenario
+            .network
+            .arrivals(self.now, from, to, &mut self.random)
+        {
+            self.schedule_at(
+                at,
+                Event::Deliver {
+                    peer: to,
+                    envelope: Arc::clone(envelope),
+                },
+            );
         }
     }
 
     pub fn arrival(&mut self, from: usize, to: usize) -> Option<Millis> {
-        self.scenario.network.arrivals(self.now, from, to, &mut self.random).first().copied()
+        self.scenario
+            .network
+            .arrivals(self.now, from, to, &mut self.random)
+            .first()
+            .copied()
     }
 
     /// Asks one of the others that are up.
     pub fn ask(&mut self, by: usize, what: Question) {
-        let up: Vec<_> = (0..self.nodes.len()).filter(|peer| *peer != by && self.nodes[*peer].core.is_some()).collect();
+        let up: Vec<_> = (0..self.nodes.len())
+            .filter(|peer| *peer != by && self.nodes[*peer].core.is_some())
+            .collect();
         if up.is_empty() {
             return;
         }
@@ -143,7 +178,15 @@ impl World {
         let number = self.number();
         self.nodes[peer].timers.insert(id, number);
         let life = self.nodes[peer].life;
-        self.schedule_at(at, Event::Timer { peer, life, id, number });
+        self.schedule_at(
+            at,
+            Event::Timer {
+                peer,
+                life,
+                id,
+                number,
+            },
+        );
     }
 
     fn train(&mut self, peer: usize, round: RoundNumber, deadline: Millis) {
@@ -151,23 +194,48 @@ impl World {
         let span = self.scenario.train_ms.clone();
         let done = self.now.after(self.random.within(&span)).min(deadline);
         let (life, training) = (self.nodes[peer].life, self.nodes[peer].trainings);
-        self.schedule_at(done, Event::TrainingEnds { peer, life, training, round });
+        self.schedule_at(
+            done,
+            Event::TrainingEnds {
+                peer,
+                life,
+                training,
+                round,
+            },
+        );
     }
 
-    pub fn training_ends(&mut self, peer: usize, training: u64, round: RoundNumber) -> Result<(), Violation> {
+    pub fn training_ends(
+        &mut self,
+        peer: usize,
+        training: u64,
+        round: RoundNumber,
+    ) -> Result<(), Violation> {
         if self.nodes[peer].trainings != training {
             return Ok(());
         }
         let blob = BlobHash::from(self.random.bytes());
         self.nodes[peer].disk.blobs.insert(blob);
         let blob_bytes = self.random.within(&(1_000..=100_000));
-        self.step(peer, Input::Trained { round, blob, blob_bytes, samples: Samples(10) })
+        self.step(
+            peer,
+            Input::Trained {
+                round,
+                blob,
+                blob_bytes,
+                samples: Samples(10),
+            },
+        )
     }
 
-    /// Whether some other peer that is up serves the blob: its maker once revealed, or whoever has fetched it.
+    /// Whether some other peer that is up serves the blob: its maker once revealed, or whoever has
+    /// fetched it.
     fn is_served(&self, peer: usize, blob: &BlobHash) -> bool {
         let serves = |node: &super::node::Node| node.core.is_some() && node.revealed.contains(blob);
-        self.nodes.iter().enumerate().any(|(other, node)| other != peer && serves(node))
+        self.nodes
+            .iter()
+            .enumerate()
+            .any(|(other, node)| other != peer && serves(node))
     }
 
     fn holds_or_gets(&mut self, peer: usize, blob: &BlobHash) -> bool {
@@ -188,12 +256,35 @@ impl World {
         tries: u32,
     ) -> Result<(), Violation> {
         if self.holds_or_gets(peer, &blob) {
-            return self.step(peer, Input::Validated { commitment, verdict: Verdict::Valid });
+            return self.step(
+                peer,
+                Input::Validated {
+                    commitment,
+                    verdict: Verdict::Valid,
+                },
+            );
         }
         let life = self.nodes[peer].life;
         match tries.checked_sub(1) {
-            Some(tries) => self.schedule(RETRY_MS, Event::TryFetch { peer, life, commitment, blob, tries }),
-            None => return self.step(peer, Input::Validated { commitment, verdict: Verdict::Unavailable }),
+            Some(tries) => self.schedule(
+                RETRY_MS,
+                Event::TryFetch {
+                    peer,
+                    life,
+                    commitment,
+                    blob,
+                    tries,
+                },
+            ),
+            None => {
+                return self.step(
+                    peer,
+                    Input::Validated {
+                        commitment,
+                        verdict: Verdict::Unavailable,
+                    },
+                );
+            }
         }
         Ok(())
     }
@@ -227,7 +318,14 @@ impl World {
         let delay = self.random.within(&(300..=1_500));
         if self.random.chance(500_000) {
             let life = self.nodes[peer].life;
-            self.schedule(delay, Event::Local { peer, life, input: Input::ApplyFailed { round } });
+            self.schedule(
+                delay,
+                Event::Local {
+                    peer,
+                    life,
+                    input: Input::ApplyFailed { round },
+                },
+            );
             return;
         }
         self.outcome.repaired += 1;
@@ -242,7 +340,14 @@ impl World {
             node.disk.checkpoint = Some((round, root));
         }
         let life = node.life;
-        self.schedule(delay, Event::Local { peer, life, input: Input::WeightsReady { round, root } });
+        self.schedule(
+            delay,
+            Event::Local {
+                peer,
+                life,
+                input: Input::WeightsReady { round, root },
+            },
+        );
     }
 
     fn report(&mut self, peer: usize, report: Report) -> Result<(), Violation> {
@@ -253,8 +358,12 @@ impl World {
                 self.outcome.later_views += u64::from(view.0 > 0);
                 self.outcome.synced += u64::from(synced);
             }
-            Report::Banned { peer } if self.audit.honest.contains(&peer) => return Err(Violation::Banned(peer)),
-            Report::EngineFault { cause, .. } if honest => return Err(Violation::Engine { peer, cause }),
+            Report::Banned { peer } if self.audit.honest.contains(&peer) => {
+                return Err(Violation::Banned(peer));
+            }
+            Report::EngineFault { cause, .. } if honest => {
+                return Err(Violation::Engine { peer, cause });
+            }
             _ => {}
         }
         Ok(())

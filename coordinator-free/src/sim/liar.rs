@@ -1,10 +1,11 @@
 //! What dishonest peers send instead.
 //!
-//! A liar runs an honest core, and its words are changed on their way out: half of the peers hear one thing, the other
-//! half another, both signed.
+//! A liar runs an honest core, and its words are changed on their way out: half of the peers hear
+//! one thing, the other half another, both signed.
 
 use weal_proto::{
-    Commitment, Envelope, Kind, Proposal, RoundNumber, RoundSetHash, RunId, Signable, SigningKey, Vote, VoteStep,
+    Commitment, Envelope, Kind, Proposal, RoundNumber, RoundSetHash, RunId, Signable, SigningKey,
+    Vote, VoteStep,
 };
 
 /// How a peer lies.
@@ -29,11 +30,20 @@ pub(super) struct Liar {
 
 impl Liar {
     pub const fn new(lie: Lie, from_round: u64) -> Self {
-        Self { lie, from_round, pair: None }
+        Self {
+            lie,
+            from_round,
+            pair: None,
+        }
     }
 
     /// What the other half hears instead of this message; `None` when all hear the same.
-    pub fn instead(&mut self, key: &SigningKey, run: RunId, envelope: &Envelope) -> Option<Envelope> {
+    pub fn instead(
+        &mut self,
+        key: &SigningKey,
+        run: RunId,
+        envelope: &Envelope,
+    ) -> Option<Envelope> {
         if envelope.signer != key.peer() {
             return None;
         }
@@ -53,7 +63,10 @@ impl Liar {
 
     /// The same set without its last contribution is as valid.
     fn other_proposal(&mut self, sign: Signer<'_>, envelope: &Envelope) -> Option<Envelope> {
-        let mut proposal: Proposal = envelope.open().ok().filter(|p: &Proposal| self.begins(p.round))?;
+        let mut proposal: Proposal = envelope
+            .open()
+            .ok()
+            .filter(|p: &Proposal| self.begins(p.round))?;
         let first = proposal.value.hash();
         proposal.value.contributions.pop()?;
         self.pair = Some((first, proposal.value.hash()));
@@ -71,7 +84,10 @@ impl Liar {
     }
 
     fn vote_for_none(&self, sign: Signer<'_>, envelope: &Envelope) -> Option<Envelope> {
-        let mut vote: Vote = envelope.open().ok().filter(|vote: &Vote| self.begins(vote.round))?;
+        let mut vote: Vote = envelope
+            .open()
+            .ok()
+            .filter(|vote: &Vote| self.begins(vote.round))?;
         if vote.step != VoteStep::Precommit {
             return None;
         }
@@ -80,8 +96,14 @@ impl Liar {
     }
 
     fn other_commitment(&self, sign: Signer<'_>, envelope: &Envelope) -> Option<Envelope> {
-        let mut commitment: Commitment = envelope.open().ok().filter(|c: &Commitment| self.begins(c.round))?;
-        commitment.blob = blake3::hash(commitment.blob.as_bytes()).as_bytes().to_owned().into();
+        let mut commitment: Commitment = envelope
+            .open()
+            .ok()
+            .filter(|c: &Commitment| self.begins(c.round))?;
+        commitment.blob = blake3::hash(commitment.blob.as_bytes())
+            .as_bytes()
+            .to_owned()
+            .into();
         Some(sign.envelope(&commitment))
     }
 }

@@ -14,8 +14,8 @@ pub struct Network {
     pub loss_ppm: u32,
     /// How many arrive twice, in parts per million.
     pub duplicate_ppm: u32,
-    /// To how many others a peer passes on what it accepts: gossip. Two halves that are told different things hear of
-    /// it only through this.
+    /// To how many others a peer passes on what it accepts: gossip. Two halves that are told
+    /// different things hear of it only through this.
     pub passed_on_to: usize,
     /// When the network falls apart.
     pub partitions: Vec<Partition>,
@@ -33,21 +33,41 @@ pub struct Partition {
 impl Network {
     /// Nothing is lost.
     pub const fn good() -> Self {
-        Self { latency_ms: 10..=150, loss_ppm: 0, duplicate_ppm: 0, passed_on_to: 1, partitions: Vec::new() }
+        Self {
+            latency_ms: 10..=150,
+            loss_ppm: 0,
+            duplicate_ppm: 0,
+            passed_on_to: 1,
+            partitions: Vec::new(),
+        }
     }
 
     /// When a message sent now arrives: never, once, or twice.
-    pub(super) fn arrivals(&self, now: Millis, from: usize, to: usize, random: &mut Random) -> Vec<Millis> {
+    pub(super) fn arrivals(
+        &self,
+        now: Millis,
+        from: usize,
+        to: usize,
+        random: &mut Random,
+    ) -> Vec<Millis> {
         let lost = random.chance(self.loss_ppm);
-        let copies = if random.chance(self.duplicate_ppm) { 2 } else { 1 };
+        let copies = if random.chance(self.duplicate_ppm) {
+            2
+        } else {
+            1
+        };
         if lost || self.parted(now, from, to) {
             return Vec::new();
         }
-        (0..copies).map(|_| now.after(random.within(&self.latency_ms))).collect()
+        (0..copies)
+            .map(|_| now.after(random.within(&self.latency_ms)))
+            .collect()
     }
 
     fn parted(&self, now: Millis, from: usize, to: usize) -> bool {
-        let apart = |p: &Partition| p.during.contains(&now.0) && p.cut_off.contains(&from) != p.cut_off.contains(&to);
+        let apart = |p: &Partition| {
+            p.during.contains(&now.0) && p.cut_off.contains(&from) != p.cut_off.contains(&to)
+        };
         self.partitions.iter().any(apart)
     }
 }

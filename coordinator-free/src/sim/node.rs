@@ -59,7 +59,11 @@ impl Node {
     }
 
     /// Starts from what is on disk.
-    pub fn start(&mut self, manifest: &Arc<Manifest>, checker: Arc<dyn CheckSignature>) -> Result<(), Error> {
+    pub fn start(
+        &mut self,
+        manifest: &Arc<Manifest>,
+        checker: Arc<dyn CheckSignature>,
+    ) -> Result<(), Error> {
         self.weights = self.disk.checkpoint.unwrap_or((RoundNumber(0), genesis()));
         let recovered = Recovered::from_decided(
             Arc::clone(manifest),
@@ -67,7 +71,13 @@ impl Node {
             self.weights.0,
             self.disk.records.clone(),
         )?;
-        self.core = Some(Core::new(Config { key: self.key.clone(), checker }, recovered)?);
+        self.core = Some(Core::new(
+            Config {
+                key: self.key.clone(),
+                checker,
+            },
+            recovered,
+        )?);
         self.life += 1;
         self.leaving = false;
         Ok(())
@@ -90,7 +100,9 @@ impl Node {
             Record::Decided(decided) => {
                 let round = decided.value.round;
                 self.disk.decided.push(*decided);
-                self.disk.records.retain(|record| !is_log_up_to(record, round));
+                self.disk
+                    .records
+                    .retain(|record| !is_log_up_to(record, round));
             }
             record => self.disk.records.push(record),
         }
@@ -112,9 +124,13 @@ pub(super) fn applied(root: StateRoot, apply: &Apply) -> StateRoot {
         return root;
     }
     let mut hasher = blake3::Hasher::new_derive_key("commonweal simulated weights v1");
-    hasher.update(root.as_bytes()).update(&apply.outer_rate_ppm.to_le_bytes());
+    hasher
+        .update(root.as_bytes())
+        .update(&apply.outer_rate_ppm.to_le_bytes());
     for chosen in &apply.contributions {
-        hasher.update(chosen.peer.as_bytes()).update(chosen.blob.as_bytes());
+        hasher
+            .update(chosen.peer.as_bytes())
+            .update(chosen.blob.as_bytes());
     }
     (*hasher.finalize().as_bytes()).into()
 }

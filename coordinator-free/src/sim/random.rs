@@ -2,7 +2,8 @@
 
 use std::ops::RangeInclusive;
 
-/// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): small, fast, and the same everywhere. Not for secrets.
+/// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): small, fast, and the same everywhere. Not for
+/// secrets.
 #[derive(Debug, Clone)]
 pub(super) struct Random(u64);
 

@@ -3,8 +3,8 @@
 use std::ops::RangeInclusive;
 
 use weal_proto::manifest::{
-    AggregationRule, Compression, Data, Founder, Initial, Inner, Limits, Manifest, Membership, Model, Optimiser, Outer,
-    OuterRate, Schedule, Timing, Tokeniser,
+    AggregationRule, Compression, Data, Founder, Initial, Inner, Limits, Manifest, Membership,
+    Model, Optimiser, Outer, OuterRate, Schedule, Timing, Tokeniser,
 };
 use weal_proto::{PeerId, SigningKey, Weight};
 
@@ -16,7 +16,8 @@ use super::network::{Network, Partition};
 pub struct Absence {
     /// Which peer, counted from 0.
     pub peer: usize,
-    /// It says that it leaves when it is in this round, and stops soon after. `None`: it has not been there before.
+    /// It says that it leaves when it is in this round, and stops soon after. `None`: it has not
+    /// been there before.
     pub leaves_in: Option<u64>,
     /// It comes (back) when some peer has decided this many rounds.
     pub comes_at: u64,
@@ -47,7 +48,8 @@ pub struct Scenario {
     pub train_ms: RangeInclusive<u64>,
     /// How likely it is that a peer cannot fetch a contribution in time, in parts per million.
     pub missing_blob_ppm: u32,
-    /// How likely it is that a peer's weights are damaged while it applies a round, in parts per million.
+    /// How likely it is that a peer's weights are damaged while it applies a round, in parts per
+    /// million.
     pub damage_ppm: u32,
     /// Who comes and goes.
     pub absences: Vec<Absence>,
@@ -76,26 +78,44 @@ impl Scenario {
         }
     }
 
-    /// Ten peers, seven of them founders, two of those lying; one in twenty messages lost; crashes, a peer that leaves
-    /// and comes back, and three that join.
+    /// Ten peers, seven of them founders, two of those lying; one in twenty messages lost; crashes,
+    /// a peer that leaves and comes back, and three that join.
     pub fn stormy(seed: u64) -> Self {
-        let join = |peer, comes_at| Absence { peer, leaves_in: None, comes_at };
+        let join = |peer, comes_at| Absence {
+            peer,
+            leaves_in: None,
+            comes_at,
+        };
         Self {
             founders: 7,
             rounds: 20,
-            network: Network { loss_ppm: 50_000, duplicate_ppm: 20_000, ..Network::good() },
+            network: Network {
+                loss_ppm: 50_000,
+                duplicate_ppm: 20_000,
+                ..Network::good()
+            },
             crash_ppm: 300,
             most_down: 2,
             missing_blob_ppm: 20_000,
             damage_ppm: 5_000,
-            absences: vec![join(7, 1), join(8, 2), join(9, 6), Absence { peer: 2, leaves_in: Some(5), comes_at: 10 }],
+            absences: vec![
+                join(7, 1),
+                join(8, 2),
+                join(9, 6),
+                Absence {
+                    peer: 2,
+                    leaves_in: Some(5),
+                    comes_at: 10,
+                },
+            ],
             liars: vec![(0, Lie::TwoProposals, 2), (1, Lie::TwoProposals, 8)],
             ..Self::calm(seed, 10)
         }
     }
 
-    /// As bad as it may get: three liars of ten founders, one message in seven lost, latencies of up to a second,
-    /// three partitions, a crash every few seconds, damaged weights, and two peers that leave and come back.
+    /// As bad as it may get: three liars of ten founders, one message in seven lost, latencies of
+    /// up to a second, three partitions, a crash every few seconds, damaged weights, and two peers
+    /// that leave and come back.
     pub fn hurricane(seed: u64) -> Self {
         let lie = |n: usize| {
             let lies = [Lie::TwoProposals, Lie::TwoVotes, Lie::TwoCommitments];
@@ -105,7 +125,11 @@ impl Scenario {
             during: from..=from + 15_000,
             cut_off: vec![(seed % 10) as usize, ((seed + from) % 10) as usize, 3],
         };
-        let away = |peer, leaves_in, comes_at| Absence { peer, leaves_in: Some(leaves_in), comes_at };
+        let away = |peer, leaves_in, comes_at| Absence {
+            peer,
+            leaves_in: Some(leaves_in),
+            comes_at,
+        };
         Self {
             founders: 10,
             network: Network {
@@ -128,7 +152,9 @@ impl Scenario {
     /// A peer's key.
     pub(super) fn key(&self, peer: usize) -> SigningKey {
         let mut hasher = blake3::Hasher::new_derive_key("commonweal simulated key v1");
-        hasher.update(&self.seed.to_le_bytes()).update(&(peer as u64).to_le_bytes());
+        hasher
+            .update(&self.seed.to_le_bytes())
+            .update(&(peer as u64).to_le_bytes());
         SigningKey::from_seed(*hasher.finalize().as_bytes())
     }
 
@@ -140,7 +166,13 @@ impl Scenario {
 
 /// A manifest with these founders, of equal weight, and times that suit a simulated network.
 pub fn manifest(founders: impl IntoIterator<Item = PeerId>) -> Manifest {
-    let mut founders: Vec<_> = founders.into_iter().map(|peer| Founder { peer, weight: Weight(10_000) }).collect();
+    let mut founders: Vec<_> = founders
+        .into_iter()
+        .map(|peer| Founder {
+            peer,
+            weight: Weight(10_000),
+        })
+        .collect();
     founders.sort_by_key(|founder| founder.peer);
     Manifest {
         name: "simulated".into(),
@@ -160,7 +192,10 @@ pub fn manifest(founders: impl IntoIterator<Item = PeerId>) -> Manifest {
             rope_scaling: None,
         },
         tokeniser: Tokeniser::Bytes,
-        data: Data::Generator { seed: 1, bytes: 100_000 },
+        data: Data::Generator {
+            seed: 1,
+            bytes: 100_000,
+        },
         initial: Initial::Seed([3; 32]),
         inner: Inner {
             steps: 10,
@@ -178,13 +213,31 @@ pub fn manifest(founders: impl IntoIterator<Item = PeerId>) -> Manifest {
             schedule: Schedule::Cosine,
             decay_start: 0,
         },
-        compression: Compression { codec: 1, chunk: 4096, keep: 64, decay_ppm: 950_000 },
+        compression: Compression {
+            codec: 1,
+            chunk: 4096,
+            keep: 64,
+            decay_ppm: 950_000,
+        },
         outer: Outer {
             rule: AggregationRule::MeanOfSenders,
-            rates: vec![OuterRate { from_round: 0, rate_ppm: 1_000_000 }],
+            rates: vec![OuterRate {
+                from_round: 0,
+                rate_ppm: 1_000_000,
+            }],
         },
-        timing: Timing { train_ms: 10_000, fetch_ms: 3_000, attest_ms: 2_000, propose_ms: 1_500, vote_ms: 700 },
-        limits: Limits { contributions: 16, blob_bytes: 1 << 20, peers: 32 },
+        timing: Timing {
+            train_ms: 10_000,
+            fetch_ms: 3_000,
+            attest_ms: 2_000,
+            propose_ms: 1_500,
+            vote_ms: 700,
+        },
+        limits: Limits {
+            contributions: 16,
+            blob_bytes: 1 << 20,
+            peers: 32,
+        },
         membership: Membership {
             weight_decay_ppm: 950_000,
             credit: 1_000,

@@ -16,7 +16,9 @@ impl Trace {
     pub fn input(&mut self, at: Millis, peer: usize, input: &Input) {
         self.number(at.0).number(peer as u64);
         match input {
-            Input::Received { id, envelope } => self.tag("received").number(id.0).envelope(envelope),
+            Input::Received { id, envelope } => {
+                self.tag("received").number(id.0).envelope(envelope)
+            }
             Input::Synced(decided) => decided.iter().fold(self.tag("synced"), Self::decided),
             // The others are small, and their debug form says all.
             small => self.tag(&format!("{small:?}")),
@@ -27,9 +29,13 @@ impl Trace {
         match output {
             Output::Broadcast(envelope) => self.tag("broadcast").envelope(envelope),
             Output::Persist(Record::Decided(decided)) => self.tag("decided").decided(decided),
-            Output::Persist(Record::AgreementLog { round, bytes }) => self.tag("log").number(round.0).bytes(bytes),
+            Output::Persist(Record::AgreementLog { round, bytes }) => {
+                self.tag("log").number(round.0).bytes(bytes)
+            }
             Output::Persist(
-                Record::OwnCommitment(envelope) | Record::OwnAttestation(envelope) | Record::OwnLeave(envelope),
+                Record::OwnCommitment(envelope)
+                | Record::OwnAttestation(envelope)
+                | Record::OwnLeave(envelope),
             ) => self.tag("own").envelope(envelope),
             small => self.tag(&format!("{small:?}")),
         };
@@ -56,7 +62,9 @@ impl Trace {
 
     /// Who signed what: the signature is made from it.
     fn envelope(&mut self, envelope: &Envelope) -> &mut Self {
-        self.number(envelope.kind as u64).bytes(envelope.signer.as_bytes()).bytes(&envelope.payload)
+        self.number(envelope.kind as u64)
+            .bytes(envelope.signer.as_bytes())
+            .bytes(&envelope.payload)
     }
 
     fn decided<'a>(&'a mut self, decided: &Decided) -> &'a mut Self {

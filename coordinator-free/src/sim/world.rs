@@ -51,19 +51,50 @@ pub(super) enum Event {
     /// A peer starts, for the first time or again.
     Start { peer: usize },
     /// A message arrives.
-    Deliver { peer: usize, envelope: Arc<Envelope> },
+    Deliver {
+        peer: usize,
+        envelope: Arc<Envelope>,
+    },
     /// Something a peer's life was waiting for.
-    Local { peer: usize, life: u64, input: Input },
+    Local {
+        peer: usize,
+        life: u64,
+        input: Input,
+    },
     /// A timer goes off.
-    Timer { peer: usize, life: u64, id: TimerId, number: u64 },
+    Timer {
+        peer: usize,
+        life: u64,
+        id: TimerId,
+        number: u64,
+    },
     /// Training comes to an end.
-    TrainingEnds { peer: usize, life: u64, training: u64, round: RoundNumber },
+    TrainingEnds {
+        peer: usize,
+        life: u64,
+        training: u64,
+        round: RoundNumber,
+    },
     /// A peer tries to get a contribution.
-    TryFetch { peer: usize, life: u64, commitment: EnvelopeHash, blob: BlobHash, tries: u32 },
+    TryFetch {
+        peer: usize,
+        life: u64,
+        commitment: EnvelopeHash,
+        blob: BlobHash,
+        tries: u32,
+    },
     /// A peer tries to apply a round.
-    TryApply { peer: usize, life: u64, apply: crate::output::Apply },
+    TryApply {
+        peer: usize,
+        life: u64,
+        apply: crate::output::Apply,
+    },
     /// A peer is asked for something.
-    Ask { peer: usize, by: usize, what: Question },
+    Ask {
+        peer: usize,
+        by: usize,
+        what: Question,
+    },
     /// A peer that leaves goes.
     Go { peer: usize },
 }
@@ -81,8 +112,12 @@ struct Shared(Mutex<BTreeMap<EnvelopeHash, bool>>);
 
 impl CheckSignature for Shared {
     fn check(&self, envelope: &Envelope, run: RunId) -> bool {
-        let Ok(mut known) = self.0.lock() else { return false };
-        *known.entry(envelope.hash()).or_insert_with(|| Ed25519.check(envelope, run))
+        let Ok(mut known) = self.0.lock() else {
+            return false;
+        };
+        *known
+            .entry(envelope.hash())
+            .or_insert_with(|| Ed25519.check(envelope, run))
     }
 }
 
@@ -117,10 +152,20 @@ pub fn run(scenario: &Scenario) -> Result<Outcome, Violation> {
 impl World {
     fn new(scenario: &Scenario) -> Self {
         let liar = |peer: usize| {
-            scenario.liars.iter().find(|(of, _, _)| *of == peer).map(|(_, lie, from)| Liar::new(*lie, *from))
+            scenario
+                .liars
+                .iter()
+                .find(|(of, _, _)| *of == peer)
+                .map(|(_, lie, from)| Liar::new(*lie, *from))
         };
-        let nodes: Vec<_> = (0..scenario.peers).map(|peer| Node::new(scenario.key(peer), liar(peer))).collect();
-        let honest = nodes.iter().filter(|node| node.liar.is_none()).map(|node| node.key.peer()).collect();
+        let nodes: Vec<_> = (0..scenario.peers)
+            .map(|peer| Node::new(scenario.key(peer), liar(peer)))
+            .collect();
+        let honest = nodes
+            .iter()
+            .filter(|node| node.liar.is_none())
+            .map(|node| node.key.peer())
+            .collect();
         let mut world = Self {
             manifest: Arc::new(scenario.manifest()),
             random: Random::new(scenario.seed),
@@ -136,7 +181,12 @@ impl World {
             trace: Trace::default(),
             scenario: scenario.clone(),
         };
-        let later = |peer: &usize| scenario.absences.iter().any(|a| a.peer == *peer && a.leaves_in.is_none());
+        let later = |peer: &usize| {
+            scenario
+                .absences
+                .iter()
+                .any(|a| a.peer == *peer && a.leaves_in.is_none())
+        };
         for peer in (0..scenario.peers).filter(|peer| !later(peer)) {
             let delay = world.random.within(&(0..=500));
             world.schedule(delay, Event::Start { peer });
@@ -156,17 +206,24 @@ impl World {
             self.happen(event)?;
         }
         let decided = self.nodes.iter().map(Node::decided).collect();
-        Err(Violation::Stuck { virtual_ms: self.now.0, decided })
+        Err(Violation::Stuck {
+            virtual_ms: self.now.0,
+            decided,
+        })
     }
 
     /// Whoever is down comes back, so all that are not away must get there.
     fn is_done(&self) -> bool {
-        self.absences.iter().all(|absence| absence.leaves_in.is_none())
+        self.absences
+            .iter()
+            .all(|absence| absence.leaves_in.is_none())
             && self
                 .nodes
                 .iter()
                 .filter(|node| node.liar.is_none())
-                .all(|node| node.core.is_some() && node.disk.decided.len() as u64 >= self.scenario.rounds)
+                .all(|node| {
+                    node.core.is_some() && node.disk.decided.len() as u64 >= self.scenario.rounds
+                })
     }
 
     fn finish(self) -> Outcome {
@@ -174,10 +231,24 @@ impl World {
         outcome.trace = self.trace.finish();
         outcome.virtual_ms = self.now.0;
         let honest = self.nodes.iter().filter(|node| node.liar.is_none());
-        if let Some(core) = honest.filter_map(|node| node.core.as_ref()).max_by_key(|core| core.chain().round()) {
+        if let Some(core) = honest
+            .filter_map(|node| node.core.as_ref())
+            .max_by_key(|core| core.chain().round())
+        {
             outcome.voters = core.chain().ledger().roster().len();
-            outcome.banned = core.chain().ledger().iter().filter(|(_, a)| a.banned).map(|(peer, _)| peer).collect();
-            outcome.contributions = core.chain().ledger().iter().map(|(_, a)| a.contributions).sum();
+            outcome.banned = core
+                .chain()
+                .ledger()
+                .iter()
+                .filter(|(_, a)| a.banned)
+                .map(|(peer, _)| peer)
+                .collect();
+            outcome.contributions = core
+                .chain()
+                .ledger()
+                .iter()
+                .map(|(_, a)| a.contributions)
+                .sum();
         }
         outcome
     }
@@ -202,25 +273,42 @@ impl World {
             Event::Deliver { peer, envelope } => {
                 self.outcome.delivered += 1;
                 let id = MessageId(self.number());
-                let input = Input::Received { id, envelope: envelope.as_ref().clone() };
+                let input = Input::Received {
+                    id,
+                    envelope: envelope.as_ref().clone(),
+                };
                 self.arrived = Some(envelope);
                 self.step(peer, input)
             }
             Event::Local { peer, life, input } if self.lives(peer, life) => self.step(peer, input),
-            Event::Timer { peer, life, id, number } if self.lives(peer, life) => {
+            Event::Timer {
+                peer,
+                life,
+                id,
+                number,
+            } if self.lives(peer, life) => {
                 if self.nodes[peer].timers.get(&id) != Some(&number) {
                     return Ok(());
                 }
                 self.nodes[peer].timers.remove(&id);
                 self.step(peer, Input::TimerFired(id))
             }
-            Event::TrainingEnds { peer, life, training, round } if self.lives(peer, life) => {
-                self.training_ends(peer, training, round)
+            Event::TrainingEnds {
+                peer,
+                life,
+                training,
+                round,
+            } if self.lives(peer, life) => self.training_ends(peer, training, round),
+            Event::TryFetch {
+                peer,
+                life,
+                commitment,
+                blob,
+                tries,
+            } if self.lives(peer, life) => self.try_fetch(peer, commitment, blob, tries),
+            Event::TryApply { peer, life, apply } if self.lives(peer, life) => {
+                self.try_apply(peer, apply)
             }
-            Event::TryFetch { peer, life, commitment, blob, tries } if self.lives(peer, life) => {
-                self.try_fetch(peer, commitment, blob, tries)
-            }
-            Event::TryApply { peer, life, apply } if self.lives(peer, life) => self.try_apply(peer, apply),
             Event::Ask { peer, by, what } => self.answer(peer, by, what),
             Event::Go { peer } => {
                 self.nodes[peer].stop();
@@ -244,19 +332,31 @@ impl World {
             return Ok(());
         }
         let checker: Arc<dyn CheckSignature> = self.checker.clone();
-        self.nodes[peer].start(&self.manifest, checker).map_err(|cause| Violation::Restart { peer, cause })?;
+        self.nodes[peer]
+            .start(&self.manifest, checker)
+            .map_err(|cause| Violation::Restart { peer, cause })?;
         let (round, root) = self.nodes[peer].weights;
         let life = self.nodes[peer].life;
         let delay = self.random.within(&(50..=500));
-        self.schedule(delay, Event::Local { peer, life, input: Input::WeightsReady { round, root } });
+        self.schedule(
+            delay,
+            Event::Local {
+                peer,
+                life,
+                input: Input::WeightsReady { round, root },
+            },
+        );
         self.ask(peer, Question::Status);
         self.step(peer, Input::Start)
     }
 
-    /// Lets a peer take a step, and carries out what it asks for. A crash may come before each output.
+    /// Lets a peer take a step, and carries out what it asks for. A crash may come before each
+    /// output.
     pub fn step(&mut self, peer: usize, input: Input) -> Result<(), Violation> {
         let now = self.now;
-        let Some(core) = &mut self.nodes[peer].core else { return Ok(()) };
+        let Some(core) = &mut self.nodes[peer].core else {
+            return Ok(());
+        };
         self.trace.input(now, peer, &input);
         let outputs = core.step(now, input);
         for output in outputs {
@@ -286,7 +386,9 @@ impl World {
     }
 
     fn answer(&mut self, peer: usize, by: usize, what: Question) -> Result<(), Violation> {
-        let Some(core) = &self.nodes[peer].core else { return Ok(()) };
+        let Some(core) = &self.nodes[peer].core else {
+            return Ok(());
+        };
         let envelopes = match what {
             Question::RoundMessages(round) => core.round_messages(round),
             Question::Decided(_) | Question::Status => Vec::new(),
@@ -298,7 +400,12 @@ impl World {
         let decided = &self.nodes[peer].disk.decided;
         let input = match what {
             Question::Decided(from) => {
-                let found: Vec<_> = decided.iter().skip(from.0 as usize).take(8).cloned().collect();
+                let found: Vec<_> = decided
+                    .iter()
+                    .skip(from.0 as usize)
+                    .take(8)
+                    .cloned()
+                    .collect();
                 (!found.is_empty()).then_some(Input::Synced(found))
             }
             Question::Status => {
@@ -307,27 +414,41 @@ impl World {
                     weights_round: self.nodes[peer].weights.0,
                     oldest_blobs_round: RoundNumber(0),
                 };
-                Some(Input::PeerStatus { peer: self.nodes[peer].key.peer(), status })
+                Some(Input::PeerStatus {
+                    peer: self.nodes[peer].key.peer(),
+                    status,
+                })
             }
             Question::RoundMessages(_) => None,
         };
         let Some(input) = input else { return Ok(()) };
         let life = self.nodes[by].life;
         if let Some(at) = self.arrival(peer, by) {
-            self.schedule_at(at, Event::Local { peer: by, life, input });
+            self.schedule_at(
+                at,
+                Event::Local {
+                    peer: by,
+                    life,
+                    input,
+                },
+            );
         }
         Ok(())
     }
 
     /// Whoever is to come when so many rounds are decided, or to leave in a round, does.
     pub fn come_and_go(&mut self, decided: u64) -> Result<(), Violation> {
-        let (due, later): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.absences).into_iter().partition(|a| decided >= a.leaves_in.unwrap_or(a.comes_at));
+        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.absences)
+            .into_iter()
+            .partition(|a| decided >= a.leaves_in.unwrap_or(a.comes_at));
         self.absences = later;
         for absence in due {
             let peer = absence.peer;
             if absence.leaves_in.is_some() {
-                self.absences.push(Absence { leaves_in: None, ..absence });
+                self.absences.push(Absence {
+                    leaves_in: None,
+                    ..absence
+                });
                 self.nodes[peer].leaving = true;
                 self.step(peer, Input::Leave)?;
                 self.schedule(1_000, Event::Go { peer });

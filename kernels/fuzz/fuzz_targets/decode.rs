@@ -1,7 +1,8 @@
-//! A body from a stranger: it decodes to values that compress to the same bytes and can be applied, or it is refused.
-//! Nothing panics.
+//! A body from a stranger: it decodes to values that compress to the same bytes and can be applied,
+//! or it is refused. Nothing panics.
 //!
-//! The first byte chooses a layout and settings, the rest is the body. In `kernels/`, with cargo-fuzz:
+//! The first byte chooses a layout and settings, the rest is the body. In `kernels/`, with
+//! cargo-fuzz:
 //!
 //! ```text
 //! cargo run --manifest-path fuzz/Cargo.toml --example seeds -- fuzz/corpus/decode
@@ -15,15 +16,32 @@ use weal_kernels::{Rule, apply, compress, decode, max_body_bytes};
 use weal_kernels_fuzz::shape;
 
 fuzz_target!(|input: &[u8]| {
-    let Some((&choice, body)) = input.split_first() else { return };
+    let Some((&choice, body)) = input.split_first() else {
+        return;
+    };
     let (layout, compression) = shape(choice);
-    let Ok(contribution) = decode(&layout, &compression, body, 1 << 20) else { return };
-    let (zeros, mut values) = (vec![0.0; layout.parameters()], vec![0.0; layout.parameters()]);
-    contribution.add_to(&layout, &mut values, 1.0).expect("it was decoded for this layout");
-    assert_eq!(compress(&layout, &compression, &zeros, &mut values).as_deref(), Ok(body));
+    let Ok(contribution) = decode(&layout, &compression, body, 1 << 20) else {
+        return;
+    };
+    let (zeros, mut values) = (
+        vec![0.0; layout.parameters()],
+        vec![0.0; layout.parameters()],
+    );
+    contribution
+        .add_to(&layout, &mut values, 1.0)
+        .expect("it was decoded for this layout");
+    assert_eq!(
+        compress(&layout, &compression, &zeros, &mut values).as_deref(),
+        Ok(body)
+    );
     assert_eq!(values, zeros);
     assert!(body.len() <= max_body_bytes(&layout, &compression).expect("the settings make sense"));
-    assert!(contribution.norms().iter().all(|norm| norm.is_finite() && *norm >= 0.0));
+    assert!(
+        contribution
+            .norms()
+            .iter()
+            .all(|norm| norm.is_finite() && *norm >= 0.0)
+    );
     let twice = [contribution.clone(), contribution];
     for rule in [Rule::MeanOfSenders, Rule::MeanOfAll, Rule::RootOfSenders] {
         let mut theta = vec![1.0; layout.parameters()];

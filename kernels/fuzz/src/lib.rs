@@ -16,7 +16,16 @@ pub fn shape(choice: u8) -> (Layout, Compression) {
         _ => (&[5000, 130], 4096, 64),
     };
     let tensors = lengths.iter().enumerate();
-    let tensors = tensors.map(|(i, &length)| TensorSpec::new(format!("t{i}"), [length])).collect();
+    let tensors = tensors
+        .map(|(i, &length)| TensorSpec::new(format!("t{i}"), [length]))
+        .collect();
     let layout = Layout::new(tensors).expect("the tensors add up");
-    (layout, Compression { chunk, keep, ..Compression::default() })
+    (
+        layout,
+        Compression {
+            chunk,
+            keep,
+            ..Compression::default()
+        },
+    )
 }

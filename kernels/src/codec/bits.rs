@@ -16,16 +16,22 @@ pub(crate) struct BitWriter<'a> {
 impl<'a> BitWriter<'a> {
     /// A writer that begins at the end of `bytes`.
     pub fn new(bytes: &'a mut Vec<u8>) -> Self {
-        Self { bytes, pending: 0, count: 0 }
+        Self {
+            bytes,
+            pending: 0,
+            count: 0,
+        }
     }
 
-    /// Appends the `count` (at most 32) low bits of `value`, the lowest first. Its other bits are 0.
+    /// Appends the `count` (at most 32) low bits of `value`, the lowest first. Its other bits are
+    /// 0.
     pub fn put(&mut self, value: u32, count: u32) {
         debug_assert!(count <= 32 && u64::from(value) < 1 << count);
         self.pending |= u64::from(value) << self.count;
         self.count += count;
         if self.count >= 32 {
-            self.bytes.extend_from_slice(&(self.pending as u32).to_le_bytes());
+            self.bytes
+                .extend_from_slice(&(self.pending as u32).to_le_bytes());
             self.pending >>= 32;
             self.count -= 32;
         }
@@ -110,7 +116,9 @@ pub(crate) fn window_at(bytes: &[u8], place: usize) -> u64 {
 #[inline(always)]
 fn word_at(bytes: &[u8], start: usize) -> u64 {
     match bytes.len().checked_sub(8) {
-        Some(last) if start <= last => u64::from_le_bytes(*bytes[start..].first_chunk().unwrap_or(&[0; 8])),
+        Some(last) if start <= last => {
+            u64::from_le_bytes(*bytes[start..].first_chunk().unwrap_or(&[0; 8]))
+        }
         _ => word_at_end(bytes, start),
     }
 }
@@ -118,7 +126,9 @@ fn word_at(bytes: &[u8], start: usize) -> u64 {
 #[cold]
 fn word_at_end(bytes: &[u8], start: usize) -> u64 {
     let mut word = [0; 8];
-    word.iter_mut().zip(bytes.get(start..).unwrap_or_default()).for_each(|(to, from)| *to = *from);
+    word.iter_mut()
+        .zip(bytes.get(start..).unwrap_or_default())
+        .for_each(|(to, from)| *to = *from);
     u64::from_le_bytes(word)
 }
 

@@ -7,9 +7,10 @@
 //! | low | the low bits of every kept value's gap, in order | to a whole byte |
 //! | high | the high bits of every kept value's gap, in unary, in order | to a whole byte |
 //!
-//! The first chunk's scale is told as if the one before had the number 0. A difference d is sent in Elias's gamma code as
-//! `1 + 2 d`, or `-2 d` where it is negative. A chunk with the scale zero keeps nothing: it appears in none of the other
-//! planes. All other chunks keep exactly as many values as the settings say. Padding bits are zero.
+//! The first chunk's scale is told as if the one before had the number 0. A difference d is sent in
+//! Elias's gamma code as `1 + 2 d`, or `-2 d` where it is negative. A chunk with the scale zero
+//! keeps nothing: it appears in none of the other planes. All other chunks keep exactly as many
+//! values as the settings say. Padding bits are zero.
 //!
 //! So every body that decodes is the only encoding of what it decodes to: gaps and signs are free,
 //! and everything else is fixed. And no length travels: each follows from the layout and from the
@@ -38,7 +39,12 @@ pub fn max_body_bytes(layout: &Layout, compression: &Compression) -> Result<usiz
     let most_bits = |chunk: &Chunk| rice.most_high_bits(chunk.keep, chunk.length - chunk.keep);
     let high_bits: usize = grid.chunks().iter().map(most_bits).sum();
     let low_bits = grid.kept() * rice.low_bits() as usize;
-    let planes = [grid.chunks().len() * MOST_SCALE_BITS, grid.kept(), low_bits, high_bits];
+    let planes = [
+        grid.chunks().len() * MOST_SCALE_BITS,
+        grid.kept(),
+        low_bits,
+        high_bits,
+    ];
     Ok(planes.map(|bits| bits.div_ceil(8)).iter().sum())
 }
 
@@ -46,13 +52,22 @@ pub fn max_body_bytes(layout: &Layout, compression: &Compression) -> Result<usiz
 pub(crate) fn assemble(rice: Rice, grid: &Grid, records: &[u32]) -> Vec<u8> {
     // Right for random indices, and only a first guess for others.
     let mut body = Vec::with_capacity(grid.chunks().len() + grid.kept() * 9 / 8);
-    let record_of = |chunk: &Chunk| &records[chunk.record..][..Shape::of(rice, chunk.length, chunk.keep).words()];
+    let record_of = |chunk: &Chunk| {
+        &records[chunk.record..][..Shape::of(rice, chunk.length, chunk.keep).words()]
+    };
 
     let mut scales = BitWriter::new(&mut body);
     let mut before = 0;
     for chunk in grid.chunks() {
         let difference = i32::from(record::scale(record_of(chunk)).number()) - before;
-        gamma::put(&mut scales, if difference < 0 { -2 * difference } else { 1 + 2 * difference } as u32);
+        gamma::put(
+            &mut scales,
+            if difference < 0 {
+                -2 * difference
+            } else {
+                1 + 2 * difference
+            } as u32,
+        );
         before += difference;
     }
     scales.finish();
@@ -62,13 +77,21 @@ pub(crate) fn assemble(rice: Rice, grid: &Grid, records: &[u32]) -> Vec<u8> {
         for chunk in grid.chunks() {
             let record = record_of(chunk);
             if record::scale(record) != Scale::ZERO {
-                append(&mut writer, rice, Shape::of(rice, chunk.length, chunk.keep), chunk, record);
+                append(
+                    &mut writer,
+                    rice,
+                    Shape::of(rice, chunk.length, chunk.keep),
+                    chunk,
+                    record,
+                );
             }
         }
         writer.finish();
     };
     plane(|to, _, shape, chunk, record| to.append(&record[shape.signs()], chunk.keep));
-    plane(|to, rice, shape, chunk, record| to.append(&record[shape.lows()], chunk.keep * rice.low_bits() as usize));
+    plane(|to, rice, shape, chunk, record| {
+        to.append(&record[shape.lows()], chunk.keep * rice.low_bits() as usize)
+    });
     plane(|to, _, shape, _, record| to.append(&record[shape.highs()], record::high_bits(record)));
     body
 }
@@ -116,7 +139,11 @@ impl Body {
             kept,
             high,
         };
-        TileReader { rice: self.rice, scales: &self.scales[tile.chunks.clone()], cursor }
+        TileReader {
+            rice: self.rice,
+            scales: &self.scales[tile.chunks.clone()],
+            cursor,
+        }
     }
 }
 
@@ -128,14 +155,18 @@ pub(crate) struct TileReader<'a> {
 }
 
 impl TileReader<'_> {
-    /// The next chunk's scale and kept values: none where the scale is zero, or after the tile's end. `chunk` is that chunk.
+    /// The next chunk's scale and kept values: none where the scale is zero, or after the tile's
+    /// end. `chunk` is that chunk.
     ///
     /// The indices ascend and stay below the chunk's length, whoever sent them.
     #[inline(always)]
     pub fn next<'u>(&mut self, chunk: &Chunk, unpacked: &'u mut Unpacked) -> (f32, &'u [Kept]) {
         match self.scales.split_off_first() {
             None | Some(&Scale::ZERO) => (0.0, &[]),
-            Some(scale) => (scale.to_f32(), unpack(&mut self.cursor, self.rice, chunk.keep, unpacked)),
+            Some(scale) => (
+                scale.to_f32(),
+                unpack(&mut self.cursor, self.rice, chunk.keep, unpacked),
+            ),
         }
     }
 }
@@ -158,10 +189,31 @@ pub(crate) fn decode(compression: &Compression, grid: &Grid, body: &[u8]) -> Res
     if highs.len() * 8 < kept {
         return Err(Error::BodyTooShort { plane: "high" });
     }
-    let seeks = check_kept(rice, grid, &scales, Cursor { signs, lows, highs, kept: 0, high: 0 })?;
+    let seeks = check_kept(
+        rice,
+        grid,
+        &scales,
+        Cursor {
+            signs,
+            lows,
+            highs,
+            kept: 0,
+            high: 0,
+        },
+    )?;
     let high_plane = body.len() - highs.len();
-    let planes = [high_plane - lows.len() - signs.len(), high_plane - lows.len(), high_plane];
-    Ok(Body { rice, bytes: body.into(), scales: scales.into(), planes, seeks })
+    let planes = [
+        high_plane - lows.len() - signs.len(),
+        high_plane - lows.len(),
+        high_plane,
+    ];
+    Ok(Body {
+        rice,
+        bytes: body.into(),
+        scales: scales.into(),
+        planes,
+        seeks,
+    })
 }
 
 /// Reads the scale plane; returns the bytes after it, too.
@@ -191,25 +243,50 @@ fn decode_scales<'a>(grid: &Grid, body: &'a [u8]) -> Result<(Vec<Scale>, &'a [u8
 }
 
 /// Cuts a plane of that many bits off the bytes, and checks its padding.
-fn fixed_plane<'a>(plane: &'static str, bits: usize, bytes: &'a [u8]) -> Result<(&'a [u8], &'a [u8]), Error> {
-    let (found, rest) = bytes.split_at_checked(bits.div_ceil(8)).ok_or(Error::BodyTooShort { plane })?;
-    let padded = found.last().is_some_and(|last| !bits.is_multiple_of(8) && last >> (bits % 8) != 0);
-    if padded { Err(Error::Padding { plane }) } else { Ok((found, rest)) }
+fn fixed_plane<'a>(
+    plane: &'static str,
+    bits: usize,
+    bytes: &'a [u8],
+) -> Result<(&'a [u8], &'a [u8]), Error> {
+    let (found, rest) = bytes
+        .split_at_checked(bits.div_ceil(8))
+        .ok_or(Error::BodyTooShort { plane })?;
+    let padded = found
+        .last()
+        .is_some_and(|last| !bits.is_multiple_of(8) && last >> (bits % 8) != 0);
+    if padded {
+        Err(Error::Padding { plane })
+    } else {
+        Ok((found, rest))
+    }
 }
 
-/// Checks the kept values of all chunks that are sent, to the end of the body; returns where each tile's are.
-fn check_kept(rice: Rice, grid: &Grid, scales: &[Scale], mut cursor: Cursor<'_>) -> Result<Box<[Seek]>, Error> {
+/// Checks the kept values of all chunks that are sent, to the end of the body; returns where each
+/// tile's are.
+fn check_kept(
+    rice: Rice,
+    grid: &Grid,
+    scales: &[Scale],
+    mut cursor: Cursor<'_>,
+) -> Result<Box<[Seek]>, Error> {
     let mut seeks = Vec::with_capacity(grid.tiles().len());
     for tile in grid.tiles() {
-        seeks.push(Seek { kept: cursor.kept, high: cursor.high });
+        seeks.push(Seek {
+            kept: cursor.kept,
+            high: cursor.high,
+        });
         for number in tile.chunks.clone() {
             let Chunk { keep, length, .. } = grid.chunks()[number];
             if scales[number] == Scale::ZERO {
                 continue;
             }
-            let end = check_chunk(&mut cursor, rice, keep).ok_or(Error::BodyTooShort { plane: "high" })?;
+            let end = check_chunk(&mut cursor, rice, keep)
+                .ok_or(Error::BodyTooShort { plane: "high" })?;
             if end > length as u64 {
-                return Err(Error::IndexOutOfRange { chunk: number, length });
+                return Err(Error::IndexOutOfRange {
+                    chunk: number,
+                    length,
+                });
             }
         }
     }
@@ -249,7 +326,13 @@ mod tests {
             }
             indices.truncate(chunk.keep);
             indices.sort_unstable();
-            said.push((scale, indices.into_iter().map(|index| Kept::new(index, random.below(2) == 1)).collect()));
+            said.push((
+                scale,
+                indices
+                    .into_iter()
+                    .map(|index| Kept::new(index, random.below(2) == 1))
+                    .collect(),
+            ));
         }
         said
     }
@@ -258,8 +341,11 @@ mod tests {
     fn encode(compression: &Compression, grid: &Grid, said: &Said) -> Vec<u8> {
         let rice = Rice::for_settings(compression);
         let mut records = vec![0; grid.record_words()];
-        for ((record, chunk), (scale, kept)) in
-            grid.split_records_mut(&mut records).into_iter().zip(grid.chunks()).zip(said)
+        for ((record, chunk), (scale, kept)) in grid
+            .split_records_mut(&mut records)
+            .into_iter()
+            .zip(grid.chunks())
+            .zip(said)
         {
             let shape = Shape::of(rice, chunk.length, chunk.keep);
             record::write(record, rice, shape, *scale, kept.iter().copied());
@@ -294,7 +380,11 @@ mod tests {
     }
 
     /// Decodes; what is accepted must encode to the same bytes.
-    fn decode_canonical(layout: &Layout, compression: &Compression, body: &[u8]) -> Result<Said, Error> {
+    fn decode_canonical(
+        layout: &Layout,
+        compression: &Compression,
+        body: &[u8],
+    ) -> Result<Said, Error> {
         let grid = Grid::new(layout, compression).unwrap();
         let said = said_by(&grid, &decode(compression, &grid, body)?);
         assert_eq!(encode(compression, &grid, &said), body);
@@ -349,20 +439,29 @@ mod tests {
         }
     }
 
-    /// One tensor of 8 values, of which 2 are kept: the scale of number 3; indices 1 and 6; minus, plus.
+    /// One tensor of 8 values, of which 2 are kept: the scale of number 3; indices 1 and 6; minus,
+    /// plus.
     ///
-    /// The scale is 3 more than 0, and 7 in gamma is 00111. The Rice parameter is floor(log2(6 ln 2 / 3)) = 0, so there is
-    /// no low plane, and the gaps 1 and 4 are 01 and 00001.
+    /// The scale is 3 more than 0, and 7 in gamma is 00111. The Rice parameter is floor(log2(6 ln 2
+    /// / 3)) = 0, so there is no low plane, and the gaps 1 and 4 are 01 and 00001.
     const BODY: [u8; 3] = [0b11100, 0b01, 0b0100_0010];
 
     fn refusal(body: &[u8]) -> Error {
-        decode_canonical(&layout(&[8]), &settings(8, 2), body).err().unwrap()
+        decode_canonical(&layout(&[8]), &settings(8, 2), body)
+            .err()
+            .unwrap()
     }
 
     #[test]
     fn a_body_is_its_planes() {
         let said = decode_canonical(&layout(&[8]), &settings(8, 2), &BODY).unwrap();
-        assert_eq!(said, [(Scale::from_number(3), vec![Kept::new(1, true), Kept::new(6, false)])]);
+        assert_eq!(
+            said,
+            [(
+                Scale::from_number(3),
+                vec![Kept::new(1, true), Kept::new(6, false)]
+            )]
+        );
     }
 
     #[test]
@@ -370,16 +469,43 @@ mod tests {
         let [scale, signs, highs] = BODY;
         assert_eq!(refusal(&[]), Error::BodyTooShort { plane: "scale" });
         assert_eq!(refusal(&[scale]), Error::BodyTooShort { plane: "sign" });
-        assert_eq!(refusal(&[scale, signs]), Error::BodyTooShort { plane: "high" });
-        assert_eq!(refusal(&[scale, signs, 0b10]), Error::BodyTooShort { plane: "high" });
-        assert_eq!(refusal(&[scale, signs, 0b10, 1]), Error::IndexOutOfRange { chunk: 0, length: 8 });
-        assert_eq!(refusal(&[scale | 0x20, signs, highs]), Error::Padding { plane: "scale" });
-        assert_eq!(refusal(&[scale, 0b101, highs]), Error::Padding { plane: "sign" });
-        assert_eq!(refusal(&[scale, signs, 0b1100_0010]), Error::Padding { plane: "high" });
-        assert_eq!(refusal(&[scale, signs, highs, 0]), Error::TrailingBytes { extra: 1 });
+        assert_eq!(
+            refusal(&[scale, signs]),
+            Error::BodyTooShort { plane: "high" }
+        );
+        assert_eq!(
+            refusal(&[scale, signs, 0b10]),
+            Error::BodyTooShort { plane: "high" }
+        );
+        assert_eq!(
+            refusal(&[scale, signs, 0b10, 1]),
+            Error::IndexOutOfRange {
+                chunk: 0,
+                length: 8
+            }
+        );
+        assert_eq!(
+            refusal(&[scale | 0x20, signs, highs]),
+            Error::Padding { plane: "scale" }
+        );
+        assert_eq!(
+            refusal(&[scale, 0b101, highs]),
+            Error::Padding { plane: "sign" }
+        );
+        assert_eq!(
+            refusal(&[scale, signs, 0b1100_0010]),
+            Error::Padding { plane: "high" }
+        );
+        assert_eq!(
+            refusal(&[scale, signs, highs, 0]),
+            Error::TrailingBytes { extra: 1 }
+        );
         // One less than 0, in gamma 2; 256 more than 0, in gamma 513.
         assert_eq!(refusal(&[0b010, signs, highs]), Error::Scale { chunk: 0 });
-        assert_eq!(refusal(&[0, 0b0000_0110, 0, signs, highs]), Error::Scale { chunk: 0 });
+        assert_eq!(
+            refusal(&[0, 0b0000_0110, 0, signs, highs]),
+            Error::Scale { chunk: 0 }
+        );
     }
 
     #[test]
@@ -387,8 +513,14 @@ mod tests {
         // Of 8 values 1 is kept: the Rice parameter is 1, and the gap 7 is 3 and 1.
         let refusal = |body: &[u8]| decode_canonical(&layout(&[8]), &settings(8, 1), body).err();
         assert_eq!(refusal(&[0b11100, 0, 0b1, 0b1000]), None);
-        assert_eq!(refusal(&[0b11100, 0]), Some(Error::BodyTooShort { plane: "low" }));
-        assert_eq!(refusal(&[0b11100, 0, 0b11, 0b1000]), Some(Error::Padding { plane: "low" }));
+        assert_eq!(
+            refusal(&[0b11100, 0]),
+            Some(Error::BodyTooShort { plane: "low" })
+        );
+        assert_eq!(
+            refusal(&[0b11100, 0, 0b11, 0b1000]),
+            Some(Error::Padding { plane: "low" })
+        );
     }
 
     #[test]
@@ -403,7 +535,10 @@ mod tests {
         let mut plane = Vec::new();
         let mut writer = BitWriter::new(&mut plane);
         gamma::put(&mut writer, 3);
-        grid.chunks().iter().skip(1).for_each(|_| gamma::put(&mut writer, 1));
+        grid.chunks()
+            .iter()
+            .skip(1)
+            .for_each(|_| gamma::put(&mut writer, 1));
         writer.finish();
         plane
     }
@@ -412,7 +547,12 @@ mod tests {
     fn scales_that_ask_for_more_than_there_is_are_refused() {
         let (layout, compression) = (layout(&[1 << 22]), settings(1 << 15, 1 << 15));
         let grid = Grid::new(&layout, &compression).unwrap();
-        let all = |_| (Scale::from_number(9), (0..1 << 15).map(|index| Kept::new(index, false)).collect());
+        let all = |_| {
+            (
+                Scale::from_number(9),
+                (0..1 << 15).map(|index| Kept::new(index, false)).collect(),
+            )
+        };
         let said: Said = (0..grid.chunks().len()).map(all).collect();
         let body = encode(&compression, &grid, &said);
         assert!(decode(&compression, &grid, &body).is_ok());
@@ -425,7 +565,10 @@ mod tests {
         let (layout, compression) = (layout(&[4096]), Compression::default());
         let grid = Grid::new(&layout, &compression).unwrap();
         // One value at the end: all that is passed over is in one gap.
-        let kept = (0..63).chain([4095]).map(|index| Kept::new(index, false)).collect();
+        let kept = (0..63)
+            .chain([4095])
+            .map(|index| Kept::new(index, false))
+            .collect();
         let said = vec![(Scale::from_number(255), kept)];
         let body = encode(&compression, &grid, &said);
         assert_eq!(body.len(), max_body_bytes(&layout, &compression).unwrap());
@@ -443,7 +586,10 @@ mod tests {
         for (number, tile) in grid.tiles().iter().enumerate().rev() {
             let mut reader = body.tile(number, tile);
             for chunk in tile.chunks.clone() {
-                assert_eq!(reader.next(&grid.chunks()[chunk], &mut unpacked).1, said[chunk].1);
+                assert_eq!(
+                    reader.next(&grid.chunks()[chunk], &mut unpacked).1,
+                    said[chunk].1
+                );
             }
         }
     }
@@ -454,13 +600,22 @@ mod tests {
         let mut random = SplitMix(1);
         let bytes: Vec<u8> = (0..1 << 16).map(|_| random.below(256) as u8).collect();
         for keep in [1, 2, 63, 64, 1000] {
-            let start = Cursor { signs: &bytes, lows: &bytes, highs: &bytes, kept: 3, high: 5 };
-            let ends = [check_chunk, check].map(|check: fn(&mut Cursor<'_>, Rice, usize) -> Option<u64>| {
-                let mut cursor = start;
-                let ends: Vec<_> =
-                    (0..20).map(|_| check(&mut cursor, Rice::for_settings(&compression), keep)).collect();
-                (ends, cursor.kept, cursor.high)
-            });
+            let start = Cursor {
+                signs: &bytes,
+                lows: &bytes,
+                highs: &bytes,
+                kept: 3,
+                high: 5,
+            };
+            let ends = [check_chunk, check].map(
+                |check: fn(&mut Cursor<'_>, Rice, usize) -> Option<u64>| {
+                    let mut cursor = start;
+                    let ends: Vec<_> = (0..20)
+                        .map(|_| check(&mut cursor, Rice::for_settings(&compression), keep))
+                        .collect();
+                    (ends, cursor.kept, cursor.high)
+                },
+            );
             assert_eq!(ends[0], ends[1]);
         }
     }
@@ -475,8 +630,13 @@ mod tests {
         let scales: u32 = said
             .iter()
             .scan(0, |before, (scale, _)| {
-                let difference = i32::from(scale.number()) - std::mem::replace(before, i32::from(scale.number()));
-                Some(gamma::bits(if difference < 0 { -2 * difference } else { 1 + 2 * difference } as u32))
+                let difference = i32::from(scale.number())
+                    - std::mem::replace(before, i32::from(scale.number()));
+                Some(gamma::bits(if difference < 0 {
+                    -2 * difference
+                } else {
+                    1 + 2 * difference
+                } as u32))
             })
             .sum();
         let index_bits = (8 * body.len() - scales as usize - sent) as f64 / sent as f64;

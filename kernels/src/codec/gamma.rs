@@ -1,7 +1,8 @@
 //! Elias's gamma code (1975): whole numbers of which small ones are the likeliest.
 //!
-//! A number n from 1, of b bits, is sent as b - 1 zeros and its b bits, the highest (a one) first, the others as they
-//! are: 1 takes one bit, 2 and 3 take three, 4 to 7 five. There is one encoding of each number.
+//! A number n from 1, of b bits, is sent as b - 1 zeros and its b bits, the highest (a one) first,
+//! the others as they are: 1 takes one bit, 2 and 3 take three, 4 to 7 five. There is one encoding
+//! of each number.
 
 use super::bits::{BitReader, BitWriter};
 
@@ -30,9 +31,14 @@ pub(crate) fn take(reader: &mut BitReader<'_>) -> Result<u32, NoNumber> {
     let low_bits = reader.window().trailing_zeros();
     if low_bits >= MOST_BITS {
         // Past its end a string reads as zeros.
-        return Err(reader.skip(MOST_BITS).map_or(NoNumber::CutShort, |()| NoNumber::TooLong));
+        return Err(reader
+            .skip(MOST_BITS)
+            .map_or(NoNumber::CutShort, |()| NoNumber::TooLong));
     }
-    let low = reader.skip(low_bits + 1).and_then(|()| reader.take(low_bits)).ok_or(NoNumber::CutShort)?;
+    let low = reader
+        .skip(low_bits + 1)
+        .and_then(|()| reader.take(low_bits))
+        .ok_or(NoNumber::CutShort)?;
     Ok(1 << low_bits | low)
 }
 
@@ -52,7 +58,9 @@ mod tests {
         let mut writer = BitWriter::new(&mut bytes);
         (1..1 << MOST_BITS).for_each(|number| put(&mut writer, number));
         writer.finish();
-        let total: u64 = (1..1 << MOST_BITS).map(|number| u64::from(bits(number))).sum();
+        let total: u64 = (1..1 << MOST_BITS)
+            .map(|number| u64::from(bits(number)))
+            .sum();
         assert_eq!(bytes.len() as u64, total.div_ceil(8));
         let mut reader = BitReader::new(&bytes);
         for number in 1..1 << MOST_BITS {

@@ -8,9 +8,10 @@
 //! | ceil(k r / 32) | low bits of the gaps |
 //! | ceil((k + ((n - k) >> r)) / 32) | high bits of the gaps, in unary |
 //!
-//! for k kept values of n and a Rice code with r low bits. In every string the first bit is the lowest of the first word.
-//! As the lengths follow from the settings, records have fixed places, and processors and GPUs write them without a word
-//! between them. Only [`super::body::assemble`] goes through them in order.
+//! for k kept values of n and a Rice code with r low bits. In every string the first bit is the
+//! lowest of the first word. As the lengths follow from the settings, records have fixed places,
+//! and processors and GPUs write them without a word between them. Only [`super::body::assemble`]
+//! goes through them in order.
 
 use std::ops::Range;
 
@@ -34,7 +35,11 @@ impl Shape {
     pub fn of(rice: Rice, length: usize, keep: usize) -> Self {
         let lows = HEAD + keep.div_ceil(WORD);
         let highs = lows + (keep * rice.low_bits() as usize).div_ceil(WORD);
-        Self { lows, highs, end: highs + rice.most_high_bits(keep, length - keep).div_ceil(WORD) }
+        Self {
+            lows,
+            highs,
+            end: highs + rice.most_high_bits(keep, length - keep).div_ceil(WORD),
+        }
     }
 
     /// How many words the record has.
@@ -59,14 +64,30 @@ impl Shape {
 }
 
 /// Writes the record of a chunk that keeps those values, in the order of their indices.
-pub(crate) fn write(record: &mut [u32], rice: Rice, shape: Shape, scale: Scale, kept: impl Iterator<Item = Kept>) {
+pub(crate) fn write(
+    record: &mut [u32],
+    rice: Rice,
+    shape: Shape,
+    scale: Scale,
+    kept: impl Iterator<Item = Kept>,
+) {
     record.fill(0);
     record[0] = scale.number().into();
     let (mut low_bit, mut high_bit, mut next) = (0, 0, 0);
     for (place, value) in kept.enumerate() {
-        put(&mut record[shape.signs()], place, value.is_negative().into(), 1);
+        put(
+            &mut record[shape.signs()],
+            place,
+            value.is_negative().into(),
+            1,
+        );
         let gap = (value.index() - next) as u32;
-        put(&mut record[shape.lows()], low_bit, rice.low(gap), rice.low_bits());
+        put(
+            &mut record[shape.lows()],
+            low_bit,
+            rice.low(gap),
+            rice.low_bits(),
+        );
         low_bit += rice.low_bits() as usize;
         high_bit += rice.high(gap) as usize;
         put(&mut record[shape.highs()], high_bit, 1, 1);

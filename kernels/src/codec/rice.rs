@@ -4,12 +4,14 @@
 //! each. When any k of n values are equally likely, those gaps are nearly geometric, with the mean
 //! `m = (n - k) / (k + 1)`, and the Rice code with `2^r` next below `m ln 2` is within a few
 //! hundredths of a bit of the best prefix code: 7.50 bits an index for 64 of 4096, against a bound
-//! of 7.36. The places of real pseudo-gradients are as good as random: neither their rows and columns, nor the weights,
-//! nor what was sent the round before tells more than a twentieth of a bit about them.
+//! of 7.36. The places of real pseudo-gradients are as good as random: neither their rows and
+//! columns, nor the weights, nor what was sent the round before tells more than a twentieth of a
+//! bit about them.
 //!
-//! A gap g is sent as the r low bits of g in one plane and, in another, as `g >> r` zeros and a one. Apart, the low bits
-//! are found without reading what comes before them, and the ones a word at a time. Gaps can't be negative, so that
-//! indices from this code are strictly increasing whatever the bytes say.
+//! A gap g is sent as the r low bits of g in one plane and, in another, as `g >> r` zeros and a
+//! one. Apart, the low bits are found without reading what comes before them, and the ones a word
+//! at a time. Gaps can't be negative, so that indices from this code are strictly increasing
+//! whatever the bytes say.
 
 use crate::Compression;
 
@@ -28,7 +30,9 @@ impl Rice {
         const LN_2_PPM: u64 = 693_147;
         let passed_over = (compression.chunk - compression.keep) as u64;
         let modulus = passed_over * LN_2_PPM / ((compression.keep as u64 + 1) * 1_000_000);
-        Self { low_bits: modulus.max(1).ilog2() }
+        Self {
+            low_bits: modulus.max(1).ilog2(),
+        }
     }
 
     /// The bits of a gap in the low plane.
@@ -60,7 +64,11 @@ mod tests {
     use super::*;
 
     fn rice(chunk: usize, keep: usize) -> Rice {
-        Rice::for_settings(&Compression { chunk, keep, decay_ppm: 0 })
+        Rice::for_settings(&Compression {
+            chunk,
+            keep,
+            decay_ppm: 0,
+        })
     }
 
     #[test]

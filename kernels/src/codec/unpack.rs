@@ -1,16 +1,18 @@
 //! From bits to indices, several at a time.
 //!
-//! The i-th gap of a chunk, from 0, is h_i 2^r + l_i. In the high plane the one that ends h_i stands at the place
-//! p_i = h_0 + … + h_i + i from the chunk's first bit, and the i-th index is the sum of the gaps up to there, and i:
+//! The i-th gap of a chunk, from 0, is h_i 2^r + l_i. In the high plane the one that ends h_i
+//! stands at the place p_i = h_0 + … + h_i + i from the chunk's first bit, and the i-th index is
+//! the sum of the gaps up to there, and i:
 //!
 //! ```text
 //! index_i = (p_i - i) 2^r + (l_0 + … + l_i) + i
 //! ```
 //!
-//! Nothing in it waits for the index before, but the sum of the low bits. So first the places of the ones are written down,
-//! a word of bits at a time; then four indices at a time are computed in the four 16-bit lanes of a 64-bit word: a
-//! multiplication by 2^48 + 2^32 + 2^16 + 1 sums the lanes from the left, and another spreads four signs over them.
-//! (Words instead of vectors, as every processor has them: Knuth, The Art of Computer Programming, 7.1.3.)
+//! Nothing in it waits for the index before, but the sum of the low bits. So first the places of
+//! the ones are written down, a word of bits at a time; then four indices at a time are computed in
+//! the four 16-bit lanes of a 64-bit word: a multiplication by 2^48 + 2^32 + 2^16 + 1 sums the
+//! lanes from the left, and another spreads four signs over them. (Words instead of vectors, as
+//! every processor has them: Knuth, The Art of Computer Programming, 7.1.3.)
 
 use super::bits::{MOST_IN_WINDOW, window_at};
 use super::rice::Rice;
@@ -61,23 +63,48 @@ type FindOnes = fn(&[u8], usize, usize, &mut Places) -> usize;
 impl Default for Unpacked {
     fn default() -> Self {
         let find_ones = wide::places_of_ones().unwrap_or(places_of_ones);
-        Self { find_ones, places: Box::new([0; _]), kept: Box::new([Kept::default(); _]) }
+        Self {
+            find_ones,
+            places: Box::new([0; _]),
+            kept: Box::new([Kept::default(); _]),
+        }
     }
 }
 
 /// Reads a chunk of `keep` values that [`check`] has passed, and goes on to the next.
 #[inline(always)]
-pub(crate) fn unpack<'u>(cursor: &mut Cursor<'_>, rice: Rice, keep: usize, unpacked: &'u mut Unpacked) -> &'u [Kept] {
-    let Unpacked { find_ones, places, kept } = unpacked;
+pub(crate) fn unpack<'u>(
+    cursor: &mut Cursor<'_>,
+    rice: Rice,
+    keep: usize,
+    unpacked: &'u mut Unpacked,
+) -> &'u [Kept] {
+    let Unpacked {
+        find_ones,
+        places,
+        kept,
+    } = unpacked;
     let high_bits = find_ones(cursor.highs, cursor.high, keep, places);
     let (mut low_sum, mut numbers, mut signs) = (0, IOTA, 0);
-    let groups = kept.as_chunks_mut::<LANES>().0.iter_mut().zip(places.as_chunks::<LANES>().0);
+    let groups = kept
+        .as_chunks_mut::<LANES>()
+        .0
+        .iter_mut()
+        .zip(places.as_chunks::<LANES>().0);
     for (group, (kept, places)) in groups.take(keep.div_ceil(LANES)).enumerate() {
         if group % GROUPS_OF_SIGNS == 0 {
             signs = window_at(cursor.signs, cursor.kept + LANES * group);
         }
-        let lows = spread(window_at(cursor.lows, (cursor.kept + LANES * group) * rice.low_bits() as usize), rice);
-        let sums = lows.wrapping_mul(ONES).wrapping_add(ONES.wrapping_mul(low_sum));
+        let lows = spread(
+            window_at(
+                cursor.lows,
+                (cursor.kept + LANES * group) * rice.low_bits() as usize,
+            ),
+            rice,
+        );
+        let sums = lows
+            .wrapping_mul(ONES)
+            .wrapping_add(ONES.wrapping_mul(low_sum));
         low_sum = sums >> 48;
         let highs = lanes(*places).wrapping_sub(numbers) << rice.low_bits();
         let indices = highs.wrapping_add(sums).wrapping_add(numbers);
@@ -90,14 +117,18 @@ pub(crate) fn unpack<'u>(cursor: &mut Cursor<'_>, rice: Rice, keep: usize, unpac
     &kept[..keep]
 }
 
-/// Checks that a chunk's bits say `keep` indices, and goes on to the next. Returns what is one past the last index: it may
-/// be past the chunk, but not past 2^64, as no plane has so many bits. `None` where the high plane ends.
+/// Checks that a chunk's bits say `keep` indices, and goes on to the next. Returns what is one past
+/// the last index: it may be past the chunk, but not past 2^64, as no plane has so many bits.
+/// `None` where the high plane ends.
 #[inline(always)]
 pub(crate) fn check(cursor: &mut Cursor<'_>, rice: Rice, keep: usize) -> Option<u64> {
     let high_bits = place_of_last_one(cursor.highs, cursor.high, keep)? + 1;
     let mut low_sum = 0;
     for first in (0..keep).step_by(LANES) {
-        let window = window_at(cursor.lows, (cursor.kept + first) * rice.low_bits() as usize);
+        let window = window_at(
+            cursor.lows,
+            (cursor.kept + first) * rice.low_bits() as usize,
+        );
         let ours = (keep - first).min(LANES) as u32 * rice.low_bits();
         low_sum += spread(window & ((1 << ours) - 1), rice).wrapping_mul(ONES) >> 48;
     }
@@ -106,15 +137,21 @@ pub(crate) fn check(cursor: &mut Cursor<'_>, rice: Rice, keep: usize) -> Option<
     Some((((high_bits - keep) as u64) << rice.low_bits()) + low_sum + keep as u64)
 }
 
-/// Writes down the places of the first `count` ones from bit `start` on; returns how many bits those take.
+/// Writes down the places of the first `count` ones from bit `start` on; returns how many bits
+/// those take.
 fn places_of_ones(bytes: &[u8], start: usize, count: usize, places: &mut Places) -> usize {
     let (mut found, mut base) = (0, 0);
     while found < count && start + base < 8 * bytes.len() {
         let mut word = window_at(bytes, start + base) & ((1 << WINDOW) - 1);
         let ones = word.count_ones() as usize;
         // A few places too many are written, so that the number of turns is easy to foresee.
-        for slots in places[found..found + ones.next_multiple_of(BATCH)].as_chunks_mut::<LANES>().0 {
-            let four = ONES.wrapping_mul(base as u64).wrapping_add(take_four(&mut word));
+        for slots in places[found..found + ones.next_multiple_of(BATCH)]
+            .as_chunks_mut::<LANES>()
+            .0
+        {
+            let four = ONES
+                .wrapping_mul(base as u64)
+                .wrapping_add(take_four(&mut word));
             *slots = from_lanes(four);
         }
         found += ones;
@@ -135,12 +172,13 @@ fn take_four(word: &mut u64) -> u64 {
     a | b << 16 | c << 32 | d << 48
 }
 
-/// The same with AVX-512's instruction that compresses the bytes that a mask selects: here, of the numbers from 0 to 63.
+/// The same with AVX-512's instruction that compresses the bytes that a mask selects: here, of the
+/// numbers from 0 to 63.
 #[cfg(target_arch = "x86_64")]
 mod wide {
     use std::arch::x86_64::{
-        __m512i, _mm512_add_epi16, _mm512_castsi512_si256, _mm512_cvtepu8_epi16, _mm512_extracti64x4_epi64,
-        _mm512_maskz_compress_epi8, _mm512_set1_epi16,
+        __m512i, _mm512_add_epi16, _mm512_castsi512_si256, _mm512_cvtepu8_epi16,
+        _mm512_extracti64x4_epi64, _mm512_maskz_compress_epi8, _mm512_set1_epi16,
     };
 
     use super::{FindOnes, Places, WINDOW, window_at};
@@ -153,7 +191,9 @@ mod wide {
             && is_x86_feature_detected!("popcnt");
         // SAFETY: the processor has all that is enabled there.
         #[allow(unsafe_code)]
-        can.then_some(|bytes, start, count, places| unsafe { compress(bytes, start, count, places) })
+        can.then_some(|bytes, start, count, places| unsafe {
+            compress(bytes, start, count, places)
+        })
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi2,popcnt")]
@@ -169,7 +209,8 @@ mod wide {
             places[found..found + HALF].copy_from_slice(&to_lanes(_mm512_add_epi16(low, base_16)));
             if ones > HALF {
                 let high = _mm512_cvtepu8_epi16(_mm512_extracti64x4_epi64::<1>(numbers));
-                places[found + HALF..found + 2 * HALF].copy_from_slice(&to_lanes(_mm512_add_epi16(high, base_16)));
+                places[found + HALF..found + 2 * HALF]
+                    .copy_from_slice(&to_lanes(_mm512_add_epi16(high, base_16)));
             }
             found += ones;
             base += WINDOW;
@@ -228,7 +269,10 @@ fn place_of_last_one(bytes: &[u8], start: usize, count: usize) -> Option<usize> 
 fn spread(packed: u64, rice: Rice) -> u64 {
     let bits = rice.low_bits();
     const { assert!(LANES * Rice::MOST_LOW_BITS as usize <= MOST_IN_WINDOW) };
-    let (pair, each) = ((1 << (2 * bits)) - 1, 0x0000_0001_0000_0001 * ((1 << bits) - 1));
+    let (pair, each) = (
+        (1 << (2 * bits)) - 1,
+        0x0000_0001_0000_0001 * ((1 << bits) - 1),
+    );
     let pairs = (packed & pair) | (packed >> (2 * bits) & pair) << 32;
     (pairs & each) | (pairs >> bits & each) << 16
 }
@@ -291,7 +335,9 @@ mod tests {
     #[test]
     fn signs_are_spread_to_the_highest_bits() {
         for bits in 0..256u64 {
-            let expected = (0..4).fold(0, |word, lane| word | (bits >> lane & 1) << (16 * lane + 15));
+            let expected = (0..4).fold(0, |word, lane| {
+                word | (bits >> lane & 1) << (16 * lane + 15)
+            });
             assert_eq!(spread_signs(bits), expected);
         }
     }

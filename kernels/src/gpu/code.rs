@@ -1,7 +1,7 @@
 //! A chunk's signs and gaps, as bit strings in shared memory.
 //!
-//! Each unit codes what its words of the sets keep. Where its bits go depends on how many values the units before it
-//! keep, which one they kept last, and how many high bits they wrote.
+//! Each unit codes what its words of the sets keep. Where its bits go depends on how many values
+//! the units before it keep, which one they kept last, and how many high bits they wrote.
 
 use cubecl::prelude::*;
 
@@ -17,7 +17,10 @@ use super::shape::{Shape, WORD};
 pub(super) fn write_strings(memory: &Memory, equals: u32, #[comptime] shape: Shape) {
     let [counts, lasts, lengths] = comptime!(shape.scans());
     let first = UNIT_POS * comptime!(shape.words_of_unit());
-    let end = min(first + comptime!(shape.words_of_unit()), comptime!(shape.set_words()));
+    let end = min(
+        first + comptime!(shape.words_of_unit()),
+        comptime!(shape.set_words()),
+    );
 
     // How many come before, of those that are above and of those that are equal: both in one word.
     let mut both = 0u32;
@@ -32,12 +35,28 @@ pub(super) fn write_strings(memory: &Memory, equals: u32, #[comptime] shape: Sha
     let equals_left = equals - min(equals, both >> 16u32);
     let rank = (both & 0xffffu32) + equals - equals_left;
 
-    deposit_most(&memory.histograms, keep_equals(memory, first, end, equals_left), lasts);
+    deposit_most(
+        &memory.histograms,
+        keep_equals(memory, first, end, equals_left),
+        lasts,
+    );
     sync_cube();
     let next = most_before(&memory.histograms, lasts);
-    deposit(&memory.histograms, high_bits_of(memory, first, end, next, shape), lengths);
+    deposit(
+        &memory.histograms,
+        high_bits_of(memory, first, end, next, shape),
+        lengths,
+    );
     sync_cube();
-    put_all(memory, first, end, rank, next, before(&memory.histograms, lengths), shape);
+    put_all(
+        memory,
+        first,
+        end,
+        rank,
+        next,
+        before(&memory.histograms, lengths),
+        shape,
+    );
 }
 
 /// The bits in the string of high bits.
@@ -47,8 +66,8 @@ pub(super) fn high_bits(memory: &Memory, #[comptime] shape: Shape) -> u32 {
     total(&memory.histograms, lengths, comptime!(shape.units))
 }
 
-/// Keeps the first `most` of the equal values in some words; returns one more than the last index that these words keep, or
-/// 0 where they keep none.
+/// Keeps the first `most` of the equal values in some words; returns one more than the last index
+/// that these words keep, or 0 where they keep none.
 #[cube]
 fn keep_equals(memory: &Memory, first: u32, end: u32, most: u32) -> u32 {
     let mut left = most;
@@ -67,7 +86,13 @@ fn keep_equals(memory: &Memory, first: u32, end: u32, most: u32) -> u32 {
 
 /// The high bits that some words take; `start` is one more than the index kept before them.
 #[cube]
-fn high_bits_of(memory: &Memory, first: u32, end: u32, start: u32, #[comptime] shape: Shape) -> u32 {
+fn high_bits_of(
+    memory: &Memory,
+    first: u32,
+    end: u32,
+    start: u32,
+    #[comptime] shape: Shape,
+) -> u32 {
     let mut bits = 0u32;
     let mut next = start;
     for word in first..end {
@@ -84,7 +109,15 @@ fn high_bits_of(memory: &Memory, first: u32, end: u32, start: u32, #[comptime] s
 
 /// Writes what some words keep: `rank` values and `position` high bits come before.
 #[cube]
-fn put_all(memory: &Memory, first: u32, end: u32, rank: u32, start: u32, position: u32, #[comptime] shape: Shape) {
+fn put_all(
+    memory: &Memory,
+    first: u32,
+    end: u32,
+    rank: u32,
+    start: u32,
+    position: u32,
+    #[comptime] shape: Shape,
+) {
     let (mut rank, mut next, mut position) = (rank, start, position);
     for word in first..end {
         let mut kept = memory.kept[word as usize].load();
@@ -92,14 +125,32 @@ fn put_all(memory: &Memory, first: u32, end: u32, rank: u32, start: u32, positio
         while kept != 0u32 {
             let bit = kept.trailing_zeros();
             let gap = word * WORD + bit - next;
-            put(memory, comptime!(0u32), rank, (negative >> bit) & 1u32, 1u32);
+            put(
+                memory,
+                comptime!(0u32),
+                rank,
+                (negative >> bit) & 1u32,
+                1u32,
+            );
             if comptime!(shape.low_bits() > 0) {
                 let low = gap & comptime!((1u32 << shape.low_bits()) - 1);
                 let place = rank * comptime!(shape.low_bits());
-                put(memory, comptime!(shape.sign_words()), place, low, comptime!(shape.low_bits()));
+                put(
+                    memory,
+                    comptime!(shape.sign_words()),
+                    place,
+                    low,
+                    comptime!(shape.low_bits()),
+                );
             }
             position += gap >> comptime!(shape.low_bits());
-            put(memory, comptime!(shape.sign_words() + shape.low_words()), position, 1u32, 1u32);
+            put(
+                memory,
+                comptime!(shape.sign_words() + shape.low_words()),
+                position,
+                1u32,
+                1u32,
+            );
             position += 1u32;
             rank += 1u32;
             next += gap + 1u32;
@@ -120,7 +171,8 @@ fn lowest(word: u32, most: u32) -> u32 {
     word ^ rest
 }
 
-/// Puts `count` bits (at most 32) at a place in the bit string that begins at word `start`; there are zeros.
+/// Puts `count` bits (at most 32) at a place in the bit string that begins at word `start`; there
+/// are zeros.
 #[cube]
 fn put(memory: &Memory, #[comptime] start: u32, place: u32, bits: u32, #[comptime] count: u32) {
     let (word, shift) = (start + place / WORD, place % WORD);

@@ -1,12 +1,13 @@
 //! The connection to a device, which can be made anew after the device was lost.
 //!
-//! CubeCL keeps one server for each device until the process ends, and one whose device was lost (a driver's reset, a card
-//! unplugged, a sleep) fails in all that is asked of it from then on. Its thread cannot be ended either: what a server
-//! holds is then dropped too late for wgpu, which aborts the process in debug builds. So the server is replaced where it
-//! lives, on its own thread, by one that asks the driver for the device again.
+//! CubeCL keeps one server for each device until the process ends, and one whose device was lost (a
+//! driver's reset, a card unplugged, a sleep) fails in all that is asked of it from then on. Its
+//! thread cannot be ended either: what a server holds is then dropped too late for wgpu, which
+//! aborts the process in debug builds. So the server is replaced where it lives, on its own thread,
+//! by one that asks the driver for the device again.
 //!
-//! That mends what is this process's own, which under Vulkan, Metal and DirectX 12 is all there is. A context of CUDA's
-//! stays broken until the process ends.
+//! That mends what is this process's own, which under Vulkan, Metal and DirectX 12 is all there is.
+//! A context of CUDA's stays broken until the process ends.
 
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,7 +31,8 @@ impl Connection {
         (service == ServiceId::of::<Server>(service.device)).then_some(Self(service.device))
     }
 
-    /// Makes it anew. All buffers on the device are gone afterwards; those who hold some have to drop them before.
+    /// Makes it anew. All buffers on the device are gone afterwards; those who hold some have to
+    /// drop them before.
     ///
     /// # Errors
     /// What the driver said, where it does not give the device; it may be tried again.

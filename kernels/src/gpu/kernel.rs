@@ -1,8 +1,8 @@
 //! The kernel: a cube of units for each chunk, from pseudo-gradient to record in one launch.
 //!
-//! A unit looks after every `units`-th value of its chunk, so that neighbours read neighbouring memory. Which values are
-//! kept is told by sets, one bit a value: unlike lists, they are in the values' order by themselves. From there on a unit
-//! looks after some words of the sets.
+//! A unit looks after every `units`-th value of its chunk, so that neighbours read neighbouring
+//! memory. Which values are kept is told by sets, one bit a value: unlike lists, they are in the
+//! values' order by themselves. From there on a unit looks after some words of the sets.
 
 use cubecl::prelude::*;
 
@@ -11,8 +11,8 @@ use super::scale;
 use super::search;
 use super::shape::{HEAD, HISTOGRAM, HISTOGRAMS, Shape, WORD};
 
-/// The first word of a record that tells, in the second, of a value that is not finite: twice its index, and one more
-/// where the error feedback is finite there.
+/// The first word of a record that tells, in the second, of a value that is not finite: twice its
+/// index, and one more where the error feedback is finite there.
 pub(super) const NOT_FINITE: u32 = 256;
 /// All bits but the sign: as whole numbers they are in the order of the magnitudes.
 const MAGNITUDE: u32 = 0x7fff_ffff;
@@ -51,8 +51,9 @@ pub(super) struct Memory {
 
 /// Compresses one tensor, a chunk a cube.
 ///
-/// `values` holds the bits of the pseudo-gradient and then those of what is left of it. They are no floats, so that
-/// compilers which believe that there are no NaNs leave them alone. `zero` is zero, though no compiler knows.
+/// `values` holds the bits of the pseudo-gradient and then those of what is left of it. They are no
+/// floats, so that compilers which believe that there are no NaNs leave them alone. `zero` is zero,
+/// though no compiler knows.
 #[cube(launch_unchecked)]
 pub(super) fn compress_chunks(
     error: &[u32],
@@ -64,24 +65,37 @@ pub(super) fn compress_chunks(
     #[comptime] shape: Shape,
 ) {
     let number = CUBE_POS as u32;
-    // Where there are more than fit one axis, the last row of cubes may be longer than what is left.
+    // Where there are more than fit one axis, the last row of cubes may be longer than what is
+    // left.
     if number > (length - 1u32) / comptime!(shape.chunk) {
         terminate!();
     }
     let start = number * comptime!(shape.chunk);
     let length = min(length - start, comptime!(shape.chunk));
-    let keep = (length * comptime!(shape.keep) + comptime!(shape.chunk - 1)) / comptime!(shape.chunk);
-    let chunk = Chunk { start, length, keep };
+    let keep =
+        (length * comptime!(shape.keep) + comptime!(shape.chunk - 1)) / comptime!(shape.chunk);
+    let chunk = Chunk {
+        start,
+        length,
+        keep,
+    };
 
     let memory = empty_memory(shape);
     sync_cube();
-    let mut held = Array::<u32>::new(comptime!(if shape.held() { shape.rows() as usize } else { 1 }));
-    let largest = accumulate(error, values, &mut held, &memory, &chunk, decay, zero, shape);
+    let mut held = Array::<u32>::new(comptime!(if shape.held() {
+        shape.rows() as usize
+    } else {
+        1
+    }));
+    let largest = accumulate(
+        error, values, &mut held, &memory, &chunk, decay, zero, shape,
+    );
     let floor = search::floor(&memory, &chunk, largest, shape);
     let least = search::least(&*values, &held, &memory, &chunk, floor, shape);
     mark(&*values, &held, &memory, &chunk, &least, shape);
     sync_cube();
-    let sum = memory.sum.load() + least.equals * scale::cut(least.magnitude, least.largest_exponent, chunk.keep);
+    let sum = memory.sum.load()
+        + least.equals * scale::cut(least.magnitude, least.largest_exponent, chunk.keep);
     let scale = scale::number(sum, least.largest_exponent, chunk.keep);
     code::write_strings(&memory, least.equals, shape);
     sync_cube();
@@ -121,7 +135,8 @@ fn zeros(#[comptime] words: u32, #[comptime] units: u32) -> Shared<[Atomic<u32>]
     memory
 }
 
-/// Finds what there is to send, `decay * error + values`; returns the largest magnitude of this unit's.
+/// Finds what there is to send, `decay * error + values`; returns the largest magnitude of this
+/// unit's.
 #[cube]
 fn accumulate(
     error: &[u32],
@@ -140,11 +155,14 @@ fn accumulate(
         if index < chunk.length {
             let place = (chunk.start + index) as usize;
             let (waiting, new) = (error[place], values[place]);
-            // The product goes through the integers, or a compiler might fuse it with the sum and round only once.
+            // The product goes through the integers, or a compiler might fuse it with the sum and
+            // round only once.
             let product = u32::reinterpret(decay * f32::reinterpret(waiting)) ^ zero;
             let bits = u32::reinterpret(f32::reinterpret(product) + f32::reinterpret(new));
             if !is_finite(bits) || !is_finite(waiting) || !is_finite(new) {
-                memory.not_finite.fetch_min(2u32 * index + select(is_finite(waiting), 1u32, 0u32));
+                memory
+                    .not_finite
+                    .fetch_min(2u32 * index + select(is_finite(waiting), 1u32, 0u32));
             }
             largest = max(largest, bits & MAGNITUDE);
             if comptime!(shape.held()) {
@@ -159,7 +177,13 @@ fn accumulate(
 
 /// The bits of a value that was found before, wherever it is held.
 #[cube]
-fn value(values: &[u32], held: &Array<u32>, chunk: &Chunk, row: u32, #[comptime] shape: Shape) -> u32 {
+fn value(
+    values: &[u32],
+    held: &Array<u32>,
+    chunk: &Chunk,
+    row: u32,
+    #[comptime] shape: Shape,
+) -> u32 {
     if comptime!(shape.held()) {
         held[row as usize]
     } else {
@@ -169,11 +193,18 @@ fn value(values: &[u32], held: &Array<u32>, chunk: &Chunk, row: u32, #[comptime]
 
 /// The magnitude of such a value.
 #[cube]
-pub(super) fn magnitude(values: &[u32], held: &Array<u32>, chunk: &Chunk, row: u32, #[comptime] shape: Shape) -> u32 {
+pub(super) fn magnitude(
+    values: &[u32],
+    held: &Array<u32>,
+    chunk: &Chunk,
+    row: u32,
+    #[comptime] shape: Shape,
+) -> u32 {
     value(values, held, chunk, row, shape) & MAGNITUDE
 }
 
-/// Sorts the values that reach the least one that is kept into the sets, and adds up those that are above it.
+/// Sorts the values that reach the least one that is kept into the sets, and adds up those that are
+/// above it.
 #[cube]
 fn mark(
     values: &[u32],
@@ -211,7 +242,13 @@ fn mark(
 
 /// Writes what leaves the device.
 #[cube]
-fn write_record(records: &mut [u32], memory: &Memory, number: u32, scale: u32, #[comptime] shape: Shape) {
+fn write_record(
+    records: &mut [u32],
+    memory: &Memory,
+    number: u32,
+    scale: u32,
+    #[comptime] shape: Shape,
+) {
     let start = number * comptime!(shape.record_words());
     if UNIT_POS == 0u32 {
         let wrong = memory.not_finite.load();

@@ -1,4 +1,5 @@
-//! A chunk's scale in whole numbers, the same as [`Scale::of`](crate::quantise::Scale::of) computes.
+//! A chunk's scale in whole numbers, the same as [`Scale::of`](crate::quantise::Scale::of)
+//! computes.
 
 #![allow(clippy::needless_range_loop)] // a kernel's loops go over numbers
 
@@ -15,7 +16,11 @@ const FIRST_EXPONENT: u32 = FIRST_OCTAVE - 23;
 #[cube]
 fn dropped_bits(count: u32) -> u32 {
     let log = 32u32 - (count - 1u32).leading_zeros();
-    if log > 7u32 { log - 7u32 } else { 0u32.runtime() }
+    if log > 7u32 {
+        log - 7u32
+    } else {
+        0u32.runtime()
+    }
 }
 
 /// A magnitude's biased exponent, that of denormals being 1.
@@ -27,9 +32,17 @@ fn exponent(magnitude: u32) -> u32 {
 /// A magnitude's mantissa, cut to the bits that it has left in the sum of `count` of them.
 #[cube]
 pub(super) fn cut(magnitude: u32, largest_exponent: u32, count: u32) -> u32 {
-    let hidden = select(magnitude >> 23u32 == 0u32, 0u32, comptime!(1u32 << 23).runtime());
+    let hidden = select(
+        magnitude >> 23u32 == 0u32,
+        0u32,
+        comptime!(1u32 << 23).runtime(),
+    );
     let mantissa = (magnitude & 0x7f_ffffu32) | hidden;
-    mantissa >> min(dropped_bits(count) + largest_exponent - exponent(magnitude), 31u32)
+    mantissa
+        >> min(
+            dropped_bits(count) + largest_exponent - exponent(magnitude),
+            31u32,
+        )
 }
 
 /// The number of the scale for `count` magnitudes whose cut mantissas add up to `sum`.
@@ -63,7 +76,11 @@ pub(super) fn bits(number: u32) -> u32 {
     let mut units = 0u32;
     #[unroll]
     for candidate in 0..8usize {
-        units = select(place == comptime!(candidate as u32), comptime!(OCTAVE[candidate]).runtime(), units);
+        units = select(
+            place == comptime!(candidate as u32),
+            comptime!(OCTAVE[candidate]).runtime(),
+            units,
+        );
     }
     // OCTAVE has ten bits, the first of which a float does not store.
     ((octave + comptime!(FIRST_EXPONENT)) << 23u32) | ((units & 0x1ffu32) << 14u32)

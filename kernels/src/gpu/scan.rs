@@ -1,7 +1,8 @@
 //! What the units before a unit hold, all in one step: a sum or the largest of it.
 //!
-//! Each unit leaves its number in a histogram as if it were a bin; after a barrier it reads the groups before its own, and
-//! the units before it in its own. That is more reading than in a tree, and far less waiting.
+//! Each unit leaves its number in a histogram as if it were a bin; after a barrier it reads the
+//! groups before its own, and the units before it in its own. That is more reading than in a tree,
+//! and far less waiting.
 
 use cubecl::prelude::*;
 
@@ -11,14 +12,20 @@ use super::shape::{BINS, GROUP, HISTOGRAM};
 #[cube]
 pub(super) fn deposit(numbers: &Shared<[Atomic<u32>]>, number: u32, #[comptime] histogram: u32) {
     numbers[(comptime!(histogram * HISTOGRAM) + UNIT_POS) as usize].store(number);
-    numbers[(comptime!(histogram * HISTOGRAM + BINS) + UNIT_POS / comptime!(GROUP)) as usize].fetch_add(number);
+    numbers[(comptime!(histogram * HISTOGRAM + BINS) + UNIT_POS / comptime!(GROUP)) as usize]
+        .fetch_add(number);
 }
 
 /// Leaves this unit's number, for the largest.
 #[cube]
-pub(super) fn deposit_most(numbers: &Shared<[Atomic<u32>]>, number: u32, #[comptime] histogram: u32) {
+pub(super) fn deposit_most(
+    numbers: &Shared<[Atomic<u32>]>,
+    number: u32,
+    #[comptime] histogram: u32,
+) {
     numbers[(comptime!(histogram * HISTOGRAM) + UNIT_POS) as usize].store(number);
-    numbers[(comptime!(histogram * HISTOGRAM + BINS) + UNIT_POS / comptime!(GROUP)) as usize].fetch_max(number);
+    numbers[(comptime!(histogram * HISTOGRAM + BINS) + UNIT_POS / comptime!(GROUP)) as usize]
+        .fetch_max(number);
 }
 
 /// The sum over the units before this one.
@@ -44,14 +51,21 @@ pub(super) fn most_before(numbers: &Shared<[Atomic<u32>]>, #[comptime] histogram
         let groups = numbers[(comptime!(histogram * HISTOGRAM + BINS) + other) as usize].load();
         let unit = comptime!(histogram * HISTOGRAM) + group * comptime!(GROUP) + other;
         most = max(most, select(other < group, groups, 0u32));
-        most = max(most, select(other < place, numbers[unit as usize].load(), 0u32));
+        most = max(
+            most,
+            select(other < place, numbers[unit as usize].load(), 0u32),
+        );
     }
     most
 }
 
 /// The sum over all units.
 #[cube]
-pub(super) fn total(numbers: &Shared<[Atomic<u32>]>, #[comptime] histogram: u32, #[comptime] units: u32) -> u32 {
+pub(super) fn total(
+    numbers: &Shared<[Atomic<u32>]>,
+    #[comptime] histogram: u32,
+    #[comptime] units: u32,
+) -> u32 {
     let mut sum = 0u32;
     #[unroll]
     for group in 0..comptime!(units.div_ceil(GROUP)) {

@@ -1,9 +1,10 @@
 //! The `keep`-th largest magnitude of a chunk, by its digits.
 //!
-//! A histogram of the highest eight bits tells in which bin it lies, one of the next eight bits of the values in that bin
-//! tells more, and so on: four levels for 31 bits, without sorting anything (radix selection). To count 4096 values in the
-//! few bins that real gradients' exponents fall into would be slow, for every count waits for the one before. So the same
-//! is done first with the largest value of each unit, for two levels: at least `keep` values reach what that finds, and of
+//! A histogram of the highest eight bits tells in which bin it lies, one of the next eight bits of
+//! the values in that bin tells more, and so on: four levels for 31 bits, without sorting anything
+//! (radix selection). To count 4096 values in the few bins that real gradients' exponents fall into
+//! would be slow, for every count waits for the one before. So the same is done first with the
+//! largest value of each unit, for two levels: at least `keep` values reach what that finds, and of
 //! the others hardly one in a hundred does.
 
 use cubecl::prelude::*;
@@ -11,12 +12,17 @@ use cubecl::prelude::*;
 use super::kernel::{Chunk, Memory, magnitude};
 use super::shape::{BINS, FLOOR_LEVELS, GROUP, HISTOGRAM, HISTOGRAMS, Shape};
 
-/// The lowest bit that each level looks at, from the highest level down. The one above the highest is the sign's.
+/// The lowest bit that each level looks at, from the highest level down. The one above the highest
+/// is the sign's.
 const LEVELS: [u32; 4] = [23, 15, 7, 0];
 
 /// The lowest bit that was looked at before a level.
 fn known(level: u32) -> u32 {
-    if level == 0 { 31 } else { LEVELS[level as usize - 1] }
+    if level == 0 {
+        31
+    } else {
+        LEVELS[level as usize - 1]
+    }
 }
 
 /// The bits that a level looks at.
@@ -82,7 +88,11 @@ pub(super) fn least(
             }
         }
         // It was read for the last time before the barrier before this one.
-        clear(&memory.histograms, comptime!((turn + 1) % HISTOGRAMS), comptime!(shape.units));
+        clear(
+            &memory.histograms,
+            comptime!((turn + 1) % HISTOGRAMS),
+            comptime!(shape.units),
+        );
         sync_cube();
         let found = find(&memory.histograms, wanted, turn);
         if comptime!(level == 0) {
@@ -92,8 +102,16 @@ pub(super) fn least(
         least = (least << comptime!(digit(level))) | found.bin;
     }
     // Likewise; those that take turns from here on are empty then.
-    clear(&memory.histograms, comptime!((shape.turn(3) + 2) % HISTOGRAMS), comptime!(shape.units));
-    Least { magnitude: least, equals: wanted, largest_exponent }
+    clear(
+        &memory.histograms,
+        comptime!((shape.turn(3) + 2) % HISTOGRAMS),
+        comptime!(shape.units),
+    );
+    Least {
+        magnitude: least,
+        equals: wanted,
+        largest_exponent,
+    }
 }
 
 /// The bin of a magnitude at a level.
@@ -126,13 +144,19 @@ fn find(histograms: &Shared<[Atomic<u32>]>, wanted: u32, #[comptime] histogram: 
     let group = highest(histograms, start + comptime!(BINS), wanted);
     let least = group.bin * comptime!(GROUP);
     let found = highest(histograms, start + least, wanted - group.above);
-    Found { bin: least + found.bin, above: group.above + found.above }
+    Found {
+        bin: least + found.bin,
+        above: group.above + found.above,
+    }
 }
 
 /// Which of the counts from `start` on, from the highest down, is the one that reaches `wanted`.
 #[cube]
 fn highest(histograms: &Shared<[Atomic<u32>]>, start: u32, wanted: u32) -> Found {
-    let mut found = Found { bin: 0u32.runtime(), above: 0u32.runtime() };
+    let mut found = Found {
+        bin: 0u32.runtime(),
+        above: 0u32.runtime(),
+    };
     let mut sum = 0u32;
     // No early way out: so all counts are read at once.
     for step in 0..GROUP {
@@ -149,7 +173,11 @@ fn highest(histograms: &Shared<[Atomic<u32>]>, start: u32, wanted: u32) -> Found
 
 /// Makes a histogram empty. Each unit clears its part.
 #[cube]
-pub(super) fn clear(histograms: &Shared<[Atomic<u32>]>, #[comptime] histogram: u32, #[comptime] units: u32) {
+pub(super) fn clear(
+    histograms: &Shared<[Atomic<u32>]>,
+    #[comptime] histogram: u32,
+    #[comptime] units: u32,
+) {
     let start = comptime!(histogram * HISTOGRAM);
     #[unroll]
     for part in 0..comptime!(HISTOGRAM.div_ceil(units)) {

@@ -6,7 +6,8 @@ use crate::codec::rice::Rice;
 
 /// The most units (threads) that work on a chunk: what WebGPU promises.
 const MOST_UNITS: u32 = 256;
-/// The most values that a unit keeps in registers; those of longer chunks are read again from the device's memory.
+/// The most values that a unit keeps in registers; those of longer chunks are read again from the
+/// device's memory.
 const MOST_HELD: u32 = 16;
 /// Bits in a word.
 pub(super) const WORD: u32 = 32;
@@ -40,8 +41,16 @@ impl Shape {
     /// The shape for settings that make sense.
     pub fn new(compression: &Compression) -> Self {
         let (chunk, keep) = (compression.chunk as u32, compression.keep as u32);
-        let units = chunk.div_ceil(MOST_HELD).next_power_of_two().clamp(WORD, MOST_UNITS);
-        Self { chunk, keep, rice: Rice::for_settings(compression), units }
+        let units = chunk
+            .div_ceil(MOST_HELD)
+            .next_power_of_two()
+            .clamp(WORD, MOST_UNITS);
+        Self {
+            chunk,
+            keep,
+            rice: Rice::for_settings(compression),
+            units,
+        }
     }
 
     /// Values of a chunk that a unit looks after: one in each row of `units`.
@@ -64,7 +73,8 @@ impl Shape {
         (level + if self.floored() { FLOOR_LEVELS } else { 0 }) % HISTOGRAMS
     }
 
-    /// The histograms that the units count in, tell their last index in, and their lengths, once all levels are done.
+    /// The histograms that the units count in, tell their last index in, and their lengths, once
+    /// all levels are done.
     pub fn scans(&self) -> [u32; 3] {
         [1, 2, 3].map(|after| (self.turn(3) + after) % HISTOGRAMS)
     }
@@ -122,13 +132,20 @@ mod tests {
     use crate::MAX_CHUNK;
 
     fn shape(chunk: usize, keep: usize) -> Shape {
-        Shape::new(&Compression { chunk, keep, decay_ppm: 0 })
+        Shape::new(&Compression {
+            chunk,
+            keep,
+            decay_ppm: 0,
+        })
     }
 
     #[test]
     fn the_default_is_held_in_registers_and_leaves_few_words() {
         let shape = shape(4096, 64);
-        assert_eq!((shape.units, shape.rows(), shape.held(), shape.floored()), (256, 16, true, true));
+        assert_eq!(
+            (shape.units, shape.rows(), shape.held(), shape.floored()),
+            (256, 16, true, true)
+        );
         assert_eq!(shape.record_words(), 2 + 2 + 10 + 6);
     }
 
@@ -136,12 +153,18 @@ mod tests {
     fn what_is_shared_fits_what_webgpu_promises() {
         for chunk in [1, 64, 4096, 8192, 16_384] {
             for keep in 1..=chunk {
-                assert!(shape(chunk, keep).shared_bytes() <= 16 << 10, "{keep} of {chunk}");
+                assert!(
+                    shape(chunk, keep).shared_bytes() <= 16 << 10,
+                    "{keep} of {chunk}"
+                );
             }
         }
         assert!(shape(MAX_CHUNK, 512).shared_bytes() <= 16 << 10);
         for keep in 1..=MAX_CHUNK {
-            assert!(shape(MAX_CHUNK, keep).shared_bytes() <= 24 << 10, "{keep} of {MAX_CHUNK}");
+            assert!(
+                shape(MAX_CHUNK, keep).shared_bytes() <= 24 << 10,
+                "{keep} of {MAX_CHUNK}"
+            );
         }
     }
 }

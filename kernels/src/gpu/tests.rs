@@ -9,7 +9,10 @@ use crate::testing::{SplitMix, bits, layout, settings, values};
 
 /// A GPU's client, or `None` where there is none and none is demanded.
 fn client(test: &str) -> Option<Client> {
-    let open = || cubecl::Device::wgpu(cubecl::device::WgpuDeviceKind::DefaultDevice).map(|device| device.client());
+    let open = || {
+        cubecl::Device::wgpu(cubecl::device::WgpuDeviceKind::DefaultDevice)
+            .map(|device| device.client())
+    };
     match std::panic::catch_unwind(open) {
         Ok(Ok(client)) => Some(client),
         _ => {
@@ -34,30 +37,65 @@ type Outcome = Result<(Vec<u8>, Vec<u32>), Error>;
 impl Round {
     fn on_processor(&self) -> Outcome {
         let mut delta = self.delta.clone();
-        let body = crate::compress(&layout(&self.lengths), &self.compression, &self.error, &mut delta)?;
+        let body = crate::compress(
+            &layout(&self.lengths),
+            &self.compression,
+            &self.error,
+            &mut delta,
+        )?;
         Ok((body, bits(&delta)))
     }
 
     fn on_gpu(&self, client: &Client) -> Outcome {
         let layout = layout(&self.lengths);
         let upload = |values: &[f32]| -> Vec<Handle> {
-            layout.ranges().map(|range| client.create_from_slice(f32::as_bytes(&values[range]))).collect()
+            layout
+                .ranges()
+                .map(|range| client.create_from_slice(f32::as_bytes(&values[range])))
+                .collect()
         };
         let (error, delta) = (upload(&self.error), upload(&self.delta));
         let body = compress(client, &layout, &self.compression, &error, &delta)?;
         let left = client.read(delta).unwrap();
-        Ok((body, left.iter().flat_map(|tensor| u32::from_bytes(tensor).to_vec()).collect()))
+        Ok((
+            body,
+            left.iter()
+                .flat_map(|tensor| u32::from_bytes(tensor).to_vec())
+                .collect(),
+        ))
     }
 
     fn check(&self, client: &Client) {
         let (expected, got) = (self.on_processor(), self.on_gpu(client));
         if let (Ok((body, left)), Ok((expected_body, expected_left))) = (&got, &expected) {
-            let first = left.iter().zip(expected_left).position(|(left, expected)| left != expected);
-            let differs = first.map(|place| (place, f32::from_bits(left[place]), f32::from_bits(expected_left[place])));
-            assert_eq!(differs, None, "what is left with {:?} of {:?}", self.compression, self.lengths);
-            assert_eq!(body, expected_body, "the body with {:?} of {:?}", self.compression, self.lengths);
+            let first = left
+                .iter()
+                .zip(expected_left)
+                .position(|(left, expected)| left != expected);
+            let differs = first.map(|place| {
+                (
+                    place,
+                    f32::from_bits(left[place]),
+                    f32::from_bits(expected_left[place]),
+                )
+            });
+            assert_eq!(
+                differs, None,
+                "what is left with {:?} of {:?}",
+                self.compression, self.lengths
+            );
+            assert_eq!(
+                body, expected_body,
+                "the body with {:?} of {:?}",
+                self.compression, self.lengths
+            );
         }
-        assert!(got == expected, "{:?} instead of {:?}", got.err(), expected.err());
+        assert!(
+            got == expected,
+            "{:?} instead of {:?}",
+            got.err(),
+            expected.err()
+        );
     }
 }
 
@@ -76,21 +114,42 @@ fn spoilt(seed: u64, count: usize, percent: usize, special: &[f32]) -> Vec<f32> 
 fn round(lengths: &[usize], compression: Compression, percent: usize, special: &[f32]) -> Round {
     let count = lengths.iter().sum();
     let [error, delta] = [1, 2].map(|seed| spoilt(seed, count, percent, special));
-    Round { lengths: lengths.to_vec(), compression, error, delta }
+    Round {
+        lengths: lengths.to_vec(),
+        compression,
+        error,
+        delta,
+    }
 }
 
 #[test]
 fn random_values_give_the_same_bytes_and_the_same_rest() {
-    let Some(client) = client("the kernel on random values") else { return };
-    round(&[3 * 4096 + 65, 1, 4096, 31], Compression::default(), 0, &[]).check(&client);
+    let Some(client) = client("the kernel on random values") else {
+        return;
+    };
+    round(
+        &[3 * 4096 + 65, 1, 4096, 31],
+        Compression::default(),
+        0,
+        &[],
+    )
+    .check(&client);
     for (chunk, keep) in [(1, 1), (33, 7), (64, 64), (1000, 40), (4096, 4000)] {
-        round(&[3 * chunk, chunk + chunk.div_ceil(3), 1], settings(chunk, keep), 0, &[]).check(&client);
+        round(
+            &[3 * chunk, chunk + chunk.div_ceil(3), 1],
+            settings(chunk, keep),
+            0,
+            &[],
+        )
+        .check(&client);
     }
 }
 
 #[test]
 fn chunks_too_long_for_registers_are_no_different() {
-    let Some(client) = client("the kernel on long chunks") else { return };
+    let Some(client) = client("the kernel on long chunks") else {
+        return;
+    };
     for (chunk, keep) in [(5000, 1), (16_384, 9000), (32_768, 500), (32_768, 32_768)] {
         round(&[2 * chunk + 77], settings(chunk, keep), 0, &[]).check(&client);
     }
@@ -98,11 +157,25 @@ fn chunks_too_long_for_registers_are_no_different() {
 
 #[test]
 fn ties_and_zeros_go_to_the_lower_index() {
-    let Some(client) = client("the kernel on ties") else { return };
+    let Some(client) = client("the kernel on ties") else {
+        return;
+    };
     for percent in [50, 99, 100] {
-        for special in [&[0.0][..], &[0.0, -0.0], &[0.01, -0.01], &[1e-9, -1e-9, 0.0], &[0.25, 0.5, -0.5, 1e30]] {
+        for special in [
+            &[0.0][..],
+            &[0.0, -0.0],
+            &[0.01, -0.01],
+            &[1e-9, -1e-9, 0.0],
+            &[0.25, 0.5, -0.5, 1e30],
+        ] {
             for (chunk, keep) in [(64, 3), (512, 300), (4096, 64)] {
-                round(&[2 * chunk + 40, 7], settings(chunk, keep), percent, special).check(&client);
+                round(
+                    &[2 * chunk + 40, 7],
+                    settings(chunk, keep),
+                    percent,
+                    special,
+                )
+                .check(&client);
             }
         }
     }
@@ -110,12 +183,16 @@ fn ties_and_zeros_go_to_the_lower_index() {
 
 #[test]
 fn scales_of_all_octaves_are_the_same() {
-    let Some(client) = client("the kernel on large and small values") else { return };
+    let Some(client) = client("the kernel on large and small values") else {
+        return;
+    };
     for (chunk, keep) in [(4, 3), (512, 400)] {
         let mut round = round(&[200 * chunk], settings(chunk, keep), 0, &[]);
         for (number, values) in round.delta.chunks_mut(chunk).enumerate() {
             // Around 1/256 to begin with: from far below the least scale to far above the largest.
-            values.iter_mut().for_each(|value| *value *= 2f32.powi(number as i32 / 3 - 30));
+            values
+                .iter_mut()
+                .for_each(|value| *value *= 2f32.powi(number as i32 / 3 - 30));
         }
         round.error.fill(0.0);
         round.check(&client);
@@ -124,8 +201,15 @@ fn scales_of_all_octaves_are_the_same() {
 
 #[test]
 fn denormals_are_told_apart_and_kept() {
-    let Some(client) = client("the kernel on denormals") else { return };
-    let tiny = [f32::from_bits(1), -f32::from_bits(77), f32::MIN_POSITIVE, -1.5 * f32::MIN_POSITIVE];
+    let Some(client) = client("the kernel on denormals") else {
+        return;
+    };
+    let tiny = [
+        f32::from_bits(1),
+        -f32::from_bits(77),
+        f32::MIN_POSITIVE,
+        -1.5 * f32::MIN_POSITIVE,
+    ];
     for percent in [10, 90, 100] {
         round(&[700], settings(256, 16), percent, &tiny).check(&client);
     }
@@ -133,12 +217,27 @@ fn denormals_are_told_apart_and_kept() {
 
 #[test]
 fn what_is_not_finite_is_named() {
-    let Some(client) = client("the kernel on what is not finite") else { return };
-    for poison in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX] {
+    let Some(client) = client("the kernel on what is not finite") else {
+        return;
+    };
+    for poison in [
+        f32::NAN,
+        -f32::NAN,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        f32::MAX,
+    ] {
         for (place, tensor) in [(3, "t0"), (4999, "t0"), (5003, "t1")] {
             for (in_error, in_delta) in [(true, false), (false, true), (true, true)] {
-                let mut round =
-                    round(&[5000, 10], Compression { decay_ppm: 1_000_000, ..Compression::default() }, 0, &[]);
+                let mut round = round(
+                    &[5000, 10],
+                    Compression {
+                        decay_ppm: 1_000_000,
+                        ..Compression::default()
+                    },
+                    0,
+                    &[],
+                );
                 if in_error {
                     round.error[place] = poison;
                 }
@@ -147,7 +246,13 @@ fn what_is_not_finite_is_named() {
                 }
                 round.check(&client);
                 if poison != f32::MAX || in_error && in_delta {
-                    assert!(round.on_gpu(&client).unwrap_err().to_string().contains(tensor));
+                    assert!(
+                        round
+                            .on_gpu(&client)
+                            .unwrap_err()
+                            .to_string()
+                            .contains(tensor)
+                    );
                 }
             }
         }

@@ -8,8 +8,8 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use weal_kernels::{Compression, Layout};
 use weal_trainer::{
-    AGREED_WEIGHTS, ComputePlan, Corpus, ERROR_FEEDBACK, ModelSpec, OpenDevice, PreparedFolder, SAVING, TrainLoad,
-    TrainSpeed, Workload,
+    AGREED_WEIGHTS, ComputePlan, Corpus, ERROR_FEEDBACK, ModelSpec, OpenDevice, PreparedFolder,
+    SAVING, TrainLoad, TrainSpeed, Workload,
 };
 
 use super::node::set_threads;
@@ -34,7 +34,8 @@ enum What {
 
 #[derive(Debug, Args)]
 struct CodecArgs {
-    /// The model: nano, micro, tiny, small, medium or 1b. Needs 16 bytes of memory for each parameter.
+    /// The model: nano, micro, tiny, small, medium or 1b. Needs 16 bytes of memory for each
+    /// parameter.
     #[arg(long, default_value = "micro")]
     preset: String,
     /// Contributions that are applied together.
@@ -68,7 +69,8 @@ struct TrainArgs {
     /// Steps that are timed.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     steps: u32,
-    /// A folder that `weal data prepare` made, to train on; without it, the built-in generator's text.
+    /// A folder that `weal data prepare` made, to train on; without it, the built-in generator's
+    /// text.
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
     /// Sequences of a step that are computed at once; 0 for all.
@@ -77,7 +79,8 @@ struct TrainArgs {
     /// Compute what gradients need again instead of keeping it.
     #[arg(long)]
     recompute: bool,
-    /// Where weights in f32, sums of gradients and moments lie: device or host (the machine's memory).
+    /// Where weights in f32, sums of gradients and moments lie: device or host (the machine's
+    /// memory).
     #[arg(long, default_value = "device")]
     states: StatesIn,
     /// What matrices are multiplied in: auto, f32 or bf16.
@@ -133,7 +136,10 @@ impl TrainArgs {
                 micro_batch: Some(self.micro_batch).filter(|sequences| *sequences > 0),
                 recompute: self.recompute,
                 states: self.states.into(),
-                precision: self.precision.set().map_or_else(|| device.best_precision(), Into::into),
+                precision: self
+                    .precision
+                    .set()
+                    .map_or_else(|| device.best_precision(), Into::into),
             },
         };
         let speed = device.train_speed(&model, &load, corpus).map_err(failed)?;
@@ -157,11 +163,16 @@ impl TrainArgs {
                 data_wait_seconds: speed.data_wait_seconds,
                 loader_tokens_per_second: speed.loader_tokens_per_second,
             };
-            let json = serde_json::to_string_pretty(&trained).map_err(|error| Error::Internal(error.to_string()))?;
+            let json = serde_json::to_string_pretty(&trained)
+                .map_err(|error| Error::Internal(error.to_string()))?;
             println!("{json}");
         } else {
             let million = parameters as f64 / 1e6;
-            println!("{}: {million:.1} M parameters on {}", self.preset, device.name());
+            println!(
+                "{}: {million:.1} M parameters on {}",
+                self.preset,
+                device.name()
+            );
             show_training(self.batch, model.context, &speed, predicted);
         }
         Ok(ExitCode::SUCCESS)
@@ -170,25 +181,57 @@ impl TrainArgs {
 
 fn open_corpus(folder: &Path) -> Result<Arc<Corpus>> {
     let folder = PreparedFolder::open(folder).and_then(|folder| Corpus::of_folder(&folder));
-    folder.map(Arc::new).map_err(|error| Error::Data(error.to_string()))
+    folder
+        .map(Arc::new)
+        .map_err(|error| Error::Data(error.to_string()))
 }
 
-/// What training alone needs of the memory that is measured: nothing is compressed or saved here, and no node runs beside it.
-fn predicted(model: &ModelSpec, load: &TrainLoad, device: &OpenDevice) -> weal_trainer::Result<u64> {
+/// What training alone needs of the memory that is measured: nothing is compressed or saved here,
+/// and no node runs beside it.
+fn predicted(
+    model: &ModelSpec,
+    load: &TrainLoad,
+    device: &OpenDevice,
+) -> weal_trainer::Result<u64> {
     let threads = device.site(None).threads;
-    let workload = Workload { model: model.clone(), batch: load.batch as usize, plan: load.plan, threads };
+    let workload = Workload {
+        model: model.clone(),
+        batch: load.batch as usize,
+        plan: load.plan,
+        threads,
+    };
     let need = workload.memory()?;
-    let items = if threads.is_none() { need.device } else { need.host };
+    let items = if threads.is_none() {
+        need.device
+    } else {
+        need.host
+    };
     let elsewhere = [ERROR_FEEDBACK, AGREED_WEIGHTS, SAVING];
-    let training = items.iter().filter(|item| !elsewhere.contains(&item.what)).map(|item| item.bytes).sum::<u64>();
+    let training = items
+        .iter()
+        .filter(|item| !elsewhere.contains(&item.what))
+        .map(|item| item.bytes)
+        .sum::<u64>();
     // On the processor the weights that it starts from count, too.
-    Ok(training + if threads.is_some() { 4 * model.layout()?.parameters() as u64 } else { 0 })
+    Ok(training
+        + if threads.is_some() {
+            4 * model.layout()?.parameters() as u64
+        } else {
+            0
+        })
 }
 
 fn show_training(batch: u32, context: usize, speed: &TrainSpeed, predicted: u64) {
     let flops = speed.tokens_per_second * speed.flops_per_token;
-    println!("training         {:8.0} tokens/s in steps of {batch} x {context}", speed.tokens_per_second);
-    println!("a step           {:8.1} ms; the first took {:.1} s", 1e3 * speed.step_seconds, speed.first_step_seconds);
+    println!(
+        "training         {:8.0} tokens/s in steps of {batch} x {context}",
+        speed.tokens_per_second
+    );
+    println!(
+        "a step           {:8.1} ms; the first took {:.1} s",
+        1e3 * speed.step_seconds,
+        speed.first_step_seconds
+    );
     println!(
         "arithmetic       {:8.1} GFLOP/s, {:.2} of what large matrix products reach",
         flops / 1e9,
@@ -201,7 +244,11 @@ fn show_training(batch: u32, context: usize, speed: &TrainSpeed, predicted: u64)
     );
     if let Some(bytes) = speed.peak_memory_bytes {
         let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-        println!("memory           {:8.1} MiB at the most, {:.1} predicted", mebibytes(bytes), mebibytes(predicted));
+        println!(
+            "memory           {:8.1} MiB at the most, {:.1} predicted",
+            mebibytes(bytes),
+            mebibytes(predicted)
+        );
     }
 }
 
@@ -218,14 +265,19 @@ impl CodecArgs {
     fn run(self) -> Result<ExitCode> {
         set_threads(self.threads)?;
         let layout = self.layout()?;
-        let compression = Compression { chunk: self.chunk, keep: self.keep, ..Compression::default() };
+        let compression = Compression {
+            chunk: self.chunk,
+            keep: self.keep,
+            ..Compression::default()
+        };
         let measured = bench::codec(&layout, &compression, self.contributions.into());
         let mut speed = measured.map_err(|error| Error::Usage(error.to_string()))?;
         let failed = |error: weal_trainer::Error| Error::Device(error.to_string());
         let device = open_device(self.device)?;
         speed.gpu = bench::gpu(&layout, &compression, &device).map_err(failed)?;
         if self.json {
-            let json = serde_json::to_string_pretty(&speed).map_err(|error| Error::Internal(error.to_string()))?;
+            let json = serde_json::to_string_pretty(&speed)
+                .map_err(|error| Error::Internal(error.to_string()))?;
             println!("{json}");
         } else {
             show(&self.preset, &speed);
@@ -234,7 +286,9 @@ impl CodecArgs {
     }
 
     fn layout(&self) -> Result<Layout> {
-        let refused = |error: &dyn std::fmt::Display| Error::Usage(format!("--preset {}: {error}", self.preset));
+        let refused = |error: &dyn std::fmt::Display| {
+            Error::Usage(format!("--preset {}: {error}", self.preset))
+        };
         let model = ModelSpec::preset(&self.preset).map_err(|error| refused(&error))?;
         model.layout().map_err(|error| refused(&error))
     }
@@ -243,20 +297,36 @@ impl CodecArgs {
 fn show(preset: &str, speed: &CodecSpeed) {
     let copy = speed.copy_bytes_per_second;
     let million = speed.parameters as f64 / 1e6;
-    println!("{preset}: {million:.1} M parameters, {} contributions, {} threads", speed.contributions, speed.threads);
+    println!(
+        "{preset}: {million:.1} M parameters, {} contributions, {} threads",
+        speed.contributions, speed.threads
+    );
     println!(
         "on the wire      {:8.2} bits a value kept, {:.0} times fewer bytes than f32",
         speed.bits_per_value, speed.ratio_f32
     );
     println!("copying memory   {:8.2} GB/s", copy / 1e9);
     let line = |what: &str, bytes: f64, seconds: Option<f64>| {
-        let time = seconds.map(|seconds| format!(", {:.2} ms", 1e3 * seconds)).unwrap_or_default();
-        println!("{what:<16} {:8.2} GB/s, {:.2} of the copy{time}", bytes / 1e9, bytes / copy);
+        let time = seconds
+            .map(|seconds| format!(", {:.2} ms", 1e3 * seconds))
+            .unwrap_or_default();
+        println!(
+            "{what:<16} {:8.2} GB/s, {:.2} of the copy{time}",
+            bytes / 1e9,
+            bytes / copy
+        );
     };
-    line("compressing", speed.compress_bytes_per_second, Some(speed.compress_seconds));
+    line(
+        "compressing",
+        speed.compress_bytes_per_second,
+        Some(speed.compress_seconds),
+    );
     line("the outer step", speed.outer_step_bytes_per_second, None);
     line("the state root", speed.root_bytes_per_second, None);
-    println!("checking one     {:8.2} G values/s, on one thread", speed.check_values_per_second / 1e9);
+    println!(
+        "checking one     {:8.2} G values/s, on one thread",
+        speed.check_values_per_second / 1e9
+    );
     println!(
         "adding up        {:8.2} G values/s; with the outer step {:.2} ms",
         speed.aggregate_values_per_second / 1e9,
@@ -267,7 +337,10 @@ fn show(preset: &str, speed: &CodecSpeed) {
         println!("{}", gpu.device);
         println!("copying          {:8.2} GB/s", copy / 1e9);
         let (ratio, milliseconds) = (compress / copy, 1e3 * gpu.compress_seconds);
-        println!("compressing      {:8.2} GB/s, {ratio:.2} of the copy, {milliseconds:.2} ms", compress / 1e9);
+        println!(
+            "compressing      {:8.2} GB/s, {ratio:.2} of the copy, {milliseconds:.2} ms",
+            compress / 1e9
+        );
     }
 }
 
@@ -281,7 +354,10 @@ mod tests {
         let help = <BenchArgs as Args>::augment_args(clap::Command::new("bench"));
         for what in ["codec", "train"] {
             let what = help.find_subcommand(what).unwrap();
-            let preset = what.get_arguments().find(|argument| argument.get_id() == "preset").unwrap();
+            let preset = what
+                .get_arguments()
+                .find(|argument| argument.get_id() == "preset")
+                .unwrap();
             let text = preset.get_help().unwrap().to_string();
             assert!(PRESETS.iter().all(|name| text.contains(name)), "{text}");
         }

@@ -8,7 +8,9 @@ use std::time::Instant;
 use clap::{Args, Subcommand};
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 use serde::Serialize;
-use weal_trainer::{Client, Kind, Prepare, PrepareProgress, PrepareSummary, PreparedFolder, PreparedPart, Tokeniser};
+use weal_trainer::{
+    Client, Kind, Prepare, PrepareProgress, PrepareSummary, PreparedFolder, PreparedPart, Tokeniser,
+};
 
 use super::progress::Bar;
 use super::{block_on, stop_signal};
@@ -33,9 +35,9 @@ enum What {
 
 #[derive(Debug, Args)]
 struct PrepareArgs {
-    /// Where the text is: files, folders, patterns in quotes ("data/*.jsonl.gz"), addresses (https://…), Hugging Face data
-    /// sets (hf://datasets/OWNER/NAME[@REVISION][/PATH]). Read are .txt, .md, .jsonl, .ndjson, .json and .parquet, each
-    /// also as .gz or .zst.
+    /// Where the text is: files, folders, patterns in quotes ("data/*.jsonl.gz"), addresses
+    /// (https://…), Hugging Face data sets (hf://datasets/OWNER/NAME[@REVISION][/PATH]). Read are
+    /// .txt, .md, .jsonl, .ndjson, .json and .parquet, each also as .gz or .zst.
     #[arg(required = true, value_name = "SOURCE")]
     sources: Vec<String>,
     /// The new folder that gets the tokens.
@@ -44,10 +46,12 @@ struct PrepareArgs {
     /// A tokenizer.json; without it, one token a byte.
     #[arg(long, value_name = "PATH")]
     tokeniser: Option<PathBuf>,
-    /// The token that ends each document, by its name; by default the one that the tokeniser's own settings name.
+    /// The token that ends each document, by its name; by default the one that the tokeniser's own
+    /// settings name.
     #[arg(long, value_name = "TOKEN")]
     end_of_text: Option<String>,
-    /// Share of the text that is held out to measure with, such as 2% or 0.02. A text's hash decides.
+    /// Share of the text that is held out to measure with, such as 2% or 0.02. A text's hash
+    /// decides.
     #[arg(long, default_value = "2%", value_parser = share, value_name = "SHARE")]
     heldout: u32,
     /// What all files hold, whatever they are called: text, jsonl or parquet.
@@ -56,8 +60,8 @@ struct PrepareArgs {
     /// Field of JSON lines, or column of Parquet, that holds the text; a.b is b within a.
     #[arg(long, default_value = "text", value_name = "NAME")]
     text_field: String,
-    /// What stands between the documents of a text file, such as "<|endoftext|>" or "\n\n"; by default a file is one
-    /// document.
+    /// What stands between the documents of a text file, such as "<|endoftext|>" or "\n\n"; by
+    /// default a file is one document.
     #[arg(long, value_name = "TEXT")]
     separator: Option<String>,
     /// Tokens of a shard.
@@ -122,29 +126,41 @@ impl PrepareArgs {
                 let shown = Shown::new();
                 let summary = prepare.run(&out, &mut |progress| {
                     shown.tell(progress);
-                    if *stop.borrow() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                    if *stop.borrow() {
+                        ControlFlow::Break(())
+                    } else {
+                        ControlFlow::Continue(())
+                    }
                 });
                 shown.end();
                 summary
             });
-            let summary = work.await.map_err(|error| Error::Internal(error.to_string()))?;
+            let summary = work
+                .await
+                .map_err(|error| Error::Internal(error.to_string()))?;
             summary.map_err(|error| Error::Data(error.to_string()))
         })?;
         let seconds = start.elapsed().as_secs_f64();
-        if self.json { self.print_json(&summary, seconds) } else { Ok(self.print(&summary, seconds)) }
+        if self.json {
+            self.print_json(&summary, seconds)
+        } else {
+            Ok(self.print(&summary, seconds))
+        }
     }
 
     fn prepare(&self) -> Result<Prepare> {
         let tokeniser = match &self.tokeniser {
             None => Tokeniser::Bytes,
-            Some(path) => Tokeniser::from_file(path).map_err(|error| Error::Data(error.to_string()))?,
+            Some(path) => {
+                Tokeniser::from_file(path).map_err(|error| Error::Data(error.to_string()))?
+            }
         };
         let end_of_text = match (&self.end_of_text, &self.tokeniser) {
-            (Some(name), _) => Some(
-                tokeniser
-                    .token_of(name)
-                    .ok_or_else(|| Error::Usage(format!("--end-of-text {name}: the tokeniser has no such token")))?,
-            ),
+            (Some(name), _) => Some(tokeniser.token_of(name).ok_or_else(|| {
+                Error::Usage(format!(
+                    "--end-of-text {name}: the tokeniser has no such token"
+                ))
+            })?),
             (None, Some(path)) => tokeniser.end_of_text(path),
             (None, None) => None,
         };
@@ -161,7 +177,11 @@ impl PrepareArgs {
             text_field: self.text_field.clone(),
             separator: self.separator.as_deref().map(unescaped).unwrap_or_default(),
             shard_tokens: self.shard_tokens,
-            threads: if self.threads == 0 { usual.threads } else { self.threads },
+            threads: if self.threads == 0 {
+                usual.threads
+            } else {
+                self.threads
+            },
             client: Client::from_environment(),
             downloads: self.downloads.clone(),
             keep_downloads: self.keep_downloads,
@@ -172,7 +192,9 @@ impl PrepareArgs {
 
     fn print(&self, summary: &PrepareSummary, seconds: f64) -> ExitCode {
         let index = &summary.index;
-        let sum = |count: fn(&weal_trainer::PreparedSource) -> u64| index.sources.iter().map(count).sum::<u64>();
+        let sum = |count: fn(&weal_trainer::PreparedSource) -> u64| {
+            index.sources.iter().map(count).sum::<u64>()
+        };
         let text_bytes = sum(|source| source.text_bytes);
         println!(
             "{} documents, {} of text from {} files, in {seconds:.1} s ({}/s)",
@@ -182,7 +204,11 @@ impl PrepareArgs {
             HumanBytes((text_bytes as f64 / seconds) as u64),
         );
         for (name, part) in [("training", &index.training), ("held out", &index.heldout)] {
-            println!("{name}: {} tokens in {} shards", HumanCount(part.tokens), part.shards.len());
+            println!(
+                "{name}: {} tokens in {} shards",
+                HumanCount(part.tokens),
+                part.shards.len()
+            );
         }
         for (count, what) in [
             (sum(|source| source.empty), "documents without text"),
@@ -196,12 +222,28 @@ impl PrepareArgs {
             println!("  {bad}");
         }
         if sum(|source| source.bad) > summary.bad.len() as u64 {
-            println!("  all of them are named in {}", self.out.join("bad-records.txt").display());
+            println!(
+                "  all of them are named in {}",
+                self.out.join("bad-records.txt").display()
+            );
         }
         if !summary.left_out.is_empty() {
-            let names: Vec<_> = summary.left_out.iter().take(LEFT_OUT_SHOWN).map(String::as_str).collect();
-            let more = if summary.left_out.len() > LEFT_OUT_SHOWN { ", …" } else { "" };
-            println!("left out: {} files of other kinds: {}{more}", summary.left_out.len(), names.join(", "));
+            let names: Vec<_> = summary
+                .left_out
+                .iter()
+                .take(LEFT_OUT_SHOWN)
+                .map(String::as_str)
+                .collect();
+            let more = if summary.left_out.len() > LEFT_OUT_SHOWN {
+                ", …"
+            } else {
+                ""
+            };
+            println!(
+                "left out: {} files of other kinds: {}{more}",
+                summary.left_out.len(),
+                names.join(", ")
+            );
         }
         println!("train on it with: weal new --data {}", self.out.display());
         ExitCode::SUCCESS
@@ -223,21 +265,34 @@ impl PrepareArgs {
             seconds,
             text_bytes_per_second: text_bytes as f64 / seconds,
         };
-        println!("{}", serde_json::to_string(&summary).map_err(|error| Error::Internal(error.to_string()))?);
+        println!(
+            "{}",
+            serde_json::to_string(&summary).map_err(|error| Error::Internal(error.to_string()))?
+        );
         Ok(ExitCode::SUCCESS)
     }
 }
 
 impl CheckArgs {
     fn run(self) -> Result<ExitCode> {
-        let folder = PreparedFolder::open(&self.folder).map_err(|error| Error::Data(error.to_string()))?;
+        let folder =
+            PreparedFolder::open(&self.folder).map_err(|error| Error::Data(error.to_string()))?;
         let bar = Bar::new("checking");
         let checked = folder.check(&mut bar.told());
         bar.end();
         checked.map_err(|error| Error::Data(error.to_string()))?;
-        let shards =
-            |part: &PreparedPart| format!("{} tokens in {} shards", HumanCount(part.tokens), part.shards.len());
-        println!("training: {}\nheld out: {}", shards(&folder.index.training), shards(&folder.index.heldout));
+        let shards = |part: &PreparedPart| {
+            format!(
+                "{} tokens in {} shards",
+                HumanCount(part.tokens),
+                part.shards.len()
+            )
+        };
+        println!(
+            "training: {}\nheld out: {}",
+            shards(&folder.index.training),
+            shards(&folder.index.heldout)
+        );
         println!("every shard is what its name says");
         Ok(ExitCode::SUCCESS)
     }
@@ -249,16 +304,21 @@ struct Shown(ProgressBar);
 impl Shown {
     fn new() -> Self {
         let bar = ProgressBar::new(0);
-        let style =
-            ProgressStyle::with_template("{bar:30} {bytes} of {total_bytes} ({binary_bytes_per_sec}, {eta}) {msg}");
+        let style = ProgressStyle::with_template(
+            "{bar:30} {bytes} of {total_bytes} ({binary_bytes_per_sec}, {eta}) {msg}",
+        );
         Self(style.map_or(bar.clone(), |style| bar.with_style(style)))
     }
 
     fn tell(&self, progress: &PrepareProgress) {
-        self.0.set_length(progress.total_bytes.max(progress.read_bytes));
+        self.0
+            .set_length(progress.total_bytes.max(progress.read_bytes));
         self.0.set_position(progress.read_bytes);
-        let mut message =
-            format!("{} documents, {} tokens", HumanCount(progress.documents), HumanCount(progress.tokens));
+        let mut message = format!(
+            "{} documents, {} tokens",
+            HumanCount(progress.documents),
+            HumanCount(progress.tokens)
+        );
         if progress.fetched_bytes > 0 {
             message.push_str(&format!(", {} fetched", HumanBytes(progress.fetched_bytes)));
         }
@@ -281,12 +341,18 @@ fn share(text: &str) -> Result<u32, String> {
         None => text.parse::<f64>(),
     };
     let share = share.map_err(|_| accepted())?;
-    if (0.0..=0.5).contains(&share) { Ok((share * 1e6).round() as u32) } else { Err(accepted()) }
+    if (0.0..=0.5).contains(&share) {
+        Ok((share * 1e6).round() as u32)
+    } else {
+        Err(accepted())
+    }
 }
 
 fn kind(text: &str) -> Result<Kind, String> {
     let known = Kind::NAMES.iter().find(|(name, _)| *name == text);
-    known.map(|(_, kind)| *kind).ok_or_else(|| "accepted: text, jsonl, parquet".to_owned())
+    known
+        .map(|(_, kind)| *kind)
+        .ok_or_else(|| "accepted: text, jsonl, parquet".to_owned())
 }
 
 /// What a person means by `\n`, `\t`, `\0` and `\\`.

@@ -48,7 +48,8 @@ impl DoctorArgs {
             measure: !self.no_measure && self.suppose.is_none(),
         })?;
         if self.json {
-            let json = serde_json::to_string_pretty(&report).map_err(|error| Error::Internal(error.to_string()))?;
+            let json = serde_json::to_string_pretty(&report)
+                .map_err(|error| Error::Internal(error.to_string()))?;
             println!("{json}");
         } else {
             show(&report);
@@ -74,7 +75,11 @@ fn show(report: &Report) {
         true => format!("{} + {}", gigabytes(device), gigabytes(host)),
         false => gigabytes(host),
     };
-    let legend = if is_gpu { ", on the GPU + in the machine" } else { "" };
+    let legend = if is_gpu {
+        ", on the GPU + in the machine"
+    } else {
+        ""
+    };
     println!("\nmemory for training{legend}:");
     println!(
         "{:<9} {:>10} {:>8} {:>20} {:>20} {:>20}",
@@ -86,11 +91,20 @@ fn show(report: &Report) {
         let here = pair(model.device_bytes, model.host_bytes);
         let million = format!("{:.1} M", model.parameters as f64 / 1e6);
         let fits = if model.fits { "fits" } else { "NO ROOM" };
-        let speed = model.tokens_per_second.map_or(String::new(), |speed| format!(", about {speed:.0} tokens/s"));
+        let speed = model.tokens_per_second.map_or(String::new(), |speed| {
+            format!(", about {speed:.0} tokens/s")
+        });
         println!(
             "{:<9} {million:>10} {:>8} {fastest:>20} {least:>20} {here:>20}  {fits}: {}{speed}",
             model.name, model.context, model.plan
         );
     }
-    println!("\n{}", if report.can_train { "this machine can train" } else { "this machine cannot train yet" });
+    println!(
+        "\n{}",
+        if report.can_train {
+            "this machine can train"
+        } else {
+            "this machine cannot train yet"
+        }
+    );
 }

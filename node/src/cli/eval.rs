@@ -15,8 +15,9 @@ use crate::settings::Device;
 
 #[derive(Debug, Args)]
 pub struct EvalArgs {
-    /// What to examine the model with. Files that end in .jsonl hold multiple-choice questions in the forms of ARC,
-    /// HellaSwag or PIQA, or with the keys context, choices and answer; all others are text to predict.
+    /// What to examine the model with. Files that end in .jsonl hold multiple-choice questions in
+    /// the forms of ARC, HellaSwag or PIQA, or with the keys context, choices and answer; all
+    /// others are text to predict.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// A Hugging Face folder; by default the newest weights of the data folder are examined.
@@ -59,16 +60,26 @@ impl EvalArgs {
     pub fn run(self) -> Result<ExitCode> {
         set_threads(0)?;
         // A file that cannot be read is told before a model is.
-        let texts = self.files.iter().map(|file| read(file)).collect::<Result<Vec<_>>>()?;
+        let texts = self
+            .files
+            .iter()
+            .map(|file| read(file))
+            .collect::<Result<Vec<_>>>()?;
         let (opened, device) = open_model(self.model.as_ref(), &self.folder, self.device)?;
         let failed = |error: weal_trainer::Error| Error::Device(error.to_string());
-        let mut evaluator =
-            Evaluator::new(opened.model, opened.tokeniser, opened.end_of_text, &opened.weights, &device)
-                .map_err(failed)?;
+        let mut evaluator = Evaluator::new(
+            opened.model,
+            opened.tokeniser,
+            opened.end_of_text,
+            &opened.weights,
+            &device,
+        )
+        .map_err(failed)?;
         for (file, text) in self.files.iter().zip(&texts) {
             let found = examine(&mut evaluator, file, text)?;
             if self.json {
-                let json = serde_json::to_string(&found).map_err(|error| Error::Internal(error.to_string()))?;
+                let json = serde_json::to_string(&found)
+                    .map_err(|error| Error::Internal(error.to_string()))?;
                 println!("{json}");
             } else {
                 println!("{found}");
@@ -79,7 +90,8 @@ impl EvalArgs {
 }
 
 fn read(file: &Path) -> Result<Vec<u8>> {
-    std::fs::read(file).map_err(|error| Error::Data(format!("{}: cannot be read: {error}", file.display())))
+    std::fs::read(file)
+        .map_err(|error| Error::Data(format!("{}: cannot be read: {error}", file.display())))
 }
 
 fn examine(evaluator: &mut Evaluator, path: &Path, text: &[u8]) -> Result<Found> {
@@ -93,8 +105,12 @@ fn examine(evaluator: &mut Evaluator, path: &Path, text: &[u8]) -> Result<Found>
         bar.set_length(total);
         bar.set_position(done);
     };
-    let found = if path.extension().is_some_and(|extension| extension == "jsonl") {
-        let text = std::str::from_utf8(text).map_err(|error| Error::Data(format!("{file}: is not text: {error}")))?;
+    let found = if path
+        .extension()
+        .is_some_and(|extension| extension == "jsonl")
+    {
+        let text = std::str::from_utf8(text)
+            .map_err(|error| Error::Data(format!("{file}: is not text: {error}")))?;
         let (form, questions) = questions(path, text).map_err(unusable)?;
         let found = evaluator.choices(&questions, &mut told).map_err(unusable)?;
         Found::Choices {
@@ -107,7 +123,9 @@ fn examine(evaluator: &mut Evaluator, path: &Path, text: &[u8]) -> Result<Found>
             acc_norm_stderr: found.standard_error(found.normalised_accuracy),
         }
     } else {
-        let found = evaluator.text(text, &mut told).map_err(|error| Error::Data(format!("{file}: {error}")))?;
+        let found = evaluator
+            .text(text, &mut told)
+            .map_err(|error| Error::Data(format!("{file}: {error}")))?;
         Found::Text {
             file,
             tokens: found.tokens,
@@ -124,11 +142,26 @@ fn examine(evaluator: &mut Evaluator, path: &Path, text: &[u8]) -> Result<Found>
 impl std::fmt::Display for Found {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Text { file, tokens, bytes, nats_per_token, perplexity, bits_per_byte } => write!(
+            Self::Text {
+                file,
+                tokens,
+                bytes,
+                nats_per_token,
+                perplexity,
+                bits_per_byte,
+            } => write!(
                 f,
                 "{file}: {tokens} tokens, {bytes} bytes: {nats_per_token:.4} nats a token, perplexity {perplexity:.3}, {bits_per_byte:.4} bits a byte"
             ),
-            Self::Choices { file, task, questions, acc, acc_stderr, acc_norm, acc_norm_stderr } => write!(
+            Self::Choices {
+                file,
+                task,
+                questions,
+                acc,
+                acc_stderr,
+                acc_norm,
+                acc_norm_stderr,
+            } => write!(
                 f,
                 "{file}: {questions} questions ({task}): acc {acc:.4} ± {acc_stderr:.4}, acc_norm {acc_norm:.4} ± {acc_norm_stderr:.4}"
             ),

@@ -15,7 +15,8 @@ use crate::settings::Device;
 
 #[derive(Debug, Args)]
 pub struct GenerateArgs {
-    /// How the text begins. Without it, it is read from standard input; at a terminal, you and the model take turns.
+    /// How the text begins. Without it, it is read from standard input; at a terminal, you and the
+    /// model take turns.
     prompt: Option<String>,
     /// A Hugging Face folder; by default the newest weights of the data folder write.
     #[arg(long, value_name = "FOLDER")]
@@ -50,7 +51,9 @@ impl GenerateArgs {
         set_threads(0)?;
         let (opened, device) = open_model(self.model.as_ref(), &self.folder, self.device)?;
         let failed = |error: weal_trainer::Error| Error::Device(error.to_string());
-        let generator = TextGenerator::new(opened.model, opened.tokeniser, &opened.weights, &device).map_err(failed)?;
+        let generator =
+            TextGenerator::new(opened.model, opened.tokeniser, &opened.weights, &device)
+                .map_err(failed)?;
         let mut generator = generator.ending_at(opened.end_of_text);
         let mut sampling = Sampling {
             max_tokens: self.tokens,
@@ -68,7 +71,9 @@ impl GenerateArgs {
             given => {
                 let prompt = given.map_or_else(read_prompt, Ok)?;
                 let _ = say(&prompt);
-                let written = generator.generate(&prompt, &sampling, &mut say).map_err(unusable)?;
+                let written = generator
+                    .generate(&prompt, &sampling, &mut say)
+                    .map_err(unusable)?;
                 println!();
                 eprintln!("{}", speed(&written));
             }
@@ -77,7 +82,8 @@ impl GenerateArgs {
     }
 }
 
-/// A line of the reader's, then the model's, until the input ends. The model sees all that was written before.
+/// A line of the reader's, then the model's, until the input ends. The model sees all that was
+/// written before.
 fn take_turns(generator: &mut TextGenerator, sampling: &mut Sampling) -> Result<()> {
     loop {
         eprint!("> ");
@@ -87,8 +93,13 @@ fn take_turns(generator: &mut TextGenerator, sampling: &mut Sampling) -> Result<
             return Ok(());
         }
         // The model goes on in the reader's line; an empty line begins a new one.
-        let line = line.strip_suffix('\n').filter(|line| !line.is_empty()).unwrap_or("\n");
-        let written = generator.go_on(line, sampling, &mut say).map_err(unusable)?;
+        let line = line
+            .strip_suffix('\n')
+            .filter(|line| !line.is_empty())
+            .unwrap_or("\n");
+        let written = generator
+            .go_on(line, sampling, &mut say)
+            .map_err(unusable)?;
         println!();
         eprintln!("{}", speed(&written));
         sampling.seed = sampling.seed.wrapping_add(1);
@@ -97,20 +108,31 @@ fn take_turns(generator: &mut TextGenerator, sampling: &mut Sampling) -> Result<
 
 fn read_prompt() -> Result<String> {
     let mut prompt = String::new();
-    std::io::stdin().read_to_string(&mut prompt).map_err(unreadable)?;
-    Ok(if prompt.is_empty() { "\n".to_owned() } else { prompt })
+    std::io::stdin()
+        .read_to_string(&mut prompt)
+        .map_err(unreadable)?;
+    Ok(if prompt.is_empty() {
+        "\n".to_owned()
+    } else {
+        prompt
+    })
 }
 
 /// Shows a piece of text. A reader that went away ends the text.
 fn say(text: &str) -> ControlFlow<()> {
     let mut out = std::io::stdout().lock();
     let said = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    if said.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    if said.is_ok() {
+        ControlFlow::Continue(())
+    } else {
+        ControlFlow::Break(())
+    }
 }
 
 fn speed(written: &GeneratedText) -> String {
     let tokens = written.tokens.len();
-    let after_first = tokens.saturating_sub(1) as f64 / (written.seconds - written.prompt_seconds).max(1e-9);
+    let after_first =
+        tokens.saturating_sub(1) as f64 / (written.seconds - written.prompt_seconds).max(1e-9);
     format!(
         "{} tokens read in {:.2} s, {tokens} written at {after_first:.1} tokens/s",
         written.prompt_tokens, written.prompt_seconds

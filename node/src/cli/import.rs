@@ -15,13 +15,14 @@ const LEARNING_RATE: f64 = 1e-4;
 
 #[derive(Debug, Args)]
 pub struct ImportArgs {
-    /// A Hugging Face folder: config.json, tokenizer.json, and safetensors of a Llama, Mistral or Qwen3.
+    /// A Hugging Face folder: config.json, tokenizer.json, and safetensors of a Llama, Mistral or
+    /// Qwen3.
     model: PathBuf,
     /// What people will call the run.
     #[arg(long, default_value = "a commonweal")]
     name: String,
-    /// Text files and folders to train on, or a folder that `weal data prepare` made; without them, the built-in
-    /// generator's text.
+    /// Text files and folders to train on, or a folder that `weal data prepare` made; without them,
+    /// the built-in generator's text.
     #[arg(long, value_name = "PATH")]
     data: Vec<PathBuf>,
     /// A tokenizer.json, where the model's folder has none.
@@ -36,7 +37,10 @@ pub struct ImportArgs {
 
 impl ImportArgs {
     pub fn run(self) -> Result<ExitCode> {
-        let mut file = RunFile { name: self.name, ..RunFile::default() };
+        let mut file = RunFile {
+            name: self.name,
+            ..RunFile::default()
+        };
         file.model.checkpoint = Some(absolute(&self.model)?);
         file.model.context = self.context;
         file.data.files = self.data.iter().map(absolute).collect::<Result<_>>()?;

@@ -20,8 +20,8 @@ pub struct JoinArgs {
     /// Seconds to wait for a peer that has the run.
     #[arg(long, default_value_t = 120)]
     patience: u64,
-    /// Files and folders that may hold texts of the run, or its prepared tokens: what is there need not be fetched from
-    /// peers.
+    /// Files and folders that may hold texts of the run, or its prepared tokens: what is there need
+    /// not be fetched from peers.
     #[arg(long, value_name = "PATH", num_args = 1..)]
     data: Vec<PathBuf>,
     /// Fetch everything, but do not take part yet.
@@ -45,7 +45,15 @@ impl JoinArgs {
         let own = Own::read(&self.data)?;
         block_on(async {
             let tell = |text: &str| eprintln!("{text}");
-            join(&folder, &link, &settings, Duration::from_secs(self.patience), own, &tell).await?;
+            join(
+                &folder,
+                &link,
+                &settings,
+                Duration::from_secs(self.patience),
+                own,
+                &tell,
+            )
+            .await?;
             for peer in link.peers {
                 if !settings.network.bootstrap.contains(&peer) {
                     settings.network.bootstrap.push(peer);
@@ -54,7 +62,13 @@ impl JoinArgs {
             if self.only_fetch {
                 return Ok(());
             }
-            take_part(Options { folder, settings, rounds: self.node.rounds, device: None }).await
+            take_part(Options {
+                folder,
+                settings,
+                rounds: self.node.rounds,
+                device: None,
+            })
+            .await
         })?;
         Ok(ExitCode::SUCCESS)
     }

@@ -32,7 +32,8 @@ use crate::settings::Device;
 use progress::{Bar, spinning};
 
 /// What is logged by default. Several nodes that measure one GPU at once are no reason to warn.
-pub const LOGGED: &str = "warn,weal=info,libp2p_kad=error,wgpu_hal=off,cubecl_runtime::throughput=error";
+pub const LOGGED: &str =
+    "warn,weal=info,libp2p_kad=error,wgpu_hal=off,cubecl_runtime::throughput=error";
 
 /// Trains one large language model on many people's machines, with nobody in charge.
 #[derive(Debug, Parser)]
@@ -89,8 +90,13 @@ impl FolderArgs {
     }
 }
 
-/// A model, and a device for it: a Hugging Face folder, or else the newest weights of the data folder.
-fn open_model(model: Option<&PathBuf>, folder: &FolderArgs, device: Device) -> Result<(Opened, OpenDevice)> {
+/// A model, and a device for it: a Hugging Face folder, or else the newest weights of the data
+/// folder.
+fn open_model(
+    model: Option<&PathBuf>,
+    folder: &FolderArgs,
+    device: Device,
+) -> Result<(Opened, OpenDevice)> {
     let bar = Bar::new("reading");
     let opened = Opened::open(model, &folder.folder(), &mut bar.told());
     bar.end();
@@ -107,9 +113,20 @@ fn open_device(device: Device) -> Result<OpenDevice> {
 }
 
 fn default_folder() -> PathBuf {
-    let from = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let home = || from("HOME").or_else(|| from("USERPROFILE")).map(|home| home.join(".local/share"));
-    from("XDG_DATA_HOME").or_else(home).unwrap_or_default().join("weal")
+    let from = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let home = || {
+        from("HOME")
+            .or_else(|| from("USERPROFILE"))
+            .map(|home| home.join(".local/share"))
+    };
+    from("XDG_DATA_HOME")
+        .or_else(home)
+        .unwrap_or_default()
+        .join("weal")
 }
 
 impl Cli {
@@ -118,8 +135,8 @@ impl Cli {
     /// # Errors
     /// With a message for people and an exit code.
     pub fn run(self) -> Result<ExitCode> {
-        let filter =
-            EnvFilter::try_new(&self.log).map_err(|error| Error::Usage(format!("--log {}: {error}", self.log)))?;
+        let filter = EnvFilter::try_new(&self.log)
+            .map_err(|error| Error::Usage(format!("--log {}: {error}", self.log)))?;
         tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_target(false)
@@ -153,12 +170,14 @@ fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
         .block_on(future)
 }
 
-/// Becomes true on Ctrl-C, and on SIGTERM where there is such a thing. A second Ctrl-C ends the process at once.
+/// Becomes true on Ctrl-C, and on SIGTERM where there is such a thing. A second Ctrl-C ends the
+/// process at once.
 fn stop_signal() -> Result<watch::Receiver<bool>> {
     let (tell, stop) = watch::channel(false);
     let unusable = |error| Error::Internal(format!("signals cannot be received: {error}"));
     #[cfg(unix)]
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(unusable)?;
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+        .map_err(unusable)?;
     tokio::spawn(async move {
         #[cfg(unix)]
         tokio::select! {

@@ -18,8 +18,8 @@ pub struct NewArgs {
     /// The model: nano, micro, tiny, small, medium or 1b.
     #[arg(long, default_value = "nano")]
     preset: String,
-    /// Text files and folders to train on, or a folder that `weal data prepare` made; without them, the built-in
-    /// generator's text.
+    /// Text files and folders to train on, or a folder that `weal data prepare` made; without them,
+    /// the built-in generator's text.
     #[arg(long, value_name = "PATH")]
     data: Vec<PathBuf>,
     /// A tokenizer.json; without it, one token a byte.
@@ -31,7 +31,11 @@ pub struct NewArgs {
 
 impl NewArgs {
     pub fn run(self) -> Result<ExitCode> {
-        let mut file = RunFile { name: self.name, seed: rand::random::<u32>().into(), ..RunFile::default() };
+        let mut file = RunFile {
+            name: self.name,
+            seed: rand::random::<u32>().into(),
+            ..RunFile::default()
+        };
         file.model.preset = self.preset;
         file.data.files = self.data.iter().map(absolute).collect::<Result<_>>()?;
         file.tokeniser.file = self.tokeniser.as_ref().map(absolute).transpose()?;
@@ -43,12 +47,21 @@ impl NewArgs {
 pub(super) fn write(folder: &Folder, file: &RunFile) -> Result<ExitCode> {
     let key = folder.key()?.peer();
     // Whatever is wrong with it is said now, not at the first start.
-    let new = new_run::NewRun::from_file(file, folder.path(), key, &folder.path().join("run.toml"))?;
+    let new =
+        new_run::NewRun::from_file(file, folder.path(), key, &folder.path().join("run.toml"))?;
     let path = new_run::write_file(folder, file)?;
     let dir = folder.path().display();
     let model = &new.manifest.model;
-    println!("{} parameters, {} layers, context {}", model.parameters(), model.layers, model.context);
-    println!("wrote {}\nedit it, then start the run with: weal run --dir {dir}", path.display());
+    println!(
+        "{} parameters, {} layers, context {}",
+        model.parameters(),
+        model.layers,
+        model.context
+    );
+    println!(
+        "wrote {}\nedit it, then start the run with: weal run --dir {dir}",
+        path.display()
+    );
     println!("this machine's key, its founder: {key}");
     Ok(ExitCode::SUCCESS)
 }

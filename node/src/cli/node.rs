@@ -16,16 +16,28 @@ pub struct NodeArgs {
     /// Port for peers, QUIC (UDP) and TCP, on every interface [settings: network.listen].
     #[arg(long, env = "WEAL_PORT")]
     port: Option<u16>,
-    /// A peer to begin with, with its identity; may be given several times [settings: network.bootstrap].
-    #[arg(long, env = "WEAL_BOOTSTRAP", value_delimiter = ',', value_name = "MULTIADDR")]
+    /// A peer to begin with, with its identity; may be given several times
+    /// [settings: network.bootstrap].
+    #[arg(
+        long,
+        env = "WEAL_BOOTSTRAP",
+        value_delimiter = ',',
+        value_name = "MULTIADDR"
+    )]
     bootstrap: Vec<Multiaddr>,
     /// An address under which others reach this machine [settings: network.external].
-    #[arg(long, env = "WEAL_EXTERNAL", value_delimiter = ',', value_name = "MULTIADDR")]
+    #[arg(
+        long,
+        env = "WEAL_EXTERNAL",
+        value_delimiter = ',',
+        value_name = "MULTIADDR"
+    )]
     external: Vec<Multiaddr>,
     /// Do not look for peers on the local network [settings: network.mdns].
     #[arg(long, env = "WEAL_NO_MDNS")]
     no_mdns: bool,
-    /// The most bytes of contributions and weights sent each second; 0: no limit [settings: network.max_upload].
+    /// The most bytes of contributions and weights sent each second; 0: no limit
+    /// [settings: network.max_upload].
     #[arg(long, env = "WEAL_MAX_UPLOAD", value_name = "BYTES")]
     max_upload: Option<u64>,
     /// The most bytes of contributions and weights received each second; 0: no limit [settings:
@@ -41,7 +53,8 @@ pub struct NodeArgs {
     /// Threads on the processor; 0 is one for each core [settings: compute.threads].
     #[arg(long, env = "WEAL_THREADS")]
     threads: Option<usize>,
-    /// The most memory that training may take, e.g. "6 GB": of the GPU's, or of the machine's [settings: compute.memory].
+    /// The most memory that training may take, e.g. "6 GB": of the GPU's, or of the machine's
+    /// [settings: compute.memory].
     #[arg(long, env = "WEAL_MEMORY", value_name = "BYTES")]
     memory: Option<Auto<Bytes>>,
     /// Stop training after so many decided rounds; go on answering others.

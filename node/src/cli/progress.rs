@@ -1,4 +1,5 @@
-//! A bar for work whose length is known, and a spinner for a GPU's first steps; neither is there where nobody looks.
+//! A bar for work whose length is known, and a spinner for a GPU's first steps; neither is there
+//! where nobody looks.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

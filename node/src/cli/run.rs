@@ -24,7 +24,12 @@ impl RunArgs {
         let settings = self.node.settings(&folder)?;
         set_threads(settings.compute.threads)?;
         new_run::seal(&folder)?;
-        block_on(take_part(Options { folder, settings, rounds: self.node.rounds, device: None }))?;
+        block_on(take_part(Options {
+            folder,
+            settings,
+            rounds: self.node.rounds,
+            device: None,
+        }))?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -36,14 +36,20 @@ impl StatusArgs {
             None => Settings::read(&self.folder.folder())?.page.listen,
         };
         let snapshot = ask::status(local(page)).map_err(|error| {
-            Error::Network(format!("{error}; is it running? Another page's address goes with --page"))
+            Error::Network(format!(
+                "{error}; is it running? Another page's address goes with --page"
+            ))
         })?;
         if self.healthy {
-            let takes_part = matches!(snapshot.node.state, NodeState::Training | NodeState::Waiting);
+            let takes_part = matches!(
+                snapshot.node.state,
+                NodeState::Training | NodeState::Waiting
+            );
             return Ok(ExitCode::from(if takes_part { 0 } else { UNHEALTHY }));
         }
         if self.json {
-            let json = serde_json::to_string_pretty(&snapshot).map_err(|error| Error::Internal(error.to_string()))?;
+            let json = serde_json::to_string_pretty(&snapshot)
+                .map_err(|error| Error::Internal(error.to_string()))?;
             println!("{json}");
         } else {
             print(&snapshot);
@@ -61,16 +67,37 @@ fn local(mut page: SocketAddr) -> SocketAddr {
 }
 
 fn print(snapshot: &Snapshot) {
-    let Snapshot { run, node, history, peers, .. } = snapshot;
-    println!("run      {} ({} parameters, {})", run.name, run.parameters, run.model);
+    let Snapshot {
+        run,
+        node,
+        history,
+        peers,
+        ..
+    } = snapshot;
+    println!(
+        "run      {} ({} parameters, {})",
+        run.name, run.parameters, run.model
+    );
     println!("state    {}", node.message);
     println!("device   {}", node.device);
     let connected = peers.iter().filter(|peer| peer.connected).count();
-    println!("peers    {connected} here, {} vote", peers.iter().filter(|peer| peer.voter).count());
+    println!(
+        "peers    {connected} here, {} vote",
+        peers.iter().filter(|peer| peer.voter).count()
+    );
     if let Some(last) = history.last() {
-        let loss = history.iter().rev().find_map(|record| record.heldout_nats_per_byte);
-        let loss = loss.map_or_else(|| "not measured".into(), |loss| format!("{loss:.4} nats per byte"));
-        println!("last     round {}: {} contributions in {:.1} s", last.round, last.contributions, last.seconds);
+        let loss = history
+            .iter()
+            .rev()
+            .find_map(|record| record.heldout_nats_per_byte);
+        let loss = loss.map_or_else(
+            || "not measured".into(),
+            |loss| format!("{loss:.4} nats per byte"),
+        );
+        println!(
+            "last     round {}: {} contributions in {:.1} s",
+            last.round, last.contributions, last.seconds
+        );
         println!("loss     {loss} (held out)");
         println!("root     {}", last.root);
     }

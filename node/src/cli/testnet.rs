@@ -53,8 +53,8 @@ struct RunChoice {
     /// Nodes.
     #[arg(long, default_value_t = 4)]
     peers: usize,
-    /// Text files and folders to train on, or a folder that `weal data prepare` made; without them, the built-in
-    /// generator's text.
+    /// Text files and folders to train on, or a folder that `weal data prepare` made; without them,
+    /// the built-in generator's text.
     #[arg(long, value_name = "PATH")]
     data: Vec<PathBuf>,
     /// The model: nano, micro, tiny, small, medium or 1b.
@@ -77,13 +77,20 @@ struct RunChoice {
 impl RunChoice {
     fn file(&self) -> Result<RunFile> {
         if self.peers == 0 || self.peers > 64 {
-            return Err(Error::Usage(format!("--peers is {}; accepted: 1 to 64", self.peers)));
+            return Err(Error::Usage(format!(
+                "--peers is {}; accepted: 1 to 64",
+                self.peers
+            )));
         }
-        let mut file = RunFile { name: "testnet".into(), ..RunFile::default() };
+        let mut file = RunFile {
+            name: "testnet".into(),
+            ..RunFile::default()
+        };
         file.model.preset.clone_from(&self.preset);
         file.model.checkpoint.clone_from(&self.from);
         file.data.files.clone_from(&self.data);
-        // Many small steps learn most from few tokens, which is what one processor for all nodes is short of.
+        // Many small steps learn most from few tokens, which is what one processor for all nodes is
+        // short of.
         file.inner.steps = self.steps;
         file.inner.batch = self.batch;
         file.timing.train_seconds = self.train_seconds;
@@ -129,8 +136,14 @@ impl TestnetArgs {
     fn start(self) -> Result<ExitCode> {
         let run = self.run.file()?;
         let temporary = tempfile::Builder::new().prefix("weal-testnet-").tempdir();
-        let temporary = temporary.map_err(Error::storage("cannot make a folder", &std::env::temp_dir()))?;
-        let root = self.keep.clone().unwrap_or_else(|| temporary.path().to_owned());
+        let temporary = temporary.map_err(Error::storage(
+            "cannot make a folder",
+            &std::env::temp_dir(),
+        ))?;
+        let root = self
+            .keep
+            .clone()
+            .unwrap_or_else(|| temporary.path().to_owned());
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = (cores / self.run.peers).max(1);
         let mut nodes = local_nodes(self.run.peers, self.page_port, self.device, threads)?;
@@ -138,7 +151,10 @@ impl TestnetArgs {
             gpu_peer(&mut nodes, number)?;
         }
         let (manifest, nodes) = prepare::prepare(&Plan { root, nodes, run })?;
-        let place = nodes.first().map(|node| format!("http://{}/", node.page)).unwrap_or_default();
+        let place = nodes
+            .first()
+            .map(|node| format!("http://{}/", node.page))
+            .unwrap_or_default();
         eprintln!(
             "{} nodes train \"{}\" ({} parameters); page: {place}",
             nodes.len(),
@@ -158,7 +174,8 @@ impl TestnetArgs {
         let summary = watcher.summary();
         summary.print();
         if self.json {
-            let json = serde_json::to_string(&summary).map_err(|error| Error::Internal(error.to_string()))?;
+            let json = serde_json::to_string(&summary)
+                .map_err(|error| Error::Internal(error.to_string()))?;
             println!("{json}");
         }
         if let Some(folder) = &self.keep {
@@ -175,7 +192,8 @@ impl TestnetArgs {
 fn gpu_peer(nodes: &mut [NodePlan], number: usize) -> Result<()> {
     let count = nodes.len();
     let node = number.checked_sub(1).and_then(|index| nodes.get_mut(index));
-    let node = node.ok_or_else(|| Error::Usage(format!("--gpu-peer is {number}; accepted: 1 to {count}")))?;
+    let node = node
+        .ok_or_else(|| Error::Usage(format!("--gpu-peer is {number}; accepted: 1 to {count}")))?;
     node.device = Device::Gpu;
     Ok(())
 }
@@ -185,7 +203,11 @@ impl PrepareArgs {
         let run = self.run.file()?;
         let page = SocketAddr::new(self.page_listen, self.page_port);
         let nodes = named_nodes(self.run.peers, &self.host, self.port, page, self.device)?;
-        let (manifest, nodes) = prepare::prepare(&Plan { root: self.folder, nodes, run })?;
+        let (manifest, nodes) = prepare::prepare(&Plan {
+            root: self.folder,
+            nodes,
+            run,
+        })?;
         for node in &nodes {
             println!("{} {}", node.folder.path().display(), node.peer);
         }

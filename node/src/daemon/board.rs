@@ -8,8 +8,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use weal_coordinator_free::{Apply, CoreView, Event, Phase as CorePhase};
 use weal_dashboard::snapshot::EVENTS_KEPT;
 use weal_dashboard::{
-    Floor, Level, LogLine, Node, NodeState, Peer, PeerRound, Phase, PhaseSeconds, Round, RoundRecord, Run, Snapshot,
-    Traffic,
+    Floor, Level, LogLine, Node, NodeState, Peer, PeerRound, Phase, PhaseSeconds, Round,
+    RoundRecord, Run, Snapshot, Traffic,
 };
 use weal_proto::{PeerId, RoundNumber, StateRoot};
 
@@ -62,7 +62,9 @@ pub struct Board {
 
 /// Milliseconds since 1970, for people's eyes only.
 pub fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -117,7 +119,11 @@ impl Board {
             Level::Info => tracing::info!("{text}"),
             Level::Debug => tracing::debug!("{text}"),
         }
-        self.lines.push_back(LogLine { unix_ms: unix_ms(), level, text });
+        self.lines.push_back(LogLine {
+            unix_ms: unix_ms(),
+            level,
+            text,
+        });
         if self.lines.len() > EVENTS_KEPT {
             self.lines.pop_front();
         }
@@ -147,11 +153,23 @@ impl Board {
 
     /// What was found of a contribution.
     pub fn found(&mut self, peer: PeerId, refusal: Option<Refusal>) {
-        let state = refusal.map_or(PeerRound::Valid, |Refusal { verdict, cause, why }| {
-            self.count_drop(cause);
-            self.say(Level::Warn, format!("contribution of {} is not valid: {why}", peer.short()));
-            PeerRound::Invalid { reason: format!("{verdict:?}").to_lowercase() }
-        });
+        let state = refusal.map_or(
+            PeerRound::Valid,
+            |Refusal {
+                 verdict,
+                 cause,
+                 why,
+             }| {
+                self.count_drop(cause);
+                self.say(
+                    Level::Warn,
+                    format!("contribution of {} is not valid: {why}", peer.short()),
+                );
+                PeerRound::Invalid {
+                    reason: format!("{verdict:?}").to_lowercase(),
+                }
+            },
+        );
         self.this_round.insert(peer, state);
     }
 
@@ -167,7 +185,12 @@ impl Board {
             contributed.blob_bytes
         );
         self.say(Level::Debug, text);
-        let Contributed { round, skipped_steps, restorations, .. } = contributed;
+        let Contributed {
+            round,
+            skipped_steps,
+            restorations,
+            ..
+        } = contributed;
         if *skipped_steps > 0 || *restorations > 0 {
             let text = format!(
                 "round {round}: {skipped_steps} inner steps were not finite and are skipped; went back to the agreed weights {restorations} times"
@@ -178,7 +201,17 @@ impl Board {
 
     /// A round is decided; what is not known yet comes with [`Board::applied`].
     pub fn decided(&mut self, event: &Event, train_loss: Option<f64>) {
-        let Event::Decided { round, voters, weight, total, synced, .. } = event else { return };
+        let Event::Decided {
+            round,
+            voters,
+            weight,
+            total,
+            synced,
+            ..
+        } = event
+        else {
+            return;
+        };
         let record = RoundRecord {
             round: round.0,
             train_nats_per_byte: train_loss,
@@ -188,14 +221,26 @@ impl Board {
             ..RoundRecord::default()
         };
         self.push(record);
-        let how = if *synced { "learnt from peers" } else { "decided" };
-        self.say(Level::Info, format!("round {round} {how}: {voters} voters, weight {weight} of {total}"));
+        let how = if *synced {
+            "learnt from peers"
+        } else {
+            "decided"
+        };
+        self.say(
+            Level::Info,
+            format!("round {round} {how}: {voters} voters, weight {weight} of {total}"),
+        );
     }
 
     /// The contributions of a decided round.
     pub fn chosen(&mut self, apply: &Apply) {
-        let tokens = apply.contributions.iter().fold(0u64, |sum, chosen| sum.saturating_add(chosen.samples.0));
-        self.tokens = self.tokens.saturating_add(tokens.saturating_mul(self.context));
+        let tokens = apply
+            .contributions
+            .iter()
+            .fold(0u64, |sum, chosen| sum.saturating_add(chosen.samples.0));
+        self.tokens = self
+            .tokens
+            .saturating_add(tokens.saturating_mul(self.context));
         for chosen in &apply.contributions {
             self.last_rounds.insert(chosen.peer, apply.round.0);
         }
@@ -203,18 +248,28 @@ impl Board {
         if let Some(record) = self.record(apply.round) {
             record.tokens = tokens;
             record.contributions = apply.contributions.len() as u64;
-            record.contributors = apply.contributions.iter().map(|chosen| chosen.peer.to_string()).collect();
+            record.contributors = apply
+                .contributions
+                .iter()
+                .map(|chosen| chosen.peer.to_string())
+                .collect();
         }
     }
 
     /// A round's weights are in memory: the round before is complete. Returns its record.
-    pub fn applied(&mut self, next: RoundNumber, root: StateRoot, network: &network::Status) -> Option<RoundRecord> {
+    pub fn applied(
+        &mut self,
+        next: RoundNumber,
+        root: StateRoot,
+        network: &network::Status,
+    ) -> Option<RoundRecord> {
         self.enter(Phase::Apply);
         let seconds = self.round_started.elapsed().as_secs_f64();
         self.round_started = Instant::now();
         self.this_round.clear();
         let (sent, received) = totals(network);
-        let (sent_before, received_before) = std::mem::replace(&mut self.traffic_before, (sent, received));
+        let (sent_before, received_before) =
+            std::mem::replace(&mut self.traffic_before, (sent, received));
         let apply = self.elapsed.apply + self.phase_started.elapsed().as_secs_f64();
         self.phase_started = Instant::now();
         let mut phases = std::mem::take(&mut self.elapsed);
@@ -229,11 +284,15 @@ impl Board {
         Some(record.clone())
     }
 
-    /// The held-out loss of the weights at a round's start: what the round before led to. Returns its record.
+    /// The held-out loss of the weights at a round's start: what the round before led to. Returns
+    /// its record.
     pub fn evaluated(&mut self, round: RoundNumber, nats_per_byte: f64) -> Option<RoundRecord> {
         self.say(
             Level::Info,
-            format!("after round {}: held-out loss {nats_per_byte:.4} nats per byte", round.0.saturating_sub(1)),
+            format!(
+                "after round {}: held-out loss {nats_per_byte:.4} nats per byte",
+                round.0.saturating_sub(1)
+            ),
         );
         let record = self.record(round.previous()?)?;
         record.heldout_nats_per_byte = Some(nats_per_byte);
@@ -241,7 +300,10 @@ impl Board {
     }
 
     fn record(&mut self, round: RoundNumber) -> Option<&mut RoundRecord> {
-        self.records.iter_mut().rev().find(|record| record.round == round.0)
+        self.records
+            .iter_mut()
+            .rev()
+            .find(|record| record.round == round.0)
     }
 
     /// Something the core reports.
@@ -295,10 +357,16 @@ impl Board {
         let core = seen.core;
         let (state, message) = self.message.clone().unwrap_or_else(|| self.state(seen));
         let mut elapsed = self.elapsed;
-        elapsed.set(self.phase, elapsed.get(self.phase) + self.phase_started.elapsed().as_secs_f64());
+        elapsed.set(
+            self.phase,
+            elapsed.get(self.phase) + self.phase_started.elapsed().as_secs_f64(),
+        );
         Snapshot {
             unix_ms: unix_ms(),
-            run: Run { link: seen.link.clone(), ..self.run.clone() },
+            run: Run {
+                link: seen.link.clone(),
+                ..self.run.clone()
+            },
             node: Node {
                 uptime_seconds: self.started.elapsed().as_secs_f64(),
                 device: seen.health.device.clone(),
@@ -317,7 +385,12 @@ impl Board {
                 steps: self.steps,
                 deadline_unix_ms: None,
             },
-            history: self.records.iter().filter(|record| !record.root.is_empty()).cloned().collect(),
+            history: self
+                .records
+                .iter()
+                .filter(|record| !record.root.is_empty())
+                .cloned()
+                .collect(),
             peers: self.peers(seen),
             floors: self.floors.clone(),
             traffic: traffic(seen.network),
@@ -351,8 +424,11 @@ impl Board {
         }
         for connection in &seen.network.peers {
             let id = PeerId::from(connection.peer);
-            let peer =
-                peers.entry(id).or_insert_with(|| Peer { id: id.to_string(), name: id.short(), ..Peer::default() });
+            let peer = peers.entry(id).or_insert_with(|| Peer {
+                id: id.to_string(),
+                name: id.short(),
+                ..Peer::default()
+            });
             peer.connected = true;
             peer.address = connection.address.to_string();
             peer.bytes_sent = connection.traffic.sent;
@@ -374,15 +450,30 @@ impl Board {
 
 fn traffic(network: &network::Status) -> BTreeMap<String, Traffic> {
     let bytes = &network.traffic;
-    [("gossip", bytes.gossip), ("blob", bytes.blob), ("sync", bytes.sync), ("upkeep", bytes.upkeep)]
-        .into_iter()
-        .map(|(kind, count)| (kind.to_owned(), Traffic { bytes_sent: count.sent, bytes_received: count.received }))
-        .collect()
+    [
+        ("gossip", bytes.gossip),
+        ("blob", bytes.blob),
+        ("sync", bytes.sync),
+        ("upkeep", bytes.upkeep),
+    ]
+    .into_iter()
+    .map(|(kind, count)| {
+        (
+            kind.to_owned(),
+            Traffic {
+                bytes_sent: count.sent,
+                bytes_received: count.received,
+            },
+        )
+    })
+    .collect()
 }
 
 fn totals(network: &network::Status) -> (u64, u64) {
     let bytes = &network.traffic;
     [bytes.gossip, bytes.blob, bytes.sync, bytes.upkeep]
         .iter()
-        .fold((0, 0), |(sent, received), count| (sent + count.sent, received + count.received))
+        .fold((0, 0), |(sent, received), count| {
+            (sent + count.sent, received + count.received)
+        })
 }

@@ -1,6 +1,8 @@
-//! Work that takes a while and must not hold up the loop: fetching, checking, applying, asking peers.
+//! Work that takes a while and must not hold up the loop: fetching, checking, applying, asking
+//! peers.
 //!
-//! A job is a future that ends in a [`Done`]. It owns what it needs and changes nothing of the daemon's.
+//! A job is a future that ends in a [`Done`]. It owns what it needs and changes nothing of the
+//! daemon's.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +12,8 @@ use tokio::sync::Semaphore;
 use weal_coordinator_free::{Apply, Chosen, Fetch};
 use weal_kernels::{Contribution, apply_and_outline, state};
 use weal_proto::{
-    BlobHash, Decided, Envelope, EnvelopeHash, Message, PeerId, Request, Response, RoundNumber, RunId, StateRoot,
-    Status, Verdict, limits,
+    BlobHash, Decided, Envelope, EnvelopeHash, Message, PeerId, Request, Response, RoundNumber,
+    RunId, StateRoot, Status, Verdict, limits,
 };
 
 use crate::check::{self, Claim, Refusal};
@@ -90,7 +92,14 @@ impl Workshop {
 
     /// Connected peers, in random order.
     fn connected(&self) -> Vec<PeerKey> {
-        let mut peers: Vec<_> = self.network.status().borrow().peers.iter().map(|peer| peer.peer).collect();
+        let mut peers: Vec<_> = self
+            .network
+            .status()
+            .borrow()
+            .peers
+            .iter()
+            .map(|peer| peer.peer)
+            .collect();
         peers.shuffle(&mut rand::rng());
         peers
     }
@@ -98,40 +107,87 @@ impl Workshop {
     /// Gets a contribution, from disk or from whoever has it, and checks it.
     pub async fn examine(self, fetch: Fetch) -> Done {
         let (commitment, peer) = (fetch.commitment, fetch.peer);
-        let refusal = match self.obtain(fetch.round, fetch.peer, fetch.blob, fetch.blob_bytes).await {
+        let refusal = match self
+            .obtain(fetch.round, fetch.peer, fetch.blob, fetch.blob_bytes)
+            .await
+        {
             Ok(blob) => self.check(fetch, blob).await,
-            Err(why) => Some(Refusal::new(Verdict::Unavailable, "contribution_unavailable", why)),
+            Err(why) => Some(Refusal::new(
+                Verdict::Unavailable,
+                "contribution_unavailable",
+                why,
+            )),
         };
-        Done::Validated { commitment, peer, refusal }
+        Done::Validated {
+            commitment,
+            peer,
+            refusal,
+        }
     }
 
     async fn check(self, fetch: Fetch, blob: Vec<u8>) -> Option<Refusal> {
-        let Fetch { round, peer, blob_bytes, base_root, .. } = fetch;
-        let claim = Claim { round, peer, blob_bytes, base_root };
+        let Fetch {
+            round,
+            peer,
+            blob_bytes,
+            base_root,
+            ..
+        } = fetch;
+        let claim = Claim {
+            round,
+            peer,
+            blob_bytes,
+            base_root,
+        };
         let checked = tokio::task::spawn_blocking(move || {
             check::contribution(&self.plan, self.run, self.codec, &claim, &blob).err()
         });
         // A check that panics has met something it should have refused.
         checked.await.unwrap_or_else(|error| {
-            Some(Refusal::new(Verdict::Malformed, "contribution_panic", format!("checking it failed: {error}")))
+            Some(Refusal::new(
+                Verdict::Malformed,
+                "contribution_panic",
+                format!("checking it failed: {error}"),
+            ))
         })
     }
 
     /// The blob of a contribution, stored here from now on.
-    async fn obtain(&self, round: RoundNumber, peer: PeerId, hash: BlobHash, bytes: u64) -> Result<Vec<u8>, String> {
+    async fn obtain(
+        &self,
+        round: RoundNumber,
+        peer: PeerId,
+        hash: BlobHash,
+        bytes: u64,
+    ) -> Result<Vec<u8>, String> {
         if let Some(blob) = self.blobs.get(&hash).map_err(|error| error.to_string())? {
             return Ok(blob);
         }
-        let _slot = self.fetches.acquire().await.map_err(|error| error.to_string())?;
+        let _slot = self
+            .fetches
+            .acquire()
+            .await
+            .map_err(|error| error.to_string())?;
         let mut holders = vec![peer.into()];
-        holders.extend(self.connected().into_iter().filter(|other| *other != *peer.as_bytes()));
-        let blob = self.network.fetch_blob(hash.into(), bytes, holders).await.map_err(|error| error.to_string())?;
+        holders.extend(
+            self.connected()
+                .into_iter()
+                .filter(|other| *other != *peer.as_bytes()),
+        );
+        let blob = self
+            .network
+            .fetch_blob(hash.into(), bytes, holders)
+            .await
+            .map_err(|error| error.to_string())?;
         let blobs = self.blobs.clone();
         let stored = tokio::task::spawn_blocking(move || {
             let stored = blobs.put(&blob, Keep::Round(round), false);
             stored.map(|_| blob)
         });
-        stored.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+        stored
+            .await
+            .map_err(|error| error.to_string())?
+            .map_err(|error| error.to_string())
     }
 
     /// Takes weights to the next round.
@@ -139,7 +195,10 @@ impl Workshop {
         let round = apply.round;
         let mut blobs = Vec::with_capacity(apply.contributions.len());
         for chosen in &apply.contributions {
-            match self.obtain(round, chosen.peer, chosen.blob, chosen.blob_bytes).await {
+            match self
+                .obtain(round, chosen.peer, chosen.blob, chosen.blob_bytes)
+                .await
+            {
                 Ok(blob) => blobs.push(blob),
                 Err(why) => return Done::ApplyFailed { round, why },
             }
@@ -147,7 +206,9 @@ impl Workshop {
         match tokio::task::spawn_blocking(move || self.compute(&weights, &apply, &blobs)).await {
             Ok(Ok(weights)) => Done::Weights(weights),
             Ok(Err(error)) => Done::Fatal(error),
-            Err(error) => Done::Fatal(Error::Internal(format!("round {round} could not be applied: {error}"))),
+            Err(error) => Done::Fatal(Error::Internal(format!(
+                "round {round} could not be applied: {error}"
+            ))),
         }
     }
 
@@ -164,8 +225,15 @@ impl Workshop {
 
     fn open_chosen(&self, step: &Apply, blobs: &[Vec<u8>]) -> Result<Vec<Contribution>> {
         let open = |(chosen, blob): (&Chosen, &Vec<u8>)| {
-            let Chosen { peer, blob_bytes, .. } = *chosen;
-            let claim = Claim { round: step.round, peer, blob_bytes, base_root: step.base_root };
+            let Chosen {
+                peer, blob_bytes, ..
+            } = *chosen;
+            let claim = Claim {
+                round: step.round,
+                peer,
+                blob_bytes,
+                base_root: step.base_root,
+            };
             check::contribution(&self.plan, self.run, self.codec, &claim, blob).map_err(|refusal| {
                 // More than two thirds found it valid and this node does not: it must not guess.
                 let who = peer.short();
@@ -178,7 +246,8 @@ impl Workshop {
         step.contributions.iter().zip(blobs).map(open).collect()
     }
 
-    /// Fetches the weights at a round's start from peers; every chunk is proven by the decided root.
+    /// Fetches the weights at a round's start from peers; every chunk is proven by the decided
+    /// root.
     pub async fn fetch_weights(self, round: RoundNumber, root: StateRoot) -> Done {
         match self.try_fetch_weights(round, root).await {
             Ok(weights) => Done::Weights(weights),
@@ -201,7 +270,9 @@ impl Workshop {
                 break;
             }
         }
-        let tensors = found.ok_or_else(|| Error::Network(format!("nobody here holds the weights of round {round}")))?;
+        let tensors = found.ok_or_else(|| {
+            Error::Network(format!("nobody here holds the weights of round {round}"))
+        })?;
         let layout = &self.plan.layout;
         let mut values = Vec::with_capacity(layout.parameters());
         for (range, tensor) in layout.ranges().zip(&tensors) {
@@ -210,11 +281,17 @@ impl Workshop {
                 .fetch_blob((*tensor).into(), range.len() as u64 * 4, self.connected())
                 .await
                 .map_err(|error| Error::Network(error.to_string()))?;
-            values.extend(from_bytes(&self.weight_files.path(round), &bytes, range.len())?);
+            values.extend(from_bytes(
+                &self.weight_files.path(round),
+                &bytes,
+                range.len(),
+            )?);
         }
         let weights = Weights::new(layout, round, values)?;
         if weights.root != root {
-            return Err(Error::Network(format!("the weights of round {round} that arrived are not the decided ones")));
+            return Err(Error::Network(format!(
+                "the weights of round {round} that arrived are not the decided ones"
+            )));
         }
         self.weight_files.save(&weights)?;
         Ok(weights)
@@ -222,7 +299,11 @@ impl Workshop {
 
     /// Asks peers for decided rounds.
     pub async fn request_decided(self, from: RoundNumber) -> Done {
-        let request = Request::Decided { from, at_most: limits::DECIDED_BATCH as u32 }.encode();
+        let request = Request::Decided {
+            from,
+            at_most: limits::DECIDED_BATCH as u32,
+        }
+        .encode();
         for peer in self.connected().into_iter().take(ASKED) {
             if let Some(Response::Decided(decided)) = self.ask(peer, &request).await
                 && !decided.is_empty()
@@ -242,7 +323,11 @@ impl Workshop {
                 messages.extend(envelopes);
             }
         }
-        if messages.is_empty() { Done::Nothing } else { Done::Messages(messages) }
+        if messages.is_empty() {
+            Done::Nothing
+        } else {
+            Done::Messages(messages)
+        }
     }
 
     /// Asks one peer where it is.
@@ -255,8 +340,12 @@ impl Workshop {
 
     async fn ask(&self, peer: PeerKey, request: &[u8]) -> Option<Response> {
         let answer = self.network.request(peer, request.to_vec()).await;
-        let bytes = answer.inspect_err(|error| tracing::debug!(%error, "a request was not answered")).ok()?;
-        Response::decode(&bytes).inspect_err(|error| tracing::debug!(%error, "an answer is not understood")).ok()
+        let bytes = answer
+            .inspect_err(|error| tracing::debug!(%error, "a request was not answered"))
+            .ok()?;
+        Response::decode(&bytes)
+            .inspect_err(|error| tracing::debug!(%error, "an answer is not understood"))
+            .ok()
     }
 }
 

@@ -1,8 +1,9 @@
 //! The daemon: a thin ring of I/O round the pure core.
 //!
-//! One task owns everything that changes ([`Daemon`]) and does one thing at a time: it takes what happened, steps the
-//! core, and carries out what the core asks for, in its order. Whatever takes long runs elsewhere and comes back as an
-//! event: training on the learner's thread, jobs on tokio's threads, the network in its own task.
+//! One task owns everything that changes ([`Daemon`]) and does one thing at a time: it takes what
+//! happened, steps the core, and carries out what the core asks for, in its order. Whatever takes
+//! long runs elsewhere and comes back as an event: training on the learner's thread, jobs on
+//! tokio's threads, the network in its own task.
 //!
 //! ```text
 //!   network events ─┐                      ┌─► store (before anything else)
@@ -142,7 +143,9 @@ impl Daemon {
         self.carry_out(outputs).await?;
         // A round that this node does not train in is known at once, so that nobody waits for it.
         if let Some(round) = self.skipped.take() {
-            let outputs = self.core.step(self.timers.now(), Input::TrainingFailed { round });
+            let outputs = self
+                .core
+                .step(self.timers.now(), Input::TrainingFailed { round });
             self.carry_out(outputs).await?;
         }
         Ok(())
@@ -160,27 +163,53 @@ impl Daemon {
         match event {
             Event::Gossip { id, bytes, .. } => self.gossip_arrived(id, &bytes).await?,
             Event::Connected { peer, address } => {
-                self.board.say(Level::Info, format!("connected to {}", weal_proto::PeerId::from(peer).short()));
-                if let Err(error) = self.store.remember_peer(&address.to_string(), unix_ms() / 1000) {
+                self.board.say(
+                    Level::Info,
+                    format!("connected to {}", weal_proto::PeerId::from(peer).short()),
+                );
+                if let Err(error) = self
+                    .store
+                    .remember_peer(&address.to_string(), unix_ms() / 1000)
+                {
                     tracing::warn!(%error, "a peer's address could not be saved");
                 }
                 self.spawn(self.workshop.clone().request_status(peer));
             }
             Event::Disconnected { peer } => {
-                self.board.say(Level::Info, format!("lost {}", weal_proto::PeerId::from(peer).short()));
+                self.board.say(
+                    Level::Info,
+                    format!("lost {}", weal_proto::PeerId::from(peer).short()),
+                );
             }
-            Event::Listening { address } => self.board.say(Level::Info, format!("reachable at {address}")),
-            Event::NotListening { address } => self.board.say(Level::Warn, format!("no longer reachable at {address}")),
+            Event::Listening { address } => self
+                .board
+                .say(Level::Info, format!("reachable at {address}")),
+            Event::NotListening { address } => self
+                .board
+                .say(Level::Warn, format!("no longer reachable at {address}")),
             Event::Stranger { address, speaks } => {
-                self.board.say(Level::Debug, format!("{address} is of another run ({speaks})"));
+                self.board.say(
+                    Level::Debug,
+                    format!("{address} is of another run ({speaks})"),
+                );
             }
-            Event::BootstrapFailed { address, why, retry_in } => self.board.say(
+            Event::BootstrapFailed {
+                address,
+                why,
+                retry_in,
+            } => self.board.say(
                 Level::Warn,
-                format!("bootstrap peer {address} failed: {why}; tried again in {} s", retry_in.as_secs()),
+                format!(
+                    "bootstrap peer {address} failed: {why}; tried again in {} s",
+                    retry_in.as_secs()
+                ),
             ),
             Event::ShutOut { peer, offence } => self.board.say(
                 Level::Warn,
-                format!("{} is shut out for a while: {offence:?}", weal_proto::PeerId::from(peer).short()),
+                format!(
+                    "{} is shut out for a while: {offence:?}",
+                    weal_proto::PeerId::from(peer).short()
+                ),
             ),
         }
         Ok(())
@@ -195,7 +224,11 @@ impl Daemon {
                     self.verdicts.pop_front();
                 }
                 self.verdicts.push_back((message, id));
-                self.step(Input::Received { id: message, envelope }).await
+                self.step(Input::Received {
+                    id: message,
+                    envelope,
+                })
+                .await
             }
             Err(error) => {
                 tracing::debug!(%error, "a gossip message is not an envelope");
@@ -208,7 +241,8 @@ impl Daemon {
 
     async fn learner_told(&mut self, event: Option<LearnerEvent>) -> Result<()> {
         // Rather a node that is started again than one that never trains any more.
-        let event = event.ok_or_else(|| Error::Internal("the learner's thread ended unexpectedly".into()))?;
+        let event = event
+            .ok_or_else(|| Error::Internal("the learner's thread ended unexpectedly".into()))?;
         match event {
             LearnerEvent::Trained(contributed) => {
                 self.board.contributed(&contributed);
@@ -216,26 +250,40 @@ impl Daemon {
                 let (round, blob) = (contributed.round, contributed.blob);
                 self.own.made(round, blob);
                 let (blob_bytes, samples) = (contributed.blob_bytes, contributed.samples);
-                self.step(Input::Trained { round, blob, blob_bytes, samples }).await?;
+                self.step(Input::Trained {
+                    round,
+                    blob,
+                    blob_bytes,
+                    samples,
+                })
+                .await?;
                 self.evaluate();
                 Ok(())
             }
             LearnerEvent::Failed { round, why } => {
-                self.board.say(Level::Warn, format!("round {round}: no contribution: {why}"));
+                self.board.say(
+                    Level::Warn,
+                    format!("round {round}: no contribution: {why}"),
+                );
                 self.step(Input::TrainingFailed { round }).await
             }
             LearnerEvent::Fatal(error) => Err(error),
             LearnerEvent::DeviceLost { device, why, then } => {
-                self.board.say(Level::Error, format!("{device} was lost: {why}; {then}"));
+                self.board
+                    .say(Level::Error, format!("{device} was lost: {why}; {then}"));
                 self.publish();
                 Ok(())
             }
             LearnerEvent::DeviceReady { device } => {
-                self.board.say(Level::Info, format!("training goes on on {device}"));
+                self.board
+                    .say(Level::Info, format!("training goes on on {device}"));
                 self.publish();
                 Ok(())
             }
-            LearnerEvent::Evaluated { round, nats_per_byte } => {
+            LearnerEvent::Evaluated {
+                round,
+                nats_per_byte,
+            } => {
                 if let Some(record) = self.board.evaluated(round, nats_per_byte) {
                     self.save_record(&record)?;
                 }
@@ -247,25 +295,46 @@ impl Daemon {
 
     async fn job_done(&mut self, done: Result<Done, tokio::task::JoinError>) -> Result<()> {
         match done {
-            Ok(Done::Validated { commitment, peer, refusal }) => {
-                let verdict = refusal.as_ref().map_or(Verdict::Valid, |refusal| refusal.verdict);
+            Ok(Done::Validated {
+                commitment,
+                peer,
+                refusal,
+            }) => {
+                let verdict = refusal
+                    .as_ref()
+                    .map_or(Verdict::Valid, |refusal| refusal.verdict);
                 self.board.found(peer, refusal);
-                self.step(Input::Validated { commitment, verdict }).await
+                self.step(Input::Validated {
+                    commitment,
+                    verdict,
+                })
+                .await
             }
             Ok(Done::Weights(weights)) => self.weights_ready(weights, true).await,
             Ok(Done::ApplyFailed { round, why }) => {
-                self.board.say(Level::Warn, format!("round {round} cannot be applied: {why}"));
+                self.board.say(
+                    Level::Warn,
+                    format!("round {round} cannot be applied: {why}"),
+                );
                 self.step(Input::ApplyFailed { round }).await
             }
             Ok(Done::WeightsMissing(why)) => {
                 self.board.say(Level::Warn, format!("{why}; trying again"));
-                // The core then asks for the newest ones that are proven: those asked for may be gone by now.
-                self.step(Input::ApplyFailed { round: self.weights.round }).await
+                // The core then asks for the newest ones that are proven: those asked for may be
+                // gone by now.
+                self.step(Input::ApplyFailed {
+                    round: self.weights.round,
+                })
+                .await
             }
             Ok(Done::Decided(decided)) => self.step(Input::Synced(decided)).await,
             Ok(Done::Messages(envelopes)) => {
                 for envelope in envelopes {
-                    self.step(Input::Received { id: NO_VERDICT, envelope }).await?;
+                    self.step(Input::Received {
+                        id: NO_VERDICT,
+                        envelope,
+                    })
+                    .await?;
                 }
                 Ok(())
             }
@@ -273,12 +342,21 @@ impl Daemon {
             Ok(Done::Nothing) => Ok(()),
             Ok(Done::Fatal(error)) => Err(error),
             // The core waits for an answer that will never come.
-            Err(error) => Err(Error::Internal(format!("a job ended unexpectedly: {error}"))),
+            Err(error) => Err(Error::Internal(format!(
+                "a job ended unexpectedly: {error}"
+            ))),
         }
     }
 
     fn ask_status(&mut self) {
-        let peers: Vec<_> = self.network.status().borrow().peers.iter().map(|peer| peer.peer).collect();
+        let peers: Vec<_> = self
+            .network
+            .status()
+            .borrow()
+            .peers
+            .iter()
+            .map(|peer| peer.peer)
+            .collect();
         if !peers.is_empty() {
             let peer = peers[rand::random_range(0..peers.len())];
             self.spawn(self.workshop.clone().request_status(peer));
@@ -313,13 +391,22 @@ impl Daemon {
         self.dashboard.publish(self.board.snapshot(&seen));
     }
 
-    /// How others are invited: settled addresses first, then where this node listens, loopback last.
+    /// How others are invited: settled addresses first, then where this node listens, loopback
+    /// last.
     fn link(&self, status: &network::Status) -> RunLink {
         let local = self.network.local();
-        let external = self.settings.network.external.iter().filter_map(|a| network::address_of(&local, a.clone()));
+        let external = self
+            .settings
+            .network
+            .external
+            .iter()
+            .filter_map(|a| network::address_of(&local, a.clone()));
         let mut listen: Vec<Multiaddr> = status.listen.clone();
         listen.sort_by_key(|address| address.to_string().contains("/127.0.0.1/"));
-        RunLink { run: self.run, peers: external.chain(listen).take(4).collect() }
+        RunLink {
+            run: self.run,
+            peers: external.chain(listen).take(4).collect(),
+        }
     }
 }
 
@@ -331,7 +418,8 @@ async fn until(timer: Option<std::time::Instant>) {
 }
 
 async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // When the sender is gone nobody can stop this node any more but a signal that ends the process.
+    // When the sender is gone nobody can stop this node any more but a signal that ends the
+    // process.
     if stop.wait_for(|stop| *stop).await.is_err() {
         std::future::pending::<()>().await;
     }

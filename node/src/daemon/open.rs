@@ -52,7 +52,12 @@ pub struct Options {
 /// # Errors
 /// Whatever is wrong with folder, manifest, data, device, store, ports: each with its own variant.
 pub async fn open(options: Options) -> Result<Daemon> {
-    let Options { folder, mut settings, rounds, device } = options;
+    let Options {
+        folder,
+        mut settings,
+        rounds,
+        device,
+    } = options;
     let lock = folder.lock()?;
     let manifest = folder.manifest()?.ok_or_else(|| {
         let place = folder.path().display();
@@ -67,7 +72,8 @@ pub async fn open(options: Options) -> Result<Daemon> {
     let blobs = Blobs::open(folder.blobs(), store.clone())?;
     let device = match device {
         Some(device) => device,
-        None => OpenDevice::open(settings.compute.device).map_err(|error| Error::Device(error.to_string()))?,
+        None => OpenDevice::open(settings.compute.device)
+            .map_err(|error| Error::Device(error.to_string()))?,
     };
     let corpus = Arc::new(model::corpus(&manifest, &blobs)?);
     let weight_files = WeightFiles::new(folder.weights());
@@ -86,10 +92,14 @@ pub async fn open(options: Options) -> Result<Daemon> {
         position: position.clone(),
         messages: messages_in,
     };
-    let (network, network_events) =
-        Network::start(key.seed(), run.into(), network_settings(&settings), Arc::new(service))
-            .await
-            .map_err(|error| Error::Network(error.to_string()))?;
+    let (network, network_events) = Network::start(
+        key.seed(),
+        run.into(),
+        network_settings(&settings),
+        Arc::new(service),
+    )
+    .await
+    .map_err(|error| Error::Network(error.to_string()))?;
     for address in store.known_peers()? {
         if let Ok(address) = address.parse() {
             network.dial(address).await;
@@ -175,9 +185,16 @@ impl Daemon {
     /// The page begins with what earlier processes knew.
     fn show_history(&mut self) -> Result<()> {
         let decided = self.store.decided_rounds()?;
-        self.position.write().unwrap_or_else(std::sync::PoisonError::into_inner).decided_rounds = decided;
-        let history: Vec<RoundRecord> =
-            self.store.history()?.iter().filter_map(|json| serde_json::from_slice(json).ok()).collect();
+        self.position
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .decided_rounds = decided;
+        let history: Vec<RoundRecord> = self
+            .store
+            .history()?
+            .iter()
+            .filter_map(|json| serde_json::from_slice(json).ok())
+            .collect();
         for record in &history {
             self.board.remember(record.clone());
         }
@@ -189,7 +206,10 @@ impl Daemon {
         self.board.say(Level::Info, device);
         self.dashboard.publish(Snapshot {
             history,
-            run: Run { id: self.run.to_string(), ..Run::default() },
+            run: Run {
+                id: self.run.to_string(),
+                ..Run::default()
+            },
             ..Snapshot::default()
         });
         Ok(())
@@ -217,12 +237,14 @@ fn network_settings(settings: &Settings) -> network::Settings {
 async fn listen_for_page(settings: &Settings) -> Result<TcpListener> {
     let address = settings.page.listen;
     TcpListener::bind(address).await.map_err(|error| {
-        Error::Network(format!("the page cannot listen on {address}: {error}; choose another address with --page"))
+        Error::Network(format!(
+            "the page cannot listen on {address}: {error}; choose another address with --page"
+        ))
     })
 }
 
-/// The newest weights on disk whose root is the decided one; else the initial ones, from which decided rounds are
-/// applied anew.
+/// The newest weights on disk whose root is the decided one; else the initial ones, from which
+/// decided rounds are applied anew.
 fn recover_weights(
     manifest: &Manifest,
     plan: &Plan,
@@ -231,7 +253,12 @@ fn recover_weights(
     files: &WeightFiles,
 ) -> Result<Weights> {
     let decided = store.decided_rounds()?;
-    for round in files.rounds()?.into_iter().rev().filter(|round| round.0 <= decided) {
+    for round in files
+        .rounds()?
+        .into_iter()
+        .rev()
+        .filter(|round| round.0 <= decided)
+    {
         let weights = match files.load(&plan.layout, round) {
             Ok(weights) => weights,
             Err(error) => {
@@ -239,7 +266,10 @@ fn recover_weights(
                 continue;
             }
         };
-        let known = store.decided(round, 1, 0)?.first().map(|decided| decided.value.base_root);
+        let known = store
+            .decided(round, 1, 0)?
+            .first()
+            .map(|decided| decided.value.base_root);
         if known.is_none_or(|root| root == weights.root) {
             return Ok(weights);
         }
@@ -252,7 +282,12 @@ fn recover_weights(
     Ok(weights)
 }
 
-fn recover_core(manifest: &Manifest, key: &SigningKey, store: &Store, weights: RoundNumber) -> Result<Core> {
+fn recover_core(
+    manifest: &Manifest,
+    key: &SigningKey,
+    store: &Store,
+    weights: RoundNumber,
+) -> Result<Core> {
     let mut decided = Vec::new();
     let mut next = RoundNumber(0);
     loop {
@@ -263,22 +298,35 @@ fn recover_core(manifest: &Manifest, key: &SigningKey, store: &Store, weights: R
     }
     let records = store.open_round()?.records;
     let internal = |error: weal_coordinator_free::Error| Error::Internal(error.to_string());
-    let recovered = Recovered::from_decided(Arc::new(manifest.clone()), decided, weights, records).map_err(internal)?;
+    let recovered = Recovered::from_decided(Arc::new(manifest.clone()), decided, weights, records)
+        .map_err(internal)?;
     Core::new(Config::new(key.clone()), recovered).map_err(internal)
 }
 
-/// The own newest contribution, and whether it was left out of its round: by a decision, or by a crash between storing
-/// and committing to it.
+/// The own newest contribution, and whether it was left out of its round: by a decision, or by a
+/// crash between storing and committing to it.
 fn recover_own(store: &Store, learnt: Option<&LearnerState>, key: &SigningKey) -> Result<Own> {
-    let Some(state) = learnt else { return Ok(Own::default()) };
+    let Some(state) = learnt else {
+        return Ok(Own::default());
+    };
     let (round, blob) = (state.round, state.blob);
     let committed = match store.own_commitment(round)? {
-        Some(envelope) => envelope.open::<Commitment>().is_ok_and(|commitment| commitment.blob == blob),
+        Some(envelope) => envelope
+            .open::<Commitment>()
+            .is_ok_and(|commitment| commitment.blob == blob),
         None => false,
     };
     let chosen = store.decided(round, 1, 0)?.first().map(|decided| {
-        let own = decided.value.contributions.iter().find(|envelope| envelope.signer == key.peer());
-        own.is_some_and(|envelope| envelope.open::<Commitment>().is_ok_and(|commitment| commitment.blob == blob))
+        let own = decided
+            .value
+            .contributions
+            .iter()
+            .find(|envelope| envelope.signer == key.peer());
+        own.is_some_and(|envelope| {
+            envelope
+                .open::<Commitment>()
+                .is_ok_and(|commitment| commitment.blob == blob)
+        })
     });
     Ok(match (committed, chosen) {
         (_, Some(true)) => Own::default(),
@@ -291,19 +339,31 @@ fn describe(manifest: &Manifest) -> Run {
     let data = match &manifest.data {
         Data::Generator { bytes, .. } => format!("built-in generator, {bytes} bytes"),
         Data::Prepared(tokens) => {
-            let tokens: u64 = tokens.training.shards.iter().map(|shard| shard.tokens).sum();
+            let tokens: u64 = tokens
+                .training
+                .shards
+                .iter()
+                .map(|shard| shard.tokens)
+                .sum();
             format!("{tokens} prepared tokens")
         }
         Data::Sources(sources) => match sources.as_slice() {
             [one] => format!("{}, {} bytes", one.name, one.bytes),
-            many => format!("{} files, {} bytes", many.len(), many.iter().map(|source| source.bytes).sum::<u64>()),
+            many => format!(
+                "{} files, {} bytes",
+                many.len(),
+                many.iter().map(|source| source.bytes).sum::<u64>()
+            ),
         },
     };
     Run {
         id: manifest.run().to_string(),
         name: manifest.name.clone(),
         link: String::new(),
-        model: format!("{} layers, width {}, context {}", model.layers, model.width, model.context),
+        model: format!(
+            "{} layers, width {}, context {}",
+            model.layers, model.width, model.context
+        ),
         parameters: model.parameters(),
         data,
         inner_steps: u64::from(manifest.inner.steps),
@@ -321,5 +381,13 @@ fn floors(corpus: &Corpus) -> Vec<Floor> {
         ("trigram", Some(floors.trigram)),
         ("entropy", floors.entropy),
     ];
-    named.into_iter().filter_map(|(name, nats)| Some(Floor { name: name.to_owned(), nats_per_byte: nats? })).collect()
+    named
+        .into_iter()
+        .filter_map(|(name, nats)| {
+            Some(Floor {
+                name: name.to_owned(),
+                nats_per_byte: nats?,
+            })
+        })
+        .collect()
 }

@@ -18,7 +18,9 @@ impl Daemon {
         while let Some(output) = outputs.next() {
             if let Output::Persist(record) = output {
                 let mut records = vec![record];
-                while let Some(Output::Persist(record)) = outputs.next_if(|next| matches!(next, Output::Persist(_))) {
+                while let Some(Output::Persist(record)) =
+                    outputs.next_if(|next| matches!(next, Output::Persist(_)))
+                {
                     records.push(record);
                 }
                 self.persist(&records)?;
@@ -36,7 +38,9 @@ impl Daemon {
         for record in records {
             if let Record::Decided(decided) = record {
                 let round = decided.value.round;
-                self.change_position(|position| position.decided_rounds = round.0.saturating_add(1));
+                self.change_position(|position| {
+                    position.decided_rounds = round.0.saturating_add(1)
+                });
                 let oldest = RoundNumber(round.0.saturating_sub(self.settings.keep.contributions));
                 if let Err(error) = self.workshop.blobs.prune(oldest) {
                     tracing::warn!(%error, "old contributions could not be deleted");
@@ -47,7 +51,12 @@ impl Daemon {
     }
 
     fn change_position(&self, change: impl FnOnce(&mut super::service::Position)) {
-        change(&mut self.position.write().unwrap_or_else(PoisonError::into_inner));
+        change(
+            &mut self
+                .position
+                .write()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
     }
 
     async fn carry_out_one(&mut self, output: Output) {
@@ -55,7 +64,12 @@ impl Daemon {
             Output::Persist(_) => {}
             Output::Broadcast(envelope) => self.network.gossip(envelope.encode()),
             Output::Verdict { id, acceptance } => self.pass_verdict(id, acceptance).await,
-            Output::Train { round, seed, deadline, .. } => {
+            Output::Train {
+                round,
+                seed,
+                deadline,
+                ..
+            } => {
                 let deadline = self.timers.instant(deadline);
                 self.train(round, seed, deadline);
             }
@@ -63,11 +77,17 @@ impl Daemon {
             Output::Reveal { blob, .. } => self.workshop.blobs.reveal(&blob),
             Output::Fetch(fetch) => self.spawn(self.workshop.clone().examine(fetch)),
             Output::Apply(apply) => self.apply(apply),
-            Output::FetchWeights { round, root } => self.spawn(self.workshop.clone().fetch_weights(round, root)),
+            Output::FetchWeights { round, root } => {
+                self.spawn(self.workshop.clone().fetch_weights(round, root))
+            }
             Output::SetTimer { id, at } => self.timers.set(id, at),
             Output::CancelTimer { id } => self.timers.cancel(id),
-            Output::RequestDecided { from_round } => self.spawn(self.workshop.clone().request_decided(from_round)),
-            Output::RequestRoundMessages { round } => self.spawn(self.workshop.clone().request_messages(round)),
+            Output::RequestDecided { from_round } => {
+                self.spawn(self.workshop.clone().request_decided(from_round))
+            }
+            Output::RequestRoundMessages { round } => {
+                self.spawn(self.workshop.clone().request_messages(round))
+            }
             Output::Report(event) => self.report(&event),
         }
     }
@@ -76,8 +96,12 @@ impl Daemon {
         if id == NO_VERDICT {
             return;
         }
-        let Some(at) = self.verdicts.iter().position(|(message, _)| *message == id) else { return };
-        let Some((_, gossip)) = self.verdicts.remove(at) else { return };
+        let Some(at) = self.verdicts.iter().position(|(message, _)| *message == id) else {
+            return;
+        };
+        let Some((_, gossip)) = self.verdicts.remove(at) else {
+            return;
+        };
         let verdict = match acceptance {
             Acceptance::Accept => Verdict::Accept,
             Acceptance::Ignore => Verdict::Ignore,
@@ -109,7 +133,13 @@ impl Daemon {
         }
         let unapplied = self.own.unapplied();
         let weights = self.weights.clone();
-        if !self.learner.train(TrainJob { round, seed, weights, deadline, unapplied }) {
+        if !self.learner.train(TrainJob {
+            round,
+            seed,
+            weights,
+            deadline,
+            unapplied,
+        }) {
             self.skipped = Some(round);
         }
     }
@@ -133,12 +163,19 @@ impl Daemon {
         self.spawn(self.workshop.clone().apply(weights, apply));
     }
 
-    /// Remembers whether the own contribution was chosen: what was not goes back into the error feedback.
+    /// Remembers whether the own contribution was chosen: what was not goes back into the error
+    /// feedback.
     fn settle_own(&mut self, apply: &Apply) {
-        if self.own.settle(apply.round, apply.contributions.iter().map(|chosen| chosen.blob)) {
+        if self.own.settle(
+            apply.round,
+            apply.contributions.iter().map(|chosen| chosen.blob),
+        ) {
             self.board.say(
                 Level::Warn,
-                format!("round {}: own contribution was not chosen; it is kept for the next", apply.round),
+                format!(
+                    "round {}: own contribution was not chosen; it is kept for the next",
+                    apply.round
+                ),
             );
         }
     }
@@ -165,8 +202,19 @@ impl Daemon {
         let keep = usize::try_from(self.settings.keep.weights).unwrap_or(usize::MAX);
         workshop.weight_files.prune(keep)?;
         let kept = workshop.weight_files.rounds()?;
-        workshop.blobs.show_weights(&workshop.plan.layout, &self.weights, &workshop.weight_files, &kept);
-        let tensors = self.weights.outline.tensors.iter().map(|outline| BlobHash::from(outline.hash())).collect();
+        workshop.blobs.show_weights(
+            &workshop.plan.layout,
+            &self.weights,
+            &workshop.weight_files,
+            &kept,
+        );
+        let tensors = self
+            .weights
+            .outline
+            .tensors
+            .iter()
+            .map(|outline| BlobHash::from(outline.hash()))
+            .collect();
         let round = self.weights.round;
         self.change_position(|position| {
             position.tensors.insert(round, tensors);

@@ -1,5 +1,5 @@
-//! What became of the own newest contribution: what was never applied goes back into the error feedback, so that nothing
-//! learnt is lost.
+//! What became of the own newest contribution: what was never applied goes back into the error
+//! feedback, so that nothing learnt is lost.
 
 use weal_proto::{BlobHash, RoundNumber};
 
@@ -21,19 +21,36 @@ struct Contribution {
 impl Own {
     /// A contribution that an earlier process made, and whether it is known to have been left out.
     pub fn recovered(round: RoundNumber, blob: BlobHash, left_out: bool) -> Self {
-        Self { newest: Some(Contribution { round, blob, left_out }), settled: None }
+        Self {
+            newest: Some(Contribution {
+                round,
+                blob,
+                left_out,
+            }),
+            settled: None,
+        }
     }
 
     /// A contribution is made. It may come too late, for a round that is being applied already.
     pub fn made(&mut self, round: RoundNumber, blob: BlobHash) {
         let left_out = self.settled.is_some_and(|settled| settled >= round);
-        self.newest = Some(Contribution { round, blob, left_out });
+        self.newest = Some(Contribution {
+            round,
+            blob,
+            left_out,
+        });
     }
 
     /// These are applied in `round`. Says whether the own contribution to it is not among them.
-    pub fn settle(&mut self, round: RoundNumber, mut applied: impl Iterator<Item = BlobHash>) -> bool {
+    pub fn settle(
+        &mut self,
+        round: RoundNumber,
+        mut applied: impl Iterator<Item = BlobHash>,
+    ) -> bool {
         self.settled = self.settled.max(Some(round));
-        let Some(own) = self.newest.filter(|own| own.round == round) else { return false };
+        let Some(own) = self.newest.filter(|own| own.round == round) else {
+            return false;
+        };
         let left_out = !applied.any(|blob| blob == own.blob);
         self.newest = left_out.then_some(Contribution { left_out, ..own });
         left_out
@@ -97,7 +114,10 @@ mod tests {
 
     #[test]
     fn a_restart_remembers_what_was_left_out() {
-        assert_eq!(Own::recovered(ROUND, blob(1), true).unapplied(), Some(blob(1)));
+        assert_eq!(
+            Own::recovered(ROUND, blob(1), true).unapplied(),
+            Some(blob(1))
+        );
         assert_eq!(Own::recovered(ROUND, blob(1), false).unapplied(), None);
     }
 }

@@ -1,4 +1,5 @@
-//! What this node answers when others ask: from the store, from the blobs, and, for the running round, from the core.
+//! What this node answers when others ask: from the store, from the blobs, and, for the running
+//! round, from the core.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -50,7 +51,9 @@ impl NodeService {
             Request::Status => Some(Response::Status(self.status())),
             Request::Manifest => Some(Response::Manifest(self.manifest.clone())),
             Request::Decided { from, at_most } => {
-                let at_most = usize::try_from(at_most).unwrap_or(usize::MAX).min(limits::DECIDED_BATCH);
+                let at_most = usize::try_from(at_most)
+                    .unwrap_or(usize::MAX)
+                    .min(limits::DECIDED_BATCH);
                 match self.store.decided(from, at_most, DECIDED_BYTES) {
                     Ok(decided) => Some(Response::Decided(decided)),
                     Err(error) => {
@@ -59,7 +62,9 @@ impl NodeService {
                     }
                 }
             }
-            Request::RoundMessages { round } => Some(Response::RoundMessages(self.round_messages(round)?)),
+            Request::RoundMessages { round } => {
+                Some(Response::RoundMessages(self.round_messages(round)?))
+            }
             Request::State { round } => {
                 let position = self.position.read().unwrap_or_else(PoisonError::into_inner);
                 let tensors = position.tensors.get(&round)?.clone();
@@ -73,7 +78,10 @@ impl NodeService {
         let decided = RoundNumber(position.decided_rounds);
         Status {
             decided_rounds: position.decided_rounds,
-            weights_round: position.tensors.last_key_value().map_or(RoundNumber(0), |(round, _)| *round),
+            weights_round: position
+                .tensors
+                .last_key_value()
+                .map_or(RoundNumber(0), |(round, _)| *round),
             oldest_blobs_round: self.blobs.oldest_round().unwrap_or(decided),
         }
     }

@@ -29,15 +29,31 @@ impl Alone {
         run.inner.batch = 1;
         run.data.generator_bytes = 200_000;
         let nodes = local_nodes(1, 0, Device::Cpu, 1).unwrap();
-        let plan = Plan { root: root.path().to_owned(), nodes, run };
+        let plan = Plan {
+            root: root.path().to_owned(),
+            nodes,
+            run,
+        };
         let folder = prepare(&plan).unwrap().1.remove(0).folder;
         let mut settings = Settings::read(&folder).unwrap();
         settings.compute.on_device_loss = on_device_loss;
         let device = Some(OpenDevice::cpu().with_fault(fault));
-        let daemon = open(Options { folder, settings, rounds: None, device }).await.unwrap();
+        let daemon = open(Options {
+            folder,
+            settings,
+            rounds: None,
+            device,
+        })
+        .await
+        .unwrap();
         let (stop, stopped) = watch::channel(false);
         let dashboard = daemon.dashboard.clone();
-        Self { dashboard, stop, running: tokio::spawn(daemon.run(stopped)), _root: root }
+        Self {
+            dashboard,
+            stop,
+            running: tokio::spawn(daemon.run(stopped)),
+            _root: root,
+        }
     }
 
     async fn wait_for(&self, what: &str, condition: impl Fn(&Snapshot) -> bool) -> Snapshot {
@@ -48,7 +64,10 @@ impl Alone {
             if condition(&status) {
                 return status;
             }
-            assert!(tokio::time::Instant::now() < until && !self.running.is_finished(), "no {what}: {status:#?}");
+            assert!(
+                tokio::time::Instant::now() < until && !self.running.is_finished(),
+                "no {what}: {status:#?}"
+            );
             poll.tick().await;
         }
     }
@@ -61,7 +80,11 @@ impl Alone {
 }
 
 fn own_rounds(status: &Snapshot) -> u64 {
-    status.history.iter().filter(|record| record.contributors.contains(&status.node.id)).count() as u64
+    status
+        .history
+        .iter()
+        .filter(|record| record.contributors.contains(&status.node.id))
+        .count() as u64
 }
 
 fn says(status: &Snapshot, text: &str) -> bool {
@@ -71,9 +94,18 @@ fn says(status: &Snapshot, text: &str) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_whose_device_is_lost_goes_on_on_the_processor() {
     let alone = Alone::start(Fault::after(3, u64::MAX), OnDeviceLoss::Fallback).await;
-    let status = alone.wait_for("four rounds", |status| own_rounds(status) >= 4).await;
-    assert_eq!((status.learner.devices_lost, status.learner.device_lost), (1, false));
-    assert!(says(&status, "was lost") && says(&status, "training goes on on CPU"), "{:#?}", status.events);
+    let status = alone
+        .wait_for("four rounds", |status| own_rounds(status) >= 4)
+        .await;
+    assert_eq!(
+        (status.learner.devices_lost, status.learner.device_lost),
+        (1, false)
+    );
+    assert!(
+        says(&status, "was lost") && says(&status, "training goes on on CPU"),
+        "{:#?}",
+        status.events
+    );
     alone.end().await.unwrap();
 }
 
@@ -81,19 +113,34 @@ async fn a_node_whose_device_is_lost_goes_on_on_the_processor() {
 async fn a_node_that_waits_for_its_device_says_so_and_is_not_held_up() {
     // Away at first, and back after the first pause.
     let alone = Alone::start(Fault::after(3, 1), OnDeviceLoss::Wait).await;
-    let lost = alone.wait_for("lost device", |status| status.learner.device_lost).await;
+    let lost = alone
+        .wait_for("lost device", |status| status.learner.device_lost)
+        .await;
     assert_eq!(lost.node.state, NodeState::Error);
-    assert!(lost.node.message.contains("was lost; tried again in"), "{}", lost.node.message);
+    assert!(
+        lost.node.message.contains("was lost; tried again in"),
+        "{}",
+        lost.node.message
+    );
     let before = own_rounds(&lost);
-    let status = alone.wait_for("contribution", |status| own_rounds(status) > before + 1).await;
-    assert_eq!((status.learner.devices_lost, status.learner.device_lost), (1, false));
+    let status = alone
+        .wait_for("contribution", |status| own_rounds(status) > before + 1)
+        .await;
+    assert_eq!(
+        (status.learner.devices_lost, status.learner.device_lost),
+        (1, false)
+    );
     assert_ne!(status.node.state, NodeState::Error);
     alone.end().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_to_be_restarted_ends_with_that_exit_code() {
-    let Alone { running, stop: _stop, .. } = Alone::start(Fault::after(3, 0), OnDeviceLoss::Restart).await;
+    let Alone {
+        running,
+        stop: _stop,
+        ..
+    } = Alone::start(Fault::after(3, 0), OnDeviceLoss::Restart).await;
     let error = running.await.unwrap().unwrap_err();
     assert_eq!(error.code(), 11, "{error}");
 }

@@ -15,7 +15,10 @@ pub struct Timers {
 impl Timers {
     /// A clock that starts now, and no timers.
     pub fn new() -> Self {
-        Self { origin: Instant::now(), set: BTreeMap::new() }
+        Self {
+            origin: Instant::now(),
+            set: BTreeMap::new(),
+        }
     }
 
     /// What time it is for the core.
@@ -27,7 +30,9 @@ impl Timers {
     pub fn instant(&self, at: Millis) -> Instant {
         // A time too far ahead for the system's clock is as good as a day.
         let day = Duration::from_secs(86_400);
-        self.origin.checked_add(Duration::from_millis(at.0)).unwrap_or_else(|| Instant::now() + day)
+        self.origin
+            .checked_add(Duration::from_millis(at.0))
+            .unwrap_or_else(|| Instant::now() + day)
     }
 
     /// Sets a timer, replacing one of the same name.
@@ -49,7 +54,12 @@ impl Timers {
     /// Takes the timers that are due, earliest first.
     pub fn due(&mut self) -> Vec<TimerId> {
         let now = Instant::now();
-        let mut due: Vec<_> = self.set.iter().filter(|(_, at)| **at <= now).map(|(id, at)| (*at, *id)).collect();
+        let mut due: Vec<_> = self
+            .set
+            .iter()
+            .filter(|(_, at)| **at <= now)
+            .map(|(id, at)| (*at, *id))
+            .collect();
         due.sort_unstable();
         due.iter().for_each(|(_, id)| {
             self.set.remove(id);

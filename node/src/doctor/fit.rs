@@ -57,7 +57,10 @@ pub fn models(
     wishes: &Wishes,
     speed: Option<f64>,
 ) -> Result<Vec<ModelFit>> {
-    models.iter().map(|(name, model, batch)| fit(name, model, *batch, site, wishes, speed)).collect()
+    models
+        .iter()
+        .map(|(name, model, batch)| fit(name, model, *batch, site, wishes, speed))
+        .collect()
 }
 
 fn fit(
@@ -71,9 +74,23 @@ fn fit(
     let failed = |error: weal_trainer::Error| Error::Internal(error.to_string());
     let choose = |wishes: &Wishes| site.choose(model, batch, wishes).map_err(failed);
     let precision = wishes.precision;
-    let fastest = Wishes { micro_batch: Some(0), recompute: Some(false), states: Some(Place::Device), precision };
-    let states = Some(if site.threads.is_none() { Place::Host } else { Place::Device });
-    let least = Wishes { micro_batch: Some(1), recompute: Some(true), states, precision };
+    let fastest = Wishes {
+        micro_batch: Some(0),
+        recompute: Some(false),
+        states: Some(Place::Device),
+        precision,
+    };
+    let states = Some(if site.threads.is_none() {
+        Place::Host
+    } else {
+        Place::Device
+    });
+    let least = Wishes {
+        micro_batch: Some(1),
+        recompute: Some(true),
+        states,
+        precision,
+    };
     let (fastest, least, here) = (choose(&fastest)?, choose(&least)?, choose(wishes)?);
     Ok(ModelFit {
         name: name.to_owned(),
@@ -99,21 +116,40 @@ fn fit(
 fn items(choice: &Choice) -> Vec<Item> {
     let device = choice.need.device.iter().map(|item| (item, "device"));
     let host = choice.need.host.iter().map(|item| (item, "host"));
-    device.chain(host).map(|(item, place)| Item { what: item.what, place, bytes: item.bytes }).collect()
+    device
+        .chain(host)
+        .map(|(item, place)| Item {
+            what: item.what,
+            place,
+            bytes: item.bytes,
+        })
+        .collect()
 }
 
 /// Whether there is room for what is asked: the run, or at least the smallest preset.
 pub fn check(models: &[ModelFit], is_run: bool) -> Check {
-    let fitting: Vec<&str> = models.iter().filter(|model| model.fits).map(|model| model.name.as_str()).collect();
+    let fitting: Vec<&str> = models
+        .iter()
+        .filter(|model| model.fits)
+        .map(|model| model.name.as_str())
+        .collect();
     match fitting.last() {
         Some(_) if is_run => Check::ok("models", "there is room for this run"),
-        Some(largest) if fitting.len() == models.len() => {
-            Check::ok("models", format!("there is room for all presets, {largest} too"))
-        }
-        Some(largest) => Check::ok("models", format!("the largest preset that there is room for is {largest}")),
+        Some(largest) if fitting.len() == models.len() => Check::ok(
+            "models",
+            format!("there is room for all presets, {largest} too"),
+        ),
+        Some(largest) => Check::ok(
+            "models",
+            format!("the largest preset that there is room for is {largest}"),
+        ),
         None => Check::wrong(
             "models",
-            if is_run { "there is no room for this run" } else { "there is no room for any preset" },
+            if is_run {
+                "there is no room for this run"
+            } else {
+                "there is no room for any preset"
+            },
             "end other programs, raise compute.memory, or leave micro_batch, recompute and states to \"auto\"",
             Error::Device,
         ),

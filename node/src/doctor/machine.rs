@@ -13,18 +13,27 @@ use crate::error::Error;
 use crate::folder::Folder;
 use crate::settings::Settings;
 
-/// Bytes that a node writes for each parameter beside the weights it keeps: error feedback and moments, and while they are
-/// replaced both the old and the new.
+/// Bytes that a node writes for each parameter beside the weights it keeps: error feedback and
+/// moments, and while they are replaced both the old and the new.
 const LEARNER_BYTES: u64 = 2 * 12;
 /// Disk that a node without a run is advised to have.
 const SOME_DISK: u64 = 1_000_000_000;
 
 /// Looks at everything. `parameters` are those of the folder's run.
 pub fn checks(folder: &Folder, settings: &Settings, parameters: Option<usize>) -> Vec<Check> {
-    let mut checks = vec![disk(folder.path(), disk_need(settings, parameters)), clock()];
+    let mut checks = vec![
+        disk(folder.path(), disk_need(settings, parameters)),
+        clock(),
+    ];
     // A node that runs here holds its ports.
     let runs = folder.path().exists() && folder.lock().is_err();
-    checks.extend(settings.network.listen.iter().filter_map(|address| port(address, runs)));
+    checks.extend(
+        settings
+            .network
+            .listen
+            .iter()
+            .filter_map(|address| port(address, runs)),
+    );
     checks.push(page(settings.page.listen, runs));
     checks.push(reach(settings));
     checks
@@ -32,7 +41,9 @@ pub fn checks(folder: &Folder, settings: &Settings, parameters: Option<usize>) -
 
 fn disk_need(settings: &Settings, parameters: Option<usize>) -> u64 {
     let weights = 4 * settings.keep.weights.saturating_add(1);
-    parameters.map_or(SOME_DISK, |parameters| (parameters as u64).saturating_mul(weights.saturating_add(LEARNER_BYTES)))
+    parameters.map_or(SOME_DISK, |parameters| {
+        (parameters as u64).saturating_mul(weights.saturating_add(LEARNER_BYTES))
+    })
 }
 
 fn disk(folder: &Path, need: u64) -> Check {
@@ -45,33 +56,65 @@ fn disk(folder: &Path, need: u64) -> Check {
         ),
         Some(free) if free < need => Check::wrong(
             "disk",
-            format!("{} free at {place}, {} are needed", gigabytes(free), gigabytes(need)),
+            format!(
+                "{} free at {place}, {} are needed",
+                gigabytes(free),
+                gigabytes(need)
+            ),
             "make room, keep fewer rounds (keep.weights), or choose another folder with --dir",
             |_| Error::storage("no room", Path::new(""))(std::io::ErrorKind::StorageFull.into()),
         ),
-        Some(free) => Check::ok("disk", format!("{} free at {place}, {} are needed", gigabytes(free), gigabytes(need))),
+        Some(free) => Check::ok(
+            "disk",
+            format!(
+                "{} free at {place}, {} are needed",
+                gigabytes(free),
+                gigabytes(need)
+            ),
+        ),
     }
 }
 
 /// Bytes that may be written at a path, as `df` says.
 fn free_disk(path: &Path) -> Option<u64> {
-    let said = Command::new("df").arg("-Pk").arg(path).output().ok().filter(|said| said.status.success())?;
+    let said = Command::new("df")
+        .arg("-Pk")
+        .arg(path)
+        .output()
+        .ok()
+        .filter(|said| said.status.success())?;
     read_df(&String::from_utf8_lossy(&said.stdout))
 }
 
 /// The fourth field of the second line, in KiB.
 fn read_df(said: &str) -> Option<u64> {
-    let kibibytes: u64 = said.lines().nth(1)?.split_whitespace().nth(3)?.parse().ok()?;
+    let kibibytes: u64 = said
+        .lines()
+        .nth(1)?
+        .split_whitespace()
+        .nth(3)?
+        .parse()
+        .ok()?;
     Some(kibibytes * 1024)
 }
 
 /// Whether the system keeps its clock by others, as far as it says.
 fn clock() -> Check {
-    let said = Command::new("timedatectl").args(["show", "--property=NTPSynchronized", "--value"]).output();
+    let said = Command::new("timedatectl")
+        .args(["show", "--property=NTPSynchronized", "--value"])
+        .output();
     let said = said.ok().filter(|said| said.status.success());
-    match said.as_ref().map(|said| String::from_utf8_lossy(&said.stdout).trim().to_owned()).as_deref() {
+    match said
+        .as_ref()
+        .map(|said| String::from_utf8_lossy(&said.stdout).trim().to_owned())
+        .as_deref()
+    {
         Some("yes") => Check::ok("clock", "kept by the network's time"),
-        Some("no") => Check::warning("clock", "not kept by the network's time", "turn it on: timedatectl set-ntp true"),
+        Some("no") => Check::warning(
+            "clock",
+            "not kept by the network's time",
+            "turn it on: timedatectl set-ntp true",
+        ),
         _ => Check::warning(
             "clock",
             "the system does not say whether it is kept",
@@ -96,9 +139,12 @@ fn port(address: &Multiaddr, runs: bool) -> Option<Check> {
     Some(match bound? {
         Ok(()) => Check::ok("port", format!("{address} is free")),
         Err(_) if runs => Check::ok("port", format!("{address} is the running node's")),
-        Err(error) => {
-            Check::wrong("port", format!("{address}: {error}"), "choose another port with --port", Error::Network)
-        }
+        Err(error) => Check::wrong(
+            "port",
+            format!("{address}: {error}"),
+            "choose another port with --port",
+            Error::Network,
+        ),
     })
 }
 
@@ -106,9 +152,12 @@ fn page(address: SocketAddr, runs: bool) -> Check {
     match TcpListener::bind(address) {
         Ok(_) => Check::ok("page", format!("{address} is free")),
         Err(_) if runs => Check::ok("page", format!("{address} is the running node's")),
-        Err(error) => {
-            Check::wrong("page", format!("{address}: {error}"), "choose another address with --page", Error::Network)
-        }
+        Err(error) => Check::wrong(
+            "page",
+            format!("{address}: {error}"),
+            "choose another address with --page",
+            Error::Network,
+        ),
     }
 }
 
@@ -128,7 +177,10 @@ fn reach(settings: &Settings) -> Check {
             format!("{address} is behind a router or a firewall"),
             "the node takes part by calling out; so that others reach it, forward its UDP port and set --external",
         ),
-        Some(address) => Check::ok("address", format!("{address} can be reached, where no firewall is in between")),
+        Some(address) => Check::ok(
+            "address",
+            format!("{address} can be reached, where no firewall is in between"),
+        ),
     }
 }
 
@@ -153,8 +205,7 @@ mod tests {
 
     #[test]
     fn free_space_is_read() {
-        let said =
-            "Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/vda 263174212 18874368 77594624 20% /\n";
+        let said = "Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/vda 263174212 18874368 77594624 20% /\n";
         assert_eq!(read_df(said), Some(77_594_624 * 1024));
         assert_eq!(read_df("nothing"), None);
     }
@@ -162,8 +213,14 @@ mod tests {
     #[test]
     fn too_little_disk_is_wrong() {
         let check = disk(Path::new("/"), u64::MAX);
-        assert!(check.code == 8 || check.found.contains("not known"), "{check:?}");
-        assert_eq!(disk_need(&Settings::default(), Some(1000)), 1000 * (4 * 5 + 24));
+        assert!(
+            check.code == 8 || check.found.contains("not known"),
+            "{check:?}"
+        );
+        assert_eq!(
+            disk_need(&Settings::default(), Some(1000)),
+            1000 * (4 * 5 + 24)
+        );
     }
 
     #[test]
@@ -172,15 +229,27 @@ mod tests {
         let port_taken = taken.local_addr().unwrap().port();
         let address: Multiaddr = format!("/ip4/127.0.0.1/tcp/{port_taken}").parse().unwrap();
         let check = port(&address, false).unwrap();
-        assert_eq!((check.code, check.remedy.as_deref()), (5, Some("choose another port with --port")));
+        assert_eq!(
+            (check.code, check.remedy.as_deref()),
+            (5, Some("choose another port with --port"))
+        );
         assert_eq!(port(&address, true).unwrap().code, 0);
-        assert_eq!(port(&"/ip4/127.0.0.1/udp/0/quic-v1".parse().unwrap(), false).unwrap().code, 0);
+        assert_eq!(
+            port(&"/ip4/127.0.0.1/udp/0/quic-v1".parse().unwrap(), false)
+                .unwrap()
+                .code,
+            0
+        );
     }
 
     #[test]
     fn addresses_behind_routers_are_known() {
-        for (address, private) in [("192.168.1.2", true), ("10.0.0.1", true), ("100.64.0.1", true), ("8.8.8.8", false)]
-        {
+        for (address, private) in [
+            ("192.168.1.2", true),
+            ("10.0.0.1", true),
+            ("100.64.0.1", true),
+            ("8.8.8.8", false),
+        ] {
             assert_eq!(is_private(address.parse().unwrap()), private, "{address}");
         }
     }

@@ -1,4 +1,5 @@
-//! What stands between this machine and training: checks, each with what mends it, and what models it has room for.
+//! What stands between this machine and training: checks, each with what mends it, and what models
+//! it has room for.
 //!
 //! Everything is found out on the spot: nobody is asked over the network.
 
@@ -9,8 +10,8 @@ use std::path::Path;
 
 use serde::Serialize;
 use weal_trainer::{
-    ComputePlan, GpuKind, ModelSpec, OpenDevice, PRESETS, Precision, Room, Site, TrainLoad, driver_reports, gigabytes,
-    gpus,
+    ComputePlan, GpuKind, ModelSpec, OpenDevice, PRESETS, Precision, Room, Site, TrainLoad,
+    driver_reports, gigabytes, gpus,
 };
 
 pub use fit::ModelFit;
@@ -50,11 +51,23 @@ pub struct Check {
 
 impl Check {
     fn ok(what: &'static str, found: impl Into<String>) -> Self {
-        Self { what, state: State::Ok, found: found.into(), remedy: None, code: 0 }
+        Self {
+            what,
+            state: State::Ok,
+            found: found.into(),
+            remedy: None,
+            code: 0,
+        }
     }
 
     fn warning(what: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { what, state: State::Warning, found: found.into(), remedy: Some(remedy.into()), code: 0 }
+        Self {
+            what,
+            state: State::Warning,
+            found: found.into(),
+            remedy: Some(remedy.into()),
+            code: 0,
+        }
     }
 
     fn wrong(
@@ -64,7 +77,13 @@ impl Check {
         error: fn(String) -> Error,
     ) -> Self {
         let remedy = Some(remedy.into());
-        Self { what, state: State::Wrong, found: found.into(), remedy, code: error(String::new()).code() }
+        Self {
+            what,
+            state: State::Wrong,
+            found: found.into(),
+            remedy,
+            code: error(String::new()).code(),
+        }
     }
 }
 
@@ -82,7 +101,10 @@ pub struct Report {
 impl Report {
     /// The exit code: that of the first thing that is wrong.
     pub fn code(&self) -> u8 {
-        self.checks.iter().find(|check| check.state == State::Wrong).map_or(0, |check| check.code)
+        self.checks
+            .iter()
+            .find(|check| check.state == State::Wrong)
+            .map_or(0, |check| check.code)
     }
 }
 
@@ -112,28 +134,52 @@ pub fn examine(questions: &Questions) -> Result<Report> {
     let device = open(questions, &mut checks);
     let site = site(questions, device.as_ref());
     checks.extend(memory(&site));
-    let run = questions.folder.manifest()?.map(|manifest| Plan::new(&manifest)).transpose()?;
+    let run = questions
+        .folder
+        .manifest()?
+        .map(|manifest| Plan::new(&manifest))
+        .transpose()?;
     let speed = match &device {
         Some(device) if questions.measure => measured(device, &mut checks),
         _ => None,
     };
-    let models = fit::models(&workloads(questions, run.as_ref())?, &site, &questions.settings.compute.wishes(), speed)?;
+    let models = fit::models(
+        &workloads(questions, run.as_ref())?,
+        &site,
+        &questions.settings.compute.wishes(),
+        speed,
+    )?;
     checks.push(fit::check(&models, run.is_some()));
     let parameters = run.as_ref().map(|plan| plan.layout.parameters());
-    checks.extend(machine::checks(&questions.folder, &questions.settings, parameters));
+    checks.extend(machine::checks(
+        &questions.folder,
+        &questions.settings,
+        parameters,
+    ));
     let can_train = checks.iter().all(|check| check.state != State::Wrong);
-    Ok(Report { can_train, checks, models })
+    Ok(Report {
+        can_train,
+        checks,
+        models,
+    })
 }
 
 /// Names, models and batches: that of the folder's run, or else the presets.
 fn workloads(questions: &Questions, run: Option<&Plan>) -> Result<Vec<(String, ModelSpec, usize)>> {
     if let Some(plan) = run {
-        return Ok(vec![("this run".to_owned(), plan.model.clone(), plan.inner.batch as usize)]);
+        return Ok(vec![(
+            "this run".to_owned(),
+            plan.model.clone(),
+            plan.inner.batch as usize,
+        )]);
     }
     let preset = |name: &str| {
-        let mut model = ModelSpec::preset(name).map_err(|error| Error::Internal(error.to_string()))?;
+        let mut model =
+            ModelSpec::preset(name).map_err(|error| Error::Internal(error.to_string()))?;
         model.context = questions.context.unwrap_or(model.context);
-        model.validate().map_err(|error| Error::Usage(format!("--context: {error}")))?;
+        model
+            .validate()
+            .map_err(|error| Error::Usage(format!("--context: {error}")))?;
         Ok((name.to_owned(), model, questions.batch))
     };
     PRESETS.into_iter().map(preset).collect()
@@ -142,24 +188,42 @@ fn workloads(questions: &Questions, run: Option<&Plan>) -> Result<Vec<(String, M
 fn open(questions: &Questions, checks: &mut Vec<Check>) -> Option<OpenDevice> {
     let gpus = gpus();
     for report in driver_reports() {
-        let memory = format!("{} of {} free", gigabytes(report.free), gigabytes(report.total));
-        checks.push(Check::ok("driver", format!("{}: NVIDIA {}, {memory}", report.name, report.driver)));
+        let memory = format!(
+            "{} of {} free",
+            gigabytes(report.free),
+            gigabytes(report.total)
+        );
+        checks.push(Check::ok(
+            "driver",
+            format!("{}: NVIDIA {}, {memory}", report.name, report.driver),
+        ));
     }
     match OpenDevice::open(questions.settings.compute.device) {
         Ok(device) => {
-            let real = gpus.iter().enumerate().filter(|(_, gpu)| gpu.kind != GpuKind::Software);
-            let names: Vec<_> = real.map(|(number, gpu)| format!("gpu:{number} {}", gpu.kind)).collect();
-            let names = if names.is_empty() { "no GPU".to_owned() } else { names.join(", ") };
-            let found = format!("{}; {names} in this machine", device.name());
-            checks.push(if device.is_gpu() || gpus.iter().all(|gpu| gpu.kind == GpuKind::Software) {
-                Check::ok("device", found)
+            let real = gpus
+                .iter()
+                .enumerate()
+                .filter(|(_, gpu)| gpu.kind != GpuKind::Software);
+            let names: Vec<_> = real
+                .map(|(number, gpu)| format!("gpu:{number} {}", gpu.kind))
+                .collect();
+            let names = if names.is_empty() {
+                "no GPU".to_owned()
             } else {
-                Check::warning(
-                    "device",
-                    found,
-                    "the processor is much slower: set compute.device = \"auto\" or \"gpu\"",
-                )
-            });
+                names.join(", ")
+            };
+            let found = format!("{}; {names} in this machine", device.name());
+            checks.push(
+                if device.is_gpu() || gpus.iter().all(|gpu| gpu.kind == GpuKind::Software) {
+                    Check::ok("device", found)
+                } else {
+                    Check::warning(
+                        "device",
+                        found,
+                        "the processor is much slower: set compute.device = \"auto\" or \"gpu\"",
+                    )
+                },
+            );
             Some(device)
         }
         Err(error) => {
@@ -181,8 +245,15 @@ fn site(questions: &Questions, device: Option<&OpenDevice>) -> Site {
     match questions.suppose {
         None => there,
         Some(bytes) => {
-            let room = Room { device: Some(bytes), host: None };
-            Site { threads: None, precision: Precision::Bf16, room }
+            let room = Room {
+                device: Some(bytes),
+                host: None,
+            };
+            Site {
+                threads: None,
+                precision: Precision::Bf16,
+                room,
+            }
         }
     }
 }
@@ -197,31 +268,60 @@ fn memory(site: &Site) -> Vec<Check> {
         let remedy = "say it with compute.memory = \"6 GB\" in settings.toml, or with --memory";
         checks.push(free("GPU memory", site.room.device, remedy));
     }
-    checks.push(free("memory", site.room.host, "compare the table below with what the machine has"));
+    checks.push(free(
+        "memory",
+        site.room.host,
+        "compare the table below with what the machine has",
+    ));
     checks
 }
 
 /// Trains `nano` for a moment; floating-point operations a second.
 fn measured(device: &OpenDevice, checks: &mut Vec<Check>) -> Option<f64> {
-    let is_software = gpus().iter().any(|gpu| gpu.kind == GpuKind::Software) && device.name().contains("software");
+    let is_software = gpus().iter().any(|gpu| gpu.kind == GpuKind::Software)
+        && device.name().contains("software");
     if is_software {
-        checks.push(Check::warning("speed", "not measured: a software GPU takes minutes", "use --device cpu instead"));
+        checks.push(Check::warning(
+            "speed",
+            "not measured: a software GPU takes minutes",
+            "use --device cpu instead",
+        ));
         return None;
     }
-    let plan = ComputePlan { precision: device.best_precision(), ..ComputePlan::default() };
-    let measured = ModelSpec::preset("nano")
-        .and_then(|model| device.train_speed(&model, &TrainLoad { batch: 8, steps: 5, plan }, None));
+    let plan = ComputePlan {
+        precision: device.best_precision(),
+        ..ComputePlan::default()
+    };
+    let measured = ModelSpec::preset("nano").and_then(|model| {
+        device.train_speed(
+            &model,
+            &TrainLoad {
+                batch: 8,
+                steps: 5,
+                plan,
+            },
+            None,
+        )
+    });
     match measured {
         Ok(speed) => {
             let flops = speed.tokens_per_second * speed.flops_per_token;
             let used = 100.0 * speed.flops_utilisation();
-            let found = format!("{:.1} GFLOP/s in training, {used:.0} % of large matrix products", flops / 1e9);
+            let found = format!(
+                "{:.1} GFLOP/s in training, {used:.0} % of large matrix products",
+                flops / 1e9
+            );
             checks.push(Check::ok("speed", found));
             Some(flops)
         }
         Err(error) => {
             let remedy = "update the GPU's driver, or use --device cpu";
-            checks.push(Check::wrong("speed", error.to_string(), remedy, Error::Device));
+            checks.push(Check::wrong(
+                "speed",
+                error.to_string(),
+                remedy,
+                Error::Device,
+            ));
             None
         }
     }
@@ -229,7 +329,9 @@ fn measured(device: &OpenDevice, checks: &mut Vec<Check>) -> Option<f64> {
 
 /// The nearest folder above that exists: what does not exist yet will be made there.
 fn existing(path: &Path) -> &Path {
-    path.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"))
+    path.ancestors()
+        .find(|folder| folder.exists())
+        .unwrap_or(Path::new("/"))
 }
 
 #[cfg(test)]
@@ -238,21 +340,39 @@ mod tests {
     use crate::settings::{Device, NetworkSettings};
 
     fn questions(folder: &Path) -> Questions {
-        let mut settings = Settings { network: NetworkSettings::on_port(0), ..Settings::default() };
+        let mut settings = Settings {
+            network: NetworkSettings::on_port(0),
+            ..Settings::default()
+        };
         settings.page.listen = ([127, 0, 0, 1], 0).into();
         settings.compute.device = Device::Cpu;
-        Questions { folder: Folder::new(folder), settings, batch: 8, context: None, suppose: None, measure: false }
+        Questions {
+            folder: Folder::new(folder),
+            settings,
+            batch: 8,
+            context: None,
+            suppose: None,
+            measure: false,
+        }
     }
 
     #[test]
     fn a_machine_that_can_train_nano_is_well() {
         let folder = tempfile::tempdir().unwrap();
         let report = examine(&questions(folder.path())).unwrap();
-        let names: Vec<&str> = report.models.iter().map(|model| model.name.as_str()).collect();
+        let names: Vec<&str> = report
+            .models
+            .iter()
+            .map(|model| model.name.as_str())
+            .collect();
         assert_eq!(names, PRESETS);
         assert!(report.models[0].fits, "{report:?}");
         assert!(report.can_train && report.code() == 0, "{report:?}");
-        assert!(serde_json::to_string(&report).unwrap().contains("\"can_train\":true"));
+        assert!(
+            serde_json::to_string(&report)
+                .unwrap()
+                .contains("\"can_train\":true")
+        );
     }
 
     #[test]
@@ -264,17 +384,33 @@ mod tests {
         asked.settings.compute.memory = "1 MB".parse().unwrap();
         let report = examine(&asked).unwrap();
         assert!(!report.can_train && report.code() != 0);
-        let wrong = |what: &str| report.checks.iter().find(|check| check.what == what).unwrap();
-        assert!(wrong("page").remedy.as_ref().unwrap().contains("--page"), "{report:?}");
+        let wrong = |what: &str| {
+            report
+                .checks
+                .iter()
+                .find(|check| check.what == what)
+                .unwrap()
+        };
+        assert!(
+            wrong("page").remedy.as_ref().unwrap().contains("--page"),
+            "{report:?}"
+        );
         assert_eq!(wrong("models").state, State::Wrong, "{report:?}");
     }
 
     #[test]
     fn a_billion_parameters_train_in_six_gigabytes() {
         let folder = tempfile::tempdir().unwrap();
-        let supposed = Questions { suppose: Some(6_000_000_000), context: Some(1024), ..questions(folder.path()) };
+        let supposed = Questions {
+            suppose: Some(6_000_000_000),
+            context: Some(1024),
+            ..questions(folder.path())
+        };
         let report = examine(&supposed).unwrap();
         let billion = report.models.last().unwrap();
-        assert!(billion.fits && billion.device_bytes < 6_000_000_000, "{billion:?}");
+        assert!(
+            billion.fits && billion.device_bytes < 6_000_000_000,
+            "{billion:?}"
+        );
     }
 }

@@ -1,10 +1,11 @@
 //! The device that trains: which one is taken after a failure, and when.
 //!
-//! A device is lost when its driver resets it, when it is unplugged, when the machine sleeps. Most come back, at once or
-//! after a while, so that the same device is opened again, after longer and longer pauses. All of it happens within the
-//! process: the backend's server for a lost device is replaced by one that asks the driver anew
-//! ([`OpenDevice::reopen`]), which is enough under Vulkan, Metal and DirectX 12, and keeps peers and the agreement
-//! going. Where a driver needs the whole process to be new (CUDA after a fault), a restart can be asked for instead.
+//! A device is lost when its driver resets it, when it is unplugged, when the machine sleeps. Most
+//! come back, at once or after a while, so that the same device is opened again, after longer and
+//! longer pauses. All of it happens within the process: the backend's server for a lost device is
+//! replaced by one that asks the driver anew ([`OpenDevice::reopen`]), which is enough under
+//! Vulkan, Metal and DirectX 12, and keeps peers and the agreement going. Where a driver needs the
+//! whole process to be new (CUDA after a fault), a restart can be asked for instead.
 
 use std::time::{Duration, Instant};
 
@@ -31,7 +32,12 @@ pub(super) struct TrainingDevice {
 impl TrainingDevice {
     /// A device that works.
     pub fn new(device: OpenDevice, on_loss: OnDeviceLoss) -> Self {
-        Self { device, on_loss, failures: 0, retry_at: None }
+        Self {
+            device,
+            on_loss,
+            failures: 0,
+            retry_at: None,
+        }
     }
 
     /// What the device in use is called.
@@ -86,11 +92,14 @@ impl TrainingDevice {
     }
 }
 
-/// The pause after so many failures in a row: none after the first, for most devices are back at once.
+/// The pause after so many failures in a row: none after the first, for most devices are back at
+/// once.
 fn pause(failures: u32) -> Duration {
     match failures.checked_sub(2) {
         None => Duration::ZERO,
-        Some(more) => 1_u32.checked_shl(more).map_or(MOST_PAUSE, |factor| PAUSE.saturating_mul(factor).min(MOST_PAUSE)),
+        Some(more) => 1_u32.checked_shl(more).map_or(MOST_PAUSE, |factor| {
+            PAUSE.saturating_mul(factor).min(MOST_PAUSE)
+        }),
     }
 }
 

@@ -3,7 +3,8 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-/// Time after the end of a round's training in which a device is not called silent: a step may take long.
+/// Time after the end of a round's training in which a device is not called silent: a step may take
+/// long.
 const SILENCE: Duration = Duration::from_secs(600);
 
 /// How far the running training is.
@@ -20,7 +21,10 @@ pub struct LearnerProgress {
 impl LearnerProgress {
     /// Whether a step takes so long that the device may never answer.
     pub fn is_silent(&self, now: Instant) -> bool {
-        self.busy && self.due.is_some_and(|due| now.saturating_duration_since(due) > SILENCE)
+        self.busy
+            && self
+                .due
+                .is_some_and(|due| now.saturating_duration_since(due) > SILENCE)
     }
 }
 
@@ -35,7 +39,8 @@ pub struct LearnerHealth {
     pub devices_lost: u64,
     /// Inner steps that were not finite and changed nothing.
     pub skipped_steps: u64,
-    /// How often training went back to the agreed weights, because it led to values that are not finite.
+    /// How often training went back to the agreed weights, because it led to values that are not
+    /// finite.
     pub restorations: u64,
     /// Rounds in which nothing was learnt for that reason.
     pub diverged_rounds: u64,
@@ -63,11 +68,17 @@ impl Shared {
     }
 
     pub fn set_progress(&self, progress: LearnerProgress) {
-        *self.progress.write().unwrap_or_else(PoisonError::into_inner) = progress;
+        *self
+            .progress
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = progress;
     }
 
     pub fn health(&self) -> LearnerHealth {
-        self.health.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.health
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub fn change_health(&self, change: impl FnOnce(&mut LearnerHealth)) {
@@ -82,11 +93,27 @@ mod tests {
     #[test]
     fn only_a_device_at_work_long_after_its_time_is_silent() {
         let due = Instant::now();
-        let progress = LearnerProgress { steps_done: 3, busy: true, due: Some(due) };
+        let progress = LearnerProgress {
+            steps_done: 3,
+            busy: true,
+            due: Some(due),
+        };
         assert!(!progress.is_silent(due) && !progress.is_silent(due + SILENCE));
         let late = due + SILENCE + Duration::from_secs(1);
         assert!(progress.is_silent(late));
-        assert!(!LearnerProgress { busy: false, ..progress }.is_silent(late));
-        assert!(!LearnerProgress { due: None, ..progress }.is_silent(late));
+        assert!(
+            !LearnerProgress {
+                busy: false,
+                ..progress
+            }
+            .is_silent(late)
+        );
+        assert!(
+            !LearnerProgress {
+                due: None,
+                ..progress
+            }
+            .is_silent(late)
+        );
     }
 }

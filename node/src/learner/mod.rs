@@ -1,5 +1,6 @@
-//! The thread that trains. It owns the model, and with it error feedback and moments; everything else talks to it through
-//! a bounded queue, so that neither the network nor the rules ever wait for a GPU.
+//! The thread that trains. It owns the model, and with it error feedback and moments; everything
+//! else talks to it through a bounded queue, so that neither the network nor the rules ever wait
+//! for a GPU.
 //!
 //! | file | holds |
 //! |---|---|
@@ -47,7 +48,8 @@ pub struct TrainJob {
     pub weights: Weights,
     /// When to stop, done or not.
     pub deadline: Instant,
-    /// Own contribution of an earlier round that was not applied: what it held goes back into the error feedback.
+    /// Own contribution of an earlier round that was not applied: what it held goes back into the
+    /// error feedback.
     pub unapplied: Option<BlobHash>,
 }
 
@@ -68,7 +70,8 @@ pub enum LearnerEvent {
         /// Why.
         why: String,
     },
-    /// What was learnt cannot be stored, or the device is lost and the settings ask for a restart: the node must not go on.
+    /// What was learnt cannot be stored, or the device is lost and the settings ask for a restart:
+    /// the node must not go on.
     Fatal(Error),
     /// The device failed; another learner will be made.
     DeviceLost {
@@ -108,7 +111,8 @@ pub struct Contributed {
     pub tokens: u64,
     /// Inner steps that were not finite and changed nothing.
     pub skipped_steps: u64,
-    /// How often training went back to the agreed weights, because it led to values that are not finite.
+    /// How often training went back to the agreed weights, because it led to values that are not
+    /// finite.
     pub restorations: u64,
     /// Mean training loss, in nats per byte where a token is a byte, else per token.
     pub mean_loss: f64,
@@ -160,12 +164,23 @@ impl LearnerHandle {
     /// When the device refuses the model.
     pub fn start(setup: LearnerSetup, events: mpsc::Sender<LearnerEvent>) -> Result<Self> {
         let (jobs, queue) = sync_channel(QUEUE);
-        let handle = Self { jobs, stop_before: Arc::default(), shared: Shared::default() };
-        let thread = LearnerThread::new(setup, handle.stop_before.clone(), handle.shared.clone(), events)?;
+        let handle = Self {
+            jobs,
+            stop_before: Arc::default(),
+            shared: Shared::default(),
+        };
+        let thread = LearnerThread::new(
+            setup,
+            handle.stop_before.clone(),
+            handle.shared.clone(),
+            events,
+        )?;
         std::thread::Builder::new()
             .name("learner".into())
             .spawn(move || thread.run(&queue))
-            .map_err(|error| Error::Internal(format!("the learner's thread cannot start: {error}")))?;
+            .map_err(|error| {
+                Error::Internal(format!("the learner's thread cannot start: {error}"))
+            })?;
         Ok(handle)
     }
 
@@ -185,15 +200,20 @@ impl LearnerHandle {
     fn send(&self, job: Job) -> bool {
         match self.jobs.try_send(job) {
             Ok(()) => return true,
-            Err(TrySendError::Full(_)) => tracing::warn!("the learner is far behind; a job was dropped"),
-            Err(TrySendError::Disconnected(_)) => tracing::error!("the learner has ended; a job was dropped"),
+            Err(TrySendError::Full(_)) => {
+                tracing::warn!("the learner is far behind; a job was dropped")
+            }
+            Err(TrySendError::Disconnected(_)) => {
+                tracing::error!("the learner has ended; a job was dropped")
+            }
         }
         false
     }
 
     /// Stops the training of this and earlier rounds.
     pub fn stop(&self, round: RoundNumber) {
-        self.stop_before.fetch_max(round.0.saturating_add(1), Ordering::AcqRel);
+        self.stop_before
+            .fetch_max(round.0.saturating_add(1), Ordering::AcqRel);
     }
 
     /// How far the running training is.

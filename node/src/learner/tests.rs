@@ -22,15 +22,31 @@ fn plan() -> Plan {
         context: 16,
         ..ModelSpec::preset("nano").unwrap()
     };
-    let compression = Compression { chunk: 1024, keep: 16, ..Compression::default() };
+    let compression = Compression {
+        chunk: 1024,
+        keep: 16,
+        ..Compression::default()
+    };
     let layout = model.layout().unwrap();
-    let inner = InnerSpec { steps: 2, ..InnerSpec::default() };
-    Plan { model, inner, layout, compression, max_blob_bytes: 1 << 20 }
+    let inner = InnerSpec {
+        steps: 2,
+        ..InnerSpec::default()
+    };
+    Plan {
+        model,
+        inner,
+        layout,
+        compression,
+        max_blob_bytes: 1 << 20,
+    }
 }
 
 fn setup(folder: &Path, device: OpenDevice, on_device_loss: OnDeviceLoss) -> LearnerSetup {
     let store = Store::open(&folder.join("store.redb"), [1; 32].into()).unwrap();
-    let text = Source::Generated { seed: [4; 32], bytes: 4096 };
+    let text = Source::Generated {
+        seed: [4; 32],
+        bytes: 4096,
+    };
     LearnerSetup {
         run: [1; 32].into(),
         peer: [2; 32].into(),
@@ -42,7 +58,10 @@ fn setup(folder: &Path, device: OpenDevice, on_device_loss: OnDeviceLoss) -> Lea
         learnt: None,
         evaluation_sequences: 4,
         codec: 2,
-        compute: ComputeSettings { on_device_loss, ..ComputeSettings::default() },
+        compute: ComputeSettings {
+            on_device_loss,
+            ..ComputeSettings::default()
+        },
     }
 }
 
@@ -61,7 +80,10 @@ impl Bench {
 
     /// A device that is lost after so many steps.
     fn failing(steps: u64, refusals: u64, on_loss: OnDeviceLoss) -> Self {
-        Self::on(OpenDevice::cpu().with_fault(Fault::after(steps, refusals)), on_loss)
+        Self::on(
+            OpenDevice::cpu().with_fault(Fault::after(steps, refusals)),
+            on_loss,
+        )
     }
 
     fn on(device: OpenDevice, on_loss: OnDeviceLoss) -> Self {
@@ -69,7 +91,12 @@ impl Bench {
         let (shared, (events_in, events)) = (Shared::default(), mpsc::channel(16));
         let setup = setup(folder.path(), device, on_loss);
         let thread = LearnerThread::new(setup, Arc::default(), shared.clone(), events_in).unwrap();
-        Self { thread, shared, events, _folder: folder }
+        Self {
+            thread,
+            shared,
+            events,
+            _folder: folder,
+        }
     }
 
     fn train(&mut self, job: TrainJob) -> Option<LearnerEvent> {
@@ -77,7 +104,12 @@ impl Bench {
     }
 
     fn error_feedback(&mut self) -> Vec<f32> {
-        self.thread.learner.as_mut().unwrap().error_feedback().unwrap()
+        self.thread
+            .learner
+            .as_mut()
+            .unwrap()
+            .error_feedback()
+            .unwrap()
     }
 
     fn moments(&mut self) -> Vec<u8> {
@@ -103,7 +135,13 @@ fn job(round: u64, unapplied: Option<BlobHash>) -> TrainJob {
     let round = RoundNumber(round);
     let weights = Weights::new(&plan.layout, round, values).unwrap();
     let deadline = Instant::now() + Duration::from_secs(600);
-    TrainJob { round, seed: [5; 32].into(), weights, deadline, unapplied }
+    TrainJob {
+        round,
+        seed: [5; 32].into(),
+        weights,
+        deadline,
+        unapplied,
+    }
 }
 
 fn contributed(event: Option<LearnerEvent>) -> Contributed {
@@ -141,17 +179,25 @@ fn what_was_not_applied_goes_back_into_the_error_feedback_once() {
     // The rounds go on without it, twice: each time it is asked to take the same contribution back.
     bench.thread.stop_before.store(u64::MAX, Ordering::Release);
     for round in [1, 2] {
-        let why = bench.thread.contribute(&job(round, Some(made.blob))).unwrap_err().to_string();
+        let why = bench
+            .thread
+            .contribute(&job(round, Some(made.blob)))
+            .unwrap_err()
+            .to_string();
         assert!(why.contains("stopped"), "{why}");
         assert_eq!(bench.error_feedback(), whole, "in round {round}");
     }
 
-    // A contribution that is made holds it; the one after that, left out in its turn, is taken back itself.
+    // A contribution that is made holds it; the one after that, left out in its turn, is taken back
+    // itself.
     bench.thread.stop_before.store(0, Ordering::Release);
     let second = bench.thread.contribute(&job(3, Some(made.blob))).unwrap();
     let kept_back = bench.error_feedback();
     bench.thread.stop_before.store(u64::MAX, Ordering::Release);
-    bench.thread.contribute(&job(4, Some(second.blob))).unwrap_err();
+    bench
+        .thread
+        .contribute(&job(4, Some(second.blob)))
+        .unwrap_err();
     assert_ne!(bench.error_feedback(), kept_back);
 }
 
@@ -160,18 +206,28 @@ fn a_lost_device_takes_nothing_with_it_that_was_saved() {
     let mut bench = Bench::failing(3, 0, OnDeviceLoss::Wait);
     let first = contributed(bench.train(job(0, None)));
     let (error, moments) = (bench.error_feedback(), bench.moments());
-    // It was not applied, and is taken back just before the device is lost in the second step of the next round.
+    // It was not applied, and is taken back just before the device is lost in the second step of
+    // the next round.
     let why = lost(bench.train(job(1, Some(first.blob))));
-    assert!(why.contains("failed while it took an inner step: the device was lost"), "{why}");
+    assert!(
+        why.contains("failed while it took an inner step: the device was lost"),
+        "{why}"
+    );
     assert!(bench.thread.learner.is_none() && bench.shared.health().lost.is_some());
 
     bench.thread.stop_before.store(u64::MAX, Ordering::Release);
     failed(bench.wait());
     assert!(bench.is_ready());
-    assert_eq!((bench.error_feedback(), bench.moments()), (error.clone(), moments));
+    assert_eq!(
+        (bench.error_feedback(), bench.moments()),
+        (error.clone(), moments)
+    );
 
     // What was taken back went with the device, and is taken back once more.
-    bench.thread.contribute(&job(2, Some(first.blob))).unwrap_err();
+    bench
+        .thread
+        .contribute(&job(2, Some(first.blob)))
+        .unwrap_err();
     assert_ne!(bench.error_feedback(), error);
 }
 
@@ -181,7 +237,10 @@ fn the_processor_takes_over_and_the_interrupted_round_goes_on() {
     lost(bench.train(job(0, None)));
     let made = contributed(bench.thread.tend());
     assert!(bench.is_ready());
-    assert_eq!((made.round, made.tokens), (RoundNumber(0), 2 * 16 * u64::from(plan().inner.batch)));
+    assert_eq!(
+        (made.round, made.tokens),
+        (RoundNumber(0), 2 * 16 * u64::from(plan().inner.batch))
+    );
     assert_eq!(contributed(bench.train(job(1, None))).round, RoundNumber(1));
     assert_eq!(bench.shared.health().devices_lost, 1);
 }
@@ -207,9 +266,15 @@ fn a_device_that_stays_away_is_waited_for_with_the_newest_round() {
 fn a_round_whose_time_is_up_is_sat_out_and_the_next_one_trained() {
     let mut bench = Bench::failing(1, 1, OnDeviceLoss::Wait);
     // One step is always taken, another is not.
-    let late = TrainJob { deadline: Instant::now(), ..job(0, None) };
+    let late = TrainJob {
+        deadline: Instant::now(),
+        ..job(0, None)
+    };
     contributed(bench.train(late.clone()));
-    lost(bench.train(TrainJob { round: RoundNumber(1), ..late }));
+    lost(bench.train(TrainJob {
+        round: RoundNumber(1),
+        ..late
+    }));
     let why = failed(bench.wait());
     assert!(why.contains("sat out"), "{why}");
     assert!(bench.train(job(2, None)).is_none());
@@ -219,13 +284,23 @@ fn a_round_whose_time_is_up_is_sat_out_and_the_next_one_trained() {
 #[test]
 fn a_device_lost_in_a_measurement_is_replaced_too() {
     let mut bench = Bench::new();
-    let panicked = bench.thread.attempt(|_| -> Result<()> { panic!("a tensor of no shape") });
-    assert!(matches!(&panicked, Err(Error::Device(why)) if why.contains("panicked on CPU")), "{panicked:?}");
-    let why = lost(Some(bench.thread.lose_device(panicked.unwrap_err().to_string())));
+    let panicked = bench
+        .thread
+        .attempt(|_| -> Result<()> { panic!("a tensor of no shape") });
+    assert!(
+        matches!(&panicked, Err(Error::Device(why)) if why.contains("panicked on CPU")),
+        "{panicked:?}"
+    );
+    let why = lost(Some(
+        bench.thread.lose_device(panicked.unwrap_err().to_string()),
+    ));
     assert!(why.contains("a tensor of no shape"), "{why}");
     assert!(bench.thread.evaluate(&job(0, None).weights).is_none());
     assert!(bench.wait().is_none() && bench.is_ready());
-    assert!(matches!(bench.thread.evaluate(&job(0, None).weights), Some(LearnerEvent::Evaluated { .. })));
+    assert!(matches!(
+        bench.thread.evaluate(&job(0, None).weights),
+        Some(LearnerEvent::Evaluated { .. })
+    ));
 }
 
 #[test]
@@ -242,13 +317,28 @@ fn a_round_that_diverged_is_told_with_its_cause_and_the_next_one_trained() {
     let mut bench = Bench::new();
     contributed(bench.train(job(0, None)));
     let (error, good) = (bench.error_feedback(), job(1, None));
-    let huge = good.weights.values.iter().map(|weight| weight * 1e30).collect();
+    let huge = good
+        .weights
+        .values
+        .iter()
+        .map(|weight| weight * 1e30)
+        .collect();
     let weights = Weights::new(&plan().layout, RoundNumber(1), huge).unwrap();
     let why = failed(bench.train(TrainJob { weights, ..good }));
-    assert!(why.contains("of which 2") && why.contains("loss 5.") && why.contains("learning rate 0."), "{why}");
+    assert!(
+        why.contains("of which 2") && why.contains("loss 5.") && why.contains("learning rate 0."),
+        "{why}"
+    );
     assert_eq!(bench.error_feedback(), error);
     let health = bench.shared.health();
-    assert_eq!((health.diverged_rounds, health.skipped_steps, health.devices_lost), (1, 2, 0));
+    assert_eq!(
+        (
+            health.diverged_rounds,
+            health.skipped_steps,
+            health.devices_lost
+        ),
+        (1, 2, 0)
+    );
     contributed(bench.train(job(2, None)));
 }
 
@@ -257,7 +347,12 @@ fn what_was_saved_and_cannot_be_used_is_left_behind() {
     let bench = Bench::new();
     let parameters = plan().layout.parameters();
     let round = RoundNumber(0);
-    let state = LearnerState { round, blob: [7; 32].into(), error: vec![f32::NAN; parameters], moments: vec![1; 9] };
+    let state = LearnerState {
+        round,
+        blob: [7; 32].into(),
+        error: vec![f32::NAN; parameters],
+        moments: vec![1; 9],
+    };
     bench.thread.setup.files.save(&state).unwrap();
     let mut bench = bench;
     bench.thread.lose_device("it was unplugged".into());
@@ -271,10 +366,17 @@ fn the_thread_lives_on_when_its_device_does_not() {
     let folder = tempfile::tempdir().unwrap();
     let device = OpenDevice::cpu().with_fault(Fault::after(1, FOR_EVER));
     let (events_in, mut events) = mpsc::channel(16);
-    let handle = LearnerHandle::start(setup(folder.path(), device, OnDeviceLoss::Fallback), events_in).unwrap();
+    let handle = LearnerHandle::start(
+        setup(folder.path(), device, OnDeviceLoss::Fallback),
+        events_in,
+    )
+    .unwrap();
     assert!(handle.train(job(0, None)));
     lost(events.blocking_recv());
-    assert!(matches!(events.blocking_recv(), Some(LearnerEvent::DeviceReady { .. })));
+    assert!(matches!(
+        events.blocking_recv(),
+        Some(LearnerEvent::DeviceReady { .. })
+    ));
     assert_eq!(contributed(events.blocking_recv()).round, RoundNumber(0));
     assert!(handle.health().lost.is_none() && handle.health().devices_lost == 1);
     assert!(!handle.progress().busy);

@@ -1,9 +1,10 @@
 //! The learner's thread: rounds trained to contributions, one after the other.
 //!
-//! A device that fails takes with it what was on it, and no more: error feedback and moments are those that were saved
-//! with the last contribution, the weights are the agreed ones. The round that was interrupted is begun again as soon as
-//! there is a device, if there is time left, and sat out otherwise. A panic is taken for such a failure: whatever state
-//! it left goes with the learner, and the thread lives on.
+//! A device that fails takes with it what was on it, and no more: error feedback and moments are
+//! those that were saved with the last contribution, the weights are the agreed ones. The round
+//! that was interrupted is begun again as soon as there is a device, if there is time left, and sat
+//! out otherwise. A panic is taken for such a failure: whatever state it left goes with the
+//! learner, and the thread lives on.
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -37,7 +38,8 @@ pub(super) struct LearnerThread {
     device: TrainingDevice,
     /// The round that is to be trained once there is a device.
     interrupted: Option<Box<TrainJob>>,
-    /// The contribution that was put back into the error feedback since that was last saved: not to be put back twice.
+    /// The contribution that was put back into the error feedback since that was last saved: not to
+    /// be put back twice.
     taken_back: Option<BlobHash>,
     pub(super) stop_before: Arc<AtomicU64>,
     shared: Shared,
@@ -61,7 +63,16 @@ impl LearnerThread {
         let learner = Some(make_learner(&setup, &setup.device, learnt)?);
         let device = TrainingDevice::new(setup.device.clone(), setup.compute.on_device_loss);
         shared.change_health(|health| health.device = device.name().to_owned());
-        Ok(Self { setup, learner, device, interrupted: None, taken_back: None, stop_before, shared, events })
+        Ok(Self {
+            setup,
+            learner,
+            device,
+            interrupted: None,
+            taken_back: None,
+            stop_before,
+            shared,
+            events,
+        })
     }
 
     /// Works until all handles are gone.
@@ -78,7 +89,8 @@ impl LearnerThread {
         }
     }
 
-    /// The next job, or `Timer` when the device is to be opened again, or the interrupted round is over.
+    /// The next job, or `Timer` when the device is to be opened again, or the interrupted round is
+    /// over.
     fn wait(&self, jobs: &Receiver<Job>) -> Option<Wake> {
         let deadline = self.interrupted.as_ref().map(|job| job.deadline);
         let Some(at) = self.device.retry_at().into_iter().chain(deadline).min() else {
@@ -102,7 +114,11 @@ impl LearnerThread {
             self.interrupted = Some(job);
             return None;
         }
-        self.shared.set_progress(LearnerProgress { steps_done: 0, busy: true, due: Some(job.deadline) });
+        self.shared.set_progress(LearnerProgress {
+            steps_done: 0,
+            busy: true,
+            due: Some(job.deadline),
+        });
         let made = self.attempt(|thread| thread.contribute(&job));
         self.rest();
         Some(match made {
@@ -115,20 +131,32 @@ impl LearnerThread {
                 self.lose_device(why)
             }
             Err(error @ Error::Storage { .. }) => LearnerEvent::Fatal(error),
-            Err(error) => LearnerEvent::Failed { round: job.round, why: error.to_string() },
+            Err(error) => LearnerEvent::Failed {
+                round: job.round,
+                why: error.to_string(),
+            },
         })
     }
 
     fn rest(&self) {
-        self.shared.set_progress(LearnerProgress { busy: false, due: None, ..self.shared.progress() });
+        self.shared.set_progress(LearnerProgress {
+            busy: false,
+            due: None,
+            ..self.shared.progress()
+        });
     }
 
     /// Does some work; a panic becomes a failure of the device.
     pub(super) fn attempt<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         catch_unwind(AssertUnwindSafe(|| work(self))).unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it gave no reason");
-            Err(Error::Device(format!("the learner panicked on {}: {text}", self.device.name())))
+            let text = text
+                .or_else(|| panic.downcast_ref::<&str>().copied())
+                .unwrap_or("it gave no reason");
+            Err(Error::Device(format!(
+                "the learner panicked on {}: {text}",
+                self.device.name()
+            )))
         })
     }
 
@@ -147,17 +175,23 @@ impl LearnerThread {
             OnDeviceLoss::Wait if pause == 0 => "it is opened again".to_owned(),
             OnDeviceLoss::Wait => format!("it is opened again in {pause} s"),
         };
-        LearnerEvent::DeviceLost { device: self.device.name().to_owned(), why, then }
+        LearnerEvent::DeviceLost {
+            device: self.device.name().to_owned(),
+            why,
+            then,
+        }
     }
 
     /// There is no device until then.
     fn is_away(&mut self, why: String) -> Instant {
         let retry_at = self.device.has_failed(Instant::now());
-        self.shared.change_health(|health| health.lost = Some(LostDevice { why, retry_at }));
+        self.shared
+            .change_health(|health| health.lost = Some(LostDevice { why, retry_at }));
         retry_at
     }
 
-    /// Opens the device again where it is time, and goes on with the interrupted round, or gives that up.
+    /// Opens the device again where it is time, and goes on with the interrupted round, or gives
+    /// that up.
     pub(super) fn tend(&mut self) -> Option<LearnerEvent> {
         let now = Instant::now();
         if self.device.retry_at().is_some_and(|at| at <= now) {
@@ -177,7 +211,10 @@ impl LearnerThread {
             return self.train(job);
         }
         let why = "the device was away for too long; the round is sat out".to_owned();
-        Some(LearnerEvent::Failed { round: job.round, why })
+        Some(LearnerEvent::Failed {
+            round: job.round,
+            why,
+        })
     }
 
     /// As if the pause were over.
@@ -211,14 +248,18 @@ impl LearnerThread {
         }
         let trained = self.train_steps(job)?;
         if self.stop_before.load(Ordering::Acquire) > job.round.0 {
-            return Err(Error::Internal("stopped: the round went on without it".into()));
+            return Err(Error::Internal(
+                "stopped: the round went on without it".into(),
+            ));
         }
         let started = Instant::now();
         let plan = self.setup.plan.clone();
         let learner = self.learner.as_mut().ok_or_else(no_learner)?;
         // First what may fail: once compressed, what is sent has left the error feedback.
         let moments = learner.moments().map_err(failed)?;
-        let body = learner.compress(&job.weights.values, &plan.compression).map_err(failed)?;
+        let body = learner
+            .compress(&job.weights.values, &plan.compression)
+            .map_err(failed)?;
         let header = BlobHeader {
             run: self.setup.run,
             round: job.round,
@@ -231,7 +272,12 @@ impl LearnerThread {
         // Blob, error feedback and moments are on disk before anything is committed to.
         let hash = self.setup.blobs.put(&blob, Keep::Round(job.round), true)?;
         let error = learner.error_feedback().map_err(failed)?;
-        self.setup.files.save(&LearnerState { round: job.round, blob: hash, error, moments })?;
+        self.setup.files.save(&LearnerState {
+            round: job.round,
+            blob: hash,
+            error,
+            moments,
+        })?;
         self.taken_back = None;
         Ok(Contributed {
             round: job.round,
@@ -248,19 +294,43 @@ impl LearnerThread {
     }
 
     fn train_steps(&mut self, job: &TrainJob) -> Result<Trained> {
-        let assignment = Assignment { seed: job.seed.into(), peer: self.setup.peer.into() };
-        let steps_before = job.round.0.saturating_mul(u64::from(self.setup.plan.inner.steps));
+        let assignment = Assignment {
+            seed: job.seed.into(),
+            peer: self.setup.peer.into(),
+        };
+        let steps_before = job
+            .round
+            .0
+            .saturating_mul(u64::from(self.setup.plan.inner.steps));
         let (stop_before, shared) = (self.stop_before.clone(), self.shared.clone());
         let learner = self.learner.as_mut().ok_or_else(no_learner)?;
-        let trained = learner.train(&job.weights.values, &assignment, steps_before, &mut |progress| {
-            shared.set_progress(LearnerProgress { steps_done: progress.steps, ..shared.progress() });
-            let stopped = stop_before.load(Ordering::Acquire) > job.round.0;
-            if stopped || Instant::now() >= job.deadline { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-        if let Ok(Trained { seconds, data_seconds, .. }) = &trained
+        let trained = learner.train(
+            &job.weights.values,
+            &assignment,
+            steps_before,
+            &mut |progress| {
+                shared.set_progress(LearnerProgress {
+                    steps_done: progress.steps,
+                    ..shared.progress()
+                });
+                let stopped = stop_before.load(Ordering::Acquire) > job.round.0;
+                if stopped || Instant::now() >= job.deadline {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            },
+        );
+        if let Ok(Trained {
+            seconds,
+            data_seconds,
+            ..
+        }) = &trained
             && *data_seconds > SLOW_DATA * seconds
         {
-            tracing::warn!("training waited {data_seconds:.1} s of {seconds:.1} s for its data: is the disk slow?");
+            tracing::warn!(
+                "training waited {data_seconds:.1} s of {seconds:.1} s for its data: is the disk slow?"
+            );
         }
         self.shared.change_health(|health| match &trained {
             Ok(trained) => {
@@ -276,10 +346,13 @@ impl LearnerThread {
         trained.map_err(failed)
     }
 
-    /// Puts back what an own contribution held that was never applied, so that nothing learnt is lost. Where it cannot be
-    /// read any more there is nothing to put back, in this round as in any other.
+    /// Puts back what an own contribution held that was never applied, so that nothing learnt is
+    /// lost. Where it cannot be read any more there is nothing to put back, in this round as in any
+    /// other.
     fn take_back(&mut self, hash: &BlobHash) -> Result<()> {
-        let Some(blob) = self.setup.blobs.get(hash)? else { return Ok(()) };
+        let Some(blob) = self.setup.blobs.get(hash)? else {
+            return Ok(());
+        };
         let contribution = match open(&self.setup.plan, &blob) {
             Ok(contribution) => contribution,
             Err(error) => {
@@ -302,17 +375,23 @@ impl LearnerThread {
 
     pub(super) fn evaluate(&mut self, weights: &Weights) -> Option<LearnerEvent> {
         self.learner.as_ref()?;
-        self.shared.set_progress(LearnerProgress { busy: true, ..self.shared.progress() });
+        self.shared.set_progress(LearnerProgress {
+            busy: true,
+            ..self.shared.progress()
+        });
         let sequences = self.setup.evaluation_sequences;
         let measured = self.attempt(|thread| {
             let learner = thread.learner.as_mut().ok_or_else(no_learner)?;
-            learner.heldout_loss(&weights.values, sequences).map_err(failed)
+            learner
+                .heldout_loss(&weights.values, sequences)
+                .map_err(failed)
         });
         self.rest();
         match measured {
-            Ok(evaluation) => {
-                Some(LearnerEvent::Evaluated { round: weights.round, nats_per_byte: evaluation.nats_per_byte })
-            }
+            Ok(evaluation) => Some(LearnerEvent::Evaluated {
+                round: weights.round,
+                nats_per_byte: evaluation.nats_per_byte,
+            }),
             Err(Error::Device(why)) => Some(self.lose_device(why)),
             Err(error) => {
                 tracing::warn!(%error, "the held-out loss cannot be measured");
@@ -323,10 +402,19 @@ impl LearnerThread {
 }
 
 /// A learner that goes on from what was learnt; from zeros where that cannot be used.
-fn make_learner(setup: &LearnerSetup, device: &OpenDevice, learnt: Option<LearnerState>) -> Result<Learner> {
+fn make_learner(
+    setup: &LearnerSetup,
+    device: &OpenDevice,
+    learnt: Option<LearnerState>,
+) -> Result<Learner> {
     let plan = &setup.plan;
-    let mut learner = Learner::new(plan.model.clone(), plan.inner.clone(), setup.corpus.clone(), device)
-        .map_err(|error| Error::Device(error.to_string()))?;
+    let mut learner = Learner::new(
+        plan.model.clone(),
+        plan.inner.clone(),
+        setup.corpus.clone(),
+        device,
+    )
+    .map_err(|error| Error::Device(error.to_string()))?;
     let compute = &setup.compute;
     let choice = device
         .site(compute.memory_cap())
@@ -337,18 +425,31 @@ fn make_learner(setup: &LearnerSetup, device: &OpenDevice, learnt: Option<Learne
     } else {
         tracing::warn!("{choice}: this may not fit; `weal doctor` says what would");
     }
-    learner.arrange(&choice.plan).map_err(|error| Error::Device(error.to_string()))?;
-    let Some(state) = learnt else { return Ok(learner) };
+    learner
+        .arrange(&choice.plan)
+        .map_err(|error| Error::Device(error.to_string()))?;
+    let Some(state) = learnt else {
+        return Ok(learner);
+    };
     // A device that fails is reported; what cannot be used is left behind.
     let usable = |what: &str, restored: weal_trainer::Result<()>| match restored.map_err(failed) {
         Err(Error::Internal(error)) => {
-            tracing::warn!(error, "{what} saved last cannot be used; training begins with zeros");
+            tracing::warn!(
+                error,
+                "{what} saved last cannot be used; training begins with zeros"
+            );
             Ok(())
         }
         restored => restored,
     };
-    usable("the optimiser's moments", learner.restore_moments(&state.moments))?;
-    usable("the error feedback", learner.restore_error_feedback(state.error))?;
+    usable(
+        "the optimiser's moments",
+        learner.restore_moments(&state.moments),
+    )?;
+    usable(
+        "the error feedback",
+        learner.restore_error_feedback(state.error),
+    )?;
     Ok(learner)
 }
 

@@ -21,12 +21,13 @@ pub const MAX_SYNC_REQUEST: usize = 64 * 1024;
 /// The longest answer to a control request in bytes.
 pub const MAX_SYNC_ANSWER: usize = 8 * 1024 * 1024;
 
-/// A whole exchange, waiting included; one that moves no byte ends much earlier ([`super::frames::STALL`]). A chunk may
-/// take its time: a slow uplink that many peers share is still worth waiting for.
+/// A whole exchange, waiting included; one that moves no byte ends much earlier
+/// ([`super::frames::STALL`]). A chunk may take its time: a slow uplink that many peers share is
+/// still worth waiting for.
 const BLOB_EXCHANGE: Duration = Duration::from_secs(600);
 const SYNC_EXCHANGE: Duration = Duration::from_secs(120);
-/// Streams of one protocol and connection, in both directions together. Above the limits on requests, so that a peer
-/// that asks too much hears "busy" and not silence.
+/// Streams of one protocol and connection, in both directions together. Above the limits on
+/// requests, so that a peer that asks too much hears "busy" and not silence.
 const STREAMS: usize = 64;
 /// Connections that are being made at once, in each direction.
 const PENDING: u32 = 64;
@@ -51,12 +52,26 @@ pub(super) struct Behaviour {
 }
 
 impl Behaviour {
-    pub(super) fn new(key: &Keypair, protocols: &Protocols, settings: &Settings) -> Result<Self, Error> {
+    pub(super) fn new(
+        key: &Keypair,
+        protocols: &Protocols,
+        settings: &Settings,
+    ) -> Result<Self, Error> {
         let local = key.public().to_peer_id();
         let cap = |rate: Option<NonZeroU64>| rate.map(|rate| Arc::new(Pace::new(rate)));
         let (upload, download) = (cap(settings.max_upload), cap(settings.max_download));
-        let blob = Frames { max_request: blob::MAX_REQUEST, max_answer: blob::MAX_ANSWER, upload, download };
-        let sync = Frames { max_request: MAX_SYNC_REQUEST, max_answer: MAX_SYNC_ANSWER, upload: None, download: None };
+        let blob = Frames {
+            max_request: blob::MAX_REQUEST,
+            max_answer: blob::MAX_ANSWER,
+            upload,
+            download,
+        };
+        let sync = Frames {
+            max_request: MAX_SYNC_REQUEST,
+            max_answer: MAX_SYNC_ANSWER,
+            upload: None,
+            download: None,
+        };
         Ok(Self {
             limits: connection_limits::Behaviour::new(limits(settings.max_connections)),
             memory: settings.max_memory_bytes.map_or_else(
@@ -117,7 +132,13 @@ fn multicast(local: PeerId, wanted: bool) -> Option<mdns::tokio::Behaviour> {
     }
 }
 
-fn exchange(frames: Frames, name: &StreamProtocol, timeout: Duration) -> request_response::Behaviour<Frames> {
-    let config = request_response::Config::default().with_request_timeout(timeout).with_max_concurrent_streams(STREAMS);
+fn exchange(
+    frames: Frames,
+    name: &StreamProtocol,
+    timeout: Duration,
+) -> request_response::Behaviour<Frames> {
+    let config = request_response::Config::default()
+        .with_request_timeout(timeout)
+        .with_max_concurrent_streams(STREAMS);
     request_response::Behaviour::with_codec(frames, [(name.clone(), ProtocolSupport::Full)], config)
 }

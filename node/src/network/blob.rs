@@ -1,7 +1,7 @@
 //! What is said of a blob: `/commonweal/<run>/blob/1`.
 //!
-//! A request is a [`BlobRequest`]. Its answer is an [`Outline`](weal_proto::Outline), or a chunk's bytes as they are.
-//! Either is proven by the blob's name: so chunks can be taken from anyone.
+//! A request is a [`BlobRequest`]. Its answer is an [`Outline`](weal_proto::Outline), or a chunk's
+//! bytes as they are. Either is proven by the blob's name: so chunks can be taken from anyone.
 
 use weal_kernels::blob::Outline;
 use weal_proto::limits::{BLOB_ANSWER_BYTES, BLOB_CHUNKS, BLOB_REQUEST_BYTES};
@@ -17,7 +17,11 @@ pub(super) type Hash = [u8; 32];
 
 /// A request for a part of the blob of that name.
 pub(super) fn request(hash: Hash, part: BlobPart) -> Vec<u8> {
-    BlobRequest { blob: hash.into(), part }.encode()
+    BlobRequest {
+        blob: hash.into(),
+        part,
+    }
+    .encode()
 }
 
 /// The outline as it is sent; `None` where it is too long for an answer.
@@ -44,7 +48,10 @@ mod tests {
         assert!(request([255; 32], BlobPart::Chunk(u32::MAX)).len() <= MAX_REQUEST);
         let longest = encode_outline(u64::MAX, vec![[255; 32]; BLOB_CHUNKS]).unwrap();
         assert!(longest.len() <= MAX_ANSWER, "{}", longest.len());
-        assert_eq!(encode_outline(u64::MAX, vec![[255; 32]; BLOB_CHUNKS + 1]), None);
+        assert_eq!(
+            encode_outline(u64::MAX, vec![[255; 32]; BLOB_CHUNKS + 1]),
+            None
+        );
     }
 
     #[test]
@@ -53,7 +60,10 @@ mod tests {
         let outline = weal_kernels::blob::outline(&blob);
         let sent = |bytes: u64, chunks: &[Hash]| encode_outline(bytes, chunks.to_vec()).unwrap();
         let answer = sent(outline.bytes, &outline.chunks);
-        assert_eq!(decode_outline(&outline.hash(), &answer), Some(outline.clone()));
+        assert_eq!(
+            decode_outline(&outline.hash(), &answer),
+            Some(outline.clone())
+        );
 
         assert!(decode_outline(&[0; 32], &answer).is_none());
         assert!(decode_outline(&outline.hash(), &answer[..answer.len() - 1]).is_none());

@@ -9,8 +9,8 @@ use rand::seq::SliceRandom;
 use tokio::{sync::Notify, time::timeout};
 use weal_kernels::blob::{CHUNK_BYTES, Outline};
 
-/// When nothing else is wanted, a chunk that is on its way for so long, and for [`LATE_FACTOR`] times as long as the
-/// chunks that came took in the mean, is asked of a second peer too.
+/// When nothing else is wanted, a chunk that is on its way for so long, and for [`LATE_FACTOR`]
+/// times as long as the chunks that came took in the mean, is asked of a second peer too.
 const LATE: Duration = Duration::from_secs(4);
 const LATE_FACTOR: u32 = 2;
 
@@ -54,9 +54,19 @@ impl Board {
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(length).ok()?;
         bytes.resize(length, 0);
-        let state =
-            State { bytes, missing: wanted.len(), wanted, on_the_way: Vec::new(), took: Duration::ZERO, arrived: 0 };
-        Some(Self { outline, state: Mutex::new(state), changed: Notify::new() })
+        let state = State {
+            bytes,
+            missing: wanted.len(),
+            wanted,
+            on_the_way: Vec::new(),
+            took: Duration::ZERO,
+            arrived: 0,
+        };
+        Some(Self {
+            outline,
+            state: Mutex::new(state),
+            changed: Notify::new(),
+        })
     }
 
     /// Waits until a chunk is wanted; false when the blob is complete.
@@ -84,7 +94,11 @@ impl Board {
         let mut state = self.state();
         let index = match state.wanted.pop() {
             Some(index) => {
-                state.on_the_way.push(OnTheWay { index, since: Instant::now(), asked: 1 });
+                state.on_the_way.push(OnTheWay {
+                    index,
+                    since: Instant::now(),
+                    asked: 1,
+                });
                 index
             }
             None => {
@@ -112,8 +126,15 @@ impl Board {
 
     /// The blob, or how many chunks of it are missing.
     pub(super) fn into_bytes(self) -> Result<Vec<u8>, usize> {
-        let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
-        if state.missing == 0 { Ok(state.bytes) } else { Err(state.missing) }
+        let state = self
+            .state
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        if state.missing == 0 {
+            Ok(state.bytes)
+        } else {
+            Err(state.missing)
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -126,11 +147,15 @@ impl State {
     fn late(&self) -> Option<usize> {
         let mean = self.took.checked_div(self.arrived).unwrap_or_default();
         let late = LATE.max(mean * LATE_FACTOR);
-        self.on_the_way.iter().position(|chunk| chunk.asked == 1 && chunk.since.elapsed() >= late)
+        self.on_the_way
+            .iter()
+            .position(|chunk| chunk.asked == 1 && chunk.since.elapsed() >= late)
     }
 
     fn place(&self, index: u32) -> Option<usize> {
-        self.on_the_way.iter().position(|chunk| chunk.index == index)
+        self.on_the_way
+            .iter()
+            .position(|chunk| chunk.index == index)
     }
 }
 
@@ -146,7 +171,9 @@ impl Chunk<'_> {
         self.board.outline.verify_chunk(index, bytes)?;
         let mut state = self.board.state();
         // A second peer may have been faster.
-        let Some(place) = state.place(self.index) else { return Ok(()) };
+        let Some(place) = state.place(self.index) else {
+            return Ok(());
+        };
         let took = state.on_the_way.swap_remove(place).since.elapsed();
         state.took += took;
         state.arrived += 1;
@@ -167,8 +194,12 @@ impl Drop for Chunk<'_> {
     fn drop(&mut self) {
         let mut state = self.board.state();
         // Filled, by this lane or another: nothing to do.
-        let Some(place) = state.place(self.index) else { return };
-        let Some(chunk) = state.on_the_way.get_mut(place) else { return };
+        let Some(place) = state.place(self.index) else {
+            return;
+        };
+        let Some(chunk) = state.on_the_way.get_mut(place) else {
+            return;
+        };
         chunk.asked -= 1;
         if chunk.asked == 0 {
             state.on_the_way.swap_remove(place);

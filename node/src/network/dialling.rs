@@ -1,4 +1,5 @@
-//! Whom to call, and when again: bootstrap addresses for ever, lost peers a few times, all with back-off.
+//! Whom to call, and when again: bootstrap addresses for ever, lost peers a few times, all with
+//! back-off.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,8 @@ use rand::Rng;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// Each pause is this much longer or shorter, at random, so that a network that lost a node does not call it in step.
+/// Each pause is this much longer or shorter, at random, so that a network that lost a node does
+/// not call it in step.
 const JITTER: f64 = 0.25;
 /// A lost peer is given up after so many failures.
 const ATTEMPTS_FOR_LOST: u32 = 8;
@@ -62,7 +64,11 @@ pub(super) struct Dialler {
 impl Dialler {
     /// Calls an address as soon as possible, unless it is known already.
     pub(super) fn add(&mut self, address: Multiaddr, purpose: Purpose, now: Instant) {
-        if let Some(known) = self.targets.iter_mut().find(|target| target.address == address) {
+        if let Some(known) = self
+            .targets
+            .iter_mut()
+            .find(|target| target.address == address)
+        {
             if let State::Waiting { until } = &mut known.state {
                 *until = now;
                 known.reached_before = false;
@@ -82,23 +88,39 @@ impl Dialler {
     fn push(&mut self, address: Multiaddr, purpose: Purpose, until: Instant, reached_before: bool) {
         if self.targets.len() < MOST {
             let state = State::Waiting { until };
-            self.targets.push(Target { address, purpose, failures: 0, reached_before, state });
+            self.targets.push(Target {
+                address,
+                purpose,
+                failures: 0,
+                reached_before,
+                state,
+            });
         }
     }
 
-    /// The addresses to call now. Each is to be followed by [`Self::calling`], [`Self::postpone`] or
-    /// [`Self::failed_at_once`].
+    /// The addresses to call now. Each is to be followed by [`Self::calling`], [`Self::postpone`]
+    /// or [`Self::failed_at_once`].
     pub(super) fn due(&self, peers: usize, now: Instant) -> Vec<Multiaddr> {
         let due = |target: &&Target| match target.state {
-            State::Waiting { until } => until <= now && (!target.reached_before || peers < ENOUGH_PEERS),
+            State::Waiting { until } => {
+                until <= now && (!target.reached_before || peers < ENOUGH_PEERS)
+            }
             _ => false,
         };
-        self.targets.iter().filter(due).map(|target| target.address.clone()).collect()
+        self.targets
+            .iter()
+            .filter(due)
+            .map(|target| target.address.clone())
+            .collect()
     }
 
     /// The address is being called.
     pub(super) fn calling(&mut self, address: &Multiaddr, connection: ConnectionId) {
-        if let Some(target) = self.targets.iter_mut().find(|target| target.address == *address) {
+        if let Some(target) = self
+            .targets
+            .iter_mut()
+            .find(|target| target.address == *address)
+        {
             target.state = State::Calling { connection };
         }
     }
@@ -106,9 +128,13 @@ impl Dialler {
     /// A connection was made.
     pub(super) fn connected(&mut self, connection: ConnectionId, peer: PeerId) {
         for target in &mut self.targets {
-            let called = matches!(target.state, State::Calling { connection: ours } if ours == connection);
+            let called =
+                matches!(target.state, State::Calling { connection: ours } if ours == connection);
             if called || (named(&target.address) == Some(peer) && !target.is_at(peer)) {
-                target.state = State::Reached { peer, admitted: false };
+                target.state = State::Reached {
+                    peer,
+                    admitted: false,
+                };
             }
         }
     }
@@ -118,17 +144,25 @@ impl Dialler {
         for target in self.targets.iter_mut().filter(|target| target.is_at(peer)) {
             target.failures = 0;
             target.reached_before = true;
-            target.state = State::Reached { peer, admitted: true };
+            target.state = State::Reached {
+                peer,
+                admitted: true,
+            };
         }
     }
 
-    /// The peer is unwanted (of another run, or shut out): known addresses of it are given up, bootstrap addresses
-    /// count as failed.
+    /// The peer is unwanted (of another run, or shut out): known addresses of it are given up,
+    /// bootstrap addresses count as failed.
     pub(super) fn refused(&mut self, peer: PeerId, now: Instant) -> Vec<Failed> {
-        self.targets.retain(|target| target.purpose == Purpose::Bootstrap || !target.leads_to(peer));
+        self.targets
+            .retain(|target| target.purpose == Purpose::Bootstrap || !target.leads_to(peer));
         let mut failed = Vec::new();
         for place in (0..self.targets.len()).rev() {
-            if self.targets.get(place).is_some_and(|target| target.is_at(peer)) {
+            if self
+                .targets
+                .get(place)
+                .is_some_and(|target| target.is_at(peer))
+            {
                 failed.extend(self.fail(place, now));
             }
         }
@@ -137,8 +171,14 @@ impl Dialler {
 
     /// The peer is being called under another address: look again in a moment.
     pub(super) fn postpone(&mut self, address: &Multiaddr, now: Instant) {
-        if let Some(target) = self.targets.iter_mut().find(|target| target.address == *address) {
-            target.state = State::Waiting { until: now + FIRST_PAUSE };
+        if let Some(target) = self
+            .targets
+            .iter_mut()
+            .find(|target| target.address == *address)
+        {
+            target.state = State::Waiting {
+                until: now + FIRST_PAUSE,
+            };
         }
     }
 
@@ -153,19 +193,34 @@ impl Dialler {
 
     /// A call could not even be begun.
     pub(super) fn failed_at_once(&mut self, address: &Multiaddr, now: Instant) -> Option<Failed> {
-        let place = self.targets.iter().position(|target| target.address == *address)?;
+        let place = self
+            .targets
+            .iter()
+            .position(|target| target.address == *address)?;
         self.fail(place, now)
     }
 
-    /// The last connection with a peer ended: call it again after a pause. A peer that was never admitted has failed.
+    /// The last connection with a peer ended: call it again after a pause. A peer that was never
+    /// admitted has failed.
     pub(super) fn lost(&mut self, peer: PeerId, now: Instant) -> Vec<Failed> {
         let mut failed = Vec::new();
         for place in (0..self.targets.len()).rev() {
             match self.targets.get_mut(place) {
-                Some(Target { state: State::Reached { peer: there, admitted: false }, .. }) if *there == peer => {
+                Some(Target {
+                    state:
+                        State::Reached {
+                            peer: there,
+                            admitted: false,
+                        },
+                    ..
+                }) if *there == peer => {
                     failed.extend(self.fail(place, now));
                 }
-                Some(target) if target.is_at(peer) => target.state = State::Waiting { until: now + pause(0) },
+                Some(target) if target.is_at(peer) => {
+                    target.state = State::Waiting {
+                        until: now + pause(0),
+                    }
+                }
                 _ => {}
             }
         }
@@ -188,7 +243,11 @@ impl Dialler {
         if given_up {
             self.targets.swap_remove(place);
         }
-        Some(Failed { address, purpose, retry_in: (!given_up).then_some(wait) })
+        Some(Failed {
+            address,
+            purpose,
+            retry_in: (!given_up).then_some(wait),
+        })
     }
 }
 
@@ -212,7 +271,9 @@ pub(super) fn named(address: &Multiaddr) -> Option<PeerId> {
 
 /// The pause after `failures` earlier failures.
 fn pause(failures: u32) -> Duration {
-    let full = FIRST_PAUSE.saturating_mul(1 << failures.min(16)).min(LONGEST_PAUSE);
+    let full = FIRST_PAUSE
+        .saturating_mul(1 << failures.min(16))
+        .min(LONGEST_PAUSE);
     full.mul_f64(1.0 + rand::rng().random_range(-JITTER..=JITTER))
 }
 
@@ -241,7 +302,10 @@ mod tests {
             let wait = dialler.failed(connection, now).unwrap().retry_in.unwrap();
             assert!(wait <= LONGEST_PAUSE.mul_f64(1.0 + JITTER));
             assert!(attempt < 7 || wait >= LONGEST_PAUSE.mul_f64(1.0 - JITTER));
-            assert!(dialler.due(0, now).is_empty(), "called before its pause is over");
+            assert!(
+                dialler.due(0, now).is_empty(),
+                "called before its pause is over"
+            );
             now += wait;
         }
     }
@@ -276,7 +340,8 @@ mod tests {
 
     #[test]
     fn a_stranger_at_a_bootstrap_address_is_not_called_in_a_loop() {
-        let (mut dialler, mut now, stranger) = (Dialler::default(), Instant::now(), PeerId::random());
+        let (mut dialler, mut now, stranger) =
+            (Dialler::default(), Instant::now(), PeerId::random());
         dialler.add(address(1), Purpose::Bootstrap, now);
         dialler.add(address(2).with_p2p(stranger).unwrap(), Purpose::Known, now);
         for attempt in 0..10 {
@@ -284,7 +349,15 @@ mod tests {
             dialler.connected(connection, stranger);
             let failed = dialler.refused(stranger, now);
             assert!(dialler.lost(stranger, now).is_empty(), "counted twice");
-            let [Failed { retry_in: Some(wait), .. }] = failed[..] else { panic!("{failed:?}") };
+            let [
+                Failed {
+                    retry_in: Some(wait),
+                    ..
+                },
+            ] = failed[..]
+            else {
+                panic!("{failed:?}")
+            };
             assert!(attempt < 7 || wait >= LONGEST_PAUSE.mul_f64(1.0 - JITTER));
             now += wait;
             assert_eq!(dialler.due(0, now), [address(1)]);

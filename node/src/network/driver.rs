@@ -46,9 +46,20 @@ const EVENTS_KEPT: usize = 256;
 
 /// What the handle asks of the task.
 pub(super) enum Command {
-    Verdict { id: GossipId, verdict: Verdict },
-    Ask { exchange: Exchange, peer: PeerId, request: Bytes, reply: Reply },
-    Offended { peer: PeerId, offence: Offence },
+    Verdict {
+        id: GossipId,
+        verdict: Verdict,
+    },
+    Ask {
+        exchange: Exchange,
+        peer: PeerId,
+        request: Bytes,
+        reply: Reply,
+    },
+    Offended {
+        peer: PeerId,
+        offence: Offence,
+    },
     Dial(Multiaddr),
     Shutdown(oneshot::Sender<()>),
 }
@@ -64,8 +75,8 @@ pub(super) struct Queues {
     pub status: watch::Sender<Status>,
 }
 
-/// The task's state. Its methods stand by what they are about: here the loop, commands and time; in `swarm_events`
-/// what the swarm tells; in `exchange` requests and answers.
+/// The task's state. Its methods stand by what they are about: here the loop, commands and time; in
+/// `swarm_events` what the swarm tells; in `exchange` requests and answers.
 pub(super) struct Driver {
     pub(super) swarm: Swarm<Behaviour>,
     pub(super) protocols: Protocols,
@@ -105,8 +116,9 @@ impl Driver {
         let traffic = Traffic::new(&protocols);
         let transport = transport::build(&key, &traffic)?;
         let behaviour = Behaviour::new(&key, &protocols, settings)?;
-        let config =
-            swarm::Config::with_tokio_executor().with_smart_dial().with_idle_connection_timeout(settings.idle_timeout);
+        let config = swarm::Config::with_tokio_executor()
+            .with_smart_dial()
+            .with_idle_connection_timeout(settings.idle_timeout);
         let local = key.public().to_peer_id();
         let mut driver = Self {
             swarm: Swarm::new(transport, behaviour, local, config),
@@ -175,7 +187,12 @@ impl Driver {
     fn on_command(&mut self, command: Command) {
         match command {
             Command::Verdict { id, verdict } => self.judge(&id, verdict),
-            Command::Ask { exchange, peer, request, reply } => self.ask(exchange, peer, request, reply),
+            Command::Ask {
+                exchange,
+                peer,
+                request,
+                reply,
+            } => self.ask(exchange, peer, request, reply),
             Command::Offended { peer, offence } => self.offended(peer, offence),
             Command::Dial(address) => {
                 self.dialler.add(address, Purpose::Known, Instant::now());
@@ -202,14 +219,18 @@ impl Driver {
         for address in self.dialler.due(self.peers.admitted(), now) {
             // Without its name a peer that is connected already would get a second connection.
             let options = match named(&address) {
-                Some(peer) => DialOpts::peer_id(peer).addresses(vec![address.clone()]).build(),
+                Some(peer) => DialOpts::peer_id(peer)
+                    .addresses(vec![address.clone()])
+                    .build(),
                 None => DialOpts::from(address.clone()),
             };
             let connection = options.connection_id();
             match self.swarm.dial(options) {
                 Ok(()) => self.dialler.calling(&address, connection),
                 Err(DialError::DialPeerConditionFalse(_)) => match named(&address) {
-                    Some(peer) if self.swarm.is_connected(&peer) => self.dialler.connected(connection, peer),
+                    Some(peer) if self.swarm.is_connected(&peer) => {
+                        self.dialler.connected(connection, peer)
+                    }
                     _ => self.dialler.postpone(&address, now),
                 },
                 Err(error) => {
@@ -222,17 +243,31 @@ impl Driver {
 
     /// Tells of a failed bootstrap address; other failures are no news.
     pub(super) fn report(&mut self, failed: impl IntoIterator<Item = Failed>, why: &str) {
-        for Failed { address, purpose, retry_in } in failed {
+        for Failed {
+            address,
+            purpose,
+            retry_in,
+        } in failed
+        {
             tracing::debug!("{address} could not be reached: {why}");
             if let (Purpose::Bootstrap, Some(retry_in)) = (purpose, retry_in) {
-                self.tell(Event::BootstrapFailed { address, why: why.into(), retry_in });
+                self.tell(Event::BootstrapFailed {
+                    address,
+                    why: why.into(),
+                    retry_in,
+                });
             }
         }
     }
 
     fn publish(&mut self, bytes: Bytes) {
         let topic = self.protocols.topic.clone();
-        match self.swarm.behaviour_mut().gossip.publish(topic, bytes.clone()) {
+        match self
+            .swarm
+            .behaviour_mut()
+            .gossip
+            .publish(topic, bytes.clone())
+        {
             Ok(_) => {}
             Err(PublishError::NoPeersSubscribedToTopic) => {
                 self.kept_gossip.push_back(bytes);
@@ -267,7 +302,8 @@ impl Driver {
         }
     }
 
-    /// Counts an offence, lowers the peer's standing in gossip, and shuts it out when it is one too many.
+    /// Counts an offence, lowers the peer's standing in gossip, and shuts it out when it is one too
+    /// many.
     pub(super) fn offended(&mut self, peer: PeerId, offence: Offence) {
         match offence {
             Offence::BadChunk => self.counters.chunks_bad.one(),
@@ -278,7 +314,10 @@ impl Driver {
         let now = Instant::now();
         let shuts_out = self.reputation.offended(peer, offence, now);
         let demerits = self.reputation.demerits(&peer, now);
-        self.swarm.behaviour_mut().gossip.set_application_score(&peer, -demerits);
+        self.swarm
+            .behaviour_mut()
+            .gossip
+            .set_application_score(&peer, -demerits);
         tracing::info!("peer {peer} offended ({offence:?}), {demerits:.0} demerits");
         if shuts_out {
             self.counters.shut_out.one();
@@ -290,10 +329,16 @@ impl Driver {
         }
     }
 
-    /// Passes an event on. Gossip that finds the queue full is ignored; other events wait, the oldest giving way.
+    /// Passes an event on. Gossip that finds the queue full is ignored; other events wait, the
+    /// oldest giving way.
     pub(super) fn tell(&mut self, event: Event) {
         let refused = match self.kept_events.is_empty() {
-            true => self.queues.events.try_send(event).err().map(mpsc::error::TrySendError::into_inner),
+            true => self
+                .queues
+                .events
+                .try_send(event)
+                .err()
+                .map(mpsc::error::TrySendError::into_inner),
             false => Some(event),
         };
         match refused {
@@ -315,7 +360,10 @@ impl Driver {
     pub(super) fn publish_status(&mut self) {
         let local = *self.swarm.local_peer_id();
         let (external, listeners) = (self.swarm.external_addresses(), self.swarm.listeners());
-        let mut listen: Vec<_> = external.chain(listeners).filter_map(|a| a.clone().with_p2p(local).ok()).collect();
+        let mut listen: Vec<_> = external
+            .chain(listeners)
+            .filter_map(|a| a.clone().with_p2p(local).ok())
+            .collect();
         let mut seen = std::collections::HashSet::new();
         listen.retain(|address| seen.insert(address.clone()));
         let status = Status {
@@ -360,7 +408,9 @@ pub(super) fn why(error: &DialError) -> String {
             Some((_, error)) => innermost(error),
             None => "no address to call".into(),
         },
-        DialError::WrongPeerId { obtained, .. } => format!("another peer answers there: {obtained}"),
+        DialError::WrongPeerId { obtained, .. } => {
+            format!("another peer answers there: {obtained}")
+        }
         DialError::Denied { cause } => innermost(cause),
         error => error.to_string(),
     }

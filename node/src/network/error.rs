@@ -30,7 +30,9 @@ pub enum Error {
         why: String,
     },
     /// The seed is not an Ed25519 secret key.
-    #[error("the node's key is not a valid Ed25519 seed: restore it from a copy, or let the node make a new one")]
+    #[error(
+        "the node's key is not a valid Ed25519 seed: restore it from a copy, or let the node make a new one"
+    )]
     Key,
     /// The swarm could not be put together.
     #[error("cannot set up the network ({part}): {why}")]
@@ -145,6 +147,13 @@ pub struct Cause {
 }
 
 fn describe(causes: &[Cause]) -> String {
-    let each: Vec<_> = causes.iter().map(|c| format!("{}: {}", hex::encode(&c.peer[..4]), c.why)).collect();
-    if each.is_empty() { "nobody was asked".into() } else { each.join("; ") }
+    let each: Vec<_> = causes
+        .iter()
+        .map(|c| format!("{}: {}", hex::encode(&c.peer[..4]), c.why))
+        .collect();
+    if each.is_empty() {
+        "nobody was asked".into()
+    } else {
+        each.join("; ")
+    }
 }

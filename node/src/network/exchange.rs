@@ -33,7 +33,15 @@ impl Driver {
     }
 
     pub(super) fn send_answer(&mut self, ready: Option<Ready>) {
-        let Some(Ready { exchange, channel, answer, malformed }) = ready else { return };
+        let Some(Ready {
+            exchange,
+            channel,
+            answer,
+            malformed,
+        }) = ready
+        else {
+            return;
+        };
         if let Some(peer) = malformed {
             self.offended(peer, Offence::MalformedRequest);
         }
@@ -43,17 +51,44 @@ impl Driver {
 
     pub(super) fn on_exchange(&mut self, exchange: Exchange, event: Event<Option<Bytes>, Answer>) {
         match event {
-            Event::Message { peer, message: Message::Request { request_id, request, channel }, .. } => {
-                let inbound = Inbound { exchange, peer, id: request_id, request, channel };
+            Event::Message {
+                peer,
+                message:
+                    Message::Request {
+                        request_id,
+                        request,
+                        channel,
+                    },
+                ..
+            } => {
+                let inbound = Inbound {
+                    exchange,
+                    peer,
+                    id: request_id,
+                    request,
+                    channel,
+                };
                 let at_once = self.server.take(inbound);
                 self.send_answer(at_once);
             }
-            Event::Message { message: Message::Response { request_id, response }, .. } => {
+            Event::Message {
+                message:
+                    Message::Response {
+                        request_id,
+                        response,
+                    },
+                ..
+            } => {
                 if let Some(reply) = self.asked.remove(&(exchange, request_id)) {
                     let _ = reply.send(Ok(response));
                 }
             }
-            Event::OutboundFailure { peer, request_id, error, .. } => {
+            Event::OutboundFailure {
+                peer,
+                request_id,
+                error,
+                ..
+            } => {
                 let error = self.judge_failure(peer, error);
                 if let Some(reply) = self.asked.remove(&(exchange, request_id)) {
                     let _ = reply.send(Err(error));
@@ -94,7 +129,8 @@ impl Driver {
 
     /// Asks the network where a peer is, for the next attempt.
     fn look_up(&mut self, peer: PeerId, now: Instant) {
-        self.looked_up.retain(|_, when| now.saturating_duration_since(*when) < LOOK_UP_AGAIN);
+        self.looked_up
+            .retain(|_, when| now.saturating_duration_since(*when) < LOOK_UP_AGAIN);
         if self.looked_up.len() < LOOK_UPS && !self.looked_up.contains_key(&peer) {
             self.looked_up.insert(peer, now);
             self.swarm.behaviour_mut().kademlia.get_closest_peers(peer);

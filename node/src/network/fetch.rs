@@ -1,10 +1,12 @@
-//! A blob from several peers at once: its outline from the first that has it, then its chunks from all who do.
+//! A blob from several peers at once: its outline from the first that has it, then its chunks from
+//! all who do.
 //!
-//! The others are asked for the outline too, since a caller may name peers that only might have the blob. Then each
-//! holder has a few *lanes*, and each lane does one thing after the other: wait for a chunk to be wanted, ask for
-//! it, verify it, put it in its place. Chunks are taken in random order, so that peers which fetch the same blob at
-//! the same time soon have different parts of it (within 12 % of rarest first in simulation). Near the end, a chunk
-//! that is long in coming is asked of a second holder. Nothing outlives the future: dropping it ends the fetch.
+//! The others are asked for the outline too, since a caller may name peers that only might have the
+//! blob. Then each holder has a few *lanes*, and each lane does one thing after the other: wait for
+//! a chunk to be wanted, ask for it, verify it, put it in its place. Chunks are taken in random
+//! order, so that peers which fetch the same blob at the same time soon have different parts of it
+//! (within 12 % of rarest first in simulation). Near the end, a chunk that is long in coming is
+//! asked of a second holder. Nothing outlives the future: dropping it ends the fetch.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -34,7 +36,8 @@ use super::{
     serve::Exchange,
 };
 
-/// Requests for blobs that this node has open with one peer, over all fetches: fewer than a peer answers at once.
+/// Requests for blobs that this node has open with one peer, over all fetches: fewer than a peer
+/// answers at once.
 pub(super) const REQUESTS_PER_PEER: usize = 6;
 /// Requests for blobs open with all peers: bounds the memory for chunks on their way.
 const REQUESTS_IN_ALL: usize = 64;
@@ -65,7 +68,10 @@ pub(super) struct Slot {
 
 impl Slots {
     pub(super) fn new() -> Self {
-        Self { all: Arc::new(Semaphore::new(REQUESTS_IN_ALL)), peers: Mutex::default() }
+        Self {
+            all: Arc::new(Semaphore::new(REQUESTS_IN_ALL)),
+            peers: Mutex::default(),
+        }
     }
 
     /// Waits for leave to ask `peer`; `None` never happens while the network is up.
@@ -75,12 +81,17 @@ impl Slots {
             if peers.len() > 2 * HOLDERS {
                 peers.retain(|_, slots| Arc::strong_count(slots) > 1);
             }
-            let slots = peers.entry(peer).or_insert_with(|| Arc::new(Semaphore::new(REQUESTS_PER_PEER)));
+            let slots = peers
+                .entry(peer)
+                .or_insert_with(|| Arc::new(Semaphore::new(REQUESTS_PER_PEER)));
             Arc::clone(slots)
         };
         let peer = of_peer.acquire_owned().await.ok()?;
         let all = Arc::clone(&self.all).acquire_owned().await.ok()?;
-        Some(Slot { _peer: peer, _all: all })
+        Some(Slot {
+            _peer: peer,
+            _all: all,
+        })
     }
 }
 
@@ -92,14 +103,26 @@ pub(super) async fn fetch(
     holders: Vec<PeerKey>,
 ) -> Result<Vec<u8>, FetchError> {
     let mut seen = HashSet::from([network.local()]);
-    let holders: Vec<_> = holders.into_iter().filter(|holder| seen.insert(*holder)).take(HOLDERS).collect();
+    let holders: Vec<_> = holders
+        .into_iter()
+        .filter(|holder| seen.insert(*holder))
+        .take(HOLDERS)
+        .collect();
     if holders.is_empty() {
         return Err(FetchError::NoHolders { hash });
     }
-    let fetch = Fetch { network, hash, holders: holders.into_iter().map(Holder::new).collect() };
+    let fetch = Fetch {
+        network,
+        hash,
+        holders: holders.into_iter().map(Holder::new).collect(),
+    };
     let outline = fetch.outline().await?;
     if outline.bytes > max_bytes {
-        return Err(FetchError::TooLarge { hash, bytes: outline.bytes, limit: max_bytes });
+        return Err(FetchError::TooLarge {
+            hash,
+            bytes: outline.bytes,
+            limit: max_bytes,
+        });
     }
     fetch.chunks(outline).await
 }
@@ -114,7 +137,12 @@ impl Fetch<'_> {
     async fn outline(&self) -> Result<Outline, FetchError> {
         for round in 0..OUTLINE_ROUNDS {
             if round > 0 {
-                sleep(pause(round, Duration::from_millis(250), Duration::from_secs(4))).await;
+                sleep(pause(
+                    round,
+                    Duration::from_millis(250),
+                    Duration::from_secs(4),
+                ))
+                .await;
             }
             if let Some(outline) = self.outline_from_any().await {
                 return Ok(outline);
@@ -129,7 +157,11 @@ impl Fetch<'_> {
     /// Asks one holder after the other, and the next one too when an answer is long in coming.
     async fn outline_from_any(&self) -> Option<Outline> {
         let mut next = self.holders.iter().filter(|holder| !holder.is_left_out());
-        let mut asked: FuturesUnordered<_> = next.next().map(|holder| self.outline_from(holder)).into_iter().collect();
+        let mut asked: FuturesUnordered<_> = next
+            .next()
+            .map(|holder| self.outline_from(holder))
+            .into_iter()
+            .collect();
         loop {
             tokio::select! {
                 answer = asked.next() => match answer {
@@ -162,20 +194,27 @@ impl Fetch<'_> {
 
     async fn chunks(&self, outline: Outline) -> Result<Vec<u8>, FetchError> {
         let bytes = outline.bytes;
-        let board = Board::new(outline).ok_or(FetchError::NoMemory { hash: self.hash, bytes })?;
+        let board = Board::new(outline).ok_or(FetchError::NoMemory {
+            hash: self.hash,
+            bytes,
+        })?;
         let lanes = self.holders.iter().flat_map(|holder| {
             let first = self.first_lane(holder, &board).boxed();
             let more = (1..LANES_PER_HOLDER).map(|_| self.further_lane(holder, &board).boxed());
             iter::once(first).chain(more)
         });
         select(board.complete().boxed(), join_all(lanes)).await;
-        board
-            .into_bytes()
-            .map_err(|missing| self.given_up(|hash, causes| FetchError::Incomplete { hash, missing, causes }))
+        board.into_bytes().map_err(|missing| {
+            self.given_up(|hash, causes| FetchError::Incomplete {
+                hash,
+                missing,
+                causes,
+            })
+        })
     }
 
-    /// The first lane makes sure that the holder has the blob, by its outline: a chunk must not go from peer to peer
-    /// that might have it while one that has it is idle.
+    /// The first lane makes sure that the holder has the blob, by its outline: a chunk must not go
+    /// from peer to peer that might have it while one that has it is idle.
     async fn first_lane(&self, holder: &Holder, board: &Board) {
         while !holder.is_proven() {
             sleep(holder.rest()).await;
@@ -194,14 +233,17 @@ impl Fetch<'_> {
         }
     }
 
-    /// Fetches one chunk after the other from one holder, until the blob is complete or the holder is of no use.
+    /// Fetches one chunk after the other from one holder, until the blob is complete or the holder
+    /// is of no use.
     async fn lane(&self, holder: &Holder, board: &Board) {
         loop {
             sleep(holder.rest()).await;
             if holder.is_left_out() || !board.wanted().await {
                 return;
             }
-            let Some(slot) = self.network.slots().take(holder.peer).await else { return };
+            let Some(slot) = self.network.slots().take(holder.peer).await else {
+                return;
+            };
             let Some(chunk) = board.take() else { continue };
             let began = Instant::now();
             let answer = self.ask_now(holder, BlobPart::Chunk(chunk.index())).await;
@@ -219,13 +261,32 @@ impl Fetch<'_> {
         }
     }
 
-    async fn ask(&self, holder: &Holder, part: BlobPart) -> Result<libp2p::bytes::Bytes, RequestError> {
-        let _slot = self.network.slots().take(holder.peer).await.ok_or(RequestError::ShutDown)?;
+    async fn ask(
+        &self,
+        holder: &Holder,
+        part: BlobPart,
+    ) -> Result<libp2p::bytes::Bytes, RequestError> {
+        let _slot = self
+            .network
+            .slots()
+            .take(holder.peer)
+            .await
+            .ok_or(RequestError::ShutDown)?;
         self.ask_now(holder, part).await
     }
 
-    async fn ask_now(&self, holder: &Holder, part: BlobPart) -> Result<libp2p::bytes::Bytes, RequestError> {
-        self.network.exchange(Exchange::Blob, holder.peer, blob::request(self.hash, part).into()).await
+    async fn ask_now(
+        &self,
+        holder: &Holder,
+        part: BlobPart,
+    ) -> Result<libp2p::bytes::Bytes, RequestError> {
+        self.network
+            .exchange(
+                Exchange::Blob,
+                holder.peer,
+                blob::request(self.hash, part).into(),
+            )
+            .await
     }
 
     /// The holder lied: it is asked no more, and its reputation pays.
@@ -238,7 +299,10 @@ impl Fetch<'_> {
         if self.network.is_shut_down() {
             return FetchError::ShutDown;
         }
-        error(self.hash, self.holders.iter().filter_map(Holder::cause).collect())
+        error(
+            self.hash,
+            self.holders.iter().filter_map(Holder::cause).collect(),
+        )
     }
 }
 
@@ -270,7 +334,11 @@ struct HolderState {
 
 impl Holder {
     fn new(peer: PeerKey) -> Self {
-        Self { peer, state: Mutex::default(), standing: watch::Sender::new(Standing::Unknown) }
+        Self {
+            peer,
+            state: Mutex::default(),
+            standing: watch::Sender::new(Standing::Unknown),
+        }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, HolderState> {
@@ -288,7 +356,9 @@ impl Holder {
     /// Waits until it has given some of the blob; false when it is asked no more.
     async fn proves_itself(&self) -> bool {
         let mut standing = self.standing.subscribe();
-        let known = standing.wait_for(|standing| *standing != Standing::Unknown).await;
+        let known = standing
+            .wait_for(|standing| *standing != Standing::Unknown)
+            .await;
         known.is_ok_and(|standing| *standing == Standing::Proven)
     }
 
@@ -304,11 +374,16 @@ impl Holder {
 
     fn rest(&self) -> Duration {
         let until = self.state().rest_until;
-        until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
+        until.map_or(Duration::ZERO, |until| {
+            until.saturating_duration_since(Instant::now())
+        })
     }
 
     fn cause(&self) -> Option<Cause> {
-        self.state().why.clone().map(|why| Cause { peer: self.peer, why })
+        self.state().why.clone().map(|why| Cause {
+            peer: self.peer,
+            why,
+        })
     }
 
     fn succeeded(&self) {
@@ -320,7 +395,8 @@ impl Holder {
         self.now_is(Standing::Proven);
     }
 
-    /// One trouble strikes all lanes at once: requests that began before the last failure count with it.
+    /// One trouble strikes all lanes at once: requests that began before the last failure count
+    /// with it.
     fn failed(&self, error: &RequestError, began: Instant) {
         let mut state = self.state();
         state.why = Some(error.to_string());
@@ -331,15 +407,26 @@ impl Holder {
         state.last_failure = Some(now);
         let rest = if *error == RequestError::Busy {
             state.busy += 1;
-            pause(state.busy.min(5), Duration::from_millis(50), Duration::from_secs(1))
+            pause(
+                state.busy.min(5),
+                Duration::from_millis(50),
+                Duration::from_secs(1),
+            )
         } else {
             state.failures += 1;
-            pause(state.failures, Duration::from_millis(250), Duration::from_secs(8))
+            pause(
+                state.failures,
+                Duration::from_millis(250),
+                Duration::from_secs(8),
+            )
         };
         state.rest_until = Some(now + rest);
         let hopeless = matches!(
             error,
-            RequestError::NotAPeer | RequestError::Unsupported | RequestError::Malformed(_) | RequestError::ShutDown
+            RequestError::NotAPeer
+                | RequestError::Unsupported
+                | RequestError::Malformed(_)
+                | RequestError::ShutDown
         );
         if hopeless || state.failures >= FAILURES || state.busy >= BUSY {
             self.now_is(Standing::LeftOut);
@@ -357,6 +444,8 @@ impl Holder {
 
 /// The pause before attempt `attempt` (from 1): doubled each time, and up to half of it random.
 fn pause(attempt: u32, first: Duration, longest: Duration) -> Duration {
-    let full = first.saturating_mul(1 << attempt.saturating_sub(1).min(16)).min(longest);
+    let full = first
+        .saturating_mul(1 << attempt.saturating_sub(1).min(16))
+        .min(longest);
     full.mul_f64(rand::rng().random_range(0.5..=1.0))
 }

@@ -1,12 +1,14 @@
-//! How a request and its answer stand on a stream: a length, then as many bytes, with the limit checked first.
+//! How a request and its answer stand on a stream: a length, then as many bytes, with the limit
+//! checked first.
 //!
 //! ```text
 //! request  = length: u32 LE ‖ bytes
 //! answer   = tag: u8 ‖ length: u32 LE ‖ bytes      tag 0 here, 1 not here, 2 busy (the last two are empty)
 //! ```
 //!
-//! A peer that announces much and sends little holds no memory: the buffer grows only as fast as bytes arrive. A peer
-//! that stops in the middle is cut off after [`STALL`], however slow it may otherwise be.
+//! A peer that announces much and sends little holds no memory: the buffer grows only as fast as
+//! bytes arrive. A peer that stops in the middle is cut off after [`STALL`], however slow it may
+//! otherwise be.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -59,7 +61,8 @@ pub(super) struct Frames {
 
 impl Codec for Frames {
     type Protocol = StreamProtocol;
-    /// `None` is a request longer than allowed, which was not read: an error would not tell whose it was.
+    /// `None` is a request longer than allowed, which was not read: an error would not tell whose
+    /// it was.
     type Request = Option<Bytes>;
     type Response = Answer;
 
@@ -80,14 +83,24 @@ impl Codec for Frames {
         let mut tag = [0];
         read_all(io, &mut tag).await?;
         match tag {
-            [HERE] => Ok(Answer::Here(read_frame(io, self.max_answer, self.download.as_deref()).await?)),
+            [HERE] => Ok(Answer::Here(
+                read_frame(io, self.max_answer, self.download.as_deref()).await?,
+            )),
             [NOT_HERE] => read_frame(io, 0, None).await.map(|_| Answer::NotHere),
             [BUSY] => read_frame(io, 0, None).await.map(|_| Answer::Busy),
-            [other] => Err(io::Error::new(io::ErrorKind::InvalidData, format!("unknown kind of answer {other}"))),
+            [other] => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("unknown kind of answer {other}"),
+            )),
         }
     }
 
-    async fn write_request<T>(&mut self, _: &StreamProtocol, io: &mut T, request: Option<Bytes>) -> io::Result<()>
+    async fn write_request<T>(
+        &mut self,
+        _: &StreamProtocol,
+        io: &mut T,
+        request: Option<Bytes>,
+    ) -> io::Result<()>
     where
         T: AsyncWrite + Unpin + Send,
     {
@@ -95,7 +108,12 @@ impl Codec for Frames {
         write_frame(io, None, &request.unwrap_or_default(), None).await
     }
 
-    async fn write_response<T>(&mut self, _: &StreamProtocol, io: &mut T, answer: Answer) -> io::Result<()>
+    async fn write_response<T>(
+        &mut self,
+        _: &StreamProtocol,
+        io: &mut T,
+        answer: Answer,
+    ) -> io::Result<()>
     where
         T: AsyncWrite + Unpin + Send,
     {
@@ -110,7 +128,11 @@ impl Codec for Frames {
     }
 }
 
-async fn read_frame<T: AsyncRead + Unpin>(io: &mut T, limit: usize, pace: Option<&Pace>) -> io::Result<Bytes> {
+async fn read_frame<T: AsyncRead + Unpin>(
+    io: &mut T,
+    limit: usize,
+    pace: Option<&Pace>,
+) -> io::Result<Bytes> {
     let mut length = [0; 4];
     read_all(io, &mut length).await?;
     let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
@@ -137,7 +159,8 @@ async fn write_frame<T: AsyncWrite + Unpin>(
     bytes: &[u8],
     pace: Option<&Pace>,
 ) -> io::Result<()> {
-    let length = u32::try_from(bytes.len()).map_err(|_| too_long(bytes.len(), u32::MAX as usize))?;
+    let length =
+        u32::try_from(bytes.len()).map_err(|_| too_long(bytes.len(), u32::MAX as usize))?;
     let mut head = Vec::with_capacity(5);
     head.extend(tag);
     head.extend(length.to_le_bytes());
@@ -158,7 +181,10 @@ async fn read_all<T: AsyncRead + Unpin>(io: &mut T, mut buffer: &mut [u8]) -> io
         if read == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        buffer = buffer.split_at_mut_checked(read).ok_or(io::ErrorKind::Other)?.1;
+        buffer = buffer
+            .split_at_mut_checked(read)
+            .ok_or(io::ErrorKind::Other)?
+            .1;
     }
     Ok(())
 }
@@ -170,21 +196,34 @@ async fn write_all<T: AsyncWrite + Unpin>(io: &mut T, mut bytes: &[u8]) -> io::R
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
-        bytes = bytes.split_at_checked(written).ok_or(io::ErrorKind::Other)?.1;
+        bytes = bytes
+            .split_at_checked(written)
+            .ok_or(io::ErrorKind::Other)?
+            .1;
     }
     Ok(())
 }
 
 fn within(length: usize, limit: usize) -> io::Result<()> {
-    if length > limit { Err(too_long(length, limit)) } else { Ok(()) }
+    if length > limit {
+        Err(too_long(length, limit))
+    } else {
+        Ok(())
+    }
 }
 
 fn too_long(length: usize, limit: usize) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("a message of {length} bytes, {limit} are allowed"))
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("a message of {length} bytes, {limit} are allowed"),
+    )
 }
 
 fn stalled(_: tokio::time::error::Elapsed) -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, format!("no byte moved for {} s", STALL.as_secs()))
+    io::Error::new(
+        io::ErrorKind::TimedOut,
+        format!("no byte moved for {} s", STALL.as_secs()),
+    )
 }
 
 #[cfg(test)]
@@ -196,38 +235,67 @@ mod tests {
     const NAME: StreamProtocol = StreamProtocol::new("/test/1");
 
     fn frames() -> Frames {
-        Frames { max_request: 16, max_answer: 200_000, upload: None, download: None }
+        Frames {
+            max_request: 16,
+            max_answer: 200_000,
+            upload: None,
+            download: None,
+        }
     }
 
     async fn written(answer: Answer) -> Vec<u8> {
         let mut wire = Cursor::new(Vec::new());
-        frames().write_response(&NAME, &mut wire, answer).await.unwrap();
+        frames()
+            .write_response(&NAME, &mut wire, answer)
+            .await
+            .unwrap();
         wire.into_inner()
     }
 
     #[tokio::test]
     async fn an_answer_comes_through_as_it_was() {
-        for answer in [Answer::Here(vec![3; 150_000].into()), Answer::Here(Bytes::new()), Answer::NotHere, Answer::Busy]
-        {
+        for answer in [
+            Answer::Here(vec![3; 150_000].into()),
+            Answer::Here(Bytes::new()),
+            Answer::NotHere,
+            Answer::Busy,
+        ] {
             let mut wire = Cursor::new(written(answer.clone()).await);
-            assert_eq!(frames().read_response(&NAME, &mut wire).await.unwrap(), answer);
+            assert_eq!(
+                frames().read_response(&NAME, &mut wire).await.unwrap(),
+                answer
+            );
         }
     }
 
     #[tokio::test]
     async fn a_long_message_is_refused_by_its_length_alone() {
         let announced = [&[HERE], &200_001u32.to_le_bytes()[..]].concat();
-        let error = frames().read_response(&NAME, &mut Cursor::new(announced)).await.unwrap_err();
+        let error = frames()
+            .read_response(&NAME, &mut Cursor::new(announced))
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
 
         let request = 17u32.to_le_bytes();
-        assert_eq!(frames().read_request(&NAME, &mut Cursor::new(request)).await.unwrap(), None);
+        assert_eq!(
+            frames()
+                .read_request(&NAME, &mut Cursor::new(request))
+                .await
+                .unwrap(),
+            None
+        );
     }
 
     #[tokio::test]
     async fn nothing_too_long_is_sent() {
         let mut wire = Cursor::new(Vec::new());
-        assert!(frames().write_request(&NAME, &mut wire, Some(vec![0; 17].into())).await.is_err());
+        assert!(
+            frames()
+                .write_request(&NAME, &mut wire, Some(vec![0; 17].into()))
+                .await
+                .is_err()
+        );
         assert!(wire.into_inner().is_empty());
     }
 
@@ -235,12 +303,23 @@ mod tests {
     async fn a_message_cut_short_and_an_unknown_kind_are_errors() {
         let mut cut = written(Answer::Here(vec![1; 100].into())).await;
         cut.pop();
-        let error = frames().read_response(&NAME, &mut Cursor::new(cut)).await.unwrap_err();
+        let error = frames()
+            .read_response(&NAME, &mut Cursor::new(cut))
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
 
-        let error = frames().read_response(&NAME, &mut Cursor::new([9, 0, 0, 0, 0])).await.unwrap_err();
+        let error = frames()
+            .read_response(&NAME, &mut Cursor::new([9, 0, 0, 0, 0]))
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         let busy_with_a_body = [BUSY, 1, 0, 0, 0, 7];
-        assert!(frames().read_response(&NAME, &mut Cursor::new(busy_with_a_body)).await.is_err());
+        assert!(
+            frames()
+                .read_response(&NAME, &mut Cursor::new(busy_with_a_body))
+                .await
+                .is_err()
+        );
     }
 }

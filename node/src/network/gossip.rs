@@ -1,17 +1,19 @@
-//! Gossip: small signed messages, flooded through a mesh, validated by this node before it forwards them.
+//! Gossip: small signed messages, flooded through a mesh, validated by this node before it forwards
+//! them.
 //!
-//! Messages carry no author of gossipsub's own ([`MessageAuthenticity::Anonymous`], validated as such). Every message
-//! of a run is an envelope signed by its author already; a second signature would cost each hop a check and 100 bytes,
-//! and its author field could contradict the envelope's. A message's id is the hash of its bytes, so the same message
-//! spreads once, whoever sends it; a message that must spread again within [`REMEMBERED`] has to differ in a byte.
+//! Messages carry no author of gossipsub's own ([`MessageAuthenticity::Anonymous`], validated as
+//! such). Every message of a run is an envelope signed by its author already; a second signature
+//! would cost each hop a check and 100 bytes, and its author field could contradict the envelope's.
+//! A message's id is the hash of its bytes, so the same message spreads once, whoever sends it; a
+//! message that must spread again within [`REMEMBERED`] has to differ in a byte.
 
 use std::{net::IpAddr, time::Duration};
 
 use libp2p::{
     PeerId,
     gossipsub::{
-        Behaviour, ConfigBuilder, Message, MessageAuthenticity, MessageId, PeerScoreParams, PeerScoreThresholds,
-        TopicScoreParams, ValidationMode,
+        Behaviour, ConfigBuilder, Message, MessageAuthenticity, MessageId, PeerScoreParams,
+        PeerScoreThresholds, TopicScoreParams, ValidationMode,
     },
 };
 
@@ -24,14 +26,17 @@ pub const REMEMBERED: Duration = Duration::from_secs(30);
 const FRAME_OVERHEAD: usize = 1024;
 /// What a message's id takes of its BLAKE3 hash: nobody finds two with the same 160 bits.
 const ID_BYTES: usize = 20;
-/// Heartbeats (seconds) for which a message is kept, for peers that ask for it and until this node's verdict.
+/// Heartbeats (seconds) for which a message is kept, for peers that ask for it and until this
+/// node's verdict.
 const HISTORY: usize = 12;
-/// Heartbeats for which a message is announced to peers outside the mesh: who joins late still gets it.
+/// Heartbeats for which a message is announced to peers outside the mesh: who joins late still gets
+/// it.
 const ANNOUNCED: usize = 8;
 /// Messages that may wait for one slow peer.
 const QUEUE_PER_PEER: usize = 512;
 
-/// Peers from one address before they weigh on each other: a household or a laboratory behind one router is honest.
+/// Peers from one address before they weigh on each other: a household or a laboratory behind one
+/// router is honest.
 const PEERS_PER_ADDRESS: f64 = 32.0;
 /// What the first rejected message costs; the cost grows with the square of their number.
 const REJECTED: f64 = -20.0;
@@ -56,18 +61,24 @@ pub struct GossipId {
 pub enum Verdict {
     /// It is valid: forward it.
     Accept,
-    /// It is of no use, or cannot be judged (of a past round, of an unknown peer): drop it, and blame nobody.
+    /// It is of no use, or cannot be judged (of a past round, of an unknown peer): drop it, and
+    /// blame nobody.
     Ignore,
     /// It breaks the rules: drop it, and count it against every peer that sent it.
     Reject,
 }
 
 pub(super) fn behaviour(protocols: &Protocols, settings: &Settings) -> Result<Behaviour, Error> {
-    let setup = |why: String| Error::Setup { part: "gossip", why };
+    let setup = |why: String| Error::Setup {
+        part: "gossip",
+        why,
+    };
     let config = ConfigBuilder::default()
         .validation_mode(ValidationMode::Anonymous)
         .validate_messages()
-        .message_id_fn(|message: &Message| MessageId::new(blake3::hash(&message.data).as_bytes().split_at(ID_BYTES).0))
+        .message_id_fn(|message: &Message| {
+            MessageId::new(blake3::hash(&message.data).as_bytes().split_at(ID_BYTES).0)
+        })
         .max_transmit_size(settings.max_gossip_bytes + FRAME_OVERHEAD)
         .duplicate_cache_time(REMEMBERED)
         .heartbeat_interval(Duration::from_secs(1))
@@ -81,14 +92,20 @@ pub(super) fn behaviour(protocols: &Protocols, settings: &Settings) -> Result<Be
         .prune_backoff(Duration::from_secs(15))
         .build()
         .map_err(|e| setup(e.to_string()))?;
-    let mut gossip = Behaviour::new(MessageAuthenticity::Anonymous, config).map_err(|e| setup(e.into()))?;
-    gossip.with_peer_score(scores(protocols), thresholds()).map_err(setup)?;
-    gossip.subscribe(&protocols.topic).map_err(|e| setup(e.to_string()))?;
+    let mut gossip =
+        Behaviour::new(MessageAuthenticity::Anonymous, config).map_err(|e| setup(e.into()))?;
+    gossip
+        .with_peer_score(scores(protocols), thresholds())
+        .map_err(setup)?;
+    gossip
+        .subscribe(&protocols.topic)
+        .map_err(|e| setup(e.to_string()))?;
     Ok(gossip)
 }
 
-/// Scores count what is wrong, and little of what is right: a peer that earned much must not be able to spend it on
-/// bad messages. Deliveries are not demanded of anybody; a run may be silent for a whole round.
+/// Scores count what is wrong, and little of what is right: a peer that earned much must not be
+/// able to spend it on bad messages. Deliveries are not demanded of anybody; a run may be silent
+/// for a whole round.
 fn scores(protocols: &Protocols) -> PeerScoreParams {
     let topic = TopicScoreParams {
         topic_weight: 1.0,
@@ -110,8 +127,11 @@ fn scores(protocols: &Protocols) -> PeerScoreParams {
         app_specific_weight: 1.0,
         ip_colocation_factor_weight: -1.0,
         ip_colocation_factor_threshold: PEERS_PER_ADDRESS,
-        ip_colocation_factor_whitelist: [IpAddr::from([127, 0, 0, 1]), IpAddr::from(std::net::Ipv6Addr::LOCALHOST)]
-            .into(),
+        ip_colocation_factor_whitelist: [
+            IpAddr::from([127, 0, 0, 1]),
+            IpAddr::from(std::net::Ipv6Addr::LOCALHOST),
+        ]
+        .into(),
         slow_peer_threshold: 50.0,
         ..PeerScoreParams::default()
     }

@@ -9,7 +9,8 @@ use libp2p::{
 
 use super::Error;
 
-/// A peer's Ed25519 public key: the identity it signs with and the one its connections are authenticated by.
+/// A peer's Ed25519 public key: the identity it signs with and the one its connections are
+/// authenticated by.
 pub type PeerKey = [u8; 32];
 
 /// libp2p's `identity` multihash: the public key itself stands in the peer id.
@@ -53,7 +54,8 @@ pub fn peer_in_address(address: &Multiaddr) -> Option<PeerKey> {
     }
 }
 
-/// The protocol names of one run. All but gossip's carry the run, so that peers of different runs share nothing.
+/// The protocol names of one run. All but gossip's carry the run, so that peers of different runs
+/// share nothing.
 #[derive(Debug, Clone)]
 pub(super) struct Protocols {
     /// What identify announces; peers that announce another are of another run.
@@ -72,8 +74,12 @@ impl Protocols {
     pub(super) fn of_run(run: &[u8; 32]) -> Result<Self, Error> {
         let run = hex::encode(run);
         let named = |part: &str| {
-            StreamProtocol::try_from_owned(format!("/commonweal/{run}/{part}/1"))
-                .map_err(|e| Error::Setup { part: "protocol names", why: e.to_string() })
+            StreamProtocol::try_from_owned(format!("/commonweal/{run}/{part}/1")).map_err(|e| {
+                Error::Setup {
+                    part: "protocol names",
+                    why: e.to_string(),
+                }
+            })
         };
         Ok(Self {
             identify: format!("/commonweal/{run}"),
@@ -103,6 +109,9 @@ mod tests {
         let key = peer_key(&keypair([9; 32]).unwrap().public().to_peer_id()).unwrap();
         let plain: Multiaddr = "/ip4/127.0.0.1/tcp/9".parse().unwrap();
         assert_eq!(peer_in_address(&plain), None);
-        assert_eq!(peer_in_address(&address_of(&key, plain).unwrap()), Some(key));
+        assert_eq!(
+            peer_in_address(&address_of(&key, plain).unwrap()),
+            Some(key)
+        );
     }
 }

@@ -22,7 +22,8 @@ impl Driver {
     pub(super) async fn open(&mut self, addresses: &[Multiaddr]) -> Result<(), Error> {
         let mut lacking = None;
         let mut usable = Vec::new();
-        // All are tried before the first is opened: a plain socket on `::` would meet this node's own on `0.0.0.0`.
+        // All are tried before the first is opened: a plain socket on `::` would meet this node's
+        // own on `0.0.0.0`.
         for address in addresses {
             match transport::probe(address).map_err(|error| Opening::from_io(address, &error)) {
                 Ok(()) => usable.push(address),
@@ -34,8 +35,14 @@ impl Driver {
             }
         }
         for address in usable {
-            let failed = |why| Error::Listen { address: address.clone(), why };
-            let listener = self.swarm.listen_on(address.clone()).map_err(|error| failed(innermost(&error)))?;
+            let failed = |why| Error::Listen {
+                address: address.clone(),
+                why,
+            };
+            let listener = self
+                .swarm
+                .listen_on(address.clone())
+                .map_err(|error| failed(innermost(&error)))?;
             self.starting.insert(listener, address.clone());
         }
         if self.starting.is_empty() {
@@ -50,9 +57,10 @@ impl Driver {
         };
         let _ = timeout(LISTENING, all_up).await;
         match self.starting.values().next() {
-            Some(address) if self.swarm.listeners().next().is_none() => {
-                Err(Error::Listen { address: address.clone(), why: "no network interface has such an address".into() })
-            }
+            Some(address) if self.swarm.listeners().next().is_none() => Err(Error::Listen {
+                address: address.clone(),
+                why: "no network interface has such an address".into(),
+            }),
             Some(address) => {
                 tracing::warn!("no network interface has an address for {address}");
                 Ok(())
@@ -79,16 +87,22 @@ impl Opening {
             (io::ErrorKind::AddrNotAvailable, _) if address.to_string().starts_with("/ip6/::/") => {
                 Self::FamilyLacking(error.to_string())
             }
-            _ => Self::Failed(Error::Listen { address, why: error.to_string() }),
+            _ => Self::Failed(Error::Listen {
+                address,
+                why: error.to_string(),
+            }),
         }
     }
 }
 
-/// Waits until the ports are free again, so that whoever waits for the shutdown may use them: QUIC keeps its socket
-/// for a moment, to answer late packets.
+/// Waits until the ports are free again, so that whoever waits for the shutdown may use them: QUIC
+/// keeps its socket for a moment, to answer late packets.
 pub(super) async fn released(addresses: &[Multiaddr]) {
     let free = async {
-        while addresses.iter().any(|address| transport::probe(address).is_err()) {
+        while addresses
+            .iter()
+            .any(|address| transport::probe(address).is_err())
+        {
             sleep(RELEASE_POLL).await;
         }
     };

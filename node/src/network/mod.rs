@@ -1,13 +1,15 @@
 //! The network of one run: who is there, what is said, and the blobs that move.
 //!
-//! A node starts its network with [`Network::start`] and gets a handle and a stream of [`Event`]s. Behind them runs one
-//! task (`driver`) that owns the libp2p swarm. Four things pass through it:
+//! A node starts its network with [`Network::start`] and gets a handle and a stream of [`Event`]s.
+//! Behind them runs one task (`driver`) that owns the libp2p swarm. Four things pass through it:
 //!
-//! * **Gossip**, small signed messages to everyone ([`Network::gossip`]). A message that arrives is an
-//!   [`Event::Gossip`]; it goes on to others only when the node says so ([`Network::verdict`]).
+//! * **Gossip**, small signed messages to everyone ([`Network::gossip`]). A message that arrives is
+//!   an [`Event::Gossip`]; it goes on to others only when the node says so ([`Network::verdict`]).
 //! * **Requests** to one peer ([`Network::request`]), answered by the other side's [`Service`].
-//! * **Blobs**, fetched from several peers at once and verified chunk by chunk ([`Network::fetch_blob`]).
-//! * **Peers**, found through bootstrap addresses, Kademlia and multicast, kept, and called again when lost.
+//! * **Blobs**, fetched from several peers at once and verified chunk by chunk
+//!   ([`Network::fetch_blob`]).
+//! * **Peers**, found through bootstrap addresses, Kademlia and multicast, kept, and called again
+//!   when lost.
 //!
 //! Every byte from outside is taken for an attack until it is proven otherwise. What bounds each:
 //!
@@ -23,8 +25,8 @@
 //! | belong to another run | protocol names carry the run, and identify's answer is checked: strangers are let go |
 //! | store things in Kademlia | records are refused; it finds peers and nothing else |
 //!
-//! Every queue is bounded, and what is dropped is counted by cause ([`Drops`]). Bytes are counted where they pass
-//! ([`BytesByKind`] says what is in them and what is not).
+//! Every queue is bounded, and what is dropped is counted by cause ([`Drops`]). Bytes are counted
+//! where they pass ([`BytesByKind`] says what is in them and what is not).
 
 mod behaviour;
 mod blob;
@@ -78,15 +80,18 @@ const COMMAND_QUEUE: usize = 256;
 /// Events that may wait for the node.
 const EVENT_QUEUE: usize = 1024;
 
-/// What this node answers to others. Called on blocking threads, from several at once; what is asked comes from anyone.
+/// What this node answers to others. Called on blocking threads, from several at once; what is
+/// asked comes from anyone.
 pub trait Service: Send + Sync + 'static {
     /// The answer to a control request, at most [`MAX_SYNC_ANSWER`] bytes; `None`: there is none.
     fn answer(&self, from: PeerKey, request: &[u8]) -> Option<Vec<u8>>;
 
-    /// The length and the chunks' hashes of a blob that this node has, in part or whole, and may give away now.
+    /// The length and the chunks' hashes of a blob that this node has, in part or whole, and may
+    /// give away now.
     fn outline(&self, hash: &[u8; 32]) -> Option<(u64, Vec<[u8; 32]>)>;
 
-    /// One chunk of a blob: 1 MiB, the last one less. `None`: not here, or not yet to be given away.
+    /// One chunk of a blob: 1 MiB, the last one less. `None`: not here, or not yet to be given
+    /// away.
     fn chunk(&self, hash: &[u8; 32], index: u32) -> Option<Vec<u8>>;
 }
 
@@ -111,7 +116,8 @@ impl Service for Silent {
 /// What happened on the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A gossip message arrived. It waits for [`Network::verdict`]; after about ten seconds it is too late.
+    /// A gossip message arrived. It waits for [`Network::verdict`]; after about ten seconds it is
+    /// too late.
     Gossip {
         /// Names it in the verdict.
         id: GossipId,
@@ -124,7 +130,8 @@ pub enum Event {
     Connected {
         /// Its key.
         peer: PeerKey,
-        /// Where it can be called, as far as is known, ending in `/p2p/…`: to be saved, and tried first next time.
+        /// Where it can be called, as far as is known, ending in `/p2p/…`: to be saved, and tried
+        /// first next time.
         address: Multiaddr,
     },
     /// The last connection to a peer of this run is closed.
@@ -167,7 +174,8 @@ pub enum Event {
     },
 }
 
-/// A handle on the network of one run. Cheap to clone; when the last one is dropped, the network closes.
+/// A handle on the network of one run. Cheap to clone; when the last one is dropped, the network
+/// closes.
 #[derive(Clone)]
 pub struct Network {
     shared: Arc<Shared>,
@@ -184,13 +192,15 @@ struct Shared {
 }
 
 impl Network {
-    /// Listens, calls the bootstrap addresses, and goes on in the background. Returns when the node listens.
+    /// Listens, calls the bootstrap addresses, and goes on in the background. Returns when the node
+    /// listens.
     ///
-    /// `secret` is the node's Ed25519 seed, `run` the run's id. Events that nobody reads are dropped and counted in the
-    /// end: read them.
+    /// `secret` is the node's Ed25519 seed, `run` the run's id. Events that nobody reads are
+    /// dropped and counted in the end: read them.
     ///
     /// # Errors
-    /// An address in the settings that cannot be listened on, above all a port in use; an unusable key.
+    /// An address in the settings that cannot be listened on, above all a port in use; an unusable
+    /// key.
     pub async fn start(
         secret: [u8; 32],
         run: [u8; 32],
@@ -203,13 +213,39 @@ impl Network {
         let (status, status_seen) = watch::channel(Status::default());
         let counters = Arc::<Counters>::default();
         let max_gossip_bytes = settings.max_gossip_bytes;
-        let queues = driver::Queues { gossip: gossip_queue, commands: command_queue, events, status };
-        let driver = Driver::listen(secret, &run, &settings, service, Arc::clone(&counters), queues).await?;
+        let queues = driver::Queues {
+            gossip: gossip_queue,
+            commands: command_queue,
+            events,
+            status,
+        };
+        let driver = Driver::listen(
+            secret,
+            &run,
+            &settings,
+            service,
+            Arc::clone(&counters),
+            queues,
+        )
+        .await?;
         let local = driver.local();
         tokio::spawn(driver.run());
         let slots = Slots::new();
-        let shared = Shared { local, max_gossip_bytes, gossip, commands, status: status_seen, counters, slots };
-        Ok((Self { shared: Arc::new(shared) }, event_queue))
+        let shared = Shared {
+            local,
+            max_gossip_bytes,
+            gossip,
+            commands,
+            status: status_seen,
+            counters,
+            slots,
+        };
+        Ok((
+            Self {
+                shared: Arc::new(shared),
+            },
+            event_queue,
+        ))
     }
 
     /// This node's key.
@@ -218,10 +254,11 @@ impl Network {
         self.shared.local
     }
 
-    /// Sends a message to everyone. Never waits: a message for which there is no room is dropped and counted.
+    /// Sends a message to everyone. Never waits: a message for which there is no room is dropped
+    /// and counted.
     ///
-    /// While no peer is there, the newest messages are kept for the first that comes. The same bytes twice within
-    /// [`REMEMBERED`] are sent once.
+    /// While no peer is there, the newest messages are kept for the first that comes. The same
+    /// bytes twice within [`REMEMBERED`] are sent once.
     pub fn gossip(&self, bytes: impl Into<Bytes>) {
         let bytes = bytes.into();
         if bytes.len() > self.shared.max_gossip_bytes {
@@ -231,30 +268,40 @@ impl Network {
         }
     }
 
-    /// Says what becomes of a gossip message: every [`Event::Gossip`] is to be followed by one verdict.
+    /// Says what becomes of a gossip message: every [`Event::Gossip`] is to be followed by one
+    /// verdict.
     pub async fn verdict(&self, id: GossipId, verdict: Verdict) {
         self.command(Command::Verdict { id, verdict }).await;
     }
 
-    /// Asks one peer something, and waits for its [`Service::answer`], for two minutes at most. The peer is called if
-    /// it is not connected and its address is known.
+    /// Asks one peer something, and waits for its [`Service::answer`], for two minutes at most. The
+    /// peer is called if it is not connected and its address is known.
     ///
     /// # Errors
     /// See [`RequestError`]; `NotHere` is a service that answered `None`.
-    pub async fn request(&self, peer: PeerKey, request: impl Into<Bytes>) -> Result<Bytes, RequestError> {
+    pub async fn request(
+        &self,
+        peer: PeerKey,
+        request: impl Into<Bytes>,
+    ) -> Result<Bytes, RequestError> {
         let request = request.into();
         if request.len() > MAX_SYNC_REQUEST {
-            return Err(RequestError::TooLong { bytes: request.len(), limit: MAX_SYNC_REQUEST });
+            return Err(RequestError::TooLong {
+                bytes: request.len(),
+                limit: MAX_SYNC_REQUEST,
+            });
         }
         self.exchange(Exchange::Sync, peer, request).await
     }
 
-    /// Fetches a blob from the peers that hold it, several at once, each chunk verified against `hash`.
+    /// Fetches a blob from the peers that hold it, several at once, each chunk verified against
+    /// `hash`.
     ///
-    /// `holders` are the peers that have it or might have it, the likeliest first; of more than 32 the rest is not
-    /// asked. A bad chunk costs its sender its reputation, and is fetched from another. Holders that fail, lack the
-    /// blob or are busy are asked again with growing pauses, a few times.
-    /// The blob is in memory once: `max_bytes` bounds it. Dropping the future ends the fetch.
+    /// `holders` are the peers that have it or might have it, the likeliest first; of more than 32
+    /// the rest is not asked. A bad chunk costs its sender its reputation, and is fetched from
+    /// another. Holders that fail, lack the blob or are busy are asked again with growing pauses, a
+    /// few times. The blob is in memory once: `max_bytes` bounds it. Dropping the future ends the
+    /// fetch.
     ///
     /// # Errors
     /// See [`FetchError`]; `NotFound` and `Incomplete` tell what became of each holder.
@@ -278,17 +325,29 @@ impl Network {
         self.command(Command::Dial(address)).await;
     }
 
-    /// Closes all connections, so that peers notice at once, and stops listening. Other handles become useless.
+    /// Closes all connections, so that peers notice at once, and stops listening. Other handles
+    /// become useless.
     pub async fn shutdown(self) {
         let (done, is_done) = oneshot::channel();
         self.command(Command::Shutdown(done)).await;
         let _ = is_done.await;
     }
 
-    async fn exchange(&self, exchange: Exchange, peer: PeerKey, request: Bytes) -> Result<Bytes, RequestError> {
+    async fn exchange(
+        &self,
+        exchange: Exchange,
+        peer: PeerKey,
+        request: Bytes,
+    ) -> Result<Bytes, RequestError> {
         let peer = identity::peer_id(&peer).ok_or(RequestError::NotAPeer)?;
         let (reply, answer) = oneshot::channel();
-        self.command(Command::Ask { exchange, peer, request, reply }).await;
+        self.command(Command::Ask {
+            exchange,
+            peer,
+            request,
+            reply,
+        })
+        .await;
         match answer.await {
             Ok(Ok(Answer::Here(bytes))) => Ok(bytes),
             Ok(Ok(Answer::NotHere)) => Err(RequestError::NotHere),

@@ -1,4 +1,5 @@
-//! A cap on bytes a second, kept exactly: over any length of time no more passes than the cap allows, and [`BURST`].
+//! A cap on bytes a second, kept exactly: over any length of time no more passes than the cap
+//! allows, and [`BURST`].
 
 use std::{
     num::NonZeroU64,
@@ -10,7 +11,8 @@ use tokio::time::sleep_until;
 
 /// Idle time that is not lost: so much of the cap may pass at once.
 const BURST: Duration = Duration::from_millis(100);
-/// A piece is so much of a second's bytes, so that many streams share a low cap without any of them standing still.
+/// A piece is so much of a second's bytes, so that many streams share a low cap without any of them
+/// standing still.
 const PIECES_A_SECOND: u64 = 32;
 const SMALLEST_PIECE: u64 = 1024;
 const LARGEST_PIECE: u64 = 64 * 1024;
@@ -25,7 +27,10 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new(bytes_a_second: NonZeroU64) -> Self {
-        Self { bytes_a_second, free_at: Mutex::new(Instant::now()) }
+        Self {
+            bytes_a_second,
+            free_at: Mutex::new(Instant::now()),
+        }
     }
 
     /// How many bytes to pass at once.
@@ -42,7 +47,9 @@ impl Pace {
     fn reserve(&self, bytes: usize, now: Instant) -> Instant {
         let takes = Duration::from_secs_f64(bytes as f64 / self.bytes_a_second.get() as f64);
         let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let from = now.checked_sub(BURST).map_or(*free_at, |earliest| earliest.max(*free_at));
+        let from = now
+            .checked_sub(BURST)
+            .map_or(*free_at, |earliest| earliest.max(*free_at));
         *free_at = from + takes;
         *free_at
     }
@@ -74,6 +81,9 @@ mod tests {
     #[test]
     fn pieces_suit_the_cap() {
         let piece = |rate| Pace::new(NonZeroU64::new(rate).unwrap()).piece();
-        assert_eq!((piece(1), piece(320_000), piece(1 << 40)), (1024, 10_000, 65_536));
+        assert_eq!(
+            (piece(1), piece(320_000), piece(1 << 40)),
+            (1024, 10_000, 65_536)
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! What a peer's offences cost it.
 //!
-//! Only what the peer itself did counts, and only what no honest peer on a bad line does: connections are
-//! authenticated, so a wrong byte is the sender's. Offences fade; a peer with too many is shut out for a while.
+//! Only what the peer itself did counts, and only what no honest peer on a bad line does:
+//! connections are authenticated, so a wrong byte is the sender's. Offences fade; a peer with too
+//! many is shut out for a while.
 
 use std::{
     collections::HashMap,
@@ -53,7 +54,8 @@ struct Record {
 
 impl Record {
     fn demerits(&self, now: Instant) -> f64 {
-        let halvings = now.saturating_duration_since(self.since).as_secs_f64() / HALF_LIFE.as_secs_f64();
+        let halvings =
+            now.saturating_duration_since(self.since).as_secs_f64() / HALF_LIFE.as_secs_f64();
         self.demerits * (-halvings).exp2()
     }
 }
@@ -70,7 +72,11 @@ impl Reputation {
         if self.records.len() >= REMEMBERED && !self.records.contains_key(&peer) {
             self.forget_the_best(now);
         }
-        let record = self.records.entry(peer).or_insert(Record { demerits: 0.0, since: now, shut_out_until: None });
+        let record = self.records.entry(peer).or_insert(Record {
+            demerits: 0.0,
+            since: now,
+            shut_out_until: None,
+        });
         record.demerits = record.demerits(now) + offence.demerits();
         record.since = now;
         let shuts_out = record.shut_out_until.is_none() && record.demerits >= SHUT_OUT_AT;
@@ -82,7 +88,9 @@ impl Reputation {
 
     /// The demerits of a peer now.
     pub(super) fn demerits(&self, peer: &PeerId, now: Instant) -> f64 {
-        self.records.get(peer).map_or(0.0, |record| record.demerits(now))
+        self.records
+            .get(peer)
+            .map_or(0.0, |record| record.demerits(now))
     }
 
     /// Those whose time outside is over; forgets what has faded.

@@ -1,4 +1,5 @@
-//! Answers to others' requests: looked up on blocking threads, with a limit for each peer and for all.
+//! Answers to others' requests: looked up on blocking threads, with a limit for each peer and for
+//! all.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -10,10 +11,12 @@ use libp2p::{
 use tokio::task::JoinSet;
 use weal_proto::{BlobPart, BlobRequest, Message};
 
-use super::{Service, behaviour::MAX_SYNC_ANSWER, blob, frames::Answer, identity::peer_key, status::Counters};
+use super::{
+    Service, behaviour::MAX_SYNC_ANSWER, blob, frames::Answer, identity::peer_key, status::Counters,
+};
 
-/// Requests of one peer that are answered at once, of each protocol; more are told "busy". Honest peers keep to
-/// [`super::fetch::REQUESTS_PER_PEER`], which is less.
+/// Requests of one peer that are answered at once, of each protocol; more are told "busy". Honest
+/// peers keep to [`super::fetch::REQUESTS_PER_PEER`], which is less.
 pub(super) const PER_PEER: usize = 8;
 /// Requests of all peers that are answered at once: bounds the memory for answers, and the threads.
 const IN_ALL: usize = 48;
@@ -54,19 +57,45 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn new(service: Arc<dyn Service>, counters: Arc<Counters>) -> Self {
-        Self { service, counters, jobs: JoinSet::new(), open: HashMap::new() }
+        Self {
+            service,
+            counters,
+            jobs: JoinSet::new(),
+            open: HashMap::new(),
+        }
     }
 
-    /// Takes a request; the answer comes from [`Self::ready`], or at once where there is no room for it.
+    /// Takes a request; the answer comes from [`Self::ready`], or at once where there is no room
+    /// for it.
     pub(super) fn take(&mut self, inbound: Inbound) -> Option<Ready> {
-        let Inbound { exchange, peer, id, request, channel } = inbound;
+        let Inbound {
+            exchange,
+            peer,
+            id,
+            request,
+            channel,
+        } = inbound;
         let Some(request) = request else {
-            return Some(Ready { exchange, channel, answer: Answer::NotHere, malformed: Some(peer) });
+            return Some(Ready {
+                exchange,
+                channel,
+                answer: Answer::NotHere,
+                malformed: Some(peer),
+            });
         };
-        let of_peer = self.open.iter().filter(|((e, _), p)| *e == exchange && **p == peer).count();
+        let of_peer = self
+            .open
+            .iter()
+            .filter(|((e, _), p)| *e == exchange && **p == peer)
+            .count();
         if of_peer >= PER_PEER || self.open.len() >= IN_ALL {
             self.counters.requests_busy.one();
-            return Some(Ready { exchange, channel, answer: Answer::Busy, malformed: None });
+            return Some(Ready {
+                exchange,
+                channel,
+                answer: Answer::Busy,
+                malformed: None,
+            });
         }
         self.open.insert((exchange, id), peer);
         let (service, counters) = (Arc::clone(&self.service), Arc::clone(&self.counters));
@@ -87,7 +116,12 @@ impl Server {
                 }
                 answer => answer,
             };
-            Ready { exchange, channel, answer, malformed }
+            Ready {
+                exchange,
+                channel,
+                answer,
+                malformed,
+            }
         });
         None
     }
@@ -97,7 +131,8 @@ impl Server {
         !self.jobs.is_empty()
     }
 
-    /// The next answer that is ready. Cancel-safe. `None` where a service panicked, or nothing is looked up.
+    /// The next answer that is ready. Cancel-safe. `None` where a service panicked, or nothing is
+    /// looked up.
     pub(super) async fn ready(&mut self) -> Option<Ready> {
         match self.jobs.join_next().await? {
             Ok(ready) => Some(ready),
@@ -118,9 +153,9 @@ impl Server {
 fn answer_blob(service: &dyn Service, request: &[u8]) -> Option<Answer> {
     let BlobRequest { blob: hash, part } = BlobRequest::decode(request).ok()?;
     let found = match part {
-        BlobPart::Outline => {
-            service.outline(hash.as_bytes()).and_then(|(bytes, chunks)| blob::encode_outline(bytes, chunks))
-        }
+        BlobPart::Outline => service
+            .outline(hash.as_bytes())
+            .and_then(|(bytes, chunks)| blob::encode_outline(bytes, chunks)),
         BlobPart::Chunk(index) => service.chunk(hash.as_bytes(), index),
     };
     Some(Answer::from_option(found))

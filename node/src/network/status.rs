@@ -15,8 +15,8 @@ use super::{
 /// The network as it was a moment ago (renewed every second and at every coming and going).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
-    /// The addresses under which this node can be reached, each ending in `/p2p/<its name>`; those that others are
-    /// told of in the settings first.
+    /// The addresses under which this node can be reached, each ending in `/p2p/<its name>`; those
+    /// that others are told of in the settings first.
     pub listen: Vec<Multiaddr>,
     /// The peers of this run that are connected, by key.
     pub peers: Vec<PeerStatus>,
@@ -93,7 +93,8 @@ drops! {
     gossip_repeated,
     /// Own gossip that every peer's queue was too full for.
     gossip_peers_slow,
-    /// Others' gossip that the node did not take out of its event queue in time; it was not forwarded.
+    /// Others' gossip that the node did not take out of its event queue in time; it was not
+    /// forwarded.
     gossip_unread,
     /// Verdicts that came after the message was forgotten; it was not forwarded.
     verdicts_late,

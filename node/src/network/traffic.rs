@@ -1,8 +1,9 @@
 //! Bytes counted where they pass: on every stream of every connection.
 //!
-//! Counted is what the protocols put on their streams, their own framing and negotiation included, in both
-//! directions, once for each peer it goes to. Not counted is what lies below: QUIC's, Noise's and Yamux's framing,
-//! acknowledgements, retransmissions, and the handshakes (a few per cent in all).
+//! Counted is what the protocols put on their streams, their own framing and negotiation included,
+//! in both directions, once for each peer it goes to. Not counted is what lies below: QUIC's,
+//! Noise's and Yamux's framing, acknowledgements, retransmissions, and the handshakes (a few per
+//! cent in all).
 
 use std::{
     collections::HashMap,
@@ -71,7 +72,10 @@ struct Flow {
 
 impl Flow {
     fn read(&self) -> Bytes {
-        Bytes { received: self.received.load(Ordering::Relaxed), sent: self.sent.load(Ordering::Relaxed) }
+        Bytes {
+            received: self.received.load(Ordering::Relaxed),
+            sent: self.sent.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -114,7 +118,11 @@ impl Traffic {
     /// All bytes with a peer since its oldest open connection was made.
     pub(super) fn with_peer(&self, peer: &PeerId) -> Bytes {
         let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        peers.get(peer).and_then(Weak::upgrade).map(|flow| flow.read()).unwrap_or_default()
+        peers
+            .get(peer)
+            .and_then(Weak::upgrade)
+            .map(|flow| flow.read())
+            .unwrap_or_default()
     }
 
     fn join(&self, peer: PeerId) -> Arc<Flow> {
@@ -137,8 +145,8 @@ impl Traffic {
         }
     }
 
-    /// The protocol that the first bytes of a stream agree on. Both sides write the name: the one proposes it, the
-    /// other confirms it.
+    /// The protocol that the first bytes of a stream agree on. Both sides write the name: the one
+    /// proposes it, the other confirms it.
     fn recognise(&self, written: &[u8]) -> Option<Kind> {
         let contains = |name: &[u8]| written.windows(name.len()).any(|part| part == name);
         if contains(GOSSIP_PREFIX) {
@@ -162,7 +170,11 @@ pub(super) struct CountedConnection<M> {
 
 impl<M> CountedConnection<M> {
     pub(super) fn new(inner: M, peer: PeerId, traffic: &Arc<Traffic>) -> Self {
-        Self { inner, traffic: Arc::clone(traffic), peer: traffic.join(peer) }
+        Self {
+            inner,
+            traffic: Arc::clone(traffic),
+            peer: traffic.join(peer),
+        }
     }
 
     fn counted<S>(&self, stream: S) -> CountedStream<S> {
@@ -184,12 +196,18 @@ where
     type Substream = CountedStream<M::Substream>;
     type Error = M::Error;
 
-    fn poll_inbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Self::Substream, Self::Error>> {
+    fn poll_inbound(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Self::Substream, Self::Error>> {
         let stream = ready!(self.inner.poll_inbound_unpin(cx))?;
         Poll::Ready(Ok(self.counted(stream)))
     }
 
-    fn poll_outbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Self::Substream, Self::Error>> {
+    fn poll_outbound(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Self::Substream, Self::Error>> {
         let stream = ready!(self.inner.poll_outbound_unpin(cx))?;
         Poll::Ready(Ok(self.counted(stream)))
     }
@@ -198,7 +216,10 @@ where
         self.inner.poll_close_unpin(cx)
     }
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<StreamMuxerEvent, Self::Error>> {
+    fn poll(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<StreamMuxerEvent, Self::Error>> {
         self.inner.poll_unpin(cx)
     }
 }
@@ -216,7 +237,10 @@ pub(super) struct CountedStream<S> {
 impl<S> CountedStream<S> {
     fn received(&self, bytes: usize) {
         let bytes = bytes as u64;
-        self.traffic.of(self.kind).received.fetch_add(bytes, Ordering::Relaxed);
+        self.traffic
+            .of(self.kind)
+            .received
+            .fetch_add(bytes, Ordering::Relaxed);
         self.peer.received.fetch_add(bytes, Ordering::Relaxed);
     }
 
@@ -233,13 +257,20 @@ impl<S> CountedStream<S> {
             }
         }
         let bytes = bytes as u64;
-        self.traffic.of(self.kind).sent.fetch_add(bytes, Ordering::Relaxed);
+        self.traffic
+            .of(self.kind)
+            .sent
+            .fetch_add(bytes, Ordering::Relaxed);
         self.peer.sent.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for CountedStream<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         let read = ready!(Pin::new(&mut self.inner).poll_read(cx, buffer))?;
         self.received(read);
         Poll::Ready(Ok(read))
@@ -247,7 +278,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for CountedStream<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for CountedStream<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.inner).poll_write(cx, buffer))?;
         self.sent(buffer, written);
         Poll::Ready(Ok(written))
@@ -291,7 +326,10 @@ mod tests {
         let mut gossip = stream(&traffic, peer);
         gossip.write_all(b"\x0f/meshsub/1.2.0\n").await.unwrap();
         assert_eq!(traffic.by_kind().gossip.sent, 16);
-        assert_eq!(traffic.with_peer(&peer).sent, 20 + name.len() as u64 + 1000 + 16);
+        assert_eq!(
+            traffic.with_peer(&peer).sent,
+            20 + name.len() as u64 + 1000 + 16
+        );
     }
 
     #[tokio::test]
@@ -304,7 +342,13 @@ mod tests {
         other.inner.set_position(0);
         let mut read = Vec::new();
         other.read_to_end(&mut read).await.unwrap();
-        assert_eq!(traffic.by_kind().upkeep, Bytes { received: length, sent: length });
+        assert_eq!(
+            traffic.by_kind().upkeep,
+            Bytes {
+                received: length,
+                sent: length
+            }
+        );
     }
 
     #[test]

@@ -261,51 +261,151 @@ const COMMENTS: [(&str, &str, &str); 40] = [
     ("", "name", "What people call the run."),
     ("", "seed", "Seed of the initial weights."),
     ("model", "preset", "nano, micro, tiny, small, medium or 1b."),
-    ("model", "checkpoint", "A Hugging Face folder with a model to go on from; the preset is of no account then."),
-    ("model", "context", "Tokens of a window, where they are fewer than the model could have."),
-    ("tokeniser", "file", "A tokenizer.json; without it, one token a byte."),
+    (
+        "model",
+        "checkpoint",
+        "A Hugging Face folder with a model to go on from; the preset is of no account then.",
+    ),
+    (
+        "model",
+        "context",
+        "Tokens of a window, where they are fewer than the model could have.",
+    ),
+    (
+        "tokeniser",
+        "file",
+        "A tokenizer.json; without it, one token a byte.",
+    ),
     (
         "data",
         "files",
         "Text files and folders; the last tenth of each file is held out. Or one folder that `weal data prepare` made. None: the built-in generator.",
     ),
     ("data", "generator_seed", "Seed of the built-in generator."),
-    ("data", "generator_bytes", "Bytes of text that the generator makes."),
+    (
+        "data",
+        "generator_bytes",
+        "Bytes of text that the generator makes.",
+    ),
     ("inner", "steps", "Steps between two agreements (H)."),
     ("inner", "batch", "Sequences a step."),
     ("inner", "learning_rate", "Peak learning rate."),
-    ("inner", "warmup_steps", "Steps of linear warm-up, counted over the run."),
-    ("inner", "optimiser", "adamw; or muon, for the matrices within the blocks, at the same learning rate."),
+    (
+        "inner",
+        "warmup_steps",
+        "Steps of linear warm-up, counted over the run.",
+    ),
+    (
+        "inner",
+        "optimiser",
+        "adamw; or muon, for the matrices within the blocks, at the same learning rate.",
+    ),
     ("inner", "momentum", "Of muon."),
-    ("inner", "schedule", "How the rate falls: cosine, from the warm-up on; wsd, only from decay_start on."),
-    ("inner", "decay_start", "Step at which wsd begins to fall, counted over the run."),
-    ("inner", "decay_steps", "Step at which the rate has fallen, counted over the run; 0 holds the peak."),
+    (
+        "inner",
+        "schedule",
+        "How the rate falls: cosine, from the warm-up on; wsd, only from decay_start on.",
+    ),
+    (
+        "inner",
+        "decay_start",
+        "Step at which wsd begins to fall, counted over the run.",
+    ),
+    (
+        "inner",
+        "decay_steps",
+        "Step at which the rate has fallen, counted over the run; 0 holds the peak.",
+    ),
     ("inner", "final_rate", "Part of the peak that is left then."),
-    ("inner", "gradient_clip", "Largest global norm of a gradient."),
-    ("compression", "chunk", "Consecutive values of a tensor in a chunk."),
-    ("compression", "keep", "Values kept of a chunk; the rest waits in the error feedback."),
-    ("compression", "decay", "What is left of the error feedback after a round."),
+    (
+        "inner",
+        "gradient_clip",
+        "Largest global norm of a gradient.",
+    ),
+    (
+        "compression",
+        "chunk",
+        "Consecutive values of a tensor in a chunk.",
+    ),
+    (
+        "compression",
+        "keep",
+        "Values kept of a chunk; the rest waits in the error feedback.",
+    ),
+    (
+        "compression",
+        "decay",
+        "What is left of the error feedback after a round.",
+    ),
     (
         "outer",
         "rule",
         "The sum of a value is divided by: root-of-senders, the root of the number of peers that sent it; mean-of-senders, that number; mean-of-all, the number of all.",
     ),
     ("outer", "rates", "Outer learning rate from each round on."),
-    ("timing", "train_seconds", "Longest times of a round's phases; each ends early when everyone has done his part."),
-    ("timing", "propose_seconds", "What a proposer has before the others vote for the next one."),
-    ("limits", "contributions", "Contributions applied in a round."),
+    (
+        "timing",
+        "train_seconds",
+        "Longest times of a round's phases; each ends early when everyone has done his part.",
+    ),
+    (
+        "timing",
+        "propose_seconds",
+        "What a proposer has before the others vote for the next one.",
+    ),
+    (
+        "limits",
+        "contributions",
+        "Contributions applied in a round.",
+    ),
     ("limits", "blob_bytes", "Bytes of a contribution."),
-    ("limits", "peers", "Peers whose commitments are looked at in a round."),
-    ("membership", "weight_decay", "What is left of a weight after a round."),
-    ("membership", "credit", "Weight earned by one decided contribution; a founder begins with 1000000."),
-    ("membership", "probation_rounds", "Decided contributions before a newcomer's weight begins to count."),
-    ("membership", "vesting_rounds", "Further ones until all of it counts."),
-    ("membership", "absence_rounds", "Rounds without a sign of life after which a peer is not counted any more."),
-    ("founders", "peer", "A key that votes from the start, as `weal key` prints it."),
-    ("timing", "fetch_seconds", "For fetching and checking contributions."),
+    (
+        "limits",
+        "peers",
+        "Peers whose commitments are looked at in a round.",
+    ),
+    (
+        "membership",
+        "weight_decay",
+        "What is left of a weight after a round.",
+    ),
+    (
+        "membership",
+        "credit",
+        "Weight earned by one decided contribution; a founder begins with 1000000.",
+    ),
+    (
+        "membership",
+        "probation_rounds",
+        "Decided contributions before a newcomer's weight begins to count.",
+    ),
+    (
+        "membership",
+        "vesting_rounds",
+        "Further ones until all of it counts.",
+    ),
+    (
+        "membership",
+        "absence_rounds",
+        "Rounds without a sign of life after which a peer is not counted any more.",
+    ),
+    (
+        "founders",
+        "peer",
+        "A key that votes from the start, as `weal key` prints it.",
+    ),
+    (
+        "timing",
+        "fetch_seconds",
+        "For fetching and checking contributions.",
+    ),
     ("timing", "attest_seconds", "For the voters' attestations."),
     ("timing", "vote_seconds", "For a vote step."),
-    ("inner", "weight_decay", "Decoupled weight decay of matrices."),
+    (
+        "inner",
+        "weight_decay",
+        "Decoupled weight decay of matrices.",
+    ),
 ];
 
 impl RunFile {
@@ -321,7 +421,10 @@ impl RunFile {
                 text.push('\n');
             }
             let comment = COMMENTS.iter().find(|(place, key, _)| {
-                *place == section && line.strip_prefix(key).is_some_and(|rest| rest.starts_with(" ="))
+                *place == section
+                    && line
+                        .strip_prefix(key)
+                        .is_some_and(|rest| rest.starts_with(" ="))
             });
             if let Some((_, _, comment)) = comment {
                 text.push_str(&format!("# {comment}\n"));

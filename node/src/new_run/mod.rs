@@ -1,7 +1,7 @@
 //! Making a run: `run.toml`, which a person writes and edits, becomes the manifest that is hashed.
 //!
-//! `weal new` writes the file; the first `weal run` in its folder seals it. From then on the manifest is what counts,
-//! and changing the file changes nothing.
+//! `weal new` writes the file; the first `weal run` in its folder seals it. From then on the
+//! manifest is what counts, and changing the file changes nothing.
 
 mod file;
 mod prepared;
@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use weal_proto::limits::CODEC;
 use weal_proto::manifest::{
-    AggregationRule, Compression, Data, Founder, Initial, Inner, Limits, Manifest, Membership, Model, Optimiser, Outer,
-    OuterRate, PPM, RopeScaling, Schedule, Timing, Tokeniser,
+    AggregationRule, Compression, Data, Founder, Initial, Inner, Limits, Manifest, Membership,
+    Model, Optimiser, Outer, OuterRate, PPM, RopeScaling, Schedule, Timing, Tokeniser,
 };
 use weal_proto::{BlobHash, Message, PeerId, Weight};
 use weal_trainer::{Checkpoint, ModelSpec};
@@ -45,7 +45,10 @@ pub struct NewRun {
 
 /// A founder with the usual weight.
 pub fn founder(peer: PeerId) -> FounderChoice {
-    FounderChoice { peer, weight: file::FOUNDER_WEIGHT }
+    FounderChoice {
+        peer,
+        weight: file::FOUNDER_WEIGHT,
+    }
 }
 
 /// Writes a commented `run.toml` into a folder.
@@ -56,7 +59,9 @@ pub fn write_file(folder: &Folder, file: &RunFile) -> Result<PathBuf> {
     let path = folder.path().join(FILE);
     if path.exists() || folder.manifest()?.is_some() {
         let place = folder.path().display();
-        return Err(Error::Folder(format!("{place}: holds a run already; choose another folder with --dir")));
+        return Err(Error::Folder(format!(
+            "{place}: holds a run already; choose another folder with --dir"
+        )));
     }
     write_atomically(&path, file.to_commented_toml().as_bytes())?;
     Ok(path)
@@ -76,8 +81,8 @@ pub fn seal(folder: &Folder) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(Error::storage("cannot read", &path)(error)),
     };
-    let file: RunFile =
-        toml::from_str(&text).map_err(|error| Error::configuration(path.display(), error.to_string().trim()))?;
+    let file: RunFile = toml::from_str(&text)
+        .map_err(|error| Error::configuration(path.display(), error.to_string().trim()))?;
     NewRun::from_file(&file, folder.path(), folder.key()?.peer(), &path)?.adopt(folder)
 }
 
@@ -91,32 +96,56 @@ impl NewRun {
         let context = file.model.context.map(|context| context as usize);
         let mut files = Vec::new();
         let start = match &file.model.checkpoint {
-            None => Start::preset(&file.model.preset, context, &self::seed(file.seed)).map_err(wrong)?,
+            None => {
+                Start::preset(&file.model.preset, context, &self::seed(file.seed)).map_err(wrong)?
+            }
             Some(folder) => {
-                let checkpoint = Checkpoint::read(&relative_to.join(folder), context, &mut |_, _| {})
-                    .map_err(|error| Error::Data(error.to_string()))?;
+                let checkpoint =
+                    Checkpoint::read(&relative_to.join(folder), context, &mut |_, _| {})
+                        .map_err(|error| Error::Data(error.to_string()))?;
                 Start::checkpoint(checkpoint, &mut files)
             }
         };
-        let paths: Vec<_> = file.data.files.iter().map(|path| relative_to.join(path)).collect();
+        let paths: Vec<_> = file
+            .data
+            .files
+            .iter()
+            .map(|path| relative_to.join(path))
+            .collect();
         let prepared = Prepared::among(&paths)?;
-        let tokeniser = file.tokeniser.file.as_ref().map(|path| relative_to.join(path));
-        let (spec, initial, tokeniser) = start.with_tokeniser(tokeniser.as_deref(), prepared.as_ref(), &mut files)?;
+        let tokeniser = file
+            .tokeniser
+            .file
+            .as_ref()
+            .map(|path| relative_to.join(path));
+        let (spec, initial, tokeniser) =
+            start.with_tokeniser(tokeniser.as_deref(), prepared.as_ref(), &mut files)?;
         let mut shards = Vec::new();
         let data = if let Some(prepared) = prepared {
             shards = prepared.shards();
             prepared.data()
         } else if paths.is_empty() {
-            Data::Generator { seed: file.data.generator_seed, bytes: file.data.generator_bytes }
+            Data::Generator {
+                seed: file.data.generator_seed,
+                bytes: file.data.generator_bytes,
+            }
         } else {
             let read = data::read(&paths)?;
             let sources = read.iter().map(|file| file.source.clone()).collect();
             files.extend(read.into_iter().map(|file| file.text));
             Data::Sources(sources)
         };
-        let manifest = file.manifest(&spec, initial, tokeniser, data, own).map_err(wrong)?;
-        manifest.validate().map_err(|error| wrong(error.to_string()))?;
-        let new = Self { manifest, files, shards };
+        let manifest = file
+            .manifest(&spec, initial, tokeniser, data, own)
+            .map_err(wrong)?;
+        manifest
+            .validate()
+            .map_err(|error| wrong(error.to_string()))?;
+        let new = Self {
+            manifest,
+            files,
+            shards,
+        };
         new.check_text()?;
         Ok(new)
     }
@@ -125,7 +154,9 @@ impl NewRun {
     fn check_text(&self) -> Result<()> {
         let sources = match &self.manifest.data {
             Data::Generator { .. } => return Ok(()),
-            Data::Prepared(tokens) => return prepared::check_length(tokens, self.manifest.model.context),
+            Data::Prepared(tokens) => {
+                return prepared::check_length(tokens, self.manifest.model.context);
+            }
             Data::Sources(sources) => sources,
         };
         let bytes: u64 = sources.iter().map(|source| source.bytes).sum();
@@ -173,28 +204,51 @@ struct Start {
 impl Start {
     fn preset(name: &str, context: Option<usize>, seed: &[u8; 32]) -> Result<Self, String> {
         let preset = ModelSpec::preset(name).map_err(|error| error.to_string())?;
-        let spec = ModelSpec { context: context.unwrap_or(preset.context), ..preset };
-        Ok(Self { spec, initial: Initial::Seed(*seed), tokeniser: None, end_of_text: None })
+        let spec = ModelSpec {
+            context: context.unwrap_or(preset.context),
+            ..preset
+        };
+        Ok(Self {
+            spec,
+            initial: Initial::Seed(*seed),
+            tokeniser: None,
+            end_of_text: None,
+        })
     }
 
     fn checkpoint(checkpoint: Checkpoint, files: &mut Vec<Vec<u8>>) -> Self {
-        let Checkpoint { model, weights, tokeniser, end_of_text } = checkpoint;
+        let Checkpoint {
+            model,
+            weights,
+            tokeniser,
+            end_of_text,
+        } = checkpoint;
         let bytes = to_bytes(&weights);
         drop(weights);
         let initial = Initial::Weights(weal_kernels::blob::outline(&bytes).hash().into());
         files.push(bytes);
-        Self { spec: model, initial, tokeniser, end_of_text }
+        Self {
+            spec: model,
+            initial,
+            tokeniser,
+            end_of_text,
+        }
     }
 
-    /// The tokeniser that `file` names, or the one that made the tokens, or the model's own, or bytes. A model that begins with random weights gets as
-    /// many embeddings as there are tokens.
+    /// The tokeniser that `file` names, or the one that made the tokens, or the model's own, or
+    /// bytes. A model that begins with random weights gets as many embeddings as there are tokens.
     fn with_tokeniser(
         self,
         file: Option<&Path>,
         prepared: Option<&Prepared>,
         files: &mut Vec<Vec<u8>>,
     ) -> Result<(ModelSpec, Initial, Tokeniser)> {
-        let Self { mut spec, initial, tokeniser, end_of_text } = self;
+        let Self {
+            mut spec,
+            initial,
+            tokeniser,
+            end_of_text,
+        } = self;
         let mut json = tokeniser;
         if let Some(path) = file {
             let [TextFile { text, .. }] = take_one(data::read(&[path.to_owned()])?)?;
@@ -212,7 +266,8 @@ impl Start {
             }
             return Ok((spec, initial, Tokeniser::Bytes));
         };
-        let known = weal_trainer::Tokeniser::from_bytes(&json).map_err(|error| Error::Data(error.to_string()))?;
+        let known = weal_trainer::Tokeniser::from_bytes(&json)
+            .map_err(|error| Error::Data(error.to_string()))?;
         let vocabulary = known.vocabulary();
         if is_new {
             spec = spec.with_vocabulary(vocabulary);
@@ -223,9 +278,15 @@ impl Start {
             )));
         }
         let of_tokens = prepared.and_then(Prepared::end_of_text);
-        let end_of_text = of_tokens.or(end_of_text).or_else(|| file.and_then(|path| known.end_of_text(path)));
+        let end_of_text = of_tokens
+            .or(end_of_text)
+            .or_else(|| file.and_then(|path| known.end_of_text(path)));
         let hash = weal_kernels::blob::outline(&json).hash().into();
-        let tokeniser = Tokeniser::File { hash, bytes: json.len() as u64, end_of_text };
+        let tokeniser = Tokeniser::File {
+            hash,
+            bytes: json.len() as u64,
+            end_of_text,
+        };
         files.push(json);
         Ok((spec, initial, tokeniser))
     }
@@ -236,7 +297,9 @@ fn seed(number: u64) -> [u8; 32] {
 }
 
 fn take_one(files: Vec<TextFile>) -> Result<[TextFile; 1]> {
-    files.try_into().map_err(|_| Error::Data("the tokeniser must be one file, not a folder".into()))
+    files
+        .try_into()
+        .map_err(|_| Error::Data("the tokeniser must be one file, not a folder".into()))
 }
 
 /// A blob that a manifest names: what it is, its hash and its length.
@@ -246,7 +309,11 @@ pub type Named = (String, BlobHash, u64);
 pub fn named_blobs(manifest: &Manifest) -> Vec<Named> {
     let mut named = Vec::new();
     if let Initial::Weights(hash) = manifest.initial {
-        named.push((INITIAL_WEIGHTS.to_owned(), hash, manifest.model.parameters().saturating_mul(4)));
+        named.push((
+            INITIAL_WEIGHTS.to_owned(),
+            hash,
+            manifest.model.parameters().saturating_mul(4),
+        ));
     }
     if let Tokeniser::File { hash, bytes, .. } = manifest.tokeniser {
         named.push(("tokenizer.json".to_owned(), hash, bytes));
@@ -254,12 +321,26 @@ pub fn named_blobs(manifest: &Manifest) -> Vec<Named> {
     match &manifest.data {
         Data::Generator { .. } => {}
         Data::Sources(sources) => {
-            named.extend(sources.iter().map(|source| (source.name.clone(), source.hash, source.bytes)));
+            named.extend(
+                sources
+                    .iter()
+                    .map(|source| (source.name.clone(), source.hash, source.bytes)),
+            );
         }
         Data::Prepared(tokens) => {
-            let shards: Vec<_> = tokens.training.shards.iter().chain(&tokens.heldout.shards).collect();
+            let shards: Vec<_> = tokens
+                .training
+                .shards
+                .iter()
+                .chain(&tokens.heldout.shards)
+                .collect();
             let name = |number| format!("tokens {} of {}", number + 1, shards.len());
-            named.extend(shards.iter().enumerate().map(|(number, shard)| (name(number), shard.hash, shard.bytes)));
+            named.extend(
+                shards
+                    .iter()
+                    .enumerate()
+                    .map(|(number, shard)| (name(number), shard.hash, shard.bytes)),
+            );
         }
     }
     named
@@ -274,7 +355,10 @@ fn scaled(key: &str, value: f64, unit: f64) -> Result<u32, String> {
     if (0.0..=f64::from(u32::MAX)).contains(&scaled) {
         Ok(scaled as u32)
     } else {
-        Err(format!("{key} is {value}; accepted: 0 to {}", f64::from(u32::MAX) / unit))
+        Err(format!(
+            "{key} is {value}; accepted: 0 to {}",
+            f64::from(u32::MAX) / unit
+        ))
     }
 }
 
@@ -288,8 +372,17 @@ impl RunFile {
         own: PeerId,
     ) -> Result<Manifest, String> {
         let mut founders = match self.founders.as_slice() {
-            [] => vec![Founder { peer: own, weight: Weight(file::FOUNDER_WEIGHT) }],
-            founders => founders.iter().map(|f| Founder { peer: f.peer, weight: Weight(f.weight) }).collect(),
+            [] => vec![Founder {
+                peer: own,
+                weight: Weight(file::FOUNDER_WEIGHT),
+            }],
+            founders => founders
+                .iter()
+                .map(|f| Founder {
+                    peer: f.peer,
+                    weight: Weight(f.weight),
+                })
+                .collect(),
         };
         founders.sort_by_key(|founder| founder.peer);
         Ok(Manifest {
@@ -309,7 +402,10 @@ impl RunFile {
             timing: self.timing()?,
             limits: Limits {
                 contributions: self.limits.contributions,
-                blob_bytes: self.limits.blob_bytes.unwrap_or_else(|| self.blob_bytes(spec)),
+                blob_bytes: self
+                    .limits
+                    .blob_bytes
+                    .unwrap_or_else(|| self.blob_bytes(spec)),
                 peers: self.limits.peers,
             },
             membership: Membership {
@@ -354,9 +450,18 @@ impl RunFile {
     fn outer(&self) -> Result<Outer, String> {
         let rate = |(i, rate): (usize, &file::RateStep)| {
             let rate_ppm = ppm(&format!("outer.rates[{i}].rate"), rate.rate)?;
-            Ok(OuterRate { from_round: rate.from_round, rate_ppm })
+            Ok(OuterRate {
+                from_round: rate.from_round,
+                rate_ppm,
+            })
         };
-        let rates = self.outer.rates.iter().enumerate().map(rate).collect::<Result<_, String>>()?;
+        let rates = self
+            .outer
+            .rates
+            .iter()
+            .enumerate()
+            .map(rate)
+            .collect::<Result<_, String>>()?;
         let rule = match self.outer.rule {
             file::Rule::MeanOfSenders => AggregationRule::MeanOfSenders,
             file::Rule::MeanOfAll => AggregationRule::MeanOfAll,
@@ -377,20 +482,27 @@ impl RunFile {
         })
     }
 
-    /// What a contribution of this model takes at the most. Settings that make no sense are refused elsewhere.
+    /// What a contribution of this model takes at the most. Settings that make no sense are refused
+    /// elsewhere.
     fn blob_bytes(&self, spec: &ModelSpec) -> u32 {
         let compression = weal_kernels::Compression {
             chunk: self.compression.chunk as usize,
             keep: self.compression.keep as usize,
             decay_ppm: 0,
         };
-        let most = spec.layout().ok().and_then(|layout| crate::model::blob_bytes(&layout, &compression).ok());
-        most.and_then(|most| u32::try_from(most).ok()).unwrap_or(u32::MAX)
+        let most = spec
+            .layout()
+            .ok()
+            .and_then(|layout| crate::model::blob_bytes(&layout, &compression).ok());
+        most.and_then(|most| u32::try_from(most).ok())
+            .unwrap_or(u32::MAX)
     }
 }
 
 fn model(spec: &ModelSpec) -> Result<Model, String> {
-    let size = |key: &str, value: usize| u32::try_from(value).map_err(|_| format!("model.{key} is {value}: too large"));
+    let size = |key: &str, value: usize| {
+        u32::try_from(value).map_err(|_| format!("model.{key} is {value}: too large"))
+    };
     Ok(Model {
         vocabulary: size("vocabulary", spec.vocabulary)?,
         width: size("width", spec.width)?,
@@ -419,9 +531,12 @@ fn model(spec: &ModelSpec) -> Result<Model, String> {
 /// When they are not a manifest, or not of that run.
 pub fn check_fetched(bytes: &[u8], run: weal_proto::RunId) -> Result<Manifest> {
     if Manifest::run_of(bytes) != run {
-        return Err(Error::Link("the manifest that arrived is not the link's".into()));
+        return Err(Error::Link(
+            "the manifest that arrived is not the link's".into(),
+        ));
     }
-    Manifest::decode(bytes).map_err(|error| Error::Link(format!("the run's manifest is not acceptable: {error}")))
+    Manifest::decode(bytes)
+        .map_err(|error| Error::Link(format!("the run's manifest is not acceptable: {error}")))
 }
 
 #[cfg(test)]
@@ -434,10 +549,16 @@ mod tests {
 
     #[test]
     fn the_written_file_reads_back_as_the_same_run() {
-        let file = RunFile { seed: 7, ..RunFile::default() };
+        let file = RunFile {
+            seed: 7,
+            ..RunFile::default()
+        };
         let read: RunFile = toml::from_str(&file.to_commented_toml()).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(build(&read, dir.path()).unwrap().manifest.run(), build(&file, dir.path()).unwrap().manifest.run());
+        assert_eq!(
+            build(&read, dir.path()).unwrap().manifest.run(),
+            build(&file, dir.path()).unwrap().manifest.run()
+        );
     }
 
     #[test]
@@ -448,7 +569,10 @@ mod tests {
         let error = build(&file, dir.path()).unwrap_err();
         assert_eq!(error.code(), 3);
         let text = error.to_string();
-        assert!(text.contains("compression.keep is 5000") && text.contains("1 to 4096"), "{text}");
+        assert!(
+            text.contains("compression.keep is 5000") && text.contains("1 to 4096"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -472,6 +596,10 @@ mod tests {
         new.adopt(&folder).unwrap();
         let store = Store::open(&folder.store(), new.manifest.run()).unwrap();
         let blobs = Blobs::open(folder.blobs(), store).unwrap();
-        assert!(named_blobs(&new.manifest).iter().all(|(_, hash, _)| blobs.has(hash)));
+        assert!(
+            named_blobs(&new.manifest)
+                .iter()
+                .all(|(_, hash, _)| blobs.has(hash))
+        );
     }
 }

@@ -20,7 +20,9 @@ impl Prepared {
     /// # Errors
     /// When there is something else beside it, or its index cannot be read.
     pub fn among(paths: &[PathBuf]) -> Result<Option<Self>> {
-        let Some(place) = paths.iter().find(|path| PreparedFolder::is_one(path)) else { return Ok(None) };
+        let Some(place) = paths.iter().find(|path| PreparedFolder::is_one(path)) else {
+            return Ok(None);
+        };
         if paths.len() > 1 {
             return Err(Error::Data(format!(
                 "{}: prepared data stands alone; prepare all of it together, or give this folder only",
@@ -28,12 +30,19 @@ impl Prepared {
             )));
         }
         let folder = PreparedFolder::open(place).map_err(|error| Error::Data(error.to_string()))?;
-        Ok(Some(Self { folder, place: place.clone() }))
+        Ok(Some(Self {
+            folder,
+            place: place.clone(),
+        }))
     }
 
-    /// The tokeniser of the run: the one that made the tokens. Another one that is asked for is refused.
+    /// The tokeniser of the run: the one that made the tokens. Another one that is asked for is
+    /// refused.
     pub fn tokeniser(&self, wanted: Option<Vec<u8>>) -> Result<Option<Vec<u8>>> {
-        let own = self.folder.tokeniser().map_err(|error| Error::Data(error.to_string()))?;
+        let own = self
+            .folder
+            .tokeniser()
+            .map_err(|error| Error::Data(error.to_string()))?;
         if wanted.is_some() && wanted != own {
             return Err(Error::Data(format!(
                 "{}: its tokens are of another tokeniser than the run's; prepare the data with that one, by --tokeniser",
@@ -48,14 +57,22 @@ impl Prepared {
     }
 
     pub fn data(&self) -> Data {
-        let shard = |s: &PreparedShard| TokenShard { hash: s.hash.into(), bytes: s.bytes, tokens: s.tokens };
+        let shard = |s: &PreparedShard| TokenShard {
+            hash: s.hash.into(),
+            bytes: s.bytes,
+            tokens: s.tokens,
+        };
         let part = |part: &PreparedPart| TokenPart {
             text_bytes: part.text_bytes,
             shards: part.shards.iter().map(shard).collect(),
         };
         let index = &self.folder.index;
         let (training, heldout) = (part(&index.training), part(&index.heldout));
-        Data::Prepared(PreparedTokens { token_bytes: index.token_bytes, training, heldout })
+        Data::Prepared(PreparedTokens {
+            token_bytes: index.token_bytes,
+            training,
+            heldout,
+        })
     }
 
     pub fn shards(&self) -> Vec<(PathBuf, BlobHash)> {
@@ -67,12 +84,17 @@ impl Prepared {
 pub fn token_shards(folder: &PreparedFolder) -> Vec<(PathBuf, BlobHash)> {
     let index = &folder.index;
     let shards = index.training.shards.iter().chain(&index.heldout.shards);
-    shards.map(|shard| (folder.shard(shard), shard.hash.into())).collect()
+    shards
+        .map(|shard| (folder.shard(shard), shard.hash.into()))
+        .collect()
 }
 
 /// Refuses tokens that are too few for one window.
 pub fn check_length(tokens: &PreparedTokens, context: u32) -> Result<()> {
-    for (name, part) in [("training", &tokens.training), ("held-out", &tokens.heldout)] {
+    for (name, part) in [
+        ("training", &tokens.training),
+        ("held-out", &tokens.heldout),
+    ] {
         let count: u64 = part.shards.iter().map(|shard| shard.tokens).sum();
         if count <= u64::from(context) {
             return Err(Error::Data(format!(

@@ -33,7 +33,10 @@ enum Word {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(untagged, expecting = "neither \"auto\" nor a value that is known here")]
+#[serde(
+    untagged,
+    expecting = "neither \"auto\" nor a value that is known here"
+)]
 enum Written<T> {
     Word(Word),
     Value(T),
@@ -41,7 +44,9 @@ enum Written<T> {
 
 impl<T: Serialize + Copy> Serialize for Auto<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.set().map_or(Written::Word(Word::Auto), Written::Value).serialize(serializer)
+        self.set()
+            .map_or(Written::Word(Word::Auto), Written::Value)
+            .serialize(serializer)
     }
 }
 
@@ -58,7 +63,11 @@ impl<T: FromStr> FromStr for Auto<T> {
     type Err = T::Err;
 
     fn from_str(text: &str) -> Result<Self, T::Err> {
-        if text == "auto" { Ok(Self::Auto) } else { text.parse().map(Self::Set) }
+        if text == "auto" {
+            Ok(Self::Auto)
+        } else {
+            text.parse().map(Self::Set)
+        }
     }
 }
 
@@ -144,8 +153,14 @@ impl FromStr for Bytes {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let refuse = || format!("{text:?} is no amount of memory: write for example \"6 GB\"");
-        let (unit, factor) = UNITS.iter().find(|(unit, _)| text.ends_with(unit)).ok_or_else(refuse)?;
-        let number: f64 = text[..text.len() - unit.len()].trim().parse().map_err(|_| refuse())?;
+        let (unit, factor) = UNITS
+            .iter()
+            .find(|(unit, _)| text.ends_with(unit))
+            .ok_or_else(refuse)?;
+        let number: f64 = text[..text.len() - unit.len()]
+            .trim()
+            .parse()
+            .map_err(|_| refuse())?;
         if !(number > 0.0 && number * *factor as f64 <= 1e18) {
             return Err(refuse());
         }
@@ -156,7 +171,11 @@ impl FromStr for Bytes {
 impl fmt::Display for Bytes {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let exact = |(_, factor): &&(&str, u64)| self.0.is_multiple_of(*factor);
-        let (unit, factor) = UNITS.iter().filter(exact).max_by_key(|(_, factor)| *factor).unwrap_or(&("B", 1));
+        let (unit, factor) = UNITS
+            .iter()
+            .filter(exact)
+            .max_by_key(|(_, factor)| *factor)
+            .unwrap_or(&("B", 1));
         write!(formatter, "{} {unit}", self.0 / factor)
     }
 }
@@ -169,7 +188,9 @@ impl Serialize for Bytes {
 
 impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -179,9 +200,13 @@ mod tests {
 
     #[test]
     fn amounts_go_there_and_back() {
-        for (text, bytes) in
-            [("6 GB", 6_000_000_000), ("512 MiB", 512 << 20), ("1 B", 1), ("8GiB", 8 << 30), ("1.5 kB", 1500)]
-        {
+        for (text, bytes) in [
+            ("6 GB", 6_000_000_000),
+            ("512 MiB", 512 << 20),
+            ("1 B", 1),
+            ("8GiB", 8 << 30),
+            ("1.5 kB", 1500),
+        ] {
             let read: Bytes = text.parse().unwrap();
             assert_eq!(read, Bytes(bytes), "{text}");
             assert_eq!(read.to_string().parse(), Ok(read));
@@ -202,9 +227,19 @@ mod tests {
         }
         let text = "sequences = 3\nrecompute = \"auto\"\nstates = \"host\"\n";
         let file: File = toml::from_str(text).unwrap();
-        assert_eq!(file, File { sequences: Auto::Set(3), recompute: Auto::Auto, states: Auto::Set(StatesIn::Host) });
+        assert_eq!(
+            file,
+            File {
+                sequences: Auto::Set(3),
+                recompute: Auto::Auto,
+                states: Auto::Set(StatesIn::Host)
+            }
+        );
         assert_eq!(toml::to_string(&file).unwrap(), text);
-        assert!(toml::from_str::<File>("sequences = \"many\"\nrecompute = true\nstates = \"auto\"\n").is_err());
+        assert!(
+            toml::from_str::<File>("sequences = \"many\"\nrecompute = true\nstates = \"auto\"\n")
+                .is_err()
+        );
         assert_eq!("auto".parse::<Auto<Bits>>(), Ok(Auto::Auto));
         assert_eq!("bf16".parse::<Auto<Bits>>(), Ok(Auto::Set(Bits::Bf16)));
         assert!("f16".parse::<Auto<Bits>>().unwrap_err().contains("bf16"));

@@ -1,7 +1,7 @@
 //! Content-addressed files: contributions, data, tokenisers; and views of weights as blobs.
 //!
-//! A contribution is *hidden* until the round's commit phase has closed here, so that nobody can copy what he has not
-//! already committed to.
+//! A contribution is *hidden* until the round's commit phase has closed here, so that nobody can
+//! copy what he has not already committed to.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -73,15 +73,29 @@ impl Blobs {
             Ok(rows)
         })?;
         let decided = store.decided_rounds()?;
-        let blobs = Self { folder, store, index: Arc::default() };
+        let blobs = Self {
+            folder,
+            store,
+            index: Arc::default(),
+        };
         for (hash, value) in rows {
             let Some((hash, round, outline)) = read_row(&hash, &value) else {
-                return Err(Error::corrupt(&blobs.folder, "an entry of the blob index is not readable"));
+                return Err(Error::corrupt(
+                    &blobs.folder,
+                    "an entry of the blob index is not readable",
+                ));
             };
             let file = blobs.path(&hash);
-            // Decided rounds are no secret; the running one is revealed, again perhaps, when the rules come to it.
+            // Decided rounds are no secret; the running one is revealed, again perhaps, when the
+            // rules come to it.
             let hidden = round != PINNED && round >= decided;
-            let entry = Entry { outline: outline.into(), file, offset: 0, round, hidden };
+            let entry = Entry {
+                outline: outline.into(),
+                file,
+                offset: 0,
+                round,
+                hidden,
+            };
             blobs.change(|index| index.insert(hash, entry));
         }
         Ok(blobs)
@@ -116,8 +130,8 @@ impl Blobs {
         Ok(hash)
     }
 
-    /// Takes in a file that is to stay: by a second name where it lies on the same disk, else as a copy. Its content is
-    /// checked.
+    /// Takes in a file that is to stay: by a second name where it lies on the same disk, else as a
+    /// copy. Its content is checked.
     ///
     /// # Errors
     /// When it is not the blob of this hash, or the disk refuses.
@@ -128,7 +142,10 @@ impl Blobs {
         let bytes = fs::read(path).map_err(Error::storage("cannot read", path))?;
         let outline = blob::outline(&bytes);
         if outline.hash() != *hash.as_bytes() {
-            return Err(Error::Data(format!("{}: its content has not the hash {hash}", path.display())));
+            return Err(Error::Data(format!(
+                "{}: its content has not the hash {hash}",
+                path.display()
+            )));
         }
         let file = self.path(hash);
         if !link(path, &file) {
@@ -142,12 +159,28 @@ impl Blobs {
         self.look(|index| index.get(hash).map(|entry| entry.file.clone()))
     }
 
-    fn enter(&self, hash: BlobHash, outline: Outline, file: PathBuf, round: u64, hidden: bool) -> Result<()> {
+    fn enter(
+        &self,
+        hash: BlobHash,
+        outline: Outline,
+        file: PathBuf,
+        round: u64,
+        hidden: bool,
+    ) -> Result<()> {
         self.store.write(|tables| {
-            tables.open_table(BLOBS)?.insert(hash.as_bytes().as_slice(), write_row(round, &outline).as_slice())?;
+            tables.open_table(BLOBS)?.insert(
+                hash.as_bytes().as_slice(),
+                write_row(round, &outline).as_slice(),
+            )?;
             Ok(())
         })?;
-        let entry = Entry { outline: outline.into(), file, offset: 0, round, hidden };
+        let entry = Entry {
+            outline: outline.into(),
+            file,
+            offset: 0,
+            round,
+            hidden,
+        };
         self.change(|index| index.insert(hash, entry));
         Ok(())
     }
@@ -166,16 +199,24 @@ impl Blobs {
         self.look(|index| index.contains_key(hash))
     }
 
-    /// Reads a whole blob and checks it. One that is damaged is forgotten, so that it can be fetched again.
+    /// Reads a whole blob and checks it. One that is damaged is forgotten, so that it can be
+    /// fetched again.
     ///
     /// # Errors
     /// When the file cannot be read for another reason than not being there.
     pub fn get(&self, hash: &BlobHash) -> Result<Option<Vec<u8>>> {
-        let Some(entry) = self.look(|index| index.get(hash).cloned()) else { return Ok(None) };
+        let Some(entry) = self.look(|index| index.get(hash).cloned()) else {
+            return Ok(None);
+        };
         let length = usize::try_from(entry.outline.bytes).unwrap_or(usize::MAX);
         let bytes = match read_at(&entry.file, entry.offset, length) {
             Ok(bytes) => bytes,
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof
+                ) =>
+            {
                 self.forget(hash)?;
                 return Ok(None);
             }
@@ -205,7 +246,9 @@ impl Blobs {
         let entry = self.shown(hash)?;
         let index = usize::try_from(index).map_err(|_| Withheld::NotHere)?;
         let length = entry.outline.chunk_bytes(index).ok_or(Withheld::NotHere)?;
-        let start = entry.offset.saturating_add((index as u64).saturating_mul(CHUNK_BYTES as u64));
+        let start = entry
+            .offset
+            .saturating_add((index as u64).saturating_mul(CHUNK_BYTES as u64));
         read_at(&entry.file, start, length).map_err(|error| {
             tracing::debug!(%error, file = %entry.file.display(), "a chunk cannot be read");
             Withheld::NotHere
@@ -213,16 +256,30 @@ impl Blobs {
     }
 
     fn shown(&self, hash: &BlobHash) -> Result<Entry, Withheld> {
-        let entry = self.look(|index| index.get(hash).cloned()).ok_or(Withheld::NotHere)?;
-        if entry.hidden { Err(Withheld::NotYet) } else { Ok(entry) }
+        let entry = self
+            .look(|index| index.get(hash).cloned())
+            .ok_or(Withheld::NotHere)?;
+        if entry.hidden {
+            Err(Withheld::NotYet)
+        } else {
+            Ok(entry)
+        }
     }
 
-    /// Serves the tensors of stored weights as blobs, in place of those of rounds that are no longer on disk.
-    pub fn show_weights(&self, layout: &Layout, weights: &Weights, files: &WeightFiles, kept: &[RoundNumber]) {
+    /// Serves the tensors of stored weights as blobs, in place of those of rounds that are no
+    /// longer on disk.
+    pub fn show_weights(
+        &self,
+        layout: &Layout,
+        weights: &Weights,
+        files: &WeightFiles,
+        kept: &[RoundNumber],
+    ) {
         let file = files.path(weights.round);
         self.change(|index| {
             index.retain(|_, entry| {
-                entry.file.extension().is_none_or(|e| e != "f32") || kept.iter().any(|r| files.path(*r) == entry.file)
+                entry.file.extension().is_none_or(|e| e != "f32")
+                    || kept.iter().any(|r| files.path(*r) == entry.file)
             });
             for (range, outline) in layout.ranges().zip(&weights.outline.tensors) {
                 let entry = Entry {
@@ -239,7 +296,14 @@ impl Blobs {
 
     /// The oldest round whose contributions are here.
     pub fn oldest_round(&self) -> Option<RoundNumber> {
-        self.look(|index| index.values().map(|e| e.round).filter(|r| *r != PINNED).min().map(RoundNumber))
+        self.look(|index| {
+            index
+                .values()
+                .map(|e| e.round)
+                .filter(|r| *r != PINNED)
+                .min()
+                .map(RoundNumber)
+        })
     }
 
     /// Deletes the contributions of rounds before this one.
@@ -247,15 +311,24 @@ impl Blobs {
     /// # Errors
     /// When a file cannot be deleted.
     pub fn prune(&self, before: RoundNumber) -> Result<()> {
-        let old: Vec<_> = self
-            .look(|index| index.iter().filter(|(_, entry)| entry.round < before.0).map(|(hash, _)| *hash).collect());
+        let old: Vec<_> = self.look(|index| {
+            index
+                .iter()
+                .filter(|(_, entry)| entry.round < before.0)
+                .map(|(hash, _)| *hash)
+                .collect()
+        });
         old.iter().try_for_each(|hash| self.forget(hash))
     }
 
     fn forget(&self, hash: &BlobHash) -> Result<()> {
-        let Some(entry) = self.change(|index| index.remove(hash)) else { return Ok(()) };
+        let Some(entry) = self.change(|index| index.remove(hash)) else {
+            return Ok(());
+        };
         self.store.write(|tables| {
-            tables.open_table(BLOBS)?.remove(hash.as_bytes().as_slice())?;
+            tables
+                .open_table(BLOBS)?
+                .remove(hash.as_bytes().as_slice())?;
             Ok(())
         })?;
         match fs::remove_file(&entry.file) {
@@ -274,11 +347,14 @@ pub fn path(folder: &Path, hash: &BlobHash) -> PathBuf {
     folder.join(group).join(&name)
 }
 
-/// Gives a file a second name. Says whether it could: not from one disk to another, nor where the system has no such thing.
+/// Gives a file a second name. Says whether it could: not from one disk to another, nor where the
+/// system has no such thing.
 fn link(path: &Path, name: &Path) -> bool {
     // What stands there is in no index.
     let _ = fs::remove_file(name);
-    name.parent().is_some_and(|folder| fs::create_dir_all(folder).is_ok()) && fs::hard_link(path, name).is_ok()
+    name.parent()
+        .is_some_and(|folder| fs::create_dir_all(folder).is_ok())
+        && fs::hard_link(path, name).is_ok()
 }
 
 fn read_at(path: &Path, offset: u64, length: usize) -> io::Result<Vec<u8>> {
@@ -290,7 +366,12 @@ fn read_at(path: &Path, offset: u64, length: usize) -> io::Result<Vec<u8>> {
 }
 
 fn write_row(round: u64, outline: &Outline) -> Vec<u8> {
-    [&round.to_le_bytes(), &outline.bytes.to_le_bytes(), outline.chunks.as_flattened()].concat()
+    [
+        &round.to_le_bytes(),
+        &outline.bytes.to_le_bytes(),
+        outline.chunks.as_flattened(),
+    ]
+    .concat()
 }
 
 fn read_row(hash: &[u8], value: &[u8]) -> Option<(BlobHash, u64, Outline)> {
@@ -298,8 +379,12 @@ fn read_row(hash: &[u8], value: &[u8]) -> Option<(BlobHash, u64, Outline)> {
     let (round, rest) = value.split_first_chunk::<8>()?;
     let (bytes, rest) = rest.split_first_chunk::<8>()?;
     let (chunks, rest) = rest.as_chunks::<32>();
-    let outline = Outline { bytes: u64::from_le_bytes(*bytes), chunks: chunks.to_vec() };
-    (rest.is_empty() && outline.hash() == hash).then(|| (hash.into(), u64::from_le_bytes(*round), outline))
+    let outline = Outline {
+        bytes: u64::from_le_bytes(*bytes),
+        chunks: chunks.to_vec(),
+    };
+    (rest.is_empty() && outline.hash() == hash)
+        .then(|| (hash.into(), u64::from_le_bytes(*round), outline))
 }
 
 #[cfg(test)]
@@ -315,9 +400,15 @@ mod tests {
     fn a_hidden_blob_is_served_only_once_revealed() {
         let dir = tempfile::tempdir().unwrap();
         let blobs = blobs(dir.path());
-        let hash = blobs.put(b"learnt", Keep::Round(RoundNumber(3)), true).unwrap();
+        let hash = blobs
+            .put(b"learnt", Keep::Round(RoundNumber(3)), true)
+            .unwrap();
         assert_eq!(blobs.chunk(&hash, 0), Err(Withheld::NotYet));
-        assert_eq!(blobs.get(&hash).unwrap().as_deref(), Some(b"learnt".as_slice()), "its owner may read it");
+        assert_eq!(
+            blobs.get(&hash).unwrap().as_deref(),
+            Some(b"learnt".as_slice()),
+            "its owner may read it"
+        );
         blobs.reveal(&hash);
         assert_eq!(blobs.chunk(&hash, 0).unwrap(), b"learnt");
         assert_eq!(blobs.chunk(&hash, 1), Err(Withheld::NotHere));
@@ -340,10 +431,16 @@ mod tests {
         let path = dir.path().join("shard");
         fs::write(&path, b"tokens").unwrap();
         let hash = BlobHash::from(blob::outline(b"tokens").hash());
-        assert_eq!(blobs.put_file(&path, &[9; 32].into()).unwrap_err().code(), 4);
+        assert_eq!(
+            blobs.put_file(&path, &[9; 32].into()).unwrap_err().code(),
+            4
+        );
         blobs.put_file(&path, &hash).unwrap();
         blobs.put_file(&path, &hash).unwrap();
-        assert_eq!(blobs.get(&hash).unwrap().as_deref(), Some(b"tokens".as_slice()));
+        assert_eq!(
+            blobs.get(&hash).unwrap().as_deref(),
+            Some(b"tokens".as_slice())
+        );
         fs::remove_file(&path).unwrap();
         assert_eq!(blobs.chunk(&hash, 0).unwrap(), b"tokens");
     }
@@ -351,9 +448,13 @@ mod tests {
     #[test]
     fn the_index_survives_a_restart_and_old_rounds_go() {
         let dir = tempfile::tempdir().unwrap();
-        let old = blobs(dir.path()).put(b"old", Keep::Round(RoundNumber(1)), false).unwrap();
+        let old = blobs(dir.path())
+            .put(b"old", Keep::Round(RoundNumber(1)), false)
+            .unwrap();
         let reopened = blobs(dir.path());
-        let data = reopened.put(&vec![5; CHUNK_BYTES + 1], Keep::Pinned, false).unwrap();
+        let data = reopened
+            .put(&vec![5; CHUNK_BYTES + 1], Keep::Pinned, false)
+            .unwrap();
         assert!(reopened.has(&old));
         reopened.prune(RoundNumber(2)).unwrap();
         assert!(!reopened.has(&old));

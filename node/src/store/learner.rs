@@ -1,7 +1,8 @@
-//! The learner's own state on disk: error feedback and optimiser moments after the training of a round.
+//! The learner's own state on disk: error feedback and optimiser moments after the training of a
+//! round.
 //!
-//! It is written together with the round's blob, before the commitment: a node that is killed goes on with exactly the
-//! error feedback that belongs to what it committed to.
+//! It is written together with the round's blob, before the commitment: a node that is killed goes
+//! on with exactly the error feedback that belongs to what it committed to.
 
 use std::fs;
 use std::path::PathBuf;
@@ -53,7 +54,8 @@ impl LearnerFiles {
     /// # Errors
     /// When the disk refuses.
     pub fn save(&self, state: &LearnerState) -> Result<()> {
-        // Piece by piece: a second copy of all this would be as large as the model three times over.
+        // Piece by piece: a second copy of all this would be as large as the model three times
+        // over.
         write_atomically_with(&self.path(state.round.0), |file| {
             let mut hasher = blake3::Hasher::new();
             let mut write = |bytes: &[u8]| {
@@ -63,7 +65,10 @@ impl LearnerFiles {
             write(MAGIC)?;
             write(&state.round.0.to_le_bytes())?;
             write(state.blob.as_bytes())?;
-            state.error.chunks(PIECE).try_for_each(|piece| write(&to_bytes(piece)))?;
+            state
+                .error
+                .chunks(PIECE)
+                .try_for_each(|piece| write(&to_bytes(piece)))?;
             write(&state.moments)?;
             file.write_all(hasher.finalize().as_bytes())
         })?;
@@ -76,17 +81,32 @@ impl LearnerFiles {
     }
 
     fn rounds(&self) -> Vec<u64> {
-        let Ok(listing) = fs::read_dir(&self.folder) else { return Vec::new() };
+        let Ok(listing) = fs::read_dir(&self.folder) else {
+            return Vec::new();
+        };
         let mut rounds: Vec<u64> = listing
-            .filter_map(|entry| entry.ok()?.path().file_name()?.to_str()?.strip_suffix(".state")?.parse().ok())
+            .filter_map(|entry| {
+                entry
+                    .ok()?
+                    .path()
+                    .file_name()?
+                    .to_str()?
+                    .strip_suffix(".state")?
+                    .parse()
+                    .ok()
+            })
             .collect();
         rounds.sort_unstable();
         rounds
     }
 
-    /// The newest state that is whole. A damaged one is passed over: a learner may begin with zeros.
+    /// The newest state that is whole. A damaged one is passed over: a learner may begin with
+    /// zeros.
     pub fn newest(&self, parameters: usize) -> Option<LearnerState> {
-        self.rounds().into_iter().rev().find_map(|round| self.load(round, parameters))
+        self.rounds()
+            .into_iter()
+            .rev()
+            .find_map(|round| self.load(round, parameters))
     }
 
     fn load(&self, round: u64, parameters: usize) -> Option<LearnerState> {

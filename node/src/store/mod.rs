@@ -1,7 +1,7 @@
 //! What must survive a crash: decided rounds, own messages, known peers, the index of blobs.
 //!
-//! One redb database. A commit returns only once it is on disk: that is what lets a node be killed at any instant and
-//! come back without contradicting itself.
+//! One redb database. A commit returns only once it is on disk: that is what lets a node be killed
+//! at any instant and come back without contradicting itself.
 
 pub mod blobs;
 pub mod learner;
@@ -25,7 +25,8 @@ const HISTORY: TableDefinition<u64, &[u8]> = TableDefinition::new("history");
 pub(crate) const BLOBS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("blobs");
 
 const RUN: &str = "run";
-/// Rounds of own messages and agreement logs that are kept behind the newest decision: enough to answer "did I?".
+/// Rounds of own messages and agreement logs that are kept behind the newest decision: enough to
+/// answer "did I?".
 const KEPT_ROUNDS: u64 = 8;
 /// Addresses kept for the next start.
 const KEPT_PEERS: usize = 256;
@@ -59,10 +60,14 @@ impl Store {
     /// When it cannot be opened, is damaged, or belongs to another run.
     pub fn open(path: &Path, run: RunId) -> Result<Self> {
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(Error::storage("cannot make the folder", folder))?;
+            std::fs::create_dir_all(folder)
+                .map_err(Error::storage("cannot make the folder", folder))?;
         }
         let db = Database::create(path).map_err(|error| failed(path, error))?;
-        let store = Self { db: Arc::new(db), path: path.to_owned() };
+        let store = Self {
+            db: Arc::new(db),
+            path: path.to_owned(),
+        };
         store.write(|tables| {
             let mut meta = tables.open_table(META)?;
             tables.open_table(DECIDED)?;
@@ -76,7 +81,12 @@ impl Store {
             }
             Ok(())
         })?;
-        let present = store.read(|tables| Ok(tables.open_table(META)?.get(RUN)?.map(|v| v.value().to_vec())))?;
+        let present = store.read(|tables| {
+            Ok(tables
+                .open_table(META)?
+                .get(RUN)?
+                .map(|v| v.value().to_vec()))
+        })?;
         if present.as_deref() == Some(run.as_bytes().as_slice()) {
             Ok(store)
         } else {
@@ -88,7 +98,10 @@ impl Store {
         }
     }
 
-    pub(crate) fn write<T>(&self, change: impl FnOnce(&redb::WriteTransaction) -> Result<T, redb::Error>) -> Result<T> {
+    pub(crate) fn write<T>(
+        &self,
+        change: impl FnOnce(&redb::WriteTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T> {
         let attempt = || {
             let transaction = self.db.begin_write()?;
             let value = change(&transaction)?;
@@ -98,7 +111,10 @@ impl Store {
         attempt().map_err(|error: redb::Error| failed(&self.path, error))
     }
 
-    pub(crate) fn read<T>(&self, look: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>) -> Result<T> {
+    pub(crate) fn read<T>(
+        &self,
+        look: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T> {
         let attempt = || look(&self.db.begin_read()?);
         attempt().map_err(|error: redb::Error| failed(&self.path, error))
     }
@@ -121,10 +137,16 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub fn decided_rounds(&self) -> Result<u64> {
-        self.read(|tables| Ok(tables.open_table(DECIDED)?.last()?.map_or(0, |(round, _)| round.value() + 1)))
+        self.read(|tables| {
+            Ok(tables
+                .open_table(DECIDED)?
+                .last()?
+                .map_or(0, |(round, _)| round.value() + 1))
+        })
     }
 
-    /// Decided rounds from one on, at most so many and about so many bytes (at least one, if there is one).
+    /// Decided rounds from one on, at most so many and about so many bytes (at least one, if there
+    /// is one).
     ///
     /// # Errors
     /// When the database cannot be read, or holds what cannot be decoded.
@@ -143,7 +165,10 @@ impl Store {
             }
             Ok(found)
         })?;
-        encoded.iter().map(|bytes| Decided::decode(bytes).map_err(|why| Error::corrupt(&self.path, why))).collect()
+        encoded
+            .iter()
+            .map(|bytes| Decided::decode(bytes).map_err(|why| Error::corrupt(&self.path, why)))
+            .collect()
     }
 
     /// Own commitment of a round.
@@ -152,7 +177,12 @@ impl Store {
     /// When the database cannot be read.
     pub fn own_commitment(&self, round: RoundNumber) -> Result<Option<Envelope>> {
         let key = (round.0, Own::Commitment as u8);
-        let bytes = self.read(|tables| Ok(tables.open_table(OWN)?.get(key)?.map(|v| v.value().to_vec())))?;
+        let bytes = self.read(|tables| {
+            Ok(tables
+                .open_table(OWN)?
+                .get(key)?
+                .map(|v| v.value().to_vec()))
+        })?;
         bytes.map(|bytes| self.envelope(&bytes)).transpose()
     }
 
@@ -183,7 +213,10 @@ impl Store {
                 _ => Record::OwnLeave(envelope),
             });
         }
-        records.extend(log.into_iter().map(|(round, bytes)| Record::AgreementLog { round: RoundNumber(round), bytes }));
+        records.extend(log.into_iter().map(|(round, bytes)| Record::AgreementLog {
+            round: RoundNumber(round),
+            bytes,
+        }));
         Ok(OpenRound { records })
     }
 
@@ -251,14 +284,19 @@ impl Store {
     pub fn history(&self) -> Result<Vec<Vec<u8>>> {
         self.read(|tables| {
             let table = tables.open_table(HISTORY)?;
-            table.iter()?.map(|entry| Ok(entry?.1.value().to_vec())).collect()
+            table
+                .iter()?
+                .map(|entry| Ok(entry?.1.value().to_vec()))
+                .collect()
         })
     }
 }
 
 fn write_record(tables: &redb::WriteTransaction, record: &Record) -> Result<(), redb::Error> {
     let own = |kind: Own, envelope: &Envelope, round: u64| -> Result<(), redb::Error> {
-        tables.open_table(OWN)?.insert((round, kind as u8), envelope.encode().as_slice())?;
+        tables
+            .open_table(OWN)?
+            .insert((round, kind as u8), envelope.encode().as_slice())?;
         Ok(())
     };
     match record {
@@ -267,18 +305,27 @@ fn write_record(tables: &redb::WriteTransaction, record: &Record) -> Result<(), 
         Record::OwnLeave(envelope) => own(Own::Leave, envelope, round_of(envelope)),
         Record::AgreementLog { round, bytes } => {
             let mut table = tables.open_table(AGREEMENT)?;
-            let next = table.range((round.0, 0)..=(round.0, u64::MAX))?.next_back().transpose()?;
+            let next = table
+                .range((round.0, 0)..=(round.0, u64::MAX))?
+                .next_back()
+                .transpose()?;
             let sequence = next.map_or(0, |(key, _)| key.value().1 + 1);
             table.insert((round.0, sequence), bytes.as_slice())?;
             Ok(())
         }
         Record::Decided(decided) => {
             let round = decided.value.round.0;
-            tables.open_table(DECIDED)?.insert(round, decided.encode().as_slice())?;
+            tables
+                .open_table(DECIDED)?
+                .insert(round, decided.encode().as_slice())?;
             // Only earlier rounds go: the log of this one must survive its own replay.
             let oldest = round.saturating_sub(KEPT_ROUNDS);
-            tables.open_table(OWN)?.retain_in(..(oldest, 0), |_, _| false)?;
-            tables.open_table(AGREEMENT)?.retain_in(..(oldest, 0), |_, _| false)?;
+            tables
+                .open_table(OWN)?
+                .retain_in(..(oldest, 0), |_, _| false)?;
+            tables
+                .open_table(AGREEMENT)?
+                .retain_in(..(oldest, 0), |_, _| false)?;
             Ok(())
         }
     }
@@ -291,13 +338,16 @@ fn round_of(envelope: &Envelope) -> u64 {
         Kind::Attestation => envelope.open::<Attestation>().map(|a| a.round),
         _ => envelope.open::<Leave>().map(|l| l.round),
     };
-    // Own messages are made by the rules and always open; an unreadable one sorts where nothing prunes it.
+    // Own messages are made by the rules and always open; an unreadable one sorts where nothing
+    // prunes it.
     round.map_or(u64::MAX, |round| round.0)
 }
 
 fn failed(path: &Path, error: impl Into<redb::Error>) -> Error {
     match error.into() {
-        redb::Error::Io(source) if source.kind() == std::io::ErrorKind::InvalidData => Error::corrupt(path, source),
+        redb::Error::Io(source) if source.kind() == std::io::ErrorKind::InvalidData => {
+            Error::corrupt(path, source)
+        }
         redb::Error::Io(source) => Error::storage("cannot store", path)(source),
         redb::Error::DatabaseAlreadyOpen => Error::Folder(format!(
             "{}: another weal process uses this data folder; stop it, or choose another folder with --dir",

@@ -29,7 +29,8 @@ impl Weights {
     /// # Errors
     /// When the values are not of the layout.
     pub fn new(layout: &Layout, round: RoundNumber, values: Vec<f32>) -> Result<Self> {
-        let outline = state::outline(layout, &values).map_err(|error| Error::Internal(error.to_string()))?;
+        let outline =
+            state::outline(layout, &values).map_err(|error| Error::Internal(error.to_string()))?;
         Self::with_outline(layout, round, values, outline)
     }
 
@@ -43,8 +44,16 @@ impl Weights {
         values: Vec<f32>,
         outline: state::StateOutline,
     ) -> Result<Self> {
-        let root = outline.root(layout).map_err(|error| Error::Internal(error.to_string()))?.into();
-        Ok(Self { round, root, values: values.into(), outline: outline.into() })
+        let root = outline
+            .root(layout)
+            .map_err(|error| Error::Internal(error.to_string()))?
+            .into();
+        Ok(Self {
+            round,
+            root,
+            values: values.into(),
+            outline: outline.into(),
+        })
     }
 }
 
@@ -81,9 +90,19 @@ impl WeightFiles {
         if !self.folder.exists() {
             return Ok(Vec::new());
         }
-        let listing = fs::read_dir(&self.folder).map_err(Error::storage("cannot list", &self.folder))?;
+        let listing =
+            fs::read_dir(&self.folder).map_err(Error::storage("cannot list", &self.folder))?;
         let mut rounds: Vec<_> = listing
-            .filter_map(|entry| entry.ok()?.path().file_name()?.to_str()?.strip_suffix(".f32")?.parse().ok())
+            .filter_map(|entry| {
+                entry
+                    .ok()?
+                    .path()
+                    .file_name()?
+                    .to_str()?
+                    .strip_suffix(".f32")?
+                    .parse()
+                    .ok()
+            })
             .map(RoundNumber)
             .collect();
         rounds.sort_unstable();
@@ -108,7 +127,10 @@ impl WeightFiles {
     pub fn prune(&self, keep: usize) -> Result<()> {
         let rounds = self.rounds()?;
         let old = rounds.len().saturating_sub(keep.max(2));
-        rounds.into_iter().take(old).try_for_each(|round| self.remove(round))
+        rounds
+            .into_iter()
+            .take(old)
+            .try_for_each(|round| self.remove(round))
     }
 
     /// Deletes the weights of one round.
@@ -125,7 +147,11 @@ impl WeightFiles {
 pub fn to_bytes(values: &[f32]) -> Vec<u8> {
     let mut bytes = vec![0; values.len() * 4];
     let (slots, _) = bytes.as_chunks_mut::<4>();
-    slots.par_iter_mut().zip(values).with_min_len(1 << 16).for_each(|(slot, value)| *slot = value.to_le_bytes());
+    slots
+        .par_iter_mut()
+        .zip(values)
+        .with_min_len(1 << 16)
+        .for_each(|(slot, value)| *slot = value.to_le_bytes());
     bytes
 }
 
@@ -136,7 +162,14 @@ pub fn to_bytes(values: &[f32]) -> Vec<u8> {
 pub fn from_bytes(path: &Path, bytes: &[u8], count: usize) -> Result<Vec<f32>> {
     let (slots, rest) = bytes.as_chunks::<4>();
     if slots.len() != count || !rest.is_empty() {
-        return Err(Error::corrupt(path, format_args!("{} bytes, {} are expected", bytes.len(), count * 4)));
+        return Err(Error::corrupt(
+            path,
+            format_args!("{} bytes, {} are expected", bytes.len(), count * 4),
+        ));
     }
-    Ok(slots.par_iter().with_min_len(1 << 16).map(|slot| f32::from_le_bytes(*slot)).collect())
+    Ok(slots
+        .par_iter()
+        .with_min_len(1 << 16)
+        .map(|slot| f32::from_le_bytes(*slot))
+        .collect())
 }

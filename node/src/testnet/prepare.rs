@@ -1,4 +1,5 @@
-//! Writes the folders of a network's nodes: keys, settings, and one manifest with all of them as founders.
+//! Writes the folders of a network's nodes: keys, settings, and one manifest with all of them as
+//! founders.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::ops::Range;
@@ -12,7 +13,9 @@ use crate::error::{Error, Result};
 use crate::folder::{Folder, write_atomically};
 use crate::network::address_of;
 use crate::new_run::{NewRun, RunFile};
-use crate::settings::{ComputeSettings, Device, EvaluationSettings, NetworkSettings, PageSettings, Settings};
+use crate::settings::{
+    ComputeSettings, Device, EvaluationSettings, NetworkSettings, PageSettings, Settings,
+};
 
 /// Held-out sequences that the first node measures after every round.
 const EVALUATED: usize = 96;
@@ -70,12 +73,19 @@ pub fn prepare(plan: &Plan) -> Result<(Manifest, Vec<PreparedNode>)> {
     for (index, node) in plan.nodes.iter().enumerate() {
         let folder = node_folder(&plan.root, index + 1);
         let peer = folder.key()?.peer();
-        nodes.push(PreparedNode { folder, peer, page: node.page });
+        nodes.push(PreparedNode {
+            folder,
+            peer,
+            page: node.page,
+        });
     }
     let manifest = adopt_run(plan, &nodes)?;
     for (index, (node, prepared)) in plan.nodes.iter().zip(&nodes).enumerate() {
         let settings = settings(plan, &nodes, index, node);
-        write_atomically(&prepared.folder.settings(), settings.to_commented_toml()?.as_bytes())?;
+        write_atomically(
+            &prepared.folder.settings(),
+            settings.to_commented_toml()?.as_bytes(),
+        )?;
     }
     Ok((manifest, nodes))
 }
@@ -96,33 +106,62 @@ fn adopt_run(plan: &Plan, nodes: &[PreparedNode]) -> Result<Manifest> {
         return Ok(manifest);
     }
     let mut file = plan.run.clone();
-    file.founders = nodes.iter().map(|node| crate::new_run::founder(node.peer)).collect();
-    let own = nodes.first().map_or_else(|| PeerId::from([0; 32]), |node| node.peer);
+    file.founders = nodes
+        .iter()
+        .map(|node| crate::new_run::founder(node.peer))
+        .collect();
+    let own = nodes
+        .first()
+        .map_or_else(|| PeerId::from([0; 32]), |node| node.peer);
     let new = NewRun::from_file(&file, Path::new(""), own, Path::new("testnet"))?;
     nodes.iter().try_for_each(|node| new.adopt(&node.folder))?;
     Ok(new.manifest)
 }
 
 fn settings(plan: &Plan, nodes: &[PreparedNode], own: usize, node: &NodePlan) -> Settings {
-    let others = plan.nodes.iter().zip(nodes).enumerate().filter(|(index, _)| *index != own);
-    let bootstrap =
-        others.filter_map(|(_, (plan, node))| address_of(node.peer.as_bytes(), plan.reached.clone())).collect();
+    let others = plan
+        .nodes
+        .iter()
+        .zip(nodes)
+        .enumerate()
+        .filter(|(index, _)| *index != own);
+    let bootstrap = others
+        .filter_map(|(_, (plan, node))| address_of(node.peer.as_bytes(), plan.reached.clone()))
+        .collect();
     // One node measures, so that the others' time goes into training.
-    let evaluation = EvaluationSettings { sequences: EVALUATED, every: u64::from(own == 0) };
+    let evaluation = EvaluationSettings {
+        sequences: EVALUATED,
+        every: u64::from(own == 0),
+    };
     Settings {
-        network: NetworkSettings { listen: node.listen.clone(), bootstrap, mdns: false, ..NetworkSettings::default() },
+        network: NetworkSettings {
+            listen: node.listen.clone(),
+            bootstrap,
+            mdns: false,
+            ..NetworkSettings::default()
+        },
         page: PageSettings { listen: node.page },
-        compute: ComputeSettings { device: node.device, threads: node.threads, ..ComputeSettings::default() },
+        compute: ComputeSettings {
+            device: node.device,
+            threads: node.threads,
+            ..ComputeSettings::default()
+        },
         evaluation,
         ..Settings::default()
     }
 }
 
-/// Nodes on loopback, on ports that are free now; the first node's page on the port asked for, if that is free.
+/// Nodes on loopback, on ports that are free now; the first node's page on the port asked for, if
+/// that is free.
 ///
 /// # Errors
 /// When no port is free.
-pub fn local_nodes(count: usize, page_port: u16, device: Device, threads: usize) -> Result<Vec<NodePlan>> {
+pub fn local_nodes(
+    count: usize,
+    page_port: u16,
+    device: Device,
+    threads: usize,
+) -> Result<Vec<NodePlan>> {
     let mut taken = Vec::new();
     (0..count)
         .map(|index| {
@@ -144,7 +183,13 @@ pub fn local_nodes(count: usize, page_port: u16, device: Device, threads: usize)
 ///
 /// # Errors
 /// When the names make no addresses.
-pub fn named_nodes(count: usize, host: &str, port: u16, page: SocketAddr, device: Device) -> Result<Vec<NodePlan>> {
+pub fn named_nodes(
+    count: usize,
+    host: &str,
+    port: u16,
+    page: SocketAddr,
+    device: Device,
+) -> Result<Vec<NodePlan>> {
     (1..=count)
         .map(|number| {
             let name = host.replace("{}", &number.to_string());
@@ -160,19 +205,27 @@ pub fn named_nodes(count: usize, host: &str, port: u16, page: SocketAddr, device
 }
 
 fn addresses(host: &str, port: u16) -> Vec<Multiaddr> {
-    [format!("{host}/udp/{port}/quic-v1"), format!("{host}/tcp/{port}")].iter().filter_map(|a| a.parse().ok()).collect()
+    [
+        format!("{host}/udp/{port}/quic-v1"),
+        format!("{host}/tcp/{port}"),
+    ]
+    .iter()
+    .filter_map(|a| a.parse().ok())
+    .collect()
 }
 
 fn quic(host: &str, port: u16) -> Result<Multiaddr> {
     let text = format!("{host}/udp/{port}/quic-v1");
-    text.parse().map_err(|error| Error::Usage(format!("{text} is not an address: {error}")))
+    text.parse()
+        .map_err(|error| Error::Usage(format!("{text} is not an address: {error}")))
 }
 
-/// Ports to choose from: systems take those of outgoing connections from further up, and may do so between the choice of
-/// a port and its use.
+/// Ports to choose from: systems take those of outgoing connections from further up, and may do so
+/// between the choice of a port and its use.
 const PORTS: Range<u16> = 10_000..32_768;
 
-/// A port that is free for TCP and UDP on loopback; the wanted one if it is. 0 wants none in particular.
+/// A port that is free for TCP and UDP on loopback; the wanted one if it is. 0 wants none in
+/// particular.
 fn free_port(wanted: u16, taken: &mut Vec<u16>) -> Result<u16> {
     let is_free = |port: &u16| {
         let address = (Ipv4Addr::LOCALHOST, *port);

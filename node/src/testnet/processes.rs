@@ -34,8 +34,11 @@ impl Processes {
         let mut children = Vec::new();
         for node in nodes {
             let path = node.folder.path().join("log.txt");
-            let file = File::create(&path).map_err(Error::storage("cannot write the log", &path))?;
-            let errors = file.try_clone().map_err(Error::storage("cannot write the log", &path))?;
+            let file =
+                File::create(&path).map_err(Error::storage("cannot write the log", &path))?;
+            let errors = file
+                .try_clone()
+                .map_err(Error::storage("cannot write the log", &path))?;
             let mut command = Command::new(&program);
             command
                 .args(["--log", log, "run", "--dir"])
@@ -53,8 +56,9 @@ impl Processes {
             if let Some(rounds) = rounds {
                 command.args(["--rounds", &rounds.to_string()]);
             }
-            let child =
-                command.spawn().map_err(|error| Error::Internal(format!("a node cannot be started: {error}")))?;
+            let child = command
+                .spawn()
+                .map_err(|error| Error::Internal(format!("a node cannot be started: {error}")))?;
             children.push((path, child));
         }
         Ok(Self { children })
@@ -67,7 +71,11 @@ impl Processes {
     pub fn check(&mut self) -> Result<()> {
         for (log, child) in &mut self.children {
             if let Ok(Some(status)) = child.try_wait() {
-                return Err(Error::Internal(format!("a node has ended ({status}); {}:\n{}", log.display(), tail(log))));
+                return Err(Error::Internal(format!(
+                    "a node has ended ({status}); {}:\n{}",
+                    log.display(),
+                    tail(log)
+                )));
             }
         }
         Ok(())
@@ -91,7 +99,11 @@ impl Processes {
 
 #[cfg(unix)]
 fn ask_to_leave(child: &mut Child) {
-    let Some(id) = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw) else {
+    let Some(id) = child
+        .id()
+        .and_then(|id| i32::try_from(id).ok())
+        .and_then(rustix::process::Pid::from_raw)
+    else {
         return;
     };
     if let Err(error) = rustix::process::kill_process(id, rustix::process::Signal::TERM) {

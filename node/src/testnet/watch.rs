@@ -1,4 +1,5 @@
-//! Follows the rounds of a testnet through the nodes' pages, tells people, and sums up for programs.
+//! Follows the rounds of a testnet through the nodes' pages, tells people, and sums up for
+//! programs.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -96,7 +97,11 @@ impl<'a> Watcher<'a> {
     ///
     /// # Errors
     /// When a node ends by itself, or two nodes hold different weights after the same round.
-    pub async fn follow(&mut self, processes: &mut Processes, mut stop: watch::Receiver<bool>) -> Result<()> {
+    pub async fn follow(
+        &mut self,
+        processes: &mut Processes,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<()> {
         let mut tick = tokio::time::interval(ASK_EVERY);
         let mut complete_since = None;
         loop {
@@ -125,13 +130,25 @@ impl<'a> Watcher<'a> {
     }
 
     fn take(&mut self, peer: &str, snapshot: Snapshot) {
-        if self.nodes.first().is_some_and(|first| first.peer.to_string() == peer) {
+        if self
+            .nodes
+            .first()
+            .is_some_and(|first| first.peer.to_string() == peer)
+        {
             self.bar.set_message(snapshot.node.message.clone());
-            self.floors = snapshot.floors.into_iter().map(|floor| (floor.name, floor.nats_per_byte)).collect();
+            self.floors = snapshot
+                .floors
+                .into_iter()
+                .map(|floor| (floor.name, floor.nats_per_byte))
+                .collect();
         }
         for record in snapshot.history {
-            self.first_round.get_or_insert_with(|| self.started.elapsed().as_secs_f64());
-            self.records.entry(record.round).or_default().insert(peer.to_owned(), record);
+            self.first_round
+                .get_or_insert_with(|| self.started.elapsed().as_secs_f64());
+            self.records
+                .entry(record.round)
+                .or_default()
+                .insert(peer.to_owned(), record);
         }
     }
 
@@ -141,18 +158,29 @@ impl<'a> Watcher<'a> {
             if records.len() < self.nodes.len() {
                 continue;
             }
-            self.seen_at.entry(*round).or_insert_with(|| self.started.elapsed().as_secs_f64());
+            self.seen_at
+                .entry(*round)
+                .or_insert_with(|| self.started.elapsed().as_secs_f64());
             let mut roots = records.values().map(|record| &record.root);
             let first = roots.next();
             if roots.any(|root| Some(root) != first) {
-                let roots: Vec<_> = records.iter().map(|(peer, record)| format!("{peer} {}", record.root)).collect();
+                let roots: Vec<_> = records
+                    .iter()
+                    .map(|(peer, record)| format!("{peer} {}", record.root))
+                    .collect();
                 return Err(Error::Internal(format!(
                     "round {round}: peers hold different weights:\n{}",
                     roots.join("\n")
                 )));
             }
-            let loss = records.values().find_map(|record| record.heldout_nats_per_byte);
-            let news = if loss.is_some() { Told::Loss } else { Told::Decided };
+            let loss = records
+                .values()
+                .find_map(|record| record.heldout_nats_per_byte);
+            let news = if loss.is_some() {
+                Told::Loss
+            } else {
+                Told::Decided
+            };
             if self.told.get(round) == Some(&news) || self.told.get(round) == Some(&Told::Loss) {
                 continue;
             }
@@ -169,13 +197,26 @@ impl<'a> Watcher<'a> {
     }
 
     /// One line a round, once its loss is known; at once where nobody measures.
-    fn line(&self, round: u64, records: &BTreeMap<String, RoundRecord>, loss: Option<f64>) -> Option<String> {
+    fn line(
+        &self,
+        round: u64,
+        records: &BTreeMap<String, RoundRecord>,
+        loss: Option<f64>,
+    ) -> Option<String> {
         let loss = loss?;
         let record = records.values().next()?;
         let sent: u64 = records.values().map(|record| record.bytes_sent).sum();
-        let passed: Vec<_> =
-            self.floors.iter().filter(|(_, floor)| loss < **floor).map(|(name, _)| name.as_str()).collect();
-        let passed = if passed.is_empty() { String::new() } else { format!("  below {}", passed.join(", ")) };
+        let passed: Vec<_> = self
+            .floors
+            .iter()
+            .filter(|(_, floor)| loss < **floor)
+            .map(|(name, _)| name.as_str())
+            .collect();
+        let passed = if passed.is_empty() {
+            String::new()
+        } else {
+            format!("  below {}", passed.join(", "))
+        };
         Some(format!(
             "round {round:>4}  loss {loss:.4}  {} contributions  {:>5.1} s  {:>6.1} kB sent  root {}{passed}",
             record.contributions,
@@ -186,21 +227,31 @@ impl<'a> Watcher<'a> {
     }
 
     fn complete_rounds(&self) -> impl Iterator<Item = (&u64, &BTreeMap<String, RoundRecord>)> {
-        self.records.iter().filter(|(_, records)| records.len() == self.nodes.len())
+        self.records
+            .iter()
+            .filter(|(_, records)| records.len() == self.nodes.len())
     }
 
     fn is_complete(&self) -> bool {
-        self.rounds.is_some_and(|rounds| self.complete_rounds().any(|(round, _)| round + 1 >= rounds))
+        self.rounds
+            .is_some_and(|rounds| self.complete_rounds().any(|(round, _)| round + 1 >= rounds))
     }
 
     fn has_last_loss(&self) -> bool {
         let last = self.complete_rounds().last();
-        last.is_some_and(|(_, records)| records.values().any(|record| record.heldout_nats_per_byte.is_some()))
+        last.is_some_and(|(_, records)| {
+            records
+                .values()
+                .any(|record| record.heldout_nats_per_byte.is_some())
+        })
     }
 
     /// Sums up.
     pub fn summary(&self) -> Summary {
-        let rounds = self.complete_rounds().map(|(round, records)| self.round_summary(*round, records)).collect();
+        let rounds = self
+            .complete_rounds()
+            .map(|(round, records)| self.round_summary(*round, records))
+            .collect();
         let shares: Vec<f64> = self
             .complete_rounds()
             .flat_map(|(_, records)| records.values())
@@ -217,15 +268,23 @@ impl<'a> Watcher<'a> {
     }
 
     fn round_summary(&self, round: u64, records: &BTreeMap<String, RoundRecord>) -> RoundSummary {
-        let first = self.nodes.first().and_then(|node| records.get(&node.peer.to_string()));
+        let first = self
+            .nodes
+            .first()
+            .and_then(|node| records.get(&node.peer.to_string()));
         RoundSummary {
             round,
-            heldout_loss: records.values().find_map(|record| record.heldout_nats_per_byte),
+            heldout_loss: records
+                .values()
+                .find_map(|record| record.heldout_nats_per_byte),
             contributions: first.map_or(0, |record| record.contributions),
             bytes_sent: records.values().map(|record| record.bytes_sent).sum(),
             seconds: first.map_or(0.0, |record| record.seconds),
             at_seconds: self.seen_at.get(&round).copied().unwrap_or_default(),
-            roots: records.iter().map(|(peer, record)| (peer.clone(), record.root.clone())).collect(),
+            roots: records
+                .iter()
+                .map(|(peer, record)| (peer.clone(), record.root.clone()))
+                .collect(),
         }
     }
 }
@@ -233,14 +292,21 @@ impl<'a> Watcher<'a> {
 impl Summary {
     /// For people.
     pub fn print(&self) {
-        let last = self.rounds.iter().rev().find_map(|round| round.heldout_loss);
+        let last = self
+            .rounds
+            .iter()
+            .rev()
+            .find_map(|round| round.heldout_loss);
         eprintln!(
             "{} rounds in {:.0} s, the first after {:.1} s",
             self.rounds.len(),
             self.seconds,
             self.seconds_to_first_round.unwrap_or_default()
         );
-        eprintln!("peers spent {:.0} % of the time computing", self.compute_share * 100.0);
+        eprintln!(
+            "peers spent {:.0} % of the time computing",
+            self.compute_share * 100.0
+        );
         if let Some(last) = last {
             eprintln!("held-out loss {last:.4} nats per byte");
         }

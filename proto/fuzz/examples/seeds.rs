@@ -1,4 +1,5 @@
-//! Writes what the fuzzer begins with: for each target, encodings of the values that the tests use too.
+//! Writes what the fuzzer begins with: for each target, encodings of the values that the tests use
+//! too.
 //!
 //! They go to `corpus/` beside this crate's `Cargo.toml`, or to the folder given.
 
@@ -38,7 +39,9 @@ fn main() -> io::Result<()> {
         blob_request: BlobRequest,
         outline: Outline,
     }
-    write(&corpus, "blob_header", |seed| BlobHeader::of_seed(seed).lead(b"body"))
+    write(&corpus, "blob_header", |seed| {
+        BlobHeader::of_seed(seed).lead(b"body")
+    })
 }
 
 fn write(corpus: &PathBuf, target: &str, encoding: impl Fn(u64) -> Vec<u8>) -> io::Result<()> {

@@ -2,10 +2,15 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use weal_proto::{Attestation, Commitment, Envelope, Kind, Leave, Message, Proposal, Signable, ViewCertificate, Vote};
+use weal_proto::{
+    Attestation, Commitment, Envelope, Kind, Leave, Message, Proposal, Signable, ViewCertificate,
+    Vote,
+};
 
 fuzz_target!(|bytes: &[u8]| {
-    let Ok(envelope) = Envelope::decode(bytes) else { return };
+    let Ok(envelope) = Envelope::decode(bytes) else {
+        return;
+    };
     assert_eq!(envelope.encode(), bytes);
     match envelope.kind {
         Kind::Commitment => open::<Commitment>(&envelope),

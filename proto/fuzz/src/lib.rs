@@ -1,4 +1,5 @@
-//! What all targets have in common: bytes are refused, or they are exactly what the message they decode to encodes to.
+//! What all targets have in common: bytes are refused, or they are exactly what the message they
+//! decode to encodes to.
 //!
 //! In `proto/`, with cargo-fuzz:
 //!
@@ -13,7 +14,12 @@ use weal_proto::Message;
 /// Decodes, and holds what was accepted against its own encoding.
 pub fn nothing_but_itself<M: Message>(bytes: &[u8]) {
     if let Ok(message) = M::decode(bytes) {
-        assert_eq!(message.encode(), bytes, "{}: accepted, but not the canonical encoding", M::NAME);
+        assert_eq!(
+            message.encode(),
+            bytes,
+            "{}: accepted, but not the canonical encoding",
+            M::NAME
+        );
     }
 }
 
@@ -21,6 +27,8 @@ pub fn nothing_but_itself<M: Message>(bytes: &[u8]) {
 #[macro_export]
 macro_rules! target {
     ($message:ty) => {
-        $crate::libfuzzer_sys::fuzz_target!(|bytes: &[u8]| $crate::nothing_but_itself::<$message>(bytes));
+        $crate::libfuzzer_sys::fuzz_target!(|bytes: &[u8]| $crate::nothing_but_itself::<$message>(
+            bytes
+        ));
     };
 }

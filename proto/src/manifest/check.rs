@@ -5,8 +5,8 @@ use std::fmt::Display;
 use thiserror::Error;
 
 use super::{
-    Compression, Data, Inner, Limits, Manifest, Membership, Model, Optimiser, Outer, PPM, RopeScaling, Schedule,
-    Timing, TokenPart, Tokeniser,
+    Compression, Data, Inner, Limits, Manifest, Membership, Model, Optimiser, Outer, PPM,
+    RopeScaling, Schedule, Timing, TokenPart, Tokeniser,
 };
 use crate::limits;
 
@@ -22,7 +22,8 @@ pub struct ManifestError {
     pub accepted: String,
 }
 
-/// What one peer may ever weigh: [`limits::VOTERS`] of them stay below 2^60 together, which the agreement engine needs.
+/// What one peer may ever weigh: [`limits::VOTERS`] of them stay below 2^60 together, which the
+/// agreement engine needs.
 const MOST_PEER_WEIGHT: u64 = 1 << 50;
 /// The built-in tokeniser makes a token of every byte.
 const BYTES_VOCABULARY: u32 = 256;
@@ -34,11 +35,29 @@ const MOST_ROUNDS: u32 = 1 << 20;
 const MOST_PARAMETERS: u64 = 1 << 40;
 const DAY_MS: u32 = 24 * 60 * 60 * 1000;
 
-fn unless(ok: bool, key: &'static str, value: impl Display, accepted: impl Display) -> Result<(), ManifestError> {
-    if ok { Ok(()) } else { Err(ManifestError { key, value: value.to_string(), accepted: accepted.to_string() }) }
+fn unless(
+    ok: bool,
+    key: &'static str,
+    value: impl Display,
+    accepted: impl Display,
+) -> Result<(), ManifestError> {
+    if ok {
+        Ok(())
+    } else {
+        Err(ManifestError {
+            key,
+            value: value.to_string(),
+            accepted: accepted.to_string(),
+        })
+    }
 }
 
-fn within<T: PartialOrd + Display>(key: &'static str, value: T, from: T, to: T) -> Result<(), ManifestError> {
+fn within<T: PartialOrd + Display>(
+    key: &'static str,
+    value: T,
+    from: T,
+    to: T,
+) -> Result<(), ManifestError> {
     let ok = value >= from && value <= to;
     unless(ok, key, value, format_args!("{from} to {to}"))
 }
@@ -59,7 +78,12 @@ pub(super) fn manifest(m: &Manifest) -> Result<(), ManifestError> {
 
 fn name(key: &'static str, text: &str, most: usize) -> Result<(), ManifestError> {
     let ok = !text.is_empty() && text.len() <= most && !text.chars().any(char::is_control);
-    unless(ok, key, format_args!("{text:?}"), format_args!("1 to {most} bytes without control characters"))
+    unless(
+        ok,
+        key,
+        format_args!("{text:?}"),
+        format_args!("1 to {most} bytes without control characters"),
+    )
 }
 
 fn model(m: &Model) -> Result<(), ManifestError> {
@@ -74,37 +98,70 @@ fn model(m: &Model) -> Result<(), ManifestError> {
     within("model.norm_epsilon_ppb", m.norm_epsilon_ppb, 1, PPM)?;
     if m.head_width == 0 {
         let even = m.width.is_multiple_of(m.heads) && (m.width / m.heads).is_multiple_of(2);
-        let accepted = format_args!("a number that divides the width {} into even parts", m.width).to_string();
+        let accepted = format_args!(
+            "a number that divides the width {} into even parts",
+            m.width
+        )
+        .to_string();
         unless(even, "model.heads", m.heads, accepted)?;
     } else {
         within("model.head_width", m.head_width, 2, 1 << 12)?;
-        unless(m.head_width.is_multiple_of(2), "model.head_width", m.head_width, "an even number")?;
+        unless(
+            m.head_width.is_multiple_of(2),
+            "model.head_width",
+            m.head_width,
+            "an even number",
+        )?;
     }
     let shared = m.heads.is_multiple_of(m.kv_heads);
-    unless(shared, "model.kv_heads", m.kv_heads, format_args!("a number that divides the {} heads", m.heads))?;
+    unless(
+        shared,
+        "model.kv_heads",
+        m.kv_heads,
+        format_args!("a number that divides the {} heads", m.heads),
+    )?;
     m.rope_scaling.iter().try_for_each(rope_scaling)?;
     within("model (parameters)", m.parameters(), 1, MOST_PARAMETERS)
 }
 
 fn rope_scaling(s: &RopeScaling) -> Result<(), ManifestError> {
     within("model.rope_scaling.factor_ppm", s.factor_ppm, PPM, u32::MAX)?;
-    within("model.rope_scaling.low_frequency_ppm", s.low_frequency_ppm, 1, u32::MAX - 1)?;
+    within(
+        "model.rope_scaling.low_frequency_ppm",
+        s.low_frequency_ppm,
+        1,
+        u32::MAX - 1,
+    )?;
     within(
         "model.rope_scaling.high_frequency_ppm",
         s.high_frequency_ppm,
         s.low_frequency_ppm.saturating_add(1),
         u32::MAX,
     )?;
-    within("model.rope_scaling.original_context", s.original_context, 1, u32::MAX)
+    within(
+        "model.rope_scaling.original_context",
+        s.original_context,
+        1,
+        u32::MAX,
+    )
 }
 
 fn tokeniser(m: &Manifest) -> Result<(), ManifestError> {
     match m.tokeniser {
-        Tokeniser::Bytes => within("model.vocabulary", m.model.vocabulary, BYTES_VOCABULARY, MOST_VOCABULARY),
-        Tokeniser::File { bytes, end_of_text, .. } => {
+        Tokeniser::Bytes => within(
+            "model.vocabulary",
+            m.model.vocabulary,
+            BYTES_VOCABULARY,
+            MOST_VOCABULARY,
+        ),
+        Tokeniser::File {
+            bytes, end_of_text, ..
+        } => {
             within("tokeniser.bytes", bytes, 1, MOST_TOKENISER_BYTES)?;
             let last = m.model.vocabulary.saturating_sub(1);
-            end_of_text.iter().try_for_each(|token| within("tokeniser.end_of_text", *token, 0, last))
+            end_of_text
+                .iter()
+                .try_for_each(|token| within("tokeniser.end_of_text", *token, 0, last))
         }
     }
 }
@@ -114,8 +171,17 @@ fn data(data: &Data) -> Result<(), ManifestError> {
         Data::Generator { bytes, .. } => within("data.generator.bytes", *bytes, 10_000, 1 << 30),
         Data::Prepared(tokens) => {
             let width = tokens.token_bytes;
-            unless(matches!(width, 2 | 4), "data.prepared.token_bytes", format_args!("{width}"), "2 or 4")?;
-            let shards = tokens.training.shards.len().saturating_add(tokens.heldout.shards.len());
+            unless(
+                matches!(width, 2 | 4),
+                "data.prepared.token_bytes",
+                format_args!("{width}"),
+                "2 or 4",
+            )?;
+            let shards = tokens
+                .training
+                .shards
+                .len()
+                .saturating_add(tokens.heldout.shards.len());
             within("data.prepared (shards)", shards, 2, limits::SHARDS)?;
             token_part("data.prepared.training (shards)", &tokens.training, width)?;
             token_part("data.prepared.heldout (shards)", &tokens.heldout, width)
@@ -137,28 +203,50 @@ fn token_part(key: &'static str, part: &TokenPart, width: u32) -> Result<(), Man
     within("data.prepared.text_bytes", part.text_bytes, 1, 1 << 50)?;
     for shard in &part.shards {
         within("data.prepared.shards.bytes", shard.bytes, 1, 1 << 35)?;
-        within("data.prepared.shards.tokens", shard.tokens, 1, shard.bytes / u64::from(width))?;
+        within(
+            "data.prepared.shards.tokens",
+            shard.tokens,
+            1,
+            shard.bytes / u64::from(width),
+        )?;
     }
     Ok(())
 }
 
 /// A node may file a source under its name: that must not lead out of the folder.
 fn names_no_place(name: &str) -> Result<(), ManifestError> {
-    let inside = name.split(['/', '\\']).all(|part| !matches!(part, "" | "." | ".."));
-    unless(inside, "data.sources.name", format_args!("{name:?}"), "a name that is no absolute path and has no \"..\"")
+    let inside = name
+        .split(['/', '\\'])
+        .all(|part| !matches!(part, "" | "." | ".."));
+    unless(
+        inside,
+        "data.sources.name",
+        format_args!("{name:?}"),
+        "a name that is no absolute path and has no \"..\"",
+    )
 }
 
 fn inner(i: &Inner) -> Result<(), ManifestError> {
     within("inner.steps", i.steps, 1, 10_000)?;
     within("inner.batch", i.batch, 1, 65_536)?;
-    within("inner.peak_learning_rate_ppb", i.peak_learning_rate_ppb, 1, 1_000_000_000)?;
+    within(
+        "inner.peak_learning_rate_ppb",
+        i.peak_learning_rate_ppb,
+        1,
+        1_000_000_000,
+    )?;
     within("inner.warmup_steps", i.warmup_steps, 0, MOST_STEPS)?;
     within("inner.decay_steps", i.decay_steps, 0, MOST_STEPS)?;
     within("inner.final_rate_ppm", i.final_rate_ppm, 0, PPM)?;
     within("inner.beta1_ppm", i.beta1_ppm, 0, PPM - 1)?;
     within("inner.beta2_ppm", i.beta2_ppm, 0, PPM - 1)?;
     within("inner.weight_decay_ppm", i.weight_decay_ppm, 0, PPM)?;
-    within("inner.gradient_clip_ppm", i.gradient_clip_ppm, 1, 1_000 * PPM)?;
+    within(
+        "inner.gradient_clip_ppm",
+        i.gradient_clip_ppm,
+        1,
+        1_000 * PPM,
+    )?;
     match i.optimiser {
         Optimiser::AdamW => within("inner.momentum_ppm", i.momentum_ppm, 0, 0)?,
         Optimiser::Muon => within("inner.momentum_ppm", i.momentum_ppm, 1, PPM - 1)?,
@@ -169,7 +257,12 @@ fn inner(i: &Inner) -> Result<(), ManifestError> {
             i.warmup_steps
         }
         Schedule::Wsd => {
-            within("inner.decay_start", i.decay_start, i.warmup_steps, MOST_STEPS)?;
+            within(
+                "inner.decay_start",
+                i.decay_start,
+                i.warmup_steps,
+                MOST_STEPS,
+            )?;
             i.decay_start
         }
     };
@@ -181,18 +274,39 @@ fn inner(i: &Inner) -> Result<(), ManifestError> {
 fn compression(c: &Compression) -> Result<(), ManifestError> {
     within("compression.codec", c.codec, limits::CODEC, limits::CODEC)?;
     within("compression.chunk", c.chunk, 64, 1 << 15)?;
-    unless(c.chunk.is_power_of_two(), "compression.chunk", c.chunk, "a power of two")?;
+    unless(
+        c.chunk.is_power_of_two(),
+        "compression.chunk",
+        c.chunk,
+        "a power of two",
+    )?;
     within("compression.keep", c.keep, 1, c.chunk)?;
     within("compression.decay_ppm", c.decay_ppm, 0, PPM)
 }
 
 fn outer(o: &Outer) -> Result<(), ManifestError> {
-    within("outer.rates (number)", o.rates.len(), 1, limits::OUTER_RATES)?;
+    within(
+        "outer.rates (number)",
+        o.rates.len(),
+        1,
+        limits::OUTER_RATES,
+    )?;
     let first = o.rates.first().map_or(1, |rate| rate.from_round);
     unless(first == 0, "outer.rates (first round)", first, "0")?;
-    let rising = o.rates.iter().zip(o.rates.iter().skip(1)).all(|(a, b)| a.from_round < b.from_round);
-    unless(rising, "outer.rates", "not in order", "strictly rising rounds")?;
-    o.rates.iter().try_for_each(|rate| within("outer.rates.rate_ppm", rate.rate_ppm, 0, 10 * PPM))
+    let rising = o
+        .rates
+        .iter()
+        .zip(o.rates.iter().skip(1))
+        .all(|(a, b)| a.from_round < b.from_round);
+    unless(
+        rising,
+        "outer.rates",
+        "not in order",
+        "strictly rising rounds",
+    )?;
+    o.rates
+        .iter()
+        .try_for_each(|rate| within("outer.rates.rate_ppm", rate.rate_ppm, 0, 10 * PPM))
 }
 
 fn timing(t: &Timing) -> Result<(), ManifestError> {
@@ -204,33 +318,84 @@ fn timing(t: &Timing) -> Result<(), ManifestError> {
 }
 
 fn bounds(m: &Manifest) -> Result<(), ManifestError> {
-    let Limits { contributions, blob_bytes, peers } = m.limits;
-    within("limits.contributions", contributions, 1, limits::CONTRIBUTIONS as u32)?;
+    let Limits {
+        contributions,
+        blob_bytes,
+        peers,
+    } = m.limits;
+    within(
+        "limits.contributions",
+        contributions,
+        1,
+        limits::CONTRIBUTIONS as u32,
+    )?;
     within("limits.blob_bytes", blob_bytes, 1_024, u32::MAX)?;
     let least = least_contribution_bytes(m);
     let holds = u64::from(blob_bytes) >= least;
-    unless(holds, "limits.blob_bytes", blob_bytes, format_args!("at least the {least} that this model sends"))?;
+    unless(
+        holds,
+        "limits.blob_bytes",
+        blob_bytes,
+        format_args!("at least the {least} that this model sends"),
+    )?;
     let founders = u32::try_from(m.founders.len()).unwrap_or(u32::MAX);
-    within("limits.peers", peers, contributions.max(founders), limits::FINDINGS as u32)
+    within(
+        "limits.peers",
+        peers,
+        contributions.max(founders),
+        limits::FINDINGS as u32,
+    )
 }
 
-/// What the kept values of every full chunk take up: ⌊log₂ (chunk / keep)⌋ bits for where each stands, and its sign. No
-/// code can do with less, since there are at least (chunk / keep)^keep ways to choose them.
+/// What the kept values of every full chunk take up: ⌊log₂ (chunk / keep)⌋ bits for where each
+/// stands, and its sign. No code can do with less, since there are at least (chunk / keep)^keep
+/// ways to choose them.
 fn least_contribution_bytes(m: &Manifest) -> u64 {
     let (chunk, keep) = (m.compression.chunk.max(1), m.compression.keep.max(1));
-    let bits = u64::from(chunk.checked_div(keep).and_then(u32::checked_ilog2).unwrap_or(0)).saturating_add(1);
+    let bits = u64::from(
+        chunk
+            .checked_div(keep)
+            .and_then(u32::checked_ilog2)
+            .unwrap_or(0),
+    )
+    .saturating_add(1);
     let kept = (m.model.parameters() / u64::from(chunk)).saturating_mul(keep.into());
     kept.saturating_mul(bits) / 8
 }
 
 fn membership(m: &Membership) -> Result<(), ManifestError> {
-    within("membership.weight_decay_ppm", m.weight_decay_ppm, 1, PPM - 1)?;
+    within(
+        "membership.weight_decay_ppm",
+        m.weight_decay_ppm,
+        1,
+        PPM - 1,
+    )?;
     // Who contributes to every round comes to weigh credit / (1 - decay).
     let fading = u64::from(PPM.saturating_sub(m.weight_decay_ppm));
-    within("membership.credit", m.credit, 1, (MOST_PEER_WEIGHT / u64::from(PPM)).saturating_mul(fading))?;
-    within("membership.probation_rounds", m.probation_rounds, 0, MOST_ROUNDS)?;
-    within("membership.vesting_rounds", m.vesting_rounds, 0, MOST_ROUNDS)?;
-    within("membership.absence_rounds", m.absence_rounds, 1, MOST_ROUNDS)
+    within(
+        "membership.credit",
+        m.credit,
+        1,
+        (MOST_PEER_WEIGHT / u64::from(PPM)).saturating_mul(fading),
+    )?;
+    within(
+        "membership.probation_rounds",
+        m.probation_rounds,
+        0,
+        MOST_ROUNDS,
+    )?;
+    within(
+        "membership.vesting_rounds",
+        m.vesting_rounds,
+        0,
+        MOST_ROUNDS,
+    )?;
+    within(
+        "membership.absence_rounds",
+        m.absence_rounds,
+        1,
+        MOST_ROUNDS,
+    )
 }
 
 fn founders(m: &Manifest) -> Result<(), ManifestError> {
@@ -238,6 +403,15 @@ fn founders(m: &Manifest) -> Result<(), ManifestError> {
     for founder in &m.founders {
         within("founders.weight", founder.weight.0, 1, MOST_PEER_WEIGHT)?;
     }
-    let rising = m.founders.iter().zip(m.founders.iter().skip(1)).all(|(a, b)| a.peer < b.peer);
-    unless(rising, "founders", "not in order, or one twice", "strictly rising by key")
+    let rising = m
+        .founders
+        .iter()
+        .zip(m.founders.iter().skip(1))
+        .all(|(a, b)| a.peer < b.peer);
+    unless(
+        rising,
+        "founders",
+        "not in order, or one twice",
+        "strictly rising by key",
+    )
 }

@@ -1,8 +1,9 @@
 //! The manifest to and from the schema's structs.
 
 use super::{
-    AggregationRule, Compression, Data, DataSource, Founder, Initial, Inner, Limits, Manifest, Membership, Model,
-    Optimiser, Outer, OuterRate, PreparedTokens, RopeScaling, Schedule, Timing, TokenPart, TokenShard, Tokeniser,
+    AggregationRule, Compression, Data, DataSource, Founder, Initial, Inner, Limits, Manifest,
+    Membership, Model, Optimiser, Outer, OuterRate, PreparedTokens, RopeScaling, Schedule, Timing,
+    TokenPart, TokenShard, Tokeniser,
 };
 use crate::error::DecodeError;
 use crate::ids::{BlobHash, PeerId, Weight};
@@ -28,12 +29,41 @@ macro_rules! same_fields {
     };
 }
 
-same_fields!(RopeScaling { factor_ppm, low_frequency_ppm, high_frequency_ppm, original_context });
-same_fields!(Compression { codec, chunk, keep, decay_ppm });
-same_fields!(OuterRate { from_round, rate_ppm });
-same_fields!(Timing { train_ms, fetch_ms, attest_ms, propose_ms, vote_ms });
-same_fields!(Limits { contributions, blob_bytes, peers });
-same_fields!(Membership { weight_decay_ppm, credit, probation_rounds, vesting_rounds, absence_rounds });
+same_fields!(RopeScaling {
+    factor_ppm,
+    low_frequency_ppm,
+    high_frequency_ppm,
+    original_context
+});
+same_fields!(Compression {
+    codec,
+    chunk,
+    keep,
+    decay_ppm
+});
+same_fields!(OuterRate {
+    from_round,
+    rate_ppm
+});
+same_fields!(Timing {
+    train_ms,
+    fetch_ms,
+    attest_ms,
+    propose_ms,
+    vote_ms
+});
+same_fields!(Limits {
+    contributions,
+    blob_bytes,
+    peers
+});
+same_fields!(Membership {
+    weight_decay_ppm,
+    credit,
+    probation_rounds,
+    vesting_rounds,
+    absence_rounds
+});
 
 /// Parts that hold nothing but numbers, in at most fourteen fields.
 const NUMBERS: Shape = Shape {
@@ -75,11 +105,19 @@ const MODEL: Shape = Shape {
         one(13, &NUMBERS),
     ],
 };
-const TOKENISER: Shape = Shape { name: "manifest", most_bytes: 64, fields: &[plain(1), plain(2), plain(3)] };
+const TOKENISER: Shape = Shape {
+    name: "manifest",
+    most_bytes: 64,
+    fields: &[plain(1), plain(2), plain(3)],
+};
 const DATA: Shape = Shape {
     name: "manifest",
     most_bytes: limits::MANIFEST_BYTES,
-    fields: &[shape::list(1, "Data.sources", limits::SOURCES, &DATA_SOURCE), one(2, &NUMBERS), one(3, &PREPARED)],
+    fields: &[
+        shape::list(1, "Data.sources", limits::SOURCES, &DATA_SOURCE),
+        one(2, &NUMBERS),
+        one(3, &PREPARED),
+    ],
 };
 const PREPARED: Shape = Shape {
     name: "manifest",
@@ -89,10 +127,16 @@ const PREPARED: Shape = Shape {
 const TOKEN_PART: Shape = Shape {
     name: "manifest",
     most_bytes: limits::MANIFEST_BYTES,
-    fields: &[plain(1), shape::list(2, "TokenPart.shards", limits::SHARDS, &TOKEN_SHARD)],
+    fields: &[
+        plain(1),
+        shape::list(2, "TokenPart.shards", limits::SHARDS, &TOKEN_SHARD),
+    ],
 };
-const TOKEN_SHARD: Shape =
-    Shape { name: "manifest", most_bytes: 64, fields: &[id(1, "TokenShard.hash"), plain(2), plain(3)] };
+const TOKEN_SHARD: Shape = Shape {
+    name: "manifest",
+    most_bytes: 64,
+    fields: &[id(1, "TokenShard.hash"), plain(2), plain(3)],
+};
 const DATA_SOURCE: Shape = Shape {
     name: "manifest",
     most_bytes: limits::NAME_BYTES + 64,
@@ -101,9 +145,16 @@ const DATA_SOURCE: Shape = Shape {
 const OUTER: Shape = Shape {
     name: "manifest",
     most_bytes: limits::MANIFEST_BYTES,
-    fields: &[plain(1), shape::list(2, "Outer.rates", limits::OUTER_RATES, &NUMBERS)],
+    fields: &[
+        plain(1),
+        shape::list(2, "Outer.rates", limits::OUTER_RATES, &NUMBERS),
+    ],
 };
-const FOUNDER: Shape = Shape { name: "manifest", most_bytes: 64, fields: &[id(1, "Founder.peer"), plain(2)] };
+const FOUNDER: Shape = Shape {
+    name: "manifest",
+    most_bytes: 64,
+    fields: &[id(1, "Founder.peer"), plain(2)],
+};
 
 impl Wire for Manifest {
     type Wire = wire::Manifest;
@@ -128,7 +179,10 @@ impl Wire for Manifest {
     };
 
     fn to_wire(&self) -> Self::Wire {
-        let founder = |f: &Founder| wire::Founder { peer: f.peer.to_wire(), weight: f.weight.0 };
+        let founder = |f: &Founder| wire::Founder {
+            peer: f.peer.to_wire(),
+            weight: f.weight.0,
+        };
         let (initial_seed, initial_weights) = match &self.initial {
             Initial::Seed(seed) => (seed.to_vec(), Vec::new()),
             Initial::Weights(hash) => (Vec::new(), hash.to_wire()),
@@ -151,16 +205,29 @@ impl Wire for Manifest {
     }
 
     fn from_wire(wire: Self::Wire) -> Result<Self, DecodeError> {
-        let initial = match (wire.initial_seed.as_slice(), wire.initial_weights.as_slice()) {
+        let initial = match (
+            wire.initial_seed.as_slice(),
+            wire.initial_weights.as_slice(),
+        ) {
             (seed, []) => Initial::Seed(BlobHash::from_wire("Manifest.initial_seed", seed)?.into()),
             ([], hash) => Initial::Weights(BlobHash::from_wire("Manifest.initial_weights", hash)?),
             (_, hash) => {
-                let (field, bytes) = ("Manifest.initial_weights beside Manifest.initial_seed", hash.len());
-                return Err(DecodeError::WrongLength { field, bytes, expected: 0 });
+                let (field, bytes) = (
+                    "Manifest.initial_weights beside Manifest.initial_seed",
+                    hash.len(),
+                );
+                return Err(DecodeError::WrongLength {
+                    field,
+                    bytes,
+                    expected: 0,
+                });
             }
         };
         let founders = list(wire.founders, |f| {
-            Ok(Founder { peer: PeerId::from_wire("Founder.peer", &f.peer)?, weight: Weight(f.weight) })
+            Ok(Founder {
+                peer: PeerId::from_wire("Founder.peer", &f.peer)?,
+                weight: Weight(f.weight),
+            })
         })?;
         let manifest = Self {
             name: wire.name,
@@ -245,7 +312,10 @@ fn inner_to_wire(inner: &Inner) -> wire::Inner {
 }
 
 fn inner_from_wire(wire: wire::Inner) -> Result<Inner, DecodeError> {
-    let unknown = |field, value: i32| DecodeError::UnknownValue { field, value: value.into() };
+    let unknown = |field, value: i32| DecodeError::UnknownValue {
+        field,
+        value: value.into(),
+    };
     let optimiser = match wire::Optimiser::try_from(wire.optimiser) {
         Ok(wire::Optimiser::Adamw) => Optimiser::AdamW,
         Ok(wire::Optimiser::Muon) => Optimiser::Muon,
@@ -276,8 +346,16 @@ fn inner_from_wire(wire: wire::Inner) -> Result<Inner, DecodeError> {
 
 fn tokeniser_to_wire(tokeniser: &Tokeniser) -> wire::Tokeniser {
     match tokeniser {
-        Tokeniser::Bytes => wire::Tokeniser { file: Vec::new(), file_bytes: 0, end_of_text: 0 },
-        Tokeniser::File { hash, bytes, end_of_text } => wire::Tokeniser {
+        Tokeniser::Bytes => wire::Tokeniser {
+            file: Vec::new(),
+            file_bytes: 0,
+            end_of_text: 0,
+        },
+        Tokeniser::File {
+            hash,
+            bytes,
+            end_of_text,
+        } => wire::Tokeniser {
             file: hash.to_wire(),
             file_bytes: *bytes,
             end_of_text: end_of_text.map_or(0, |token| token.saturating_add(1)),
@@ -297,12 +375,22 @@ fn tokeniser_from_wire(wire: wire::Tokeniser) -> Result<Tokeniser, DecodeError> 
 }
 
 fn data_to_wire(data: &Data) -> wire::Data {
-    let none = wire::Data { sources: Vec::new(), generator: None, prepared: None };
+    let none = wire::Data {
+        sources: Vec::new(),
+        generator: None,
+        prepared: None,
+    };
     match data {
         Data::Sources(sources) => {
-            let source =
-                |s: &DataSource| wire::DataSource { name: s.name.clone(), hash: s.hash.to_wire(), bytes: s.bytes };
-            wire::Data { sources: sources.iter().map(source).collect(), ..none }
+            let source = |s: &DataSource| wire::DataSource {
+                name: s.name.clone(),
+                hash: s.hash.to_wire(),
+                bytes: s.bytes,
+            };
+            wire::Data {
+                sources: sources.iter().map(source).collect(),
+                ..none
+            }
         }
         Data::Prepared(tokens) => {
             let tokens = wire::PreparedTokens {
@@ -310,24 +398,46 @@ fn data_to_wire(data: &Data) -> wire::Data {
                 training: Some(part_to_wire(&tokens.training)),
                 heldout: Some(part_to_wire(&tokens.heldout)),
             };
-            wire::Data { prepared: Some(tokens), ..none }
+            wire::Data {
+                prepared: Some(tokens),
+                ..none
+            }
         }
-        Data::Generator { seed, bytes } => {
-            wire::Data { generator: Some(wire::Generator { seed: *seed, bytes: *bytes }), ..none }
-        }
+        Data::Generator { seed, bytes } => wire::Data {
+            generator: Some(wire::Generator {
+                seed: *seed,
+                bytes: *bytes,
+            }),
+            ..none
+        },
     }
 }
 
 fn part_to_wire(part: &TokenPart) -> wire::TokenPart {
-    let shard = |s: &TokenShard| wire::TokenShard { hash: s.hash.to_wire(), bytes: s.bytes, tokens: s.tokens };
-    wire::TokenPart { text_bytes: part.text_bytes, shards: part.shards.iter().map(shard).collect() }
+    let shard = |s: &TokenShard| wire::TokenShard {
+        hash: s.hash.to_wire(),
+        bytes: s.bytes,
+        tokens: s.tokens,
+    };
+    wire::TokenPart {
+        text_bytes: part.text_bytes,
+        shards: part.shards.iter().map(shard).collect(),
+    }
 }
 
 fn data_from_wire(wire: wire::Data) -> Result<Data, DecodeError> {
-    let kinds = [!wire.sources.is_empty(), wire.generator.is_some(), wire.prepared.is_some()];
+    let kinds = [
+        !wire.sources.is_empty(),
+        wire.generator.is_some(),
+        wire.prepared.is_some(),
+    ];
     let count = kinds.into_iter().filter(|is_there| *is_there).count();
     if count > 1 {
-        return Err(DecodeError::TooMany { field: "Data.sources, generator, prepared", count, limit: 1 });
+        return Err(DecodeError::TooMany {
+            field: "Data.sources, generator, prepared",
+            count,
+            limit: 1,
+        });
     }
     if let Some(wire::Generator { seed, bytes }) = wire.generator {
         return Ok(Data::Generator { seed, bytes });
@@ -340,16 +450,27 @@ fn data_from_wire(wire: wire::Data) -> Result<Data, DecodeError> {
         }));
     }
     list(wire.sources, |s| {
-        Ok(DataSource { name: s.name, hash: BlobHash::from_wire("DataSource.hash", &s.hash)?, bytes: s.bytes })
+        Ok(DataSource {
+            name: s.name,
+            hash: BlobHash::from_wire("DataSource.hash", &s.hash)?,
+            bytes: s.bytes,
+        })
     })
     .map(Data::Sources)
 }
 
 fn part_from_wire(wire: wire::TokenPart) -> Result<TokenPart, DecodeError> {
     let shard = |s: wire::TokenShard| {
-        Ok(TokenShard { hash: BlobHash::from_wire("TokenShard.hash", &s.hash)?, bytes: s.bytes, tokens: s.tokens })
+        Ok(TokenShard {
+            hash: BlobHash::from_wire("TokenShard.hash", &s.hash)?,
+            bytes: s.bytes,
+            tokens: s.tokens,
+        })
     };
-    Ok(TokenPart { text_bytes: wire.text_bytes, shards: list(wire.shards, shard)? })
+    Ok(TokenPart {
+        text_bytes: wire.text_bytes,
+        shards: list(wire.shards, shard)?,
+    })
 }
 
 fn outer_to_wire(outer: &Outer) -> wire::Outer {
@@ -358,7 +479,10 @@ fn outer_to_wire(outer: &Outer) -> wire::Outer {
         AggregationRule::MeanOfAll => wire::AggregationRule::MeanOfAll,
         AggregationRule::RootOfSenders => wire::AggregationRule::RootOfSenders,
     };
-    wire::Outer { rule: rule.into(), rates: outer.rates.iter().map(Into::into).collect() }
+    wire::Outer {
+        rule: rule.into(),
+        rates: outer.rates.iter().map(Into::into).collect(),
+    }
 }
 
 fn outer_from_wire(wire: wire::Outer) -> Result<Outer, DecodeError> {
@@ -366,7 +490,12 @@ fn outer_from_wire(wire: wire::Outer) -> Result<Outer, DecodeError> {
         Ok(wire::AggregationRule::MeanOfSenders) => AggregationRule::MeanOfSenders,
         Ok(wire::AggregationRule::MeanOfAll) => AggregationRule::MeanOfAll,
         Ok(wire::AggregationRule::RootOfSenders) => AggregationRule::RootOfSenders,
-        _ => return Err(DecodeError::UnknownValue { field: "Outer.rule", value: i64::from(wire.rule) }),
+        _ => {
+            return Err(DecodeError::UnknownValue {
+                field: "Outer.rule",
+                value: i64::from(wire.rule),
+            });
+        }
     };
     let rates = list(wire.rates, |rate| Ok(rate.into()))?;
     Ok(Outer { rule, rates })

@@ -44,7 +44,10 @@ impl Verdict {
         Self::ALL
             .into_iter()
             .find(|verdict| *verdict as u32 == number)
-            .ok_or(DecodeError::UnknownValue { field: "Finding.verdict", value: i64::from(number) })
+            .ok_or(DecodeError::UnknownValue {
+                field: "Finding.verdict",
+                value: i64::from(number),
+            })
     }
 }
 
@@ -72,7 +75,11 @@ impl Signable for Attestation {
     const KIND: Kind = Kind::Attestation;
 }
 
-const FINDING: Shape = Shape { name: "finding", most_bytes: 40, fields: &[id(1, "Finding.commitment"), plain(2)] };
+const FINDING: Shape = Shape {
+    name: "finding",
+    most_bytes: 40,
+    fields: &[id(1, "Finding.commitment"), plain(2)],
+};
 
 impl Wire for Attestation {
     type Wire = wire::Attestation;
@@ -87,7 +94,10 @@ impl Wire for Attestation {
     };
 
     fn to_wire(&self) -> Self::Wire {
-        let finding = |f: &Finding| wire::Finding { commitment: f.commitment.to_wire(), verdict: f.verdict as u32 };
+        let finding = |f: &Finding| wire::Finding {
+            commitment: f.commitment.to_wire(),
+            verdict: f.verdict as u32,
+        };
         wire::Attestation {
             round: self.round.0,
             base_root: self.base_root.to_wire(),

@@ -35,7 +35,10 @@ pub struct Certificate {
 const COMMIT_SIGNATURE: Shape = Shape {
     name: "commit signature",
     most_bytes: 128,
-    fields: &[id(1, "CommitSignature.peer"), exact(2, "CommitSignature.signature", 64)],
+    fields: &[
+        id(1, "CommitSignature.peer"),
+        exact(2, "CommitSignature.signature", 64),
+    ],
 };
 
 impl Wire for Certificate {
@@ -47,13 +50,20 @@ impl Wire for Certificate {
             plain(1),
             plain(2),
             id(3, "Certificate.value"),
-            shape::list(4, "Certificate.signatures", limits::VOTERS, &COMMIT_SIGNATURE),
+            shape::list(
+                4,
+                "Certificate.signatures",
+                limits::VOTERS,
+                &COMMIT_SIGNATURE,
+            ),
         ],
     };
 
     fn to_wire(&self) -> Self::Wire {
-        let signature =
-            |s: &CommitSignature| wire::CommitSignature { peer: s.peer.to_wire(), signature: s.signature.0.to_vec() };
+        let signature = |s: &CommitSignature| wire::CommitSignature {
+            peer: s.peer.to_wire(),
+            signature: s.signature.0.to_vec(),
+        };
         wire::Certificate {
             round: self.round.0,
             view: self.view.0,
@@ -91,8 +101,8 @@ pub struct ViewSignature {
     pub signature: Signature,
 }
 
-/// Proof that voters moved on within a round: a polka (prevotes for one value), or a round certificate of the engine
-/// (precommits of a view, or votes that skip to a later one).
+/// Proof that voters moved on within a round: a polka (prevotes for one value), or a round
+/// certificate of the engine (precommits of a view, or votes that skip to a later one).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ViewCertificate {
     /// The round.
@@ -116,7 +126,12 @@ impl Signable for ViewCertificate {
 const VIEW_SIGNATURE: Shape = Shape {
     name: "view signature",
     most_bytes: 160,
-    fields: &[id(1, "ViewSignature.peer"), plain(2), plain(3), exact(4, "ViewSignature.signature", 64)],
+    fields: &[
+        id(1, "ViewSignature.peer"),
+        plain(2),
+        plain(3),
+        exact(4, "ViewSignature.signature", 64),
+    ],
 };
 
 impl Wire for ViewCertificate {
@@ -129,7 +144,12 @@ impl Wire for ViewCertificate {
             plain(2),
             plain(3),
             plain(4),
-            shape::list(5, "ViewCertificate.signatures", limits::VOTERS, &VIEW_SIGNATURE),
+            shape::list(
+                5,
+                "ViewCertificate.signatures",
+                limits::VOTERS,
+                &VIEW_SIGNATURE,
+            ),
             plain(6),
         ],
     };
@@ -165,7 +185,9 @@ impl Wire for ViewCertificate {
             view: View(wire.view),
             polka: wire.polka,
             value: optional_from_wire("ViewCertificate.value", &wire.value)?,
-            signatures: rising("ViewCertificate.signatures", signatures, |s| (s.peer, s.step))?,
+            signatures: rising("ViewCertificate.signatures", signatures, |s| {
+                (s.peer, s.step)
+            })?,
             precommits: wire.precommits,
         })
     }
@@ -189,13 +211,19 @@ impl Wire for Decided {
     };
 
     fn to_wire(&self) -> Self::Wire {
-        wire::Decided { value: Some(self.value.to_wire()), certificate: Some(self.certificate.to_wire()) }
+        wire::Decided {
+            value: Some(self.value.to_wire()),
+            certificate: Some(self.certificate.to_wire()),
+        }
     }
 
     fn from_wire(wire: Self::Wire) -> Result<Self, DecodeError> {
         Ok(Self {
             value: RoundSet::from_wire(required("Decided.value", wire.value)?)?,
-            certificate: Certificate::from_wire(required("Decided.certificate", wire.certificate)?)?,
+            certificate: Certificate::from_wire(required(
+                "Decided.certificate",
+                wire.certificate,
+            )?)?,
         })
     }
 }

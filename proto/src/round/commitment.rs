@@ -7,8 +7,8 @@ use crate::message::Wire;
 use crate::shape::{Shape, id, plain};
 use crate::wire;
 
-/// "I have trained, and this is the hash of what I learnt": said before anything is revealed, so that nobody can copy
-/// what he has not committed to.
+/// "I have trained, and this is the hash of what I learnt": said before anything is revealed, so
+/// that nobody can copy what he has not committed to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commitment {
     /// The round trained in.
@@ -32,7 +32,13 @@ impl Wire for Commitment {
     const SHAPE: Shape = Shape {
         name: "commitment",
         most_bytes: 128,
-        fields: &[plain(1), id(2, "Commitment.base_root"), id(3, "Commitment.blob"), plain(4), plain(5)],
+        fields: &[
+            plain(1),
+            id(2, "Commitment.base_root"),
+            id(3, "Commitment.blob"),
+            plain(4),
+            plain(5),
+        ],
     };
 
     fn to_wire(&self) -> Self::Wire {

@@ -20,13 +20,21 @@ impl Signable for Leave {
 
 impl Wire for Leave {
     type Wire = wire::Leave;
-    const SHAPE: Shape = Shape { name: "leave", most_bytes: 16, fields: &[plain(1)] };
+    const SHAPE: Shape = Shape {
+        name: "leave",
+        most_bytes: 16,
+        fields: &[plain(1)],
+    };
 
     fn to_wire(&self) -> Self::Wire {
-        wire::Leave { round: self.round.0 }
+        wire::Leave {
+            round: self.round.0,
+        }
     }
 
     fn from_wire(wire: Self::Wire) -> Result<Self, DecodeError> {
-        Ok(Self { round: RoundNumber(wire.round) })
+        Ok(Self {
+            round: RoundNumber(wire.round),
+        })
     }
 }

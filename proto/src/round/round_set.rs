@@ -10,8 +10,8 @@ use crate::wire;
 
 const ROUND_SET_CONTEXT: &str = "commonweal round set v1";
 
-/// What a round decides. Its validity is a function of these bytes and of what was decided before, so that a voter who
-/// misses a blob can still vote.
+/// What a round decides. Its validity is a function of these bytes and of what was decided before,
+/// so that a voter who misses a blob can still vote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoundSet {
     /// The round decided.
@@ -22,7 +22,8 @@ pub struct RoundSet {
     pub base_root: StateRoot,
     /// Hash of the ledger that this round is decided by.
     pub ledger_root: LedgerRoot,
-    /// Commitment envelopes of the chosen contributions, strictly rising by signer. They are applied in this order.
+    /// Commitment envelopes of the chosen contributions, strictly rising by signer. They are
+    /// applied in this order.
     pub contributions: Vec<Envelope>,
     /// The proof: attestation envelopes, strictly rising by signer.
     pub attestations: Vec<Envelope>,
@@ -49,7 +50,12 @@ impl Wire for RoundSet {
             id(2, "RoundSet.parent"),
             id(3, "RoundSet.base_root"),
             id(4, "RoundSet.ledger_root"),
-            shape::list(5, "RoundSet.contributions", limits::CONTRIBUTIONS, &Envelope::SHAPE),
+            shape::list(
+                5,
+                "RoundSet.contributions",
+                limits::CONTRIBUTIONS,
+                &Envelope::SHAPE,
+            ),
             shape::list(6, "RoundSet.attestations", limits::VOTERS, &Envelope::SHAPE),
             shape::list(7, "RoundSet.leaves", limits::LEAVES, &Envelope::SHAPE),
             shape::list(8, "RoundSet.evidence", limits::EVIDENCE, &Evidence::SHAPE),
@@ -76,8 +82,16 @@ impl Wire for RoundSet {
             parent: RoundSetHash::from_wire("RoundSet.parent", &wire.parent)?,
             base_root: StateRoot::from_wire("RoundSet.base_root", &wire.base_root)?,
             ledger_root: LedgerRoot::from_wire("RoundSet.ledger_root", &wire.ledger_root)?,
-            contributions: by_signer("RoundSet.contributions", Kind::Commitment, wire.contributions)?,
-            attestations: by_signer("RoundSet.attestations", Kind::Attestation, wire.attestations)?,
+            contributions: by_signer(
+                "RoundSet.contributions",
+                Kind::Commitment,
+                wire.contributions,
+            )?,
+            attestations: by_signer(
+                "RoundSet.attestations",
+                Kind::Attestation,
+                wire.attestations,
+            )?,
             leaves: by_signer("RoundSet.leaves", Kind::Leave, wire.leaves)?,
             evidence: rising("RoundSet.evidence", evidence, |e| e.first.signer)?,
         })
@@ -85,7 +99,11 @@ impl Wire for RoundSet {
 }
 
 /// Envelopes of one kind, strictly rising by signer.
-fn by_signer(field: &'static str, kind: Kind, wire: Vec<wire::Envelope>) -> Result<Vec<Envelope>, DecodeError> {
+fn by_signer(
+    field: &'static str,
+    kind: Kind,
+    wire: Vec<wire::Envelope>,
+) -> Result<Vec<Envelope>, DecodeError> {
     let envelopes = list(wire, |wire| {
         let envelope = Envelope::from_wire(wire)?;
         envelope.check_kind(kind)?;
@@ -112,7 +130,10 @@ impl Wire for Evidence {
     };
 
     fn to_wire(&self) -> Self::Wire {
-        wire::Evidence { first: Some(self.first.to_wire()), second: Some(self.second.to_wire()) }
+        wire::Evidence {
+            first: Some(self.first.to_wire()),
+            second: Some(self.second.to_wire()),
+        }
     }
 
     fn from_wire(wire: Self::Wire) -> Result<Self, DecodeError> {

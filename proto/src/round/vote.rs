@@ -16,7 +16,8 @@ pub struct Proposal {
     pub round: RoundNumber,
     /// The attempt this proposal belongs to.
     pub view: View,
-    /// An earlier view than this one, in which more than two thirds of the weight prevoted this value.
+    /// An earlier view than this one, in which more than two thirds of the weight prevoted this
+    /// value.
     pub proof_of_lock: Option<View>,
     /// The value.
     pub value: RoundSet,
@@ -38,7 +39,9 @@ impl Wire for Proposal {
         wire::Proposal {
             round: self.round.0,
             view: self.view.0,
-            proof_of_lock_view_plus_one: self.proof_of_lock.map_or(0, |view| view.0.saturating_add(1)),
+            proof_of_lock_view_plus_one: self
+                .proof_of_lock
+                .map_or(0, |view| view.0.saturating_add(1)),
             value: Some(self.value.to_wire()),
         }
     }
@@ -47,7 +50,10 @@ impl Wire for Proposal {
         let proof_of_lock = wire.proof_of_lock_view_plus_one.checked_sub(1).map(View);
         if proof_of_lock.is_some_and(|lock| lock.0 >= wire.view) {
             let value = i64::from(wire.proof_of_lock_view_plus_one);
-            return Err(DecodeError::UnknownValue { field: "Proposal.proof_of_lock_view_plus_one", value });
+            return Err(DecodeError::UnknownValue {
+                field: "Proposal.proof_of_lock_view_plus_one",
+                value,
+            });
         }
         Ok(Self {
             round: RoundNumber(wire.round),
@@ -79,7 +85,10 @@ impl VoteStep {
         match wire::VoteStep::try_from(number) {
             Ok(wire::VoteStep::Prevote) => Ok(Self::Prevote),
             Ok(wire::VoteStep::Precommit) => Ok(Self::Precommit),
-            _ => Err(DecodeError::UnknownValue { field, value: i64::from(number) }),
+            _ => Err(DecodeError::UnknownValue {
+                field,
+                value: i64::from(number),
+            }),
         }
     }
 }
@@ -103,7 +112,11 @@ impl Signable for Vote {
 
 impl Wire for Vote {
     type Wire = wire::Vote;
-    const SHAPE: Shape = Shape { name: "vote", most_bytes: 64, fields: &[plain(1), plain(2), plain(3), plain(4)] };
+    const SHAPE: Shape = Shape {
+        name: "vote",
+        most_bytes: 64,
+        fields: &[plain(1), plain(2), plain(3), plain(4)],
+    };
 
     fn to_wire(&self) -> Self::Wire {
         wire::Vote {
@@ -128,6 +141,13 @@ pub(super) fn optional_to_wire(value: Option<RoundSetHash>) -> Vec<u8> {
     value.map_or_else(Vec::new, RoundSetHash::to_wire)
 }
 
-pub(super) fn optional_from_wire(field: &'static str, bytes: &[u8]) -> Result<Option<RoundSetHash>, DecodeError> {
-    if bytes.is_empty() { Ok(None) } else { RoundSetHash::from_wire(field, bytes).map(Some) }
+pub(super) fn optional_from_wire(
+    field: &'static str,
+    bytes: &[u8],
+) -> Result<Option<RoundSetHash>, DecodeError> {
+    if bytes.is_empty() {
+        Ok(None)
+    } else {
+        RoundSetHash::from_wire(field, bytes).map(Some)
+    }
 }

@@ -1,4 +1,5 @@
-//! Decoding may not allocate more than a small multiple of what it is given, whatever that says of itself.
+//! Decoding may not allocate more than a small multiple of what it is given, whatever that says of
+//! itself.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -10,7 +11,8 @@ use super::raw::Raw;
 use super::round_trip::damaged;
 use super::seeded::Seeded;
 
-/// Counts what this thread holds. Growing counts as old and new at once, since both are there while it is copied.
+/// Counts what this thread holds. Growing counts as old and new at once, since both are there while
+/// it is copied.
 struct Counting;
 
 thread_local! {
@@ -45,20 +47,30 @@ fn peak_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
     (result, PEAK.get())
 }
 
-/// Decodes and checks what that allocated: prost's copy, ours, and the encoding it is compared with, each with a
-/// list's room to grow.
+/// Decodes and checks what that allocated: prost's copy, ours, and the encoding it is compared
+/// with, each with a list's room to grow.
 fn decode_frugally<M: Message>(bytes: &[u8]) -> Result<M, DecodeError> {
     let (result, peak) = peak_of(|| M::decode(bytes));
     let bound = 6 * bytes.len() + 1_024;
-    assert!(peak <= bound, "{}: {peak} bytes allocated for {} received", M::NAME, bytes.len());
+    assert!(
+        peak <= bound,
+        "{}: {peak} bytes allocated for {} received",
+        M::NAME,
+        bytes.len()
+    );
     result
 }
 
-/// As many empty entries of one field as the message's limit lets through, in so many levels of parts.
+/// As many empty entries of one field as the message's limit lets through, in so many levels of
+/// parts.
 fn bomb(levels: &[u32], entries: usize) -> Vec<u8> {
     let (innermost, outer) = levels.split_last().unwrap();
     let entries = Raw::new().parts(*innermost, &Raw::new(), entries);
-    outer.iter().rev().fold(entries, |part, field| Raw::new().part(*field, &part)).done()
+    outer
+        .iter()
+        .rev()
+        .fold(entries, |part, field| Raw::new().part(*field, &part))
+        .done()
 }
 
 macro_rules! frugal {
@@ -105,6 +117,11 @@ fn a_list_in_parts_is_not_merged_past_its_limit() {
 
 #[test]
 fn a_length_that_is_not_there_allocates_nothing() {
-    let promise = Raw::new().then(&[0x12, 0xff, 0xff, 0xff, 0xff, 0x0f]).done();
-    assert!(matches!(decode_frugally::<Response>(&promise), Err(DecodeError::Malformed { .. })));
+    let promise = Raw::new()
+        .then(&[0x12, 0xff, 0xff, 0xff, 0xff, 0x0f])
+        .done();
+    assert!(matches!(
+        decode_frugally::<Response>(&promise),
+        Err(DecodeError::Malformed { .. })
+    ));
 }

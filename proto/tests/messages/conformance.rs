@@ -1,7 +1,9 @@
-//! The encodings, held against the hashes in `conformance.txt`. Peers of different builds agree only while these bytes
-//! stay as they are: a change is a new version of the protocol, made on purpose.
+//! The encodings, held against the hashes in `conformance.txt`. Peers of different builds agree
+//! only while these bytes stay as they are: a change is a new version of the protocol, made on
+//! purpose.
 //!
-//! To change them: `WEAL_CONFORMANCE=write cargo test -p weal-proto conformance`, and say why in the commit.
+//! To change them: `WEAL_CONFORMANCE=write cargo test -p weal-proto conformance`, and say why in
+//! the commit.
 
 use std::fmt::Write as _;
 
@@ -17,7 +19,9 @@ fn line<M: Message + Seeded>(name: &str) -> String {
     let mut hasher = blake3::Hasher::new();
     for seed in 0..SEEDS {
         let bytes = M::of_seed(seed).encode();
-        hasher.update(&(bytes.len() as u64).to_le_bytes()).update(&bytes);
+        hasher
+            .update(&(bytes.len() as u64).to_le_bytes())
+            .update(&bytes);
     }
     format!("{name} {}", hasher.finalize().to_hex())
 }
@@ -44,7 +48,10 @@ fn the_encodings_are_those_of_the_conformance_file() {
     }
     let expected = std::fs::read_to_string(FILE).unwrap_or_default();
     for (found, expected) in found.lines().zip(expected.lines()) {
-        assert_eq!(found, expected, "the encoding has changed: peers of the last build would not understand it");
+        assert_eq!(
+            found, expected,
+            "the encoding has changed: peers of the last build would not understand it"
+        );
     }
     assert_eq!(found, expected);
 }

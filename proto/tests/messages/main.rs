@@ -1,5 +1,6 @@
-//! Every message, as a stranger would send it: seeded values that must come back unchanged, bytes that must be refused
-//! and with which error, what decoding may allocate, and the encodings that may not change unnoticed.
+//! Every message, as a stranger would send it: seeded values that must come back unchanged, bytes
+//! that must be refused and with which error, what decoding may allocate, and the encodings that
+//! may not change unnoticed.
 
 mod allocation;
 mod conformance;

@@ -1,8 +1,8 @@
 //! A manifest that does not add up is refused with the key, the value and what would be accepted.
 
 use weal_proto::manifest::{
-    Data, DataSource, Founder, Initial, Inner, Optimiser, OuterRate, PPM, PreparedTokens, RopeScaling, Schedule,
-    TokenPart, TokenShard, Tokeniser,
+    Data, DataSource, Founder, Initial, Inner, Optimiser, OuterRate, PPM, PreparedTokens,
+    RopeScaling, Schedule, TokenPart, TokenShard, Tokeniser,
 };
 use weal_proto::{DecodeError, Manifest, Message, PeerId, Weight};
 
@@ -10,7 +10,10 @@ use super::seeded::Seeded;
 
 /// A manifest as people would write one: small, and right.
 fn sound() -> Manifest {
-    let mut manifest = (0..).map(Manifest::of_seed).find(|m| m.founders.len() > 2).unwrap();
+    let mut manifest = (0..)
+        .map(Manifest::of_seed)
+        .find(|m| m.founders.len() > 2)
+        .unwrap();
     manifest.model.vocabulary = 256;
     manifest.model.heads = 4;
     manifest.model.kv_heads = 2;
@@ -31,7 +34,11 @@ fn sound() -> Manifest {
 }
 
 fn source(name: &str) -> DataSource {
-    DataSource { name: name.into(), hash: [1; 32].into(), bytes: 1_000 }
+    DataSource {
+        name: name.into(),
+        hash: [1; 32].into(),
+        bytes: 1_000,
+    }
 }
 
 fn sources(names: &[&str]) -> Data {
@@ -46,8 +53,14 @@ fn refused(break_it: impl FnOnce(&mut Manifest), key: &str, value: &str, accepte
     let error = manifest.validate().unwrap_err();
     assert_eq!((error.key, error.value.as_str()), (key, value), "{error}");
     assert!(error.accepted.contains(accepted), "{error}");
-    assert_eq!(error.to_string(), format!("manifest: {key} is {value}; accepted: {}", error.accepted));
-    assert_eq!(Manifest::decode(&manifest.encode()), Err(DecodeError::Manifest(error)));
+    assert_eq!(
+        error.to_string(),
+        format!("manifest: {key} is {value}; accepted: {}", error.accepted)
+    );
+    assert_eq!(
+        Manifest::decode(&manifest.encode()),
+        Err(DecodeError::Manifest(error))
+    );
 }
 
 /// Refuses a number on either side of its bounds, and takes the bounds themselves.
@@ -93,8 +106,18 @@ fn sizes_of_the_model_have_bounds() {
 
 #[test]
 fn heads_share_the_width_evenly() {
-    refused(|m| m.model.heads = 3, "model.heads", "3", "divides the width 128 into even parts");
-    refused(|m| m.model.kv_heads = 3, "model.kv_heads", "3", "divides the 4 heads");
+    refused(
+        |m| m.model.heads = 3,
+        "model.heads",
+        "3",
+        "divides the width 128 into even parts",
+    );
+    refused(
+        |m| m.model.kv_heads = 3,
+        "model.kv_heads",
+        "3",
+        "divides the 4 heads",
+    );
     let odd_head = |m: &mut Manifest| (m.model.width, m.model.heads) = (12, 4);
     refused(odd_head, "model.heads", "4", "even parts");
 }
@@ -104,8 +127,18 @@ fn a_head_may_have_a_width_of_its_own() {
     let mut own = sound();
     (own.model.heads, own.model.kv_heads, own.model.head_width) = (6, 3, 64);
     assert_eq!(own.validate(), Ok(()));
-    refused(|m| m.model.head_width = 63, "model.head_width", "63", "even");
-    refused(|m| m.model.head_width = 4098, "model.head_width", "4098", "2 to 4096");
+    refused(
+        |m| m.model.head_width = 63,
+        "model.head_width",
+        "63",
+        "even",
+    );
+    refused(
+        |m| m.model.head_width = 4098,
+        "model.head_width",
+        "4098",
+        "2 to 4096",
+    );
 }
 
 #[test]
@@ -126,10 +159,30 @@ fn rotary_frequencies_are_stretched_and_not_squeezed() {
             m.model.rope_scaling = Some(scaling);
         }
     };
-    refused(with(|s| s.factor_ppm = PPM - 1), "model.rope_scaling.factor_ppm", "999999", "1000000 to");
-    refused(with(|s| s.low_frequency_ppm = 0), "model.rope_scaling.low_frequency_ppm", "0", "1 to");
-    refused(with(|s| s.high_frequency_ppm = PPM), "model.rope_scaling.high_frequency_ppm", "1000000", "1000001 to");
-    refused(with(|s| s.original_context = 0), "model.rope_scaling.original_context", "0", "1 to");
+    refused(
+        with(|s| s.factor_ppm = PPM - 1),
+        "model.rope_scaling.factor_ppm",
+        "999999",
+        "1000000 to",
+    );
+    refused(
+        with(|s| s.low_frequency_ppm = 0),
+        "model.rope_scaling.low_frequency_ppm",
+        "0",
+        "1 to",
+    );
+    refused(
+        with(|s| s.high_frequency_ppm = PPM),
+        "model.rope_scaling.high_frequency_ppm",
+        "1000000",
+        "1000001 to",
+    );
+    refused(
+        with(|s| s.original_context = 0),
+        "model.rope_scaling.original_context",
+        "0",
+        "1 to",
+    );
 }
 
 #[test]
@@ -145,43 +198,107 @@ fn a_model_of_a_size_that_nobody_has_is_refused() {
     let vast = |m: &mut Manifest| {
         (m.model.width, m.model.layers, m.model.feed_forward) = (65_536, 1_024, 262_144);
     };
-    refused(vast, "model (parameters)", "65970848727040", "1 to 1099511627776");
+    refused(
+        vast,
+        "model (parameters)",
+        "65970848727040",
+        "1 to 1099511627776",
+    );
 }
 
 #[test]
 fn the_built_in_tokeniser_needs_a_token_for_every_byte() {
-    refused(|m| m.model.vocabulary = 255, "model.vocabulary", "255", "256 to");
-    let empty = |m: &mut Manifest| m.tokeniser = Tokeniser::File { hash: [1; 32].into(), bytes: 0, end_of_text: None };
+    refused(
+        |m| m.model.vocabulary = 255,
+        "model.vocabulary",
+        "255",
+        "256 to",
+    );
+    let empty = |m: &mut Manifest| {
+        m.tokeniser = Tokeniser::File {
+            hash: [1; 32].into(),
+            bytes: 0,
+            end_of_text: None,
+        }
+    };
     refused(empty, "tokeniser.bytes", "0", "1 to");
     let outside = |m: &mut Manifest| {
-        m.tokeniser = Tokeniser::File { hash: [1; 32].into(), bytes: 1, end_of_text: Some(m.model.vocabulary) };
+        m.tokeniser = Tokeniser::File {
+            hash: [1; 32].into(),
+            bytes: 1,
+            end_of_text: Some(m.model.vocabulary),
+        };
     };
     refused(outside, "tokeniser.end_of_text", "256", "0 to 255");
 }
 
 #[test]
 fn data_is_something_under_a_name_that_leads_nowhere() {
-    refused(|m| m.data = sources(&[]), "data.sources (number)", "0", "1 to 1024");
-    refused(|m| m.data = sources(&[""]), "data.sources.name", "\"\"", "1 to 256 bytes");
-    refused(|m| m.data = sources(&["a\nb"]), "data.sources.name", "\"a\\nb\"", "without control characters");
+    refused(
+        |m| m.data = sources(&[]),
+        "data.sources (number)",
+        "0",
+        "1 to 1024",
+    );
+    refused(
+        |m| m.data = sources(&[""]),
+        "data.sources.name",
+        "\"\"",
+        "1 to 256 bytes",
+    );
+    refused(
+        |m| m.data = sources(&["a\nb"]),
+        "data.sources.name",
+        "\"a\\nb\"",
+        "without control characters",
+    );
     for name in ["/etc/passwd", "../key", "a/../b", "a//b", "a\\..\\b", "."] {
-        refused(|m| m.data = sources(&[name]), "data.sources.name", &format!("{name:?}"), "no absolute path");
+        refused(
+            |m| m.data = sources(&[name]),
+            "data.sources.name",
+            &format!("{name:?}"),
+            "no absolute path",
+        );
     }
     let long = "n".repeat(257);
-    refused(|m| m.data = sources(&[&long]), "data.sources.name", &format!("{long:?}"), "1 to 256 bytes");
+    refused(
+        |m| m.data = sources(&[&long]),
+        "data.sources.name",
+        &format!("{long:?}"),
+        "1 to 256 bytes",
+    );
     let empty = |m: &mut Manifest| {
-        m.data = Data::Sources(vec![DataSource { bytes: 0, ..source("a.txt") }]);
+        m.data = Data::Sources(vec![DataSource {
+            bytes: 0,
+            ..source("a.txt")
+        }]);
     };
     refused(empty, "data.sources.bytes", "0", "1 to");
-    let tiny = |m: &mut Manifest| m.data = Data::Generator { seed: 1, bytes: 9_999 };
+    let tiny = |m: &mut Manifest| {
+        m.data = Data::Generator {
+            seed: 1,
+            bytes: 9_999,
+        }
+    };
     refused(tiny, "data.generator.bytes", "9999", "10000 to");
 }
 
 fn prepared(change: impl Fn(&mut PreparedTokens)) -> impl Fn(&mut Manifest) {
     move |m| {
-        let shard = TokenShard { hash: [3; 32].into(), bytes: 1_000, tokens: 400 };
-        let part = TokenPart { text_bytes: 1_600, shards: vec![shard] };
-        let mut tokens = PreparedTokens { token_bytes: 2, training: part.clone(), heldout: part };
+        let shard = TokenShard {
+            hash: [3; 32].into(),
+            bytes: 1_000,
+            tokens: 400,
+        };
+        let part = TokenPart {
+            text_bytes: 1_600,
+            shards: vec![shard],
+        };
+        let mut tokens = PreparedTokens {
+            token_bytes: 2,
+            training: part.clone(),
+            heldout: part,
+        };
         change(&mut tokens);
         m.data = Data::Prepared(tokens);
     }
@@ -192,77 +309,200 @@ fn tokens_have_shards_that_can_hold_them() {
     let mut manifest = sound();
     prepared(|_| {})(&mut manifest);
     manifest.validate().unwrap();
-    refused(prepared(|t| t.token_bytes = 3), "data.prepared.token_bytes", "3", "2 or 4");
-    refused(prepared(|t| t.heldout.shards.clear()), "data.prepared (shards)", "1", "2 to 4096");
-    refused(prepared(|t| t.training.text_bytes = 0), "data.prepared.text_bytes", "0", "1 to");
-    refused(prepared(|t| t.training.shards[0].tokens = 501), "data.prepared.shards.tokens", "501", "1 to 500");
-    refused(prepared(|t| t.training.shards[0].tokens = 0), "data.prepared.shards.tokens", "0", "1 to");
-    refused(prepared(|t| t.heldout.shards[0].bytes = 1 << 36), "data.prepared.shards.bytes", "68719476736", "1 to");
+    refused(
+        prepared(|t| t.token_bytes = 3),
+        "data.prepared.token_bytes",
+        "3",
+        "2 or 4",
+    );
+    refused(
+        prepared(|t| t.heldout.shards.clear()),
+        "data.prepared (shards)",
+        "1",
+        "2 to 4096",
+    );
+    refused(
+        prepared(|t| t.training.text_bytes = 0),
+        "data.prepared.text_bytes",
+        "0",
+        "1 to",
+    );
+    refused(
+        prepared(|t| t.training.shards[0].tokens = 501),
+        "data.prepared.shards.tokens",
+        "501",
+        "1 to 500",
+    );
+    refused(
+        prepared(|t| t.training.shards[0].tokens = 0),
+        "data.prepared.shards.tokens",
+        "0",
+        "1 to",
+    );
+    refused(
+        prepared(|t| t.heldout.shards[0].bytes = 1 << 36),
+        "data.prepared.shards.bytes",
+        "68719476736",
+        "1 to",
+    );
     let many = |t: &mut PreparedTokens| {
         let first = t.training.shards[0].clone();
         t.training.shards = vec![first; 4096];
     };
-    refused(prepared(many), "data.prepared (shards)", "4097", "2 to 4096");
+    refused(
+        prepared(many),
+        "data.prepared (shards)",
+        "4097",
+        "2 to 4096",
+    );
 }
 
 #[test]
 fn a_name_is_short_and_printable() {
     refused(|m| m.name.clear(), "name", "\"\"", "1 to 64 bytes");
-    refused(|m| m.name = "a\u{7}".into(), "name", "\"a\\u{7}\"", "without control characters");
+    refused(
+        |m| m.name = "a\u{7}".into(),
+        "name",
+        "\"a\\u{7}\"",
+        "without control characters",
+    );
     let long = "é".repeat(33);
-    refused(|m| m.name = long.clone(), "name", &format!("{long:?}"), "1 to 64 bytes");
+    refused(
+        |m| m.name = long.clone(),
+        "name",
+        &format!("{long:?}"),
+        "1 to 64 bytes",
+    );
 }
 
 #[test]
 fn inner_steps_have_bounds() {
     bounds!("inner.steps", inner.steps, 1_u32, 10_000_u32);
     bounds!("inner.batch", inner.batch, 1_u32, 65_536_u32);
-    bounds!("inner.peak_learning_rate_ppb", inner.peak_learning_rate_ppb, 1_u32, 1_000_000_000_u32);
-    bounds!("inner.warmup_steps", inner.warmup_steps, 0_u32, 1_000_000_000_u32);
-    bounds!("inner.decay_steps", inner.decay_steps, 0_u32, 1_000_000_000_u32);
+    bounds!(
+        "inner.peak_learning_rate_ppb",
+        inner.peak_learning_rate_ppb,
+        1_u32,
+        1_000_000_000_u32
+    );
+    bounds!(
+        "inner.warmup_steps",
+        inner.warmup_steps,
+        0_u32,
+        1_000_000_000_u32
+    );
+    bounds!(
+        "inner.decay_steps",
+        inner.decay_steps,
+        0_u32,
+        1_000_000_000_u32
+    );
     bounds!("inner.final_rate_ppm", inner.final_rate_ppm, 0_u32, PPM);
     bounds!("inner.beta1_ppm", inner.beta1_ppm, 0_u32, PPM - 1);
     bounds!("inner.beta2_ppm", inner.beta2_ppm, 0_u32, PPM - 1);
     bounds!("inner.weight_decay_ppm", inner.weight_decay_ppm, 0_u32, PPM);
-    bounds!("inner.gradient_clip_ppm", inner.gradient_clip_ppm, 1_u32, 1_000 * PPM);
+    bounds!(
+        "inner.gradient_clip_ppm",
+        inner.gradient_clip_ppm,
+        1_u32,
+        1_000 * PPM
+    );
     let early = |m: &mut Manifest| (m.inner.warmup_steps, m.inner.decay_steps) = (100, 100);
-    refused(early, "inner.decay_steps", "100", "0, or more than 100, where the fall begins");
+    refused(
+        early,
+        "inner.decay_steps",
+        "100",
+        "0, or more than 100, where the fall begins",
+    );
     let stable = |start, end| {
         move |m: &mut Manifest| {
-            m.inner =
-                Inner { warmup_steps: 10, decay_steps: end, schedule: Schedule::Wsd, decay_start: start, ..m.inner };
+            m.inner = Inner {
+                warmup_steps: 10,
+                decay_steps: end,
+                schedule: Schedule::Wsd,
+                decay_start: start,
+                ..m.inner
+            };
         }
     };
     let mut sound = sound();
     stable(100, 200)(&mut sound);
     assert_eq!(sound.validate(), Ok(()));
     refused(stable(9, 200), "inner.decay_start", "9", "10 to");
-    refused(stable(100, 100), "inner.decay_steps", "100", "0, or more than 100, where the fall begins");
-    refused(|m| m.inner.decay_start = 1, "inner.decay_start", "1", "0 to 0");
+    refused(
+        stable(100, 100),
+        "inner.decay_steps",
+        "100",
+        "0, or more than 100, where the fall begins",
+    );
+    refused(
+        |m| m.inner.decay_start = 1,
+        "inner.decay_start",
+        "1",
+        "0 to 0",
+    );
 }
 
 #[test]
 fn each_optimiser_has_its_own_settings() {
-    refused(|m| m.inner.momentum_ppm = 1, "inner.momentum_ppm", "1", "0 to 0");
-    refused(|m| m.inner.optimiser = Optimiser::Muon, "inner.momentum_ppm", "0", "1 to 999999");
+    refused(
+        |m| m.inner.momentum_ppm = 1,
+        "inner.momentum_ppm",
+        "1",
+        "0 to 0",
+    );
+    refused(
+        |m| m.inner.optimiser = Optimiser::Muon,
+        "inner.momentum_ppm",
+        "0",
+        "1 to 999999",
+    );
 }
 
 #[test]
 fn compression_has_bounds() {
-    bounds!("compression.codec", compression.codec, weal_proto::limits::CODEC, weal_proto::limits::CODEC);
+    bounds!(
+        "compression.codec",
+        compression.codec,
+        weal_proto::limits::CODEC,
+        weal_proto::limits::CODEC
+    );
     bounds!("compression.chunk", compression.chunk, 64_u32, 32_768_u32);
     bounds!("compression.keep", compression.keep, 1_u32, 4_096_u32);
     bounds!("compression.decay_ppm", compression.decay_ppm, 0_u32, PPM);
-    refused(|m| m.compression.chunk = 4_095, "compression.chunk", "4095", "a power of two");
+    refused(
+        |m| m.compression.chunk = 4_095,
+        "compression.chunk",
+        "4095",
+        "a power of two",
+    );
 }
 
 #[test]
 fn outer_rates_begin_at_round_0_and_rise() {
-    let rate = |from_round, rate_ppm| OuterRate { from_round, rate_ppm };
-    refused(|m| m.outer.rates.clear(), "outer.rates (number)", "0", "1 to 256");
-    refused(|m| m.outer.rates = vec![rate(1, PPM)], "outer.rates (first round)", "1", "0");
+    let rate = |from_round, rate_ppm| OuterRate {
+        from_round,
+        rate_ppm,
+    };
+    refused(
+        |m| m.outer.rates.clear(),
+        "outer.rates (number)",
+        "0",
+        "1 to 256",
+    );
+    refused(
+        |m| m.outer.rates = vec![rate(1, PPM)],
+        "outer.rates (first round)",
+        "1",
+        "0",
+    );
     let twice = |m: &mut Manifest| m.outer.rates = vec![rate(0, PPM), rate(9, PPM), rate(9, PPM)];
-    refused(twice, "outer.rates", "not in order", "strictly rising rounds");
+    refused(
+        twice,
+        "outer.rates",
+        "not in order",
+        "strictly rising rounds",
+    );
     let high = |m: &mut Manifest| m.outer.rates = vec![rate(0, 10 * PPM + 1)];
     refused(high, "outer.rates.rate_ppm", "10000001", "0 to 10000000");
 }
@@ -271,15 +511,30 @@ fn outer_rates_begin_at_round_0_and_rise() {
 fn phases_take_at_least_a_moment_and_at_most_a_day() {
     bounds!("timing.train_ms", timing.train_ms, 100_u32, 86_400_000_u32);
     bounds!("timing.fetch_ms", timing.fetch_ms, 100_u32, 86_400_000_u32);
-    bounds!("timing.attest_ms", timing.attest_ms, 100_u32, 86_400_000_u32);
-    bounds!("timing.propose_ms", timing.propose_ms, 100_u32, 86_400_000_u32);
+    bounds!(
+        "timing.attest_ms",
+        timing.attest_ms,
+        100_u32,
+        86_400_000_u32
+    );
+    bounds!(
+        "timing.propose_ms",
+        timing.propose_ms,
+        100_u32,
+        86_400_000_u32
+    );
     bounds!("timing.vote_ms", timing.vote_ms, 100_u32, 86_400_000_u32);
 }
 
 #[test]
 fn a_round_holds_what_its_peers_send() {
     bounds!("limits.contributions", limits.contributions, 1_u32, 256_u32);
-    refused(|m| m.limits.blob_bytes = 1_023, "limits.blob_bytes", "1023", "1024 to");
+    refused(
+        |m| m.limits.blob_bytes = 1_023,
+        "limits.blob_bytes",
+        "1023",
+        "1024 to",
+    );
     let tight = |m: &mut Manifest| {
         (m.model.layers, m.model.feed_forward) = (4, 344);
         (m.compression.keep, m.limits.blob_bytes) = (64, 10_000);
@@ -289,38 +544,96 @@ fn a_round_holds_what_its_peers_send() {
     refused(few, "limits.peers", "19", "20 to 1024");
     let founders = sound().founders.len();
     let fewer_than_founders = |m: &mut Manifest| (m.limits.contributions, m.limits.peers) = (1, 1);
-    refused(fewer_than_founders, "limits.peers", "1", &format!("{founders} to 1024"));
+    refused(
+        fewer_than_founders,
+        "limits.peers",
+        "1",
+        &format!("{founders} to 1024"),
+    );
 }
 
 #[test]
 fn a_weight_fades_and_stays_below_what_the_agreement_engine_can_add() {
-    bounds!("membership.weight_decay_ppm", membership.weight_decay_ppm, 1_u32, PPM - 1);
-    bounds!("membership.probation_rounds", membership.probation_rounds, 0_u32, 1_048_576_u32);
-    bounds!("membership.vesting_rounds", membership.vesting_rounds, 0_u32, 1_048_576_u32);
-    bounds!("membership.absence_rounds", membership.absence_rounds, 1_u32, 1_048_576_u32);
-    refused(|m| m.membership.credit = 0, "membership.credit", "0", "1 to");
-    let slow = |m: &mut Manifest| (m.membership.weight_decay_ppm, m.membership.credit) = (PPM - 1, 1 << 31);
+    bounds!(
+        "membership.weight_decay_ppm",
+        membership.weight_decay_ppm,
+        1_u32,
+        PPM - 1
+    );
+    bounds!(
+        "membership.probation_rounds",
+        membership.probation_rounds,
+        0_u32,
+        1_048_576_u32
+    );
+    bounds!(
+        "membership.vesting_rounds",
+        membership.vesting_rounds,
+        0_u32,
+        1_048_576_u32
+    );
+    bounds!(
+        "membership.absence_rounds",
+        membership.absence_rounds,
+        1_u32,
+        1_048_576_u32
+    );
+    refused(
+        |m| m.membership.credit = 0,
+        "membership.credit",
+        "0",
+        "1 to",
+    );
+    let slow = |m: &mut Manifest| {
+        (m.membership.weight_decay_ppm, m.membership.credit) = (PPM - 1, 1 << 31)
+    };
     refused(slow, "membership.credit", "2147483648", "1 to 1125899906");
 }
 
 #[test]
 fn founders_are_there_once_each_in_order_with_a_weight() {
     refused(|m| m.founders.clear(), "founders (number)", "0", "1 to 128");
-    refused(|m| m.founders.reverse(), "founders", "not in order, or one twice", "strictly rising by key");
+    refused(
+        |m| m.founders.reverse(),
+        "founders",
+        "not in order, or one twice",
+        "strictly rising by key",
+    );
     let twice = |m: &mut Manifest| m.founders[1] = m.founders[0].clone();
-    refused(twice, "founders", "not in order, or one twice", "strictly rising by key");
-    refused(|m| m.founders[0].weight = Weight(0), "founders.weight", "0", "1 to");
-    refused(|m| m.founders[0].weight = Weight(u64::MAX), "founders.weight", "18446744073709551615", "1 to");
+    refused(
+        twice,
+        "founders",
+        "not in order, or one twice",
+        "strictly rising by key",
+    );
+    refused(
+        |m| m.founders[0].weight = Weight(0),
+        "founders.weight",
+        "0",
+        "1 to",
+    );
+    refused(
+        |m| m.founders[0].weight = Weight(u64::MAX),
+        "founders.weight",
+        "18446744073709551615",
+        "1 to",
+    );
 }
 
 #[test]
 fn too_many_founders_are_refused_by_validation() {
     let mut manifest = sound();
-    let founder = |n: u8| Founder { peer: PeerId::from([n; 32]), weight: Weight(1) };
+    let founder = |n: u8| Founder {
+        peer: PeerId::from([n; 32]),
+        weight: Weight(1),
+    };
     manifest.limits.peers = 1_024;
     manifest.founders = (0..129).map(founder).collect();
     let error = manifest.validate().unwrap_err();
-    assert_eq!((error.key, error.value.as_str()), ("founders (number)", "129"));
+    assert_eq!(
+        (error.key, error.value.as_str()),
+        ("founders (number)", "129")
+    );
     manifest.founders.pop();
     assert_eq!(manifest.validate(), Ok(()));
 }

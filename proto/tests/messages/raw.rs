@@ -16,7 +16,9 @@ impl Raw {
 
     /// A field that is bytes.
     pub fn bytes(self, field: u32, bytes: &[u8]) -> Self {
-        let mut led = self.varint(u64::from(field) << 3 | 2).varint(bytes.len() as u64);
+        let mut led = self
+            .varint(u64::from(field) << 3 | 2)
+            .varint(bytes.len() as u64);
         led.0.extend_from_slice(bytes);
         led
     }

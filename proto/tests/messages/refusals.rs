@@ -1,9 +1,9 @@
 //! Which error each kind of broken message meets: the node counts what it drops by cause.
 
 use weal_proto::{
-    Attestation, BlobHeader, BlobRequest, Certificate, Commitment, Decided, DecodeError, Envelope, Evidence, Finding,
-    Kind, Leave, Manifest, Message, Outline, Proposal, Request, Response, RoundNumber, RoundSet, SigningKey, View,
-    ViewCertificate, Vote, limits,
+    Attestation, BlobHeader, BlobRequest, Certificate, Commitment, Decided, DecodeError, Envelope,
+    Evidence, Finding, Kind, Leave, Manifest, Message, Outline, Proposal, Request, Response,
+    RoundNumber, RoundSet, SigningKey, View, ViewCertificate, Vote, limits,
 };
 
 use super::raw::Raw;
@@ -23,7 +23,11 @@ fn not_canonical(message: &'static str) -> DecodeError {
 }
 
 fn too_many(field: &'static str, limit: usize) -> DecodeError {
-    DecodeError::TooMany { field, count: limit + 1, limit }
+    DecodeError::TooMany {
+        field,
+        count: limit + 1,
+        limit,
+    }
 }
 
 fn id(byte: u8) -> [u8; 32] {
@@ -31,12 +35,21 @@ fn id(byte: u8) -> [u8; 32] {
 }
 
 fn envelope(kind: u64) -> Raw {
-    Raw::new().number(1, kind).bytes(2, &id(1)).bytes(3, &id(2)).bytes(4, b"").bytes(5, &[3; 64])
+    Raw::new()
+        .number(1, kind)
+        .bytes(2, &id(1))
+        .bytes(3, &id(2))
+        .bytes(4, b"")
+        .bytes(5, &[3; 64])
 }
 
 fn finding(commitment: &[u8], verdict: u64) -> Raw {
     let raw = Raw::new().bytes(1, commitment);
-    if verdict == 0 { raw } else { raw.number(2, verdict) }
+    if verdict == 0 {
+        raw
+    } else {
+        raw.number(2, verdict)
+    }
 }
 
 fn attestation() -> Raw {
@@ -44,7 +57,11 @@ fn attestation() -> Raw {
 }
 
 fn round_set() -> Raw {
-    Raw::new().number(1, 9).bytes(2, &id(1)).bytes(3, &id(2)).bytes(4, &id(3))
+    Raw::new()
+        .number(1, 9)
+        .bytes(2, &id(1))
+        .bytes(3, &id(2))
+        .bytes(4, &id(3))
 }
 
 #[test]
@@ -78,7 +95,10 @@ fn a_message_longer_than_its_type_is_refused_before_it_is_read() {
 #[test]
 fn a_zero_that_is_written_out_is_not_canonical() {
     let padded = Raw::new().number(1, 0).bytes(2, &id(1)).done();
-    assert_eq!(refusal::<Attestation>(&padded), not_canonical("attestation"));
+    assert_eq!(
+        refusal::<Attestation>(&padded),
+        not_canonical("attestation")
+    );
     assert_eq!(refusal::<Leave>(&[8, 0]), not_canonical("leave"));
     let nil_vote = Raw::new().number(1, 9).number(3, 1).bytes(4, b"").done();
     assert_eq!(refusal::<Vote>(&nil_vote), not_canonical("vote"));
@@ -86,25 +106,48 @@ fn a_zero_that_is_written_out_is_not_canonical() {
 
 #[test]
 fn a_number_too_large_for_its_field_is_not_canonical() {
-    let view = Raw::new().number(1, 9).number(2, 1 << 32).number(3, 1).done();
+    let view = Raw::new()
+        .number(1, 9)
+        .number(2, 1 << 32)
+        .number(3, 1)
+        .done();
     assert_eq!(refusal::<Vote>(&view), not_canonical("vote"));
     let polka = Raw::new().number(1, 9).number(3, 2).done();
-    assert_eq!(refusal::<ViewCertificate>(&polka), not_canonical("view certificate"));
+    assert_eq!(
+        refusal::<ViewCertificate>(&polka),
+        not_canonical("view certificate")
+    );
 }
 
 #[test]
 fn an_id_of_another_length_is_refused_by_name() {
-    let wrong = |field, bytes| DecodeError::WrongLength { field, bytes, expected: 32 };
+    let wrong = |field, bytes| DecodeError::WrongLength {
+        field,
+        bytes,
+        expected: 32,
+    };
     for bytes in [0, 31, 33] {
         let id_of = vec![7; bytes];
         let attestation = Raw::new().bytes(2, &id_of).done();
-        assert_eq!(refusal::<Attestation>(&attestation), wrong("Attestation.base_root", bytes));
+        assert_eq!(
+            refusal::<Attestation>(&attestation),
+            wrong("Attestation.base_root", bytes)
+        );
         let inner = self::attestation().part(3, &finding(&id_of, 0)).done();
-        assert_eq!(refusal::<Attestation>(&inner), wrong("Finding.commitment", bytes));
+        assert_eq!(
+            refusal::<Attestation>(&inner),
+            wrong("Finding.commitment", bytes)
+        );
         let tensors = Raw::new().part(5, &Raw::new().bytes(2, &id_of)).done();
-        assert_eq!(refusal::<Response>(&tensors), wrong("StateTensors.tensors", bytes));
+        assert_eq!(
+            refusal::<Response>(&tensors),
+            wrong("StateTensors.tensors", bytes)
+        );
         let request = Raw::new().bytes(1, &id_of).number(3, 1).done();
-        assert_eq!(refusal::<BlobRequest>(&request), wrong("BlobRequest.blob", bytes));
+        assert_eq!(
+            refusal::<BlobRequest>(&request),
+            wrong("BlobRequest.blob", bytes)
+        );
         if bytes > 0 {
             let vote = Raw::new().number(3, 1).bytes(4, &id_of).done();
             assert_eq!(refusal::<Vote>(&vote), wrong("Vote.value", bytes));
@@ -115,20 +158,39 @@ fn an_id_of_another_length_is_refused_by_name() {
 
 #[test]
 fn a_signature_of_another_length_is_refused() {
-    let short = Raw::new().number(1, 1).bytes(2, &id(1)).bytes(3, &id(2)).bytes(5, &[3; 63]).done();
-    let error = DecodeError::WrongLength { field: "Envelope.signature", bytes: 63, expected: 64 };
+    let short = Raw::new()
+        .number(1, 1)
+        .bytes(2, &id(1))
+        .bytes(3, &id(2))
+        .bytes(5, &[3; 63])
+        .done();
+    let error = DecodeError::WrongLength {
+        field: "Envelope.signature",
+        bytes: 63,
+        expected: 64,
+    };
     assert_eq!(refusal::<Envelope>(&short), error);
     let signature = Raw::new().bytes(1, &id(1)).bytes(2, &[3; 65]);
     let certificate = Raw::new().bytes(3, &id(1)).part(4, &signature).done();
-    let error = DecodeError::WrongLength { field: "CommitSignature.signature", bytes: 65, expected: 64 };
+    let error = DecodeError::WrongLength {
+        field: "CommitSignature.signature",
+        bytes: 65,
+        expected: 64,
+    };
     assert_eq!(refusal::<Certificate>(&certificate), error);
 }
 
 #[test]
 fn one_entry_more_than_the_limit_is_refused() {
-    let attestation = attestation().parts(3, &finding(&id(1), 0), limits::FINDINGS + 1).done();
-    // That many also break the message's own length, so that a shorter list meets this limit elsewhere.
-    assert!(matches!(refusal::<Attestation>(&attestation), DecodeError::TooMany { .. } | DecodeError::TooLong { .. }));
+    let attestation = attestation()
+        .parts(3, &finding(&id(1), 0), limits::FINDINGS + 1)
+        .done();
+    // That many also break the message's own length, so that a shorter list meets this limit
+    // elsewhere.
+    assert!(matches!(
+        refusal::<Attestation>(&attestation),
+        DecodeError::TooMany { .. } | DecodeError::TooLong { .. }
+    ));
 
     let sets = [
         (5, limits::CONTRIBUTIONS, "RoundSet.contributions"),
@@ -141,47 +203,88 @@ fn one_entry_more_than_the_limit_is_refused() {
     }
     let evidence = Raw::new().part(1, &envelope(1)).part(2, &envelope(1));
     let set = round_set().parts(8, &evidence, limits::EVIDENCE + 1).done();
-    assert_eq!(refusal::<RoundSet>(&set), too_many("RoundSet.evidence", limits::EVIDENCE));
+    assert_eq!(
+        refusal::<RoundSet>(&set),
+        too_many("RoundSet.evidence", limits::EVIDENCE)
+    );
 
     let signature = Raw::new().bytes(1, &id(1)).bytes(2, &[3; 64]);
-    let certificate = Raw::new().bytes(3, &id(1)).parts(4, &signature, limits::VOTERS + 1).done();
-    assert_eq!(refusal::<Certificate>(&certificate), too_many("Certificate.signatures", limits::VOTERS));
+    let certificate = Raw::new()
+        .bytes(3, &id(1))
+        .parts(4, &signature, limits::VOTERS + 1)
+        .done();
+    assert_eq!(
+        refusal::<Certificate>(&certificate),
+        too_many("Certificate.signatures", limits::VOTERS)
+    );
 
     let tensors = (0..=limits::TENSORS).fold(Raw::new(), |raw, _| raw.bytes(2, &id(1)));
     let response = Raw::new().part(5, &tensors).done();
-    assert_eq!(refusal::<Response>(&response), too_many("StateTensors.tensors", limits::TENSORS));
+    assert_eq!(
+        refusal::<Response>(&response),
+        too_many("StateTensors.tensors", limits::TENSORS)
+    );
 
     let messages = Raw::new().parts(1, &envelope(1), limits::ROUND_MESSAGES + 1);
     let response = Raw::new().part(4, &messages).done();
-    assert_eq!(refusal::<Response>(&response), too_many("RoundMessages.envelopes", limits::ROUND_MESSAGES));
+    assert_eq!(
+        refusal::<Response>(&response),
+        too_many("RoundMessages.envelopes", limits::ROUND_MESSAGES)
+    );
 
     let decided = Raw::new().then(&Decided::of_seed(0).encode());
     let batch = Raw::new().parts(1, &decided, limits::DECIDED_BATCH + 1);
     let response = Raw::new().part(3, &batch).done();
-    assert_eq!(refusal::<Response>(&response), too_many("DecidedBatch.decided", limits::DECIDED_BATCH));
+    assert_eq!(
+        refusal::<Response>(&response),
+        too_many("DecidedBatch.decided", limits::DECIDED_BATCH)
+    );
 }
 
 #[test]
 fn a_list_out_of_order_or_with_a_double_is_refused() {
-    let pair = |one, other| attestation().part(3, &finding(&id(one), 0)).part(3, &finding(&id(other), 0)).done();
-    let error = DecodeError::NotSorted { field: "Attestation.findings" };
+    let pair = |one, other| {
+        attestation()
+            .part(3, &finding(&id(one), 0))
+            .part(3, &finding(&id(other), 0))
+            .done()
+    };
+    let error = DecodeError::NotSorted {
+        field: "Attestation.findings",
+    };
     assert_eq!(refusal::<Attestation>(&pair(2, 1)), error);
     assert_eq!(refusal::<Attestation>(&pair(1, 1)), error);
     assert!(Attestation::decode(&pair(1, 2)).is_ok());
 
     let mut set = seeded(|set: &RoundSet| set.contributions.len() > 1);
     set.contributions.reverse();
-    assert_eq!(refusal::<RoundSet>(&set.encode()), DecodeError::NotSorted { field: "RoundSet.contributions" });
+    assert_eq!(
+        refusal::<RoundSet>(&set.encode()),
+        DecodeError::NotSorted {
+            field: "RoundSet.contributions"
+        }
+    );
     let mut set = seeded(|set: &RoundSet| set.evidence.len() > 1);
     set.evidence.reverse();
-    assert_eq!(refusal::<RoundSet>(&set.encode()), DecodeError::NotSorted { field: "RoundSet.evidence" });
+    assert_eq!(
+        refusal::<RoundSet>(&set.encode()),
+        DecodeError::NotSorted {
+            field: "RoundSet.evidence"
+        }
+    );
     let mut certificate = seeded(|certificate: &Certificate| !certificate.signatures.is_empty());
-    certificate.signatures.push(certificate.signatures[0].clone());
-    let error = DecodeError::NotSorted { field: "Certificate.signatures" };
+    certificate
+        .signatures
+        .push(certificate.signatures[0].clone());
+    let error = DecodeError::NotSorted {
+        field: "Certificate.signatures",
+    };
     assert_eq!(refusal::<Certificate>(&certificate.encode()), error);
     let mut certificate = seeded(|certificate: &ViewCertificate| certificate.signatures.len() > 1);
     certificate.signatures.reverse();
-    let error = DecodeError::NotSorted { field: "ViewCertificate.signatures" };
+    let error = DecodeError::NotSorted {
+        field: "ViewCertificate.signatures",
+    };
     assert_eq!(refusal::<ViewCertificate>(&certificate.encode()), error);
 }
 
@@ -189,12 +292,24 @@ fn a_list_out_of_order_or_with_a_double_is_refused() {
 fn a_number_that_stands_for_nothing_is_refused() {
     let unknown = |field, value| DecodeError::UnknownValue { field, value };
     for kind in [0, 7, u64::from(u32::MAX)] {
-        assert_eq!(refusal::<Envelope>(&envelope(kind).done()), unknown("Envelope.kind", kind as i64));
+        assert_eq!(
+            refusal::<Envelope>(&envelope(kind).done()),
+            unknown("Envelope.kind", kind as i64)
+        );
     }
     let attestation = attestation().part(3, &finding(&id(1), 99)).done();
-    assert_eq!(refusal::<Attestation>(&attestation), unknown("Finding.verdict", 99));
-    assert_eq!(refusal::<Vote>(&Raw::new().number(1, 9).done()), unknown("Vote.step", 0));
-    assert_eq!(refusal::<Vote>(&Raw::new().number(3, 3).done()), unknown("Vote.step", 3));
+    assert_eq!(
+        refusal::<Attestation>(&attestation),
+        unknown("Finding.verdict", 99)
+    );
+    assert_eq!(
+        refusal::<Vote>(&Raw::new().number(1, 9).done()),
+        unknown("Vote.step", 0)
+    );
+    assert_eq!(
+        refusal::<Vote>(&Raw::new().number(3, 3).done()),
+        unknown("Vote.step", 3)
+    );
 }
 
 #[test]
@@ -203,7 +318,10 @@ fn a_proof_of_lock_must_be_of_an_earlier_view() {
     proposal.proof_of_lock = Some(proposal.view);
     let value = i64::from(proposal.view.0) + 1;
     let field = "Proposal.proof_of_lock_view_plus_one";
-    assert_eq!(refusal::<Proposal>(&proposal.encode()), DecodeError::UnknownValue { field, value });
+    assert_eq!(
+        refusal::<Proposal>(&proposal.encode()),
+        DecodeError::UnknownValue { field, value }
+    );
     proposal.view = View(proposal.view.0 + 1);
     assert_eq!(Proposal::decode(&proposal.encode()), Ok(proposal));
 }
@@ -213,10 +331,22 @@ fn a_part_that_is_not_there_is_named() {
     let missing = |field| DecodeError::Missing { field };
     assert_eq!(refusal::<Request>(&[]), missing("Request.what"));
     assert_eq!(refusal::<Response>(&[]), missing("Response.what"));
-    assert_eq!(refusal::<BlobRequest>(&Raw::new().bytes(1, &id(1)).done()), missing("BlobRequest.part"));
-    assert_eq!(refusal::<Evidence>(&Raw::new().part(1, &envelope(1)).done()), missing("Evidence.second"));
-    assert_eq!(refusal::<Proposal>(&Raw::new().number(1, 9).done()), missing("Proposal.value"));
-    assert_eq!(refusal::<Decided>(&Raw::new().part(1, &round_set()).done()), missing("Decided.certificate"));
+    assert_eq!(
+        refusal::<BlobRequest>(&Raw::new().bytes(1, &id(1)).done()),
+        missing("BlobRequest.part")
+    );
+    assert_eq!(
+        refusal::<Evidence>(&Raw::new().part(1, &envelope(1)).done()),
+        missing("Evidence.second")
+    );
+    assert_eq!(
+        refusal::<Proposal>(&Raw::new().number(1, 9).done()),
+        missing("Proposal.value")
+    );
+    assert_eq!(
+        refusal::<Decided>(&Raw::new().part(1, &round_set()).done()),
+        missing("Decided.certificate")
+    );
     let nameless = Raw::new().bytes(1, b"run").bytes(5, &id(1)).done();
     assert_eq!(refusal::<Manifest>(&nameless), missing("Manifest.model"));
 }
@@ -225,32 +355,58 @@ fn a_part_that_is_not_there_is_named() {
 fn two_answers_in_one_are_refused() {
     let status = Raw::new().part(1, &Raw::new()).part(2, &Raw::new()).done();
     assert_eq!(refusal::<Request>(&status), not_canonical("request"));
-    let both = Raw::new().bytes(1, &id(1)).part(2, &Raw::new()).number(3, 1).done();
+    let both = Raw::new()
+        .bytes(1, &id(1))
+        .part(2, &Raw::new())
+        .number(3, 1)
+        .done();
     assert_eq!(refusal::<BlobRequest>(&both), not_canonical("blob request"));
 }
 
 #[test]
 fn a_list_of_a_round_set_holds_envelopes_of_its_kind_alone() {
-    let wrong = |found: Kind, expected: Kind| DecodeError::WrongKind { found: found as u32, expected: expected as u32 };
+    let wrong = |found: Kind, expected: Kind| DecodeError::WrongKind {
+        found: found as u32,
+        expected: expected as u32,
+    };
     let set = seeded(|set: &RoundSet| !set.contributions.is_empty() && !set.leaves.is_empty());
     let mut mixed = set.clone();
     mixed.contributions = set.leaves.clone();
-    assert_eq!(refusal::<RoundSet>(&mixed.encode()), wrong(Kind::Leave, Kind::Commitment));
+    assert_eq!(
+        refusal::<RoundSet>(&mixed.encode()),
+        wrong(Kind::Leave, Kind::Commitment)
+    );
     let mut mixed = set.clone();
     mixed.attestations = set.leaves.clone();
-    assert_eq!(refusal::<RoundSet>(&mixed.encode()), wrong(Kind::Leave, Kind::Attestation));
+    assert_eq!(
+        refusal::<RoundSet>(&mixed.encode()),
+        wrong(Kind::Leave, Kind::Attestation)
+    );
     let mut mixed = set.clone();
     mixed.leaves = set.contributions;
-    assert_eq!(refusal::<RoundSet>(&mixed.encode()), wrong(Kind::Commitment, Kind::Leave));
+    assert_eq!(
+        refusal::<RoundSet>(&mixed.encode()),
+        wrong(Kind::Commitment, Kind::Leave)
+    );
 }
 
 #[test]
 fn a_payload_longer_than_its_kind_is_refused_with_the_envelope() {
     let key = SigningKey::from_seed([1; 32]);
-    let mut envelope = Envelope::sign(&key, id(1).into(), &Leave { round: RoundNumber(4) });
+    let mut envelope = Envelope::sign(
+        &key,
+        id(1).into(),
+        &Leave {
+            round: RoundNumber(4),
+        },
+    );
     envelope.payload = vec![0; Leave::MAX_BYTES + 1];
     let (bytes, limit) = (Leave::MAX_BYTES + 1, Leave::MAX_BYTES);
-    let error = DecodeError::TooLong { message: "envelope payload", bytes, limit };
+    let error = DecodeError::TooLong {
+        message: "envelope payload",
+        bytes,
+        limit,
+    };
     assert_eq!(refusal::<Envelope>(&envelope.encode()), error);
 }
 
@@ -258,7 +414,9 @@ fn a_payload_longer_than_its_kind_is_refused_with_the_envelope() {
 fn a_round_set_longer_than_allowed_is_refused_within_a_decided_round_too() {
     let mut source = Source::new(1);
     let findings = |source: &mut Source| {
-        let mut findings: Vec<Finding> = (0..limits::FINDINGS).map(|_| Finding::seeded(source)).collect();
+        let mut findings: Vec<Finding> = (0..limits::FINDINGS)
+            .map(|_| Finding::seeded(source))
+            .collect();
         findings.sort_by_key(|finding| finding.commitment);
         findings
     };
@@ -266,14 +424,24 @@ fn a_round_set_longer_than_allowed_is_refused_within_a_decided_round_too() {
     decided.value.attestations = (0..28)
         .map(|_| {
             let key = SigningKey::from_seed(source.bytes());
-            let attestation =
-                Attestation { round: RoundNumber(1), base_root: id(1).into(), findings: findings(&mut source) };
+            let attestation = Attestation {
+                round: RoundNumber(1),
+                base_root: id(1).into(),
+                findings: findings(&mut source),
+            };
             Envelope::sign(&key, id(1).into(), &attestation)
         })
         .collect();
-    decided.value.attestations.sort_by_key(|envelope| envelope.signer);
+    decided
+        .value
+        .attestations
+        .sort_by_key(|envelope| envelope.signer);
     let bytes = decided.value.encode().len();
-    let error = DecodeError::TooLong { message: "round set", bytes, limit: limits::ROUND_SET_BYTES };
+    let error = DecodeError::TooLong {
+        message: "round set",
+        bytes,
+        limit: limits::ROUND_SET_BYTES,
+    };
     assert!(decided.encode().len() <= Decided::MAX_BYTES);
     assert_eq!(refusal::<Decided>(&decided.encode()), error);
 }
@@ -281,11 +449,19 @@ fn a_round_set_longer_than_allowed_is_refused_within_a_decided_round_too() {
 #[test]
 fn an_outline_holds_whole_hashes_and_not_too_many() {
     let outline = |bytes: usize| Raw::new().number(1, 9).bytes(2, &vec![1; bytes]).done();
-    let error = DecodeError::WrongLength { field: "Outline.chunk_hashes", bytes: 33, expected: 32 };
+    let error = DecodeError::WrongLength {
+        field: "Outline.chunk_hashes",
+        bytes: 33,
+        expected: 32,
+    };
     assert_eq!(refusal::<Outline>(&outline(33)), error);
     let limit = limits::BLOB_CHUNKS;
     assert!(Outline::decode(&outline(32 * limit)).is_ok());
-    let error = DecodeError::TooMany { field: "Outline.chunk_hashes", count: limit + 1, limit };
+    let error = DecodeError::TooMany {
+        field: "Outline.chunk_hashes",
+        count: limit + 1,
+        limit,
+    };
     assert_eq!(refusal::<Outline>(&outline(32 * (limit + 1))), error);
 }
 
@@ -296,7 +472,10 @@ fn a_blob_shorter_than_its_header_is_refused() {
         assert!(BlobHeader::split(&blob[..bytes]).is_err(), "{bytes} bytes");
     }
     let promise = [&u32::MAX.to_le_bytes()[..], &blob[4..]].concat();
-    assert!(matches!(BlobHeader::split(&promise), Err(DecodeError::Malformed { .. })));
+    assert!(matches!(
+        BlobHeader::split(&promise),
+        Err(DecodeError::Malformed { .. })
+    ));
 }
 
 #[test]

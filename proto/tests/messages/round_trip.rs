@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use weal_proto::round::Verdict;
 use weal_proto::{
-    Attestation, BlobHeader, Certificate, CommitSignature, Finding, Message, RoundNumber, Signature, View,
-    ViewCertificate, ViewSignature, VoteStep, limits,
+    Attestation, BlobHeader, Certificate, CommitSignature, Finding, Message, RoundNumber,
+    Signature, View, ViewCertificate, ViewSignature, VoteStep, limits,
 };
 
 use super::for_every_message;
@@ -21,7 +21,10 @@ pub fn damaged(mut bytes: Vec<u8>, seed: u64) -> Vec<u8> {
             1 => drop(bytes.drain(at..until)),
             2 => bytes.insert(at, source.bytes::<1>()[0]),
             3 => bytes.extend_from_within(at..until),
-            _ => bytes[at..until].iter_mut().take(1).for_each(|byte| *byte ^= source.bytes::<1>()[0]),
+            _ => bytes[at..until]
+                .iter_mut()
+                .take(1)
+                .for_each(|byte| *byte ^= source.bytes::<1>()[0]),
         }
     }
     bytes
@@ -30,7 +33,12 @@ pub fn damaged(mut bytes: Vec<u8>, seed: u64) -> Vec<u8> {
 /// Decoding accepts exactly what encoding makes.
 fn nothing_but_itself<M: Message>(bytes: &[u8]) {
     if let Ok(message) = M::decode(bytes) {
-        assert_eq!(message.encode(), bytes, "{}: accepted, but not the canonical encoding", M::NAME);
+        assert_eq!(
+            message.encode(),
+            bytes,
+            "{}: accepted, but not the canonical encoding",
+            M::NAME
+        );
     }
 }
 
@@ -104,18 +112,45 @@ fn nth_id(n: usize) -> [u8; 32] {
 #[test]
 fn the_fullest_messages_fit_their_limits() {
     let (round, view, signature) = (RoundNumber(u64::MAX), View(u32::MAX), Signature([0xff; 64]));
-    let finding = |n| Finding { commitment: nth_id(n).into(), verdict: Verdict::WrongBase };
+    let finding = |n| Finding {
+        commitment: nth_id(n).into(),
+        verdict: Verdict::WrongBase,
+    };
     let findings = (0..limits::FINDINGS).map(finding).collect();
-    fits(Attestation { round, base_root: [1; 32].into(), findings });
+    fits(Attestation {
+        round,
+        base_root: [1; 32].into(),
+        findings,
+    });
 
-    let commit = |n| CommitSignature { peer: nth_id(n).into(), signature };
+    let commit = |n| CommitSignature {
+        peer: nth_id(n).into(),
+        signature,
+    };
     let signatures = (0..limits::VOTERS).map(commit).collect();
-    fits(Certificate { round, view, value: [1; 32].into(), signatures });
+    fits(Certificate {
+        round,
+        view,
+        value: [1; 32].into(),
+        signatures,
+    });
 
     let value = Some([1; 32].into());
-    let vote = |n| ViewSignature { peer: nth_id(n).into(), step: VoteStep::Precommit, value, signature };
+    let vote = |n| ViewSignature {
+        peer: nth_id(n).into(),
+        step: VoteStep::Precommit,
+        value,
+        signature,
+    };
     let signatures = (0..limits::VOTERS).map(vote).collect();
-    fits(ViewCertificate { round, view, polka: true, value, signatures, precommits: true });
+    fits(ViewCertificate {
+        round,
+        view,
+        polka: true,
+        value,
+        signatures,
+        precommits: true,
+    });
 }
 
 fn fits<M: Message + PartialEq + std::fmt::Debug>(message: M) {

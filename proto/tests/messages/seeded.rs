@@ -1,15 +1,17 @@
-//! Values of every message, each a function of a seed alone, the same on every machine and for ever: BLAKE3's output
-//! stream is the only source of chance.
+//! Values of every message, each a function of a seed alone, the same on every machine and for
+//! ever: BLAKE3's output stream is the only source of chance.
 
 use weal_proto::manifest::{
-    AggregationRule, Compression, Data, DataSource, Founder, Initial, Inner, Limits, Membership, Model, Optimiser,
-    Outer, OuterRate, PPM, PreparedTokens, RopeScaling, Schedule, Timing, TokenPart, TokenShard, Tokeniser,
+    AggregationRule, Compression, Data, DataSource, Founder, Initial, Inner, Limits, Membership,
+    Model, Optimiser, Outer, OuterRate, PPM, PreparedTokens, RopeScaling, Schedule, Timing,
+    TokenPart, TokenShard, Tokeniser,
 };
 use weal_proto::round::Verdict;
 use weal_proto::{
-    Attestation, BlobHeader, BlobPart, BlobRequest, Certificate, CommitSignature, Commitment, Decided, Envelope,
-    Evidence, Finding, Leave, Manifest, Outline, Proposal, Request, Response, RoundNumber, RoundSet, RunId, Samples,
-    Signable, Signature, SigningKey, Status, View, ViewCertificate, ViewSignature, Vote, VoteStep, Weight, limits,
+    Attestation, BlobHeader, BlobPart, BlobRequest, Certificate, CommitSignature, Commitment,
+    Decided, Envelope, Evidence, Finding, Leave, Manifest, Outline, Proposal, Request, Response,
+    RoundNumber, RoundSet, RunId, Samples, Signable, Signature, SigningKey, Status, View,
+    ViewCertificate, ViewSignature, Vote, VoteStep, Weight, limits,
 };
 
 /// An endless stream of chance.
@@ -30,7 +32,9 @@ impl Source {
     /// A number of any size: as many of one bit as of sixty-four.
     pub fn number(&mut self) -> u64 {
         let bits = self.below(65) as u32;
-        u64::from_le_bytes(self.bytes()).checked_shr(64 - bits).unwrap_or(0)
+        u64::from_le_bytes(self.bytes())
+            .checked_shr(64 - bits)
+            .unwrap_or(0)
     }
 
     pub fn short_number(&mut self) -> u32 {
@@ -59,7 +63,12 @@ impl Source {
     }
 
     /// Fewer than `end` values, strictly rising by their key.
-    fn rising<T, K: Ord>(&mut self, end: u64, make: impl Fn(&mut Self) -> T, key: impl Fn(&T) -> K) -> Vec<T> {
+    fn rising<T, K: Ord>(
+        &mut self,
+        end: u64,
+        make: impl Fn(&mut Self) -> T,
+        key: impl Fn(&T) -> K,
+    ) -> Vec<T> {
         let mut list: Vec<T> = (0..self.below(end)).map(|_| make(self)).collect();
         list.sort_by_key(&key);
         list.dedup_by_key(|entry| key(entry));
@@ -121,7 +130,10 @@ impl Seeded for Commitment {
 
 impl Seeded for Finding {
     fn seeded(source: &mut Source) -> Self {
-        Self { commitment: source.bytes().into(), verdict: source.one_of(&Verdict::ALL) }
+        Self {
+            commitment: source.bytes().into(),
+            verdict: source.one_of(&Verdict::ALL),
+        }
     }
 }
 
@@ -137,13 +149,18 @@ impl Seeded for Attestation {
 
 impl Seeded for Leave {
     fn seeded(source: &mut Source) -> Self {
-        Self { round: source.any() }
+        Self {
+            round: source.any(),
+        }
     }
 }
 
 impl Seeded for Evidence {
     fn seeded(source: &mut Source) -> Self {
-        Self { first: source.any(), second: source.any() }
+        Self {
+            first: source.any(),
+            second: source.any(),
+        }
     }
 }
 
@@ -164,14 +181,23 @@ impl Seeded for RoundSet {
 
 /// Evidence without proposals in it: a round set within a round set would have no end.
 fn plain_evidence(source: &mut Source) -> Evidence {
-    Evidence { first: source.signed::<Vote>(), second: source.signed::<Commitment>() }
+    Evidence {
+        first: source.signed::<Vote>(),
+        second: source.signed::<Commitment>(),
+    }
 }
 
 impl Seeded for Proposal {
     fn seeded(source: &mut Source) -> Self {
         let view = source.short_number();
-        let proof_of_lock = (view > 0 && source.coin()).then(|| View(source.below(view.into()) as u32));
-        Self { round: source.any(), view: View(view), proof_of_lock, value: source.any() }
+        let proof_of_lock =
+            (view > 0 && source.coin()).then(|| View(source.below(view.into()) as u32));
+        Self {
+            round: source.any(),
+            view: View(view),
+            proof_of_lock,
+            value: source.any(),
+        }
     }
 }
 
@@ -183,7 +209,12 @@ impl Seeded for VoteStep {
 
 impl Seeded for Vote {
     fn seeded(source: &mut Source) -> Self {
-        Self { round: source.any(), view: source.any(), step: source.any(), value: value(source) }
+        Self {
+            round: source.any(),
+            view: source.any(),
+            step: source.any(),
+            value: value(source),
+        }
     }
 }
 
@@ -193,7 +224,10 @@ fn value(source: &mut Source) -> Option<weal_proto::RoundSetHash> {
 
 impl Seeded for CommitSignature {
     fn seeded(source: &mut Source) -> Self {
-        Self { peer: source.bytes().into(), signature: source.any() }
+        Self {
+            peer: source.bytes().into(),
+            signature: source.any(),
+        }
     }
 }
 
@@ -210,7 +244,12 @@ impl Seeded for Certificate {
 
 impl Seeded for ViewSignature {
     fn seeded(source: &mut Source) -> Self {
-        Self { peer: source.bytes().into(), step: source.any(), value: value(source), signature: source.any() }
+        Self {
+            peer: source.bytes().into(),
+            step: source.any(),
+            value: value(source),
+            signature: source.any(),
+        }
     }
 }
 
@@ -221,7 +260,9 @@ impl Seeded for ViewCertificate {
             view: source.any(),
             polka: source.coin(),
             value: value(source),
-            signatures: source.rising(9, ViewSignature::seeded, |signature| (signature.peer, signature.step)),
+            signatures: source.rising(9, ViewSignature::seeded, |signature| {
+                (signature.peer, signature.step)
+            }),
             precommits: source.coin(),
         }
     }
@@ -229,7 +270,10 @@ impl Seeded for ViewCertificate {
 
 impl Seeded for Decided {
     fn seeded(source: &mut Source) -> Self {
-        Self { value: source.any(), certificate: source.any() }
+        Self {
+            value: source.any(),
+            certificate: source.any(),
+        }
     }
 }
 
@@ -251,16 +295,27 @@ impl Seeded for Request {
         match source.below(5) {
             0 => Self::Status,
             1 => Self::Manifest,
-            2 => Self::Decided { from: source.any(), at_most: source.short_number() },
-            3 => Self::RoundMessages { round: source.any() },
-            _ => Self::State { round: source.any() },
+            2 => Self::Decided {
+                from: source.any(),
+                at_most: source.short_number(),
+            },
+            3 => Self::RoundMessages {
+                round: source.any(),
+            },
+            _ => Self::State {
+                round: source.any(),
+            },
         }
     }
 }
 
 impl Seeded for Status {
     fn seeded(source: &mut Source) -> Self {
-        Self { decided_rounds: source.number(), weights_round: source.any(), oldest_blobs_round: source.any() }
+        Self {
+            decided_rounds: source.number(),
+            weights_round: source.any(),
+            oldest_blobs_round: source.any(),
+        }
     }
 }
 
@@ -273,7 +328,9 @@ impl Seeded for Response {
             3 => Self::RoundMessages(source.list(6)),
             _ => Self::State {
                 round: source.any(),
-                tensors: (0..source.below(20)).map(|_| source.bytes().into()).collect(),
+                tensors: (0..source.below(20))
+                    .map(|_| source.bytes().into())
+                    .collect(),
             },
         }
     }
@@ -294,14 +351,24 @@ impl Seeded for BlobHeader {
 
 impl Seeded for BlobRequest {
     fn seeded(source: &mut Source) -> Self {
-        let part = if source.coin() { BlobPart::Outline } else { BlobPart::Chunk(source.short_number()) };
-        Self { blob: source.bytes().into(), part }
+        let part = if source.coin() {
+            BlobPart::Outline
+        } else {
+            BlobPart::Chunk(source.short_number())
+        };
+        Self {
+            blob: source.bytes().into(),
+            part,
+        }
     }
 }
 
 impl Seeded for Outline {
     fn seeded(source: &mut Source) -> Self {
-        Self { bytes: source.number(), chunks: (0..source.below(9)).map(|_| source.bytes()).collect() }
+        Self {
+            bytes: source.number(),
+            chunks: (0..source.below(9)).map(|_| source.bytes()).collect(),
+        }
     }
 }
 
@@ -315,11 +382,17 @@ impl Seeded for Manifest {
     fn seeded(source: &mut Source) -> Self {
         let founders = source.rising(
             8,
-            |source| Founder { peer: source.bytes().into(), weight: Weight(1 + source.below(1 << 41)) },
+            |source| Founder {
+                peer: source.bytes().into(),
+                weight: Weight(1 + source.below(1 << 41)),
+            },
             |founder| founder.peer,
         );
         let founders = if founders.is_empty() {
-            vec![Founder { peer: source.bytes().into(), weight: Weight(1) }]
+            vec![Founder {
+                peer: source.bytes().into(),
+                weight: Weight(1),
+            }]
         } else {
             founders
         };
@@ -348,7 +421,11 @@ impl Seeded for Manifest {
             },
             outer: source.any(),
             timing: source.any(),
-            limits: Limits { contributions: source.within(1, 20), blob_bytes: u32::MAX, peers: source.within(20, 64) },
+            limits: Limits {
+                contributions: source.within(1, 20),
+                blob_bytes: u32::MAX,
+                peers: source.within(20, 64),
+            },
             membership: Membership {
                 weight_decay_ppm: source.within(1, PPM - 1),
                 credit: 1 + source.below(1 << 20),
@@ -380,7 +457,11 @@ impl Seeded for Model {
             tied_embeddings: source.coin(),
             rope_theta: source.within(1, 1_000_000),
             norm_epsilon_ppb: source.within(1, 100_000),
-            head_width: if source.coin() { 0 } else { 2 * source.within(1, 256) },
+            head_width: if source.coin() {
+                0
+            } else {
+                2 * source.within(1, 256)
+            },
             query_key_norm: source.coin(),
             rope_scaling: source.coin().then(|| RopeScaling {
                 factor_ppm: source.within(PPM, 32 * PPM),
@@ -395,7 +476,10 @@ impl Seeded for Model {
 impl Seeded for Data {
     fn seeded(source: &mut Source) -> Self {
         if source.coin() {
-            return Self::Generator { seed: source.number(), bytes: 10_000 + source.below(1 << 29) };
+            return Self::Generator {
+                seed: source.number(),
+                bytes: 10_000 + source.below(1 << 29),
+            };
         }
         if source.coin() {
             return Self::Prepared(PreparedTokens {
@@ -417,10 +501,17 @@ impl Seeded for TokenPart {
     fn seeded(source: &mut Source) -> Self {
         let shard = |source: &mut Source| {
             let tokens = 1 + source.below(1 << 24);
-            TokenShard { hash: source.bytes().into(), bytes: 4 * tokens + source.below(1 << 20), tokens }
+            TokenShard {
+                hash: source.bytes().into(),
+                bytes: 4 * tokens + source.below(1 << 20),
+                tokens,
+            }
         };
         let shards = (0..=source.below(5)).map(|_| shard(source)).collect();
-        Self { text_bytes: 1 + source.below(1 << 40), shards }
+        Self {
+            text_bytes: 1 + source.below(1 << 40),
+            shards,
+        }
     }
 }
 
@@ -434,24 +525,42 @@ impl Seeded for Inner {
             batch: source.within(1, 64),
             peak_learning_rate_ppb: source.within(1, 10_000_000),
             warmup_steps,
-            decay_steps: if source.coin() { 0 } else { warmup_steps + source.within(1, 1000) },
+            decay_steps: if source.coin() {
+                0
+            } else {
+                warmup_steps + source.within(1, 1000)
+            },
             final_rate_ppm: ppm(source),
             beta1_ppm: source.within(0, PPM - 1),
             beta2_ppm: source.within(0, PPM - 1),
             weight_decay_ppm: ppm(source),
             gradient_clip_ppm: source.within(1, 10 * PPM),
             optimiser,
-            momentum_ppm: if optimiser == Optimiser::Muon { source.within(1, PPM - 1) } else { 0 },
+            momentum_ppm: if optimiser == Optimiser::Muon {
+                source.within(1, PPM - 1)
+            } else {
+                0
+            },
             schedule,
-            decay_start: if schedule == Schedule::Wsd { warmup_steps } else { 0 },
+            decay_start: if schedule == Schedule::Wsd {
+                warmup_steps
+            } else {
+                0
+            },
         }
     }
 }
 
 impl Seeded for Outer {
     fn seeded(source: &mut Source) -> Self {
-        let rate = |source: &mut Source| OuterRate { from_round: 1 + source.below(1 << 40), rate_ppm: ppm(source) };
-        let first = OuterRate { from_round: 0, rate_ppm: ppm(source) };
+        let rate = |source: &mut Source| OuterRate {
+            from_round: 1 + source.below(1 << 40),
+            rate_ppm: ppm(source),
+        };
+        let first = OuterRate {
+            from_round: 0,
+            rate_ppm: ppm(source),
+        };
         let later = source.rising(5, rate, |rate| rate.from_round);
         Self {
             rule: source.one_of(&[
@@ -468,6 +577,12 @@ impl Seeded for Timing {
     fn seeded(source: &mut Source) -> Self {
         let [train_ms, fetch_ms, attest_ms, propose_ms, vote_ms] =
             std::array::from_fn(|_| source.within(100, 3_600_000));
-        Self { train_ms, fetch_ms, attest_ms, propose_ms, vote_ms }
+        Self {
+            train_ms,
+            fetch_ms,
+            attest_ms,
+            propose_ms,
+            vote_ms,
+        }
     }
 }

@@ -14,17 +14,23 @@ pub(super) fn read(path: &Path, must_be_text: bool) -> Result<Vec<u8>> {
     for file in files_under(path)? {
         let bytes = fs::read(&file).map_err(|error| unreadable(&file, error))?;
         if must_be_text && let Err(error) = std::str::from_utf8(&bytes) {
-            return Err(Error::DataNotText { path: file, offset: error.valid_up_to() });
+            return Err(Error::DataNotText {
+                path: file,
+                offset: error.valid_up_to(),
+            });
         }
         text.extend_from_slice(&bytes);
     }
     if text.is_empty() {
-        return Err(Error::DataEmpty { path: path.to_owned() });
+        return Err(Error::DataEmpty {
+            path: path.to_owned(),
+        });
     }
     Ok(text)
 }
 
-/// A file itself, or the files of a folder, recursively in sorted order. Hidden entries are left out.
+/// A file itself, or the files of a folder, recursively in sorted order. Hidden entries are left
+/// out.
 pub(crate) fn files_under(path: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     collect(path, &mut files)?;
@@ -43,7 +49,9 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
         let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-        let kind = entry.file_type().map_err(|error| unreadable(&entry.path(), error))?;
+        let kind = entry
+            .file_type()
+            .map_err(|error| unreadable(&entry.path(), error))?;
         let link_to_folder = kind.is_symlink() && entry.path().is_dir();
         if !hidden && !link_to_folder {
             collect(&entry.path(), files)?;
@@ -53,7 +61,10 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 }
 
 fn unreadable(path: &Path, source: io::Error) -> Error {
-    Error::DataUnreadable { path: path.to_owned(), source }
+    Error::DataUnreadable {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 #[cfg(test)]
@@ -65,7 +76,8 @@ mod tests {
 
     impl Folder {
         fn new(name: &str, files: &[(&str, &[u8])]) -> Self {
-            let folder = std::env::temp_dir().join(format!("weal-corpus-{}-{name}", std::process::id()));
+            let folder =
+                std::env::temp_dir().join(format!("weal-corpus-{}-{name}", std::process::id()));
             for (file, contents) in files {
                 let file = folder.join(file);
                 fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -83,16 +95,26 @@ mod tests {
 
     #[test]
     fn a_folder_is_read_recursively_in_sorted_order_without_hidden_files() {
-        let files: [(&str, &[u8]); 5] =
-            [("b.txt", b"2"), ("a/z.txt", b"1"), ("c/d/e.txt", b"4"), ("c/a.txt", b"3"), (".git/x", b"no")];
+        let files: [(&str, &[u8]); 5] = [
+            ("b.txt", b"2"),
+            ("a/z.txt", b"1"),
+            ("c/d/e.txt", b"4"),
+            ("c/a.txt", b"3"),
+            (".git/x", b"no"),
+        ];
         let folder = Folder::new("sorted", &files);
         assert_eq!(read(&folder.0, true).unwrap(), b"1234");
     }
 
     #[test]
     fn a_missing_path_is_named() {
-        let message = read(Path::new("/nowhere/text"), false).unwrap_err().to_string();
-        assert!(message.contains("/nowhere/text") && message.contains("No such file"), "{message}");
+        let message = read(Path::new("/nowhere/text"), false)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains("/nowhere/text") && message.contains("No such file"),
+            "{message}"
+        );
     }
 
     #[test]
@@ -107,6 +129,9 @@ mod tests {
         let folder = Folder::new("binary", &[("x.bin", b"ab\xff")]);
         assert_eq!(read(&folder.0, false).unwrap(), b"ab\xff");
         let message = read(&folder.0, true).unwrap_err().to_string();
-        assert!(message.contains("x.bin is not UTF-8 from byte 2 on"), "{message}");
+        assert!(
+            message.contains("x.bin is not UTF-8 from byte 2 on"),
+            "{message}"
+        );
     }
 }

@@ -7,11 +7,12 @@ const SMOOTHING: f64 = 0.1;
 
 /// Losses on the held-out part of a corpus that need no learning, all in nats per byte.
 ///
-/// The n-gram figures are cross-entropies: bytes are counted on the training part, and the counts predict the held-out
-/// part, so that they compare fairly with a model's held-out loss. Each count is raised by 0.1; the alphabet is the
-/// bytes seen in training and one class for all others, which share its probability equally. On tinyshakespeare this
-/// gives 3.35, 2.484 and 2.046. (Conditional entropies of the whole text, which a table that has seen the test text
-/// would reach, are lower: 3.31, 2.45 and 1.91.)
+/// The n-gram figures are cross-entropies: bytes are counted on the training part, and the counts
+/// predict the held-out part, so that they compare fairly with a model's held-out loss. Each count
+/// is raised by 0.1; the alphabet is the bytes seen in training and one class for all others, which
+/// share its probability equally. On tinyshakespeare this gives 3.35, 2.484 and 2.046. (Conditional
+/// entropies of the whole text, which a table that has seen the test text would reach, are lower:
+/// 3.31, 2.45 and 1.91.)
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Floors {
     /// Predicting each byte from nothing.
@@ -20,8 +21,8 @@ pub struct Floors {
     pub bigram: f64,
     /// Predicting each byte from the two before.
     pub trigram: f64,
-    /// What no model can beat in the long run: −log of the probability with which the generator produced the whole
-    /// text, per byte. Only known for generated text.
+    /// What no model can beat in the long run: −log of the probability with which the generator
+    /// produced the whole text, per byte. Only known for generated text.
     pub entropy: Option<f64>,
 }
 
@@ -29,11 +30,20 @@ impl Floors {
     pub(super) fn measure(training: &[u8], heldout: &[u8], entropy: Option<f64>) -> Self {
         let alphabet = Alphabet::of(training);
         let (training, heldout_classes) = (alphabet.classes(training), alphabet.classes(heldout));
-        let unseen = heldout_classes.iter().filter(|class| **class == alphabet.unseen()).count();
+        let unseen = heldout_classes
+            .iter()
+            .filter(|class| **class == alphabet.unseen())
+            .count();
         let per_byte = unseen as f64 / heldout.len().max(1) as f64;
         let correction = per_byte * f64::from(256 - alphabet.seen).max(1.0).ln();
-        let measure = |order| alphabet.cross_entropy(&training, &heldout_classes, order) + correction;
-        Self { unigram: measure(1), bigram: measure(2), trigram: measure(3), entropy }
+        let measure =
+            |order| alphabet.cross_entropy(&training, &heldout_classes, order) + correction;
+        Self {
+            unigram: measure(1),
+            bigram: measure(2),
+            trigram: measure(3),
+            entropy,
+        }
     }
 }
 
@@ -68,16 +78,22 @@ impl Alphabet {
     }
 
     fn classes(&self, text: &[u8]) -> Vec<u16> {
-        text.iter().map(|byte| self.class_of[usize::from(*byte)]).collect()
+        text.iter()
+            .map(|byte| self.class_of[usize::from(*byte)])
+            .collect()
     }
 
-    /// The mean of −log p over `heldout`, where p is counted on `training` with `order` − 1 bytes of context.
+    /// The mean of −log p over `heldout`, where p is counted on `training` with `order` − 1 bytes
+    /// of context.
     fn cross_entropy(&self, training: &[u16], heldout: &[u16], order: u32) -> f64 {
         if heldout.len() < order as usize {
             return 0.0;
         }
         let size = usize::from(self.seen) + 1;
-        let index = |gram: &[u16]| gram.iter().fold(0, |index, class| index * size + usize::from(*class));
+        let index = |gram: &[u16]| {
+            gram.iter()
+                .fold(0, |index, class| index * size + usize::from(*class))
+        };
         let mut counts = vec![0u32; size.pow(order)];
         let mut contexts = vec![0u32; size.pow(order - 1)];
         for gram in training.windows(order as usize) {
@@ -88,7 +104,8 @@ impl Alphabet {
             .windows(order as usize)
             .map(|gram| {
                 let count = f64::from(counts[index(gram)]) + SMOOTHING;
-                let total = f64::from(contexts[index(&gram[..gram.len() - 1])]) + SMOOTHING * size as f64;
+                let total =
+                    f64::from(contexts[index(&gram[..gram.len() - 1])]) + SMOOTHING * size as f64;
                 -(count / total).ln()
             })
             .sum();
@@ -115,19 +132,27 @@ mod tests {
     fn a_text_that_alternates_is_free_with_one_byte_of_context() {
         let text: Vec<u8> = b"ab".repeat(5_000);
         let floors = Floors::measure(&text[..9_000], &text[9_000..], None);
-        assert!((floors.unigram - std::f64::consts::LN_2).abs() < 1e-3 && floors.bigram < 1e-3, "{floors:?}");
+        assert!(
+            (floors.unigram - std::f64::consts::LN_2).abs() < 1e-3 && floors.bigram < 1e-3,
+            "{floors:?}"
+        );
     }
 
     #[test]
     fn bytes_that_training_never_showed_cost_much_but_not_infinitely() {
         let floors = Floors::measure(&b"ab".repeat(500), b"zzzz", None);
-        assert!(floors.unigram > 10.0 && floors.unigram.is_finite(), "{floors:?}");
+        assert!(
+            floors.unigram > 10.0 && floors.unigram.is_finite(),
+            "{floors:?}"
+        );
     }
 
     #[test]
     fn tinyshakespeare_has_the_floors_that_are_quoted_for_it() {
         let Some(path) = require::test_text() else {
-            println!("LEFT OUT: the floors of a real text: WEAL_TEST_TEXT does not name tinyshakespeare.txt");
+            println!(
+                "LEFT OUT: the floors of a real text: WEAL_TEST_TEXT does not name tinyshakespeare.txt"
+            );
             return;
         };
         let text = std::fs::read(path).unwrap();

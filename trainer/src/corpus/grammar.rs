@@ -1,5 +1,5 @@
-//! Text for a run that has no data: a seeded grammar that knows the probability of every choice it makes, so that the
-//! loss which no model can beat is known.
+//! Text for a run that has no data: a seeded grammar that knows the probability of every choice it
+//! makes, so that the loss which no model can beat is known.
 
 /// Domain of the generator's random stream; a change of the grammar needs a new one.
 const DOMAIN: &str = "commonweal generated text v1";
@@ -19,28 +19,33 @@ const BRACKETS: [(u8, u8); 3] = [(b'(', b')'), (b'[', b']'), (b'{', b'}')];
 pub struct Generated {
     /// The text, ASCII.
     pub text: Vec<u8>,
-    /// −log of the probability of exactly this text, in nats. No two courses of choices give the same text, so the sum
-    /// over the choices made is the text's own.
+    /// −log of the probability of exactly this text, in nats. No two courses of choices give the
+    /// same text, so the sum over the choices made is the text's own.
     pub nats: f64,
 }
 
-/// At least `bytes` bytes of text, the same on every machine for the same `seed`; ends with a whole paragraph.
+/// At least `bytes` bytes of text, the same on every machine for the same `seed`; ends with a whole
+/// paragraph.
 ///
-/// A paragraph has a heading that names its topic, and records of four kinds, so that there is something to learn at
-/// several scales: sentences whose verbs agree with their subjects across a relative clause, and whose subjects favour
-/// the topic; nested brackets; random words that are repeated; sums of two numbers. The words themselves come from the
-/// seed, too: they count as known, their invention is not part of the entropy.
+/// A paragraph has a heading that names its topic, and records of four kinds, so that there is
+/// something to learn at several scales: sentences whose verbs agree with their subjects across a
+/// relative clause, and whose subjects favour the topic; nested brackets; random words that are
+/// repeated; sums of two numbers. The words themselves come from the seed, too: they count as
+/// known, their invention is not part of the entropy.
 pub fn generate_text(seed: &[u8; 32], bytes: usize) -> Generated {
     let mut writer = Writer::new(seed);
     let lexicon = Lexicon::new(seed);
     while writer.text.len() < bytes {
         writer.paragraph(&lexicon);
     }
-    Generated { text: writer.text, nats: writer.nats }
+    Generated {
+        text: writer.text,
+        nats: writer.nats,
+    }
 }
 
-/// The words of a text. The three kinds have no word in common, and every word ends with a vowel, so that a plural's
-/// or a verb's "s" is never part of a stem.
+/// The words of a text. The three kinds have no word in common, and every word ends with a vowel,
+/// so that a plural's or a verb's "s" is never part of a stem.
 struct Lexicon {
     nouns: Vec<String>,
     verbs: Vec<String>,
@@ -52,14 +57,20 @@ impl Lexicon {
         let mut dice = Dice::new(seed, b"lexicon");
         let mut words: Vec<String> = vec!["the".into(), "that".into()];
         while words.len() < 2 + NOUNS + VERBS + ADJECTIVES {
-            let word: String = (0..2 + dice.roll(2)).flat_map(|_| dice.syllable()).collect();
+            let word: String = (0..2 + dice.roll(2))
+                .flat_map(|_| dice.syllable())
+                .collect();
             if !words.contains(&word) {
                 words.push(word);
             }
         }
         let verbs = words.split_off(2 + NOUNS);
         let (verbs, adjectives) = verbs.split_at(VERBS);
-        Self { nouns: words.split_off(2), verbs: verbs.to_vec(), adjectives: adjectives.to_vec() }
+        Self {
+            nouns: words.split_off(2),
+            verbs: verbs.to_vec(),
+            adjectives: adjectives.to_vec(),
+        }
     }
 }
 
@@ -68,7 +79,12 @@ struct Dice(blake3::OutputReader);
 
 impl Dice {
     fn new(seed: &[u8; 32], purpose: &[u8]) -> Self {
-        Self(blake3::Hasher::new_derive_key(DOMAIN).update(seed).update(purpose).finalize_xof())
+        Self(
+            blake3::Hasher::new_derive_key(DOMAIN)
+                .update(seed)
+                .update(purpose)
+                .finalize_xof(),
+        )
     }
 
     /// A number in `0..sides`.
@@ -87,7 +103,10 @@ impl Dice {
     fn syllable(&mut self) -> [char; 2] {
         const CONSONANTS: [char; 12] = ['b', 'd', 'f', 'g', 'k', 'l', 'm', 'n', 'p', 'r', 't', 'v'];
         const VOWELS: [char; 5] = ['a', 'e', 'i', 'o', 'u'];
-        [CONSONANTS[self.roll(12) as usize], VOWELS[self.roll(5) as usize]]
+        [
+            CONSONANTS[self.roll(12) as usize],
+            VOWELS[self.roll(5) as usize],
+        ]
     }
 }
 
@@ -100,10 +119,15 @@ struct Writer {
 
 impl Writer {
     fn new(seed: &[u8; 32]) -> Self {
-        Self { dice: Dice::new(seed, b"text"), text: Vec::new(), nats: 0.0 }
+        Self {
+            dice: Dice::new(seed, b"text"),
+            text: Vec::new(),
+            nats: 0.0,
+        }
     }
 
-    /// The one place where anything is left to chance: an index with probability `weights[index]` / sum.
+    /// The one place where anything is left to chance: an index with probability `weights[index]` /
+    /// sum.
     fn choose(&mut self, weights: &[u32]) -> usize {
         let total: u32 = weights.iter().sum();
         let mut rest = self.dice.roll(total);
@@ -138,7 +162,8 @@ impl Writer {
         self.put("\n");
     }
 
-    /// "the mola that rivas the tebis sulos." — subject and verb agree, also across the clause between them.
+    /// "the mola that rivas the tebis sulos." — subject and verb agree, also across the clause
+    /// between them.
     fn sentence(&mut self, lexicon: &Lexicon, topic: usize) {
         let plural = self.noun_phrase(lexicon, Some(topic));
         if self.choose(&[3, 1]) == 1 {
@@ -155,7 +180,8 @@ impl Writer {
         self.put(".\n");
     }
 
-    /// Writes a noun phrase, and says whether it is plural. The topic is as likely as all nouns together.
+    /// Writes a noun phrase, and says whether it is plural. The topic is as likely as all nouns
+    /// together.
     fn noun_phrase(&mut self, lexicon: &Lexicon, topic: Option<usize>) -> bool {
         self.put("the ");
         if self.choose(&[2, 1]) == 1 {
@@ -204,7 +230,9 @@ impl Writer {
     /// "say kwqxb: kwqxb".
     fn repetition(&mut self) {
         let length = 3 + self.choose(&[1; 6]);
-        let word: String = (0..length).map(|_| char::from(b'a' + self.choose(&[1; 26]) as u8)).collect();
+        let word: String = (0..length)
+            .map(|_| char::from(b'a' + self.choose(&[1; 26]) as u8))
+            .collect();
         self.put(&format!("say {word}: {word}\n"));
     }
 
@@ -262,30 +290,44 @@ mod tests {
                 nests += 1;
             }
         }
-        assert!(sums > 50 && repetitions > 50 && nests > 50, "{sums} {repetitions} {nests}");
+        assert!(
+            sums > 50 && repetitions > 50 && nests > 50,
+            "{sums} {repetitions} {nests}"
+        );
     }
 
     fn is_balanced(line: &str) -> bool {
         let mut open = Vec::new();
-        line.bytes().all(|byte| match BRACKETS.iter().find(|(opening, _)| *opening == byte) {
-            Some((_, closing)) => {
-                open.push(*closing);
-                true
-            }
-            None => open.pop() == Some(byte),
-        }) && open.is_empty()
+        line.bytes().all(
+            |byte| match BRACKETS.iter().find(|(opening, _)| *opening == byte) {
+                Some((_, closing)) => {
+                    open.push(*closing);
+                    true
+                }
+                None => open.pop() == Some(byte),
+            },
+        ) && open.is_empty()
     }
 
     #[test]
     fn verbs_agree_with_their_subjects() {
         let text = text(3, 50_000);
-        let plain = text.lines().filter(|line| line.starts_with("the ") && !line.contains(" that "));
+        let plain = text
+            .lines()
+            .filter(|line| line.starts_with("the ") && !line.contains(" that "));
         let mut sentences = 0;
         for line in plain {
             let words: Vec<&str> = line.trim_end_matches('.').split(' ').collect();
             let lexicon = Lexicon::new(&[3; 32]);
-            let is_adjective = lexicon.adjectives.iter().any(|adjective| adjective == words[1]);
-            let (noun, verb) = if is_adjective { (words[2], words[3]) } else { (words[1], words[2]) };
+            let is_adjective = lexicon
+                .adjectives
+                .iter()
+                .any(|adjective| adjective == words[1]);
+            let (noun, verb) = if is_adjective {
+                (words[2], words[3])
+            } else {
+                (words[1], words[2])
+            };
             assert_ne!(noun.ends_with('s'), verb.ends_with('s'), "{line}");
             sentences += 1;
         }
@@ -307,6 +349,11 @@ mod tests {
             let generated = generate_text(&[seed; 32], 400_000);
             generated.nats / generated.text.len() as f64
         };
-        assert!((per_byte(1) - per_byte(2)).abs() < 0.05, "{} {}", per_byte(1), per_byte(2));
+        assert!(
+            (per_byte(1) - per_byte(2)).abs() < 0.05,
+            "{} {}",
+            per_byte(1),
+            per_byte(2)
+        );
     }
 }

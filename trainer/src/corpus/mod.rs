@@ -1,4 +1,5 @@
-//! The text a model learns from: a training part that is dealt out in windows, and a held-out part that measures.
+//! The text a model learns from: a training part that is dealt out in windows, and a held-out part
+//! that measures.
 
 pub(crate) mod files;
 mod floors;
@@ -21,7 +22,8 @@ use crate::tokeniser::{Tokeniser, Tokens};
 /// Where text comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A file, or a folder that is read recursively in sorted order (hidden entries and links to folders are left out).
+    /// A file, or a folder that is read recursively in sorted order (hidden entries and links to
+    /// folders are left out).
     Path(PathBuf),
     /// Text that is already in memory.
     Text(Vec<u8>),
@@ -34,8 +36,8 @@ pub enum Source {
     },
 }
 
-/// Of a text that stays on disk the floors are counted on so many tokens of the training part, and an eighth as many of the
-/// held-out part.
+/// Of a text that stays on disk the floors are counted on so many tokens of the training part, and
+/// an eighth as many of the held-out part.
 const FLOOR_TOKENS: u64 = 1 << 20;
 
 /// A tokenised text in two parts: what is trained on, and what is held out.
@@ -48,7 +50,8 @@ pub struct Corpus {
     digest: [u8; 32],
 }
 
-/// A window of tokens, and the bytes of text that its predicted tokens (all but the first) stand for.
+/// A window of tokens, and the bytes of text that its predicted tokens (all but the first) stand
+/// for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Window {
     pub tokens: Vec<u32>,
@@ -69,15 +72,18 @@ enum Part {
 impl Corpus {
     /// Reads, cuts and tokenises `sources`.
     ///
-    /// The last tenth of each source (of a folder's files joined together) is held out; a character is never cut in
-    /// two. All of it is kept in memory; what is larger is [prepared](crate::Prepare). Both parts keep the order of the sources.
+    /// The last tenth of each source (of a folder's files joined together) is held out; a character
+    /// is never cut in two. All of it is kept in memory; what is larger is
+    /// [prepared](crate::Prepare). Both parts keep the order of the sources.
     pub fn new(sources: &[Source], tokeniser: Tokeniser) -> Result<Self> {
         let mut hasher = blake3::Hasher::new_derive_key("commonweal corpus v1");
         let (mut training, mut heldout) = (Vec::new(), Vec::new());
         let mut entropy = None;
         for source in sources {
             let (text, nats) = read(source, &tokeniser)?;
-            hasher.update(&(text.len() as u64).to_le_bytes()).update(&text);
+            hasher
+                .update(&(text.len() as u64).to_le_bytes())
+                .update(&text);
             let cut = cut(&text);
             training.extend_from_slice(&text[..cut]);
             heldout.extend_from_slice(&text[cut..]);
@@ -93,14 +99,21 @@ impl Corpus {
         })
     }
 
-    /// A text that is tokens of `tokeniser` already, in shards. They are checked now, and stay on disk.
+    /// A text that is tokens of `tokeniser` already, in shards. They are checked now, and stay on
+    /// disk.
     ///
     /// # Errors
     /// [`Error::Shard`] for the first that is not what it is said to be.
-    pub fn prepared(training: &TokenPart, heldout: &TokenPart, tokeniser: Tokeniser) -> Result<Self> {
+    pub fn prepared(
+        training: &TokenPart,
+        heldout: &TokenPart,
+        tokeniser: Tokeniser,
+    ) -> Result<Self> {
         let mut hasher = blake3::Hasher::new_derive_key("commonweal prepared corpus v1");
         for part in [training, heldout] {
-            hasher.update(&part.text_bytes.to_le_bytes()).update(&(part.shards.len() as u64).to_le_bytes());
+            hasher
+                .update(&part.text_bytes.to_le_bytes())
+                .update(&(part.shards.len() as u64).to_le_bytes());
             for shard in &part.shards {
                 hasher.update(&shard.hash);
             }
@@ -112,7 +125,11 @@ impl Corpus {
             let count = part.tokens().min(most) as usize;
             Ok(tokeniser.decode(&part.read(0, count)?)?.into_bytes())
         };
-        let floors = Floors::measure(&text(&training, FLOOR_TOKENS)?, &text(&heldout, FLOOR_TOKENS / 8)?, None);
+        let floors = Floors::measure(
+            &text(&training, FLOOR_TOKENS)?,
+            &text(&heldout, FLOOR_TOKENS / 8)?,
+            None,
+        );
         Ok(Self {
             training: Part::Shards(training),
             heldout: Part::Shards(heldout),
@@ -150,13 +167,14 @@ impl Corpus {
         self.heldout.len()
     }
 
-    /// What simple counting reaches on the held-out part, and the generator's entropy: losses to compare with.
+    /// What simple counting reaches on the held-out part, and the generator's entropy: losses to
+    /// compare with.
     pub fn floors(&self) -> &Floors {
         &self.floors
     }
 
-    /// BLAKE3 (derive_key `commonweal corpus v1`) over each source's length and bytes: peers with the same digest have
-    /// the same data in the same order.
+    /// BLAKE3 (derive_key `commonweal corpus v1`) over each source's length and bytes: peers with
+    /// the same digest have the same data in the same order.
     pub fn digest(&self) -> [u8; 32] {
         self.digest
     }
@@ -174,9 +192,17 @@ impl Corpus {
 
     /// Checks that both parts hold at least one window of `context` tokens.
     pub(crate) fn check(&self, context: usize) -> Result<()> {
-        for (part, tokens) in [("training", self.training_tokens()), ("held-out", self.heldout_tokens())] {
+        for (part, tokens) in [
+            ("training", self.training_tokens()),
+            ("held-out", self.heldout_tokens()),
+        ] {
             if tokens <= context {
-                return Err(Error::DataTooShort { part, found: tokens, context, needed: context + 1 });
+                return Err(Error::DataTooShort {
+                    part,
+                    found: tokens,
+                    context,
+                    needed: context + 1,
+                });
             }
         }
         Ok(())
@@ -213,18 +239,28 @@ impl Part {
 
     /// `context` + 1 tokens from `start` on.
     fn window(&self, start: u64, context: usize) -> Result<Window> {
-        let outside = || Error::Window { start, length: context + 1, available: self.len() };
+        let outside = || Error::Window {
+            start,
+            length: context + 1,
+            available: self.len(),
+        };
         let first = usize::try_from(start).map_err(|_| outside())?;
         let last = first.checked_add(context).ok_or_else(outside)?;
         match self {
             Self::Bytes(text) => {
                 let window = text.get(first..=last).ok_or_else(outside)?;
-                Ok(Window { tokens: window.iter().map(|byte| u32::from(*byte)).collect(), bytes: context as u64 })
+                Ok(Window {
+                    tokens: window.iter().map(|byte| u32::from(*byte)).collect(),
+                    bytes: context as u64,
+                })
             }
             Self::Shards(shards) => shards.window(start, context),
             Self::Wide(tokens) => {
                 let ids = tokens.ids.get(first..=last).ok_or_else(outside)?;
-                Ok(Window { tokens: ids.to_vec(), bytes: tokens.ends[last] - tokens.ends[first] })
+                Ok(Window {
+                    tokens: ids.to_vec(),
+                    bytes: tokens.ends[last] - tokens.ends[first],
+                })
             }
         }
     }
@@ -233,7 +269,10 @@ impl Part {
 /// The text of a source, and its entropy in nats where the generator knows it.
 fn read(source: &Source, tokeniser: &Tokeniser) -> Result<(Vec<u8>, Option<f64>)> {
     match source {
-        Source::Path(path) => Ok((files::read(path, matches!(tokeniser, Tokeniser::File(_)))?, None)),
+        Source::Path(path) => Ok((
+            files::read(path, matches!(tokeniser, Tokeniser::File(_)))?,
+            None,
+        )),
         Source::Text(text) => Ok((text.clone(), None)),
         Source::Generated { seed, bytes } => {
             let generated = generate_text(seed, *bytes);
@@ -261,7 +300,10 @@ mod tests {
     fn the_last_tenth_of_each_source_is_held_out() {
         let sources = [Source::Text(vec![b'a'; 100]), Source::Text(vec![b'b'; 50])];
         let corpus = Corpus::new(&sources, Tokeniser::Bytes).unwrap();
-        assert_eq!((corpus.training_tokens(), corpus.heldout_tokens()), (135, 15));
+        assert_eq!(
+            (corpus.training_tokens(), corpus.heldout_tokens()),
+            (135, 15)
+        );
         let heldout = corpus.heldout_window(0, 14).unwrap().tokens;
         assert_eq!(heldout[..10], [u32::from(b'a'); 10]);
         assert_eq!(heldout[10..], [u32::from(b'b'); 5]);
@@ -280,28 +322,48 @@ mod tests {
     fn windows_cover_the_part_and_nothing_beyond_it() {
         let corpus = bytes_corpus(&(0..100).collect::<Vec<u8>>());
         assert_eq!(corpus.training_windows(8), 82);
-        assert_eq!(corpus.training_window(81, 8).unwrap().tokens, (81..=89).collect::<Vec<u32>>());
+        assert_eq!(
+            corpus.training_window(81, 8).unwrap().tokens,
+            (81..=89).collect::<Vec<u32>>()
+        );
         assert!(corpus.training_window(82, 8).is_err());
         assert!(corpus.training_window(u64::MAX, 8).is_err());
     }
 
     #[test]
     fn a_text_shorter_than_a_window_is_refused_with_what_it_needs() {
-        let message = bytes_corpus(&[b'x'; 100]).check(16).unwrap_err().to_string();
-        assert!(message.contains("held-out part of the data has 10 tokens") && message.contains("17"), "{message}");
+        let message = bytes_corpus(&[b'x'; 100])
+            .check(16)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains("held-out part of the data has 10 tokens") && message.contains("17"),
+            "{message}"
+        );
         bytes_corpus(&[b'x'; 200]).check(16).unwrap();
     }
 
-    /// Prepares documents, a line each, as shards of at most `shard_tokens` tokens and one document.
+    /// Prepares documents, a line each, as shards of at most `shard_tokens` tokens and one
+    /// document.
     fn prepared(lines: &str, shard_tokens: u64) -> (tempfile::TempDir, Corpus) {
         let dir = tempfile::tempdir().unwrap();
         let (text, folder) = (dir.path().join("x.txt"), dir.path().join("tokens"));
         std::fs::write(&text, lines).unwrap();
         let usual = Prepare::new(vec![text.display().to_string()], Tokeniser::Bytes);
-        let prepare = Prepare { separator: b"\n".to_vec(), heldout_ppm: 200_000, shard_tokens, ..usual };
-        prepare.run(&folder, &mut |_| std::ops::ControlFlow::Continue(())).unwrap();
+        let prepare = Prepare {
+            separator: b"\n".to_vec(),
+            heldout_ppm: 200_000,
+            shard_tokens,
+            ..usual
+        };
+        prepare
+            .run(&folder, &mut |_| std::ops::ControlFlow::Continue(()))
+            .unwrap();
         let (training, heldout) = TokenPart::of_folder(&PreparedFolder::open(&folder).unwrap());
-        (dir, Corpus::prepared(&training, &heldout, Tokeniser::Bytes).unwrap())
+        (
+            dir,
+            Corpus::prepared(&training, &heldout, Tokeniser::Bytes).unwrap(),
+        )
     }
 
     fn all(part: &Part) -> Vec<u32> {
@@ -310,33 +372,50 @@ mod tests {
 
     #[test]
     fn windows_of_shards_are_those_of_the_text_whichever_shards_it_lies_in() {
-        let lines: String = (0..300).map(|number| format!("document {number}\n")).collect();
+        let lines: String = (0..300)
+            .map(|number| format!("document {number}\n"))
+            .collect();
         let (_one_dir, one) = prepared(&lines, 1 << 20);
         let (_many_dir, many) = prepared(&lines, 50);
         assert_eq!(one.training_tokens() + one.heldout_tokens(), lines.len());
-        assert_eq!((all(&one.training), all(&one.heldout)), (all(&many.training), all(&many.heldout)));
+        assert_eq!(
+            (all(&one.training), all(&one.heldout)),
+            (all(&many.training), all(&many.heldout))
+        );
         let tokens = all(&many.training);
         for start in 0..many.training_windows(120) {
             let window = many.training_window(start, 120).unwrap();
             assert_eq!(window.tokens, tokens[start as usize..start as usize + 121]);
         }
-        assert!(many.training_window(many.training_windows(120), 120).is_err());
+        assert!(
+            many.training_window(many.training_windows(120), 120)
+                .is_err()
+        );
         assert!(many.training_window(u64::MAX, 120).is_err());
         assert_ne!(one.digest(), many.digest());
     }
 
     #[test]
     fn the_floors_of_prepared_tokens_are_those_of_their_text() {
-        let lines: String = (0..3_000).map(|number| format!("line {} of it\n", number * 7 % 911)).collect();
+        let lines: String = (0..3_000)
+            .map(|number| format!("line {} of it\n", number * 7 % 911))
+            .collect();
         let (_dir, corpus) = prepared(&lines, 1 << 20);
-        let bytes = |part: &Part| all(part).iter().map(|token| *token as u8).collect::<Vec<u8>>();
+        let bytes = |part: &Part| {
+            all(part)
+                .iter()
+                .map(|token| *token as u8)
+                .collect::<Vec<u8>>()
+        };
         let expected = Floors::measure(&bytes(&corpus.training), &bytes(&corpus.heldout), None);
         assert_eq!(*corpus.floors(), expected);
     }
 
     #[test]
     fn a_shard_that_was_changed_is_refused_by_name() {
-        let lines: String = (0..300).map(|number| format!("document {number}\n")).collect();
+        let lines: String = (0..300)
+            .map(|number| format!("document {number}\n"))
+            .collect();
         let (dir, _) = prepared(&lines, 1 << 20);
         let folder = PreparedFolder::open(&dir.path().join("tokens")).unwrap();
         let (training, heldout) = TokenPart::of_folder(&folder);
@@ -344,15 +423,23 @@ mod tests {
         let mut bytes = std::fs::read(path).unwrap();
         bytes[40] ^= 1;
         std::fs::write(path, bytes).unwrap();
-        let why = Corpus::prepared(&training, &heldout, Tokeniser::Bytes).unwrap_err().to_string();
-        assert!(why.contains(&path.display().to_string()) && why.contains("hash"), "{why}");
+        let why = Corpus::prepared(&training, &heldout, Tokeniser::Bytes)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            why.contains(&path.display().to_string()) && why.contains("hash"),
+            "{why}"
+        );
     }
 
     #[test]
     fn the_digest_follows_the_text_and_its_division_into_sources() {
         let one = Corpus::new(&[Source::Text(b"abcd".to_vec())], Tokeniser::Bytes).unwrap();
         let two = [Source::Text(b"ab".to_vec()), Source::Text(b"cd".to_vec())];
-        assert_ne!(one.digest(), Corpus::new(&two, Tokeniser::Bytes).unwrap().digest());
+        assert_ne!(
+            one.digest(),
+            Corpus::new(&two, Tokeniser::Bytes).unwrap().digest()
+        );
         assert_eq!(one.digest(), bytes_corpus(b"abcd").digest());
     }
 }

@@ -37,7 +37,10 @@ impl TokenPart {
                 hash: shard.hash,
                 tokens: shard.tokens,
             };
-            Self { text_bytes: part.text_bytes, shards: part.shards.iter().map(shard).collect() }
+            Self {
+                text_bytes: part.text_bytes,
+                shards: part.shards.iter().map(shard).collect(),
+            }
         };
         (part(&folder.index.training), part(&folder.index.heldout))
     }
@@ -60,8 +63,15 @@ impl Shards {
             if shard.tokens() == listed.tokens {
                 return Ok((listed.path.clone(), shard));
             }
-            let reason = format!("it holds {} tokens in place of {}", shard.tokens(), listed.tokens);
-            Err(Error::Shard { path: listed.path.clone(), reason })
+            let reason = format!(
+                "it holds {} tokens in place of {}",
+                shard.tokens(),
+                listed.tokens
+            );
+            Err(Error::Shard {
+                path: listed.path.clone(),
+                reason,
+            })
         };
         let shards: Vec<_> = part.shards.par_iter().map(open).collect::<Result<_>>()?;
         let mut end = 0;
@@ -69,25 +79,40 @@ impl Shards {
             end += shard.tokens();
             end
         });
-        Ok(Self { ends: ends.collect(), shards, text_bytes: part.text_bytes })
+        Ok(Self {
+            ends: ends.collect(),
+            shards,
+            text_bytes: part.text_bytes,
+        })
     }
 
     pub fn tokens(&self) -> u64 {
         self.ends.last().copied().unwrap_or(0)
     }
 
-    /// The window of `context` + 1 tokens from `start` on. Its bytes are those of as many tokens of this part on average.
+    /// The window of `context` + 1 tokens from `start` on. Its bytes are those of as many tokens of
+    /// this part on average.
     pub fn window(&self, start: u64, context: usize) -> Result<Window> {
         let tokens = self.read(start, context + 1)?;
-        let bytes = context as u128 * u128::from(self.text_bytes) / u128::from(self.tokens().max(1));
-        Ok(Window { tokens, bytes: bytes as u64 })
+        let bytes =
+            context as u128 * u128::from(self.text_bytes) / u128::from(self.tokens().max(1));
+        Ok(Window {
+            tokens,
+            bytes: bytes as u64,
+        })
     }
 
     /// `count` tokens from `start` on, through as many shards as they lie in.
     pub fn read(&self, start: u64, count: usize) -> Result<Vec<u32>> {
-        let outside =
-            || Error::Window { start, length: count, available: usize::try_from(self.tokens()).unwrap_or(usize::MAX) };
-        if start.checked_add(count as u64).is_none_or(|end| end > self.tokens()) {
+        let outside = || Error::Window {
+            start,
+            length: count,
+            available: usize::try_from(self.tokens()).unwrap_or(usize::MAX),
+        };
+        if start
+            .checked_add(count as u64)
+            .is_none_or(|end| end > self.tokens())
+        {
             return Err(outside());
         }
         let mut tokens = Vec::with_capacity(count);
@@ -105,5 +130,8 @@ impl Shards {
 }
 
 fn unreadable(path: &Path, source: std::io::Error) -> Error {
-    Error::DataUnreadable { path: path.to_owned(), source }
+    Error::DataUnreadable {
+        path: path.to_owned(),
+        source,
+    }
 }

@@ -1,4 +1,5 @@
-//! Files from elsewhere, over HTTP: a transfer that breaks off goes on where it stopped, in this run or a later one.
+//! Files from elsewhere, over HTTP: a transfer that breaks off goes on where it stopped, in this
+//! run or a later one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -45,7 +46,13 @@ impl Default for Client {
             .timeout_per_read(Some(SILENCE))
             .build()
             .new_agent();
-        Self { agent, endpoint: ENDPOINT.to_owned(), token: None, attempts: 8, pause: Duration::from_secs(1) }
+        Self {
+            agent,
+            endpoint: ENDPOINT.to_owned(),
+            token: None,
+            attempts: 8,
+            pause: Duration::from_secs(1),
+        }
     }
 }
 
@@ -53,20 +60,32 @@ impl Default for Client {
 pub(super) type Told<'a> = &'a mut dyn FnMut(u64, Option<u64>) -> ControlFlow<()>;
 
 impl Client {
-    /// As the environment says: `HF_ENDPOINT` and `HF_TOKEN`, as Hugging Face's own tools read them.
+    /// As the environment says: `HF_ENDPOINT` and `HF_TOKEN`, as Hugging Face's own tools read
+    /// them.
     pub fn from_environment() -> Self {
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let endpoint = set("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned());
-        Self { endpoint: endpoint.trim_end_matches('/').to_owned(), token: set("HF_TOKEN"), ..Self::default() }
+        Self {
+            endpoint: endpoint.trim_end_matches('/').to_owned(),
+            token: set("HF_TOKEN"),
+            ..Self::default()
+        }
     }
 
     /// A page of JSON, and the address of the next one.
-    pub(super) fn json<T: serde::de::DeserializeOwned>(&self, url: &str) -> Result<(T, Option<String>)> {
+    pub(super) fn json<T: serde::de::DeserializeOwned>(
+        &self,
+        url: &str,
+    ) -> Result<(T, Option<String>)> {
         let mut failures = Failures::new(self);
         loop {
             match self.get(url, &[]) {
                 Ok(mut response) if response.status() == 200 => {
-                    let next = response.headers().get("link").and_then(|link| link.to_str().ok()).and_then(next_page);
+                    let next = response
+                        .headers()
+                        .get("link")
+                        .and_then(|link| link.to_str().ok())
+                        .and_then(next_page);
                     match response.body_mut().read_json() {
                         Ok(value) => return Ok((value, next)),
                         Err(error) => failures.pause(url, &error.to_string(), None)?,
@@ -78,9 +97,16 @@ impl Client {
         }
     }
 
-    /// Fetches a file to `path`, which appears only when all of it is here. What is there already is not fetched again,
-    /// unless it is not what `sha256` says. Until then it lies beside it, as `.part`.
-    pub(super) fn download(&self, url: &str, sha256: Option<&str>, path: &Path, told: Told) -> Result<()> {
+    /// Fetches a file to `path`, which appears only when all of it is here. What is there already
+    /// is not fetched again, unless it is not what `sha256` says. Until then it lies beside it, as
+    /// `.part`.
+    pub(super) fn download(
+        &self,
+        url: &str,
+        sha256: Option<&str>,
+        path: &Path,
+        told: Told,
+    ) -> Result<()> {
         if path.exists() && sha256.is_none_or(|hash| sha256_of(path).is_ok_and(|own| own == hash)) {
             return Ok(());
         }
@@ -102,7 +128,10 @@ impl Client {
             && sha256_of(&part.file).map_err(failed(&part.file))? != hash
         {
             part.remove();
-            return Err(wrong(url, format!("it has not the SHA-256 {hash} that its data set lists; try again")));
+            return Err(wrong(
+                url,
+                format!("it has not the SHA-256 {hash} that its data set lists; try again"),
+            ));
         }
         fs::rename(&part.file, path).map_err(failed(path))?;
         part.remove();
@@ -115,7 +144,11 @@ impl Client {
         let tag = part.tag();
         let have = if tag.is_some() { part.length() } else { 0 };
         let range = (format!("bytes={have}-"), tag.unwrap_or_default());
-        let asked: &[(&str, &str)] = if have > 0 { &[("range", &range.0), ("if-range", &range.1)] } else { &[] };
+        let asked: &[(&str, &str)] = if have > 0 {
+            &[("range", &range.0), ("if-range", &range.1)]
+        } else {
+            &[]
+        };
         let response = match self.get(url, asked) {
             Ok(response) => response,
             Err(reason) => return Ok(Attempt::Broken(reason)),
@@ -126,13 +159,15 @@ impl Client {
                 Some((start, total)) if start == have => (start, total),
                 _ => {
                     part.remove();
-                    return Ok(Attempt::Broken("the server sent another part than it was asked for".to_owned()));
+                    return Ok(Attempt::Broken(
+                        "the server sent another part than it was asked for".to_owned(),
+                    ));
                 }
             },
             // The part is as long as the file, or longer: only the first is good.
             416 if have > 0 => {
-                let total =
-                    header(response.headers(), "content-range").and_then(|range| range.strip_prefix("bytes */"));
+                let total = header(response.headers(), "content-range")
+                    .and_then(|range| range.strip_prefix("bytes */"));
                 if total.and_then(|total| total.parse().ok()) == Some(have) {
                     return Ok(Attempt::Whole);
                 }
@@ -151,7 +186,11 @@ impl Client {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        if let Some(token) = self.token.as_ref().filter(|_| url.starts_with(&format!("{}/", self.endpoint))) {
+        if let Some(token) = self
+            .token
+            .as_ref()
+            .filter(|_| url.starts_with(&format!("{}/", self.endpoint)))
+        {
             request = request.header("authorization", format!("Bearer {token}"));
         }
         request.call().map_err(|error| error.to_string())
@@ -185,7 +224,8 @@ fn receive(
         match body.read(&mut buffer) {
             Ok(0) => break None,
             Ok(bytes) => {
-                file.write_all(&buffer[..bytes]).map_err(failed(&part.file))?;
+                file.write_all(&buffer[..bytes])
+                    .map_err(failed(&part.file))?;
                 length += bytes as u64;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -193,7 +233,9 @@ fn receive(
         }
     };
     Ok(match (broken, total) {
-        (None, Some(total)) if length != total => Attempt::Broken(format!("{length} of {total} bytes came")),
+        (None, Some(total)) if length != total => {
+            Attempt::Broken(format!("{length} of {total} bytes came"))
+        }
         (None, _) => Attempt::Whole,
         (Some(reason), _) => Attempt::Broken(reason),
     })
@@ -212,7 +254,10 @@ impl Part {
             name.push(end);
             PathBuf::from(name)
         };
-        Self { file: beside(".part"), tag: beside(".tag") }
+        Self {
+            file: beside(".part"),
+            tag: beside(".tag"),
+        }
     }
 
     fn length(&self) -> u64 {
@@ -220,7 +265,9 @@ impl Part {
     }
 
     fn tag(&self) -> Option<String> {
-        fs::read_to_string(&self.tag).ok().filter(|tag| !tag.is_empty())
+        fs::read_to_string(&self.tag)
+            .ok()
+            .filter(|tag| !tag.is_empty())
     }
 
     fn set_tag(&self, tag: Option<&str>) -> Result<()> {
@@ -229,7 +276,11 @@ impl Part {
 
     /// Opens it with what is there up to `length`.
     fn open(&self, length: u64) -> Result<File> {
-        let file = OpenOptions::new().create(true).append(true).open(&self.file).map_err(failed(&self.file))?;
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.file)
+            .map_err(failed(&self.file))?;
         file.set_len(length).map_err(failed(&self.file))?;
         Ok(file)
     }
@@ -256,7 +307,13 @@ impl<'a> Failures<'a> {
     fn pause(&mut self, url: &str, reason: &str, wanted: Option<Duration>) -> Result<()> {
         self.count += 1;
         if self.count >= self.client.attempts {
-            return Err(wrong(url, format!("{reason} ({} attempts); try again, it goes on from there", self.count)));
+            return Err(wrong(
+                url,
+                format!(
+                    "{reason} ({} attempts); try again, it goes on from there",
+                    self.count
+                ),
+            ));
         }
         let pause = wanted.unwrap_or(self.client.pause * (1 << (self.count - 1).min(10)));
         tracing::warn!(url, reason, "a transfer failed and is tried again");
@@ -281,11 +338,17 @@ impl<'a> Failures<'a> {
 }
 
 fn wrong(url: &str, reason: String) -> Error {
-    Error::Prepare { place: url.to_owned(), reason }
+    Error::Prepare {
+        place: url.to_owned(),
+        reason,
+    }
 }
 
 fn failed(path: &Path) -> impl Fn(io::Error) -> Error {
-    move |error| Error::Prepare { place: path.display().to_string(), reason: error.to_string() }
+    move |error| Error::Prepare {
+        place: path.display().to_string(),
+        reason: error.to_string(),
+    }
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -298,7 +361,9 @@ fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
 
 /// First byte and length of the whole, from `bytes first-last/length`.
 fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
-    let (range, total) = header(headers, "content-range")?.strip_prefix("bytes ")?.split_once('/')?;
+    let (range, total) = header(headers, "content-range")?
+        .strip_prefix("bytes ")?
+        .split_once('/')?;
     Some((range.split_once('-')?.0.parse().ok()?, total.parse().ok()))
 }
 

@@ -55,13 +55,30 @@ impl DataSet {
                 place: source.to_owned(),
                 reason: "hf://datasets/<owner>/<name>[@<revision>][/<path>] is accepted".to_owned(),
             };
-            let mut parts = rest.strip_prefix("datasets/").ok_or_else(refused)?.splitn(3, '/');
-            let owner = parts.next().filter(|owner| !owner.is_empty()).ok_or_else(refused)?;
-            let name = parts.next().filter(|name| !name.is_empty()).ok_or_else(refused)?;
+            let mut parts = rest
+                .strip_prefix("datasets/")
+                .ok_or_else(refused)?
+                .splitn(3, '/');
+            let owner = parts
+                .next()
+                .filter(|owner| !owner.is_empty())
+                .ok_or_else(refused)?;
+            let name = parts
+                .next()
+                .filter(|name| !name.is_empty())
+                .ok_or_else(refused)?;
             let (name, revision) = name.split_once('@').unwrap_or((name, "main"));
-            return Ok(Some(Self::new(owner, name, revision, parts.next().unwrap_or_default())));
+            return Ok(Some(Self::new(
+                owner,
+                name,
+                revision,
+                parts.next().unwrap_or_default(),
+            )));
         }
-        let Some(rest) = source.strip_prefix(endpoint).and_then(|rest| rest.strip_prefix("/datasets/")) else {
+        let Some(rest) = source
+            .strip_prefix(endpoint)
+            .and_then(|rest| rest.strip_prefix("/datasets/"))
+        else {
             return Ok(None);
         };
         let parts: Vec<&str> = rest.trim_end_matches('/').splitn(5, '/').collect();
@@ -76,7 +93,11 @@ impl DataSet {
 
     fn new(owner: &str, name: &str, revision: &str, path: &str) -> Self {
         let path = path.trim_matches('/').to_owned();
-        Self { repository: format!("{owner}/{name}"), revision: revision.to_owned(), path }
+        Self {
+            repository: format!("{owner}/{name}"),
+            revision: revision.to_owned(),
+            path,
+        }
     }
 
     /// Its files, in the order of their paths.
@@ -86,7 +107,9 @@ impl DataSet {
         let folder = self.folder();
         let slash = if folder.is_empty() { "" } else { "/" };
         let folder = encode(folder, true);
-        let first = format!("{endpoint}/api/datasets/{repository}/tree/{revision}{slash}{folder}?recursive=true");
+        let first = format!(
+            "{endpoint}/api/datasets/{repository}/tree/{revision}{slash}{folder}?recursive=true"
+        );
         let mut next = Some(first.clone());
         let mut files = Vec::new();
         for _ in 0..PAGES {
@@ -94,13 +117,20 @@ impl DataSet {
             let (entries, following): (Vec<Entry>, _) = client.json(&page)?;
             // Nobody is led elsewhere by a listing.
             next = following.filter(|url| url.starts_with(&format!("{endpoint}/")));
-            files.extend(entries.into_iter().filter(|entry| entry.kind == "file" && self.takes(&entry.path)));
+            files.extend(
+                entries
+                    .into_iter()
+                    .filter(|entry| entry.kind == "file" && self.takes(&entry.path)),
+            );
         }
         files.sort_by(|one, other| one.path.cmp(&other.path));
         Ok(files
             .into_iter()
             .map(|entry| HubFile {
-                url: format!("{endpoint}/datasets/{repository}/resolve/{revision}/{}", encode(&entry.path, true)),
+                url: format!(
+                    "{endpoint}/datasets/{repository}/resolve/{revision}/{}",
+                    encode(&entry.path, true)
+                ),
                 name: entry.path,
                 bytes: entry.size,
                 sha256: entry.lfs.map(|large| large.oid),
@@ -112,12 +142,22 @@ impl DataSet {
     fn folder(&self) -> &str {
         let wild = self.path.find(['*', '?', '[']).unwrap_or(self.path.len());
         let is_folder = wild == self.path.len() && Kind::of(&self.path).is_none();
-        if is_folder { &self.path } else { self.path[..wild].rfind('/').map_or("", |slash| &self.path[..slash]) }
+        if is_folder {
+            &self.path
+        } else {
+            self.path[..wild]
+                .rfind('/')
+                .map_or("", |slash| &self.path[..slash])
+        }
     }
 
     fn takes(&self, path: &str) -> bool {
-        let within = path.strip_prefix(&self.path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        self.path.is_empty() || within || glob::Pattern::new(&self.path).is_ok_and(|pattern| pattern.matches(path))
+        let within = path
+            .strip_prefix(&self.path)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        self.path.is_empty()
+            || within
+            || glob::Pattern::new(&self.path).is_ok_and(|pattern| pattern.matches(path))
     }
 }
 
@@ -149,23 +189,42 @@ mod tests {
     fn an_address_names_a_data_set_a_revision_and_a_path() {
         for (source, revision, path) in [
             ("hf://datasets/a/b", "main", ""),
-            ("hf://datasets/a/b@v1/data/*.parquet", "v1", "data/*.parquet"),
+            (
+                "hf://datasets/a/b@v1/data/*.parquet",
+                "v1",
+                "data/*.parquet",
+            ),
             ("https://huggingface.co/datasets/a/b", "main", ""),
             ("https://huggingface.co/datasets/a/b/", "main", ""),
-            ("https://huggingface.co/datasets/a/b/tree/v2/data/en", "v2", "data/en"),
+            (
+                "https://huggingface.co/datasets/a/b/tree/v2/data/en",
+                "v2",
+                "data/en",
+            ),
         ] {
-            assert_eq!(set(source), Some(DataSet::new("a", "b", revision, path)), "{source}");
+            assert_eq!(
+                set(source),
+                Some(DataSet::new("a", "b", revision, path)),
+                "{source}"
+            );
         }
     }
 
     #[test]
     fn other_addresses_are_those_of_files() {
-        for source in
-            ["https://example.org/datasets/a/b", "https://huggingface.co/datasets/a/b/resolve/main/x.txt", "book.txt"]
-        {
+        for source in [
+            "https://example.org/datasets/a/b",
+            "https://huggingface.co/datasets/a/b/resolve/main/x.txt",
+            "book.txt",
+        ] {
             assert_eq!(set(source), None);
         }
-        assert!(DataSet::parse("hf://a/b", ENDPOINT).unwrap_err().to_string().contains("hf://datasets/<owner>"));
+        assert!(
+            DataSet::parse("hf://a/b", ENDPOINT)
+                .unwrap_err()
+                .to_string()
+                .contains("hf://datasets/<owner>")
+        );
     }
 
     #[test]
@@ -177,21 +236,37 @@ mod tests {
             ("x.txt", ""),
             ("data/x.jsonl", "data"),
         ] {
-            assert_eq!(DataSet::new("a", "b", "main", path).folder(), folder, "{path}");
+            assert_eq!(
+                DataSet::new("a", "b", "main", path).folder(),
+                folder,
+                "{path}"
+            );
         }
     }
 
     #[test]
     fn a_path_takes_a_file_a_folder_or_a_pattern() {
         let takes = |path: &str, file: &str| DataSet::new("a", "b", "main", path).takes(file);
-        assert!(takes("", "x.txt") && takes("data", "data/x.txt") && takes("data/x.txt", "data/x.txt"));
-        assert!(takes("data/*.txt", "data/x.txt") && !takes("data/*.txt", "data/x.md") && !takes("dat", "data/x.txt"));
+        assert!(
+            takes("", "x.txt") && takes("data", "data/x.txt") && takes("data/x.txt", "data/x.txt")
+        );
+        assert!(
+            takes("data/*.txt", "data/x.txt")
+                && !takes("data/*.txt", "data/x.md")
+                && !takes("dat", "data/x.txt")
+        );
     }
 
     #[test]
     fn what_may_not_stand_in_an_address_is_encoded() {
         assert_eq!(encode("a b/ö.txt", true), "a%20b/%C3%B6.txt");
-        assert_eq!(encode("refs/convert/parquet", false), "refs%2Fconvert%2Fparquet");
-        assert_eq!(encode("refs%2Fconvert%2Fparquet", false), "refs%2Fconvert%2Fparquet");
+        assert_eq!(
+            encode("refs/convert/parquet", false),
+            "refs%2Fconvert%2Fparquet"
+        );
+        assert_eq!(
+            encode("refs%2Fconvert%2Fparquet", false),
+            "refs%2Fconvert%2Fparquet"
+        );
     }
 }

@@ -92,12 +92,23 @@ pub struct PreparedFolder {
 
 impl PreparedSource {
     pub(super) fn new(name: String) -> Self {
-        Self { name, documents: 0, empty: 0, bad: 0, text_bytes: 0 }
+        Self {
+            name,
+            documents: 0,
+            empty: 0,
+            bad: 0,
+            text_bytes: 0,
+        }
     }
 }
 
 impl PreparedIndex {
-    pub(super) fn new(tokeniser: &Tokeniser, width: Width, end_of_text: Option<u32>, heldout_ppm: u32) -> Self {
+    pub(super) fn new(
+        tokeniser: &Tokeniser,
+        width: Width,
+        end_of_text: Option<u32>,
+        heldout_ppm: u32,
+    ) -> Self {
         Self {
             format: FORMAT.to_owned(),
             vocabulary: tokeniser.vocabulary() as u32,
@@ -123,14 +134,23 @@ impl PreparedFolder {
     /// Where there is none, or it is not one.
     pub fn open(path: &Path) -> Result<Self> {
         let file = path.join(INDEX);
-        let wrong = |reason: String| Error::Prepare { place: file.display().to_string(), reason };
+        let wrong = |reason: String| Error::Prepare {
+            place: file.display().to_string(),
+            reason,
+        };
         let text = fs::read(&file).map_err(|error| wrong(error.to_string()))?;
-        let index: PreparedIndex =
-            serde_json::from_slice(&text).map_err(|error| wrong(format!("{error}; prepare the data again")))?;
+        let index: PreparedIndex = serde_json::from_slice(&text)
+            .map_err(|error| wrong(format!("{error}; prepare the data again")))?;
         if index.format != FORMAT {
-            return Err(wrong(format!("its format is {:?}; {FORMAT:?} is read", index.format)));
+            return Err(wrong(format!(
+                "its format is {:?}; {FORMAT:?} is read",
+                index.format
+            )));
         }
-        Ok(Self { path: path.to_owned(), index })
+        Ok(Self {
+            path: path.to_owned(),
+            index,
+        })
     }
 
     /// The tokeniser that made the tokens, as its `tokenizer.json`; none is one token a byte.
@@ -156,14 +176,24 @@ impl PreparedFolder {
     /// # Errors
     /// The first shard that is not what the index says.
     pub fn check(&self, told: &mut dyn FnMut(u64, u64)) -> Result<()> {
-        let shards = || self.index.training.shards.iter().chain(&self.index.heldout.shards);
+        let shards = || {
+            self.index
+                .training
+                .shards
+                .iter()
+                .chain(&self.index.heldout.shards)
+        };
         let (mut done, total) = (0, shards().map(|shard| shard.bytes).sum());
         told(done, total);
         for listed in shards() {
             let path = self.shard(listed);
             let shard = Shard::open(&path, &listed.hash, self.index.vocabulary as usize)?;
             if shard.tokens() != listed.tokens {
-                let reason = format!("it holds {} tokens, and the index says {}", shard.tokens(), listed.tokens);
+                let reason = format!(
+                    "it holds {} tokens, and the index says {}",
+                    shard.tokens(),
+                    listed.tokens
+                );
                 return Err(Error::Shard { path, reason });
             }
             done += listed.bytes;
@@ -188,7 +218,8 @@ mod hash {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 32], D::Error> {
         let mut hash = [0; 32];
-        hex::decode_to_slice(String::deserialize(deserializer)?, &mut hash).map_err(D::Error::custom)?;
+        hex::decode_to_slice(String::deserialize(deserializer)?, &mut hash)
+            .map_err(D::Error::custom)?;
         Ok(hash)
     }
 }

@@ -1,11 +1,12 @@
-//! Text from anywhere becomes token shards: read, dealt to training and held-out, tokenised on every core, and written as
-//! files that are named by their content.
+//! Text from anywhere becomes token shards: read, dealt to training and held-out, tokenised on
+//! every core, and written as files that are named by their content.
 //!
-//! The same files with the same settings give the same shards, byte for byte, whatever the machine and its threads; so
-//! people who prepare the same data have the same run.
+//! The same files with the same settings give the same shards, byte for byte, whatever the machine
+//! and its threads; so people who prepare the same data have the same run.
 //!
-//! What comes from outside is not trusted: a damaged file is refused by name, a record that cannot be used is counted and
-//! named, and what is fetched is checked against the hash that its data set lists, where it lists one.
+//! What comes from outside is not trusted: a damaged file is refused by name, a record that cannot
+//! be used is counted and named, and what is fetched is checked against the hash that its data set
+//! lists, where it lists one.
 
 mod fetch;
 mod hub;
@@ -48,8 +49,8 @@ const BAD_SHOWN: usize = 10;
 /// Data to be prepared.
 #[derive(Clone, Debug)]
 pub struct Prepare {
-    /// Files, folders, patterns (`data/*.jsonl.gz`), addresses (`https://…`), Hugging Face data sets
-    /// (`hf://datasets/<owner>/<name>[@<revision>][/<path>]`).
+    /// Files, folders, patterns (`data/*.jsonl.gz`), addresses (`https://…`), Hugging Face data
+    /// sets (`hf://datasets/<owner>/<name>[@<revision>][/<path>]`).
     pub sources: Vec<String>,
     /// What every file holds; none goes by their names.
     pub kind: Option<Kind>,
@@ -127,20 +128,25 @@ pub struct PrepareSummary {
 }
 
 impl Prepare {
-    /// Prepares the data into a new folder, which appears when all is done. `told` hears several times a second how far it
-    /// is, and may stop it.
+    /// Prepares the data into a new folder, which appears when all is done. `told` hears several
+    /// times a second how far it is, and may stop it.
     ///
     /// # Errors
-    /// [`Error::Prepare`], naming the file or address at fault; [`Error::Stopped`]. Nothing is left behind then but what
-    /// was fetched, with which a next attempt goes on.
+    /// [`Error::Prepare`], naming the file or address at fault; [`Error::Stopped`]. Nothing is left
+    /// behind then but what was fetched, with which a next attempt goes on.
     pub fn run(
         &self,
         folder: &Path,
         told: &mut dyn FnMut(&PrepareProgress) -> ControlFlow<()>,
     ) -> Result<PrepareSummary> {
         let (inputs, left_out) = place::find(&self.sources, self.kind, &self.client)?;
-        let downloads = self.downloads.clone().unwrap_or_else(|| downloads_beside(folder));
-        let fetches = inputs.iter().any(|input| matches!(input.place, place::Place::Remote { .. }));
+        let downloads = self
+            .downloads
+            .clone()
+            .unwrap_or_else(|| downloads_beside(folder));
+        let fetches = inputs
+            .iter()
+            .any(|input| matches!(input.place, place::Place::Remote { .. }));
         if fetches {
             fs::create_dir_all(&downloads).map_err(|error| Error::Prepare {
                 place: downloads.display().to_string(),
@@ -156,7 +162,11 @@ impl Prepare {
             let _ = fs::remove_dir_all(&downloads);
         }
         let (index, bad) = summary.ok_or(Error::Stopped)?;
-        Ok(PrepareSummary { index, left_out, bad })
+        Ok(PrepareSummary {
+            index,
+            left_out,
+            bad,
+        })
     }
 
     fn fill(
@@ -174,7 +184,10 @@ impl Prepare {
             heldout_ppm: self.heldout_ppm,
             field: self.text_field.clone(),
         };
-        let reading = Reading { field: self.text_field.clone(), separator: self.separator.clone() };
+        let reading = Reading {
+            field: self.text_field.clone(),
+            separator: self.separator.clone(),
+        };
         let pipeline = Pipeline {
             inputs,
             reading: &reading,
@@ -227,7 +240,12 @@ struct Sink<'a> {
 
 impl<'a> Sink<'a> {
     fn new(prepare: &'a Prepare, folder: &Path, inputs: &'a [Input], width: Width) -> Result<Self> {
-        let mut index = PreparedIndex::new(&prepare.tokeniser, width, prepare.end_of_text, prepare.heldout_ppm);
+        let mut index = PreparedIndex::new(
+            &prepare.tokeniser,
+            width,
+            prepare.end_of_text,
+            prepare.heldout_ppm,
+        );
         let source = |input: &Input| PreparedSource::new(input.name.clone());
         index.sources = inputs.iter().map(source).collect();
         let shards = folder.join(SHARDS);
@@ -250,8 +268,13 @@ impl<'a> Sink<'a> {
     }
 
     fn take(&mut self, outcome: Outcome) -> Result<()> {
-        let Outcome { input: number, done } = outcome;
-        let (Some(input), Some(source)) = (self.inputs.get(number), self.index.sources.get_mut(number)) else {
+        let Outcome {
+            input: number,
+            done,
+        } = outcome;
+        let (Some(input), Some(source)) =
+            (self.inputs.get(number), self.index.sources.get_mut(number))
+        else {
             return Ok(());
         };
         source.documents += done.documents;
@@ -262,10 +285,14 @@ impl<'a> Sink<'a> {
             let record = record_name(input.kind, bad.number);
             if self.prepare.strict {
                 let place = format!("{}, {record}", input.name);
-                return Err(Error::Prepare { place, reason: bad.reason.clone() });
+                return Err(Error::Prepare {
+                    place,
+                    reason: bad.reason.clone(),
+                });
             }
             let line = format!("{}, {record}: {}", input.name, bad.reason);
-            writeln!(self.bad_file, "{line}").map_err(|error| whole::failed(Path::new(BAD_RECORDS), error))?;
+            writeln!(self.bad_file, "{line}")
+                .map_err(|error| whole::failed(Path::new(BAD_RECORDS), error))?;
             if self.bad.len() < BAD_SHOWN {
                 self.bad.push(line);
             }
@@ -281,23 +308,35 @@ impl<'a> Sink<'a> {
     fn finish(mut self, folder: &Path) -> Result<(PreparedIndex, Vec<String>)> {
         self.index.training = self.training.finish()?;
         self.index.heldout = self.heldout.finish()?;
-        self.bad_file.flush().map_err(|error| whole::failed(Path::new(BAD_RECORDS), error))?;
+        self.bad_file
+            .flush()
+            .map_err(|error| whole::failed(Path::new(BAD_RECORDS), error))?;
         let place = self.prepare.sources.join(" ");
         if self.index.training.tokens == 0 {
             let bad = self.progress.bad;
-            let first = self.bad.first().map(|bad| format!("; the first: {bad}")).unwrap_or_default();
-            let reason = format!("there is no text to learn from ({bad} records could not be used{first})");
+            let first = self
+                .bad
+                .first()
+                .map(|bad| format!("; the first: {bad}"))
+                .unwrap_or_default();
+            let reason =
+                format!("there is no text to learn from ({bad} records could not be used{first})");
             return Err(Error::Prepare { place, reason });
         }
         if self.index.heldout.tokens == 0 && self.prepare.heldout_ppm > 0 {
             let reason = "so little text that none of it is held out; give more, or hold out more with --heldout";
-            return Err(Error::Prepare { place, reason: reason.to_owned() });
+            return Err(Error::Prepare {
+                place,
+                reason: reason.to_owned(),
+            });
         }
         if self.progress.bad == 0 {
             let _ = fs::remove_file(folder.join(BAD_RECORDS));
         }
-        let mut json = serde_json::to_vec_pretty(&self.index)
-            .map_err(|error| Error::Prepare { place: INDEX.to_owned(), reason: error.to_string() })?;
+        let mut json = serde_json::to_vec_pretty(&self.index).map_err(|error| Error::Prepare {
+            place: INDEX.to_owned(),
+            reason: error.to_string(),
+        })?;
         json.push(b'\n');
         whole::write(&folder.join(INDEX), &json)?;
         Ok((self.index, self.bad))

@@ -1,5 +1,6 @@
-//! Fetching, reading, tokenising and writing at once: one thread fetches, one reads, every core tokenises, and what comes
-//! of it is put in the order in which it was read, so that the shards do not depend on how many threads there are.
+//! Fetching, reading, tokenising and writing at once: one thread fetches, one reads, every core
+//! tokenises, and what comes of it is put in the order in which it was read, so that the shards do
+//! not depend on how many threads there are.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -83,7 +84,17 @@ impl Pipeline<'_> {
             let failed = send_outcome.clone();
             scope.spawn(move || self.fetch(counters, &send_file, &failed));
             let failed = send_outcome.clone();
-            scope.spawn(move || self.read(counters, &files, &Feed { send_job, send_permit }, &failed));
+            scope.spawn(move || {
+                self.read(
+                    counters,
+                    &files,
+                    &Feed {
+                        send_job,
+                        send_permit,
+                    },
+                    &failed,
+                )
+            });
             for _ in 0..self.threads {
                 let (jobs, send_outcome) = (jobs.clone(), send_outcome.clone());
                 scope.spawn(move || self.work(&jobs, &send_outcome));
@@ -97,11 +108,18 @@ impl Pipeline<'_> {
         })
     }
 
-    fn fetch(&self, counters: &Counters, send: &SyncSender<(usize, PathBuf)>, failed: &Sender<Sent>) {
+    fn fetch(
+        &self,
+        counters: &Counters,
+        send: &SyncSender<(usize, PathBuf)>,
+        failed: &Sender<Sent>,
+    ) {
         for (number, input) in self.inputs.iter().enumerate() {
             let path = match &input.place {
                 Place::Local(path) => Ok(path.clone()),
-                Place::Remote { url, sha256 } => self.download(input, url, sha256.as_deref(), counters),
+                Place::Remote { url, sha256 } => {
+                    self.download(input, url, sha256.as_deref(), counters)
+                }
             };
             let sent = match path {
                 Ok(path) => send.send((number, path)).is_ok(),
@@ -116,12 +134,22 @@ impl Pipeline<'_> {
         }
     }
 
-    fn download(&self, input: &Input, url: &str, sha256: Option<&str>, counters: &Counters) -> Result<PathBuf> {
+    fn download(
+        &self,
+        input: &Input,
+        url: &str,
+        sha256: Option<&str>,
+        counters: &Counters,
+    ) -> Result<PathBuf> {
         let path = self.downloads.join(download_name(url, sha256));
         let before = counters.fetched.load(Ordering::Relaxed);
         self.client.download(url, sha256, &path, &mut |bytes, _| {
             counters.fetched.store(before + bytes, Ordering::Relaxed);
-            if counters.stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if counters.stop.load(Ordering::Relaxed) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
         })?;
         if input.bytes.is_none() {
             let length = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
@@ -130,13 +158,33 @@ impl Pipeline<'_> {
         Ok(path)
     }
 
-    fn read(&self, counters: &Counters, files: &Receiver<(usize, PathBuf)>, feed: &Feed, failed: &Sender<Sent>) {
+    fn read(
+        &self,
+        counters: &Counters,
+        files: &Receiver<(usize, PathBuf)>,
+        feed: &Feed,
+        failed: &Sender<Sent>,
+    ) {
         let mut next = 0;
         while let Ok((number, path)) = files.recv() {
-            let Some(input) = self.inputs.get(number) else { return };
-            let mut feeder = Feeder { feed, input: number, next: &mut next, bad: Vec::new() };
-            let read = read(&input.name, &path, input.kind, self.reading, &counters.read, &mut feeder)
-                .and_then(|()| feeder.flush());
+            let Some(input) = self.inputs.get(number) else {
+                return;
+            };
+            let mut feeder = Feeder {
+                feed,
+                input: number,
+                next: &mut next,
+                bad: Vec::new(),
+            };
+            let read = read(
+                &input.name,
+                &path,
+                input.kind,
+                self.reading,
+                &counters.read,
+                &mut feeder,
+            )
+            .and_then(|()| feeder.flush());
             match read {
                 Ok(()) => {}
                 Err(Error::Stopped) => return,
@@ -151,7 +199,15 @@ impl Pipeline<'_> {
     fn work(&self, jobs: &Mutex<Receiver<Job>>, send: &Sender<Sent>) {
         loop {
             let received = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            let Ok(Job { number, input, batch, bad }) = received else { return };
+            let Ok(Job {
+                number,
+                input,
+                batch,
+                bad,
+            }) = received
+            else {
+                return;
+            };
             let outcome = self.work.batch(batch).map(|mut done| {
                 done.bad.splice(..0, bad);
                 (number, Outcome { input, done })
@@ -208,13 +264,22 @@ struct Feeder<'a> {
 
 impl Feeder<'_> {
     fn flush(&mut self) -> Result<()> {
-        if self.bad.is_empty() { Ok(()) } else { self.batch(Batch::Texts(Vec::new())) }
+        if self.bad.is_empty() {
+            Ok(())
+        } else {
+            self.batch(Batch::Texts(Vec::new()))
+        }
     }
 }
 
 impl Take for Feeder<'_> {
     fn batch(&mut self, batch: Batch) -> Result<()> {
-        let job = Job { number: *self.next, input: self.input, batch, bad: std::mem::take(&mut self.bad) };
+        let job = Job {
+            number: *self.next,
+            input: self.input,
+            batch,
+            bad: std::mem::take(&mut self.bad),
+        };
         *self.next += 1;
         self.feed.send_permit.send(()).map_err(|_| Error::Stopped)?;
         self.feed.send_job.send(job).map_err(|_| Error::Stopped)
@@ -228,10 +293,27 @@ impl Take for Feeder<'_> {
 /// The same file has the same name in a later run.
 fn download_name(url: &str, sha256: Option<&str>) -> String {
     let key = match sha256 {
-        Some(hash) => hash.chars().filter(char::is_ascii_hexdigit).take(32).collect(),
+        Some(hash) => hash
+            .chars()
+            .filter(char::is_ascii_hexdigit)
+            .take(32)
+            .collect(),
         None => blake3::hash(url.as_bytes()).to_hex()[..32].to_owned(),
     };
-    let name = url.split(['?', '#']).next().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
-    let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
-    format!("{key}-{}", name.chars().map(plain).take(100).collect::<String>())
+    let name = url
+        .split(['?', '#'])
+        .next()
+        .and_then(|path| path.rsplit('/').next())
+        .unwrap_or_default();
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || "._-".contains(c) {
+            c
+        } else {
+            '_'
+        }
+    };
+    format!(
+        "{key}-{}",
+        name.chars().map(plain).take(100).collect::<String>()
+    )
 }

@@ -1,5 +1,5 @@
-//! Where data lies: files, folders and patterns on this machine, addresses elsewhere; in an order that is the same on
-//! every machine.
+//! Where data lies: files, folders and patterns on this machine, addresses elsewhere; in an order
+//! that is the same on every machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,13 +22,19 @@ pub enum Kind {
 
 impl Kind {
     /// Names that a person may give, and what they mean.
-    pub const NAMES: [(&'static str, Self); 3] =
-        [("text", Self::Text), ("jsonl", Self::JsonLines), ("parquet", Self::Parquet)];
+    pub const NAMES: [(&'static str, Self); 3] = [
+        ("text", Self::Text),
+        ("jsonl", Self::JsonLines),
+        ("parquet", Self::Parquet),
+    ];
 
     /// What a file of this name holds, after its `.gz` or `.zst` is taken off.
     pub(super) fn of(name: &str) -> Option<Self> {
         let lower = name.to_ascii_lowercase();
-        let plain = [".gz", ".zst", ".zstd"].iter().find_map(|end| lower.strip_suffix(end)).unwrap_or(&lower);
+        let plain = [".gz", ".zst", ".zstd"]
+            .iter()
+            .find_map(|end| lower.strip_suffix(end))
+            .unwrap_or(&lower);
         match plain.rsplit_once('.')?.1 {
             "txt" | "text" | "md" => Some(Self::Text),
             "jsonl" | "ndjson" | "json" => Some(Self::JsonLines),
@@ -55,9 +61,18 @@ pub(super) enum Place {
     Remote { url: String, sha256: Option<String> },
 }
 
-/// The files that `sources` stand for, and the names of those that hold something else and are left out.
-pub(super) fn find(sources: &[String], kind: Option<Kind>, client: &Client) -> Result<(Vec<Input>, Vec<String>)> {
-    let mut found = Found { kind, inputs: Vec::new(), left_out: Vec::new() };
+/// The files that `sources` stand for, and the names of those that hold something else and are left
+/// out.
+pub(super) fn find(
+    sources: &[String],
+    kind: Option<Kind>,
+    client: &Client,
+) -> Result<(Vec<Input>, Vec<String>)> {
+    let mut found = Found {
+        kind,
+        inputs: Vec::new(),
+        left_out: Vec::new(),
+    };
     for source in sources {
         let before = found.inputs.len();
         found.add(source, client)?;
@@ -83,12 +98,23 @@ impl Found {
     fn add(&mut self, source: &str, client: &Client) -> Result<()> {
         if let Some(set) = hub::DataSet::parse(source, &client.endpoint)? {
             for file in set.list(client)? {
-                self.push(file.name, file.bytes, Place::Remote { url: file.url, sha256: file.sha256 }, false);
+                self.push(
+                    file.name,
+                    file.bytes,
+                    Place::Remote {
+                        url: file.url,
+                        sha256: file.sha256,
+                    },
+                    false,
+                );
             }
             return Ok(());
         }
         if source.starts_with("http://") || source.starts_with("https://") {
-            let place = Place::Remote { url: source.to_owned(), sha256: None };
+            let place = Place::Remote {
+                url: source.to_owned(),
+                sha256: None,
+            };
             self.push(source.to_owned(), None, place, true);
             return Ok(());
         }
@@ -96,7 +122,10 @@ impl Found {
         if path.exists() || !source.contains(['*', '?', '[']) {
             return self.local(path, true);
         }
-        let refused = |reason: String| Error::Prepare { place: source.to_owned(), reason };
+        let refused = |reason: String| Error::Prepare {
+            place: source.to_owned(),
+            reason,
+        };
         let matches = glob::glob(source).map_err(|error| refused(error.to_string()))?;
         for path in matches {
             let path = path.map_err(|error| refused(error.to_string()))?;
@@ -109,20 +138,35 @@ impl Found {
     fn local(&mut self, root: &Path, named: bool) -> Result<()> {
         let is_folder = root.is_dir();
         for path in files_under(root)? {
-            let inside = if is_folder { path.strip_prefix(root).ok() } else { path.file_name().map(Path::new) };
+            let inside = if is_folder {
+                path.strip_prefix(root).ok()
+            } else {
+                path.file_name().map(Path::new)
+            };
             let name = inside.unwrap_or(&path).display().to_string();
             let metadata = fs::metadata(&path);
-            let bytes = metadata.map_err(|source| Error::DataUnreadable { path: path.clone(), source })?.len();
+            let bytes = metadata
+                .map_err(|source| Error::DataUnreadable {
+                    path: path.clone(),
+                    source,
+                })?
+                .len();
             self.push(name, Some(bytes), Place::Local(path), named && !is_folder);
         }
         Ok(())
     }
 
-    /// A file that was `named` itself, and not found in a folder, is text unless its name says otherwise.
+    /// A file that was `named` itself, and not found in a folder, is text unless its name says
+    /// otherwise.
     fn push(&mut self, name: String, bytes: Option<u64>, place: Place, named: bool) {
         let path = name.split(['?', '#']).next().unwrap_or(&name);
         match self.kind.or(Kind::of(path)).or(named.then_some(Kind::Text)) {
-            Some(kind) => self.inputs.push(Input { name, kind, place, bytes }),
+            Some(kind) => self.inputs.push(Input {
+                name,
+                kind,
+                place,
+                bytes,
+            }),
             None => self.left_out.push(name),
         }
     }
@@ -144,7 +188,10 @@ mod tests {
 
     fn names(sources: &[String], kind: Option<Kind>) -> (Vec<String>, Vec<String>) {
         let (inputs, left_out) = find(sources, kind, &Client::default()).unwrap();
-        (inputs.into_iter().map(|input| input.name).collect(), left_out)
+        (
+            inputs.into_iter().map(|input| input.name).collect(),
+            left_out,
+        )
     }
 
     #[test]
@@ -163,7 +210,13 @@ mod tests {
 
     #[test]
     fn a_folder_is_read_in_order_and_what_is_left_out_is_named() {
-        let dir = folder(&["b.txt", "a/z.jsonl", "a/.hidden.txt", "c.csv", "d/e/f.parquet"]);
+        let dir = folder(&[
+            "b.txt",
+            "a/z.jsonl",
+            "a/.hidden.txt",
+            "c.csv",
+            "d/e/f.parquet",
+        ]);
         let (found, left_out) = names(&[dir.path().display().to_string()], None);
         assert_eq!(found, ["a/z.jsonl", "b.txt", "d/e/f.parquet"]);
         assert_eq!(left_out, ["c.csv"]);
@@ -189,11 +242,18 @@ mod tests {
     #[test]
     fn what_stands_for_nothing_is_refused_by_name() {
         let dir = folder(&["c.csv"]);
-        for source in [dir.path().display().to_string(), dir.path().join("*.txt").display().to_string()] {
-            let why = find(std::slice::from_ref(&source), None, &Client::default()).unwrap_err().to_string();
+        for source in [
+            dir.path().display().to_string(),
+            dir.path().join("*.txt").display().to_string(),
+        ] {
+            let why = find(std::slice::from_ref(&source), None, &Client::default())
+                .unwrap_err()
+                .to_string();
             assert!(why.contains(&source) && why.contains("--format"), "{why}");
         }
-        let why = find(&["/nowhere/x.txt".into()], None, &Client::default()).unwrap_err().to_string();
+        let why = find(&["/nowhere/x.txt".into()], None, &Client::default())
+            .unwrap_err()
+            .to_string();
         assert!(why.contains("/nowhere/x.txt"), "{why}");
     }
 }

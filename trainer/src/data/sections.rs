@@ -4,7 +4,8 @@ use std::ops::Range;
 
 /// A text of up to this many bytes lies on one side as a whole.
 pub(super) const WHOLE_BYTES: usize = 64 << 10;
-/// A longer one is dealt in sections of about this many bytes, each ending with a line where it can.
+/// A longer one is dealt in sections of about this many bytes, each ending with a line where it
+/// can.
 const SECTION_BYTES: usize = 4 << 10;
 
 /// What a text is for.
@@ -23,11 +24,15 @@ pub(super) struct Section {
 
 /// Divides a text between the sides, so that about `heldout_ppm` of a million bytes are held out.
 ///
-/// The same text falls on the same side wherever it stands, so that a copy of what is held out is never trained on. A text
-/// longer than [`WHOLE_BYTES`], or a `part` of one, is dealt section by section; neighbours on one side stay together.
+/// The same text falls on the same side wherever it stands, so that a copy of what is held out is
+/// never trained on. A text longer than [`WHOLE_BYTES`], or a `part` of one, is dealt section by
+/// section; neighbours on one side stay together.
 pub(super) fn deal(text: &[u8], part: bool, heldout_ppm: u32) -> Vec<Section> {
     if !part && text.len() <= WHOLE_BYTES {
-        return vec![Section { range: 0..text.len(), side: side(text, heldout_ppm) }];
+        return vec![Section {
+            range: 0..text.len(),
+            side: side(text, heldout_ppm),
+        }];
     }
     let mut sections: Vec<Section> = Vec::new();
     let mut start = 0;
@@ -36,7 +41,10 @@ pub(super) fn deal(text: &[u8], part: bool, heldout_ppm: u32) -> Vec<Section> {
         let side = side(&text[start..end], heldout_ppm);
         match sections.last_mut() {
             Some(last) if last.side == side => last.range.end = end,
-            _ => sections.push(Section { range: start..end, side }),
+            _ => sections.push(Section {
+                range: start..end,
+                side,
+            }),
         }
         start = end;
     }
@@ -48,11 +56,15 @@ fn side(text: &[u8], heldout_ppm: u32) -> Side {
     let hash = hasher.update(text).finalize();
     let draw = u64::from_le_bytes(*hash.as_bytes().first_chunk().unwrap_or(&[0; 8]));
     let share = (u128::from(draw) * 1_000_000) >> 64;
-    if share < u128::from(heldout_ppm) { Side::Heldout } else { Side::Training }
+    if share < u128::from(heldout_ppm) {
+        Side::Heldout
+    } else {
+        Side::Training
+    }
 }
 
-/// Where the section that begins at `start` ends: after the first line end beyond its length if one comes soon, else
-/// between two characters.
+/// Where the section that begins at `start` ends: after the first line end beyond its length if one
+/// comes soon, else between two characters.
 fn section_end(text: &[u8], start: usize) -> usize {
     let least = start + SECTION_BYTES;
     if least + SECTION_BYTES / 2 >= text.len() {
@@ -76,21 +88,34 @@ mod tests {
     use super::*;
 
     fn book(lines: usize) -> Vec<u8> {
-        (0..lines).flat_map(|line| format!("line {line} of a book\n").into_bytes()).collect()
+        (0..lines)
+            .flat_map(|line| format!("line {line} of a book\n").into_bytes())
+            .collect()
     }
 
     fn heldout_bytes(sections: &[Section]) -> usize {
-        sections.iter().filter(|section| section.side == Side::Heldout).map(|section| section.range.len()).sum()
+        sections
+            .iter()
+            .filter(|section| section.side == Side::Heldout)
+            .map(|section| section.range.len())
+            .sum()
     }
 
     #[test]
     fn a_short_text_lies_on_one_side_and_always_on_the_same() {
-        let texts: Vec<String> = (0..2000).map(|number| format!("text number {number}")).collect();
-        let heldout =
-            texts.iter().filter(|text| deal(text.as_bytes(), false, 100_000)[0].side == Side::Heldout).count();
+        let texts: Vec<String> = (0..2000)
+            .map(|number| format!("text number {number}"))
+            .collect();
+        let heldout = texts
+            .iter()
+            .filter(|text| deal(text.as_bytes(), false, 100_000)[0].side == Side::Heldout)
+            .count();
         assert!((150..250).contains(&heldout), "{heldout}");
         assert!(
-            texts.iter().all(|text| deal(text.as_bytes(), false, 100_000) == deal(text.as_bytes(), false, 100_000))
+            texts
+                .iter()
+                .all(|text| deal(text.as_bytes(), false, 100_000)
+                    == deal(text.as_bytes(), false, 100_000))
         );
     }
 
@@ -128,7 +153,10 @@ mod tests {
     fn a_character_is_never_cut_in_two() {
         let text = "世".repeat(40_000);
         for section in deal(text.as_bytes(), false, 500_000) {
-            assert!(text.is_char_boundary(section.range.start) && text.is_char_boundary(section.range.end));
+            assert!(
+                text.is_char_boundary(section.range.start)
+                    && text.is_char_boundary(section.range.end)
+            );
         }
     }
 

@@ -26,11 +26,17 @@ pub(crate) enum Width {
 impl Width {
     /// The least that holds every token of a vocabulary.
     pub fn of_vocabulary(vocabulary: usize) -> Self {
-        if vocabulary <= 1 << 16 { Self::Two } else { Self::Four }
+        if vocabulary <= 1 << 16 {
+            Self::Two
+        } else {
+            Self::Four
+        }
     }
 
     pub fn of_bytes(bytes: u32) -> Option<Self> {
-        [Self::Two, Self::Four].into_iter().find(|width| width.bytes() == u64::from(bytes))
+        [Self::Two, Self::Four]
+            .into_iter()
+            .find(|width| width.bytes() == u64::from(bytes))
     }
 
     pub fn bytes(self) -> u64 {
@@ -43,15 +49,29 @@ impl Width {
     /// Adds tokens to `bytes` in this width.
     pub fn push(self, tokens: &[u32], bytes: &mut Vec<u8>) {
         match self {
-            Self::Two => bytes.extend(tokens.iter().flat_map(|token| (*token as u16).to_le_bytes())),
+            Self::Two => bytes.extend(
+                tokens
+                    .iter()
+                    .flat_map(|token| (*token as u16).to_le_bytes()),
+            ),
             Self::Four => bytes.extend(tokens.iter().flat_map(|token| token.to_le_bytes())),
         }
     }
 
     fn read(self, bytes: &[u8]) -> Vec<u32> {
         match self {
-            Self::Two => bytes.as_chunks().0.iter().map(|pair| u16::from_le_bytes(*pair).into()).collect(),
-            Self::Four => bytes.as_chunks().0.iter().map(|four| u32::from_le_bytes(*four)).collect(),
+            Self::Two => bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|pair| u16::from_le_bytes(*pair).into())
+                .collect(),
+            Self::Four => bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|four| u32::from_le_bytes(*four))
+                .collect(),
         }
     }
 }
@@ -79,25 +99,45 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    /// Opens a shard and checks every byte of it: its content against `hash`, and that no token lies outside a vocabulary
-    /// of that many.
+    /// Opens a shard and checks every byte of it: its content against `hash`, and that no token
+    /// lies outside a vocabulary of that many.
     ///
     /// # Errors
     /// [`Error::Shard`] where it is not what it is said to be.
     pub fn open(path: &Path, hash: &[u8; 32], vocabulary: usize) -> Result<Self> {
-        let wrong = |reason: String| Error::Shard { path: path.to_owned(), reason };
-        let unreadable = |source| Error::DataUnreadable { path: path.to_owned(), source };
+        let wrong = |reason: String| Error::Shard {
+            path: path.to_owned(),
+            reason,
+        };
+        let unreadable = |source| Error::DataUnreadable {
+            path: path.to_owned(),
+            source,
+        };
         let bytes = std::fs::read(path).map_err(unreadable)?;
         if blob::outline(&bytes).hash() != *hash {
-            return Err(wrong(format!("its content has not the hash {}", hex::encode(hash))));
+            return Err(wrong(format!(
+                "its content has not the hash {}",
+                hex::encode(hash)
+            )));
         }
         let parsed = parse(&bytes).map_err(|reason| wrong(reason.to_owned()))?;
-        let largest = parsed.width.read(parsed.tokens).into_iter().max().unwrap_or(0);
+        let largest = parsed
+            .width
+            .read(parsed.tokens)
+            .into_iter()
+            .max()
+            .unwrap_or(0);
         if largest as usize >= vocabulary {
-            return Err(wrong(format!("it holds the token {largest}, and the vocabulary has {vocabulary}")));
+            return Err(wrong(format!(
+                "it holds the token {largest}, and the vocabulary has {vocabulary}"
+            )));
         }
         let file = File::open(path).map_err(unreadable)?;
-        Ok(Self { file, width: parsed.width, tokens: parsed.tokens.len() as u64 / parsed.width.bytes() })
+        Ok(Self {
+            file,
+            width: parsed.width,
+            tokens: parsed.tokens.len() as u64 / parsed.width.bytes(),
+        })
     }
 
     /// Tokens in it.
@@ -132,26 +172,47 @@ fn parse(bytes: &[u8]) -> Result<Parsed<'_>, &'static str> {
     if magic != MAGIC || *reserved != [0; 4] {
         return Err("it is no shard of tokens");
     }
-    let width = Width::of_bytes(u32::from_le_bytes(*width)).ok_or("its tokens have neither 2 nor 4 bytes")?;
+    let width = Width::of_bytes(u32::from_le_bytes(*width))
+        .ok_or("its tokens have neither 2 nor 4 bytes")?;
     let length = |count: &[u8; 8], bytes: u64| {
-        u64::from_le_bytes(*count).checked_mul(bytes).and_then(|bytes| usize::try_from(bytes).ok()).ok_or(cut)
+        u64::from_le_bytes(*count)
+            .checked_mul(bytes)
+            .and_then(|bytes| usize::try_from(bytes).ok())
+            .ok_or(cut)
     };
-    let (tokens, table) = rest.split_at_checked(length(tokens, width.bytes())?).ok_or(cut)?;
+    let (tokens, table) = rest
+        .split_at_checked(length(tokens, width.bytes())?)
+        .ok_or(cut)?;
     if table.len() != length(documents, 4)? {
         return Err("its table of documents has another length than it says");
     }
-    let sum: u64 = table.as_chunks().0.iter().map(|tokens| u64::from(u32::from_le_bytes(*tokens))).sum();
+    let sum: u64 = table
+        .as_chunks()
+        .0
+        .iter()
+        .map(|tokens| u64::from(u32::from_le_bytes(*tokens)))
+        .sum();
     if sum != tokens.len() as u64 / width.bytes() {
         return Err("its documents have not as many tokens as it holds");
     }
-    Ok(Parsed { width, tokens, documents: table })
+    Ok(Parsed {
+        width,
+        tokens,
+        documents: table,
+    })
 }
 
 /// Tokens of each document of a shard's file.
 #[cfg(test)]
 pub(super) fn documents(bytes: &[u8]) -> Vec<u32> {
     let parsed = parse(bytes).unwrap();
-    parsed.documents.as_chunks().0.iter().map(|tokens| u32::from_le_bytes(*tokens)).collect()
+    parsed
+        .documents
+        .as_chunks()
+        .0
+        .iter()
+        .map(|tokens| u32::from_le_bytes(*tokens))
+        .collect()
 }
 
 #[cfg(unix)]
@@ -204,9 +265,16 @@ mod tests {
     fn a_shard_with_another_hash_or_an_unknown_token_is_refused() {
         let bytes = shard(Width::Two, &[1, 2, 3], &[3]);
         let hash = blob::outline(&bytes).hash();
-        let damaged: Vec<u8> = bytes.iter().enumerate().map(|(i, byte)| byte ^ u8::from(i == 33)).collect();
+        let damaged: Vec<u8> = bytes
+            .iter()
+            .enumerate()
+            .map(|(i, byte)| byte ^ u8::from(i == 33))
+            .collect();
         let why = open(&damaged, hash, 10).unwrap_err().to_string();
-        assert!(why.contains("has not the hash") && why.contains(&hex::encode(hash)), "{why}");
+        assert!(
+            why.contains("has not the hash") && why.contains(&hex::encode(hash)),
+            "{why}"
+        );
         let why = open(&bytes, hash, 3).unwrap_err().to_string();
         assert!(why.contains("the token 3"), "{why}");
     }
@@ -218,7 +286,16 @@ mod tests {
             assert!(parse(&bytes[..length]).is_err(), "{length}");
         }
         assert!(parse(&[bytes.as_slice(), b"x"].concat()).is_err());
-        for (place, value) in [(0, b'x'), (8, 3), (12, 1), (16, 9), (23, 255), (24, 2), (31, 255), (38, 4)] {
+        for (place, value) in [
+            (0, b'x'),
+            (8, 3),
+            (12, 1),
+            (16, 9),
+            (23, 255),
+            (24, 2),
+            (31, 255),
+            (38, 4),
+        ] {
             let mut wrong = bytes.clone();
             wrong[place] = value;
             assert!(parse(&wrong).is_err(), "{place}");

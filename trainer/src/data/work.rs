@@ -1,4 +1,5 @@
-//! What is done with a batch, on every core at once: texts are dealt to their sides and become tokens.
+//! What is done with a batch, on every core at once: texts are dealt to their sides and become
+//! tokens.
 
 use super::read::{Bad, Batch, Text, texts_of};
 use super::sections::{Section, Side, deal};
@@ -41,7 +42,9 @@ impl Work {
     pub fn batch(&self, batch: Batch) -> Result<Done> {
         let mut done = Done::default();
         match batch {
-            Batch::Texts(texts) => texts.into_iter().try_for_each(|text| self.text(text, &mut done))?,
+            Batch::Texts(texts) => texts
+                .into_iter()
+                .try_for_each(|text| self.text(text, &mut done))?,
             Batch::Lines(lines) => {
                 for text in texts_of(lines, &self.field) {
                     match text {
@@ -55,9 +58,14 @@ impl Work {
     }
 
     fn text(&self, text: Text, done: &mut Done) -> Result<()> {
-        if let (Tokeniser::File(_), Err(error)) = (&self.tokeniser, std::str::from_utf8(&text.bytes)) {
+        if let (Tokeniser::File(_), Err(error)) =
+            (&self.tokeniser, std::str::from_utf8(&text.bytes))
+        {
             let reason = format!("not UTF-8 from its byte {} on", error.valid_up_to());
-            done.bad.push(Bad { number: text.number, reason });
+            done.bad.push(Bad {
+                number: text.number,
+                reason,
+            });
             return Ok(());
         }
         if text.bytes.trim_ascii().is_empty() {
@@ -81,7 +89,10 @@ impl Work {
         match self.end_of_text {
             Some(end) if ends => tokens.push(end),
             // Bytes have no token to spare: a line end parts documents.
-            None if ends && matches!(self.tokeniser, Tokeniser::Bytes) && !bytes.ends_with(b"\n") => {
+            None if ends
+                && matches!(self.tokeniser, Tokeniser::Bytes)
+                && !bytes.ends_with(b"\n") =>
+            {
                 tokens.push(u32::from(b'\n'));
             }
             _ => {}

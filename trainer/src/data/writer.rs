@@ -25,14 +25,22 @@ pub(super) struct ShardWriter {
 impl ShardWriter {
     pub fn new(folder: &Path, width: Width, target: u64) -> Self {
         let (tokens, documents) = (Vec::new(), Vec::new());
-        Self { folder: folder.to_owned(), width, target, tokens, documents, part: PreparedPart::default() }
+        Self {
+            folder: folder.to_owned(),
+            width,
+            target,
+            tokens,
+            documents,
+            part: PreparedPart::default(),
+        }
     }
 
     pub fn push(&mut self, tokens: &Tokens) -> Result<()> {
         self.part.text_bytes += tokens.text_bytes;
         let mut bytes = tokens.bytes.as_slice();
         for count in &tokens.documents {
-            let (document, rest) = bytes.split_at((u64::from(*count) * self.width.bytes()) as usize);
+            let (document, rest) =
+                bytes.split_at((u64::from(*count) * self.width.bytes()) as usize);
             bytes = rest;
             self.tokens.extend_from_slice(document);
             self.documents.push(*count);
@@ -60,11 +68,17 @@ impl ShardWriter {
             reason: format!("cannot be written: {error}"),
         };
         let mut file = File::create(&path).map_err(failed)?;
-        file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(failed)?;
+        file.write_all(&bytes)
+            .and_then(|()| file.sync_all())
+            .map_err(failed)?;
         let tokens = self.tokens.len() as u64 / self.width.bytes();
         self.part.documents += self.documents.len() as u64;
         self.part.tokens += tokens;
-        self.part.shards.push(PreparedShard { hash, bytes: bytes.len() as u64, tokens });
+        self.part.shards.push(PreparedShard {
+            hash,
+            bytes: bytes.len() as u64,
+            tokens,
+        });
         self.tokens.clear();
         self.documents.clear();
         Ok(())

@@ -1,8 +1,9 @@
-//! What was learnt, compressed where it lives: on a GPU by the kernel, on the processor by the reference, to the same bytes.
+//! What was learnt, compressed where it lives: on a GPU by the kernel, on the processor by the
+//! reference, to the same bytes.
 //!
-//! The error feedback stays with the engine from round to round. On a GPU it is one buffer a tensor, as the weights are;
-//! the kernel runs on the same client and stream as everything else that burn does there, so that nothing has to wait
-//! and only the records leave the device.
+//! The error feedback stays with the engine from round to round. On a GPU it is one buffer a
+//! tensor, as the weights are; the kernel runs on the same client and stream as everything else
+//! that burn does there, so that nothing has to wait and only the records leave the device.
 
 use std::mem;
 use std::time::Instant;
@@ -26,8 +27,9 @@ pub(super) enum ErrorFeedback {
 }
 
 impl Engine {
-    /// Compresses the pseudo-gradient, `base` minus the engine's weights, to the body of a contribution, and makes what is
-    /// left of it the error feedback. On an error the error feedback stays as it is.
+    /// Compresses the pseudo-gradient, `base` minus the engine's weights, to the body of a
+    /// contribution, and makes what is left of it the error feedback. On an error the error
+    /// feedback stays as it is.
     pub fn compress(&mut self, compression: &Compression, base: &[f32]) -> Result<Vec<u8>> {
         self.guarded("compressed what was learnt", |engine| {
             engine.ensure_weights();
@@ -73,12 +75,16 @@ impl Engine {
         let parts = || self.layout.ranges();
         let upload = |values: &[f32]| Tensor::<1>::from_data(values, &self.device);
         let error: Vec<Tensor<1>> = match &self.error {
-            ErrorFeedback::Zeros => parts().map(|part| Tensor::zeros([part.len()], &self.device)).collect(),
+            ErrorFeedback::Zeros => parts()
+                .map(|part| Tensor::zeros([part.len()], &self.device))
+                .collect(),
             ErrorFeedback::Host(error) => parts().map(|part| upload(&error[part])).collect(),
             ErrorFeedback::Device(tensors) => tensors.clone(),
         };
         let weights = parts().zip(self.learnt_weights());
-        let delta = weights.map(|(part, weight)| upload(&base[part.clone()]) - weight.clone().reshape([part.len()]));
+        let delta = weights.map(|(part, weight)| {
+            upload(&base[part.clone()]) - weight.clone().reshape([part.len()])
+        });
         let (body, left) = compress_tensors(&self.layout, compression, error, delta.collect())?;
         self.error = ErrorFeedback::Device(left);
         Ok(body)
@@ -99,7 +105,11 @@ impl Engine {
             _ => vec![0.0; delta.len()],
         };
         let body = weal_kernels::compress(&self.layout, compression, &error, &mut delta);
-        let (kept, spare) = if body.is_ok() { (delta, error) } else { (error, delta) };
+        let (kept, spare) = if body.is_ok() {
+            (delta, error)
+        } else {
+            (error, delta)
+        };
         self.error = ErrorFeedback::Host(kept);
         if let States::Host(states) = &mut self.states {
             states.gradients = spare;
@@ -108,26 +118,52 @@ impl Engine {
     }
 }
 
-/// Compresses the pseudo-gradient `delta` by the kernel; returns the body and what is left, which is where `delta` was.
+/// Compresses the pseudo-gradient `delta` by the kernel; returns the body and what is left, which
+/// is where `delta` was.
 fn compress_tensors(
     layout: &Layout,
     compression: &Compression,
     error: Vec<Tensor<1>>,
     delta: Vec<Tensor<1>>,
 ) -> std::result::Result<(Vec<u8>, Vec<Tensor<1>>), weal_kernels::Error> {
-    let primitives = |tensors: Vec<Tensor<1>>| tensors.into_iter().map(primitive).collect::<Option<Vec<_>>>();
-    let unfit = || weal_kernels::Error::Device { why: "its tensors are no plain buffers of f32".to_owned() };
-    let (error, delta) = (primitives(error).ok_or_else(unfit)?, primitives(delta).ok_or_else(unfit)?);
-    let handles = |tensors: &[CubeTensor]| -> Vec<_> { tensors.iter().map(|tensor| tensor.handle.clone()).collect() };
+    let primitives = |tensors: Vec<Tensor<1>>| {
+        tensors
+            .into_iter()
+            .map(primitive)
+            .collect::<Option<Vec<_>>>()
+    };
+    let unfit = || weal_kernels::Error::Device {
+        why: "its tensors are no plain buffers of f32".to_owned(),
+    };
+    let (error, delta) = (
+        primitives(error).ok_or_else(unfit)?,
+        primitives(delta).ok_or_else(unfit)?,
+    );
+    let handles = |tensors: &[CubeTensor]| -> Vec<_> {
+        tensors.iter().map(|tensor| tensor.handle.clone()).collect()
+    };
     let client = &delta.first().ok_or_else(unfit)?.client;
-    let body = gpu::compress(client, layout, compression, &handles(&error), &handles(&delta))?;
-    Ok((body, delta.into_iter().map(Tensor::from_primitive::<Cube>).collect()))
+    let body = gpu::compress(
+        client,
+        layout,
+        compression,
+        &handles(&error),
+        &handles(&delta),
+    )?;
+    Ok((
+        body,
+        delta
+            .into_iter()
+            .map(Tensor::from_primitive::<Cube>)
+            .collect(),
+    ))
 }
 
 /// How fast a GPU compresses, next to how fast it copies.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CompressSpeed {
-    /// From pseudo-gradient to body, in seconds: the kernel, its records on their way out, and the body put together.
+    /// From pseudo-gradient to body, in seconds: the kernel, its records on their way out, and the
+    /// body put together.
     pub compress_seconds: f64,
     /// Copying as many values on the device, in seconds.
     pub copy_seconds: f64,
@@ -142,11 +178,17 @@ pub(crate) fn compress_speed(
     runs: usize,
 ) -> std::result::Result<CompressSpeed, String> {
     let upload = |values: &[f32]| -> Vec<Tensor<1>> {
-        layout.ranges().map(|part| Tensor::from_data(&values[part], device)).collect()
+        layout
+            .ranges()
+            .map(|part| Tensor::from_data(&values[part], device))
+            .collect()
     };
     let (mut error, mut delta) = (upload(error), upload(delta));
     let synced = || device.sync().map_err(|error| error.to_string());
-    let mut speed = CompressSpeed { compress_seconds: f64::INFINITY, copy_seconds: f64::INFINITY };
+    let mut speed = CompressSpeed {
+        compress_seconds: f64::INFINITY,
+        copy_seconds: f64::INFINITY,
+    };
     // The first run compiles.
     for _ in 0..=runs {
         synced()?;
@@ -158,7 +200,10 @@ pub(crate) fn compress_speed(
         // What is left is the next error feedback, and its copy as good a pseudo-gradient as any.
         error = left;
         let start = Instant::now();
-        delta = error.iter().map(|tensor| tensor.clone().add_scalar(0.0)).collect();
+        delta = error
+            .iter()
+            .map(|tensor| tensor.clone().add_scalar(0.0))
+            .collect();
         synced()?;
         speed.copy_seconds = speed.copy_seconds.min(start.elapsed().as_secs_f64());
     }
@@ -170,7 +215,9 @@ pub(crate) fn memory_in_use(device: &Device) -> Option<u64> {
     if *device == Device::flex() {
         return None;
     }
-    Some(gpu::memory_bytes(&primitive(Tensor::zeros([1], device))?.client))
+    Some(gpu::memory_bytes(
+        &primitive(Tensor::zeros([1], device))?.client,
+    ))
 }
 
 /// The connection to a GPU, where it can be made anew; `None` on the processor, which needs none.
@@ -186,7 +233,11 @@ pub(crate) fn memory_capacity(device: &Device) -> Option<u64> {
     if *device == Device::flex() {
         return None;
     }
-    primitive(Tensor::zeros([1], device))?.client.properties().memory.max_memory()
+    primitive(Tensor::zeros([1], device))?
+        .client
+        .properties()
+        .memory
+        .max_memory()
 }
 
 type CubeTensor = <Cube as burn::backend::BackendTypes>::FloatTensorPrimitive;

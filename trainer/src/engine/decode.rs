@@ -1,8 +1,9 @@
-//! Reading a text on from where one stopped: keys and values of what was read are kept, so that each token is computed
-//! once (a KV cache).
+//! Reading a text on from where one stopped: keys and values of what was read are kept, so that
+//! each token is computed once (a KV cache).
 //!
-//! Shapes are kept few, because a GPU compiles and tunes kernels for each: the cache grows in powers of two, and tokens
-//! are read in groups of a power of two, the last one filled up. What fills a group up is hidden, and then overwritten.
+//! Shapes are kept few, because a GPU compiles and tunes kernels for each: the cache grows in
+//! powers of two, and tokens are read in groups of a power of two, the last one filled up. What
+//! fills a group up is hidden, and then overwritten.
 
 use std::mem;
 
@@ -43,7 +44,12 @@ impl Decoder {
         Self {
             context: spec.context,
             rotation: Rotation::new(spec, spec.context, device),
-            layers: (0..spec.layers).map(|_| KeysAndValues { keys: empty(), values: empty() }).collect(),
+            layers: (0..spec.layers)
+                .map(|_| KeysAndValues {
+                    keys: empty(),
+                    values: empty(),
+                })
+                .collect(),
             room,
             read: 0,
         }
@@ -55,9 +61,15 @@ impl Decoder {
         self.read
     }
 
-    /// Reads `tokens`, of which there is at least one and not more than the context has room for, and gives the scores
-    /// of the next one, `[1, vocabulary]`.
-    pub fn advance(&mut self, model: &Model, weights: &[Tensor<2>], tokens: &[u32], device: &Device) -> Tensor<2> {
+    /// Reads `tokens`, of which there is at least one and not more than the context has room for,
+    /// and gives the scores of the next one, `[1, vocabulary]`.
+    pub fn advance(
+        &mut self,
+        model: &Model,
+        weights: &[Tensor<2>],
+        tokens: &[u32],
+        device: &Device,
+    ) -> Tensor<2> {
         let mut last = None;
         for tokens in tokens.chunks(GROUP) {
             let stream = self.read_group(model, weights, tokens, device);
@@ -67,10 +79,26 @@ impl Decoder {
         model.logits(weights, last)
     }
 
-    fn read_group(&mut self, model: &Model, weights: &[Tensor<2>], tokens: &[u32], device: &Device) -> Tensor<2> {
-        let (from, count) = (self.read, tokens.len().next_power_of_two().min(self.context - self.read));
+    fn read_group(
+        &mut self,
+        model: &Model,
+        weights: &[Tensor<2>],
+        tokens: &[u32],
+        device: &Device,
+    ) -> Tensor<2> {
+        let (from, count) = (
+            self.read,
+            tokens
+                .len()
+                .next_power_of_two()
+                .min(self.context - self.read),
+        );
         self.make_room(from + count, device);
-        let padded = tokens.iter().copied().chain(std::iter::repeat(0)).take(count);
+        let padded = tokens
+            .iter()
+            .copied()
+            .chain(std::iter::repeat(0))
+            .take(count);
         let inputs: Vec<i32> = padded.map(|token| token as i32).collect();
         let inputs = Tensor::<1, Int>::from_data(TensorData::new(inputs, [count]), device);
         let rotation = self.rotation.part(from, count);
@@ -108,7 +136,10 @@ impl Decoder {
         };
         let layers = mem::take(&mut self.layers).into_iter();
         self.layers = layers
-            .map(|KeysAndValues { keys, values }| KeysAndValues { keys: longer(keys), values: longer(values) })
+            .map(|KeysAndValues { keys, values }| KeysAndValues {
+                keys: longer(keys),
+                values: longer(values),
+            })
             .collect();
         self.room = room;
     }

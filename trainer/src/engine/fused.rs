@@ -1,4 +1,5 @@
-//! Operations that the processor does in one pass where burn would make many, with backward passes of their own.
+//! Operations that the processor does in one pass where burn would make many, with backward passes
+//! of their own.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
@@ -19,8 +20,9 @@ pub(super) fn serves(device: &Device) -> bool {
     *device == Device::flex()
 }
 
-/// The weights with which each query gathers values: the softmax of `scores`, `[.., rows, keys]`, over the keys that it may
-/// see, where rows are groups of as many queries as there are keys (see [`causal_softmax`]).
+/// The weights with which each query gathers values: the softmax of `scores`, `[.., rows, keys]`,
+/// over the keys that it may see, where rows are groups of as many queries as there are keys (see
+/// [`causal_softmax`]).
 ///
 /// # Panics
 /// Where the tensor is not on the processor: ask [`serves`] first.
@@ -32,7 +34,11 @@ pub(super) fn attention_weights(scores: Tensor<4>) -> Tensor<4> {
     }
     let (scores, node) = on_processor(scores.try_into_primitive::<Autodiff<Flex>>()).into_parts();
     let weights = weights(scores, keys);
-    let tracked = match (CausalSoftmax { keys }).prepare::<NoCheckpointing>([node]).compute_bound().stateful() {
+    let tracked = match (CausalSoftmax { keys })
+        .prepare::<NoCheckpointing>([node])
+        .compute_bound()
+        .stateful()
+    {
         OpsKind::Tracked(prepared) => prepared.finish(weights.clone(), weights),
         OpsKind::UnTracked(prepared) => prepared.finish(weights),
     };
@@ -49,11 +55,15 @@ pub(super) fn gated(gates: Tensor<2>, ups: Tensor<2>) -> Tensor<2> {
         let ups = on_processor(ups.try_into_primitive::<Flex>());
         return Tensor::from_primitive::<Flex>(open_gates(gates, &contiguous(ups)));
     }
-    let (gates, gate_node) = on_processor(gates.try_into_primitive::<Autodiff<Flex>>()).into_parts();
+    let (gates, gate_node) =
+        on_processor(gates.try_into_primitive::<Autodiff<Flex>>()).into_parts();
     let (ups, up_node) = on_processor(ups.try_into_primitive::<Autodiff<Flex>>()).into_parts();
     let (gates, ups) = (contiguous(gates), contiguous(ups));
     let outputs = open_gates(gates.clone(), &ups);
-    let prepared = Gated.prepare::<NoCheckpointing>([gate_node, up_node]).compute_bound().stateful();
+    let prepared = Gated
+        .prepare::<NoCheckpointing>([gate_node, up_node])
+        .compute_bound()
+        .stateful();
     let tracked = match prepared {
         OpsKind::Tracked(prepared) => prepared.finish((gates, ups), outputs),
         OpsKind::UnTracked(prepared) => prepared.finish(outputs),
@@ -67,12 +77,23 @@ pub(super) fn gated(gates: Tensor<2>, ups: Tensor<2>) -> Tensor<2> {
 /// Where a tensor is not on the processor: ask [`serves`] first.
 pub(super) fn adamw(learnt: Learnt, gradient: Tensor<2>, numbers: &update::AdamW) -> Learnt {
     let plain = |tensor: Tensor<2>| contiguous(on_processor(tensor.try_into_primitive::<Flex>()));
-    let [mut weight, mut first, mut second] = [learnt.weight, learnt.first, learnt.second].map(plain);
+    let [mut weight, mut first, mut second] =
+        [learnt.weight, learnt.first, learnt.second].map(plain);
     let gradient = plain(gradient);
     let (weights, gradients) = (weight.storage_mut::<f32>(), gradient.storage::<f32>());
-    update::adamw(weights, first.storage_mut::<f32>(), second.storage_mut::<f32>(), gradients, numbers);
+    update::adamw(
+        weights,
+        first.storage_mut::<f32>(),
+        second.storage_mut::<f32>(),
+        gradients,
+        numbers,
+    );
     let [weight, first, second] = [weight, first, second].map(Tensor::from_primitive::<Flex>);
-    Learnt { weight, first, second }
+    Learnt {
+        weight,
+        first,
+        second,
+    }
 }
 
 /// The sum of the squares of a tensor's values.
@@ -102,8 +123,13 @@ fn weights(scores: FlexTensor, keys: usize) -> FlexTensor {
 
 /// A tensor whose values lie one after the other, from the beginning of its storage to the end.
 fn contiguous(tensor: FlexTensor) -> FlexTensor {
-    let whole = tensor.layout().start_offset() == 0 && tensor.bytes().len() == tensor.layout().num_elements() * 4;
-    if tensor.is_contiguous() && whole { tensor } else { tensor.to_contiguous() }
+    let whole = tensor.layout().start_offset() == 0
+        && tensor.bytes().len() == tensor.layout().num_elements() * 4;
+    if tensor.is_contiguous() && whole {
+        tensor
+    } else {
+        tensor.to_contiguous()
+    }
 }
 
 #[derive(Debug)]
@@ -119,7 +145,12 @@ impl Backward<Flex, 1> for CausalSoftmax {
         let weights = contiguous(ops.state);
         unary::<Flex, _>(ops.parents, ops.node, gradients, |gradient| {
             let mut gradient = contiguous(gradient);
-            causal_softmax_backward(weights.storage::<f32>(), gradient.storage_mut::<f32>(), self.keys, self.keys);
+            causal_softmax_backward(
+                weights.storage::<f32>(),
+                gradient.storage_mut::<f32>(),
+                self.keys,
+                self.keys,
+            );
             gradient
         });
     }
@@ -136,7 +167,11 @@ impl Backward<Flex, 2> for Gated {
         let (gates, ups) = ops.state;
         let of_gates = |gradient: FlexTensor| {
             let mut gradient = contiguous(gradient);
-            swiglu_backward_gates(gates.storage::<f32>(), ups.storage::<f32>(), gradient.storage_mut::<f32>());
+            swiglu_backward_gates(
+                gates.storage::<f32>(),
+                ups.storage::<f32>(),
+                gradient.storage_mut::<f32>(),
+            );
             gradient
         };
         let of_ups = |gradient: FlexTensor| {

@@ -1,13 +1,14 @@
 //! Gradients in as little memory as there is.
 //!
-//! Three things are large: what every block keeps for its way back, the scores of all tokens at all places, and the
-//! number of sequences that both are multiplied with. Each can be had for time, and the gradient stays the same but for
-//! the last bits:
+//! Three things are large: what every block keeps for its way back, the scores of all tokens at all
+//! places, and the number of sequences that both are multiplied with. Each can be had for time, and
+//! the gradient stays the same but for the last bits:
 //!
 //! - sequences one group after the other (gradient accumulation);
-//! - scores and their loss a few rows at a time, forgotten before the next: never `[rows, vocabulary]`;
-//! - blocks computed once without keeping anything but their input, and once more on the way back (activation
-//!   checkpointing; Chen et al., 2016, <https://arxiv.org/abs/1604.06174>).
+//! - scores and their loss a few rows at a time, forgotten before the next: never
+//!   `[rows, vocabulary]`;
+//! - blocks computed once without keeping anything but their input, and once more on the way back
+//!   (activation checkpointing; Chen et al., 2016, <https://arxiv.org/abs/1604.06174>).
 
 use burn::tensor::{FloatDType, Gradients as Backward, IndexingUpdateOp, Int, Tensor};
 
@@ -30,7 +31,11 @@ pub(crate) struct Thrift {
 
 impl Default for Thrift {
     fn default() -> Self {
-        Self { sequences: usize::MAX, recompute: false, scores: SCORES_AT_ONCE }
+        Self {
+            sequences: usize::MAX,
+            recompute: false,
+            scores: SCORES_AT_ONCE,
+        }
     }
 }
 
@@ -39,8 +44,14 @@ impl Thrift {
     pub fn reduced(self, sequences: usize) -> Option<Self> {
         match self.sequences.min(sequences) {
             0 | 1 if self.recompute => None,
-            0 | 1 => Some(Self { recompute: true, ..self }),
-            sequences => Some(Self { sequences: sequences.div_ceil(2), ..self }),
+            0 | 1 => Some(Self {
+                recompute: true,
+                ..self
+            }),
+            sequences => Some(Self {
+                sequences: sequences.div_ceil(2),
+                ..self
+            }),
         }
     }
 }
@@ -55,7 +66,11 @@ pub(super) struct Gradients<'a> {
 
 impl<'a> Gradients<'a> {
     fn new(way: &Way<'a>, tensors: usize, loss: Tensor<1>) -> Self {
-        Self { of: vec![None; tensors], elsewhere: way.elsewhere, loss }
+        Self {
+            of: vec![None; tensors],
+            elsewhere: way.elsewhere,
+            loss,
+        }
     }
 
     fn add(&mut self, tensor: usize, gradient: Option<Tensor<2>>) {
@@ -74,7 +89,11 @@ impl<'a> Gradients<'a> {
 
     /// Adds those of another part of the batch.
     pub fn join(mut self, other: Self) -> Self {
-        other.of.into_iter().enumerate().for_each(|(tensor, gradient)| self.add(tensor, gradient));
+        other
+            .of
+            .into_iter()
+            .enumerate()
+            .for_each(|(tensor, gradient)| self.add(tensor, gradient));
         self.loss = self.loss + other.loss;
         self
     }
@@ -84,7 +103,9 @@ impl<'a> Gradients<'a> {
         self.of
             .into_iter()
             .zip(weights)
-            .map(|(gradient, weight)| gradient.unwrap_or_else(|| weight.zeros_like().cast(FloatDType::F32)))
+            .map(|(gradient, weight)| {
+                gradient.unwrap_or_else(|| weight.zeros_like().cast(FloatDType::F32))
+            })
             .collect()
     }
 }
@@ -102,7 +123,10 @@ impl Leaves {
         for tensor in &differentiated {
             tensors[*tensor] = tensors[*tensor].clone().autodiff().require_grad();
         }
-        Self { tensors, differentiated }
+        Self {
+            tensors,
+            differentiated,
+        }
     }
 
     fn collect(&self, backward: &mut Backward, gradients: &mut Gradients<'_>) {
@@ -119,7 +143,8 @@ impl Leaves {
 #[derive(Clone, Copy)]
 pub(super) struct Way<'a> {
     pub thrift: Thrift,
-    /// Where each gradient goes as soon as it is there; `None` where they are kept until all are there.
+    /// Where each gradient goes as soon as it is there; `None` where they are kept until all are
+    /// there.
     pub elsewhere: Option<&'a dyn Accumulate>,
 }
 
@@ -135,7 +160,12 @@ pub(super) struct Part {
 
 impl Model {
     /// The gradient of the scaled sum of a part's losses.
-    pub fn gradients<'a>(&self, weights: &[Tensor<2>], part: &Part, way: &Way<'a>) -> Gradients<'a> {
+    pub fn gradients<'a>(
+        &self,
+        weights: &[Tensor<2>],
+        part: &Part,
+        way: &Way<'a>,
+    ) -> Gradients<'a> {
         if way.thrift.recompute {
             return self.gradients_recomputed(weights, part, way);
         }
@@ -144,10 +174,17 @@ impl Model {
         let stream = self.stream_from(&leaves.tensors, embedded.clone());
         let rows = part.targets.dims()[0];
         let (mut gradients, mut backward) = if rows <= self.rows_at_once(&way.thrift) {
-            let loss = self.head_losses(&leaves.tensors, stream, part.targets.clone()).sum().mul_scalar(part.scale);
-            (Gradients::new(way, weights.len(), loss.clone().inner()), loss.backward())
+            let loss = self
+                .head_losses(&leaves.tensors, stream, part.targets.clone())
+                .sum()
+                .mul_scalar(part.scale);
+            (
+                Gradients::new(way, weights.len(), loss.clone().inner()),
+                loss.backward(),
+            )
         } else {
-            let (gradients, above) = self.head_gradients(weights, stream.clone().inner(), part, way);
+            let (gradients, above) =
+                self.head_gradients(weights, stream.clone().inner(), part, way);
             (gradients, backward_from(stream, above))
         };
         leaves.collect(&mut backward, &mut gradients);
@@ -155,7 +192,12 @@ impl Model {
         gradients
     }
 
-    fn gradients_recomputed<'a>(&self, weights: &[Tensor<2>], part: &Part, way: &Way<'a>) -> Gradients<'a> {
+    fn gradients_recomputed<'a>(
+        &self,
+        weights: &[Tensor<2>],
+        part: &Part,
+        way: &Way<'a>,
+    ) -> Gradients<'a> {
         let index = self.index();
         let mut streams = vec![self.embed(weights, part.inputs.clone())];
         for layer in 0..self.spec().layers {
@@ -165,20 +207,29 @@ impl Model {
 
         // Back from the scores to the stream after the last block …
         let norm = Leaves::new(weights, [index.final_norm()]);
-        let normed = last.clone().map(|last| self.final_norm(&norm.tensors, last));
+        let normed = last
+            .clone()
+            .map(|last| self.final_norm(&norm.tensors, last));
         let (Some(last), Some(normed)) = (last, normed) else {
             return Gradients::new(way, weights.len(), part.zero_loss());
         };
-        let (mut gradients, above) = self.head_gradients(weights, normed.clone().inner(), part, way);
+        let (mut gradients, above) =
+            self.head_gradients(weights, normed.clone().inner(), part, way);
         let mut backward = backward_from(normed, above);
         norm.collect(&mut backward, &mut gradients);
         let mut above = last.grad_remove(&mut backward);
 
         // … and block by block to the embedding.
         for layer in (0..self.spec().layers).rev() {
-            let (Some(stream), Some(gradient)) = (streams.pop(), above.take()) else { break };
-            let (stream, leaves) = (leaf(stream), Leaves::new(weights, index.block(layer).tensors()));
-            let mut backward = backward_from(self.block(&leaves.tensors, layer, stream.clone()), gradient);
+            let (Some(stream), Some(gradient)) = (streams.pop(), above.take()) else {
+                break;
+            };
+            let (stream, leaves) = (
+                leaf(stream),
+                Leaves::new(weights, index.block(layer).tensors()),
+            );
+            let mut backward =
+                backward_from(self.block(&leaves.tensors, layer, stream.clone()), gradient);
             leaves.collect(&mut backward, &mut gradients);
             above = stream.grad_remove(&mut backward);
         }
@@ -186,17 +237,22 @@ impl Model {
         gradients
     }
 
-    /// Takes the gradient of the stream before the first block to the rows that it was looked up in, in f32: in bf16 what a
-    /// frequent token adds up would be lost.
-    fn embedding_gradient(&self, part: &Part, above: Option<Tensor<2>>, gradients: &mut Gradients<'_>) {
+    /// Takes the gradient of the stream before the first block to the rows that it was looked up
+    /// in, in f32: in bf16 what a frequent token adds up would be lost.
+    fn embedding_gradient(
+        &self,
+        part: &Part,
+        above: Option<Tensor<2>>,
+        gradients: &mut Gradients<'_>,
+    ) {
         let Some(above) = above else { return };
         let zeros = Tensor::zeros([self.spec().vocabulary, self.spec().width], &above.device());
         let gradient = zeros.select_assign(0, part.inputs.clone(), above, IndexingUpdateOp::Add);
         gradients.add(self.index().embedding(), Some(gradient));
     }
 
-    /// The output projection's gradient and the loss, and the gradient of the normed stream, `[rows, width]`; the scores of
-    /// a few rows at a time.
+    /// The output projection's gradient and the loss, and the gradient of the normed stream,
+    /// `[rows, width]`; the scores of a few rows at a time.
     fn head_gradients<'a>(
         &self,
         weights: &[Tensor<2>],
@@ -213,11 +269,17 @@ impl Model {
             let leaves = Leaves::new(weights, [self.index().head()]);
             let some = leaf(normed.clone().narrow(0, start, count));
             let targets = part.targets.clone().narrow(0, start, count);
-            let loss = self.head_losses(&leaves.tensors, some.clone(), targets).sum().mul_scalar(part.scale);
+            let loss = self
+                .head_losses(&leaves.tensors, some.clone(), targets)
+                .sum()
+                .mul_scalar(part.scale);
             gradients.loss = gradients.loss + loss.clone().inner();
             let mut backward = loss.backward();
             leaves.collect(&mut backward, &mut gradients);
-            above.push(some.grad_remove(&mut backward).unwrap_or_else(|| some.clone().inner().zeros_like()));
+            above.push(
+                some.grad_remove(&mut backward)
+                    .unwrap_or_else(|| some.clone().inner().zeros_like()),
+            );
             start += count;
         }
         (gradients, Tensor::cat(above, 0))

@@ -1,7 +1,9 @@
-//! States in the machine's memory: the device holds the weights that it computes with, and one block's gradients at a time.
+//! States in the machine's memory: the device holds the weights that it computes with, and one
+//! block's gradients at a time.
 //!
-//! As soon as the gradient of a tensor is there, it is added up here, in f32; after the last of a step the processor updates
-//! weights and moments with all its threads, and each tensor of new weights goes back to the device.
+//! As soon as the gradient of a tensor is there, it is added up here, in f32; after the last of a
+//! step the processor updates weights and moments with all its threads, and each tensor of new
+//! weights goes back to the device.
 
 use std::mem;
 
@@ -54,7 +56,9 @@ fn copied(mut memory: Vec<f32>, values: &[f32]) -> Vec<f32> {
     if memory.len() != values.len() {
         memory = vec![0.0; values.len()];
     }
-    let parts = memory.par_chunks_mut(1 << 16).zip(values.par_chunks(1 << 16));
+    let parts = memory
+        .par_chunks_mut(1 << 16)
+        .zip(values.par_chunks(1 << 16));
     parts.for_each(|(to, from)| to.copy_from_slice(from));
     memory
 }
@@ -62,7 +66,9 @@ fn copied(mut memory: Vec<f32>, values: &[f32]) -> Vec<f32> {
 impl Engine {
     /// One update of what lies in the machine's memory, by the gradients that were added up there.
     pub(super) fn update_on_host(&mut self, update: &Update, clip: f32) {
-        let States::Host(states) = &mut self.states else { return };
+        let States::Host(states) = &mut self.states else {
+            return;
+        };
         // Out of the engine, which has to lend itself to the uploads.
         let mut states = mem::take(states);
         if states.first.is_empty() {
@@ -71,7 +77,10 @@ impl Engine {
         }
         for index in 0..self.layout.tensors().len() {
             let (spec, range) = (&self.layout.tensors()[index], self.layout.range(index));
-            let (weights, first) = (&mut states.masters[range.clone()], &mut states.first[range.clone()]);
+            let (weights, first) = (
+                &mut states.masters[range.clone()],
+                &mut states.first[range.clone()],
+            );
             let gradients = &mut states.gradients[range.clone()];
             match update.muon {
                 Some(memory) if is_within(spec) => {
@@ -79,7 +88,13 @@ impl Engine {
                     let steps = self.orthogonal(index, gradients);
                     update::step(weights, &steps, update.kept(spec), update.muon_rate(spec));
                 }
-                _ => update::adamw(weights, first, &mut states.second[range], gradients, &update.adamw(spec, clip)),
+                _ => update::adamw(
+                    weights,
+                    first,
+                    &mut states.second[range],
+                    gradients,
+                    &update.adamw(spec, clip),
+                ),
             }
             // What is replaced goes first: there may not be room for both.
             self.weights[index] = Tensor::zeros([1, 1], &self.device);
@@ -92,15 +107,24 @@ impl Engine {
     fn orthogonal(&self, tensor: usize, values: &[f32]) -> Vec<f32> {
         let matrix = orthogonal(self.upload_tensor(tensor, values, Precision::F32));
         let data = matrix.into_data();
-        data.try_into_vec().unwrap_or_else(|error| panic!("a matrix cannot be read: {error:?}"))
+        data.try_into_vec()
+            .unwrap_or_else(|error| panic!("a matrix cannot be read: {error:?}"))
     }
 
     /// A tensor of the layout on the device, in what it is computed with.
-    pub(super) fn upload_tensor(&self, tensor: usize, values: &[f32], precision: Precision) -> Tensor<2> {
+    pub(super) fn upload_tensor(
+        &self,
+        tensor: usize,
+        values: &[f32],
+        precision: Precision,
+    ) -> Tensor<2> {
         let shape = shape(&self.layout, tensor);
         match compute_type(&self.layout.tensors()[tensor], precision) {
             DType::BF16 => {
-                let short: Vec<bf16> = values.par_iter().map(|value| bf16::from_f32(*value)).collect();
+                let short: Vec<bf16> = values
+                    .par_iter()
+                    .map(|value| bf16::from_f32(*value))
+                    .collect();
                 Tensor::from_data(TensorData::new(short, shape), (&self.device, DType::BF16))
             }
             _ => Tensor::from_data(TensorData::new(values.to_vec(), shape), &self.device),

@@ -37,7 +37,8 @@ pub(crate) use optimiser::Update;
 pub(crate) use rope::frequencies;
 pub(crate) use tensors::{Engine, panic_message};
 
-/// Windows of text as rows of tokens, `[sequences, length + 1]`: each row holds its inputs and, shifted by one, its targets.
+/// Windows of text as rows of tokens, `[sequences, length + 1]`: each row holds its inputs and,
+/// shifted by one, its targets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Batch {
     tokens: Vec<u32>,
@@ -48,7 +49,11 @@ pub(crate) struct Batch {
 impl Batch {
     /// A batch of rows that all have `length` + 1 tokens.
     pub fn new(rows: impl IntoIterator<Item = Vec<u32>>, length: usize) -> Self {
-        let mut batch = Self { tokens: Vec::new(), sequences: 0, length };
+        let mut batch = Self {
+            tokens: Vec::new(),
+            sequences: 0,
+            length,
+        };
         for row in rows {
             debug_assert_eq!(row.len(), length + 1);
             batch.tokens.extend(row);
@@ -81,21 +86,27 @@ impl Batch {
     /// The batch in parts of at most so many rows.
     pub fn parts(&self, sequences: usize) -> impl Iterator<Item = Self> + '_ {
         let length = self.length;
-        self.tokens.chunks(sequences.clamp(1, self.sequences.max(1)) * (length + 1)).map(move |tokens| Self {
-            tokens: tokens.to_vec(),
-            sequences: tokens.len() / (length + 1),
-            length,
-        })
+        self.tokens
+            .chunks(sequences.clamp(1, self.sequences.max(1)) * (length + 1))
+            .map(move |tokens| Self {
+                tokens: tokens.to_vec(),
+                sequences: tokens.len() / (length + 1),
+                length,
+            })
     }
 
     /// Inputs of all rows, `[sequences, length]`.
     pub fn inputs(&self) -> impl Iterator<Item = u32> + '_ {
-        self.tokens.chunks_exact(self.length + 1).flat_map(|row| row[..self.length].iter().copied())
+        self.tokens
+            .chunks_exact(self.length + 1)
+            .flat_map(|row| row[..self.length].iter().copied())
     }
 
     /// Targets of all rows, `[sequences, length]`.
     pub fn targets(&self) -> impl Iterator<Item = u32> + '_ {
-        self.tokens.chunks_exact(self.length + 1).flat_map(|row| row[1..].iter().copied())
+        self.tokens
+            .chunks_exact(self.length + 1)
+            .flat_map(|row| row[1..].iter().copied())
     }
 }
 
@@ -109,13 +120,15 @@ pub(crate) struct StepReport {
 }
 
 impl StepReport {
-    /// Whether the step could be applied; an engine leaves weights and moments alone where it could not.
+    /// Whether the step could be applied; an engine leaves weights and moments alone where it could
+    /// not.
     pub fn is_finite(&self) -> bool {
         self.loss.is_finite() && self.gradient_norm.is_finite()
     }
 }
 
-/// What the optimiser remembers, flat, in the layout's order: AdamW's two moments; Muon's momentum, and zeros.
+/// What the optimiser remembers, flat, in the layout's order: AdamW's two moments; Muon's momentum,
+/// and zeros.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct MomentVectors {
     pub first: Vec<f32>,

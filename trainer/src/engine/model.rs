@@ -1,7 +1,9 @@
-//! The model's forward pass in tensors of the burn framework, for automatic differentiation on any device.
+//! The model's forward pass in tensors of the burn framework, for automatic differentiation on any
+//! device.
 //!
-//! Matrices are multiplied in the type of the weights, f32 or bf16. All else is f32: the stream from block to block, norms, the
-//! turning of queries and keys, softmax, losses. A cast to the type that a tensor has already costs nothing.
+//! Matrices are multiplied in the type of the weights, f32 or bf16. All else is f32: the stream
+//! from block to block, norms, the turning of queries and keys, softmax, losses. A cast to the type
+//! that a tensor has already costs nothing.
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation};
 
@@ -9,7 +11,8 @@ use crate::engine::fused;
 use crate::engine::rope::Rotation;
 use crate::spec::{BlockIndex, ModelSpec, TensorIndex};
 
-/// What is added to the score of a token that must not be seen: its weight becomes zero, and nothing becomes NaN.
+/// What is added to the score of a token that must not be seen: its weight becomes zero, and
+/// nothing becomes NaN.
 const HIDDEN: f32 = -1e9;
 
 /// The parts of the model that are not learnt, on a device, for windows of one length.
@@ -19,8 +22,8 @@ pub(super) struct Model {
     index: TensorIndex,
     length: usize,
     rotation: Rotation,
-    /// Hides from each query of a window what comes after it; `None` where there are fused operations for the device, which
-    /// need none.
+    /// Hides from each query of a window what comes after it; `None` where there are fused
+    /// operations for the device, which need none.
     mask: Option<Tensor<4>>,
 }
 
@@ -51,17 +54,21 @@ impl Model {
         &self.spec
     }
 
-    /// The normed stream after the last block, `[sequences · length, width]`, for `inputs` of `[sequences · length]`.
+    /// The normed stream after the last block, `[sequences · length, width]`, for `inputs` of
+    /// `[sequences · length]`.
     pub fn stream(&self, weights: &[Tensor<2>], inputs: Tensor<1, Int>) -> Tensor<2> {
         self.stream_from(weights, self.embed(weights, inputs))
     }
 
     /// The same for a stream before the first block.
     pub fn stream_from(&self, weights: &[Tensor<2>], stream: Tensor<2>) -> Tensor<2> {
-        self.blocks(weights, stream, |_, index, normed| self.attention(weights, index, normed))
+        self.blocks(weights, stream, |_, index, normed| {
+            self.attention(weights, index, normed)
+        })
     }
 
-    /// The same with attention by `attention`, which is told the block's number, its tensors and its normed stream.
+    /// The same with attention by `attention`, which is told the block's number, its tensors and
+    /// its normed stream.
     pub fn blocks(
         &self,
         weights: &[Tensor<2>],
@@ -81,7 +88,9 @@ impl Model {
 
     /// The stream after a block.
     pub fn block(&self, weights: &[Tensor<2>], layer: usize, stream: Tensor<2>) -> Tensor<2> {
-        self.block_with(weights, layer, stream, &mut |_, index, normed| self.attention(weights, index, normed))
+        self.block_with(weights, layer, stream, &mut |_, index, normed| {
+            self.attention(weights, index, normed)
+        })
     }
 
     fn block_with(
@@ -108,13 +117,14 @@ impl Model {
         self.attend(weights, index, query, key, value, None)
     }
 
-    /// The scores of every next token, `[rows, vocabulary]`, for a normed stream of `[rows, width]`.
+    /// The scores of every next token, `[rows, vocabulary]`, for a normed stream of
+    /// `[rows, width]`.
     pub fn logits(&self, weights: &[Tensor<2>], stream: Tensor<2>) -> Tensor<2> {
         wide(project(stream, &weights[self.index.head()]))
     }
 
-    /// −log p of each of `targets`, `[sequences · length, 1]`; `inputs` and `targets` are `[sequences · length]`. The scores
-    /// of at most so many rows are held at once.
+    /// −log p of each of `targets`, `[sequences · length, 1]`; `inputs` and `targets` are
+    /// `[sequences · length]`. The scores of at most so many rows are held at once.
     pub fn losses(
         &self,
         weights: &[Tensor<2>],
@@ -123,23 +133,42 @@ impl Model {
         rows_at_once: usize,
     ) -> Tensor<2> {
         let stream = self.stream(weights, inputs);
-        let streams = stream.split(rows_at_once, 0).into_iter().zip(targets.split(rows_at_once, 0));
-        Tensor::cat(streams.map(|(stream, targets)| self.head_losses(weights, stream, targets)).collect(), 0)
+        let streams = stream
+            .split(rows_at_once, 0)
+            .into_iter()
+            .zip(targets.split(rows_at_once, 0));
+        Tensor::cat(
+            streams
+                .map(|(stream, targets)| self.head_losses(weights, stream, targets))
+                .collect(),
+            0,
+        )
     }
 
     /// −log p of each of `targets`, `[rows, 1]`, from a normed stream of `[rows, width]`.
-    pub fn head_losses(&self, weights: &[Tensor<2>], stream: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<2> {
+    pub fn head_losses(
+        &self,
+        weights: &[Tensor<2>],
+        stream: Tensor<2>,
+        targets: Tensor<1, Int>,
+    ) -> Tensor<2> {
         let log_probabilities = activation::log_softmax(self.logits(weights, stream), 1);
         log_probabilities.gather(1, targets.unsqueeze_dim(1)).neg()
     }
 
     fn norm(&self, x: Tensor<2>, gain: &Tensor<2>) -> Tensor<2> {
-        let root = x.clone().square().mean_dim(1).add_scalar(self.spec.norm_epsilon()).sqrt();
+        let root = x
+            .clone()
+            .square()
+            .mean_dim(1)
+            .add_scalar(self.spec.norm_epsilon())
+            .sqrt();
         // A product's gradient takes fewer passes than a quotient's.
         x * root.recip() * gain.clone()
     }
 
-    /// Turned and scaled queries, turned keys, and values, each `[sequences, heads, length, head width]`, of a normed stream of
+    /// Turned and scaled queries, turned keys, and values, each
+    /// `[sequences, heads, length, head width]`, of a normed stream of
     /// `[sequences · length, width]`.
     pub fn heads(
         &self,
@@ -151,8 +180,10 @@ impl Model {
     ) -> [Tensor<4>; 3] {
         let spec = &self.spec;
         let sequences = normed.dims()[0] / length;
-        let heads =
-            |x: Tensor<2>, heads: usize| x.reshape([sequences, length, heads, spec.head_width()]).swap_dims(1, 2);
+        let heads = |x: Tensor<2>, heads: usize| {
+            x.reshape([sequences, length, heads, spec.head_width()])
+                .swap_dims(1, 2)
+        };
         let kind = weights[index.query].dtype();
         let mut query = wide(project(normed.clone(), &weights[index.query]));
         let mut key = wide(project(normed.clone(), &weights[index.key]));
@@ -162,11 +193,16 @@ impl Model {
         }
         let query = rotation.turn_query(heads(query, spec.heads)).cast(kind);
         let key = rotation.turn_key(heads(key, spec.kv_heads)).cast(kind);
-        [query, key, heads(project(normed, &weights[index.value]), spec.kv_heads)]
+        [
+            query,
+            key,
+            heads(project(normed, &weights[index.value]), spec.kv_heads),
+        ]
     }
 
-    /// What the queries gather from the values, projected; `[sequences · queries, width]`. A mask is
-    /// `[1, 1, queries of all heads that share a key head, keys]`; without one, each query sees the keys up to its own.
+    /// What the queries gather from the values, projected; `[sequences · queries, width]`. A mask
+    /// is `[1, 1, queries of all heads that share a key head, keys]`; without one, each query sees
+    /// the keys up to its own.
     pub fn attend(
         &self,
         weights: &[Tensor<2>],
@@ -179,7 +215,12 @@ impl Model {
         let spec = &self.spec;
         let [sequences, _, queries, width] = query.dims();
         // The queries that share a key head stand one below the other, so that no key is copied.
-        let grouped = [sequences, spec.kv_heads, spec.heads / spec.kv_heads * queries, width];
+        let grouped = [
+            sequences,
+            spec.kv_heads,
+            spec.heads / spec.kv_heads * queries,
+            width,
+        ];
         let kind = value.dtype();
         let scores = wide(query.reshape(grouped).matmul(key.swap_dims(2, 3)));
         let attended = match mask.or_else(|| self.mask.clone()) {
@@ -198,11 +239,20 @@ impl Model {
         project(attended, &weights[index.output])
     }
 
-    fn feed_forward(&self, weights: &[Tensor<2>], index: BlockIndex, normed: Tensor<2>) -> Tensor<2> {
+    fn feed_forward(
+        &self,
+        weights: &[Tensor<2>],
+        index: BlockIndex,
+        normed: Tensor<2>,
+    ) -> Tensor<2> {
         let gates = project(normed.clone(), &weights[index.gate]);
         let ups = project(normed, &weights[index.up]);
         let is_fused = self.mask.is_none();
-        let gated = if is_fused { fused::gated(wide(gates), wide(ups)) } else { activation::silu(gates) * ups };
+        let gated = if is_fused {
+            fused::gated(wide(gates), wide(ups))
+        } else {
+            activation::silu(gates) * ups
+        };
         project(gated, &weights[index.down])
     }
 
@@ -210,15 +260,31 @@ impl Model {
     fn norm_heads(&self, x: Tensor<2>, gain: &Tensor<2>) -> Tensor<2> {
         let [rows, width] = x.dims();
         let head = self.spec.head_width();
-        self.norm(x.reshape([rows * width / head, head]), gain).reshape([rows, width])
+        self.norm(x.reshape([rows * width / head, head]), gain)
+            .reshape([rows, width])
     }
 }
 
-/// What is added to scores, `[1, 1, queries of all heads that share a key head, keys]`: 0 where a query may see a key, and
-/// [`HIDDEN`] elsewhere. There are `count` queries a head, the first of which sees `from` keys and its own.
-pub(super) fn causal_mask(spec: &ModelSpec, from: usize, count: usize, keys: usize, device: &Device) -> Tensor<4> {
+/// What is added to scores, `[1, 1, queries of all heads that share a key head, keys]`: 0 where a
+/// query may see a key, and [`HIDDEN`] elsewhere. There are `count` queries a head, the first of
+/// which sees `from` keys and its own.
+pub(super) fn causal_mask(
+    spec: &ModelSpec,
+    from: usize,
+    count: usize,
+    keys: usize,
+    device: &Device,
+) -> Tensor<4> {
     let rows = spec.heads / spec.kv_heads * count;
-    let row = |row: usize| (0..keys).map(move |key| if key <= from + row % count { 0.0 } else { HIDDEN });
+    let row = |row: usize| {
+        (0..keys).map(move |key| {
+            if key <= from + row % count {
+                0.0
+            } else {
+                HIDDEN
+            }
+        })
+    };
     let mask: Vec<f32> = (0..rows).flat_map(row).collect();
     Tensor::from_data(TensorData::new(mask, [1, 1, rows, keys]), device)
 }

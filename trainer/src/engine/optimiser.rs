@@ -1,4 +1,5 @@
-//! One update of the weights: AdamW (Loshchilov and Hutter, 2019, algorithm 2), or Muon for the matrices within.
+//! One update of the weights: AdamW (Loshchilov and Hutter, 2019, algorithm 2), or Muon for the
+//! matrices within.
 
 use burn::tensor::Tensor;
 use weal_kernels::TensorSpec;
@@ -9,8 +10,8 @@ use crate::engine::fused;
 /// What AdamW adds to the root of the second moment.
 const ADAM_EPSILON: f32 = 1e-8;
 
-/// Coefficients of Newton and Schulz's iteration that grow small singular values fastest (Jordan et al., 2024,
-/// <https://kellerjordan.github.io/posts/muon/>).
+/// Coefficients of Newton and Schulz's iteration that grow small singular values fastest (Jordan et
+/// al., 2024, <https://kellerjordan.github.io/posts/muon/>).
 const NEWTON_SCHULZ: [f32; 3] = [3.4445, -4.775, 2.0315];
 /// How often it is iterated.
 const NEWTON_SCHULZ_STEPS: usize = 5;
@@ -57,7 +58,11 @@ impl Update {
 
     /// What is left of a weight after the decay: gains of norms do not decay.
     pub(super) fn kept(&self, tensor: &TensorSpec) -> f32 {
-        if tensor.shape.len() == 2 { (1.0 - self.learning_rate * self.decay) as f32 } else { 1.0 }
+        if tensor.shape.len() == 2 {
+            (1.0 - self.learning_rate * self.decay) as f32
+        } else {
+            1.0
+        }
     }
 
     /// The rate of a matrix's orthogonal step.
@@ -66,7 +71,8 @@ impl Update {
         (self.learning_rate * ADAM_RMS * longer.sqrt()) as f32
     }
 
-    /// The numbers of AdamW's update of a tensor, by a gradient that is multiplied with `clip` first.
+    /// The numbers of AdamW's update of a tensor, by a gradient that is multiplied with `clip`
+    /// first.
     pub(super) fn adamw(&self, tensor: &TensorSpec, clip: f32) -> AdamW {
         AdamW {
             scale: clip,
@@ -85,7 +91,8 @@ fn correction(beta: f64, updates_before: u64) -> f64 {
     1.0 / (1.0 - beta.powi(updates))
 }
 
-/// A weight and what the optimiser remembers of it: AdamW's two moments; Muon's momentum, and nothing in `second`.
+/// A weight and what the optimiser remembers of it: AdamW's two moments; Muon's momentum, and
+/// nothing in `second`.
 #[derive(Clone, Debug)]
 pub(super) struct Learnt {
     pub weight: Tensor<2>,
@@ -95,45 +102,100 @@ pub(super) struct Learnt {
 
 impl Learnt {
     /// Updates by a gradient that is multiplied with `clip` first.
-    pub fn update(self, tensor: &TensorSpec, gradient: Tensor<2>, update: &Update, clip: f32) -> Self {
+    pub fn update(
+        self,
+        tensor: &TensorSpec,
+        gradient: Tensor<2>,
+        update: &Update,
+        clip: f32,
+    ) -> Self {
         match update.muon {
-            Some(momentum) if is_within(tensor) => self.muon(tensor, gradient.mul_scalar(clip), update, momentum),
-            _ if fused::serves(&gradient.device()) => fused::adamw(self, gradient, &update.adamw(tensor, clip)),
+            Some(momentum) if is_within(tensor) => {
+                self.muon(tensor, gradient.mul_scalar(clip), update, momentum)
+            }
+            _ if fused::serves(&gradient.device()) => {
+                fused::adamw(self, gradient, &update.adamw(tensor, clip))
+            }
             _ => self.adamw(gradient, &update.adamw(tensor, clip)),
         }
     }
 
     fn adamw(self, gradient: Tensor<2>, numbers: &AdamW) -> Self {
-        let AdamW { scale, beta1, beta2, rate, correction2, epsilon, kept } = *numbers;
+        let AdamW {
+            scale,
+            beta1,
+            beta2,
+            rate,
+            correction2,
+            epsilon,
+            kept,
+        } = *numbers;
         let gradient = gradient.mul_scalar(scale);
         let first = self.first.mul_scalar(beta1) + gradient.clone().mul_scalar(1.0 - beta1);
         let second = self.second.mul_scalar(beta2) + gradient.square().mul_scalar(1.0 - beta2);
-        let root = second.clone().mul_scalar(correction2).sqrt().add_scalar(epsilon);
+        let root = second
+            .clone()
+            .mul_scalar(correction2)
+            .sqrt()
+            .add_scalar(epsilon);
         let weight = self.weight.mul_scalar(kept) - first.clone().mul_scalar(rate) / root;
-        Self { weight, first, second }
+        Self {
+            weight,
+            first,
+            second,
+        }
     }
 
-    /// Momentum with Nesterov's look ahead, made orthogonal, as `torch.optim.Muon` with `match_rms_adamw`.
-    fn muon(self, tensor: &TensorSpec, gradient: Tensor<2>, update: &Update, momentum: f64) -> Self {
+    /// Momentum with Nesterov's look ahead, made orthogonal, as `torch.optim.Muon` with
+    /// `match_rms_adamw`.
+    fn muon(
+        self,
+        tensor: &TensorSpec,
+        gradient: Tensor<2>,
+        update: &Update,
+        momentum: f64,
+    ) -> Self {
         let mu = momentum as f32;
         let first = self.first.mul_scalar(mu) + gradient.clone().mul_scalar(1.0 - mu);
         let ahead = gradient.mul_scalar(1.0 - mu) + first.clone().mul_scalar(mu);
         let step = orthogonal(ahead).mul_scalar(update.muon_rate(tensor));
         let weight = self.weight.mul_scalar(update.kept(tensor)) - step;
-        Self { weight, first, second: self.second }
+        Self {
+            weight,
+            first,
+            second: self.second,
+        }
     }
 }
 
-/// Whether a tensor is a matrix within a block: embedding and output projection, whose rows stand for tokens, are not.
+/// Whether a tensor is a matrix within a block: embedding and output projection, whose rows stand
+/// for tokens, are not.
 pub(super) fn is_within(tensor: &TensorSpec) -> bool {
-    tensor.shape.len() == 2 && !matches!(tensor.name.as_str(), "model.embed_tokens.weight" | "lm_head.weight")
+    tensor.shape.len() == 2
+        && !matches!(
+            tensor.name.as_str(),
+            "model.embed_tokens.weight" | "lm_head.weight"
+        )
 }
 
-/// U S' Vᵗ for U S Vᵗ, where all of S' is near one: five steps of X ← aX + (bA + cA²)X with A = XXᵗ.
+/// U S' Vᵗ for U S Vᵗ, where all of S' is near one: five steps of X ← aX + (bA + cA²)X with A =
+/// XXᵗ.
 pub(super) fn orthogonal(matrix: Tensor<2>) -> Tensor<2> {
     let [rows, columns] = matrix.dims();
-    let wide = |matrix: Tensor<2>| if rows > columns { matrix.transpose() } else { matrix };
-    let norm = matrix.clone().square().sum().sqrt().clamp_min(MUON_EPSILON).reshape([1, 1]);
+    let wide = |matrix: Tensor<2>| {
+        if rows > columns {
+            matrix.transpose()
+        } else {
+            matrix
+        }
+    };
+    let norm = matrix
+        .clone()
+        .square()
+        .sum()
+        .sqrt()
+        .clamp_min(MUON_EPSILON)
+        .reshape([1, 1]);
     let [a, b, c] = NEWTON_SCHULZ;
     let mut x = wide(matrix / norm);
     for _ in 0..NEWTON_SCHULZ_STEPS {
@@ -182,22 +244,39 @@ mod tests {
 
     type Advance = fn(Learnt, &TensorSpec, Tensor<2>, &Update) -> Learnt;
 
-    /// Goes the same course, and gives the largest difference from PyTorch's weights after each step.
+    /// Goes the same course, and gives the largest difference from PyTorch's weights after each
+    /// step.
     fn differences(course: &Course, update: &Update, one: Advance) -> Vec<f32> {
         let shape = match course.shape[..] {
             [rows, columns] => [rows, columns],
             _ => [1, course.weight.len()],
         };
         let device = Device::flex();
-        let tensor = |values: &[f32]| Tensor::<2>::from_data(TensorData::new(values.to_vec(), shape), &device);
-        let spec = TensorSpec { name: "model.layers.0.mlp.up_proj.weight".into(), shape: course.shape.clone() };
+        let tensor = |values: &[f32]| {
+            Tensor::<2>::from_data(TensorData::new(values.to_vec(), shape), &device)
+        };
+        let spec = TensorSpec {
+            name: "model.layers.0.mlp.up_proj.weight".into(),
+            shape: course.shape.clone(),
+        };
         let zeros = tensor(&vec![0.0; course.weight.len()]);
-        let mut learnt = Learnt { weight: tensor(&course.weight), first: zeros.clone(), second: zeros };
+        let mut learnt = Learnt {
+            weight: tensor(&course.weight),
+            first: zeros.clone(),
+            second: zeros,
+        };
         let step = |(number, step): (usize, &Step)| {
-            let update = Update { updates_before: number as u64, ..*update };
+            let update = Update {
+                updates_before: number as u64,
+                ..*update
+            };
             learnt = one(learnt.clone(), &spec, tensor(&step.gradient), &update);
             let ours = learnt.weight.clone().try_into_vec_as::<f32>().unwrap();
-            ours.iter().zip(&step.weight).fold(0.0, |worst: f32, (ours, theirs)| worst.max((ours - theirs).abs()))
+            ours.iter()
+                .zip(&step.weight)
+                .fold(0.0, |worst: f32, (ours, theirs)| {
+                    worst.max((ours - theirs).abs())
+                })
         };
         course.steps.iter().enumerate().map(step).collect()
     }
@@ -205,19 +284,44 @@ mod tests {
     #[test]
     fn every_step_is_pytorchs() {
         let recorded = recorded();
-        let Recorded { rate, decay, beta1, beta2, .. } = recorded;
-        let adamw = Update { learning_rate: rate, beta1, beta2, decay, clip: None, updates_before: 0, muon: None };
-        let muon = Update { muon: Some(recorded.momentum), ..adamw };
+        let Recorded {
+            rate,
+            decay,
+            beta1,
+            beta2,
+            ..
+        } = recorded;
+        let adamw = Update {
+            learning_rate: rate,
+            beta1,
+            beta2,
+            decay,
+            clip: None,
+            updates_before: 0,
+            muon: None,
+        };
+        let muon = Update {
+            muon: Some(recorded.momentum),
+            ..adamw
+        };
         // As the processor does it, and as a GPU does.
-        let best: Advance = |learnt, tensor, gradient, update| learnt.update(tensor, gradient, update, 1.0);
-        let plain: Advance = |learnt, tensor, gradient, update| learnt.adamw(gradient, &update.adamw(tensor, 1.0));
-        for (courses, update, one) in
-            [(&recorded.adamw, adamw, best), (&recorded.adamw, adamw, plain), (&recorded.muon, muon, best)]
-        {
+        let best: Advance =
+            |learnt, tensor, gradient, update| learnt.update(tensor, gradient, update, 1.0);
+        let plain: Advance =
+            |learnt, tensor, gradient, update| learnt.adamw(gradient, &update.adamw(tensor, 1.0));
+        for (courses, update, one) in [
+            (&recorded.adamw, adamw, best),
+            (&recorded.adamw, adamw, plain),
+            (&recorded.muon, muon, best),
+        ] {
             for course in courses {
-                for (step, difference) in differences(course, &update, one).into_iter().enumerate() {
+                for (step, difference) in differences(course, &update, one).into_iter().enumerate()
+                {
                     let shape = &course.shape;
-                    assert!(difference < 2e-6, "{update:?}, {shape:?}, step {step}: off by {difference}");
+                    assert!(
+                        difference < 2e-6,
+                        "{update:?}, {shape:?}, step {step}: off by {difference}"
+                    );
                 }
             }
         }
@@ -226,18 +330,30 @@ mod tests {
     #[test]
     fn an_orthogonal_matrix_has_singular_values_near_one() {
         // Singular values of 3, 1 and 0.4.
-        let values = vec![3.0_f32, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.4, 0.0, 0.0, 0.0, 0.0];
-        let matrix = Tensor::<2>::from_data(TensorData::new(values.clone(), [4, 3]), &Device::flex());
+        let values = vec![
+            3.0_f32, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.4, 0.0, 0.0, 0.0, 0.0,
+        ];
+        let matrix =
+            Tensor::<2>::from_data(TensorData::new(values.clone(), [4, 3]), &Device::flex());
         let found = orthogonal(matrix).try_into_vec_as::<f32>().unwrap();
         for (value, before) in found.iter().zip(values) {
-            let is_right = if before > 0.0 { (0.6..1.3).contains(value) } else { value.abs() < 1e-5 };
+            let is_right = if before > 0.0 {
+                (0.6..1.3).contains(value)
+            } else {
+                value.abs() < 1e-5
+            };
             assert!(is_right, "{found:?}");
         }
     }
 
     #[test]
     fn only_matrices_within_the_blocks_are_muons() {
-        let is = |name: &str, shape: &[usize]| is_within(&TensorSpec { name: name.into(), shape: shape.to_vec() });
+        let is = |name: &str, shape: &[usize]| {
+            is_within(&TensorSpec {
+                name: name.into(),
+                shape: shape.to_vec(),
+            })
+        };
         assert!(is("model.layers.0.self_attn.q_proj.weight", &[4, 4]));
         assert!(!is("model.embed_tokens.weight", &[4, 4]) && !is("lm_head.weight", &[4, 4]));
         assert!(!is("model.norm.weight", &[4]));

@@ -1,5 +1,5 @@
-//! Rotary positions (Su et al., 2021, <https://arxiv.org/abs/2104.09864>) in Hugging Face's half-split convention:
-//! component i turns together with component i + head width / 2.
+//! Rotary positions (Su et al., 2021, <https://arxiv.org/abs/2104.09864>) in Hugging Face's
+//! half-split convention: component i turns together with component i + head width / 2.
 
 use std::f64::consts::TAU;
 
@@ -9,9 +9,10 @@ use crate::spec::{ModelSpec, RopeScaling};
 
 /// What turns queries and keys on a device, at the positions of some tokens.
 ///
-/// A pair (a, b) is turned to (a cos − b sin, b cos + a sin): the vector times its cosines, plus the vector after a quarter
-/// of a turn, (−b, a), times its sines. The quarter of a turn is a product with a matrix of zeros and ±1, which is exact,
-/// and on every device faster than cutting vectors apart.
+/// A pair (a, b) is turned to (a cos − b sin, b cos + a sin): the vector times its cosines, plus
+/// the vector after a quarter of a turn, (−b, a), times its sines. The quarter of a turn is a
+/// product with a matrix of zeros and ±1, which is exact, and on every device faster than cutting
+/// vectors apart.
 #[derive(Clone)]
 pub(super) struct Rotation {
     /// Cosines and sines for keys, each `[1, 1, tokens, head width]`.
@@ -28,8 +29,10 @@ impl Rotation {
         let (frequencies, width) = (frequencies(spec), spec.head_width());
         let half = width / 2;
         let table = |scale: f64, of: fn(f64) -> f64| {
-            let places = (0..length).flat_map(|position| (0..width).map(move |index| (position, index % half)));
-            let value = |(position, pair): (usize, usize)| scale * of(position as f64 * frequencies[pair]);
+            let places = (0..length)
+                .flat_map(|position| (0..width).map(move |index| (position, index % half)));
+            let value =
+                |(position, pair): (usize, usize)| scale * of(position as f64 * frequencies[pair]);
             let values: Vec<f32> = places.map(|place| value(place) as f32).collect();
             Tensor::from_data(TensorData::new(values, [1, 1, length, width]), device)
         };
@@ -49,8 +52,16 @@ impl Rotation {
 
     /// For the positions `from .. from + count` of these.
     pub fn part(&self, from: usize, count: usize) -> Self {
-        let part = |tables: &[Tensor<4>; 2]| tables.each_ref().map(|table| table.clone().narrow(2, from, count));
-        Self { key: part(&self.key), query: part(&self.query), quarter: self.quarter.clone() }
+        let part = |tables: &[Tensor<4>; 2]| {
+            tables
+                .each_ref()
+                .map(|table| table.clone().narrow(2, from, count))
+        };
+        Self {
+            key: part(&self.key),
+            query: part(&self.query),
+            quarter: self.quarter.clone(),
+        }
     }
 
     /// Turns queries, `[sequences, heads, tokens, head width]`, and scales them.
@@ -71,14 +82,26 @@ impl Rotation {
 /// Angle of each pair of components from one position to the next, in radians; `[head width / 2]`.
 pub(crate) fn frequencies(spec: &ModelSpec) -> Vec<f64> {
     let half = spec.head_width() / 2;
-    let plain = (0..half).map(|index| f64::from(spec.rope_theta).powf(-(index as f64) / half as f64));
-    plain.map(|frequency| frequency / spec.rope_scaling.map_or(1.0, |scaling| stretch(&scaling, frequency))).collect()
+    let plain =
+        (0..half).map(|index| f64::from(spec.rope_theta).powf(-(index as f64) / half as f64));
+    plain
+        .map(|frequency| {
+            frequency
+                / spec
+                    .rope_scaling
+                    .map_or(1.0, |scaling| stretch(&scaling, frequency))
+        })
+        .collect()
 }
 
 /// What a frequency is divided by.
 fn stretch(scaling: &RopeScaling, frequency: f64) -> f64 {
-    let [factor, low, high] =
-        [scaling.factor_ppm, scaling.low_frequency_ppm, scaling.high_frequency_ppm].map(|ppm| f64::from(ppm) / 1e6);
+    let [factor, low, high] = [
+        scaling.factor_ppm,
+        scaling.low_frequency_ppm,
+        scaling.high_frequency_ppm,
+    ]
+    .map(|ppm| f64::from(ppm) / 1e6);
     let waves = f64::from(scaling.original_context) * frequency / TAU;
     let fast = ((waves - low) / (high - low)).clamp(0.0, 1.0);
     1.0 / ((1.0 - fast) / factor + fast)
@@ -90,11 +113,22 @@ mod tests {
 
     #[test]
     fn pairs_are_turned_by_the_angles_of_their_positions() {
-        let spec = ModelSpec { width: 8, heads: 2, kv_heads: 2, ..ModelSpec::preset("nano").unwrap() };
+        let spec = ModelSpec {
+            width: 8,
+            heads: 2,
+            kv_heads: 2,
+            ..ModelSpec::preset("nano").unwrap()
+        };
         let device = Device::flex();
         let rotation = Rotation::new(&spec, 5, &device).part(2, 3);
-        let x = Tensor::<4>::from_data(TensorData::new([0.5_f32, -1.0, 2.0, 0.25].repeat(3), [1, 1, 3, 4]), &device);
-        let turned = rotation.turn_key(x.clone()).try_into_vec_as::<f32>().unwrap();
+        let x = Tensor::<4>::from_data(
+            TensorData::new([0.5_f32, -1.0, 2.0, 0.25].repeat(3), [1, 1, 3, 4]),
+            &device,
+        );
+        let turned = rotation
+            .turn_key(x.clone())
+            .try_into_vec_as::<f32>()
+            .unwrap();
         let scaled = rotation.turn_query(x).try_into_vec_as::<f32>().unwrap();
         for (place, position) in [2.0_f32, 3.0, 4.0].into_iter().enumerate() {
             for (pair, frequency) in [1.0_f32, 0.01].into_iter().enumerate() {
@@ -117,7 +151,8 @@ mod tests {
             high_frequency_ppm: 4_000_000,
             original_context: 8192,
         };
-        // Waves of 8192 tokens and longer are slow, of 2048 and shorter fast; half way between is (1/8 + 1) / 2.
+        // Waves of 8192 tokens and longer are slow, of 2048 and shorter fast; half way between is
+        // (1/8 + 1) / 2.
         assert_eq!(stretch(&scaling, TAU / 10_000.0), 8.0);
         assert_eq!(stretch(&scaling, TAU / 2_000.0), 1.0);
         assert!((stretch(&scaling, TAU * 2.5 / 8192.0) - 16.0 / 9.0).abs() < 1e-12);

@@ -1,5 +1,6 @@
-//! What an engine keeps beside the weights that it computes with, and where: the weights in f32 where those are shorter, and
-//! the optimiser's moments. Nothing is allocated before it is needed, so that an engine that only measures holds weights alone.
+//! What an engine keeps beside the weights that it computes with, and where: the weights in f32
+//! where those are shorter, and the optimiser's moments. Nothing is allocated before it is needed,
+//! so that an engine that only measures holds weights alone.
 
 use std::mem;
 
@@ -55,12 +56,18 @@ pub(super) fn matrix_type(precision: Precision) -> DType {
 
 /// What a tensor of the layout is computed with: norms' gains are always f32.
 pub(super) fn compute_type(tensor: &TensorSpec, precision: Precision) -> DType {
-    if tensor.shape.len() == 2 { matrix_type(precision) } else { DType::F32 }
+    if tensor.shape.len() == 2 {
+        matrix_type(precision)
+    } else {
+        DType::F32
+    }
 }
 
 /// A tensor with as many zeros as each of the layout.
 fn zeros(layout: &Layout, device: &Device) -> Vec<Tensor<2>> {
-    (0..layout.tensors().len()).map(|tensor| Tensor::zeros(shape(layout, tensor), device)).collect()
+    (0..layout.tensors().len())
+        .map(|tensor| Tensor::zeros(shape(layout, tensor), device))
+        .collect()
 }
 
 impl Engine {
@@ -69,13 +76,24 @@ impl Engine {
         self.thrift.sequences = plan.micro_batch.unwrap_or(usize::MAX);
         self.thrift.recompute = plan.recompute;
         if plan.precision == Precision::Bf16 && !self.device.supports_dtype(FloatDType::BF16) {
-            return Err(Error::Precision { precision: plan.precision.to_string(), device: self.device_name.clone() });
+            return Err(Error::Precision {
+                precision: plan.precision.to_string(),
+                device: self.device_name.clone(),
+            });
         }
         if (plan.states, plan.precision) == (self.states.place(), self.precision) {
             return Ok(());
         }
-        let weights = if self.weights.is_empty() { None } else { Some(self.weights()?) };
-        let moments = if self.has_moments() { Some(self.moments()?) } else { None };
+        let weights = if self.weights.is_empty() {
+            None
+        } else {
+            Some(self.weights()?)
+        };
+        let moments = if self.has_moments() {
+            Some(self.moments()?)
+        } else {
+            None
+        };
         self.weights.clear();
         self.states = States::new(plan.states);
         self.precision = plan.precision;
@@ -114,10 +132,14 @@ impl Engine {
             States::Device(states) => states.masters.clear(),
         }
         let tensors = 0..self.layout.tensors().len();
-        let upload = |tensor: usize| self.upload_tensor(tensor, &weights[self.layout.range(tensor)], self.precision);
+        let upload = |tensor: usize| {
+            self.upload_tensor(tensor, &weights[self.layout.range(tensor)], self.precision)
+        };
         let computed_with: Vec<_> = tensors.clone().map(upload).collect();
         if self.precision != Precision::F32 && matches!(self.states, States::Device(_)) {
-            let upload = |tensor| self.upload_tensor(tensor, &weights[self.layout.range(tensor)], Precision::F32);
+            let upload = |tensor| {
+                self.upload_tensor(tensor, &weights[self.layout.range(tensor)], Precision::F32)
+            };
             let masters = tensors.map(upload).collect();
             self.states = match mem::replace(&mut self.states, States::new(Place::Device)) {
                 States::Device(states) => States::Device(DeviceStates { masters, ..states }),
@@ -152,10 +174,13 @@ impl Engine {
         let action = "read the moments back";
         self.guarded(action, |engine| {
             let [first, second] = match &engine.states {
-                States::Host(states) if !states.first.is_empty() => return Ok(look(&states.first, &states.second)),
-                States::Device(states) if !states.first.is_empty() => {
-                    [engine.join(&states.first, action)?, engine.join(&states.second, action)?]
+                States::Host(states) if !states.first.is_empty() => {
+                    return Ok(look(&states.first, &states.second));
                 }
+                States::Device(states) if !states.first.is_empty() => [
+                    engine.join(&states.first, action)?,
+                    engine.join(&states.second, action)?,
+                ],
                 _ => [(); 2].map(|()| vec![0.0; engine.layout.parameters()]),
             };
             Ok(look(&first, &second))
@@ -164,7 +189,10 @@ impl Engine {
 
     /// A copy of the optimiser's moments.
     pub fn moments(&mut self) -> Result<MomentVectors> {
-        self.with_moments(|first, second| MomentVectors { first: first.to_vec(), second: second.to_vec() })
+        self.with_moments(|first, second| MomentVectors {
+            first: first.to_vec(),
+            second: second.to_vec(),
+        })
     }
 
     /// Takes over moments.
@@ -176,8 +204,13 @@ impl Engine {
                 return Ok(());
             }
             let [first, second] = [first, second].map(|values| {
-                let upload =
-                    |tensor| engine.upload_tensor(tensor, &values[engine.layout.range(tensor)], Precision::F32);
+                let upload = |tensor| {
+                    engine.upload_tensor(
+                        tensor,
+                        &values[engine.layout.range(tensor)],
+                        Precision::F32,
+                    )
+                };
                 (0..engine.layout.tensors().len()).map(upload).collect()
             });
             if let States::Device(states) = &mut engine.states {
@@ -188,25 +221,57 @@ impl Engine {
     }
 
     /// One update of what lies on the device.
-    pub(super) fn update_on_device(&mut self, gradients: Vec<Tensor<2>>, update: &Update, clip: f32) {
-        let States::Device(states) = &mut self.states else { return };
+    pub(super) fn update_on_device(
+        &mut self,
+        gradients: Vec<Tensor<2>>,
+        update: &Update,
+        clip: f32,
+    ) {
+        let States::Device(states) = &mut self.states else {
+            return;
+        };
         if states.first.is_empty() {
             states.first = zeros(&self.layout, &self.device);
             states.second = zeros(&self.layout, &self.device);
         }
         let has_masters = !states.masters.is_empty();
-        let weights = mem::take(if has_masters { &mut states.masters } else { &mut self.weights });
-        let moments = mem::take(&mut states.first).into_iter().zip(mem::take(&mut states.second));
-        let work: Vec<_> = self.layout.tensors().iter().zip(weights.into_iter().zip(gradients).zip(moments)).collect();
+        let weights = mem::take(if has_masters {
+            &mut states.masters
+        } else {
+            &mut self.weights
+        });
+        let moments = mem::take(&mut states.first)
+            .into_iter()
+            .zip(mem::take(&mut states.second));
+        let work: Vec<_> = self
+            .layout
+            .tensors()
+            .iter()
+            .zip(weights.into_iter().zip(gradients).zip(moments))
+            .collect();
         let step = |(spec, ((weight, gradient), (first, second))): (&TensorSpec, _)| {
-            Learnt { weight, first, second }.update(spec, gradient, update, clip)
+            Learnt {
+                weight,
+                first,
+                second,
+            }
+            .update(spec, gradient, update, clip)
         };
-        // On the processor tensors are shared out among the threads; a GPU is given its work by one.
+        // On the processor tensors are shared out among the threads; a GPU is given its work by
+        // one.
         let learnt: Vec<Learnt> = match self.device == Device::flex() {
             true => work.into_par_iter().map(step).collect(),
             false => work.into_iter().map(step).collect(),
         };
-        for (index, Learnt { weight, first, second }) in learnt.into_iter().enumerate() {
+        for (
+            index,
+            Learnt {
+                weight,
+                first,
+                second,
+            },
+        ) in learnt.into_iter().enumerate()
+        {
             if has_masters {
                 let kind = compute_type(&self.layout.tensors()[index], self.precision);
                 self.weights[index] = weight.clone().cast(FloatDType::from(kind));

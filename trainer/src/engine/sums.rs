@@ -1,4 +1,5 @@
-//! Where a step's gradients are added up, in f32, as soon as each is there: so that no second copy of them all is ever held.
+//! Where a step's gradients are added up, in f32, as soon as each is there: so that no second copy
+//! of them all is ever held.
 
 use std::mem;
 use std::sync::{Mutex, PoisonError};
@@ -38,7 +39,8 @@ impl Accumulate for HostSums<'_> {
     /// # Panics
     /// Where the device fails, as everything does that waits for one.
     fn add(&self, gradients: Vec<(usize, Tensor<2>)>) {
-        // Many are read at once, since each reading waits for the device; all at once would be a second copy there.
+        // Many are read at once, since each reading waits for the device; all at once would be a
+        // second copy there.
         let mut gradients = gradients.into_iter().peekable();
         while gradients.peek().is_some() {
             let (mut tensors, mut reading, mut count) = (Vec::new(), Transaction::default(), 0);
@@ -49,8 +51,13 @@ impl Accumulate for HostSums<'_> {
                 tensors.push(tensor);
                 reading = reading.register(gradient);
             }
-            let read = reading.try_execute().unwrap_or_else(|error| panic!("gradients cannot be read: {error}"));
-            tensors.into_iter().zip(read).for_each(|(tensor, data)| self.add_data(tensor, &data));
+            let read = reading
+                .try_execute()
+                .unwrap_or_else(|error| panic!("gradients cannot be read: {error}"));
+            tensors
+                .into_iter()
+                .zip(read)
+                .for_each(|(tensor, data)| self.add_data(tensor, &data));
         }
     }
 }
@@ -58,8 +65,11 @@ impl Accumulate for HostSums<'_> {
 impl HostSums<'_> {
     fn add_data(&self, tensor: usize, data: &TensorData) {
         let is_worker = rayon::current_thread_index().is_some();
-        let mut sums = self.parts[tensor].lock().unwrap_or_else(PoisonError::into_inner);
-        // A worker that waited for others would take up other work meanwhile, which may want the same lock.
+        let mut sums = self.parts[tensor]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // A worker that waited for others would take up other work meanwhile, which may want the
+        // same lock.
         let size = if is_worker { usize::MAX } else { 1 << 16 };
         match data.dtype() {
             DType::BF16 => add_part(&mut sums, values::<bf16>(data), size, bf16::to_f32),
@@ -69,17 +79,27 @@ impl HostSums<'_> {
 }
 
 fn values<T: burn::tensor::Element>(data: &TensorData) -> &[T] {
-    data.as_slice().unwrap_or_else(|error| panic!("a gradient cannot be read: {error:?}"))
+    data.as_slice()
+        .unwrap_or_else(|error| panic!("a gradient cannot be read: {error:?}"))
 }
 
-fn add_part<T: Copy + Sync>(sums: &mut [f32], values: &[T], size: usize, widen: impl Fn(T) -> f32 + Sync) {
+fn add_part<T: Copy + Sync>(
+    sums: &mut [f32],
+    values: &[T],
+    size: usize,
+    widen: impl Fn(T) -> f32 + Sync,
+) {
     let add = |sums: &mut [f32], values: &[T]| {
-        sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += widen(*value));
+        sums.iter_mut()
+            .zip(values)
+            .for_each(|(sum, value)| *sum += widen(*value));
     };
     if values.len() <= size {
         return add(sums, values);
     }
-    sums.par_chunks_mut(size).zip(values.par_chunks(size)).for_each(|(sums, values)| add(sums, values));
+    sums.par_chunks_mut(size)
+        .zip(values.par_chunks(size))
+        .for_each(|(sums, values)| add(sums, values));
 }
 
 /// Sums on the device, one tensor each.
@@ -89,14 +109,21 @@ pub(super) struct DeviceSums {
 
 impl DeviceSums {
     pub fn new(layout: &Layout) -> Self {
-        Self { parts: layout.ranges().map(|_| Mutex::default()).collect() }
+        Self {
+            parts: layout.ranges().map(|_| Mutex::default()).collect(),
+        }
     }
 
     /// One for each tensor; zeros where nothing depends on it.
     pub fn into_tensors(self, weights: &[Tensor<2>]) -> Vec<Tensor<2>> {
-        let sums = self.parts.into_iter().map(|sum| sum.into_inner().unwrap_or_else(PoisonError::into_inner));
+        let sums = self
+            .parts
+            .into_iter()
+            .map(|sum| sum.into_inner().unwrap_or_else(PoisonError::into_inner));
         let zeros = |weight: &Tensor<2>| weight.zeros_like().cast(FloatDType::F32);
-        sums.zip(weights).map(|(sum, weight)| sum.unwrap_or_else(|| zeros(weight))).collect()
+        sums.zip(weights)
+            .map(|(sum, weight)| sum.unwrap_or_else(|| zeros(weight)))
+            .collect()
     }
 }
 
@@ -104,7 +131,9 @@ impl Accumulate for DeviceSums {
     fn add(&self, gradients: Vec<(usize, Tensor<2>)>) {
         for (tensor, gradient) in gradients {
             let gradient = gradient.cast(FloatDType::F32);
-            let mut sum = self.parts[tensor].lock().unwrap_or_else(PoisonError::into_inner);
+            let mut sum = self.parts[tensor]
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             *sum = Some(match sum.take() {
                 Some(sum) => sum + gradient,
                 None => gradient,

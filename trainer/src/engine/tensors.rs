@@ -1,7 +1,9 @@
-//! The engine: burn tensors with automatic differentiation, on the processor through flex and on GPUs through wgpu.
+//! The engine: burn tensors with automatic differentiation, on the processor through flex and on
+//! GPUs through wgpu.
 //!
-//! Weights stay on the device as one tensor each, and so do moments unless they are kept in host memory; a step uploads
-//! its batch once and reads back two numbers. Gains of norms are `[1, width]`, so that every tensor has two dimensions.
+//! Weights stay on the device as one tensor each, and so do moments unless they are kept in host
+//! memory; a step uploads its batch once and reads back two numbers. Gains of norms are
+//! `[1, width]`, so that every tensor has two dimensions.
 
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -87,12 +89,20 @@ impl Engine {
 
     /// Tells when kernels have to be made ready.
     pub fn telling(self, teller: Option<Teller>) -> Self {
-        Self { first_use: FirstUse::new(teller), ..self }
+        Self {
+            first_use: FirstUse::new(teller),
+            ..self
+        }
     }
 
-    /// Runs `work` on the device. Drivers report trouble, such as memory that runs out, by panicking somewhere below;
-    /// that becomes an error, and the engine, whose tensors may be half done, refuses all further work.
-    pub(super) fn guarded<T>(&mut self, action: &'static str, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+    /// Runs `work` on the device. Drivers report trouble, such as memory that runs out, by
+    /// panicking somewhere below; that becomes an error, and the engine, whose tensors may be half
+    /// done, refuses all further work.
+    pub(super) fn guarded<T>(
+        &mut self,
+        action: &'static str,
+        work: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
         if self.failure.is_none() {
             let mut first_use = mem::take(&mut self.first_use);
             let done = first_use.watch(action, || catch_unwind(AssertUnwindSafe(|| work(self))));
@@ -103,7 +113,11 @@ impl Engine {
             }
         }
         let reason = self.failure.clone().unwrap_or_default();
-        Err(Error::Device { device: self.device_name.clone(), action, reason })
+        Err(Error::Device {
+            device: self.device_name.clone(),
+            action,
+            reason,
+        })
     }
 
     fn prepare(&mut self, length: usize) {
@@ -129,12 +143,13 @@ impl Engine {
         Tensor::cat(self.spread(batch, 1.0, losses), 0)
     }
 
-    /// The gradients of the mean loss, one for each tensor of the layout, and that loss. Where states are in host memory the
-    /// gradients are added up there, and there are no tensors.
+    /// The gradients of the mean loss, one for each tensor of the layout, and that loss. Where
+    /// states are in host memory the gradients are added up there, and there are no tensors.
     fn differentiate(&mut self, batch: &Batch) -> Result<(Vec<Tensor<2>>, f64)> {
         self.prepare(batch.length());
         let (gradients, loss) = match &mut self.states {
-            // The processor's threads each keep their own sums, and join them in the same order always.
+            // The processor's threads each keep their own sums, and join them in the same order
+            // always.
             States::Device(_) if self.device == Device::flex() => {
                 let all = self.gradients(batch, None)?;
                 let loss = all.loss.clone();
@@ -147,47 +162,92 @@ impl Engine {
             }
             States::Host(states) => {
                 let mut flat = states.begin_sums(self.layout.parameters());
-                let loss = self.gradients(batch, Some(&HostSums::new(&self.layout, &mut flat)))?.loss;
+                let loss = self
+                    .gradients(batch, Some(&HostSums::new(&self.layout, &mut flat)))?
+                    .loss;
                 if let States::Host(states) = &mut self.states {
                     states.gradients = flat;
                 }
                 (Vec::new(), loss)
             }
         };
-        Ok((gradients, f64::from(self.read_scalar(loss, "computed a loss")?)))
+        Ok((
+            gradients,
+            f64::from(self.read_scalar(loss, "computed a loss")?),
+        ))
     }
 
-    fn gradients<'a>(&self, batch: &Batch, elsewhere: Option<&'a dyn Accumulate>) -> Result<Gradients<'a>> {
+    fn gradients<'a>(
+        &self,
+        batch: &Batch,
+        elsewhere: Option<&'a dyn Accumulate>,
+    ) -> Result<Gradients<'a>> {
         let scale = 1.0 / batch.predictions() as f32;
-        let way = Way { thrift: self.thrift, elsewhere };
+        let way = Way {
+            thrift: self.thrift,
+            elsewhere,
+        };
         let groups = batch.parts(self.thrift.sequences);
-        let all = groups.filter_map(|group| self.gradients_at_once(&group, scale, &way)).reduce(Gradients::join);
-        all.ok_or(Error::Inner { key: "batch", value: "0".into(), accepted: "at least 1 is needed" })
+        let all = groups
+            .filter_map(|group| self.gradients_at_once(&group, scale, &way))
+            .reduce(Gradients::join);
+        all.ok_or(Error::Inner {
+            key: "batch",
+            value: "0".into(),
+            accepted: "at least 1 is needed",
+        })
     }
 
-    fn gradients_at_once<'a>(&self, group: &Batch, scale: f32, way: &Way<'a>) -> Option<Gradients<'a>> {
+    fn gradients_at_once<'a>(
+        &self,
+        group: &Batch,
+        scale: f32,
+        way: &Way<'a>,
+    ) -> Option<Gradients<'a>> {
         #[cfg(test)]
-        assert!(group.sequences() <= self.most_sequences, "out of memory, for a test");
-        let found = self.spread(group, scale, |model, weights, part| model.gradients(weights, part, way));
+        assert!(
+            group.sequences() <= self.most_sequences,
+            "out of memory, for a test"
+        );
+        let found = self.spread(group, scale, |model, weights, part| {
+            model.gradients(weights, part, way)
+        });
         found.into_iter().reduce(Gradients::join)
     }
 
-    /// Does some work for a batch. Each of the processor's threads takes some of its sequences from one end of the model
-    /// to the other, since most of what is computed is too small to be shared out itself; a GPU takes all at once.
+    /// Does some work for a batch. Each of the processor's threads takes some of its sequences from
+    /// one end of the model to the other, since most of what is computed is too small to be shared
+    /// out itself; a GPU takes all at once.
     fn spread<T: Send>(
         &self,
         batch: &Batch,
         scale: f32,
         work: impl Fn(&Model, &[Tensor<2>], &Part) -> T + Send + Sync,
     ) -> Vec<T> {
-        let threads = if self.device == Device::flex() { rayon::current_num_threads() } else { 1 };
+        let threads = if self.device == Device::flex() {
+            rayon::current_num_threads()
+        } else {
+            1
+        };
         let upload = |part: Batch| {
-            let part = Part { inputs: self.upload(part.inputs()), targets: self.upload(part.targets()), scale };
+            let part = Part {
+                inputs: self.upload(part.inputs()),
+                targets: self.upload(part.targets()),
+                scale,
+            };
             (self.model.clone(), self.weights.clone(), part)
         };
-        let parts: Vec<_> = batch.parts(batch.sequences().div_ceil(threads)).map(upload).collect();
-        let one = |(model, weights, part): (Model, Vec<Tensor<2>>, Part)| work(&model, &weights, &part);
-        if parts.len() == 1 { parts.into_iter().map(one).collect() } else { parts.into_par_iter().map(one).collect() }
+        let parts: Vec<_> = batch
+            .parts(batch.sequences().div_ceil(threads))
+            .map(upload)
+            .collect();
+        let one =
+            |(model, weights, part): (Model, Vec<Tensor<2>>, Part)| work(&model, &weights, &part);
+        if parts.len() == 1 {
+            parts.into_iter().map(one).collect()
+        } else {
+            parts.into_par_iter().map(one).collect()
+        }
     }
 
     /// The same; where memory runs out, with less of it.
@@ -197,7 +257,11 @@ impl Engine {
                 Ok(result) => return result,
                 Err(panic) => panic,
             };
-            match self.thrift.reduced(batch.sequences()).filter(|_| is_out_of_memory(&panic_message(&*panic))) {
+            match self
+                .thrift
+                .reduced(batch.sequences())
+                .filter(|_| is_out_of_memory(&panic_message(&*panic)))
+            {
                 Some(thrift) => {
                     tracing::warn!(?thrift, "memory ran out; the step is tried again with less");
                     self.thrift = thrift;
@@ -218,10 +282,17 @@ impl Engine {
     /// The norm of tensors in f32 together.
     fn norm(&self, tensors: &[Tensor<2>]) -> Result<f64> {
         if self.device == Device::flex() {
-            let squares: Vec<f64> = tensors.par_iter().cloned().map(fused::sum_of_squares).collect();
+            let squares: Vec<f64> = tensors
+                .par_iter()
+                .cloned()
+                .map(fused::sum_of_squares)
+                .collect();
             return Ok(squares.iter().sum::<f64>().sqrt());
         }
-        let squares = tensors.iter().map(|tensor| tensor.clone().square().sum()).collect();
+        let squares = tensors
+            .iter()
+            .map(|tensor| tensor.clone().square().sum())
+            .collect();
         let norm = Tensor::<1>::cat(squares, 0).sum().sqrt();
         Ok(f64::from(self.read_scalar(norm, "measured a norm")?))
     }
@@ -235,7 +306,11 @@ impl Engine {
         }
     }
 
-    pub(super) fn join<const D: usize>(&self, tensors: &[Tensor<D>], action: &'static str) -> Result<Vec<f32>> {
+    pub(super) fn join<const D: usize>(
+        &self,
+        tensors: &[Tensor<D>],
+        action: &'static str,
+    ) -> Result<Vec<f32>> {
         let mut values = Vec::with_capacity(self.layout.parameters());
         for tensor in tensors {
             values.extend(self.read(tensor.clone(), action)?);
@@ -244,15 +319,21 @@ impl Engine {
     }
 
     fn read<const D: usize>(&self, tensor: Tensor<D>, action: &'static str) -> Result<Vec<f32>> {
-        tensor.try_into_vec_as::<f32>().map_err(|error| Error::Device {
-            device: self.device_name.clone(),
-            action,
-            reason: error.to_string(),
-        })
+        tensor
+            .try_into_vec_as::<f32>()
+            .map_err(|error| Error::Device {
+                device: self.device_name.clone(),
+                action,
+                reason: error.to_string(),
+            })
     }
 
     fn read_scalar(&self, tensor: Tensor<1>, action: &'static str) -> Result<f32> {
-        Ok(self.read(tensor, action)?.first().copied().unwrap_or(f32::NAN))
+        Ok(self
+            .read(tensor, action)?
+            .first()
+            .copied()
+            .unwrap_or(f32::NAN))
     }
 }
 
@@ -264,16 +345,21 @@ pub(super) fn shape(layout: &Layout, tensor: usize) -> [usize; 2] {
     }
 }
 
-/// Whether a driver's complaint is about memory: `OutOfMemory`, `out of memory`, `memory allocation of … failed`.
+/// Whether a driver's complaint is about memory: `OutOfMemory`, `out of memory`,
+/// `memory allocation of … failed`.
 fn is_out_of_memory(message: &str) -> bool {
     let message = message.to_lowercase();
-    ["outofmemory", "out of memory", "memory allocation"].iter().any(|sign| message.contains(sign))
+    ["outofmemory", "out of memory", "memory allocation"]
+        .iter()
+        .any(|sign| message.contains(sign))
 }
 
 /// What a panic said.
 pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it gave no reason").to_owned()
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("it gave no reason")
+        .to_owned()
 }
 
 impl Engine {
@@ -288,12 +374,16 @@ impl Engine {
         })
     }
 
-    /// One inner step: forward, backward, update. Nothing is updated where the loss or the gradient is not finite.
+    /// One inner step: forward, backward, update. Nothing is updated where the loss or the gradient
+    /// is not finite.
     pub fn step(&mut self, batch: &Batch, update: &Update) -> Result<StepReport> {
         self.guarded("took an inner step", |engine| {
             engine.fault.iter().for_each(Fault::step);
             let (gradients, loss) = engine.differentiate_within_memory(batch)?;
-            let report = StepReport { loss, gradient_norm: engine.gradient_norm(&gradients)? };
+            let report = StepReport {
+                loss,
+                gradient_norm: engine.gradient_norm(&gradients)?,
+            };
             if report.is_finite() {
                 engine.update(gradients, update, report.gradient_norm);
             }
@@ -341,14 +431,17 @@ impl Engine {
         self.decoder.as_ref().map_or(0, Decoder::read)
     }
 
-    /// Reads the text on, and gives the scores of every token as the next one, `[vocabulary]`. `tokens` are at least one,
-    /// and with those read before at most `context`.
+    /// Reads the text on, and gives the scores of every token as the next one, `[vocabulary]`.
+    /// `tokens` are at least one, and with those read before at most `context`.
     pub fn read_text(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
         let action = "computed the next token";
         self.guarded(action, |engine| {
             engine.ensure_weights();
             let kind = matrix_type(engine.precision);
-            let mut decoder = engine.decoder.take().unwrap_or_else(|| Decoder::new(&engine.spec, kind, &engine.device));
+            let mut decoder = engine
+                .decoder
+                .take()
+                .unwrap_or_else(|| Decoder::new(&engine.spec, kind, &engine.device));
             let logits = decoder.advance(&engine.model, &engine.weights, tokens, &engine.device);
             engine.decoder = Some(decoder);
             engine.read(logits, action)
@@ -366,7 +459,16 @@ mod tests {
         let mut engine = Engine::new(&spec, Device::flex(), "a broken GPU".to_owned()).unwrap();
         let broken = engine.guarded("multiplied", |_| -> Result<()> { panic!("out of memory") });
         let message = broken.unwrap_err().to_string();
-        assert!(message.contains("a broken GPU failed while it multiplied: out of memory"), "{message}");
-        assert!(engine.weights().unwrap_err().to_string().contains("out of memory"));
+        assert!(
+            message.contains("a broken GPU failed while it multiplied: out of memory"),
+            "{message}"
+        );
+        assert!(
+            engine
+                .weights()
+                .unwrap_err()
+                .to_string()
+                .contains("out of memory")
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The engine against first principles, against a plain forward pass in f64, and a GPU against the processor.
+//! The engine against first principles, against a plain forward pass in f64, and a GPU against the
+//! processor.
 
 use weal_kernels::Compression;
 
@@ -11,8 +12,8 @@ use crate::initial::initial_weights;
 use crate::require;
 use crate::spec::ModelSpec;
 
-/// Small models that reach every branch: several blocks of queries, shared key heads, both kinds of output projection,
-/// heads with a width and norms of their own.
+/// Small models that reach every branch: several blocks of queries, shared key heads, both kinds of
+/// output projection, heads with a width and norms of their own.
 fn small_models() -> [ModelSpec; 3] {
     let tied = ModelSpec {
         vocabulary: 13,
@@ -29,14 +30,29 @@ fn small_models() -> [ModelSpec; 3] {
         query_key_norm: false,
         rope_scaling: None,
     };
-    let untied = ModelSpec { heads: 2, kv_heads: 2, tied: false, context: 5, ..tied.clone() };
-    let normed = ModelSpec { head_width: Some(6), query_key_norm: true, context: 5, ..tied.clone() };
+    let untied = ModelSpec {
+        heads: 2,
+        kv_heads: 2,
+        tied: false,
+        context: 5,
+        ..tied.clone()
+    };
+    let normed = ModelSpec {
+        head_width: Some(6),
+        query_key_norm: true,
+        context: 5,
+        ..tied.clone()
+    };
     [tied, untied, normed]
 }
 
 fn batch(spec: &ModelSpec, sequences: usize) -> Batch {
     let token = |index: usize| ((index * 7 + index * index * 3) % spec.vocabulary) as u32;
-    let rows = (0..sequences).map(|row| (0..=spec.context).map(|column| token(row * 31 + column)).collect());
+    let rows = (0..sequences).map(|row| {
+        (0..=spec.context)
+            .map(|column| token(row * 31 + column))
+            .collect()
+    });
     Batch::new(rows, spec.context)
 }
 
@@ -52,7 +68,15 @@ fn weights(spec: &ModelSpec) -> Vec<f32> {
 }
 
 fn update() -> Update {
-    Update { learning_rate: 1e-2, beta1: 0.9, beta2: 0.95, decay: 0.1, clip: Some(0.5), updates_before: 0, muon: None }
+    Update {
+        learning_rate: 1e-2,
+        beta1: 0.9,
+        beta2: 0.95,
+        decay: 0.1,
+        clip: Some(0.5),
+        updates_before: 0,
+        muon: None,
+    }
 }
 
 fn processor(spec: &ModelSpec) -> Engine {
@@ -62,8 +86,11 @@ fn processor(spec: &ModelSpec) -> Engine {
 /// The largest difference, over the largest magnitude.
 fn difference(left: &[f32], right: &[f32]) -> f32 {
     assert_eq!(left.len(), right.len());
-    let most = |values: &mut dyn Iterator<Item = f32>| values.fold(0.0, |most: f32, value| most.max(value.abs()));
-    most(&mut left.iter().zip(right).map(|(l, r)| l - r)) / most(&mut right.iter().copied()).max(f32::MIN_POSITIVE)
+    let most = |values: &mut dyn Iterator<Item = f32>| {
+        values.fold(0.0, |most: f32, value| most.max(value.abs()))
+    };
+    most(&mut left.iter().zip(right).map(|(l, r)| l - r))
+        / most(&mut right.iter().copied()).max(f32::MIN_POSITIVE)
 }
 
 #[test]
@@ -74,21 +101,32 @@ fn the_gradient_is_the_slope_of_the_loss() {
         let (gradient, _) = engine.gradient(&batch).unwrap();
         let layout = spec.layout().unwrap();
         for (index, tensor) in layout.tensors().iter().enumerate() {
-            // Along the gradient of one tensor the loss must change by the gradient's squared length.
+            // Along the gradient of one tensor the loss must change by the gradient's squared
+            // length.
             let range = layout.range(index);
-            let length = gradient[range.clone()].iter().map(|g| f64::from(*g).powi(2)).sum::<f64>();
+            let length = gradient[range.clone()]
+                .iter()
+                .map(|g| f64::from(*g).powi(2))
+                .sum::<f64>();
             assert!(length > 0.0, "{} gets no gradient", tensor.name);
             let step = 2e-3 / length.sqrt();
             let mut loss_at = |direction: f64| {
                 let mut moved = weights.clone();
-                for (weight, slope) in moved[range.clone()].iter_mut().zip(&gradient[range.clone()]) {
+                for (weight, slope) in moved[range.clone()]
+                    .iter_mut()
+                    .zip(&gradient[range.clone()])
+                {
                     *weight += (direction * step * f64::from(*slope)) as f32;
                 }
                 engine.load(&moved).unwrap();
                 engine.loss(&batch).unwrap() / batch.predictions() as f64
             };
             let slope = (loss_at(1.0) - loss_at(-1.0)) / (2.0 * step);
-            assert!((slope / length - 1.0).abs() < 0.02, "{}: {slope} instead of {length}", tensor.name);
+            assert!(
+                (slope / length - 1.0).abs() < 0.02,
+                "{}: {slope} instead of {length}",
+                tensor.name
+            );
         }
     }
 }
@@ -101,10 +139,17 @@ fn the_next_token_and_the_loss_are_those_of_a_plain_forward_pass() {
         let tokens = &batch.rows()[..spec.context];
         let plain = plain::Plain::new(&spec, &weights);
         let expected = plain.logits(tokens);
-        let last = |length: usize| expected[length - 1].iter().map(|logit| *logit as f32).collect::<Vec<_>>();
+        let last = |length: usize| {
+            expected[length - 1]
+                .iter()
+                .map(|logit| *logit as f32)
+                .collect::<Vec<_>>()
+        };
         for length in [1, spec.context] {
             engine.begin_text();
-            assert!(difference(&engine.read_text(&tokens[..length]).unwrap(), &last(length)) < 1e-4);
+            assert!(
+                difference(&engine.read_text(&tokens[..length]).unwrap(), &last(length)) < 1e-4
+            );
         }
         // Read piece by piece, the text is the same.
         engine.begin_text();
@@ -116,8 +161,11 @@ fn the_next_token_and_the_loss_are_those_of_a_plain_forward_pass() {
             assert_eq!(engine.tokens_read(), read);
             assert!(difference(&next, &last(read)) < 1e-4, "after {read} tokens");
         }
-        let loss: f64 =
-            expected.iter().zip(&batch.rows()[1..]).map(|(logits, target)| plain::loss(logits, *target)).sum();
+        let loss: f64 = expected
+            .iter()
+            .zip(&batch.rows()[1..])
+            .map(|(logits, target)| plain::loss(logits, *target))
+            .sum();
         assert!((engine.loss(&batch).unwrap() / loss - 1.0).abs() < 1e-5);
     }
 }
@@ -128,23 +176,46 @@ fn a_gradient_in_little_memory_is_the_same() {
         let (mut engine, batch) = (processor(&spec), batch(&spec, 5));
         engine.load(&weights(&spec)).unwrap();
         let (plain, loss) = engine.gradient(&batch).unwrap();
-        for (sequences, recompute, scores) in
-            [(2, false, usize::MAX), (usize::MAX, true, usize::MAX), (usize::MAX, false, 40), (3, true, 1)]
-        {
-            engine.thrift = Thrift { sequences, recompute, scores };
+        for (sequences, recompute, scores) in [
+            (2, false, usize::MAX),
+            (usize::MAX, true, usize::MAX),
+            (usize::MAX, false, 40),
+            (3, true, 1),
+        ] {
+            engine.thrift = Thrift {
+                sequences,
+                recompute,
+                scores,
+            };
             let (thrifty, same_loss) = engine.gradient(&batch).unwrap();
-            assert!((same_loss / loss - 1.0).abs() < 1e-5, "{:?}: {same_loss} instead of {loss}", engine.thrift);
+            assert!(
+                (same_loss / loss - 1.0).abs() < 1e-5,
+                "{:?}: {same_loss} instead of {loss}",
+                engine.thrift
+            );
             let difference = difference(&thrifty, &plain);
-            assert!(difference < 1e-5, "{:?}: off by {difference}", engine.thrift);
+            assert!(
+                difference < 1e-5,
+                "{:?}: off by {difference}",
+                engine.thrift
+            );
         }
     }
 }
 
 /// Weights and moments after some steps under a plan, and the losses on the way.
-fn learn(engine: &mut Engine, spec: &ModelSpec, muon: Option<f64>) -> (Vec<f32>, MomentVectors, Vec<f64>) {
+fn learn(
+    engine: &mut Engine,
+    spec: &ModelSpec,
+    muon: Option<f64>,
+) -> (Vec<f32>, MomentVectors, Vec<f64>) {
     engine.load(&weights(spec)).unwrap();
     let losses = (0..4).map(|updates_before| {
-        let update = Update { updates_before, muon, ..update() };
+        let update = Update {
+            updates_before,
+            muon,
+            ..update()
+        };
         engine.step(&batch(spec, 5), &update).unwrap().loss
     });
     let losses = losses.collect();
@@ -158,7 +229,12 @@ fn states_in_host_memory_learn_the_same() {
             let (expected, moments, _) = learn(&mut processor(&spec), &spec, muon);
             for (micro_batch, recompute) in [(None, false), (Some(2), true)] {
                 let mut engine = processor(&spec);
-                let plan = ComputePlan { micro_batch, recompute, states: Place::Host, ..ComputePlan::default() };
+                let plan = ComputePlan {
+                    micro_batch,
+                    recompute,
+                    states: Place::Host,
+                    ..ComputePlan::default()
+                };
                 engine.arrange(&plan).unwrap();
                 let (found, found_moments, _) = learn(&mut engine, &spec, muon);
                 let off = difference(&found, &expected);
@@ -175,9 +251,23 @@ fn what_was_learnt_moves_between_plans() {
     let spec = small_models()[0].clone();
     let mut engine = processor(&spec);
     let (weights, moments, _) = learn(&mut engine, &spec, None);
-    let host = ComputePlan { states: Place::Host, ..ComputePlan::default() };
-    let short = ComputePlan { precision: Precision::Bf16, ..ComputePlan::default() };
-    for plan in [host, ComputePlan { states: Place::Host, ..short }, short, ComputePlan::default()] {
+    let host = ComputePlan {
+        states: Place::Host,
+        ..ComputePlan::default()
+    };
+    let short = ComputePlan {
+        precision: Precision::Bf16,
+        ..ComputePlan::default()
+    };
+    for plan in [
+        host,
+        ComputePlan {
+            states: Place::Host,
+            ..short
+        },
+        short,
+        ComputePlan::default(),
+    ] {
         engine.arrange(&plan).unwrap();
         assert!(engine.weights().unwrap() == weights, "{plan}");
         assert!(engine.moments().unwrap() == moments, "{plan}");
@@ -188,19 +278,40 @@ fn what_was_learnt_moves_between_plans() {
 fn what_is_learnt_in_bf16_is_near_what_is_learnt_in_f32() {
     for spec in small_models() {
         let (_, _, expected) = learn(&mut processor(&spec), &spec, None);
-        for (states, recompute) in [(Place::Device, false), (Place::Host, false), (Place::Host, true)] {
-            let plan = ComputePlan { precision: Precision::Bf16, states, recompute, ..ComputePlan::default() };
+        for (states, recompute) in [
+            (Place::Device, false),
+            (Place::Host, false),
+            (Place::Host, true),
+        ] {
+            let plan = ComputePlan {
+                precision: Precision::Bf16,
+                states,
+                recompute,
+                ..ComputePlan::default()
+            };
             let mut engine = processor(&spec);
             engine.arrange(&plan).unwrap();
             let (weights, _, losses) = learn(&mut engine, &spec, None);
             assert!(losses.last() < losses.first(), "{plan}: {losses:?}");
             for (found, expected) in losses.iter().zip(&expected) {
-                assert!((found / expected - 1.0).abs() < 0.01, "{plan}: {losses:?} instead of {expected:?}");
+                assert!(
+                    (found / expected - 1.0).abs() < 0.01,
+                    "{plan}: {losses:?} instead of {expected:?}"
+                );
             }
             // What is updated has all its bits.
-            assert!(weights.iter().any(|weight| weight.to_bits() & 0xffff != 0), "{plan}");
+            assert!(
+                weights.iter().any(|weight| weight.to_bits() & 0xffff != 0),
+                "{plan}"
+            );
             let tokens = &batch(&spec, 1).rows()[..3].to_vec();
-            assert!(engine.read_text(tokens).unwrap().iter().all(|score| score.is_finite()));
+            assert!(
+                engine
+                    .read_text(tokens)
+                    .unwrap()
+                    .iter()
+                    .all(|score| score.is_finite())
+            );
         }
     }
 }
@@ -208,9 +319,17 @@ fn what_is_learnt_in_bf16_is_near_what_is_learnt_in_f32() {
 #[test]
 fn states_in_host_memory_compress_to_the_same_bytes() {
     let spec = small_models()[1].clone();
-    let compression = Compression { chunk: 256, keep: 8, ..Compression::default() };
+    let compression = Compression {
+        chunk: 256,
+        keep: 8,
+        ..Compression::default()
+    };
     let (mut device, mut host) = (processor(&spec), processor(&spec));
-    host.arrange(&ComputePlan { states: Place::Host, ..ComputePlan::default() }).unwrap();
+    host.arrange(&ComputePlan {
+        states: Place::Host,
+        ..ComputePlan::default()
+    })
+    .unwrap();
     for round in 0..3 {
         let base = initial_weights(&spec, &[round; 32]).unwrap();
         let local = initial_weights(&spec, &[round + 100; 32]).unwrap();
@@ -218,7 +337,10 @@ fn states_in_host_memory_compress_to_the_same_bytes() {
             engine.load(&local).unwrap();
             engine.step(&batch(&spec, 2), &update()).unwrap();
             engine.load(&local).unwrap();
-            (engine.compress(&compression, &base).unwrap(), engine.error_feedback().unwrap())
+            (
+                engine.compress(&compression, &base).unwrap(),
+                engine.error_feedback().unwrap(),
+            )
         });
         assert!(one == other, "round {round}");
     }
@@ -234,7 +356,11 @@ fn a_step_that_runs_out_of_memory_is_taken_with_less() {
     let mut poor = processor(&spec);
     for states in [Place::Host, Place::Device] {
         poor = processor(&spec);
-        poor.arrange(&ComputePlan { states, ..ComputePlan::default() }).unwrap();
+        poor.arrange(&ComputePlan {
+            states,
+            ..ComputePlan::default()
+        })
+        .unwrap();
         poor.load(&weights(&spec)).unwrap();
         poor.most_sequences = 1;
         let with_less = poor.step(&batch, &update()).unwrap();
@@ -246,7 +372,10 @@ fn a_step_that_runs_out_of_memory_is_taken_with_less() {
     // Where nothing is left to save, the device has failed.
     poor.most_sequences = 0;
     let message = poor.step(&batch, &update()).unwrap_err().to_string();
-    assert!(message.contains("out of memory") && poor.thrift.recompute, "{message}");
+    assert!(
+        message.contains("out of memory") && poor.thrift.recompute,
+        "{message}"
+    );
 }
 
 #[test]
@@ -255,21 +384,36 @@ fn a_step_is_that_of_adamw() {
     let (mut engine, batch, weights) = (processor(&spec), batch(&spec, 3), weights(&spec));
     engine.load(&weights).unwrap();
     let (gradient, _) = engine.gradient(&batch).unwrap();
-    let norm = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
+    let norm = gradient
+        .iter()
+        .map(|g| f64::from(*g).powi(2))
+        .sum::<f64>()
+        .sqrt();
     let report = engine.step(&batch, &update()).unwrap();
     assert!((report.gradient_norm / norm - 1.0).abs() < 1e-4);
-    // The first step of AdamW, by hand: the moments' corrections cancel all but the clipped gradient's sign.
+    // The first step of AdamW, by hand: the moments' corrections cancel all but the clipped
+    // gradient's sign.
     let clip = 0.5 / norm;
     let layout = spec.layout().unwrap();
     for (index, tensor) in layout.tensors().iter().enumerate() {
-        let decay = if tensor.shape.len() == 2 { 1e-2 * 0.1 } else { 0.0 };
+        let decay = if tensor.shape.len() == 2 {
+            1e-2 * 0.1
+        } else {
+            0.0
+        };
         let after = &engine.weights().unwrap()[layout.range(index)];
-        for ((after, before), slope) in
-            after.iter().zip(&weights[layout.range(index)]).zip(&gradient[layout.range(index)])
+        for ((after, before), slope) in after
+            .iter()
+            .zip(&weights[layout.range(index)])
+            .zip(&gradient[layout.range(index)])
         {
             let slope = f64::from(*slope) * clip;
             let expected = f64::from(*before) * (1.0 - decay) - 1e-2 * slope / (slope.abs() + 1e-8);
-            assert!((f64::from(*after) - expected).abs() < 1e-4, "{}: {after} instead of {expected}", tensor.name);
+            assert!(
+                (f64::from(*after) - expected).abs() < 1e-4,
+                "{}: {after} instead of {expected}",
+                tensor.name
+            );
         }
     }
 }
@@ -282,17 +426,25 @@ fn a_step_that_is_not_finite_changes_nothing() {
     let mut engine = processor(&spec);
     engine.load(&weights).unwrap();
     let moments = engine.moments().unwrap();
-    assert!(!engine.step(&batch(&spec, 2), &update()).unwrap().is_finite());
+    assert!(
+        !engine
+            .step(&batch(&spec, 2), &update())
+            .unwrap()
+            .is_finite()
+    );
     assert_eq!(engine.weights().unwrap(), weights);
     assert_eq!(engine.moments().unwrap(), moments);
 }
 
-/// Trains on the best GPU. A software GPU takes minutes to compile its kernels, so it is only used where
-/// `WEAL_REQUIRE_ALL=1` demands it; then the absence of any is a failure.
+/// Trains on the best GPU. A software GPU takes minutes to compile its kernels, so it is only used
+/// where `WEAL_REQUIRE_ALL=1` demands it; then the absence of any is a failure.
 #[test]
 fn a_gpu_learns_what_the_processor_learns() {
     if !require::all_required() && !gpus().iter().any(|gpu| gpu.kind != GpuKind::Software) {
-        return require::leave_out("training on a GPU", "it has none but perhaps a software one, which takes minutes");
+        return require::leave_out(
+            "training on a GPU",
+            "it has none but perhaps a software one, which takes minutes",
+        );
     }
     let gpu = OpenDevice::open(DeviceChoice::Gpu).unwrap();
     println!("on {}", gpu.name());
@@ -304,26 +456,56 @@ fn a_gpu_learns_what_the_processor_learns() {
     for updates_before in 0..4 {
         if updates_before == 2 {
             // From here on the states are in host memory; what was learnt goes along.
-            let plan = ComputePlan { states: Place::Host, recompute: true, ..ComputePlan::default() };
+            let plan = ComputePlan {
+                states: Place::Host,
+                recompute: true,
+                ..ComputePlan::default()
+            };
             gpu.arrange(&plan).unwrap();
         }
-        let update = Update { updates_before, ..update() };
-        let (left, right) = (cpu.step(&batch, &update).unwrap(), gpu.step(&batch, &update).unwrap());
+        let update = Update {
+            updates_before,
+            ..update()
+        };
+        let (left, right) = (
+            cpu.step(&batch, &update).unwrap(),
+            gpu.step(&batch, &update).unwrap(),
+        );
         assert!((left.loss - right.loss).abs() < 1e-3, "{left:?} {right:?}");
-        assert!((left.gradient_norm / right.gradient_norm - 1.0).abs() < 1e-2, "{left:?} {right:?}");
+        assert!(
+            (left.gradient_norm / right.gradient_norm - 1.0).abs() < 1e-2,
+            "{left:?} {right:?}"
+        );
     }
     assert!(difference(&gpu.moments().unwrap().first, &cpu.moments().unwrap().first) < 1e-2);
     let tokens = &batch.rows()[..2];
-    assert!(difference(&gpu.read_text(tokens).unwrap(), &cpu.read_text(tokens).unwrap()) < 1e-1);
+    assert!(
+        difference(
+            &gpu.read_text(tokens).unwrap(),
+            &cpu.read_text(tokens).unwrap()
+        ) < 1e-1
+    );
 
-    let short = ComputePlan { precision: Precision::Bf16, ..ComputePlan::default() };
+    let short = ComputePlan {
+        precision: Precision::Bf16,
+        ..ComputePlan::default()
+    };
     if let Err(error) = gpu.arrange(&short) {
         let message = error.to_string();
-        assert!(message.contains("does not compute in bf16") && message.contains("compute.precision"), "{message}");
+        assert!(
+            message.contains("does not compute in bf16") && message.contains("compute.precision"),
+            "{message}"
+        );
         return;
     }
-    let update = Update { updates_before: 4, ..update() };
-    let (left, right) = (cpu.step(&batch, &update).unwrap(), gpu.step(&batch, &update).unwrap());
+    let update = Update {
+        updates_before: 4,
+        ..update()
+    };
+    let (left, right) = (
+        cpu.step(&batch, &update).unwrap(),
+        gpu.step(&batch, &update).unwrap(),
+    );
     assert!((left.loss - right.loss).abs() < 1e-1, "{left:?} {right:?}");
 }
 
@@ -338,9 +520,15 @@ fn any_gpu(test: &str) -> Option<OpenDevice> {
 
 #[test]
 fn a_gpu_sends_the_bytes_that_the_processor_sends() {
-    let Some(gpu) = any_gpu("compressing on a GPU") else { return };
+    let Some(gpu) = any_gpu("compressing on a GPU") else {
+        return;
+    };
     let spec = small_models()[1].clone();
-    let compression = Compression { chunk: 256, keep: 8, ..Compression::default() };
+    let compression = Compression {
+        chunk: 256,
+        keep: 8,
+        ..Compression::default()
+    };
     let (mut cpu, mut gpu) = (processor(&spec), gpu.engine(&spec).unwrap());
     for round in 0..3 {
         let base = initial_weights(&spec, &[round; 32]).unwrap();
@@ -348,7 +536,12 @@ fn a_gpu_sends_the_bytes_that_the_processor_sends() {
         let [on_cpu, on_gpu] = [&mut cpu, &mut gpu].map(|engine| {
             engine.load(&local).unwrap();
             let body = engine.compress(&compression, &base).unwrap();
-            let left: Vec<u32> = engine.error_feedback().unwrap().iter().map(|value| value.to_bits()).collect();
+            let left: Vec<u32> = engine
+                .error_feedback()
+                .unwrap()
+                .iter()
+                .map(|value| value.to_bits())
+                .collect();
             (body, left)
         });
         assert!(on_cpu == on_gpu, "round {round}");
@@ -369,9 +562,15 @@ fn what_cannot_be_compressed_is_named_and_leaves_the_error_feedback() {
         let mut spoilt = base.clone();
         spoilt[0] = f32::NAN;
         engine.load(&spoilt).unwrap();
-        let message = engine.compress(&Compression::default(), &base).unwrap_err().to_string();
+        let message = engine
+            .compress(&Compression::default(), &base)
+            .unwrap_err()
+            .to_string();
         let name = spec.layout().unwrap().tensors()[0].name.clone();
-        assert!(message.contains(&format!("the pseudo-gradient of tensor `{name}`")), "{message}");
+        assert!(
+            message.contains(&format!("the pseudo-gradient of tensor `{name}`")),
+            "{message}"
+        );
         assert_eq!(engine.error_feedback().unwrap(), before);
     }
 }

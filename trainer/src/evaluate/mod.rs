@@ -16,7 +16,8 @@ pub use tasks::{Form, Question, questions};
 
 /// Tokens that are computed at once.
 const TOKENS_AT_ONCE: usize = 2048;
-/// The shortest window that is computed; shorter ones are filled up, since each length has kernels of its own on a GPU.
+/// The shortest window that is computed; shorter ones are filled up, since each length has kernels
+/// of its own on a GPU.
 const SHORTEST: usize = 16;
 
 /// A model with weights, ready to be examined.
@@ -34,7 +35,8 @@ pub struct Choices {
     pub questions: usize,
     /// Part of the questions whose right answer is the likeliest.
     pub accuracy: f64,
-    /// Part of the questions whose right answer is the likeliest for its length: log p over its letters.
+    /// Part of the questions whose right answer is the likeliest for its length: log p over its
+    /// letters.
     pub normalised_accuracy: f64,
 }
 
@@ -66,15 +68,23 @@ impl Evaluator {
         check_weights(&spec.layout()?, weights)?;
         let known = tokeniser.vocabulary();
         if known > spec.vocabulary {
-            return Err(Error::Vocabulary { tokeniser: known, model: spec.vocabulary });
+            return Err(Error::Vocabulary {
+                tokeniser: known,
+                model: spec.vocabulary,
+            });
         }
         let mut engine = device.engine(&spec)?;
         engine.load(weights)?;
-        Ok(Self { spec, tokeniser, end_of_text, engine })
+        Ok(Self {
+            spec,
+            tokeniser,
+            end_of_text,
+            engine,
+        })
     }
 
-    /// The loss on a text, in windows of the model's context one after the other: every token but the first is predicted
-    /// once, from those before it in its window.
+    /// The loss on a text, in windows of the model's context one after the other: every token but
+    /// the first is predicted once, from those before it in its window.
     ///
     /// # Errors
     /// Where the text has fewer than two tokens, or the device fails.
@@ -82,17 +92,29 @@ impl Evaluator {
         let tokens = self.tokeniser.encode_with_ends(text)?;
         let count = tokens.ids.len();
         if count < 2 {
-            return Err(Error::DataTooShort { part: "given", found: count, context: 1, needed: 2 });
+            return Err(Error::DataTooShort {
+                part: "given",
+                found: count,
+                context: 1,
+                needed: 2,
+            });
         }
         let context = self.spec.context;
         let windows: Vec<Window> = (0..count - 1)
             .step_by(context)
             .map(|start| {
                 let tokens = tokens.ids[start..count.min(start + context + 1)].to_vec();
-                Window { scored: 1..tokens.len(), tokens }
+                Window {
+                    scored: 1..tokens.len(),
+                    tokens,
+                }
             })
             .collect();
-        let nats: f64 = self.log_likelihoods(&windows, progress)?.iter().map(|likelihood| -likelihood).sum();
+        let nats: f64 = self
+            .log_likelihoods(&windows, progress)?
+            .iter()
+            .map(|likelihood| -likelihood)
+            .sum();
         let (predicted, bytes) = ((count - 1) as u64, tokens.ends[count - 1] - tokens.ends[0]);
         Ok(Evaluation {
             nats_per_byte: nats / bytes.max(1) as f64,
@@ -102,11 +124,16 @@ impl Evaluator {
         })
     }
 
-    /// Answers questions: of every choice the likelihood of its tokens after the question's is taken.
+    /// Answers questions: of every choice the likelihood of its tokens after the question's is
+    /// taken.
     ///
     /// # Errors
     /// Where the tokeniser or the device fails.
-    pub fn choices(&mut self, questions: &[Question], progress: &mut dyn FnMut(u64, u64)) -> Result<Choices> {
+    pub fn choices(
+        &mut self,
+        questions: &[Question],
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Choices> {
         let mut windows = Vec::new();
         for question in questions {
             for choice in &question.choices {
@@ -120,16 +147,24 @@ impl Evaluator {
             let (own, after) = rest.split_at(question.choices.len());
             rest = after;
             let letters = |choice: &String| choice.chars().count().max(1) as f64;
-            let by_length: Vec<f64> =
-                own.iter().zip(&question.choices).map(|(l, choice)| l / letters(choice)).collect();
+            let by_length: Vec<f64> = own
+                .iter()
+                .zip(&question.choices)
+                .map(|(l, choice)| l / letters(choice))
+                .collect();
             right += usize::from(best(own) == question.answer);
             right_by_length += usize::from(best(&by_length) == question.answer);
         }
         let part = |right: usize| right as f64 / questions.len().max(1) as f64;
-        Ok(Choices { questions: questions.len(), accuracy: part(right), normalised_accuracy: part(right_by_length) })
+        Ok(Choices {
+            questions: questions.len(),
+            accuracy: part(right),
+            normalised_accuracy: part(right_by_length),
+        })
     }
 
-    /// A choice after its question. Both are made tokens of together, as text that was read would be.
+    /// A choice after its question. Both are made tokens of together, as text that was read would
+    /// be.
     fn window(&self, context: &str, choice: &str) -> Result<Window> {
         let whole = format!("{context} {choice}");
         let mut before = self.tokeniser.encode(context.as_bytes())?;
@@ -140,16 +175,25 @@ impl Evaluator {
             tokens.insert(0, before[0]);
         }
         let first = before.len().min(tokens.len().saturating_sub(1)).max(1);
-        let cut = tokens.len().saturating_sub(self.spec.context + 1).min(tokens.len() - 1);
+        let cut = tokens
+            .len()
+            .saturating_sub(self.spec.context + 1)
+            .min(tokens.len() - 1);
         tokens.drain(..cut);
         let scored = first.saturating_sub(cut).max(1)..tokens.len();
         Ok(Window { tokens, scored })
     }
 
     /// log p of the scored tokens of every window. Windows of like length are computed together.
-    fn log_likelihoods(&mut self, windows: &[Window], progress: &mut dyn FnMut(u64, u64)) -> Result<Vec<f64>> {
+    fn log_likelihoods(
+        &mut self,
+        windows: &[Window],
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Vec<f64>> {
         let length = |window: &Window| {
-            (window.tokens.len() - 1).next_power_of_two().clamp(SHORTEST.min(self.spec.context), self.spec.context)
+            (window.tokens.len() - 1)
+                .next_power_of_two()
+                .clamp(SHORTEST.min(self.spec.context), self.spec.context)
         };
         let mut order: Vec<usize> = (0..windows.len()).collect();
         order.sort_by_key(|window| length(&windows[*window]));
@@ -179,6 +223,12 @@ impl Evaluator {
 
 /// The first of the highest.
 fn best(values: &[f64]) -> usize {
-    let highest = |best: usize, place: usize| if values[place] > values[best] { place } else { best };
+    let highest = |best: usize, place: usize| {
+        if values[place] > values[best] {
+            place
+        } else {
+            best
+        }
+    };
     (0..values.len()).fold(0, highest)
 }

@@ -1,5 +1,6 @@
-//! Multiple-choice questions, one a line of JSON, in the forms in which they are handed round; put to a model as
-//! lm-evaluation-harness does (its `arc_easy.yaml`, `hellaswag.yaml` with `utils.py`, `piqa.yaml`), without examples.
+//! Multiple-choice questions, one a line of JSON, in the forms in which they are handed round; put
+//! to a model as lm-evaluation-harness does (its `arc_easy.yaml`, `hellaswag.yaml` with `utils.py`,
+//! `piqa.yaml`), without examples.
 
 use std::fmt;
 use std::path::Path;
@@ -25,7 +26,8 @@ pub struct Question {
 pub enum Form {
     /// `question`, `choices` with `text` and `label`, `answerKey` (Clark et al., 2018).
     Arc,
-    /// `ctx` or `ctx_a` and `ctx_b`, `endings`, `label`, perhaps `activity_label` (Zellers et al., 2019).
+    /// `ctx` or `ctx_a` and `ctx_b`, `endings`, `label`, perhaps `activity_label` (Zellers et al.,
+    /// 2019).
     HellaSwag,
     /// `goal`, `sol1`, `sol2`, `label` (Bisk et al., 2020).
     Piqa,
@@ -99,32 +101,63 @@ impl Form {
     fn question(self, record: Value) -> std::result::Result<Question, String> {
         let question = match self {
             Self::Arc => {
-                let Arc { question, choices, answer_key } = parsed(record)?;
+                let Arc {
+                    question,
+                    choices,
+                    answer_key,
+                } = parsed(record)?;
                 let answer = choices.label.iter().position(|label| *label == answer_key);
-                let answer =
-                    answer.ok_or_else(|| format!("answerKey {answer_key:?} is none of {:?}", choices.label))?;
+                let answer = answer.ok_or_else(|| {
+                    format!("answerKey {answer_key:?} is none of {:?}", choices.label)
+                })?;
                 if choices.text.len() != choices.label.len() {
-                    return Err("choices.text and choices.label are of different lengths".to_owned());
+                    return Err(
+                        "choices.text and choices.label are of different lengths".to_owned()
+                    );
                 }
-                Question { context: format!("Question: {question}\nAnswer:"), choices: choices.text, answer }
+                Question {
+                    context: format!("Question: {question}\nAnswer:"),
+                    choices: choices.text,
+                    answer,
+                }
             }
             Self::HellaSwag => hellaswag(parsed(record)?)?,
             Self::Piqa => {
-                let Piqa { goal, sol1, sol2, label } = parsed(record)?;
+                let Piqa {
+                    goal,
+                    sol1,
+                    sol2,
+                    label,
+                } = parsed(record)?;
                 let context = format!("Question: {goal}\nAnswer:");
-                Question { context, choices: vec![sol1, sol2], answer: number(&label)? }
+                Question {
+                    context,
+                    choices: vec![sol1, sol2],
+                    answer: number(&label)?,
+                }
             }
             Self::Plain => {
-                let Plain { context, choices, answer } = parsed(record)?;
-                Question { context, choices, answer }
+                let Plain {
+                    context,
+                    choices,
+                    answer,
+                } = parsed(record)?;
+                Question {
+                    context,
+                    choices,
+                    answer,
+                }
             }
         };
         match question.choices.len() {
             0 | 1 => Err("there must be two choices or more".to_owned()),
-            count if question.answer >= count => {
-                Err(format!("the answer is number {}, and there are {count} choices, counted from 0", question.answer))
+            count if question.answer >= count => Err(format!(
+                "the answer is number {}, and there are {count} choices, counted from 0",
+                question.answer
+            )),
+            _ if question.choices.iter().any(String::is_empty) => {
+                Err("a choice is empty".to_owned())
             }
-            _ if question.choices.iter().any(String::is_empty) => Err("a choice is empty".to_owned()),
             _ => Ok(question),
         }
     }
@@ -138,13 +171,22 @@ fn parsed<T: serde::de::DeserializeOwned>(record: Value) -> std::result::Result<
 fn number(label: &Value) -> std::result::Result<usize, String> {
     let number = match label {
         Value::String(text) => text.trim().parse().ok(),
-        other => other.as_u64().and_then(|number| usize::try_from(number).ok()),
+        other => other
+            .as_u64()
+            .and_then(|number| usize::try_from(number).ok()),
     };
     number.ok_or_else(|| format!("label {label} is not the number of a choice"))
 }
 
 fn hellaswag(record: HellaSwag) -> std::result::Result<Question, String> {
-    let HellaSwag { activity_label, ctx, ctx_a, ctx_b, endings, label } = record;
+    let HellaSwag {
+        activity_label,
+        ctx,
+        ctx_a,
+        ctx_b,
+        endings,
+        label,
+    } = record;
     let context = match (ctx_a, ctx_b, ctx) {
         (Some(first), Some(second), _) => format!("{first} {}", capitalised(&second)),
         (_, _, Some(context)) => context,
@@ -155,13 +197,20 @@ fn hellaswag(record: HellaSwag) -> std::result::Result<Question, String> {
         None => context,
     };
     let choices = endings.iter().map(|ending| cleaned(ending)).collect();
-    Ok(Question { context: cleaned(&context), choices, answer: number(&label)? })
+    Ok(Question {
+        context: cleaned(&context),
+        choices,
+        answer: number(&label)?,
+    })
 }
 
 /// Python's `str.capitalize`.
 fn capitalised(text: &str) -> String {
     let mut letters = text.chars();
-    let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    let first = letters
+        .next()
+        .map(|first| first.to_uppercase().to_string())
+        .unwrap_or_default();
     first + &letters.as_str().to_lowercase()
 }
 
@@ -170,7 +219,9 @@ fn cleaned(text: &str) -> String {
     let mut rest = text.trim().replace(" [title]", ". ");
     let mut clean = String::with_capacity(rest.len());
     while let Some(open) = rest.find('[') {
-        let Some(close) = rest[open..].find(']') else { break };
+        let Some(close) = rest[open..].find(']') else {
+            break;
+        };
         clean.push_str(&rest[..open]);
         rest = rest.split_off(open + close + 1);
     }
@@ -182,11 +233,20 @@ fn cleaned(text: &str) -> String {
 /// # Errors
 /// [`Error::Question`] names the line and what is wrong with it.
 pub fn questions(name: &Path, text: &str) -> Result<(Form, Vec<Question>)> {
-    let refused = |line: usize, reason: String| Error::Question { path: name.to_owned(), line: line + 1, reason };
+    let refused = |line: usize, reason: String| Error::Question {
+        path: name.to_owned(),
+        line: line + 1,
+        reason,
+    };
     let mut form = None;
     let mut questions = Vec::new();
-    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let record: Value = serde_json::from_str(line).map_err(|error| refused(number, error.to_string()))?;
+    for (number, line) in text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty())
+    {
+        let record: Value =
+            serde_json::from_str(line).map_err(|error| refused(number, error.to_string()))?;
         let found = match form {
             Some(form) => form,
             None => *form.insert(Form::of(&record).ok_or_else(|| {
@@ -204,42 +264,77 @@ mod tests {
     use super::*;
 
     fn one(line: &str) -> Result<(Form, Question)> {
-        questions(Path::new("task.jsonl"), line).map(|(form, mut questions)| (form, questions.remove(0)))
+        questions(Path::new("task.jsonl"), line)
+            .map(|(form, mut questions)| (form, questions.remove(0)))
     }
 
     fn question(context: &str, choices: &[&str], answer: usize) -> Question {
-        Question { context: context.into(), choices: choices.iter().map(|c| (*c).into()).collect(), answer }
+        Question {
+            context: context.into(),
+            choices: choices.iter().map(|c| (*c).into()).collect(),
+            answer,
+        }
     }
 
     #[test]
     fn each_form_is_put_as_the_harness_puts_it() {
         let arc = r#"{"id":"x","question":"Which is hot?","choices":{"text":["ice","fire"],"label":["A","B"]},"answerKey":"B"}"#;
-        assert_eq!(one(arc).unwrap(), (Form::Arc, question("Question: Which is hot?\nAnswer:", &["ice", "fire"], 1)));
+        assert_eq!(
+            one(arc).unwrap(),
+            (
+                Form::Arc,
+                question("Question: Which is hot?\nAnswer:", &["ice", "fire"], 1)
+            )
+        );
 
         let swag = r#"{"activity_label":"Cooking","ctx_a":"A man cooks.","ctx_b":"he","ctx":"-","endings":["eats [step] it.","[header] How to eat [title] Sit"],"label":"0"}"#;
-        let expected = question("Cooking: A man cooks. He", &["eats it.", " How to eat. Sit"], 0);
+        let expected = question(
+            "Cooking: A man cooks. He",
+            &["eats it.", " How to eat. Sit"],
+            0,
+        );
         assert_eq!(one(swag).unwrap(), (Form::HellaSwag, expected));
 
         let piqa = r#"{"goal":"Open it","sol1":"push","sol2":"pull","label":1}"#;
-        assert_eq!(one(piqa).unwrap(), (Form::Piqa, question("Question: Open it\nAnswer:", &["push", "pull"], 1)));
+        assert_eq!(
+            one(piqa).unwrap(),
+            (
+                Form::Piqa,
+                question("Question: Open it\nAnswer:", &["push", "pull"], 1)
+            )
+        );
 
         let plain = r#"{"context":"2 + 2 =","choices":["4","5","6"],"answer":0}"#;
-        assert_eq!(one(plain).unwrap(), (Form::Plain, question("2 + 2 =", &["4", "5", "6"], 0)));
+        assert_eq!(
+            one(plain).unwrap(),
+            (Form::Plain, question("2 + 2 =", &["4", "5", "6"], 0))
+        );
     }
 
     #[test]
     fn what_is_wrong_is_said_with_its_line() {
         let good = r#"{"context":"a","choices":["b","c"],"answer":0}"#;
         let cases = [
-            (r#"{"context":"a","choices":["b"],"answer":0}"#, "two choices"),
-            (r#"{"context":"a","choices":["b","c"],"answer":2}"#, "number 2"),
+            (
+                r#"{"context":"a","choices":["b"],"answer":0}"#,
+                "two choices",
+            ),
+            (
+                r#"{"context":"a","choices":["b","c"],"answer":2}"#,
+                "number 2",
+            ),
             (r#"{"context":"a","choices":["b",""],"answer":0}"#, "empty"),
             (r#"{"context":"a"}"#, "choices"),
             ("{", "EOF"),
         ];
         for (bad, expected) in cases {
-            let why = questions(Path::new("task.jsonl"), &format!("{good}\n\n{bad}\n")).unwrap_err().to_string();
-            assert!(why.contains("task.jsonl") && why.contains("line 3") && why.contains(expected), "{why}");
+            let why = questions(Path::new("task.jsonl"), &format!("{good}\n\n{bad}\n"))
+                .unwrap_err()
+                .to_string();
+            assert!(
+                why.contains("task.jsonl") && why.contains("line 3") && why.contains(expected),
+                "{why}"
+            );
         }
         let why = one(r#"{"prompt":"a"}"#).unwrap_err().to_string();
         assert!(why.contains("no known form"), "{why}");

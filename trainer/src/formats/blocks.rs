@@ -1,4 +1,5 @@
-//! GGML's quantised blocks of 32 values: what llama.cpp's `quantize_row_q8_0_ref` and `quantize_row_q4_0_ref` make.
+//! GGML's quantised blocks of 32 values: what llama.cpp's `quantize_row_q8_0_ref` and
+//! `quantize_row_q4_0_ref` make.
 
 use half::f16;
 
@@ -11,7 +12,9 @@ pub(super) const Q4_0_BYTES: usize = 2 + BLOCK / 2;
 
 /// Each value is q · d, where d = max |x| / 127 and q is a whole number from -127 to 127.
 pub(super) fn q8_0(values: &[f32; BLOCK]) -> [u8; Q8_0_BYTES] {
-    let most = values.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+    let most = values
+        .iter()
+        .fold(0.0_f32, |most, value| most.max(value.abs()));
     let (scale, inverse) = scale_of(most, 127.0);
     let mut block = [0; Q8_0_BYTES];
     block[..2].copy_from_slice(&scale);
@@ -21,10 +24,16 @@ pub(super) fn q8_0(values: &[f32; BLOCK]) -> [u8; Q8_0_BYTES] {
     block
 }
 
-/// Each value is (q - 8) · d, where d is the value of largest magnitude over -8 and q from 0 to 15; value i stands in the
-/// low half of byte i, value i + 16 in the high half.
+/// Each value is (q - 8) · d, where d is the value of largest magnitude over -8 and q from 0 to 15;
+/// value i stands in the low half of byte i, value i + 16 in the high half.
 pub(super) fn q4_0(values: &[f32; BLOCK]) -> [u8; Q4_0_BYTES] {
-    let most = values.iter().fold(0.0_f32, |most, value| if value.abs() > most.abs() { *value } else { most });
+    let most = values.iter().fold(0.0_f32, |most, value| {
+        if value.abs() > most.abs() {
+            *value
+        } else {
+            most
+        }
+    });
     let (scale, inverse) = scale_of(most, -8.0);
     let code = |value: f32| ((value * inverse + 8.5) as u8).min(15);
     let mut block = [0; Q4_0_BYTES];
@@ -60,7 +69,10 @@ mod tests {
         let step = scale(&block);
         assert!((step - 0.8 / 127.0).abs() < 1e-5, "{step}");
         for (value, byte) in values().iter().zip(&block[2..]) {
-            assert!((value - f32::from(*byte as i8) * step).abs() <= step * 0.51, "{value}");
+            assert!(
+                (value - f32::from(*byte as i8) * step).abs() <= step * 0.51,
+                "{value}"
+            );
         }
     }
 

@@ -80,37 +80,60 @@ pub(super) fn read(json: &[u8]) -> Result<Described, String> {
         "llama" | "mistral" => false,
         "qwen3" => true,
         other => {
-            return Err(format!("model_type is {other:?}; llama, mistral and qwen3 can be read"));
+            return Err(format!(
+                "model_type is {other:?}; llama, mistral and qwen3 can be read"
+            ));
         }
     };
-    for (key, is_there) in [("attention_bias", config.attention_bias), ("mlp_bias", config.mlp_bias)] {
+    for (key, is_there) in [
+        ("attention_bias", config.attention_bias),
+        ("mlp_bias", config.mlp_bias),
+    ] {
         if is_there {
-            return Err(format!("{key} is true; only projections without biases can be read"));
+            return Err(format!(
+                "{key} is true; only projections without biases can be read"
+            ));
         }
     }
     if config.hidden_act != "silu" {
-        return Err(format!("hidden_act is {:?}; only \"silu\" can be read", config.hidden_act));
+        return Err(format!(
+            "hidden_act is {:?}; only \"silu\" can be read",
+            config.hidden_act
+        ));
     }
     let rope = config.rope_parameters.as_ref();
-    let rope_theta = rope.and_then(|rope| rope.rope_theta).or(config.rope_theta).unwrap_or(10_000.0);
+    let rope_theta = rope
+        .and_then(|rope| rope.rope_theta)
+        .or(config.rope_theta)
+        .unwrap_or(10_000.0);
     // A window that is as long as all that is seen hides nothing.
-    let window = config.sliding_window.filter(|_| config.use_sliding_window != Some(false));
+    let window = config
+        .sliding_window
+        .filter(|_| config.use_sliding_window != Some(false));
     let model = ModelSpec {
         vocabulary: config.vocab_size,
         width: config.hidden_size,
         layers: config.num_hidden_layers,
         heads: config.num_attention_heads,
-        kv_heads: config.num_key_value_heads.unwrap_or(config.num_attention_heads),
+        kv_heads: config
+            .num_key_value_heads
+            .unwrap_or(config.num_attention_heads),
         feed_forward: config.intermediate_size,
-        context: window.map_or(config.max_position_embeddings, |window| window.min(config.max_position_embeddings)),
+        context: window.map_or(config.max_position_embeddings, |window| {
+            window.min(config.max_position_embeddings)
+        }),
         tied: config.tie_word_embeddings,
         rope_theta: whole("rope_theta", rope_theta, 1.0)?,
         norm_epsilon_ppb: whole("rms_norm_eps", config.rms_norm_eps, 1e9)?,
-        head_width: config
-            .head_dim
-            .filter(|width| config.num_attention_heads.checked_mul(*width) != Some(config.hidden_size)),
+        head_width: config.head_dim.filter(|width| {
+            config.num_attention_heads.checked_mul(*width) != Some(config.hidden_size)
+        }),
         query_key_norm,
-        rope_scaling: rope.or(config.rope_scaling.as_ref()).map(scaling).transpose()?.flatten(),
+        rope_scaling: rope
+            .or(config.rope_scaling.as_ref())
+            .map(scaling)
+            .transpose()?
+            .flatten(),
     };
     let end_of_text = config.eos_token_id.and_then(|ids| match ids {
         TokenIds::One(id) => Some(id),
@@ -122,13 +145,20 @@ pub(super) fn read(json: &[u8]) -> Result<Described, String> {
 
 fn scaling(rope: &Rope) -> Result<Option<RopeScaling>, String> {
     if let Some(part) = rope.partial_rotary_factor.filter(|part| *part != 1.0) {
-        return Err(format!("partial_rotary_factor is {part}; only 1 can be read"));
+        return Err(format!(
+            "partial_rotary_factor is {part}; only 1 can be read"
+        ));
     }
     match rope.rope_type.as_deref() {
         None | Some("default") => Ok(None),
         Some("llama3") => {
-            let ppm =
-                |key, value: Option<f64>| whole(key, value.ok_or_else(|| format!("rope_scaling has no {key}"))?, 1e6);
+            let ppm = |key, value: Option<f64>| {
+                whole(
+                    key,
+                    value.ok_or_else(|| format!("rope_scaling has no {key}"))?,
+                    1e6,
+                )
+            };
             Ok(Some(RopeScaling {
                 factor_ppm: ppm("factor", rope.factor)?,
                 low_frequency_ppm: ppm("low_freq_factor", rope.low_freq_factor)?,
@@ -138,7 +168,9 @@ fn scaling(rope: &Rope) -> Result<Option<RopeScaling>, String> {
                     .ok_or("rope_scaling has no original_max_position_embeddings")?,
             }))
         }
-        Some(other) => Err(format!("rope_scaling is of type {other:?}; default and llama3 can be read")),
+        Some(other) => Err(format!(
+            "rope_scaling is of type {other:?}; default and llama3 can be read"
+        )),
     }
 }
 
@@ -149,14 +181,20 @@ fn whole(key: &str, value: f64, unit: f64) -> Result<u32, String> {
     if is_near && (1.0..=f64::from(u32::MAX)).contains(&scaled) {
         Ok(scaled as u32)
     } else {
-        Err(format!("{key} is {value}; a whole number of parts of {:e} is needed", 1.0 / unit))
+        Err(format!(
+            "{key} is {value}; a whole number of parts of {:e} is needed",
+            1.0 / unit
+        ))
     }
 }
 
 /// The `config.json` of a model whose weights are kept in that format.
 pub(super) fn write(model: &ModelSpec, format: FloatFormat, end_of_text: Option<u32>) -> Value {
-    let (architecture, model_type) =
-        if model.query_key_norm { ("Qwen3ForCausalLM", "qwen3") } else { ("LlamaForCausalLM", "llama") };
+    let (architecture, model_type) = if model.query_key_norm {
+        ("Qwen3ForCausalLM", "qwen3")
+    } else {
+        ("LlamaForCausalLM", "llama")
+    };
     let mut config = json!({
         "architectures": [architecture],
         "model_type": model_type,
@@ -233,9 +271,18 @@ mod tests {
     #[test]
     fn a_published_config_is_understood() {
         let Described { model, end_of_text } = described(&llama()).unwrap();
-        assert_eq!((model.vocabulary, model.width, model.layers, model.kv_heads), (128_256, 2048, 16, 8));
-        assert_eq!((model.head_width, model.head_width(), model.tied), (None, 64, true));
-        assert_eq!((model.rope_theta, model.norm_epsilon_ppb), (500_000, 10_000));
+        assert_eq!(
+            (model.vocabulary, model.width, model.layers, model.kv_heads),
+            (128_256, 2048, 16, 8)
+        );
+        assert_eq!(
+            (model.head_width, model.head_width(), model.tied),
+            (None, 64, true)
+        );
+        assert_eq!(
+            (model.rope_theta, model.norm_epsilon_ppb),
+            (500_000, 10_000)
+        );
         assert_eq!(model.rope_scaling.unwrap().factor_ppm, 32_000_000);
         assert_eq!(end_of_text, Some(128_001));
     }
@@ -243,10 +290,21 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         let llama = described(&llama()).unwrap().model;
-        let qwen = ModelSpec { head_width: Some(80), query_key_norm: true, rope_scaling: None, ..llama.clone() };
+        let qwen = ModelSpec {
+            head_width: Some(80),
+            query_key_norm: true,
+            rope_scaling: None,
+            ..llama.clone()
+        };
         for model in [llama, qwen, ModelSpec::preset("1b").unwrap()] {
             let written = write(&model, FloatFormat::Bf16, Some(3));
-            assert_eq!(described(&written), Ok(Described { model, end_of_text: Some(3) }));
+            assert_eq!(
+                described(&written),
+                Ok(Described {
+                    model,
+                    end_of_text: Some(3)
+                })
+            );
         }
     }
 
@@ -267,7 +325,10 @@ mod tests {
             config["model_type"] = json!("mistral");
             described(&config).unwrap().model.context
         };
-        assert_eq!((mistral(json!(4096)), mistral(Value::Null)), (4096, 131_072));
+        assert_eq!(
+            (mistral(json!(4096)), mistral(Value::Null)),
+            (4096, 131_072)
+        );
         let mut qwen = changed("sliding_window", json!(4096));
         qwen["use_sliding_window"] = json!(false);
         assert_eq!(described(&qwen).unwrap().model.context, 131_072);
@@ -281,8 +342,16 @@ mod tests {
             ("mlp_bias", json!(true), "without biases"),
             ("hidden_act", json!("gelu"), "silu"),
             ("rope_theta", json!(10_000.5), "whole number"),
-            ("rope_scaling", json!({ "rope_type": "yarn", "factor": 4.0 }), "llama3 can be read"),
-            ("rope_scaling", json!({ "rope_type": "llama3", "factor": 4.0 }), "low_freq_factor"),
+            (
+                "rope_scaling",
+                json!({ "rope_type": "yarn", "factor": 4.0 }),
+                "llama3 can be read",
+            ),
+            (
+                "rope_scaling",
+                json!({ "rope_type": "llama3", "factor": 4.0 }),
+                "low_freq_factor",
+            ),
             ("num_key_value_heads", json!(5), "kv_heads"),
             ("hidden_size", json!("wide"), "wide"),
         ];

@@ -1,4 +1,5 @@
-//! A Hugging Face folder, written: it loads with `AutoModelForCausalLM.from_pretrained`, in candle, in vLLM.
+//! A Hugging Face folder, written: it loads with `AutoModelForCausalLM.from_pretrained`, in candle,
+//! in vLLM.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -46,13 +47,18 @@ impl View for Lazy<'_> {
 }
 
 impl Export<'_> {
-    /// Writes a new folder with `config.json`, `generation_config.json`, `tokenizer.json`, `tokenizer_config.json`, and
-    /// the weights in files of at most 5 GB.
+    /// Writes a new folder with `config.json`, `generation_config.json`, `tokenizer.json`,
+    /// `tokenizer_config.json`, and the weights in files of at most 5 GB.
     ///
     /// # Errors
-    /// Where there is something at `folder` already, a weight is too large for the format, or the disk refuses; nothing
-    /// is left behind then.
-    pub fn write_folder(&self, folder: &Path, format: FloatFormat, progress: FileProgress) -> Result<()> {
+    /// Where there is something at `folder` already, a weight is too large for the format, or the
+    /// disk refuses; nothing is left behind then.
+    pub fn write_folder(
+        &self,
+        folder: &Path,
+        format: FloatFormat,
+        progress: FileProgress,
+    ) -> Result<()> {
         self.write_shards(folder, format, SHARD_BYTES, progress)
     }
 
@@ -65,21 +71,37 @@ impl Export<'_> {
     ) -> Result<()> {
         let layout = self.model.layout()?;
         for (tensor, range) in layout.tensors().iter().zip(layout.ranges()) {
-            if let Some(value) = self.weights[range].iter().find(|value| !format.holds(**value)) {
+            if let Some(value) = self.weights[range]
+                .iter()
+                .find(|value| !format.holds(**value))
+            {
                 return Err(whole::refused(
                     folder,
-                    format!("{} holds {value}, which {format} cannot; choose f32 or bf16", tensor.name),
+                    format!(
+                        "{} holds {value}, which {format} cannot; choose f32 or bf16",
+                        tensor.name
+                    ),
                 ));
             }
         }
         whole::folder(folder, |inside| {
-            let json = |name: &str, value: &Value| whole::write(&inside.join(name), format!("{value:#}\n").as_bytes());
-            json("config.json", &config::write(self.model, format, self.end_of_text))?;
+            let json = |name: &str, value: &Value| {
+                whole::write(&inside.join(name), format!("{value:#}\n").as_bytes())
+            };
+            json(
+                "config.json",
+                &config::write(self.model, format, self.end_of_text),
+            )?;
             json("generation_config.json", &self.generation_config())?;
             json("tokenizer_config.json", &self.tokeniser_config())?;
-            whole::write(&inside.join("tokenizer.json"), &vocabulary::tokenizer_json(self.tokeniser))?;
+            whole::write(
+                &inside.join("tokenizer.json"),
+                &vocabulary::tokenizer_json(self.tokeniser),
+            )?;
 
-            let sizes = layout.ranges().map(|range| (range.len() * format.bytes()) as u64);
+            let sizes = layout
+                .ranges()
+                .map(|range| (range.len() * format.bytes()) as u64);
             let shards = shards(sizes.collect(), shard_bytes);
             let total = (layout.parameters() * format.bytes()) as u64;
             let mut weight_map = BTreeMap::new();
@@ -97,7 +119,12 @@ impl Export<'_> {
                     let spec = &layout.tensors()[tensor];
                     (
                         spec.name.as_str(),
-                        Lazy { spec, values: &self.weights[layout.range(tensor)], format, told: &told },
+                        Lazy {
+                            spec,
+                            values: &self.weights[layout.range(tensor)],
+                            format,
+                            told: &told,
+                        },
                     )
                 });
                 let path = inside.join(&file);
@@ -111,7 +138,8 @@ impl Export<'_> {
                 }
             }
             if shards.len() > 1 {
-                let index = json!({ "metadata": { "total_size": total }, "weight_map": weight_map });
+                let index =
+                    json!({ "metadata": { "total_size": total }, "weight_map": weight_map });
                 json("model.safetensors.index.json", &index)?;
             }
             Ok(())
@@ -131,7 +159,10 @@ impl Export<'_> {
             "model_max_length": self.model.context,
             "clean_up_tokenization_spaces": false,
         });
-        if let Some(text) = self.end_of_text.and_then(|token| self.tokeniser.name_of(token)) {
+        if let Some(text) = self
+            .end_of_text
+            .and_then(|token| self.tokeniser.name_of(token))
+        {
             config["eos_token"] = json!(text);
         }
         config
@@ -159,7 +190,12 @@ mod tests {
 
     #[test]
     fn shards_are_as_large_as_allowed_and_hold_every_tensor() {
-        let ends = |sizes, most| shards(sizes, most).iter().map(|shard| shard.end).collect::<Vec<_>>();
+        let ends = |sizes, most| {
+            shards(sizes, most)
+                .iter()
+                .map(|shard| shard.end)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(ends(vec![4, 4, 4], 100), [3]);
         assert_eq!(ends(vec![4, 4, 4, 9, 1], 8), [2, 3, 4, 5]);
         assert_eq!(ends(vec![9], 8), [1]);

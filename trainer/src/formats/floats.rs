@@ -65,10 +65,16 @@ impl FloatFormat {
     /// The values as little-endian bytes, each rounded to the nearest, ties to even.
     pub(super) fn to_bytes(self, values: &[f32]) -> Vec<u8> {
         let two_bytes = |convert: &dyn Fn(f32) -> u16| {
-            values.iter().flat_map(|value| convert(*value).to_le_bytes()).collect::<Vec<u8>>()
+            values
+                .iter()
+                .flat_map(|value| convert(*value).to_le_bytes())
+                .collect::<Vec<u8>>()
         };
         match self {
-            Self::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Self::F32 => values
+                .iter()
+                .flat_map(|value| value.to_le_bytes())
+                .collect(),
             Self::F16 => two_bytes(&|value| f16::from_f32(value).to_bits()),
             Self::Bf16 => two_bytes(&|value| bf16::from_f32(value).to_bits()),
         }
@@ -76,15 +82,27 @@ impl FloatFormat {
 
     /// Fills `values` from as many values' little-endian bytes.
     pub(super) fn read(self, bytes: &[u8], values: &mut [f32]) {
-        let words = || bytes.as_chunks::<2>().0.iter().map(|pair| u16::from_le_bytes(*pair));
+        let words = || {
+            bytes
+                .as_chunks::<2>()
+                .0
+                .iter()
+                .map(|pair| u16::from_le_bytes(*pair))
+        };
         match self {
             Self::F32 => {
                 for (value, bytes) in values.iter_mut().zip(bytes.as_chunks::<4>().0) {
                     *value = f32::from_le_bytes(*bytes);
                 }
             }
-            Self::F16 => words().map(f16::from_bits).collect::<Vec<_>>().convert_to_f32_slice(values),
-            Self::Bf16 => words().map(bf16::from_bits).collect::<Vec<_>>().convert_to_f32_slice(values),
+            Self::F16 => words()
+                .map(f16::from_bits)
+                .collect::<Vec<_>>()
+                .convert_to_f32_slice(values),
+            Self::Bf16 => words()
+                .map(bf16::from_bits)
+                .collect::<Vec<_>>()
+                .convert_to_f32_slice(values),
         }
     }
 }
@@ -119,14 +137,25 @@ mod tests {
     #[test]
     fn values_come_back_as_near_as_the_format_allows() {
         let values = [0.0, -0.0, 1.0, -2.5, 3.140_625, 1e-3, 65_504.0, 1.0e-7];
-        for (format, precision) in [(FloatFormat::F32, 0.0), (FloatFormat::F16, 4.9e-4), (FloatFormat::Bf16, 4e-3)] {
+        for (format, precision) in [
+            (FloatFormat::F32, 0.0),
+            (FloatFormat::F16, 4.9e-4),
+            (FloatFormat::Bf16, 4e-3),
+        ] {
             let bytes = format.to_bytes(&values);
             assert_eq!(bytes.len(), values.len() * format.bytes());
             let mut read = [f32::NAN; 8];
             format.read(&bytes, &mut read);
             for (value, read) in values.iter().zip(read) {
-                let subnormal = if format == FloatFormat::F16 { 3e-8 } else { 0.0 };
-                assert!((value - read).abs() <= value.abs() * precision + subnormal, "{format}: {value} became {read}");
+                let subnormal = if format == FloatFormat::F16 {
+                    3e-8
+                } else {
+                    0.0
+                };
+                assert!(
+                    (value - read).abs() <= value.abs() * precision + subnormal,
+                    "{format}: {value} became {read}"
+                );
             }
             assert_eq!(format.to_string().parse(), Ok(format));
             assert_eq!(FloatFormat::of_dtype(format.dtype()), Some(format));

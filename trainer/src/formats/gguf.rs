@@ -97,7 +97,10 @@ impl Kind {
     }
 }
 
-fn blocks<const BYTES: usize>(values: &[f32], quantise: fn(&[f32; BLOCK]) -> [u8; BYTES]) -> Vec<u8> {
+fn blocks<const BYTES: usize>(
+    values: &[f32],
+    quantise: fn(&[f32; BLOCK]) -> [u8; BYTES],
+) -> Vec<u8> {
     let (values, _) = values.as_chunks::<BLOCK>();
     let blocks: Vec<[u8; BYTES]> = values.par_iter().map(quantise).collect();
     blocks.into_flattened()
@@ -126,20 +129,37 @@ impl Export<'_> {
     /// Writes a GGUF file under the model's `name`.
     ///
     /// # Errors
-    /// Where the tokeniser is of a kind that llama.cpp does not know, a weight is too large for f16, or the disk
-    /// refuses; nothing is left behind then.
-    pub fn write_gguf(&self, path: &Path, name: &str, format: GgufFormat, progress: FileProgress) -> Result<()> {
+    /// Where the tokeniser is of a kind that llama.cpp does not know, a weight is too large for
+    /// f16, or the disk refuses; nothing is left behind then.
+    pub fn write_gguf(
+        &self,
+        path: &Path,
+        name: &str,
+        format: GgufFormat,
+        progress: FileProgress,
+    ) -> Result<()> {
         let layout = self.model.layout()?;
-        let metadata = self.metadata(name, format).map_err(|why| whole::refused(path, why))?;
+        let metadata = self
+            .metadata(name, format)
+            .map_err(|why| whole::refused(path, why))?;
         let tensors = tensors(self.model, &layout, format);
         for (tensor, range) in layout.tensors().iter().zip(layout.ranges()) {
             // Scales of blocks are f16, too.
-            if let Some(value) = self.weights[range].iter().find(|value| !FloatFormat::F16.holds(**value)) {
-                let why = format!("{} holds {value}, which {format} cannot; export safetensors instead", tensor.name);
+            if let Some(value) = self.weights[range]
+                .iter()
+                .find(|value| !FloatFormat::F16.holds(**value))
+            {
+                let why = format!(
+                    "{} holds {value}, which {format} cannot; export safetensors instead",
+                    tensor.name
+                );
                 return Err(whole::refused(path, why));
             }
         }
-        let total: u64 = tensors.iter().map(|tensor| tensor.kind.bytes(tensor.values)).sum();
+        let total: u64 = tensors
+            .iter()
+            .map(|tensor| tensor.kind.bytes(tensor.values))
+            .sum();
         whole::file(path, |file| {
             let failed = |error: io::Error| whole::failed(path, error);
             let head = head(&metadata, &tensors);
@@ -147,7 +167,9 @@ impl Export<'_> {
             let mut done = 0;
             for tensor in &tensors {
                 let bytes = tensor.kind.encode(&self.values_of(&layout, tensor));
-                file.write_all(&bytes).and_then(|()| file.write_all(padding(bytes.len() as u64))).map_err(failed)?;
+                file.write_all(&bytes)
+                    .and_then(|()| file.write_all(padding(bytes.len() as u64)))
+                    .map_err(failed)?;
                 done += bytes.len() as u64;
                 progress(done, total);
             }
@@ -158,7 +180,9 @@ impl Export<'_> {
     fn values_of(&self, layout: &Layout, tensor: &Tensor) -> Vec<f32> {
         match tensor.source {
             Source::Weights(index) => self.weights[layout.range(index)].to_vec(),
-            Source::Turned { tensor, heads } => interleaved(&self.weights[layout.range(tensor)], heads, self.model),
+            Source::Turned { tensor, heads } => {
+                interleaved(&self.weights[layout.range(tensor)], heads, self.model)
+            }
             Source::FrequencyFactors => frequency_factors(self.model),
         }
     }
@@ -187,16 +211,29 @@ impl Export<'_> {
             let size = u32::try_from(size).map_err(|_| format!("{key} is {size}: too large"))?;
             metadata.u32(&format!("{architecture}.{key}"), size);
         }
-        metadata.f32(&format!("{architecture}.attention.layer_norm_rms_epsilon"), model.norm_epsilon());
-        metadata.f32(&format!("{architecture}.rope.freq_base"), model.rope_theta as f32);
+        metadata.f32(
+            &format!("{architecture}.attention.layer_norm_rms_epsilon"),
+            model.norm_epsilon(),
+        );
+        metadata.f32(
+            &format!("{architecture}.rope.freq_base"),
+            model.rope_theta as f32,
+        );
 
         let vocabulary = vocabulary(self.tokeniser, model.vocabulary)?;
         metadata.string("tokenizer.ggml.model", vocabulary.model);
         metadata.string("tokenizer.ggml.pre", vocabulary.words);
         metadata.strings("tokenizer.ggml.tokens", &vocabulary.tokens);
-        metadata.numbers("tokenizer.ggml.token_type", value_type::I32, &vocabulary.kinds, |kind| kind.to_le_bytes());
+        metadata.numbers(
+            "tokenizer.ggml.token_type",
+            value_type::I32,
+            &vocabulary.kinds,
+            |kind| kind.to_le_bytes(),
+        );
         if let Some(scores) = &vocabulary.scores {
-            metadata.numbers("tokenizer.ggml.scores", value_type::F32, scores, |score| score.to_le_bytes());
+            metadata.numbers("tokenizer.ggml.scores", value_type::F32, scores, |score| {
+                score.to_le_bytes()
+            });
         }
         metadata.strings("tokenizer.ggml.merges", &vocabulary.merges);
         metadata.bool("tokenizer.ggml.add_space_prefix", vocabulary.space_before);
@@ -213,19 +250,35 @@ impl Export<'_> {
 
 /// llama.cpp's `llama` turns neighbours (2i, 2i + 1), its `qwen3` halves (i, i + half) as we do.
 fn architecture(model: &ModelSpec) -> &'static str {
-    if model.query_key_norm { "qwen3" } else { "llama" }
+    if model.query_key_norm {
+        "qwen3"
+    } else {
+        "llama"
+    }
 }
 
 fn tensors(model: &ModelSpec, layout: &Layout, format: GgufFormat) -> Vec<Tensor> {
     let turned = architecture(model) == "llama";
     let tensor = |(index, spec): (usize, &TensorSpec)| {
         let source = match spec.name.rsplit('.').nth(1) {
-            Some("q_proj") if turned => Source::Turned { tensor: index, heads: model.heads },
-            Some("k_proj") if turned => Source::Turned { tensor: index, heads: model.kv_heads },
+            Some("q_proj") if turned => Source::Turned {
+                tensor: index,
+                heads: model.heads,
+            },
+            Some("k_proj") if turned => Source::Turned {
+                tensor: index,
+                heads: model.kv_heads,
+            },
             _ => Source::Weights(index),
         };
         let shape = spec.shape.iter().rev().map(|size| *size as u64).collect();
-        Tensor { name: name(&spec.name), shape, kind: kind(spec, format), source, values: layout.range(index).len() }
+        Tensor {
+            name: name(&spec.name),
+            shape,
+            kind: kind(spec, format),
+            source,
+            values: layout.range(index).len(),
+        }
     };
     let mut tensors: Vec<Tensor> = layout.tensors().iter().enumerate().map(tensor).collect();
     if model.rope_scaling.is_some() {
@@ -242,8 +295,13 @@ fn tensors(model: &ModelSpec, layout: &Layout, format: GgufFormat) -> Vec<Tensor
 }
 
 fn kind(spec: &TensorSpec, format: GgufFormat) -> Kind {
-    let [_, columns] = spec.shape[..] else { return Kind::F32 };
-    let is_outer = matches!(spec.name.as_str(), "model.embed_tokens.weight" | "lm_head.weight");
+    let [_, columns] = spec.shape[..] else {
+        return Kind::F32;
+    };
+    let is_outer = matches!(
+        spec.name.as_str(),
+        "model.embed_tokens.weight" | "lm_head.weight"
+    );
     match format {
         // A block lies within one row.
         _ if !columns.is_multiple_of(BLOCK) => Kind::F16,
@@ -285,14 +343,23 @@ fn name(ours: &str) -> String {
 fn interleaved(matrix: &[f32], heads: usize, model: &ModelSpec) -> Vec<f32> {
     let (columns, half) = (model.width, model.head_width() / 2);
     let row = |head: usize, index: usize| &matrix[(head * 2 * half + index) * columns..][..columns];
-    let rows = (0..heads).flat_map(|head| (0..half).flat_map(move |index| [(head, index), (head, index + half)]));
-    rows.flat_map(|(head, index)| row(head, index).iter().copied()).collect()
+    let rows = (0..heads)
+        .flat_map(|head| (0..half).flat_map(move |index| [(head, index), (head, index + half)]));
+    rows.flat_map(|(head, index)| row(head, index).iter().copied())
+        .collect()
 }
 
 /// What each plain frequency is divided by to give the stretched one.
 fn frequency_factors(model: &ModelSpec) -> Vec<f32> {
-    let plain = frequencies(&ModelSpec { rope_scaling: None, ..model.clone() });
-    plain.iter().zip(frequencies(model)).map(|(plain, stretched)| (plain / stretched) as f32).collect()
+    let plain = frequencies(&ModelSpec {
+        rope_scaling: None,
+        ..model.clone()
+    });
+    plain
+        .iter()
+        .zip(frequencies(model))
+        .map(|(plain, stretched)| (plain / stretched) as f32)
+        .collect()
 }
 
 /// Types of values.
@@ -340,13 +407,17 @@ impl Metadata {
 
     fn strings(&mut self, key: &str, values: &[String]) {
         let mut bytes = array_head(value_type::STRING, values.len());
-        values.iter().for_each(|value| put_string(&mut bytes, value));
+        values
+            .iter()
+            .for_each(|value| put_string(&mut bytes, value));
         self.entry(key, value_type::ARRAY, &bytes);
     }
 
     fn numbers<T: Copy>(&mut self, key: &str, kind: u32, values: &[T], bytes_of: fn(T) -> [u8; 4]) {
         let mut bytes = array_head(kind, values.len());
-        values.iter().for_each(|value| bytes.extend_from_slice(&bytes_of(*value)));
+        values
+            .iter()
+            .for_each(|value| bytes.extend_from_slice(&bytes_of(*value)));
         self.entry(key, value_type::ARRAY, &bytes);
     }
 }
@@ -371,7 +442,10 @@ fn head(metadata: &Metadata, tensors: &[Tensor]) -> Vec<u8> {
     for tensor in tensors {
         put_string(&mut bytes, &tensor.name);
         bytes.extend_from_slice(&(tensor.shape.len() as u32).to_le_bytes());
-        tensor.shape.iter().for_each(|size| bytes.extend_from_slice(&size.to_le_bytes()));
+        tensor
+            .shape
+            .iter()
+            .for_each(|size| bytes.extend_from_slice(&size.to_le_bytes()));
         bytes.extend_from_slice(&(tensor.kind as u32).to_le_bytes());
         bytes.extend_from_slice(&offset.to_le_bytes());
         offset += tensor.kind.bytes(tensor.values).next_multiple_of(ALIGNMENT);

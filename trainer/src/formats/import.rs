@@ -1,4 +1,5 @@
-//! A Hugging Face folder, read: `config.json`, `tokenizer.json`, and the weights in one safetensors file or in shards.
+//! A Hugging Face folder, read: `config.json`, `tokenizer.json`, and the weights in one safetensors
+//! file or in shards.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -48,11 +49,15 @@ impl Checkpoint {
     /// Reads a folder. A `context` makes windows shorter than those that the model was trained on.
     ///
     /// # Errors
-    /// [`Error::ModelFile`] names the file, the tensor, and what is wrong: an architecture or number format that this
-    /// cannot compute, a shape that the `config.json` does not promise, a shard that is missing or cut off, a value that
-    /// is not finite. [`Error::Vocabulary`] where the tokeniser has more tokens than the embedding.
+    /// [`Error::ModelFile`] names the file, the tensor, and what is wrong: an architecture or
+    /// number format that this cannot compute, a shape that the `config.json` does not promise, a
+    /// shard that is missing or cut off, a value that is not finite. [`Error::Vocabulary`] where
+    /// the tokeniser has more tokens than the embedding.
     pub fn read(folder: &Path, context: Option<usize>, progress: FileProgress) -> Result<Self> {
-        let Described { mut model, mut end_of_text } = read_config(folder)?;
+        let Described {
+            mut model,
+            mut end_of_text,
+        } = read_config(folder)?;
         if let Some(context) = context.filter(|context| *context < model.context) {
             model.context = context;
         }
@@ -60,13 +65,21 @@ impl Checkpoint {
         if let Some(json) = &tokeniser {
             let known = Tokeniser::from_bytes(json)?.vocabulary();
             if known > model.vocabulary {
-                return Err(Error::Vocabulary { tokeniser: known, model: model.vocabulary });
+                return Err(Error::Vocabulary {
+                    tokeniser: known,
+                    model: model.vocabulary,
+                });
             }
         }
         end_of_text = end_of_text.filter(|token| (*token as usize) < model.vocabulary);
         let places = places(folder)?;
         let weights = read_weights(folder, &model, &places, progress)?;
-        Ok(Self { model, weights, tokeniser, end_of_text })
+        Ok(Self {
+            model,
+            weights,
+            tokeniser,
+            end_of_text,
+        })
     }
 }
 
@@ -90,11 +103,28 @@ fn places(folder: &Path) -> Result<HashMap<String, Place>> {
     let Some(json) = read_optional(&index)? else {
         let single = folder.join("model.safetensors");
         if !single.is_file() {
-            let pickled = fs::read_dir(folder).into_iter().flatten().flatten().any(|entry| {
-                entry.path().extension().is_some_and(|extension| extension == "bin" || extension == "pth")
-            });
-            let hint = if pickled { "; pickled weights are not read: convert them to safetensors" } else { "" };
-            return Err(refused(folder, format!("neither model.safetensors nor {} is there{hint}", name(&index))));
+            let pickled = fs::read_dir(folder)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .any(|entry| {
+                    entry
+                        .path()
+                        .extension()
+                        .is_some_and(|extension| extension == "bin" || extension == "pth")
+                });
+            let hint = if pickled {
+                "; pickled weights are not read: convert them to safetensors"
+            } else {
+                ""
+            };
+            return Err(refused(
+                folder,
+                format!(
+                    "neither model.safetensors nor {} is there{hint}",
+                    name(&index)
+                ),
+            ));
         }
         return Ok(header(&single)?.into_iter().collect());
     };
@@ -103,7 +133,8 @@ fn places(folder: &Path) -> Result<HashMap<String, Place>> {
     struct Index {
         weight_map: BTreeMap<String, String>,
     }
-    let index_file: Index = serde_json::from_slice(&json).map_err(|error| refused(&index, error.to_string()))?;
+    let index_file: Index =
+        serde_json::from_slice(&json).map_err(|error| refused(&index, error.to_string()))?;
     let mut shards: BTreeMap<&str, HashMap<String, Place>> = BTreeMap::new();
     let mut places = HashMap::new();
     for (tensor, shard) in &index_file.weight_map {
@@ -120,9 +151,17 @@ fn places(folder: &Path) -> Result<HashMap<String, Place>> {
             }
             shards.insert(shard, header(&path)?.into_iter().collect());
         }
-        let place = shards.get_mut(shard.as_str()).and_then(|tensors| tensors.remove(tensor));
+        let place = shards
+            .get_mut(shard.as_str())
+            .and_then(|tensors| tensors.remove(tensor));
         let place = place.ok_or_else(|| {
-            refused(&folder.join(shard), format!("{tensor} is not in this shard, though {} says so", name(&index)))
+            refused(
+                &folder.join(shard),
+                format!(
+                    "{tensor} is not in this shard, though {} says so",
+                    name(&index)
+                ),
+            )
         })?;
         places.insert(tensor.clone(), place);
     }
@@ -131,23 +170,38 @@ fn places(folder: &Path) -> Result<HashMap<String, Place>> {
 
 /// The tensors of one safetensors file. Nothing is allocated for them.
 fn header(path: &Path) -> Result<Vec<(String, Place)>> {
-    let corrupt = |why: String| refused(path, format!("{why}; the file is damaged: download it again"));
+    let corrupt = |why: String| {
+        refused(
+            path,
+            format!("{why}; the file is damaged: download it again"),
+        )
+    };
     let mut file = File::open(path).map_err(|error| unreadable(path, error))?;
-    let bytes = file.metadata().map_err(|error| unreadable(path, error))?.len();
+    let bytes = file
+        .metadata()
+        .map_err(|error| unreadable(path, error))?
+        .len();
     let mut length = [0; 8];
-    file.read_exact(&mut length).map_err(|_| corrupt("it has no header".into()))?;
+    file.read_exact(&mut length)
+        .map_err(|_| corrupt("it has no header".into()))?;
     let length = u64::from_le_bytes(length);
     if length > MOST_HEADER_BYTES || length > bytes.saturating_sub(8) {
-        return Err(corrupt(format!("its header is said to have {length} bytes")));
+        return Err(corrupt(format!(
+            "its header is said to have {length} bytes"
+        )));
     }
     let mut head = vec![0; length as usize];
-    file.read_exact(&mut head).map_err(|error| unreadable(path, error))?;
+    file.read_exact(&mut head)
+        .map_err(|error| unreadable(path, error))?;
     // Reading it checks that the tensors lie one after the other, each as long as its shape.
-    let metadata: Metadata = serde_json::from_slice(&head).map_err(|error| corrupt(error.to_string()))?;
+    let metadata: Metadata =
+        serde_json::from_slice(&head).map_err(|error| corrupt(error.to_string()))?;
     let data = 8 + length;
     let expected = data + metadata.data_len() as u64;
     if bytes != expected {
-        return Err(corrupt(format!("it has {bytes} bytes, and its header promises {expected}")));
+        return Err(corrupt(format!(
+            "it has {bytes} bytes, and its header promises {expected}"
+        )));
     }
     let place = |(name, info): (String, &TensorInfo)| {
         let (start, end) = info.data_offsets;
@@ -174,13 +228,24 @@ fn read_weights(
     let layout = model.layout()?;
     let mut found = Vec::with_capacity(layout.tensors().len());
     for tensor in layout.tensors() {
-        let place = places.get(&tensor.name).ok_or_else(|| refused(folder, format!("{} is missing", tensor.name)))?;
+        let place = places
+            .get(&tensor.name)
+            .ok_or_else(|| refused(folder, format!("{} is missing", tensor.name)))?;
         if place.shape != tensor.shape {
-            let why = format!("{} is {:?}, but config.json promises {:?}", tensor.name, place.shape, tensor.shape);
+            let why = format!(
+                "{} is {:?}, but config.json promises {:?}",
+                tensor.name, place.shape, tensor.shape
+            );
             return Err(refused(&place.file, why));
         }
         let format = place.format.as_ref().map_err(|dtype| {
-            refused(&place.file, format!("{} is kept as {dtype}; F32, F16 and BF16 can be read", tensor.name))
+            refused(
+                &place.file,
+                format!(
+                    "{} is kept as {dtype}; F32, F16 and BF16 can be read",
+                    tensor.name
+                ),
+            )
         })?;
         found.push((place, *format));
     }
@@ -189,7 +254,10 @@ fn read_weights(
         !is_ours && !is_redundant(name, model)
     });
     if let Some((name, place)) = foreign {
-        return Err(refused(&place.file, format!("{name} belongs to no architecture that can be read")));
+        return Err(refused(
+            &place.file,
+            format!("{name} belongs to no architecture that can be read"),
+        ));
     }
 
     let total: u64 = found.iter().map(|(place, _)| place.bytes).sum();
@@ -210,13 +278,20 @@ fn is_redundant(name: &str, model: &ModelSpec) -> bool {
     name.ends_with(".rotary_emb.inv_freq") || model.tied && name == "lm_head.weight"
 }
 
-fn read_tensor(place: &Place, format: FloatFormat, values: &mut [f32], told: &mut dyn FnMut(u64)) -> Result<()> {
+fn read_tensor(
+    place: &Place,
+    format: FloatFormat,
+    values: &mut [f32],
+    told: &mut dyn FnMut(u64),
+) -> Result<()> {
     let mut file = File::open(&place.file).map_err(|error| unreadable(&place.file, error))?;
-    file.seek(SeekFrom::Start(place.start)).map_err(|error| unreadable(&place.file, error))?;
+    file.seek(SeekFrom::Start(place.start))
+        .map_err(|error| unreadable(&place.file, error))?;
     let mut bytes = vec![0; PIECE_BYTES.min(values.len() * format.bytes())];
     for piece in values.chunks_mut(PIECE_BYTES / format.bytes()) {
         let bytes = &mut bytes[..piece.len() * format.bytes()];
-        file.read_exact(bytes).map_err(|error| unreadable(&place.file, error))?;
+        file.read_exact(bytes)
+            .map_err(|error| unreadable(&place.file, error))?;
         format.read(bytes, piece);
         told(bytes.len() as u64);
     }
@@ -224,11 +299,17 @@ fn read_tensor(place: &Place, format: FloatFormat, values: &mut [f32], told: &mu
 }
 
 fn name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 fn refused(path: &Path, reason: impl Into<String>) -> Error {
-    Error::ModelFile { path: path.to_owned(), reason: reason.into() }
+    Error::ModelFile {
+        path: path.to_owned(),
+        reason: reason.into(),
+    }
 }
 
 fn unreadable(path: &Path, error: io::Error) -> Error {

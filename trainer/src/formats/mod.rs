@@ -39,7 +39,8 @@ pub struct Export<'a> {
 }
 
 impl<'a> Export<'a> {
-    /// A model with its weights, flat in the layout's order, its tokeniser, and the token at which a text ends.
+    /// A model with its weights, flat in the layout's order, its tokeniser, and the token at which
+    /// a text ends.
     ///
     /// # Errors
     /// Where the parts do not belong together, or a weight is not finite.
@@ -52,8 +53,16 @@ impl<'a> Export<'a> {
         check_weights(&model.layout()?, weights)?;
         let known = tokeniser.vocabulary();
         if known > model.vocabulary {
-            return Err(Error::Vocabulary { tokeniser: known, model: model.vocabulary });
+            return Err(Error::Vocabulary {
+                tokeniser: known,
+                model: model.vocabulary,
+            });
         }
-        Ok(Self { model, weights, tokeniser, end_of_text })
+        Ok(Self {
+            model,
+            weights,
+            tokeniser,
+            end_of_text,
+        })
     }
 }

@@ -1,4 +1,5 @@
-//! A tokeniser as others want it: the built-in bytes as a `tokenizer.json`, and any as GGUF's lists of tokens.
+//! A tokeniser as others want it: the built-in bytes as a `tokenizer.json`, and any as GGUF's lists
+//! of tokens.
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -15,8 +16,9 @@ pub(super) fn tokenizer_json(tokeniser: &Tokeniser) -> Vec<u8> {
 
 /// Byte-level byte-pair encoding without any pair: token i is byte i.
 fn byte_level() -> Value {
-    let vocabulary: Map<String, Value> =
-        (0..=255).map(|byte| (letter_of(byte).to_string(), json!(u32::from(byte)))).collect();
+    let vocabulary: Map<String, Value> = (0..=255)
+        .map(|byte| (letter_of(byte).to_string(), json!(u32::from(byte))))
+        .collect();
     let bytes = json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false });
     json!({
         "version": "1.0",
@@ -42,8 +44,8 @@ fn byte_level() -> Value {
     })
 }
 
-/// GPT-2's letter for a byte: the byte's own where it prints, else one of those from U+0100 on, in order
-/// (`bytes_to_unicode` in its `encoder.py`).
+/// GPT-2's letter for a byte: the byte's own where it prints, else one of those from U+0100 on, in
+/// order (`bytes_to_unicode` in its `encoder.py`).
 fn letter_of(byte: u8) -> char {
     let prints = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
     if prints(byte) {
@@ -127,7 +129,8 @@ enum Merge {
 /// # Errors
 /// Where the tokeniser is of a kind that llama.cpp does not know by these lists.
 pub(super) fn vocabulary(tokeniser: &Tokeniser, rows: usize) -> Result<Vocabulary, String> {
-    let file: File = serde_json::from_slice(&tokenizer_json(tokeniser)).map_err(|error| error.to_string())?;
+    let file: File =
+        serde_json::from_slice(&tokenizer_json(tokeniser)).map_err(|error| error.to_string())?;
     let model = &file.model;
     if model.kind.as_deref().is_some_and(|kind| kind != "BPE") {
         return Err(format!(
@@ -139,29 +142,50 @@ pub(super) fn vocabulary(tokeniser: &Tokeniser, rows: usize) -> Result<Vocabular
     let (mut tokens, mut kinds) = (vec![None; rows], vec![kind::UNUSED; rows]);
     let mut put = |id: u64, text: &str, kind: i32| {
         let slot = usize::try_from(id).ok().filter(|id| *id < rows);
-        let slot = slot.ok_or_else(|| format!("the tokeniser's {text:?} has id {id}, beyond {rows} embeddings"))?;
+        let slot = slot.ok_or_else(|| {
+            format!("the tokeniser's {text:?} has id {id}, beyond {rows} embeddings")
+        })?;
         tokens[slot] = Some(text.to_owned());
         kinds[slot] = kind;
         Ok::<_, String>(())
     };
     for (text, id) in model.vocab.as_object().into_iter().flatten() {
-        let is_byte = model.byte_fallback && text.len() == 6 && text.starts_with("<0x") && text.ends_with('>');
+        let is_byte = model.byte_fallback
+            && text.len() == 6
+            && text.starts_with("<0x")
+            && text.ends_with('>');
         let kind = match () {
             () if model.unk_token.as_ref() == Some(text) => kind::UNKNOWN,
             () if is_byte => kind::BYTE,
             () => kind::NORMAL,
         };
-        put(id.as_u64().ok_or_else(|| format!("the tokeniser's {text:?} has no id"))?, text, kind)?;
+        put(
+            id.as_u64()
+                .ok_or_else(|| format!("the tokeniser's {text:?} has no id"))?,
+            text,
+            kind,
+        )?;
     }
-    for Added { id, content, special } in &file.added_tokens {
-        let kind = if *special { kind::CONTROL } else { kind::USER_DEFINED };
+    for Added {
+        id,
+        content,
+        special,
+    } in &file.added_tokens
+    {
+        let kind = if *special {
+            kind::CONTROL
+        } else {
+            kind::USER_DEFINED
+        };
         put(u64::from(*id), content, kind)?;
     }
-    let unused = |(id, token): (usize, Option<String>)| token.unwrap_or_else(|| format!("[PAD{id}]"));
+    let unused =
+        |(id, token): (usize, Option<String>)| token.unwrap_or_else(|| format!("[PAD{id}]"));
     let tokens: Vec<String> = tokens.into_iter().enumerate().map(unused).collect();
     if model.byte_fallback {
         let scores = scores(&tokens, &kinds, &merges);
-        let space_before = mentions(&file.normalizer, "Prepend") || mentions_prefix_space(&file.pre_tokenizer);
+        let space_before =
+            mentions(&file.normalizer, "Prepend") || mentions_prefix_space(&file.pre_tokenizer);
         return Ok(Vocabulary {
             model: "llama",
             words: "default",
@@ -173,7 +197,15 @@ pub(super) fn vocabulary(tokeniser: &Tokeniser, rows: usize) -> Result<Vocabular
         });
     }
     let words = words(&file.pre_tokenizer)?;
-    Ok(Vocabulary { model: "gpt2", words, tokens, kinds, scores: None, merges, space_before: false })
+    Ok(Vocabulary {
+        model: "gpt2",
+        words,
+        tokens,
+        kinds,
+        scores: None,
+        merges,
+        space_before: false,
+    })
 }
 
 impl Merge {
@@ -187,8 +219,12 @@ impl Merge {
 
 /// A pair merged earlier has a higher score; what no pair makes comes last.
 fn scores(tokens: &[String], kinds: &[i32], merges: &[String]) -> Vec<f32> {
-    let ranks: std::collections::HashMap<String, usize> =
-        merges.iter().enumerate().rev().map(|(rank, pair)| (pair.replacen(' ', "", 1), rank)).collect();
+    let ranks: std::collections::HashMap<String, usize> = merges
+        .iter()
+        .enumerate()
+        .rev()
+        .map(|(rank, pair)| (pair.replacen(' ', "", 1), rank))
+        .collect();
     let score = |(token, kind): (&String, &i32)| match (*kind, ranks.get(token)) {
         (kind::NORMAL, Some(rank)) => -(*rank as f32),
         (kind::NORMAL, None) => -(merges.len() as f32),
@@ -197,7 +233,8 @@ fn scores(tokens: &[String], kinds: &[i32], merges: &[String]) -> Vec<f32> {
     tokens.iter().zip(kinds).map(score).collect()
 }
 
-/// llama.cpp's name for the way in which a byte-level tokeniser cuts words, by its regular expression.
+/// llama.cpp's name for the way in which a byte-level tokeniser cuts words, by its regular
+/// expression.
 fn words(pre_tokenizer: &Value) -> Result<&'static str, String> {
     /// What tells the expressions apart.
     const KNOWN: [(&str, &str); 2] = [(r"\p{N}{1,3}", "llama-bpe"), (r"\p{N}|", "qwen2")];
@@ -208,14 +245,22 @@ fn words(pre_tokenizer: &Value) -> Result<&'static str, String> {
     if !mentions(pre_tokenizer, "Split") {
         return Ok("gpt-2");
     }
-    let known = KNOWN.iter().find(|(sign, _)| text.contains(sign)).map(|(_, name)| *name);
-    known.ok_or_else(|| "llama.cpp knows no name for how this tokeniser cuts words; export safetensors instead".into())
+    let known = KNOWN
+        .iter()
+        .find(|(sign, _)| text.contains(sign))
+        .map(|(_, name)| *name);
+    known.ok_or_else(|| {
+        "llama.cpp knows no name for how this tokeniser cuts words; export safetensors instead"
+            .into()
+    })
 }
 
 /// Whether a part of that type is anywhere within.
 fn mentions(part: &Value, kind: &str) -> bool {
     match part {
-        Value::Object(map) => map.get("type").is_some_and(|t| t == kind) || map.values().any(|v| mentions(v, kind)),
+        Value::Object(map) => {
+            map.get("type").is_some_and(|t| t == kind) || map.values().any(|v| mentions(v, kind))
+        }
         Value::Array(parts) => parts.iter().any(|part| mentions(part, kind)),
         _ => false,
     }
@@ -252,7 +297,10 @@ mod tests {
         assert_eq!(vocabulary.tokens[usize::from(b' ')], "\u{120}");
         assert_eq!(vocabulary.tokens[usize::from(b'\n')], "\u{10a}");
         assert_eq!(vocabulary.tokens[257], "[PAD257]");
-        assert_eq!(vocabulary.kinds[255..], [kind::NORMAL, kind::UNUSED, kind::UNUSED]);
+        assert_eq!(
+            vocabulary.kinds[255..],
+            [kind::NORMAL, kind::UNUSED, kind::UNUSED]
+        );
     }
 
     #[test]
@@ -271,7 +319,10 @@ mod tests {
         let vocabulary = vocabulary(&tokeniser, 4).unwrap();
         assert_eq!(vocabulary.words, "llama-bpe");
         assert_eq!(vocabulary.tokens, ["a", "b", "ab", "<end>"]);
-        assert_eq!(vocabulary.kinds, [kind::NORMAL, kind::NORMAL, kind::NORMAL, kind::CONTROL]);
+        assert_eq!(
+            vocabulary.kinds,
+            [kind::NORMAL, kind::NORMAL, kind::NORMAL, kind::CONTROL]
+        );
         assert_eq!(vocabulary.merges, ["a b"]);
     }
 
@@ -287,8 +338,14 @@ mod tests {
         }));
         let vocabulary = vocabulary(&tokeniser, 6).unwrap();
         assert_eq!((vocabulary.model, vocabulary.space_before), ("llama", true));
-        assert_eq!(vocabulary.kinds[..3], [kind::UNKNOWN, kind::BYTE, kind::NORMAL]);
-        assert_eq!(vocabulary.scores.unwrap(), [0.0, 0.0, -2.0, -2.0, 0.0, -1.0]);
+        assert_eq!(
+            vocabulary.kinds[..3],
+            [kind::UNKNOWN, kind::BYTE, kind::NORMAL]
+        );
+        assert_eq!(
+            vocabulary.scores.unwrap(),
+            [0.0, 0.0, -2.0, -2.0, 0.0, -1.0]
+        );
     }
 
     #[test]
@@ -299,6 +356,9 @@ mod tests {
             "model": { "type": "WordLevel", "vocab": { "<unk>": 0 }, "unk_token": "<unk>" },
         }));
         let why = vocabulary(&words, 1).unwrap_err();
-        assert!(why.contains("WordLevel") && why.contains("safetensors"), "{why}");
+        assert!(
+            why.contains("WordLevel") && why.contains("safetensors"),
+            "{why}"
+        );
     }
 }

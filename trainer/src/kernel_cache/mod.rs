@@ -1,10 +1,11 @@
 //! What was tuned and compiled for GPUs, kept on disk, so that only the first start is slow.
 //!
-//! For each new shape of an operation CubeCL tries several kernels and remembers the fastest; so it does with SPIR-V,
-//! PTX and HIP code, while WGSL and MSL are compiled, and kept, by the GPU's driver. It remembers in one file, which is in
-//! a folder of ours: what `WEAL_CACHE_DIR` names, or else `weal` in the user's cache folder. Any number of processes may
-//! use the file at once. Losing it costs time and nothing else: where it cannot be used, it is done without, and where
-//! it is damaged, it is put aside and begun anew.
+//! For each new shape of an operation CubeCL tries several kernels and remembers the fastest; so it
+//! does with SPIR-V, PTX and HIP code, while WGSL and MSL are compiled, and kept, by the GPU's
+//! driver. It remembers in one file, which is in a folder of ours: what `WEAL_CACHE_DIR` names, or
+//! else `weal` in the user's cache folder. Any number of processes may use the file at once. Losing
+//! it costs time and nothing else: where it cannot be used, it is done without, and where it is
+//! damaged, it is put aside and begun anew.
 
 use std::ffi::OsString;
 use std::fs;
@@ -26,7 +27,8 @@ const FOLDER: &str = "WEAL_CACHE_DIR";
 const NAME: &str = "kernels";
 /// The namespaces of what was tuned begin with this.
 const TUNED: &str = "autotune";
-/// A file that has grown beyond this, in bytes, is begun anew: versions of kernels that are gone are never taken out.
+/// A file that has grown beyond this, in bytes, is begun anew: versions of kernels that are gone
+/// are never taken out.
 const MOST_BYTES: u64 = 1 << 30;
 
 /// Says where the cache is. Does so once; has to come before the first GPU is asked for.
@@ -43,7 +45,9 @@ pub(crate) fn set_up() {
                 config.compilation.cache = true;
             }
             Err(why) => {
-                tracing::warn!("what is tuned for the GPU is not kept: {why}; {FOLDER} names another folder");
+                tracing::warn!(
+                    "what is tuned for the GPU is not kept: {why}; {FOLDER} names another folder"
+                );
                 config.autotune.disable_cache = true;
                 config.throughput.disable_cache = true;
             }
@@ -55,33 +59,47 @@ pub(crate) fn set_up() {
 /// Shapes of operations in the cache, of all devices and all versions.
 #[cfg(test)]
 pub(crate) fn tuned() -> u64 {
-    let tuned = environment::namespaces().into_iter().filter(|kept| kept.namespace.starts_with(TUNED));
+    let tuned = environment::namespaces()
+        .into_iter()
+        .filter(|kept| kept.namespace.starts_with(TUNED));
     tuned.map(|kept| kept.entries).sum()
 }
 
 /// Where the cache belongs.
 fn folder(variable: &dyn Fn(&str) -> Option<OsString>) -> Result<PathBuf, String> {
-    let path = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let path = |name: &str| {
+        variable(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     let home = |below: &str| path("HOME").map(|home| home.join(below));
     let users = if cfg!(windows) {
         path("LOCALAPPDATA")
     } else if cfg!(target_os = "macos") {
         home("Library/Caches")
     } else {
-        path("XDG_CACHE_HOME").filter(|path| path.is_absolute()).or_else(|| home(".cache"))
+        path("XDG_CACHE_HOME")
+            .filter(|path| path.is_absolute())
+            .or_else(|| home(".cache"))
     };
     let ours = || users.map(|users| users.join("weal"));
-    path(FOLDER).or_else(ours).ok_or_else(|| "the user has no cache folder".to_owned())
+    path(FOLDER)
+        .or_else(ours)
+        .ok_or_else(|| "the user has no cache folder".to_owned())
 }
 
 /// The folder, once it is there, can be written to, and holds no file that cannot be used.
 fn usable(folder: PathBuf) -> Result<PathBuf, String> {
-    let refused = |error: std::io::Error| format!("{} cannot be written to: {error}", folder.display());
-    fs::create_dir_all(&folder).and_then(|()| tempfile::tempfile_in(&folder)).map_err(refused)?;
+    let refused =
+        |error: std::io::Error| format!("{} cannot be written to: {error}", folder.display());
+    fs::create_dir_all(&folder)
+        .and_then(|()| tempfile::tempfile_in(&folder))
+        .map_err(refused)?;
     if let Err(why) = check(&folder) {
         let file = file(&folder);
         tracing::warn!("{} is put aside and begun anew: {why}", file.display());
-        put_aside(&folder).map_err(|error| format!("{} cannot be put aside: {error}", file.display()))?;
+        put_aside(&folder)
+            .map_err(|error| format!("{} cannot be put aside: {error}", file.display()))?;
     }
     Ok(folder)
 }
@@ -94,13 +112,19 @@ fn file(folder: &Path) -> PathBuf {
 fn names(folder: &Path) -> std::io::Result<Vec<OsString>> {
     let names = fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name()));
     let ours = |name: &OsString| name.to_string_lossy().starts_with(NAME);
-    names.filter(|name| name.as_ref().map_or(true, ours)).collect()
+    names
+        .filter(|name| name.as_ref().map_or(true, ours))
+        .collect()
 }
 
 /// Whether a folder holds a cache all of which can be read, or none.
 fn check(folder: &Path) -> Result<(), String> {
     let names = names(folder).map_err(|error| format!("it cannot be looked at: {error}"))?;
-    let bytes: u64 = names.iter().filter_map(|name| fs::metadata(folder.join(name)).ok()).map(|file| file.len()).sum();
+    let bytes: u64 = names
+        .iter()
+        .filter_map(|name| fs::metadata(folder.join(name)).ok())
+        .map(|file| file.len())
+        .sum();
     if bytes == 0 {
         return Ok(());
     }
@@ -109,11 +133,18 @@ fn check(folder: &Path) -> Result<(), String> {
     }
     let read = || {
         let database = Database::open_at(&file(folder), Access::ReadWrite)?;
-        for kept in database.summary().iter().filter(|kept| kept.namespace.starts_with(TUNED)) {
+        for kept in database
+            .summary()
+            .iter()
+            .filter(|kept| kept.namespace.starts_with(TUNED))
+        {
             let mut entries = 0;
             database.scan(&kept.namespace, &mut |_, _| entries += 1);
             if entries < kept.entries {
-                return Err(format!("of {} entries of {}, {entries} can be read", kept.entries, kept.namespace));
+                return Err(format!(
+                    "of {} entries of {}, {entries} can be read",
+                    kept.entries, kept.namespace
+                ));
             }
         }
         Ok(())

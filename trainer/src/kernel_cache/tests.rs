@@ -1,4 +1,5 @@
-//! The cache in several processes: a test starts its own program again, to do one thing with a folder of its own.
+//! The cache in several processes: a test starts its own program again, to do one thing with a
+//! folder of its own.
 
 use std::process::{Child, Command, Stdio};
 
@@ -17,8 +18,17 @@ const CHILD: &str = "WEAL_KERNEL_CACHE_CHILD";
 /// This program, to run one test only, with its cache in `folder`.
 fn start(test: &str, folder: &Path, child: &str) -> Child {
     let mut program = Command::new(std::env::current_exe().unwrap());
-    program.args(["--exact", "--nocapture", &format!("kernel_cache::tests::{test}")]);
-    program.env(FOLDER, folder).env(CHILD, child).stdout(Stdio::piped()).spawn().unwrap()
+    program.args([
+        "--exact",
+        "--nocapture",
+        &format!("kernel_cache::tests::{test}"),
+    ]);
+    program
+        .env(FOLDER, folder)
+        .env(CHILD, child)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
 }
 
 /// The numbers that a child said.
@@ -26,12 +36,17 @@ fn said(child: Child) -> Vec<u64> {
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}");
-    let line = text.lines().find_map(|line| line.strip_prefix("said ")).expect(&text);
-    line.split(' ').map(|number| number.parse().unwrap()).collect()
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("said "))
+        .expect(&text);
+    line.split(' ')
+        .map(|number| number.parse().unwrap())
+        .collect()
 }
 
-/// Tunes what opening a GPU and a small product take. Says how much was tuned before and after, and how many kernels
-/// were used.
+/// Tunes what opening a GPU and a small product take. Says how much was tuned before and after, and
+/// how many kernels were used.
 fn use_a_gpu() {
     let gpu = OpenDevice::open(DeviceChoice::Gpu).unwrap();
     let before = tuned();
@@ -47,24 +62,45 @@ fn a_second_start_tunes_nothing_anew() {
         return use_a_gpu();
     }
     if gpus().is_empty() {
-        return require::leave_out("tuning a GPU once", "it has no GPU, not even a software one");
+        return require::leave_out(
+            "tuning a GPU once",
+            "it has no GPU, not even a software one",
+        );
     }
     let folder = tempfile::tempdir().unwrap();
-    let start = || said(start("a_second_start_tunes_nothing_anew", folder.path(), "use a GPU"));
+    let start = || {
+        said(start(
+            "a_second_start_tunes_nothing_anew",
+            folder.path(),
+            "use a GPU",
+        ))
+    };
     let [first, second] = [start(), start()];
     println!("{first:?}, then {second:?}");
-    let [before, after, tried] = first[..] else { panic!("{first:?}") };
+    let [before, after, tried] = first[..] else {
+        panic!("{first:?}")
+    };
     assert!(after > before, "the product was not tuned: {first:?}");
-    let [found, left, used] = second[..] else { panic!("{second:?}") };
-    assert_eq!((found, left), (after, after), "the second start has all that the first one tuned, and adds nothing");
-    assert!(used < tried, "the second start tries {used} kernels, as the first one did {tried}");
+    let [found, left, used] = second[..] else {
+        panic!("{second:?}")
+    };
+    assert_eq!(
+        (found, left),
+        (after, after),
+        "the second start has all that the first one tuned, and adds nothing"
+    );
+    assert!(
+        used < tried,
+        "the second start tries {used} kernels, as the first one did {tried}"
+    );
 }
 
 fn keep(folder: &Path, name: &str, entries: u64) {
     CubeClRuntimeConfig::try_set(CubeClRuntimeConfig::default());
     environment::activate(NAME);
     environment::set_root(usable(folder.to_owned()).unwrap());
-    let mut store: Store<u64, String> = Store::new(StoreOptions::new().storage(Namespace::scoped(TUNED, name)));
+    let mut store: Store<u64, String> =
+        Store::new(StoreOptions::new().storage(Namespace::scoped(TUNED, name)));
     for entry in 0..entries {
         store.insert(entry, "fastest".repeat(50)).unwrap();
     }
@@ -92,7 +128,10 @@ fn several_processes_share_a_file() {
 
 /// A child that keeps something in `folder`, whatever is there.
 fn keep_in(folder: &Path) {
-    assert_eq!(said(start("a_damaged_file_is_put_aside", folder, "keep")), [ENTRIES]);
+    assert_eq!(
+        said(start("a_damaged_file_is_put_aside", folder, "keep")),
+        [ENTRIES]
+    );
     assert_eq!(check(folder), Ok(()));
 }
 
@@ -132,7 +171,10 @@ fn a_damaged_file_is_put_aside() {
         }
     }
     // All in one file, of which nothing can be made up for.
-    Database::open_at(&file(whole.path()), Access::ReadWrite).unwrap().into_standalone().unwrap();
+    Database::open_at(&file(whole.path()), Access::ReadWrite)
+        .unwrap()
+        .into_standalone()
+        .unwrap();
     for (number, damage) in damages.iter().enumerate() {
         println!("one file, damage {number}");
         let folder = copy_damaged(&"kernels.db".into(), *damage);
@@ -154,13 +196,26 @@ fn a_folder_that_cannot_be_written_to_is_named() {
 #[cfg(all(unix, not(target_os = "macos")))]
 fn the_folder_is_ours_or_in_the_users_cache() {
     let found = |set: &[(&str, &str)]| {
-        let variable = |name: &str| set.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value));
+        let variable = |name: &str| {
+            set.iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| OsString::from(value))
+        };
         folder(&variable)
     };
     let home = ("HOME", "/home/ada");
     assert_eq!(found(&[home]), Ok(PathBuf::from("/home/ada/.cache/weal")));
-    assert_eq!(found(&[home, ("XDG_CACHE_HOME", "/fast")]), Ok(PathBuf::from("/fast/weal")));
-    assert_eq!(found(&[home, ("XDG_CACHE_HOME", "not/absolute")]), Ok(PathBuf::from("/home/ada/.cache/weal")));
-    assert_eq!(found(&[home, (FOLDER, "/var/cache/weal")]), Ok(PathBuf::from("/var/cache/weal")));
+    assert_eq!(
+        found(&[home, ("XDG_CACHE_HOME", "/fast")]),
+        Ok(PathBuf::from("/fast/weal"))
+    );
+    assert_eq!(
+        found(&[home, ("XDG_CACHE_HOME", "not/absolute")]),
+        Ok(PathBuf::from("/home/ada/.cache/weal"))
+    );
+    assert_eq!(
+        found(&[home, (FOLDER, "/var/cache/weal")]),
+        Ok(PathBuf::from("/var/cache/weal"))
+    );
     assert!(found(&[(FOLDER, "")]).is_err());
 }

@@ -7,7 +7,10 @@ use crate::corpus::Source;
 use crate::initial::initial_weights;
 use crate::tokeniser::Tokeniser;
 
-const ASSIGNMENT: Assignment = Assignment { seed: [1; 32], peer: [2; 32] };
+const ASSIGNMENT: Assignment = Assignment {
+    seed: [1; 32],
+    peer: [2; 32],
+};
 
 fn spec() -> ModelSpec {
     ModelSpec {
@@ -22,9 +25,21 @@ fn spec() -> ModelSpec {
 }
 
 fn learner(steps: u32) -> Learner {
-    let text = Source::Generated { seed: [4; 32], bytes: 4096 };
+    let text = Source::Generated {
+        seed: [4; 32],
+        bytes: 4096,
+    };
     let corpus = Arc::new(Corpus::new(&[text], Tokeniser::Bytes).unwrap());
-    Learner::new(spec(), InnerSpec { steps, ..InnerSpec::default() }, corpus, &OpenDevice::cpu()).unwrap()
+    Learner::new(
+        spec(),
+        InnerSpec {
+            steps,
+            ..InnerSpec::default()
+        },
+        corpus,
+        &OpenDevice::cpu(),
+    )
+    .unwrap()
 }
 
 fn theta() -> Vec<f32> {
@@ -52,7 +67,10 @@ fn weights_that_a_step_spoilt_are_gone_back_from_and_the_round_goes_on() {
     spoil(&mut learner, |vectors| vectors.first[0] = f32::NAN);
     let trained = train(&mut learner).unwrap();
     // The first step spoils a weight, the second finds out, and the other four learn.
-    assert_eq!((trained.steps, trained.skipped_steps, trained.restorations), (6, 1, 1));
+    assert_eq!(
+        (trained.steps, trained.skipped_steps, trained.restorations),
+        (6, 1, 1)
+    );
     assert_eq!(learner.updates, 4);
     assert!(are_finite(&learner.weights().unwrap()) && trained.mean_loss.is_finite());
     let vectors = learner.engine.moments().unwrap();
@@ -64,7 +82,17 @@ fn weights_that_the_last_step_spoilt_are_an_error_and_the_next_round_is_trained(
     let mut learner = learner(1);
     spoil(&mut learner, |vectors| vectors.first[0] = f32::NAN);
     let error = train(&mut learner).unwrap_err();
-    assert!(matches!(error, Error::Diverged { steps: 1, skipped: 0, .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            Error::Diverged {
+                steps: 1,
+                skipped: 0,
+                ..
+            }
+        ),
+        "{error}"
+    );
     assert_eq!(learner.weights().unwrap(), theta());
     assert_eq!(train(&mut learner).unwrap().restorations, 0);
     learner.compress(&theta(), &Compression::default()).unwrap();
@@ -74,8 +102,20 @@ fn weights_that_the_last_step_spoilt_are_an_error_and_the_next_round_is_trained(
 fn agreed_weights_that_give_no_number_leave_a_learner_fit_for_others() {
     let mut learner = learner(3);
     let huge: Vec<f32> = theta().iter().map(|weight| weight * 1e30).collect();
-    let error = learner.train(&huge, &ASSIGNMENT, 0, &mut |_| ControlFlow::Continue(())).unwrap_err();
-    assert!(matches!(error, Error::Diverged { steps: 3, skipped: 3, .. }), "{error}");
+    let error = learner
+        .train(&huge, &ASSIGNMENT, 0, &mut |_| ControlFlow::Continue(()))
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Diverged {
+                steps: 3,
+                skipped: 3,
+                ..
+            }
+        ),
+        "{error}"
+    );
     assert_eq!(train(&mut learner).unwrap().skipped_steps, 0);
 }
 
@@ -84,7 +124,8 @@ fn moments_that_cannot_be_gone_on_from_are_never_saved() {
     for spoilt in [f32::INFINITY, f32::NAN] {
         let mut learner = learner(2);
         train(&mut learner).unwrap();
-        // An infinite second moment keeps its weight from ever moving again, and nothing else shows it.
+        // An infinite second moment keeps its weight from ever moving again, and nothing else shows
+        // it.
         spoil(&mut learner, |vectors| vectors.second[0] = spoilt);
         let saved = learner.moments().unwrap();
         learner.restore_moments(&saved).unwrap();
@@ -100,10 +141,16 @@ fn an_error_feedback_that_is_not_finite_costs_one_round() {
     let mut error = vec![0.5; learner.layout.parameters()];
     error[7] = f32::INFINITY;
     let refused = learner.restore_error_feedback(error.clone()).unwrap_err();
-    assert!(refused.to_string().contains("model.embed_tokens.weight"), "{refused}");
+    assert!(
+        refused.to_string().contains("model.embed_tokens.weight"),
+        "{refused}"
+    );
 
     learner.engine.set_error_feedback(error);
-    assert!(matches!(learner.compress(&theta(), &Compression::default()), Err(Error::Compress(_))));
+    assert!(matches!(
+        learner.compress(&theta(), &Compression::default()),
+        Err(Error::Compress(_))
+    ));
     let mended = learner.error_feedback().unwrap();
     assert_eq!((mended[6], mended[7]), (0.5, 0.0));
     learner.compress(&theta(), &Compression::default()).unwrap();

@@ -53,9 +53,19 @@ impl Server {
     pub fn start(files: &[(&str, &[u8])], trouble: &[Trouble]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let files = files.iter().map(|(path, bytes)| ((*path).to_owned(), bytes.to_vec())).collect();
-        let state = State { files, trouble: trouble.iter().copied().collect(), ..State::default() };
-        let server = Self { address, state: Arc::new(Mutex::new(state)) };
+        let files = files
+            .iter()
+            .map(|(path, bytes)| ((*path).to_owned(), bytes.to_vec()))
+            .collect();
+        let state = State {
+            files,
+            trouble: trouble.iter().copied().collect(),
+            ..State::default()
+        };
+        let server = Self {
+            address,
+            state: Arc::new(Mutex::new(state)),
+        };
         let state = server.state.clone();
         thread::spawn(move || {
             for connection in listener.incoming().flatten() {
@@ -72,7 +82,11 @@ impl Server {
 
     /// Answers for `path` name the page that follows.
     pub fn link(&self, path: &str, next: &str) {
-        self.state.lock().unwrap().links.insert(path.to_owned(), next.to_owned());
+        self.state
+            .lock()
+            .unwrap()
+            .links
+            .insert(path.to_owned(), next.to_owned());
     }
 
     pub fn requests(&self) -> Vec<Request> {
@@ -81,19 +95,32 @@ impl Server {
 }
 
 fn answer(mut connection: TcpStream, state: &Mutex<State>) {
-    let Some(request) = read(&connection) else { return };
+    let Some(request) = read(&connection) else {
+        return;
+    };
     let reply = state.lock().unwrap().reply(request);
     let _ = connection.write_all(&reply);
 }
 
 fn read(connection: &TcpStream) -> Option<Request> {
     let mut lines = BufReader::new(connection).lines();
-    let mut request = Request { path: lines.next()?.ok()?.split(' ').nth(1)?.to_owned(), ..Request::default() };
+    let mut request = Request {
+        path: lines.next()?.ok()?.split(' ').nth(1)?.to_owned(),
+        ..Request::default()
+    };
     for line in lines {
         let line = line.ok()?;
-        let Some((name, value)) = line.split_once(": ") else { break };
+        let Some((name, value)) = line.split_once(": ") else {
+            break;
+        };
         match name.to_ascii_lowercase().as_str() {
-            "range" => request.range = value.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok(),
+            "range" => {
+                request.range = value
+                    .strip_prefix("bytes=")?
+                    .strip_suffix('-')?
+                    .parse()
+                    .ok()
+            }
             "if-range" => request.if_range = Some(value.to_owned()),
             "authorization" => request.authorisation = Some(value.to_owned()),
             _ => {}
@@ -110,8 +137,10 @@ impl State {
             trouble = self.trouble.pop_front();
         }
         self.requests.push(request.clone());
-        let status =
-            |status: &str| format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").into_bytes();
+        let status = |status: &str| {
+            format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                .into_bytes()
+        };
         match trouble {
             Some(Trouble::Busy) => return status("503 Service Unavailable\r\nRetry-After: 0"),
             Some(Trouble::Missing) => return status("404 Not Found"),
@@ -120,19 +149,32 @@ impl State {
             _ => {}
         }
         let plain = request.path.split("?download").next().unwrap();
-        let Some(file) = self.files.get(plain) else { return status("404 Not Found") };
+        let Some(file) = self.files.get(plain) else {
+            return status("404 Not Found");
+        };
         let tag = format!("\"{}\"", self.version);
-        let same = request.if_range.as_ref().is_none_or(|wanted| *wanted == tag);
-        let part = request.range.filter(|start| same && !self.no_ranges && *start < file.len());
+        let same = request
+            .if_range
+            .as_ref()
+            .is_none_or(|wanted| *wanted == tag);
+        let part = request
+            .range
+            .filter(|start| same && !self.no_ranges && *start < file.len());
         let (first, rest) = match part {
             Some(start) => {
-                let range =
-                    format!("206 Partial Content\r\nContent-Range: bytes {start}-{}/{}", file.len() - 1, file.len());
+                let range = format!(
+                    "206 Partial Content\r\nContent-Range: bytes {start}-{}/{}",
+                    file.len() - 1,
+                    file.len()
+                );
                 (range, &file[start..])
             }
             None => ("200 OK".to_owned(), file.as_slice()),
         };
-        let link = self.links.get(&request.path).map(|next| format!("Link: <{next}>; rel=\"next\"\r\n"));
+        let link = self
+            .links
+            .get(&request.path)
+            .map(|next| format!("Link: <{next}>; rel=\"next\"\r\n"));
         let head = format!(
             "HTTP/1.1 {first}\r\nContent-Length: {}\r\nETag: {tag}\r\n{}Connection: close\r\n\r\n",
             rest.len(),

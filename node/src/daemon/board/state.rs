@@ -15,14 +15,27 @@ impl Board {
         if let Some(trouble) = trouble(seen, Instant::now()) {
             return (NodeState::Error, format!("round {}: {trouble}", core.round));
         }
-        if seen.weights_round.is_none_or(|weights| weights < core.round) {
-            return (NodeState::CatchingUp, format!("round {}: bringing the weights up to date", core.round));
+        if seen
+            .weights_round
+            .is_none_or(|weights| weights < core.round)
+        {
+            return (
+                NodeState::CatchingUp,
+                format!("round {}: bringing the weights up to date", core.round),
+            );
         }
         if self.phase == Phase::Train {
-            let text = format!("round {}: training, step {} of {}", core.round, seen.learner.steps_done, self.steps);
+            let text = format!(
+                "round {}: training, step {} of {}",
+                core.round, seen.learner.steps_done, self.steps
+            );
             return (NodeState::Training, text);
         }
-        let missing = core.peers.iter().filter(|peer| peer.expected && !peer.committed).count();
+        let missing = core
+            .peers
+            .iter()
+            .filter(|peer| peer.expected && !peer.committed)
+            .count();
         let text = match core.phase {
             CorePhase::Committing if missing > 0 => {
                 format!("round {}: waiting for {missing} peers to train", core.round)
@@ -38,7 +51,10 @@ fn trouble(seen: &Seen<'_>, now: Instant) -> Option<String> {
     let LearnerHealth { device, lost, .. } = &seen.health;
     if let Some(lost) = lost {
         let seconds = lost.retry_at.saturating_duration_since(now).as_secs();
-        return Some(format!("{device} was lost; tried again in {seconds} s ({})", lost.why));
+        return Some(format!(
+            "{device} was lost; tried again in {seconds} s ({})",
+            lost.why
+        ));
     }
     let is_silent = seen.learner.is_silent(now);
     is_silent.then(|| format!("{device} does not answer; if that lasts, start the node again"))

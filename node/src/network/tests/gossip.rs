@@ -11,7 +11,10 @@ async fn gossip_reaches_everyone() {
         assert_eq!(bytes, "to all of you");
         nodes[place].network.verdict(id, Verdict::Accept).await;
     }
-    let traffic = nodes[1].until_status(|status| status.traffic.gossip.sent > 0).await.traffic;
+    let traffic = nodes[1]
+        .until_status(|status| status.traffic.gossip.sent > 0)
+        .await
+        .traffic;
     assert_eq!(traffic.blob, ByteCount::default());
 }
 
@@ -20,7 +23,10 @@ async fn line() -> [Node; 3] {
     let middle = start_with(1, RUN, settings(Vec::new())).await;
     let known = middle.addresses().await;
     // The ends must not find each other.
-    let alone = |bootstrap| Settings { max_connections: 1, ..settings(bootstrap) };
+    let alone = |bootstrap| Settings {
+        max_connections: 1,
+        ..settings(bootstrap)
+    };
     let first = start_with(2, RUN, alone(known.clone())).await;
     first.until_status(|status| status.peers.len() == 1).await;
     let last = start_with(3, RUN, alone(known)).await;
@@ -32,13 +38,18 @@ async fn line() -> [Node; 3] {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_goes_on_only_when_it_is_accepted() {
     let [first, mut middle, mut last] = line().await;
-    for (message, verdict) in [("bad", Verdict::Reject), ("useless", Verdict::Ignore), ("good", Verdict::Accept)] {
+    for (message, verdict) in [
+        ("bad", Verdict::Reject),
+        ("useless", Verdict::Ignore),
+        ("good", Verdict::Accept),
+    ] {
         first.network.gossip(message);
         let (id, from, bytes) = middle.next_gossip().await;
         assert_eq!((bytes.as_ref(), from), (message.as_bytes(), first.key()));
         middle.network.verdict(id, verdict).await;
     }
-    // Messages of one stream keep their order: had "bad" been forwarded, it would come before "good".
+    // Messages of one stream keep their order: had "bad" been forwarded, it would come before
+    // "good".
     let (_, from, bytes) = last.next_gossip().await;
     assert_eq!((bytes.as_ref(), from), (&b"good"[..], middle.key()));
 }
@@ -46,7 +57,9 @@ async fn a_message_goes_on_only_when_it_is_accepted() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_keeps_sending_what_is_rejected_is_heard_no_more() {
     let mut nodes = start(2).await;
-    nodes[1].until_status(|status| status.peers.len() == 1).await;
+    nodes[1]
+        .until_status(|status| status.peers.len() == 1)
+        .await;
     for message in ["one", "two", "three"] {
         nodes[1].network.gossip(message);
         let (id, _, _) = nodes[0].next_gossip().await;
@@ -78,17 +91,28 @@ async fn what_was_said_before_anyone_came_is_heard_by_the_first() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_that_is_too_large_is_counted_and_the_largest_is_carried() {
     let mut nodes = start(2).await;
-    nodes[1].until_status(|status| status.peers.len() == 1).await;
-    nodes[1].network.gossip(vec![1; DEFAULT_MAX_GOSSIP_BYTES + 1]);
-    nodes[1].until_status(|status| status.drops.gossip_too_large == 1).await;
+    nodes[1]
+        .until_status(|status| status.peers.len() == 1)
+        .await;
+    nodes[1]
+        .network
+        .gossip(vec![1; DEFAULT_MAX_GOSSIP_BYTES + 1]);
+    nodes[1]
+        .until_status(|status| status.drops.gossip_too_large == 1)
+        .await;
     nodes[1].network.gossip(vec![2; DEFAULT_MAX_GOSSIP_BYTES]);
-    assert_eq!(nodes[0].next_gossip().await.2, vec![2; DEFAULT_MAX_GOSSIP_BYTES]);
+    assert_eq!(
+        nodes[0].next_gossip().await.2,
+        vec![2; DEFAULT_MAX_GOSSIP_BYTES]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_does_not_read_loses_gossip_and_nothing_else() {
     let mut nodes = start(2).await;
-    nodes[1].until_status(|status| status.peers.len() == 1).await;
+    nodes[1]
+        .until_status(|status| status.peers.len() == 1)
+        .await;
     // More than the queue of the reader holds, and never more at once than that of the writer.
     let mut sent = 0u32;
     let overflow = async {
@@ -107,5 +131,7 @@ async fn a_node_that_does_not_read_loses_gossip_and_nothing_else() {
     in_time(overflow).await;
     nodes[1].network.clone().shutdown().await;
     let gone = nodes[1].key();
-    nodes[0].until_event(|event| (event == Event::Disconnected { peer: gone }).then_some(())).await;
+    nodes[0]
+        .until_event(|event| (event == Event::Disconnected { peer: gone }).then_some(()))
+        .await;
 }

@@ -1,4 +1,5 @@
-//! Real swarms on the loopback interface. Nothing sleeps: each test waits for what it claims, or fails at a deadline.
+//! Real swarms on the loopback interface. Nothing sleeps: each test waits for what it claims, or
+//! fails at a deadline.
 
 mod blobs;
 mod forgers;
@@ -67,7 +68,10 @@ impl Shelf {
     fn put(&self, bytes: &[u8]) -> [u8; 32] {
         let outline = weal_kernels::blob::outline(bytes);
         let hash = outline.hash();
-        self.blobs.lock().unwrap().insert(hash, (outline, bytes.to_vec()));
+        self.blobs
+            .lock()
+            .unwrap()
+            .insert(hash, (outline, bytes.to_vec()));
         hash
     }
 
@@ -82,7 +86,11 @@ impl Shelf {
 
     fn wait_while_silent(&self) {
         let lie = self.lie.lock().unwrap();
-        drop(self.released.wait_while(lie, |lie| *lie == Lie::Silence).unwrap());
+        drop(
+            self.released
+                .wait_while(lie, |lie| *lie == Lie::Silence)
+                .unwrap(),
+        );
     }
 }
 
@@ -100,7 +108,10 @@ impl Service for Shelf {
         let blobs = self.blobs.lock().unwrap();
         let (outline, _) = blobs.get(hash)?;
         match self.lie() {
-            Lie::Outline => Some((outline.bytes, outline.chunks.iter().map(|_| [7; 32]).collect())),
+            Lie::Outline => Some((
+                outline.bytes,
+                outline.chunks.iter().map(|_| [7; 32]).collect(),
+            )),
             _ => Some((outline.bytes, outline.chunks.clone())),
         }
     }
@@ -109,7 +120,12 @@ impl Service for Shelf {
         self.chunk_requests.fetch_add(1, Ordering::Relaxed);
         self.wait_while_silent();
         let blobs = self.blobs.lock().unwrap();
-        let mut chunk = blobs.get(hash)?.1.chunks(CHUNK_BYTES).nth(index as usize)?.to_vec();
+        let mut chunk = blobs
+            .get(hash)?
+            .1
+            .chunks(CHUNK_BYTES)
+            .nth(index as usize)?
+            .to_vec();
         match self.lie() {
             Lie::Chunks => chunk[0] ^= 1,
             Lie::NoChunks => return None,
@@ -121,13 +137,24 @@ impl Service for Shelf {
 }
 
 fn settings(bootstrap: Vec<Multiaddr>) -> Settings {
-    Settings { listen: Settings::listen_on_loopback(0), bootstrap, mdns: false, ..Settings::default() }
+    Settings {
+        listen: Settings::listen_on_loopback(0),
+        bootstrap,
+        mdns: false,
+        ..Settings::default()
+    }
 }
 
 async fn start_with(seed: u8, run: [u8; 32], settings: Settings) -> Node {
     let shelf = Arc::<Shelf>::default();
-    let (network, events) = Network::start([seed; 32], run, settings, Arc::clone(&shelf) as _).await.unwrap();
-    Node { network, events, shelf }
+    let (network, events) = Network::start([seed; 32], run, settings, Arc::clone(&shelf) as _)
+        .await
+        .unwrap();
+    Node {
+        network,
+        events,
+        shelf,
+    }
 }
 
 /// So many nodes; each but the first knows the first.
@@ -151,7 +178,8 @@ async fn start_connected(count: u8) -> Vec<Node> {
         }
     }
     for node in &mut nodes {
-        node.until_status(|status| status.peers.len() == usize::from(count) - 1).await;
+        node.until_status(|status| status.peers.len() == usize::from(count) - 1)
+            .await;
     }
     nodes
 }
@@ -162,7 +190,9 @@ impl Node {
     }
 
     async fn addresses(&self) -> Vec<Multiaddr> {
-        self.until_status(|status| status.listen.len() == 2).await.listen
+        self.until_status(|status| status.listen.len() == 2)
+            .await
+            .listen
     }
 
     async fn until_status(&self, is: impl Fn(&Status) -> bool) -> Status {
@@ -170,7 +200,10 @@ impl Node {
         let seen = timeout(DEADLINE, status.wait_for(|status| is(status))).await;
         match seen {
             Ok(Ok(status)) => status.clone(),
-            _ => panic!("the status did not become as awaited: {:#?}", self.network.status().borrow().clone()),
+            _ => panic!(
+                "the status did not become as awaited: {:#?}",
+                self.network.status().borrow().clone()
+            ),
         }
     }
 
@@ -216,5 +249,7 @@ async fn in_time<T>(what: impl Future<Output = T>) -> T {
 
 /// Bytes that differ from chunk to chunk.
 fn bytes(length: usize, seed: u8) -> Vec<u8> {
-    (0..length).map(|i| (i / CHUNK_BYTES) as u8 ^ (i % 251) as u8 ^ seed).collect()
+    (0..length)
+        .map(|i| (i / CHUNK_BYTES) as u8 ^ (i % 251) as u8 ^ seed)
+        .collect()
 }

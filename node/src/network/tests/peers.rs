@@ -16,7 +16,10 @@ async fn peers_of_one_run_find_each_other_through_one_of_them() {
         .await;
     assert_eq!(peer_in_address(&address), Some(peer));
     let place = nodes.iter().position(|node| node.key() == peer).unwrap();
-    assert!(nodes[place].addresses().await.contains(&address), "{address} is not one to call");
+    assert!(
+        nodes[place].addresses().await.contains(&address),
+        "{address} is not one to call"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -39,7 +42,12 @@ async fn nodes_of_different_runs_let_each_other_go() {
         })
         .await;
     assert!(!why.is_empty());
-    assert_eq!(in_time(theirs.network.request(ours.key(), "abc")).await.ok(), None);
+    assert_eq!(
+        in_time(theirs.network.request(ours.key(), "abc"))
+            .await
+            .ok(),
+        None
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -51,16 +59,33 @@ async fn a_bootstrap_address_is_retried_until_somebody_is_there() {
     let mut early = start_with(1, RUN, settings(vec![quic.clone()])).await;
     let failed = early
         .until_event(|event| match event {
-            Event::BootstrapFailed { address, why, retry_in } => Some((address, why, retry_in)),
+            Event::BootstrapFailed {
+                address,
+                why,
+                retry_in,
+            } => Some((address, why, retry_in)),
             _ => None,
         })
         .await;
     assert_eq!(failed.0, quic);
-    assert!(!failed.1.is_empty() && failed.2 < Duration::from_secs(2), "{failed:?}");
+    assert!(
+        !failed.1.is_empty() && failed.2 < Duration::from_secs(2),
+        "{failed:?}"
+    );
 
     drop(held);
-    let late = start_with(2, RUN, Settings { listen: vec![quic], ..settings(Vec::new()) }).await;
-    early.until_status(|status| status.peers.iter().any(|peer| peer.peer == late.key())).await;
+    let late = start_with(
+        2,
+        RUN,
+        Settings {
+            listen: vec![quic],
+            ..settings(Vec::new())
+        },
+    )
+    .await;
+    early
+        .until_status(|status| status.peers.iter().any(|peer| peer.peer == late.key()))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -73,20 +98,43 @@ async fn a_port_in_use_is_named() {
         .map(|address| address.iter().take_while(|p| p.tag() != "p2p").collect())
         .collect();
     for address in listen {
-        let taken = Settings { listen: vec![address.clone()], ..settings(Vec::new()) };
-        let error = Network::start([2; 32], RUN, taken, Arc::<Shelf>::default()).await.err().unwrap();
-        assert!(matches!(&error, Error::PortInUse { address: named } if *named == address), "{error}");
+        let taken = Settings {
+            listen: vec![address.clone()],
+            ..settings(Vec::new())
+        };
+        let error = Network::start([2; 32], RUN, taken, Arc::<Shelf>::default())
+            .await
+            .err()
+            .unwrap();
+        assert!(
+            matches!(&error, Error::PortInUse { address: named } if *named == address),
+            "{error}"
+        );
         assert!(error.to_string().contains("`listen`"), "{error}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_address_that_makes_no_sense_is_named() {
-    for text in ["/ip4/127.0.0.1", "/dns4/example.org/tcp/1", "/ip4/127.0.0.1/udp/0", "/ip4/192.0.2.1/tcp/0"] {
+    for text in [
+        "/ip4/127.0.0.1",
+        "/dns4/example.org/tcp/1",
+        "/ip4/127.0.0.1/udp/0",
+        "/ip4/192.0.2.1/tcp/0",
+    ] {
         let address: Multiaddr = text.parse().unwrap();
-        let wrong = Settings { listen: vec![address], ..settings(Vec::new()) };
-        let error = Network::start([2; 32], RUN, wrong, Arc::<Shelf>::default()).await.err().unwrap();
-        assert!(matches!(&error, Error::Listen { .. }) && error.to_string().contains(text), "{error}");
+        let wrong = Settings {
+            listen: vec![address],
+            ..settings(Vec::new())
+        };
+        let error = Network::start([2; 32], RUN, wrong, Arc::<Shelf>::default())
+            .await
+            .err()
+            .unwrap();
+        assert!(
+            matches!(&error, Error::Listen { .. }) && error.to_string().contains(text),
+            "{error}"
+        );
     }
 }
 
@@ -97,8 +145,13 @@ async fn who_shuts_down_is_missed_at_once() {
     let before = Instant::now();
     let key = gone.key();
     gone.network.shutdown().await;
-    nodes[0].until_event(|event| (event == Event::Disconnected { peer: key }).then_some(())).await;
-    assert!(before.elapsed() < Duration::from_secs(5), "it was only found missing");
+    nodes[0]
+        .until_event(|event| (event == Event::Disconnected { peer: key }).then_some(()))
+        .await;
+    assert!(
+        before.elapsed() < Duration::from_secs(5),
+        "it was only found missing"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -109,8 +162,19 @@ async fn a_lost_peer_is_called_again() {
     second.until_status(|status| status.peers.len() == 1).await;
     first.network.shutdown().await;
     second.until_status(|status| status.peers.is_empty()).await;
-    let listen = known.iter().map(|address| address.iter().take_while(|p| p.tag() != "p2p").collect()).collect();
-    let _again = start_with(1, RUN, Settings { listen, ..settings(Vec::new()) }).await;
+    let listen = known
+        .iter()
+        .map(|address| address.iter().take_while(|p| p.tag() != "p2p").collect())
+        .collect();
+    let _again = start_with(
+        1,
+        RUN,
+        Settings {
+            listen,
+            ..settings(Vec::new())
+        },
+    )
+    .await;
     second.until_status(|status| status.peers.len() == 1).await;
 }
 
@@ -120,7 +184,10 @@ async fn an_own_address_among_the_bootstrap_addresses_does_no_harm() {
     let port = held.local_addr().unwrap().port();
     drop(held);
     let tcp = Settings::listen_on_loopback(port)[1].clone();
-    let own = Settings { listen: vec![tcp.clone()], ..settings(vec![tcp.clone()]) };
+    let own = Settings {
+        listen: vec![tcp.clone()],
+        ..settings(vec![tcp.clone()])
+    };
     let node = start_with(1, RUN, own).await;
     let other = start_with(2, RUN, settings(vec![tcp])).await;
     node.until_status(|status| status.peers.len() == 1).await;
@@ -137,10 +204,21 @@ async fn both_transports_listen_on_one_port_on_every_interface() {
             break port;
         }
     };
-    let everywhere = Settings { listen: Settings::listen_on_port(port), ..settings(Vec::new()) };
+    let everywhere = Settings {
+        listen: Settings::listen_on_port(port),
+        ..settings(Vec::new())
+    };
     let node = start_with(1, RUN, everywhere).await;
-    let listen = node.until_status(|status| status.listen.len() >= 2).await.listen;
+    let listen = node
+        .until_status(|status| status.listen.len() >= 2)
+        .await
+        .listen;
     for part in [format!("/udp/{port}/quic-v1/"), format!("/tcp/{port}/")] {
-        assert!(listen.iter().any(|address| address.to_string().contains(&part)), "{part} is not in {listen:?}");
+        assert!(
+            listen
+                .iter()
+                .any(|address| address.to_string().contains(&part)),
+            "{part} is not in {listen:?}"
+        );
     }
 }

@@ -8,9 +8,19 @@ async fn a_request_is_answered_over_either_transport() {
     for (seed, address) in server.addresses().await.into_iter().enumerate() {
         let client = start_with(10 + seed as u8, RUN, settings(vec![address])).await;
         client.until_status(|status| status.peers.len() == 1).await;
-        assert_eq!(client.network.request(server.key(), "abc").await.unwrap(), "cba");
-        assert_eq!(client.network.request(server.key(), "").await, Err(RequestError::NotHere));
-        let sync = client.until_status(|status| status.traffic.sync.received > 3).await.traffic.sync;
+        assert_eq!(
+            client.network.request(server.key(), "abc").await.unwrap(),
+            "cba"
+        );
+        assert_eq!(
+            client.network.request(server.key(), "").await,
+            Err(RequestError::NotHere)
+        );
+        let sync = client
+            .until_status(|status| status.traffic.sync.received > 3)
+            .await
+            .traffic
+            .sync;
         assert!(sync.sent >= 3);
     }
 }
@@ -18,30 +28,67 @@ async fn a_request_is_answered_over_either_transport() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_too_long_is_not_sent() {
     let nodes = start_connected(2).await;
-    let long = nodes[0].network.request(nodes[1].key(), vec![0; MAX_SYNC_REQUEST + 1]).await;
-    assert_eq!(long, Err(RequestError::TooLong { bytes: MAX_SYNC_REQUEST + 1, limit: MAX_SYNC_REQUEST }));
+    let long = nodes[0]
+        .network
+        .request(nodes[1].key(), vec![0; MAX_SYNC_REQUEST + 1])
+        .await;
+    assert_eq!(
+        long,
+        Err(RequestError::TooLong {
+            bytes: MAX_SYNC_REQUEST + 1,
+            limit: MAX_SYNC_REQUEST
+        })
+    );
 
     let most = (MAX_SYNC_ANSWER as u64).to_le_bytes().to_vec();
-    assert_eq!(nodes[0].network.request(nodes[1].key(), most).await.unwrap().len(), MAX_SYNC_ANSWER);
+    assert_eq!(
+        nodes[0]
+            .network
+            .request(nodes[1].key(), most)
+            .await
+            .unwrap()
+            .len(),
+        MAX_SYNC_ANSWER
+    );
     let more = (MAX_SYNC_ANSWER as u64 + 1).to_le_bytes().to_vec();
-    assert_eq!(nodes[0].network.request(nodes[1].key(), more).await, Err(RequestError::NotHere));
-    nodes[1].until_status(|status| status.drops.answers_too_long == 1).await;
+    assert_eq!(
+        nodes[0].network.request(nodes[1].key(), more).await,
+        Err(RequestError::NotHere)
+    );
+    nodes[1]
+        .until_status(|status| status.drops.answers_too_long == 1)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_nobody_knows_cannot_be_asked() {
     let node = start_with(1, RUN, settings(Vec::new())).await;
-    let unknown = identity::peer_key(&identity::keypair([77; 32]).unwrap().public().to_peer_id()).unwrap();
-    assert_eq!(in_time(node.network.request(unknown, "abc")).await, Err(RequestError::Unreachable));
+    let unknown =
+        identity::peer_key(&identity::keypair([77; 32]).unwrap().public().to_peer_id()).unwrap();
+    assert_eq!(
+        in_time(node.network.request(unknown, "abc")).await,
+        Err(RequestError::Unreachable)
+    );
     let not_a_point = [2; 32];
-    assert_eq!(in_time(node.network.request(not_a_point, "abc")).await, Err(RequestError::NotAPeer));
+    assert_eq!(
+        in_time(node.network.request(not_a_point, "abc")).await,
+        Err(RequestError::NotAPeer)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_the_shutdown_nothing_hangs() {
     let nodes = start_connected(2).await;
     nodes[0].network.clone().shutdown().await;
-    assert_eq!(in_time(nodes[0].network.request(nodes[1].key(), "abc")).await, Err(RequestError::ShutDown));
-    let fetch = in_time(nodes[0].network.fetch_blob([0; 32], 10, vec![nodes[1].key()])).await;
+    assert_eq!(
+        in_time(nodes[0].network.request(nodes[1].key(), "abc")).await,
+        Err(RequestError::ShutDown)
+    );
+    let fetch = in_time(
+        nodes[0]
+            .network
+            .fetch_blob([0; 32], 10, vec![nodes[1].key()]),
+    )
+    .await;
     assert!(matches!(fetch, Err(FetchError::ShutDown)), "{fetch:?}");
 }

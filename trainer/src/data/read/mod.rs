@@ -41,7 +41,12 @@ pub(super) struct Text {
 
 impl Text {
     fn whole(bytes: Vec<u8>, number: u64) -> Self {
-        Self { bytes, number, part: false, ends: true }
+        Self {
+            bytes,
+            number,
+            part: false,
+            ends: true,
+        }
     }
 }
 
@@ -99,10 +104,16 @@ pub(super) fn read(
     count: &Arc<AtomicU64>,
     take: &mut dyn Take,
 ) -> Result<()> {
-    let file = File::open(path).map_err(|source| Error::DataUnreadable { path: path.to_owned(), source })?;
+    let file = File::open(path).map_err(|source| Error::DataUnreadable {
+        path: path.to_owned(),
+        source,
+    })?;
     match kind {
-        Kind::Text => text::read(&mut plain(name, file, count)?, reading, take).map_err(|error| error.of(name)),
-        Kind::JsonLines => lines::read(&mut plain(name, file, count)?, take).map_err(|error| error.of(name)),
+        Kind::Text => text::read(&mut plain(name, file, count)?, reading, take)
+            .map_err(|error| error.of(name)),
+        Kind::JsonLines => {
+            lines::read(&mut plain(name, file, count)?, take).map_err(|error| error.of(name))
+        }
         Kind::Parquet => parquet::read(name, file, reading, count, take),
     }
 }
@@ -135,12 +146,21 @@ impl Failure {
 }
 
 fn damaged(name: &str, reason: &dyn std::fmt::Display) -> Error {
-    Error::Prepare { place: name.to_owned(), reason: format!("{reason}; it is damaged: get it again, or leave it out") }
+    Error::Prepare {
+        place: name.to_owned(),
+        reason: format!("{reason}; it is damaged: get it again, or leave it out"),
+    }
 }
 
 /// The plain bytes of a file that may be compressed, which its first bytes tell.
 fn plain(name: &str, file: File, count: &Arc<AtomicU64>) -> Result<BufReader<Box<dyn Read>>> {
-    let mut file = BufReader::with_capacity(BATCH_BYTES, Counted { file, count: count.clone() });
+    let mut file = BufReader::with_capacity(
+        BATCH_BYTES,
+        Counted {
+            file,
+            count: count.clone(),
+        },
+    );
     let start = file.fill_buf().map_err(|error| damaged(name, &error))?;
     let reader: Box<dyn Read> = match start {
         [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
@@ -174,13 +194,20 @@ struct Waiting {
 
 impl Waiting {
     fn new() -> Self {
-        Self { texts: Vec::new(), bytes: 0 }
+        Self {
+            texts: Vec::new(),
+            bytes: 0,
+        }
     }
 
     fn push(&mut self, text: Text, take: &mut dyn Take) -> Result<()> {
         self.bytes += text.bytes.len();
         self.texts.push(text);
-        if self.bytes >= BATCH_BYTES { self.flush(take) } else { Ok(()) }
+        if self.bytes >= BATCH_BYTES {
+            self.flush(take)
+        } else {
+            Ok(())
+        }
     }
 
     fn flush(&mut self, take: &mut dyn Take) -> Result<()> {
@@ -231,10 +258,23 @@ pub(super) mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(name);
         std::fs::write(&path, bytes).unwrap();
-        let mut kept = Kept { field: "text".into(), ..Kept::default() };
-        let reading = Reading { field: "text".into(), separator: Vec::new() };
+        let mut kept = Kept {
+            field: "text".into(),
+            ..Kept::default()
+        };
+        let reading = Reading {
+            field: "text".into(),
+            separator: Vec::new(),
+        };
         let count = Arc::default();
-        read(name, &path, Kind::of(name).unwrap(), &reading, &count, &mut kept)?;
+        read(
+            name,
+            &path,
+            Kind::of(name).unwrap(),
+            &reading,
+            &count,
+            &mut kept,
+        )?;
         assert_eq!(count.load(Ordering::Relaxed), bytes.len() as u64);
         Ok(kept)
     }
@@ -266,7 +306,10 @@ pub(super) mod tests {
         let length = damaged.len();
         damaged.truncate(length - 9);
         let cut = zstd::encode_all(&b"x\n".repeat(1000)[..], 3).unwrap();
-        for (name, bytes) in [("a.jsonl.gz", &damaged[..]), ("b.txt.zst", &cut[..cut.len() - 3])] {
+        for (name, bytes) in [
+            ("a.jsonl.gz", &damaged[..]),
+            ("b.txt.zst", &cut[..cut.len() - 3]),
+        ] {
             let why = read_bytes(name, bytes).err().unwrap().to_string();
             assert!(why.contains(name) && why.contains("damaged"), "{why}");
         }

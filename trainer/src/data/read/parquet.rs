@@ -18,7 +18,8 @@ use crate::error::{Error, Result};
 /// Rows that are decoded at once.
 const ROWS: usize = 256;
 
-/// Reads the column of a file that people call `name`. Of its bytes each row group's share is counted when it is read.
+/// Reads the column of a file that people call `name`. Of its bytes each row group's share is
+/// counted when it is read.
 pub(super) fn read(
     name: &str,
     file: File,
@@ -28,8 +29,10 @@ pub(super) fn read(
 ) -> Result<()> {
     let length = file.metadata().map_or(0, |metadata| metadata.len());
     // What a damaged file says of itself may make the decoder panic.
-    catch_unwind(AssertUnwindSafe(|| read_column(name, file, length, reading, count, take)))
-        .unwrap_or_else(|_| Err(damaged(name, &"its pages contradict one another")))
+    catch_unwind(AssertUnwindSafe(|| {
+        read_column(name, file, length, reading, count, take)
+    }))
+    .unwrap_or_else(|_| Err(damaged(name, &"its pages contradict one another")))
 }
 
 fn read_column(
@@ -43,14 +46,26 @@ fn read_column(
     let wrong = |error: ParquetError| damaged(name, &error);
     let file = SerializedFileReader::new(file).map_err(wrong)?;
     let metadata = file.metadata();
-    let column = find(metadata.file_metadata().schema_descr(), &reading.field)
-        .map_err(|reason| Error::Prepare { place: name.to_owned(), reason })?;
-    let present = metadata.file_metadata().schema_descr().column(column).max_def_level();
+    let column =
+        find(metadata.file_metadata().schema_descr(), &reading.field).map_err(|reason| {
+            Error::Prepare {
+                place: name.to_owned(),
+                reason,
+            }
+        })?;
+    let present = metadata
+        .file_metadata()
+        .schema_descr()
+        .column(column)
+        .max_def_level();
     let groups = file.num_row_groups() as u64;
     let mut waiting = Waiting::new();
     let mut row = 0;
     for group in 0..file.num_row_groups() {
-        let reader = file.get_row_group(group).and_then(|group| group.get_column_reader(column)).map_err(wrong)?;
+        let reader = file
+            .get_row_group(group)
+            .and_then(|group| group.get_column_reader(column))
+            .map_err(wrong)?;
         let ColumnReader::ByteArrayColumnReader(mut reader) = reader else {
             return Err(damaged(name, &"its column changes its type"));
         };
@@ -59,17 +74,24 @@ fn read_column(
                 row += 1;
                 match text {
                     Some(text) => waiting.push(Text::whole(text.data().to_vec(), row), take)?,
-                    None => take.bad(Bad { number: row, reason: format!("its {:?} is null", reading.field) }),
+                    None => take.bad(Bad {
+                        number: row,
+                        reason: format!("its {:?} is null", reading.field),
+                    }),
                 }
             }
         }
         count.fetch_add(length / groups.max(1), Ordering::Relaxed);
     }
-    count.fetch_add(if groups == 0 { length } else { length % groups }, Ordering::Relaxed);
+    count.fetch_add(
+        if groups == 0 { length } else { length % groups },
+        Ordering::Relaxed,
+    );
     waiting.flush(take)
 }
 
-/// The next rows, without a text where there is null; none at the end. A value is `present` at that definition level.
+/// The next rows, without a text where there is null; none at the end. A value is `present` at that
+/// definition level.
 fn next_rows(
     reader: &mut ColumnReaderImpl<ByteArrayType>,
     present: i16,
@@ -83,21 +105,48 @@ fn next_rows(
         return Ok(Some(values.into_iter().map(Some).collect()));
     }
     let mut values = values.into_iter();
-    Ok(Some(levels.into_iter().map(|level| if level == present { values.next() } else { None }).collect()))
+    Ok(Some(
+        levels
+            .into_iter()
+            .map(|level| {
+                if level == present {
+                    values.next()
+                } else {
+                    None
+                }
+            })
+            .collect(),
+    ))
 }
 
 /// The number of the column that is called `field`.
 fn find(schema: &SchemaDescriptor, field: &str) -> Result<usize, String> {
     let texts = || {
-        let names = schema.columns().iter().filter(|column| column.physical_type() == Type::BYTE_ARRAY);
-        names.map(|column| column.path().string()).collect::<Vec<_>>().join(", ")
+        let names = schema
+            .columns()
+            .iter()
+            .filter(|column| column.physical_type() == Type::BYTE_ARRAY);
+        names
+            .map(|column| column.path().string())
+            .collect::<Vec<_>>()
+            .join(", ")
     };
-    let Some(number) = schema.columns().iter().position(|column| column.path().string() == field) else {
-        return Err(format!("it has no column {field:?}; name one of these with --text-field: {}", texts()));
+    let Some(number) = schema
+        .columns()
+        .iter()
+        .position(|column| column.path().string() == field)
+    else {
+        return Err(format!(
+            "it has no column {field:?}; name one of these with --text-field: {}",
+            texts()
+        ));
     };
     let column = schema.column(number);
     if column.physical_type() != Type::BYTE_ARRAY || column.max_rep_level() > 0 {
-        return Err(format!("its column {field:?} holds no strings; name one of these with --text-field: {}", texts()));
+        return Err(format!(
+            "its column {field:?} holds no strings; name one of these with --text-field: {}",
+            texts()
+        ));
     }
     Ok(number)
 }
@@ -118,18 +167,31 @@ mod tests {
     /// Writes row groups of texts, with a column of numbers before them.
     fn write(path: &Path, groups: &[&[Option<&str>]], compression: Compression) {
         let schema = "message rows { REQUIRED INT64 id; OPTIONAL BINARY text (UTF8); }";
-        let properties = WriterProperties::builder().set_compression(compression).build();
+        let properties = WriterProperties::builder()
+            .set_compression(compression)
+            .build();
         let schema = Arc::new(parse_message_type(schema).unwrap());
-        let mut file = SerializedFileWriter::new(File::create(path).unwrap(), schema, Arc::new(properties)).unwrap();
+        let mut file =
+            SerializedFileWriter::new(File::create(path).unwrap(), schema, Arc::new(properties))
+                .unwrap();
         for rows in groups {
             let mut group = file.next_row_group().unwrap();
             let mut ids = group.next_column().unwrap().unwrap();
-            ids.typed::<Int64Type>().write_batch(&vec![7; rows.len()], None, None).unwrap();
+            ids.typed::<Int64Type>()
+                .write_batch(&vec![7; rows.len()], None, None)
+                .unwrap();
             ids.close().unwrap();
             let mut texts = group.next_column().unwrap().unwrap();
             let levels: Vec<i16> = rows.iter().map(|text| text.is_some().into()).collect();
-            let values: Vec<ByteArray> = rows.iter().flatten().map(|text| ByteArray::from(*text)).collect();
-            texts.typed::<ByteArrayType>().write_batch(&values, Some(&levels), None).unwrap();
+            let values: Vec<ByteArray> = rows
+                .iter()
+                .flatten()
+                .map(|text| ByteArray::from(*text))
+                .collect();
+            texts
+                .typed::<ByteArrayType>()
+                .write_batch(&values, Some(&levels), None)
+                .unwrap();
             texts.close().unwrap();
             group.close().unwrap();
         }
@@ -138,10 +200,22 @@ mod tests {
 
     fn kept(path: &Path, field: &str) -> Result<Kept> {
         let mut kept = Kept::default();
-        let reading = Reading { field: field.to_owned(), separator: Vec::new() };
+        let reading = Reading {
+            field: field.to_owned(),
+            separator: Vec::new(),
+        };
         let count = Arc::default();
-        read("x.parquet", File::open(path).unwrap(), &reading, &count, &mut kept)?;
-        assert_eq!(count.load(Ordering::Relaxed), std::fs::metadata(path).unwrap().len());
+        read(
+            "x.parquet",
+            File::open(path).unwrap(),
+            &reading,
+            &count,
+            &mut kept,
+        )?;
+        assert_eq!(
+            count.load(Ordering::Relaxed),
+            std::fs::metadata(path).unwrap().len()
+        );
         Ok(kept)
     }
 
@@ -149,14 +223,27 @@ mod tests {
     fn each_row_is_a_document_and_null_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.parquet");
-        let groups: [&[Option<&str>]; 3] = [&[Some("one"), None, Some("")], &[None, None], &[Some("four")]];
+        let groups: [&[Option<&str>]; 3] = [
+            &[Some("one"), None, Some("")],
+            &[None, None],
+            &[Some("four")],
+        ];
         let zstd = Compression::ZSTD(ZstdLevel::default());
-        for compression in [Compression::UNCOMPRESSED, Compression::SNAPPY, zstd, Compression::LZ4_RAW] {
+        for compression in [
+            Compression::UNCOMPRESSED,
+            Compression::SNAPPY,
+            zstd,
+            Compression::LZ4_RAW,
+        ] {
             write(&path, &groups, compression);
             let kept = kept(&path, "text").unwrap();
-            let texts = [(1, "one"), (3, ""), (6, "four")].map(|(row, text)| Text::whole(text.into(), row));
+            let texts =
+                [(1, "one"), (3, ""), (6, "four")].map(|(row, text)| Text::whole(text.into(), row));
             assert_eq!(kept.texts, texts);
-            assert_eq!(kept.bad.iter().map(|bad| bad.number).collect::<Vec<_>>(), [2, 4, 5]);
+            assert_eq!(
+                kept.bad.iter().map(|bad| bad.number).collect::<Vec<_>>(),
+                [2, 4, 5]
+            );
         }
     }
 
@@ -167,7 +254,10 @@ mod tests {
         write(&path, &[&[Some("one")]], Compression::SNAPPY);
         for field in ["body", "id"] {
             let why = kept(&path, field).err().unwrap().to_string();
-            assert!(why.contains(field) && why.ends_with("--text-field: text"), "{why}");
+            assert!(
+                why.contains(field) && why.ends_with("--text-field: text"),
+                "{why}"
+            );
         }
     }
 
@@ -175,14 +265,19 @@ mod tests {
     fn a_damaged_file_is_refused_wherever_the_damage_is() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.parquet");
-        let texts: Vec<String> = (0..300).map(|number| format!("text number {number}")).collect();
+        let texts: Vec<String> = (0..300)
+            .map(|number| format!("text number {number}"))
+            .collect();
         let rows: Vec<Option<&str>> = texts.iter().map(|text| Some(text.as_str())).collect();
         write(&path, &[&rows], Compression::SNAPPY);
         let whole = std::fs::read(&path).unwrap();
         for length in [0, 3, 100, whole.len() - 1] {
             std::fs::write(&path, &whole[..length]).unwrap();
             let why = kept(&path, "text").err().unwrap().to_string();
-            assert!(why.contains("x.parquet") && why.contains("damaged"), "{why}");
+            assert!(
+                why.contains("x.parquet") && why.contains("damaged"),
+                "{why}"
+            );
         }
         // Any other byte: an error or other texts, but no crash.
         for place in 0..whole.len() {

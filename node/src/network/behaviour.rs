@@ -1,20 +1,25 @@
 //! The protocols that every connection speaks, put together.
 
-use std::{num::NonZeroU64, sync::Arc, time::Duration};
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::time::Duration;
 
+use libp2p::allow_block_list::BlockedPeers;
+use libp2p::connection_limits::ConnectionLimits;
+use libp2p::identity::Keypair;
+use libp2p::kad::store::MemoryStore;
+use libp2p::request_response::ProtocolSupport;
+use libp2p::swarm::NetworkBehaviour;
+use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{
-    PeerId, StreamProtocol,
-    allow_block_list::{self, BlockedPeers},
-    connection_limits::{self, ConnectionLimits},
-    gossipsub, identify,
-    identity::Keypair,
-    kad::{self, store::MemoryStore},
-    mdns, memory_connection_limits, ping,
-    request_response::{self, ProtocolSupport},
-    swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
+    PeerId, StreamProtocol, allow_block_list, connection_limits, gossipsub, identify, kad, mdns,
+    memory_connection_limits, ping, request_response,
 };
 
-use super::{Error, Settings, blob, frames::Frames, gossip, identity::Protocols, pace::Pace};
+use super::frames::Frames;
+use super::identity::Protocols;
+use super::pace::Pace;
+use super::{Error, Settings, blob, gossip};
 
 /// The longest control request in bytes.
 pub const MAX_SYNC_REQUEST: usize = 64 * 1024;

@@ -1,12 +1,11 @@
 //! Which chunks of a blob are here, on their way, or wanted.
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rand::seq::SliceRandom;
-use tokio::{sync::Notify, time::timeout};
+use tokio::sync::Notify;
+use tokio::time::timeout;
 use weal_kernels::blob::{CHUNK_BYTES, Outline};
 
 /// When nothing else is wanted, a chunk that is on its way for so long, and for [`LATE_FACTOR`]

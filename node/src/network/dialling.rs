@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use libp2p::{Multiaddr, PeerId, multiaddr::Protocol, swarm::ConnectionId};
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::ConnectionId;
+use libp2p::{Multiaddr, PeerId};
 use rand::Rng;
 
 /// The first pause after a failure; it doubles from there.

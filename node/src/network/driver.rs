@@ -1,37 +1,32 @@
 //! The task that owns the swarm: it takes commands, passes events on, and looks after time.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use libp2p::{
-    Multiaddr, PeerId, Swarm,
-    bytes::Bytes,
-    core::transport::ListenerId,
-    gossipsub::{MessageAcceptance, PublishError},
-    request_response::OutboundRequestId,
-    swarm::{self, DialError, dial_opts::DialOpts},
-};
-use tokio::{
-    sync::{mpsc, oneshot, watch},
-    time::{MissedTickBehavior, interval, timeout},
-};
+use libp2p::bytes::Bytes;
+use libp2p::core::transport::ListenerId;
+use libp2p::gossipsub::{MessageAcceptance, PublishError};
+use libp2p::request_response::OutboundRequestId;
+use libp2p::swarm::DialError;
+use libp2p::swarm::dial_opts::DialOpts;
+use libp2p::{Multiaddr, PeerId, Swarm, swarm};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use super::behaviour::Behaviour;
+use super::dialling::{Dialler, Failed, Purpose, named};
+use super::frames::Answer;
+use super::identity::{Protocols, keypair, peer_key};
+use super::listening::released;
+use super::peers::Peers;
+use super::reputation::Reputation;
+use super::serve::{Exchange, Server};
+use super::status::Counters;
+use super::traffic::Traffic;
 use super::{
     Error, Event, GossipId, Offence, PeerKey, RequestError, Service, Settings, Status, Verdict,
-    behaviour::Behaviour,
-    dialling::{Dialler, Failed, Purpose, named},
-    frames::Answer,
-    identity::{Protocols, keypair, peer_key},
-    listening::released,
-    peers::Peers,
-    reputation::Reputation,
-    serve::{Exchange, Server},
-    status::Counters,
-    traffic::Traffic,
     transport,
 };
 

@@ -1,22 +1,16 @@
 //! Requests and answers, on their way through the swarm.
 
-use std::{
-    io,
-    time::{Duration, Instant},
-};
+use std::io;
+use std::time::{Duration, Instant};
 
-use libp2p::{
-    PeerId,
-    bytes::Bytes,
-    request_response::{Behaviour, Event, Message, OutboundFailure},
-};
+use libp2p::PeerId;
+use libp2p::bytes::Bytes;
+use libp2p::request_response::{Behaviour, Event, Message, OutboundFailure};
 
-use super::{
-    Offence, RequestError,
-    driver::{Driver, Reply},
-    frames::{Answer, Frames},
-    serve::{Exchange, Inbound, Ready},
-};
+use super::driver::{Driver, Reply};
+use super::frames::{Answer, Frames};
+use super::serve::{Exchange, Inbound, Ready};
+use super::{Offence, RequestError};
 
 /// Kademlia is asked for the same peer's address no more often than this.
 const LOOK_UP_AGAIN: Duration = Duration::from_secs(10);

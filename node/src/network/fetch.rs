@@ -8,33 +8,25 @@
 //! (within 12 % of rarest first in simulation). Near the end, a chunk that is long in coming is
 //! asked of a second holder. Nothing outlives the future: dropping it ends the fetch.
 
-use std::{
-    collections::{HashMap, HashSet},
-    iter,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::collections::{HashMap, HashSet};
+use std::iter;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use futures::{
-    FutureExt, StreamExt,
-    future::{join_all, select},
-    stream::FuturesUnordered,
-};
+use futures::future::{join_all, select};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use rand::Rng;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
-    time::sleep,
-};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::sleep;
 use weal_kernels::blob::Outline;
 use weal_proto::BlobPart;
 
-use super::{
-    Cause, FetchError, Network, PeerKey, RequestError,
-    blob::{self, Hash},
-    board::Board,
-    reputation::Offence,
-    serve::Exchange,
-};
+use super::blob::Hash;
+use super::board::Board;
+use super::reputation::Offence;
+use super::serve::Exchange;
+use super::{Cause, FetchError, Network, PeerKey, RequestError, blob};
 
 /// Requests for blobs that this node has open with one peer, over all fetches: fewer than a peer
 /// answers at once.

@@ -10,10 +10,14 @@
 //! bytes arrive. A peer that stops in the middle is cut off after [`STALL`], however slow it may
 //! otherwise be.
 
-use std::{io, sync::Arc, time::Duration};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use libp2p::{StreamProtocol, bytes::Bytes, request_response::Codec};
+use libp2p::StreamProtocol;
+use libp2p::bytes::Bytes;
+use libp2p::request_response::Codec;
 use tokio::time::timeout;
 
 use super::pace::Pace;

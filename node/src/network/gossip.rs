@@ -7,17 +7,17 @@
 //! A message's id is the hash of its bytes, so the same message spreads once, whoever sends it; a
 //! message that must spread again within [`REMEMBERED`] has to differ in a byte.
 
-use std::{net::IpAddr, time::Duration};
+use std::net::IpAddr;
+use std::time::Duration;
 
-use libp2p::{
-    PeerId,
-    gossipsub::{
-        Behaviour, ConfigBuilder, Message, MessageAuthenticity, MessageId, PeerScoreParams,
-        PeerScoreThresholds, TopicScoreParams, ValidationMode,
-    },
+use libp2p::PeerId;
+use libp2p::gossipsub::{
+    Behaviour, ConfigBuilder, Message, MessageAuthenticity, MessageId, PeerScoreParams,
+    PeerScoreThresholds, TopicScoreParams, ValidationMode,
 };
 
-use super::{Error, Settings, identity::Protocols};
+use super::identity::Protocols;
+use super::{Error, Settings};
 
 /// For how long the id of a message is remembered, and copies of it are dropped.
 pub const REMEMBERED: Duration = Duration::from_secs(30);

@@ -1,11 +1,9 @@
 //! Who is who, and the names under which the peers of one run find each other.
 
-use libp2p::{
-    Multiaddr, PeerId, StreamProtocol,
-    gossipsub::IdentTopic,
-    identity::{Keypair, PublicKey, ed25519},
-    multiaddr::Protocol,
-};
+use libp2p::gossipsub::IdentTopic;
+use libp2p::identity::{Keypair, PublicKey, ed25519};
+use libp2p::multiaddr::Protocol;
+use libp2p::{Multiaddr, PeerId, StreamProtocol};
 
 use super::Error;
 

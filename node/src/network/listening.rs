@@ -1,16 +1,14 @@
 //! Opening the addresses of the settings, and giving them back.
 
-use std::{io, time::Duration};
+use std::io;
+use std::time::Duration;
 
 use futures::StreamExt;
 use libp2p::Multiaddr;
 use tokio::time::{sleep, timeout};
 
-use super::{
-    Error,
-    driver::{CLOSING, Driver, innermost},
-    transport,
-};
+use super::driver::{CLOSING, Driver, innermost};
+use super::{Error, transport};
 
 /// A listener that has no address by then is reported.
 const LISTENING: Duration = Duration::from_secs(5);

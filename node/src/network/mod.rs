@@ -52,26 +52,26 @@ mod tests;
 mod traffic;
 mod transport;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+use std::time::Duration;
 
 pub use behaviour::{MAX_SYNC_ANSWER, MAX_SYNC_REQUEST};
 pub use error::{Cause, Error, FetchError, RequestError};
 pub use gossip::{GossipId, REMEMBERED, Verdict};
 pub use identity::{PeerKey, address_of, peer_in_address};
-pub use libp2p::{Multiaddr, bytes::Bytes};
+pub use libp2p::Multiaddr;
+pub use libp2p::bytes::Bytes;
 pub use reputation::Offence;
 pub use settings::{DEFAULT_MAX_GOSSIP_BYTES, Settings};
 pub use status::{Direction, Drops, PeerStatus, Status};
 use tokio::sync::{mpsc, oneshot, watch};
 pub use traffic::{Bytes as ByteCount, BytesByKind};
 
-use self::{
-    driver::{Command, Driver},
-    fetch::Slots,
-    frames::Answer,
-    serve::Exchange,
-    status::Counters,
-};
+use self::driver::{Command, Driver};
+use self::fetch::Slots;
+use self::frames::Answer;
+use self::serve::Exchange;
+use self::status::Counters;
 
 /// Own gossip that may wait for the network's task.
 const GOSSIP_QUEUE: usize = 1024;

@@ -1,11 +1,9 @@
 //! A cap on bytes a second, kept exactly: over any length of time no more passes than the cap
 //! allows, and [`BURST`].
 
-use std::{
-    num::NonZeroU64,
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::num::NonZeroU64;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::time::sleep_until;
 

@@ -1,14 +1,17 @@
 //! The peers that are connected, and what is known of each.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    time::{Duration, Instant},
-};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
-use libp2p::{Multiaddr, PeerId, core::ConnectedPoint, multiaddr::Protocol, swarm::ConnectionId};
+use libp2p::core::ConnectedPoint;
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::ConnectionId;
+use libp2p::{Multiaddr, PeerId};
 
-use super::{Direction, PeerStatus, identity::peer_key, traffic::Traffic};
+use super::identity::peer_key;
+use super::traffic::Traffic;
+use super::{Direction, PeerStatus};
 
 /// Addresses that a peer names of itself are taken up to this number.
 pub(super) const ADDRESSES: usize = 16;
@@ -200,7 +203,8 @@ fn ip(address: &Multiaddr) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use libp2p::core::{Endpoint, transport::PortUse};
+    use libp2p::core::Endpoint;
+    use libp2p::core::transport::PortUse;
 
     use super::*;
 

@@ -4,10 +4,8 @@
 //! connections are authenticated, so a wrong byte is the sender's. Offences fade; a peer with too
 //! many is shut out for a while.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use libp2p::PeerId;
 

@@ -1,19 +1,20 @@
 //! Answers to others' requests: looked up on blocking threads, with a limit for each peer and for
 //! all.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
+use std::sync::Arc;
 
-use libp2p::{
-    PeerId,
-    bytes::Bytes,
-    request_response::{InboundRequestId, ResponseChannel},
-};
+use libp2p::PeerId;
+use libp2p::bytes::Bytes;
+use libp2p::request_response::{InboundRequestId, ResponseChannel};
 use tokio::task::JoinSet;
 use weal_proto::{BlobPart, BlobRequest, Message};
 
-use super::{
-    Service, behaviour::MAX_SYNC_ANSWER, blob, frames::Answer, identity::peer_key, status::Counters,
-};
+use super::behaviour::MAX_SYNC_ANSWER;
+use super::frames::Answer;
+use super::identity::peer_key;
+use super::status::Counters;
+use super::{Service, blob};
 
 /// Requests of one peer that are answered at once, of each protocol; more are told "busy". Honest
 /// peers keep to [`super::fetch::REQUESTS_PER_PEER`], which is less.

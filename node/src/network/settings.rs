@@ -1,12 +1,11 @@
 //! What a person or the node may choose about the network.
 
-use std::{
-    net::{Ipv4Addr, Ipv6Addr},
-    num::NonZeroU64,
-    time::Duration,
-};
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU64;
+use std::time::Duration;
 
-use libp2p::{Multiaddr, multiaddr::Protocol};
+use libp2p::Multiaddr;
+use libp2p::multiaddr::Protocol;
 
 /// The largest gossip message unless [`Settings::max_gossip_bytes`] says otherwise: room for a
 /// proposal with the attestations of a hundred voters, and small enough for every home uplink.

@@ -1,16 +1,12 @@
 //! What the network looks like from here, for the page, the metrics and the terminal.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use libp2p::Multiaddr;
 
-use super::{
-    PeerKey,
-    traffic::{Bytes, BytesByKind},
-};
+use super::PeerKey;
+use super::traffic::{Bytes, BytesByKind};
 
 /// The network as it was a moment ago (renewed every second and at every coming and going).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

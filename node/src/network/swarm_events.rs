@@ -2,24 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use libp2p::{
-    Multiaddr, PeerId,
-    gossipsub::{self, Message},
-    identify,
-    kad::{self, GetClosestPeersError, QueryResult},
-    mdns,
-    swarm::{DialError, SwarmEvent},
-};
+use libp2p::gossipsub::Message;
+use libp2p::kad::{GetClosestPeersError, QueryResult};
+use libp2p::swarm::{DialError, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, gossipsub, identify, kad, mdns};
 
-use super::{
-    Event, GossipId,
-    behaviour::BehaviourEvent,
-    dialling::{ENOUGH_PEERS, Purpose},
-    driver::{Driver, why},
-    identity::peer_key,
-    peers::{ADDRESSES, is_useful},
-    serve::Exchange,
-};
+use super::behaviour::BehaviourEvent;
+use super::dialling::{ENOUGH_PEERS, Purpose};
+use super::driver::{Driver, why};
+use super::identity::peer_key;
+use super::peers::{ADDRESSES, is_useful};
+use super::serve::Exchange;
+use super::{Event, GossipId};
 
 /// A stranger is not called again for so long, however often it is announced.
 const STRANGER_FOR: Duration = Duration::from_secs(600);

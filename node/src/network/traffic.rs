@@ -5,25 +5,17 @@
 //! Noise's and Yamux's framing, acknowledgements, retransmissions, and the handshakes (a few per
 //! cent in all).
 
-use std::{
-    collections::HashMap,
-    io,
-    pin::Pin,
-    sync::{
-        Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
-    task::{Context, Poll, ready},
-};
+use std::collections::HashMap;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll, ready};
 
 use futures::{AsyncRead, AsyncWrite};
-use libp2p::{
-    PeerId,
-    core::{
-        StreamMuxer,
-        muxing::{StreamMuxerEvent, StreamMuxerExt},
-    },
-};
+use libp2p::PeerId;
+use libp2p::core::StreamMuxer;
+use libp2p::core::muxing::{StreamMuxerEvent, StreamMuxerExt};
 
 use super::identity::Protocols;
 
@@ -299,7 +291,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CountedStream<S> {
 
 #[cfg(test)]
 mod tests {
-    use futures::{AsyncReadExt, AsyncWriteExt, io::Cursor};
+    use futures::io::Cursor;
+    use futures::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 

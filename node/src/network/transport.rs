@@ -1,27 +1,21 @@
 //! The ways to a peer: QUIC, and TCP with Noise and Yamux, both found by name through DNS, both
 //! counted.
 
-use std::{
-    io,
-    net::{SocketAddr, TcpListener, UdpSocket},
-    sync::Arc,
-    time::Duration,
-};
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::Either;
-use libp2p::{
-    Multiaddr, PeerId, Transport,
-    core::{muxing::StreamMuxerBox, transport::Boxed, upgrade::Version},
-    dns,
-    identity::Keypair,
-    multiaddr::Protocol,
-    noise, quic, tcp, yamux,
-};
+use libp2p::core::muxing::StreamMuxerBox;
+use libp2p::core::transport::Boxed;
+use libp2p::core::upgrade::Version;
+use libp2p::identity::Keypair;
+use libp2p::multiaddr::Protocol;
+use libp2p::{Multiaddr, PeerId, Transport, dns, noise, quic, tcp, yamux};
 
-use super::{
-    Error,
-    traffic::{CountedConnection, Traffic},
-};
+use super::Error;
+use super::traffic::{CountedConnection, Traffic};
 
 /// How much a connection may hold unread. QUIC's default of 15 MB locks a connection up when a few
 /// chunk streams are left unread on both sides; this leaves room for every stream that the limits

@@ -1,19 +1,15 @@
 //! Peers that do not run this program: they speak the run's protocols, and break them.
 
 use futures::StreamExt;
-use libp2p::{
-    Swarm,
-    request_response::{self, ProtocolSupport},
-    swarm::SwarmEvent,
-};
+use libp2p::request_response::ProtocolSupport;
+use libp2p::swarm::SwarmEvent;
+use libp2p::{Swarm, request_response};
 
 use super::*;
-use crate::network::{
-    frames::Frames,
-    identity::{Protocols, keypair, peer_key},
-    traffic::Traffic,
-    transport,
-};
+use crate::network::frames::Frames;
+use crate::network::identity::{Protocols, keypair, peer_key};
+use crate::network::traffic::Traffic;
+use crate::network::transport;
 
 type Forger = Swarm<request_response::Behaviour<Frames>>;
 

@@ -7,20 +7,14 @@ mod gossip;
 mod peers;
 mod requests;
 
-use std::{
-    collections::HashMap,
-    future::Future,
-    sync::{
-        Arc, Condvar, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
-use tokio::{
-    sync::mpsc,
-    time::{Instant, timeout, timeout_at},
-};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout, timeout_at};
 use weal_kernels::blob::{CHUNK_BYTES, Outline};
 
 use super::*;

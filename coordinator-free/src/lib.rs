@@ -21,13 +21,11 @@
 //! 6. The decision is persisted and applied; ledger, roster and seed of the next round follow from
 //!    it alone.
 //!
-//! | file | holds |
+//! | folder | holds |
 //! |---|---|
-//! | [`input`], [`output`], [`event`], [`view`] | what goes in and what comes out |
+//! | [`interface`] | what goes in and what comes out |
 //! | [`core`] | the state machine: dispatch, and one file a concern below it |
-//! | [`chain`] | decided history, boiled down; how a latecomer verifies it |
-//! | [`ledger`], [`roster`], [`beacon`] | what peers earned, who votes, public randomness |
-//! | [`round_set`], [`certificate`], [`evidence`] | what a round decides, its proof, proof of contradictions |
+//! | [`rules`] | decided history and what follows from it: ledger, roster, beacon, round sets |
 //! | `agreement` | Tendermint, through a published engine |
 //! | [`sim`] | many cores in virtual time, with loss, crashes and liars |
 #![cfg_attr(
@@ -41,30 +39,18 @@
 )]
 
 mod agreement;
-pub mod beacon;
-pub mod certificate;
-pub mod chain;
 pub mod core;
-pub mod error;
-pub mod event;
-pub mod evidence;
-pub mod input;
-pub mod ledger;
-pub mod output;
-pub mod roster;
-pub mod round_set;
-pub mod signatures;
+pub mod interface;
+pub mod rules;
 pub mod sim;
 #[cfg(test)]
 mod testing;
-pub mod time;
-pub mod view;
 
 pub use crate::core::{Config, Core, Recovered};
-pub use chain::Chain;
-pub use error::Error;
-pub use event::{DropCause, Event};
-pub use input::{Input, MessageId};
-pub use output::{Acceptance, Apply, Chosen, Fetch, Output, Record, TimerId};
-pub use time::Millis;
-pub use view::{CoreView, PeerView, Phase};
+pub use interface::error::Error;
+pub use interface::event::{DropCause, Event};
+pub use interface::input::{Input, MessageId};
+pub use interface::output::{Acceptance, Apply, Chosen, Fetch, Output, Record, TimerId};
+pub use interface::time::Millis;
+pub use interface::view::{CoreView, PeerView, Phase};
+pub use rules::chain::Chain;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use weal_proto::manifest::Manifest;
 use weal_proto::{Commitment, PeerId, RoundNumber, RunId, Samples, SigningKey};
 
-use crate::signatures::{Ed25519, Signatures};
+use crate::rules::signatures::{Ed25519, Signatures};
 use crate::sim;
 
 pub(crate) fn key(n: u8) -> SigningKey {

@@ -4,7 +4,7 @@
 use weal_kernels::{Contribution, Error, decode};
 use weal_proto::{BlobHeader, LayoutHash, PeerId, RoundNumber, RunId, StateRoot, Verdict};
 
-use crate::model::Plan;
+use crate::plan::Plan;
 
 /// What a contribution must be, by its commitment and its round.
 #[derive(Debug, Clone, Copy)]

@@ -16,11 +16,11 @@ use crate::data::{self, TextFile};
 use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::link::RunLink;
-use crate::network::{self, Event, Network, PeerKey, Silent};
 use crate::new_run::{Named, check_fetched, named_blobs, token_shards};
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::store::blobs::{Blobs, Keep};
+use weal_network::{self as network, Event, Network, PeerKey, Silent};
 
 /// What is told while joining.
 pub type Tell<'a> = &'a (dyn Fn(&str) + Sync);

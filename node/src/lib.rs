@@ -3,11 +3,11 @@
 //! | module | is |
 //! |---|---|
 //! | [`daemon`] | the loop that carries the core's outputs out and brings inputs in |
-//! | [`network`] | libp2p: gossip, requests, blobs, peers |
+
 //! | [`store`] | what survives a crash |
 //! | [`learner`] | the thread that trains |
 //! | [`folder`], [`settings`], [`link`] | a node's data folder, its settings, how people are invited |
-//! | [`plan`](mod@model), [`check`], [`data`] | what a manifest means here; checking contributions; reading text |
+//! | [`plan`], [`check`], [`data`] | what a manifest means here; checking contributions; reading text |
 //! | [`new_run`], [`join`] | making a run, and coming to one |
 //! | [`testnet`] | a whole network on this machine |
 //! | [`cli`] | the command line |
@@ -23,10 +23,10 @@ pub mod folder;
 pub mod join;
 pub mod learner;
 pub mod link;
-pub mod model;
-pub mod network;
+pub mod plan;
+
+pub mod loaded_model;
 pub mod new_run;
-pub mod opened;
 pub mod settings;
 pub mod store;
 pub mod testnet;

@@ -377,7 +377,7 @@ pub fn quick_run() -> RunFile {
 }
 
 fn port(plan: &NodePlan) -> String {
-    use weal::network::Multiaddr;
+    use weal_network::Multiaddr;
     let udp = |address: &Multiaddr| address.to_string().split('/').nth(4).map(str::to_owned);
     udp(&plan.reached).expect("an address with a port")
 }

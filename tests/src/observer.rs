@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use weal::network::{self, Event, Multiaddr, Network, Silent, Verdict};
+use weal_network::{self as network, Event, Multiaddr, Network, Silent, Verdict};
 use weal_proto::{
     Attestation, Commitment, Envelope, Kind, Message, PeerId, Proposal, RunId, Vote, VoteStep,
 };

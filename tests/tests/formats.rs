@@ -9,7 +9,7 @@ use std::time::Duration;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::llama::{Cache, Llama, LlamaConfig};
-use weal::opened::Opened;
+use weal::loaded_model::LoadedModel;
 use weal::store::blobs;
 use weal::store::weights::to_bytes;
 use weal_proto::manifest::Initial;
@@ -109,7 +109,7 @@ fn a_trained_model_writes_the_same_text_everywhere_and_a_network_goes_on_with_it
     let Initial::Weights(hash) = net.manifest.initial else {
         panic!("the run begins with random weights")
     };
-    let exported = Opened::checkpoint(&model, &mut |_, _| {}).expect("an exported model");
+    let exported = LoadedModel::checkpoint(&model, &mut |_, _| {}).expect("an exported model");
     for node in &net.nodes {
         let fetched =
             fs::read(blobs::path(&node.folder.blobs(), &hash)).expect("the weights to begin with");

@@ -14,7 +14,7 @@ use crate::engine::{Engine, connection, panic_message};
 use crate::error::{Error, Result};
 use crate::fault::Fault;
 use crate::gpus::{Gpu, GpuBackend, GpuKind, gpus};
-use crate::preparing::{FirstUse, Kernels, Teller};
+use crate::kernel_warmup::{FirstUse, Kernels, Teller};
 use crate::spec::ModelSpec;
 
 /// The device that a person asks for.

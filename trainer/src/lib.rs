@@ -31,12 +31,12 @@
 //! [assignment](Assignment) of samples, the [generator's text](generate_text). Training itself, and
 //! losses, differ in their last bits from device to device.
 
-mod choice;
+mod atomic_file;
 mod compute;
 mod corpus;
-mod course;
 mod data;
 mod device;
+mod divergence;
 mod engine;
 mod error;
 mod evaluate;
@@ -47,23 +47,22 @@ mod gpus;
 mod initial;
 mod inner;
 mod kernel_cache;
+mod kernel_warmup;
 mod learner;
 mod loader;
-mod memory;
+mod memory_model;
+mod memory_plan;
+mod memory_probe;
 mod moments;
-mod preparing;
 #[cfg(test)]
 #[allow(dead_code)] // shared with the tests of the whole
 #[path = "../../tests/src/require.rs"]
 mod require;
-mod room;
 mod sampling;
 mod spec;
 mod speed;
 mod tokeniser;
-mod whole;
 
-pub use choice::{Choice, Room, Site, Wishes, gigabytes};
 pub use compute::{ComputePlan, Place, Precision};
 pub use corpus::{Corpus, Floors, Generated, Source, TokenPart, TokenShard, generate_text};
 pub use data::{
@@ -80,10 +79,11 @@ pub use generate::{Ending, GeneratedText, Sampling, TextGenerator};
 pub use gpus::{Gpu, GpuBackend, GpuKind, gpus};
 pub use initial::initial_weights;
 pub use inner::{InnerSpec, Optimiser, Schedule};
+pub use kernel_warmup::Kernels;
 pub use learner::{Evaluation, Learner, Progress, Samples, Trained};
-pub use memory::{AGREED_WEIGHTS, ERROR_FEEDBACK, MemoryItem, MemoryNeed, SAVING, Workload};
-pub use preparing::Kernels;
-pub use room::{DriverReport, driver_reports, free_host_memory};
+pub use memory_model::{AGREED_WEIGHTS, ERROR_FEEDBACK, MemoryItem, MemoryNeed, SAVING, Workload};
+pub use memory_plan::{Choice, Room, Site, Wishes, gigabytes};
+pub use memory_probe::{DriverReport, driver_reports, free_host_memory};
 pub use sampling::Assignment;
 pub use spec::{ModelSpec, PRESETS, RopeScaling};
 pub use speed::{TrainLoad, TrainSpeed, flops_per_token};

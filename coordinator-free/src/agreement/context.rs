@@ -7,7 +7,7 @@ use arc_malachitebft_core_types as malachite;
 use malachite::{NilOrVal, Round, SignedExtension, VoteType};
 use weal_proto::{PeerId, RoundNumber, RoundSet, RoundSetHash, Seed, Signature, View};
 
-use crate::roster::Roster;
+use crate::rules::roster::Roster;
 
 /// Ties our types together for the engine.
 #[derive(Debug, Clone, Copy, Default)]

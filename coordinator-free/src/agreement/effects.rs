@@ -15,9 +15,9 @@ use super::engine::Action;
 use super::log;
 use super::timers::{self, Times};
 use super::verify;
-use crate::evidence::Slot;
-use crate::output::TimerId;
-use crate::signatures::Signatures;
+use crate::interface::output::TimerId;
+use crate::rules::evidence::Slot;
+use crate::rules::signatures::Signatures;
 
 /// Why an effect was not carried out. The engine then stops what it was doing.
 #[derive(Debug, thiserror::Error)]

@@ -18,10 +18,10 @@ use super::context::{Address, Agreement, Height, Value, Voters};
 use super::effects::Hands;
 use super::log;
 use super::timers::{self, Times};
-use crate::evidence::Slot;
-use crate::output::TimerId;
-use crate::roster::Roster;
-use crate::signatures::Signatures;
+use crate::interface::output::TimerId;
+use crate::rules::evidence::Slot;
+use crate::rules::roster::Roster;
+use crate::rules::signatures::Signatures;
 
 /// Something the engine wants done.
 #[derive(Debug)]

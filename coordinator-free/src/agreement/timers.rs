@@ -5,7 +5,7 @@ use weal_proto::manifest::Timing;
 use weal_proto::{RoundNumber, VoteStep};
 
 use super::codec;
-use crate::output::TimerId;
+use crate::interface::output::TimerId;
 
 /// Whatever the manifest says, a view is not waited for longer than this.
 const LONGEST_MS: u64 = 60_000;

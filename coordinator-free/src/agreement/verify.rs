@@ -13,7 +13,7 @@ use weal_proto::Signature;
 
 use super::codec::vote_envelope;
 use super::context::{Address, Agreement, Vote, Voters};
-use crate::signatures::Signatures;
+use crate::rules::signatures::Signatures;
 
 type Verdict = Result<(), CertificateError<Agreement>>;
 

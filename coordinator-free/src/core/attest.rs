@@ -3,8 +3,8 @@
 use weal_proto::{Attestation, Finding, StateRoot};
 
 use super::Core;
-use crate::output::{Output, Record, TimerId};
-use crate::view::Phase;
+use crate::interface::output::{Output, Record, TimerId};
+use crate::interface::view::Phase;
 
 impl Core {
     /// Says what was found so far, and waits for what others found.

@@ -4,9 +4,9 @@ use weal_proto::{BlobHash, Commitment, Envelope, RoundNumber, Samples};
 
 use super::Core;
 use super::round::Training;
-use crate::output::{Output, Record, TimerId};
-use crate::round_set::SignedCommitment;
-use crate::view::Phase;
+use crate::interface::output::{Output, Record, TimerId};
+use crate::interface::view::Phase;
+use crate::rules::round_set::SignedCommitment;
 
 /// Training stops a tenth of its time before commitments close, but no more than this: time for the
 /// last step, the compression and the commitment's way.

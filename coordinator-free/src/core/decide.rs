@@ -4,10 +4,10 @@ use weal_proto::{Envelope, Kind, Proposal, View, ViewCertificate, Vote};
 
 use super::Core;
 use crate::agreement::{Action, Engine, Message, Setup, VIEWS_BACK};
-use crate::event::Event;
-use crate::output::{Output, Record, TimerId};
-use crate::round_set::{Material, Tally, build};
-use crate::view::Phase;
+use crate::interface::event::Event;
+use crate::interface::output::{Output, Record, TimerId};
+use crate::interface::view::Phase;
+use crate::rules::round_set::{Material, Tally, build};
 
 impl Core {
     /// Whether the agreement can begin: more than two thirds of the weight attest one base root,

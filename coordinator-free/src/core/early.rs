@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use weal_proto::{Envelope, PeerId};
 
-use crate::event::DropCause;
+use crate::interface::event::DropCause;
 
 const PER_SIGNER: usize = 12;
 const SIGNERS: usize = 512;

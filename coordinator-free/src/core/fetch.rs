@@ -3,9 +3,9 @@
 use weal_proto::{EnvelopeHash, Verdict};
 
 use super::Core;
-use crate::output::{Fetch, Output, TimerId};
-use crate::round_set::{SignedCommitment, choose};
-use crate::view::Phase;
+use crate::interface::output::{Fetch, Output, TimerId};
+use crate::interface::view::Phase;
+use crate::rules::round_set::{SignedCommitment, choose};
 
 impl Core {
     /// Asks for every contribution that was committed to in time, up to the manifest's limit.

@@ -6,13 +6,13 @@ use weal_proto::{Decided, RoundNumber, StateRoot, Weight};
 
 use super::Core;
 use super::round::Round;
-use crate::chain::Chain;
-use crate::error::Error;
-use crate::event::Event;
-use crate::ledger::Ledger;
-use crate::output::{Apply, Output, Record, TimerId};
-use crate::round_set::Invalid;
-use crate::view::Phase;
+use crate::interface::error::Error;
+use crate::interface::event::Event;
+use crate::interface::output::{Apply, Output, Record, TimerId};
+use crate::interface::view::Phase;
+use crate::rules::chain::Chain;
+use crate::rules::ledger::Ledger;
+use crate::rules::round_set::Invalid;
 
 /// Decided rounds that may wait to be applied. Who is further behind fetches weights instead.
 const MOST_PLANS: usize = 1_024;
@@ -51,7 +51,7 @@ impl Core {
     pub(super) fn adopt_own(&mut self, decided: Decided) {
         let round = self.chain.round();
         match self.adopt(decided, false) {
-            Ok(()) => self.pace.caught_up = true,
+            Ok(()) => self.liveness.caught_up = true,
             Err(cause) => self.bar(format!(
                 "it decided what is not valid in round {round}: {cause}"
             )),

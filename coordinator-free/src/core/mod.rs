@@ -7,22 +7,22 @@
 //! | `early` | messages of the round after it |
 //! | `expected` | who is waited for |
 //! | `commit`, `fetch`, `attest`, `decide` | the phases of a round |
-//! | `doubt` | own weights that others do not share |
+//! | `root_mismatch` | our weights differ from our peers' |
 //! | `history` | adopting decisions, bringing the weights up to them |
-//! | `pace` | noticing that nothing moves, and asking around |
+//! | `liveness` | noticing that nothing moves, and asking around |
 //! | `query` | what others may look at |
 
 mod attest;
 mod commit;
 mod decide;
-mod doubt;
 mod early;
 mod expected;
 mod fetch;
 mod history;
-mod pace;
+mod liveness;
 mod query;
 mod receive;
+mod root_mismatch;
 mod round;
 
 use std::collections::BTreeMap;
@@ -35,19 +35,19 @@ use weal_proto::{
 };
 
 use crate::agreement::Engine;
-use crate::chain::Chain;
-use crate::error::Error;
-use crate::event::Event;
-use crate::input::Input;
-use crate::output::{Apply, Output, Record, TimerId};
-use crate::signatures::{CheckSignature, Ed25519, Signatures};
-use crate::time::Millis;
-use crate::view::Phase;
+use crate::interface::error::Error;
+use crate::interface::event::Event;
+use crate::interface::input::Input;
+use crate::interface::output::{Apply, Output, Record, TimerId};
+use crate::interface::time::Millis;
+use crate::interface::view::Phase;
+use crate::rules::chain::Chain;
+use crate::rules::signatures::{CheckSignature, Ed25519, Signatures};
 
 use early::Early;
 use expected::Knocks;
 use history::Weights;
-use pace::Pace;
+use liveness::Liveness;
 use round::Round;
 
 /// What a core is made of.
@@ -157,7 +157,7 @@ pub struct Core {
     knocks: Knocks,
     leaves: BTreeMap<PeerId, Envelope>,
     evidence: BTreeMap<PeerId, Evidence>,
-    pace: Pace,
+    liveness: Liveness,
     leaving: bool,
     now: Millis,
     outputs: Vec<Output>,
@@ -194,7 +194,7 @@ impl Core {
             knocks: Knocks::default(),
             leaves: BTreeMap::new(),
             evidence: BTreeMap::new(),
-            pace: Pace::default(),
+            liveness: Liveness::default(),
             leaving: false,
             now: Millis::default(),
             outputs: Vec::new(),
@@ -250,7 +250,7 @@ impl Core {
     }
 
     fn start(&mut self) {
-        self.set_timer(TimerId::Nudge, pace::NUDGE_MS);
+        self.set_timer(TimerId::Nudge, liveness::NUDGE_MS);
         self.request_decided();
         if !self.log.is_empty() {
             self.begin_agreement();

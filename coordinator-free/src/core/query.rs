@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use weal_proto::{Envelope, Message as _, PeerId, RoundNumber, limits};
 
 use super::Core;
-use crate::chain::Chain;
-use crate::view::{CoreView, PeerView};
+use crate::interface::view::{CoreView, PeerView};
+use crate::rules::chain::Chain;
 
 /// Bytes of one answer to a request for a round's messages.
 const ANSWER_BYTES: usize = limits::RESPONSE_BYTES * 3 / 4;

@@ -8,10 +8,10 @@ use weal_proto::{
 
 use super::Core;
 use crate::agreement::{Message, VIEWS_AHEAD, VIEWS_BACK};
-use crate::event::{DropCause, Event};
-use crate::evidence;
-use crate::input::MessageId;
-use crate::output::{Acceptance, Output};
+use crate::interface::event::{DropCause, Event};
+use crate::interface::input::MessageId;
+use crate::interface::output::{Acceptance, Output};
+use crate::rules::evidence;
 
 /// Whether a message is of the running round or of the one after it.
 enum Timely {

@@ -6,9 +6,9 @@ use weal_proto::{
     Attestation, Commitment, Envelope, EnvelopeHash, PeerId, RoundNumber, Verdict, View, VoteStep,
 };
 
-use crate::round_set::SignedCommitment;
-use crate::time::Millis;
-use crate::view::Phase;
+use crate::interface::time::Millis;
+use crate::interface::view::Phase;
+use crate::rules::round_set::SignedCommitment;
 
 /// Whether this peer is training.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 use weal_proto::{Envelope, PeerId, RoundNumber, RoundSetHash, StateRoot};
 
-use crate::error::Error as CoreError;
-use crate::evidence::Slot;
+use crate::interface::error::Error as CoreError;
+use crate::rules::evidence::Slot;
 
 /// What a run showed that it must never show.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

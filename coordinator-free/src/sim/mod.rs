@@ -26,7 +26,7 @@
 //! | `scenario` | what is played |
 //! | `world` | the queue of events, and the loop over it |
 //! | `node` | one peer: its disk, its core, what it holds |
-//! | `deed` | carrying out a core's outputs |
+//! | `outputs` | carrying out a core's outputs |
 //! | `network` | latency, loss, duplicates, partitions |
 //! | `liar` | what dishonest peers send instead |
 //! | `audit` | what must never happen |
@@ -36,10 +36,10 @@
 #![allow(clippy::indexing_slicing)] // Peers are counted by the simulator itself.
 
 mod audit;
-mod deed;
 mod liar;
 mod network;
 mod node;
+mod outputs;
 mod random;
 mod scenario;
 mod trace;

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use super::random::Random;
-use crate::time::Millis;
+use crate::interface::time::Millis;
 
 /// What happens to messages.
 #[derive(Debug, Clone)]

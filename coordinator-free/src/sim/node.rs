@@ -8,9 +8,9 @@ use weal_proto::{BlobHash, Decided, RoundNumber, SigningKey, StateRoot};
 
 use super::liar::Liar;
 use crate::core::{Config, Core, Recovered};
-use crate::error::Error;
-use crate::output::{Apply, Record, TimerId};
-use crate::signatures::CheckSignature;
+use crate::interface::error::Error;
+use crate::interface::output::{Apply, Record, TimerId};
+use crate::rules::signatures::CheckSignature;
 
 /// What survives a crash.
 #[derive(Debug, Default)]

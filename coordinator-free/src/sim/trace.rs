@@ -2,9 +2,9 @@
 
 use weal_proto::{Decided, Envelope, Message as _};
 
-use crate::input::Input;
-use crate::output::{Output, Record};
-use crate::time::Millis;
+use crate::interface::input::Input;
+use crate::interface::output::{Output, Record};
+use crate::interface::time::Millis;
 
 /// Hashes every input and output of every peer, in order.
 #[derive(Debug, Default)]

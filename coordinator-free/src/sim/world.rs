@@ -12,11 +12,11 @@ use super::node::Node;
 use super::random::Random;
 use super::scenario::{Absence, Scenario};
 use super::trace::Trace;
-use crate::event::DropCause;
-use crate::input::{Input, MessageId};
-use crate::output::TimerId;
-use crate::signatures::{CheckSignature, Ed25519};
-use crate::time::Millis;
+use crate::interface::event::DropCause;
+use crate::interface::input::{Input, MessageId};
+use crate::interface::output::TimerId;
+use crate::interface::time::Millis;
+use crate::rules::signatures::{CheckSignature, Ed25519};
 
 /// What a run showed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -87,7 +87,7 @@ pub(super) enum Event {
     TryApply {
         peer: usize,
         life: u64,
-        apply: crate::output::Apply,
+        apply: crate::interface::output::Apply,
     },
     /// A peer is asked for something.
     Ask {

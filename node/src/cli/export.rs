@@ -9,7 +9,7 @@ use weal_trainer::{Export, FloatFormat, GgufFormat};
 use super::FolderArgs;
 use super::progress::Bar;
 use crate::error::{Error, Result};
-use crate::opened::Opened;
+use crate::loaded_model::LoadedModel;
 
 #[derive(Debug, Args)]
 pub struct ExportArgs {
@@ -38,7 +38,7 @@ impl ExportArgs {
         } else {
             Wanted::Folder(self.parse("f32")?)
         };
-        let opened = Opened::folder(&self.folder.folder(), self.round)?;
+        let opened = LoadedModel::folder(&self.folder.folder(), self.round)?;
         let failed = |error: weal_trainer::Error| Error::Data(error.to_string());
         let export = Export::new(
             &opened.model,

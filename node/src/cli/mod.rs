@@ -27,7 +27,7 @@ use weal_trainer::OpenDevice;
 
 use crate::error::{Error, Result};
 use crate::folder::Folder;
-use crate::opened::Opened;
+use crate::loaded_model::LoadedModel;
 use crate::settings::Device;
 use progress::{Bar, spinning};
 
@@ -96,9 +96,9 @@ fn open_model(
     model: Option<&PathBuf>,
     folder: &FolderArgs,
     device: Device,
-) -> Result<(Opened, OpenDevice)> {
+) -> Result<(LoadedModel, OpenDevice)> {
     let bar = Bar::new("reading");
-    let opened = Opened::open(model, &folder.folder(), &mut bar.told());
+    let opened = LoadedModel::open(model, &folder.folder(), &mut bar.told());
     bar.end();
     let opened = opened?;
     let device = open_device(device)?;

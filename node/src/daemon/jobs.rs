@@ -18,10 +18,10 @@ use weal_proto::{
 
 use crate::check::{self, Claim, Refusal};
 use crate::error::{Error, Result};
-use crate::model::{self, Plan};
-use crate::network::{Network, PeerKey};
+use crate::plan::{self, Plan};
 use crate::store::blobs::{Blobs, Keep};
 use crate::store::weights::{WeightFiles, Weights, from_bytes};
+use weal_network::{Network, PeerKey};
 
 /// Blobs fetched at the same time.
 const FETCHES: usize = 8;
@@ -215,7 +215,7 @@ impl Workshop {
     fn compute(&self, weights: &Weights, step: &Apply, blobs: &[Vec<u8>]) -> Result<Weights> {
         let contributions = self.open_chosen(step, blobs)?;
         let mut values = weights.values.as_ref().clone();
-        let (rate, rule) = (model::rate(step.outer_rate_ppm), model::rule(step.rule));
+        let (rate, rule) = (plan::rate(step.outer_rate_ppm), plan::rule(step.rule));
         let outline = apply_and_outline(&self.plan.layout, &mut values, &contributions, rate, rule)
             .map_err(|error| Error::Internal(error.to_string()))?;
         let next = Weights::with_outline(&self.plan.layout, step.round.next(), values, outline)?;

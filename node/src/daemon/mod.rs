@@ -12,11 +12,11 @@
 //!   timers ─────────┘                      └─► jobs: fetch, apply, ask
 //! ```
 
-mod board;
 mod jobs;
 mod open;
 mod outputs;
 mod own;
+mod page;
 mod service;
 #[cfg(test)]
 mod tests;
@@ -36,14 +36,14 @@ use crate::error::{Error, Result};
 use crate::folder::FolderLock;
 use crate::learner::{LearnerEvent, LearnerHandle};
 use crate::link::RunLink;
-use crate::network::{self, GossipId, Network};
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::store::weights::Weights;
+use weal_network::{self as network, GossipId, Network};
 
-use board::{Board, Seen, unix_ms};
 use jobs::{Done, Workshop};
 use own::Own;
+use page::{Page, Seen, unix_ms};
 use service::{MessagesRequest, SharedPosition};
 use timers::Timers;
 
@@ -81,7 +81,7 @@ pub struct Daemon {
     verdicts: VecDeque<(MessageId, GossipId)>,
     next_message: u64,
     dashboard: Dashboard,
-    board: Board,
+    board: Page,
     train_loss: Option<f64>,
     /// A round that was to be trained in, and is not.
     skipped: Option<RoundNumber>,
@@ -163,7 +163,7 @@ impl Daemon {
         match event {
             Event::Gossip { id, bytes, .. } => self.gossip_arrived(id, &bytes).await?,
             Event::Connected { peer, address } => {
-                self.board.say(
+                self.page.say(
                     Level::Info,
                     format!("connected to {}", weal_proto::PeerId::from(peer).short()),
                 );
@@ -176,7 +176,7 @@ impl Daemon {
                 self.spawn(self.workshop.clone().request_status(peer));
             }
             Event::Disconnected { peer } => {
-                self.board.say(
+                self.page.say(
                     Level::Info,
                     format!("lost {}", weal_proto::PeerId::from(peer).short()),
                 );
@@ -188,7 +188,7 @@ impl Daemon {
                 .board
                 .say(Level::Warn, format!("no longer reachable at {address}")),
             Event::Stranger { address, speaks } => {
-                self.board.say(
+                self.page.say(
                     Level::Debug,
                     format!("{address} is of another run ({speaks})"),
                 );
@@ -197,14 +197,14 @@ impl Daemon {
                 address,
                 why,
                 retry_in,
-            } => self.board.say(
+            } => self.page.say(
                 Level::Warn,
                 format!(
                     "bootstrap peer {address} failed: {why}; tried again in {} s",
                     retry_in.as_secs()
                 ),
             ),
-            Event::ShutOut { peer, offence } => self.board.say(
+            Event::ShutOut { peer, offence } => self.page.say(
                 Level::Warn,
                 format!(
                     "{} is shut out for a while: {offence:?}",
@@ -232,7 +232,7 @@ impl Daemon {
             }
             Err(error) => {
                 tracing::debug!(%error, "a gossip message is not an envelope");
-                self.board.count_drop("not_an_envelope");
+                self.page.count_drop("not_an_envelope");
                 self.network.verdict(id, network::Verdict::Reject).await;
                 Ok(())
             }
@@ -245,7 +245,7 @@ impl Daemon {
             .ok_or_else(|| Error::Internal("the learner's thread ended unexpectedly".into()))?;
         match event {
             LearnerEvent::Trained(contributed) => {
-                self.board.contributed(&contributed);
+                self.page.contributed(&contributed);
                 self.train_loss = Some(contributed.mean_loss);
                 let (round, blob) = (contributed.round, contributed.blob);
                 self.own.made(round, blob);
@@ -261,7 +261,7 @@ impl Daemon {
                 Ok(())
             }
             LearnerEvent::Failed { round, why } => {
-                self.board.say(
+                self.page.say(
                     Level::Warn,
                     format!("round {round}: no contribution: {why}"),
                 );
@@ -269,13 +269,13 @@ impl Daemon {
             }
             LearnerEvent::Fatal(error) => Err(error),
             LearnerEvent::DeviceLost { device, why, then } => {
-                self.board
+                self.page
                     .say(Level::Error, format!("{device} was lost: {why}; {then}"));
                 self.publish();
                 Ok(())
             }
             LearnerEvent::DeviceReady { device } => {
-                self.board
+                self.page
                     .say(Level::Info, format!("training goes on on {device}"));
                 self.publish();
                 Ok(())
@@ -284,7 +284,7 @@ impl Daemon {
                 round,
                 nats_per_byte,
             } => {
-                if let Some(record) = self.board.evaluated(round, nats_per_byte) {
+                if let Some(record) = self.page.evaluated(round, nats_per_byte) {
                     self.save_record(&record)?;
                 }
                 self.publish();
@@ -303,7 +303,7 @@ impl Daemon {
                 let verdict = refusal
                     .as_ref()
                     .map_or(Verdict::Valid, |refusal| refusal.verdict);
-                self.board.found(peer, refusal);
+                self.page.found(peer, refusal);
                 self.step(Input::Validated {
                     commitment,
                     verdict,
@@ -312,14 +312,14 @@ impl Daemon {
             }
             Ok(Done::Weights(weights)) => self.weights_ready(weights, true).await,
             Ok(Done::ApplyFailed { round, why }) => {
-                self.board.say(
+                self.page.say(
                     Level::Warn,
                     format!("round {round} cannot be applied: {why}"),
                 );
                 self.step(Input::ApplyFailed { round }).await
             }
             Ok(Done::WeightsMissing(why)) => {
-                self.board.say(Level::Warn, format!("{why}; trying again"));
+                self.page.say(Level::Warn, format!("{why}; trying again"));
                 // The core then asks for the newest ones that are proven: those asked for may be
                 // gone by now.
                 self.step(Input::ApplyFailed {
@@ -388,7 +388,7 @@ impl Daemon {
             link: self.link(&status).to_string(),
             weights_round: Some(self.weights.round),
         };
-        self.dashboard.publish(self.board.snapshot(&seen));
+        self.dashboard.publish(self.page.snapshot(&seen));
     }
 
     /// How others are invited: settled addresses first, then where this node listens, loopback

@@ -13,21 +13,21 @@ use weal_proto::{Commitment, Message, RoundNumber, SigningKey, limits};
 use weal_trainer::{Corpus, OpenDevice};
 
 use super::Daemon;
-use super::board::Board;
 use super::jobs::Workshop;
 use super::own::Own;
+use super::page::Page;
 use super::service::{NodeService, SharedPosition};
 use super::timers::Timers;
 use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::learner::{LearnerHandle, LearnerSetup};
-use crate::model::{self, Plan};
-use crate::network::{self, Network};
+use crate::plan::{self, Plan};
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::store::blobs::Blobs;
 use crate::store::learner::{LearnerFiles, LearnerState};
 use crate::store::weights::{WeightFiles, Weights};
+use weal_network::{self as network, Network};
 
 /// Events of the learner that may wait for the daemon.
 const LEARNER_EVENTS: usize = 16;
@@ -75,7 +75,7 @@ pub async fn open(options: Options) -> Result<Daemon> {
         None => OpenDevice::open(settings.compute.device)
             .map_err(|error| Error::Device(error.to_string()))?,
     };
-    let corpus = Arc::new(model::corpus(&manifest, &blobs)?);
+    let corpus = Arc::new(plan::corpus(&manifest, &blobs)?);
     let weight_files = WeightFiles::new(folder.weights());
     let weights = recover_weights(&manifest, &plan, &store, &blobs, &weight_files)?;
 
@@ -142,7 +142,7 @@ pub async fn open(options: Options) -> Result<Daemon> {
         ..Node::default()
     };
     let context = u64::from(manifest.model.context);
-    let board = Board::new(describe(&manifest), node, floors(&corpus), context);
+    let board = Page::new(describe(&manifest), node, floors(&corpus), context);
     let workshop = Workshop {
         run,
         codec: manifest.compression.codec,
@@ -196,14 +196,14 @@ impl Daemon {
             .filter_map(|json| serde_json::from_slice(json).ok())
             .collect();
         for record in &history {
-            self.board.remember(record.clone());
+            self.page.remember(record.clone());
         }
         let device = format!(
             "run {}: {decided} rounds decided; this is {}",
             self.run.short(),
             weal_proto::PeerId::from(self.network.local()).short()
         );
-        self.board.say(Level::Info, device);
+        self.page.say(Level::Info, device);
         self.dashboard.publish(Snapshot {
             history,
             run: Run {
@@ -276,7 +276,7 @@ fn recover_weights(
         tracing::warn!(%round, "weights on disk are not the decided ones; they are deleted");
         files.remove(round)?;
     }
-    let values = model::initial_weights(manifest, plan, blobs)?;
+    let values = plan::initial_weights(manifest, plan, blobs)?;
     let weights = Weights::new(&plan.layout, RoundNumber(0), values)?;
     files.save(&weights)?;
     Ok(weights)

@@ -9,8 +9,8 @@ use weal_proto::{BlobHash, Message, RoundNumber, Seed};
 use super::{Daemon, NO_VERDICT};
 use crate::error::Result;
 use crate::learner::TrainJob;
-use crate::network::Verdict;
 use crate::store::weights::Weights;
+use weal_network::Verdict;
 
 impl Daemon {
     pub(super) async fn carry_out(&mut self, outputs: Vec<Output>) -> Result<()> {
@@ -113,15 +113,15 @@ impl Daemon {
     fn report(&mut self, event: &Event) {
         if let Event::Decided { synced, .. } = event {
             let loss = self.train_loss.take().filter(|_| !synced);
-            self.board.decided(event, loss);
+            self.page.decided(event, loss);
         }
-        self.board.report(event);
+        self.page.report(event);
     }
 
     fn train(&mut self, round: RoundNumber, seed: Seed, deadline: std::time::Instant) {
         if self.last_round.is_some_and(|last| round >= last) {
             let text = format!("the {round} rounds asked for are decided");
-            self.board.set_message(Some((NodeState::Paused, text)));
+            self.page.set_message(Some((NodeState::Paused, text)));
             self.skipped = Some(round);
             self.evaluate();
             return;
@@ -153,7 +153,7 @@ impl Daemon {
     }
 
     fn apply(&mut self, apply: Apply) {
-        self.board.chosen(&apply);
+        self.page.chosen(&apply);
         self.settle_own(&apply);
         if apply.round != self.weights.round {
             tracing::error!(round = %apply.round, weights = %self.weights.round, "asked to apply out of order");
@@ -170,7 +170,7 @@ impl Daemon {
             apply.round,
             apply.contributions.iter().map(|chosen| chosen.blob),
         ) {
-            self.board.say(
+            self.page.say(
                 Level::Warn,
                 format!(
                     "round {}: own contribution was not chosen; it is kept for the next",
@@ -187,7 +187,7 @@ impl Daemon {
         self.show_weights()?;
         if is_new {
             let status = self.network.status().borrow().clone();
-            if let Some(record) = self.board.applied(round, root, &status) {
+            if let Some(record) = self.page.applied(round, root, &status) {
                 self.save_record(&record)?;
             }
         }

@@ -7,9 +7,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::{mpsc, oneshot};
 use weal_proto::{BlobHash, Envelope, Message, Request, Response, RoundNumber, Status, limits};
 
-use crate::network::{PeerKey, Service};
 use crate::store::Store;
 use crate::store::blobs::Blobs;
+use weal_network::{PeerKey, Service};
 
 /// Bytes of decided rounds in one answer.
 const DECIDED_BYTES: usize = limits::RESPONSE_BYTES / 2;

@@ -18,7 +18,7 @@ pub use fit::ModelFit;
 
 use crate::error::{Error, Result};
 use crate::folder::Folder;
-use crate::model::Plan;
+use crate::plan::Plan;
 use crate::settings::Settings;
 
 /// How a check came out.

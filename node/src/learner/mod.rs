@@ -24,7 +24,7 @@ use weal_proto::{BlobHash, PeerId, RoundNumber, RunId, Samples, Seed};
 use weal_trainer::{Corpus, OpenDevice};
 
 use crate::error::{Error, Result};
-use crate::model::Plan;
+use crate::plan::Plan;
 use crate::settings::ComputeSettings;
 use crate::store::blobs::Blobs;
 use crate::store::learner::{LearnerFiles, LearnerState};

@@ -22,7 +22,7 @@ use super::device::TrainingDevice;
 use super::health::{LearnerProgress, LostDevice, Shared};
 use super::{Contributed, Job, LearnerEvent, LearnerSetup, TrainJob};
 use crate::error::{Error, Result};
-use crate::model::Plan;
+use crate::plan::Plan;
 use crate::settings::OnDeviceLoss;
 use crate::store::blobs::Keep;
 use crate::store::learner::LearnerState;

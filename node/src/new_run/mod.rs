@@ -24,7 +24,7 @@ pub use prepared::token_shards;
 use crate::data::{self, TextFile};
 use crate::error::{Error, Result};
 use crate::folder::{Folder, write_atomically};
-use crate::model::INITIAL_WEIGHTS;
+use crate::plan::INITIAL_WEIGHTS;
 use crate::store::Store;
 use crate::store::blobs::{Blobs, Keep};
 use crate::store::weights::to_bytes;
@@ -493,7 +493,7 @@ impl RunFile {
         let most = spec
             .layout()
             .ok()
-            .and_then(|layout| crate::model::blob_bytes(&layout, &compression).ok());
+            .and_then(|layout| crate::plan::blob_bytes(&layout, &compression).ok());
         most.and_then(|most| u32::try_from(most).ok())
             .unwrap_or(u32::MAX)
     }

@@ -11,11 +11,11 @@ use weal_proto::{Manifest, PeerId};
 
 use crate::error::{Error, Result};
 use crate::folder::{Folder, write_atomically};
-use crate::network::address_of;
 use crate::new_run::{NewRun, RunFile};
 use crate::settings::{
     ComputeSettings, Device, EvaluationSettings, NetworkSettings, PageSettings, Settings,
 };
+use weal_network::address_of;
 
 /// Held-out sequences that the first node measures after every round.
 const EVALUATED: usize = 96;

@@ -37,9 +37,9 @@ use self::place::Input;
 use self::read::{Reading, record_name};
 use self::work::Work;
 use self::writer::ShardWriter;
+use crate::atomic_file;
 use crate::error::{Error, Result};
 use crate::tokeniser::Tokeniser;
-use crate::whole;
 
 /// Name of the list of records that could not be used.
 const BAD_RECORDS: &str = "bad-records.txt";
@@ -154,7 +154,7 @@ impl Prepare {
             })?;
         }
         let mut summary = None;
-        whole::folder(folder, |inside| {
+        atomic_file::folder(folder, |inside| {
             summary = Some(self.fill(inside, &inputs, &downloads, told)?);
             Ok(())
         })?;
@@ -249,12 +249,12 @@ impl<'a> Sink<'a> {
         let source = |input: &Input| PreparedSource::new(input.name.clone());
         index.sources = inputs.iter().map(source).collect();
         let shards = folder.join(SHARDS);
-        fs::create_dir(&shards).map_err(|error| whole::failed(&shards, error))?;
+        fs::create_dir(&shards).map_err(|error| atomic_file::failed(&shards, error))?;
         if let Tokeniser::File(file) = &prepare.tokeniser {
-            whole::write(&folder.join(TOKENISER), file.json())?;
+            atomic_file::write(&folder.join(TOKENISER), file.json())?;
         }
         let bad = folder.join(BAD_RECORDS);
-        let bad_file = File::create(&bad).map_err(|error| whole::failed(&bad, error))?;
+        let bad_file = File::create(&bad).map_err(|error| atomic_file::failed(&bad, error))?;
         Ok(Self {
             prepare,
             inputs,
@@ -292,7 +292,7 @@ impl<'a> Sink<'a> {
             }
             let line = format!("{}, {record}: {}", input.name, bad.reason);
             writeln!(self.bad_file, "{line}")
-                .map_err(|error| whole::failed(Path::new(BAD_RECORDS), error))?;
+                .map_err(|error| atomic_file::failed(Path::new(BAD_RECORDS), error))?;
             if self.bad.len() < BAD_SHOWN {
                 self.bad.push(line);
             }
@@ -310,7 +310,7 @@ impl<'a> Sink<'a> {
         self.index.heldout = self.heldout.finish()?;
         self.bad_file
             .flush()
-            .map_err(|error| whole::failed(Path::new(BAD_RECORDS), error))?;
+            .map_err(|error| atomic_file::failed(Path::new(BAD_RECORDS), error))?;
         let place = self.prepare.sources.join(" ");
         if self.index.training.tokens == 0 {
             let bad = self.progress.bad;
@@ -338,7 +338,7 @@ impl<'a> Sink<'a> {
             reason: error.to_string(),
         })?;
         json.push(b'\n');
-        whole::write(&folder.join(INDEX), &json)?;
+        atomic_file::write(&folder.join(INDEX), &json)?;
         Ok((self.index, self.bad))
     }
 }

@@ -24,7 +24,7 @@ use crate::engine::sums::{Accumulate, DeviceSums, HostSums};
 use crate::engine::{Batch, StepReport, Update};
 use crate::error::{Error, Result};
 use crate::fault::Fault;
-use crate::preparing::{FirstUse, Teller};
+use crate::kernel_warmup::{FirstUse, Teller};
 use crate::spec::ModelSpec;
 
 /// The engine; see the module.

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use weal_kernels::TensorSpec;
 
 use super::{Export, FileProgress, FloatFormat, config, vocabulary};
+use crate::atomic_file;
 use crate::error::Result;
-use crate::whole;
 
 /// The most bytes of a shard, as Hugging Face cuts them.
 pub(super) const SHARD_BYTES: u64 = 5_000_000_000;
@@ -75,7 +75,7 @@ impl Export<'_> {
                 .iter()
                 .find(|value| !format.holds(**value))
             {
-                return Err(whole::refused(
+                return Err(atomic_file::refused(
                     folder,
                     format!(
                         "{} holds {value}, which {format} cannot; choose f32 or bf16",
@@ -84,9 +84,9 @@ impl Export<'_> {
                 ));
             }
         }
-        whole::folder(folder, |inside| {
+        atomic_file::folder(folder, |inside| {
             let json = |name: &str, value: &Value| {
-                whole::write(&inside.join(name), format!("{value:#}\n").as_bytes())
+                atomic_file::write(&inside.join(name), format!("{value:#}\n").as_bytes())
             };
             json(
                 "config.json",
@@ -94,7 +94,7 @@ impl Export<'_> {
             )?;
             json("generation_config.json", &self.generation_config())?;
             json("tokenizer_config.json", &self.tokeniser_config())?;
-            whole::write(
+            atomic_file::write(
                 &inside.join("tokenizer.json"),
                 &vocabulary::tokenizer_json(self.tokeniser),
             )?;
@@ -130,9 +130,9 @@ impl Export<'_> {
                 let path = inside.join(&file);
                 let metadata = [("format".to_owned(), "pt".to_owned())].into();
                 serialize_to_file(tensors, Some(metadata), &path)
-                    .map_err(|error| whole::refused(&path, error.to_string()))?;
+                    .map_err(|error| atomic_file::refused(&path, error.to_string()))?;
                 // The crate makes files for their owner alone.
-                whole::like(&path, &inside.join("config.json"))?;
+                atomic_file::like(&path, &inside.join("config.json"))?;
                 for tensor in shard.clone() {
                     weight_map.insert(layout.tensors()[tensor].name.clone(), file.clone());
                 }

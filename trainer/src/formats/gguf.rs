@@ -12,10 +12,10 @@ use weal_kernels::{Layout, TensorSpec};
 use super::blocks::{BLOCK, Q4_0_BYTES, Q8_0_BYTES, q4_0, q8_0};
 use super::vocabulary::vocabulary;
 use super::{Export, FileProgress, FloatFormat};
+use crate::atomic_file;
 use crate::engine::frequencies;
 use crate::error::Result;
 use crate::spec::ModelSpec;
-use crate::whole;
 
 /// Tensors begin at multiples of so many bytes.
 const ALIGNMENT: u64 = 32;
@@ -141,7 +141,7 @@ impl Export<'_> {
         let layout = self.model.layout()?;
         let metadata = self
             .metadata(name, format)
-            .map_err(|why| whole::refused(path, why))?;
+            .map_err(|why| atomic_file::refused(path, why))?;
         let tensors = tensors(self.model, &layout, format);
         for (tensor, range) in layout.tensors().iter().zip(layout.ranges()) {
             // Scales of blocks are f16, too.
@@ -153,15 +153,15 @@ impl Export<'_> {
                     "{} holds {value}, which {format} cannot; export safetensors instead",
                     tensor.name
                 );
-                return Err(whole::refused(path, why));
+                return Err(atomic_file::refused(path, why));
             }
         }
         let total: u64 = tensors
             .iter()
             .map(|tensor| tensor.kind.bytes(tensor.values))
             .sum();
-        whole::file(path, |file| {
-            let failed = |error: io::Error| whole::failed(path, error);
+        atomic_file::file(path, |file| {
+            let failed = |error: io::Error| atomic_file::failed(path, error);
             let head = head(&metadata, &tensors);
             file.write_all(&head).map_err(failed)?;
             let mut done = 0;

@@ -9,7 +9,7 @@ use cubecl::environment::{Namespace, Store, StoreOptions};
 use super::*;
 use crate::device::{DeviceChoice, OpenDevice};
 use crate::gpus::gpus;
-use crate::preparing::used_kernels;
+use crate::kernel_warmup::used_kernels;
 use crate::require;
 
 /// Set in the processes that a test starts.

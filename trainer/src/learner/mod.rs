@@ -9,8 +9,8 @@ use weal_kernels::{Compression, Layout};
 
 use crate::compute::ComputePlan;
 use crate::corpus::{Corpus, Window};
-use crate::course::{Course, Doubt};
 use crate::device::OpenDevice;
+use crate::divergence::{Course, Doubt};
 use crate::engine::{Batch, Engine, MomentVectors, Update};
 use crate::error::{Error, Result};
 use crate::initial::check_weights;

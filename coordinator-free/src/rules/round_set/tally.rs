@@ -1,0 +1,68 @@
+//! What attestations add up to.
+
+use std::collections::BTreeMap;
+
+use weal_proto::{Attestation, EnvelopeHash, StateRoot, Verdict};
+
+use crate::rules::roster::Roster;
+
+/// Weights behind base roots and commitments.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    roots: BTreeMap<StateRoot, u128>,
+    /// Who holds other weights judges by them: support counts only together with the base root.
+    support: BTreeMap<(StateRoot, EnvelopeHash), u128>,
+}
+
+impl Tally {
+    /// Counts one attestation. Each signer must be counted once.
+    pub fn add(&mut self, weight: u64, attestation: &Attestation) {
+        if weight == 0 {
+            return;
+        }
+        self.add_root(weight, attestation);
+        let root = attestation.base_root;
+        for finding in attestation
+            .findings
+            .iter()
+            .filter(|finding| finding.verdict == Verdict::Valid)
+        {
+            add(
+                self.support.entry((root, finding.commitment)).or_default(),
+                weight,
+            );
+        }
+    }
+
+    /// Counts an attestation's base root alone.
+    pub fn add_root(&mut self, weight: u64, attestation: &Attestation) {
+        add(self.roots.entry(attestation.base_root).or_default(), weight);
+    }
+
+    /// The base root that more than two thirds of the weight attest: there is at most one.
+    pub fn agreed_root(&self, roster: &Roster) -> Option<StateRoot> {
+        self.roots
+            .iter()
+            .find(|(_, weight)| roster.is_quorum(**weight))
+            .map(|(root, _)| *root)
+    }
+
+    /// Whether more than two thirds of the weight attest this base root.
+    pub fn agrees(&self, root: StateRoot, roster: &Roster) -> bool {
+        self.roots
+            .get(&root)
+            .is_some_and(|weight| roster.is_quorum(*weight))
+    }
+
+    /// Whether more than two thirds of the weight found the commitment valid, seen from this base
+    /// root.
+    pub fn supports(&self, root: StateRoot, commitment: EnvelopeHash, roster: &Roster) -> bool {
+        self.support
+            .get(&(root, commitment))
+            .is_some_and(|weight| roster.is_quorum(*weight))
+    }
+}
+
+fn add(sum: &mut u128, weight: u64) {
+    *sum = sum.saturating_add(weight.into());
+}

@@ -1,0 +1,145 @@
+//! A model to look at: the newest weights of a data folder, or a Hugging Face folder.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use weal_proto::manifest::{Manifest, Tokeniser as TokeniserSource};
+use weal_trainer::{Checkpoint, FileProgress, ModelSpec, Tokeniser};
+
+use crate::error::{Error, Result};
+use crate::folder::Folder;
+use crate::plan::Plan;
+use crate::store::blobs;
+use crate::store::weights::WeightFiles;
+
+/// A model with its weights and its tokeniser.
+#[derive(Debug)]
+pub struct LoadedModel {
+    /// What people call it.
+    pub name: String,
+    /// Where the weights come from.
+    pub origin: String,
+    /// Its sizes.
+    pub model: ModelSpec,
+    /// Its weights, flat, in the layout's order.
+    pub weights: Arc<Vec<f32>>,
+    /// What turns text into its tokens.
+    pub tokeniser: Tokeniser,
+    /// The token at which a text ends.
+    pub end_of_text: Option<u32>,
+}
+
+impl LoadedModel {
+    /// The newest weights of a data folder, or those at the start of one round. A node may be
+    /// running in it.
+    ///
+    /// # Errors
+    /// When the folder has no run or no such weights.
+    pub fn folder(folder: &Folder, round: Option<u64>) -> Result<Self> {
+        let place = folder.path().display();
+        let missing = |what: String| {
+            Error::Folder(format!(
+                "{place}: no {what} in this data folder; give a node's folder with --dir"
+            ))
+        };
+        let manifest = folder.manifest()?.ok_or_else(|| missing("run".into()))?;
+        let plan = Plan::new(&manifest)?;
+        let files = WeightFiles::new(folder.weights());
+        let kept = files.rounds()?;
+        let chosen = match round {
+            None => kept
+                .last()
+                .copied()
+                .ok_or_else(|| missing("weights".into()))?,
+            Some(round) => {
+                let listed = kept
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(", ");
+                let found = kept.iter().find(|kept| kept.0 == round).copied();
+                found.ok_or_else(|| {
+                    missing(format!("weights of round {round} (there are {listed})"))
+                })?
+            }
+        };
+        let weights = files.load(&plan.layout, chosen)?;
+        let (tokeniser, end_of_text) = tokeniser(folder, &manifest)?;
+        Ok(Self {
+            name: manifest.name.clone(),
+            origin: format!("weights at the start of round {chosen}"),
+            model: plan.model,
+            weights: weights.values,
+            tokeniser,
+            end_of_text,
+        })
+    }
+
+    /// A Hugging Face folder.
+    ///
+    /// # Errors
+    /// When it is not one, or is of an architecture that cannot be computed.
+    pub fn checkpoint(folder: &Path, progress: FileProgress) -> Result<Self> {
+        let failed = |error: weal_trainer::Error| Error::Data(error.to_string());
+        let Checkpoint {
+            model,
+            weights,
+            tokeniser,
+            end_of_text,
+        } = Checkpoint::read(folder, None, progress).map_err(failed)?;
+        let tokeniser = match tokeniser {
+            Some(json) => Tokeniser::from_bytes(&json).map_err(failed)?,
+            None if model.vocabulary == 256 => Tokeniser::Bytes,
+            None => {
+                return Err(Error::Data(format!(
+                    "{}: has no tokenizer.json",
+                    folder.display()
+                )));
+            }
+        };
+        let name = folder.file_name().map_or_else(
+            || "model".into(),
+            |name| name.to_string_lossy().into_owned(),
+        );
+        Ok(Self {
+            name,
+            origin: folder.display().to_string(),
+            model,
+            weights: weights.into(),
+            tokeniser,
+            end_of_text,
+        })
+    }
+
+    /// One or the other.
+    ///
+    /// # Errors
+    /// As of the two.
+    pub fn open(
+        checkpoint: Option<&PathBuf>,
+        folder: &Folder,
+        progress: FileProgress,
+    ) -> Result<Self> {
+        match checkpoint {
+            Some(checkpoint) => Self::checkpoint(checkpoint, progress),
+            None => Self::folder(folder, None),
+        }
+    }
+}
+
+/// The run's tokeniser; read beside a running node, so without its database.
+fn tokeniser(folder: &Folder, manifest: &Manifest) -> Result<(Tokeniser, Option<u32>)> {
+    match &manifest.tokeniser {
+        TokeniserSource::Bytes => Ok((Tokeniser::Bytes, None)),
+        TokeniserSource::File {
+            hash, end_of_text, ..
+        } => {
+            let path = blobs::path(&folder.blobs(), hash);
+            let json =
+                std::fs::read(&path).map_err(Error::storage("cannot read the tokeniser", &path))?;
+            let tokeniser =
+                Tokeniser::from_bytes(&json).map_err(|error| Error::corrupt(&path, error))?;
+            Ok((tokeniser, *end_of_text))
+        }
+    }
+}

@@ -28,7 +28,7 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<TextFile>> {
         let before = files.len();
         collect(path, &mut files)?;
         if files.len() == before {
-            return Err(Error::Data(format!(
+            return Err(Error::data(format!(
                 "{}: no text files in this folder; give another with --data",
                 path.display()
             )));
@@ -36,7 +36,7 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<TextFile>> {
     }
     if files.len() > SOURCES {
         let count = files.len();
-        return Err(Error::Data(format!(
+        return Err(Error::data(format!(
             "{count} files, at most {SOURCES} are accepted; join some of them"
         )));
     }
@@ -45,7 +45,7 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<TextFile>> {
 
 fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     let unreadable = |error| {
-        Error::Data(format!(
+        Error::data(format!(
             "{}: cannot be read: {error}; see --data",
             path.display()
         ))
@@ -70,9 +70,9 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 
 fn read_one(path: &Path) -> Result<TextFile> {
     let text = fs::read(path)
-        .map_err(|error| Error::Data(format!("{}: cannot be read: {error}", path.display())))?;
+        .map_err(|error| Error::data(format!("{}: cannot be read: {error}", path.display())))?;
     if text.is_empty() {
-        return Err(Error::Data(format!(
+        return Err(Error::data(format!(
             "{}: empty; leave it out of --data",
             path.display()
         )));

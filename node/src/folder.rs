@@ -94,7 +94,7 @@ impl Folder {
         let file = File::create(&path).map_err(Error::storage("cannot open", &path))?;
         match file.try_lock() {
             Ok(()) => Ok(FolderLock { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(Error::Folder(format!(
+            Err(TryLockError::WouldBlock) => Err(Error::folder(format!(
                 "{}: another weal process uses this data folder; stop it, or choose another folder with --dir",
                 self.root.display()
             ))),
@@ -157,7 +157,7 @@ impl Folder {
         if present == wanted {
             return Ok(());
         }
-        Err(Error::Folder(format!(
+        Err(Error::folder(format!(
             "{}: holds run {}, not {}; choose another folder with --dir",
             self.root.display(),
             present.short(),

@@ -13,7 +13,7 @@ use weal_proto::{BlobHash, Message, Request, Response};
 use weal_trainer::PreparedFolder;
 
 use crate::data::{self, TextFile};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::folder::Folder;
 use crate::link::RunLink;
 use crate::new_run::{Named, check_fetched, named_blobs, token_shards};
@@ -48,7 +48,7 @@ impl Own {
         };
         for path in prepared {
             let folder =
-                PreparedFolder::open(&path).map_err(|error| Error::Data(error.to_string()))?;
+                PreparedFolder::open(&path).map_err(|error| Error::of(ErrorKind::Data, error))?;
             own.shards.extend(token_shards(&folder));
         }
         Ok(own)
@@ -109,8 +109,8 @@ pub async fn join(
         }
     }
     if link.peers.is_empty() && !settings.network.mdns {
-        return Err(Error::Link(
-            "the link names no peer; add ?peer=<multiaddr>, or allow mdns in settings.toml".into(),
+        return Err(Error::link(
+            "the link names no peer; add ?peer=<multiaddr>, or allow mdns in settings.toml",
         ));
     }
     let seed = folder.key()?.seed();
@@ -124,7 +124,7 @@ pub async fn join(
     };
     let (network, events) = Network::start(seed, link.run.into(), addresses, Arc::new(Silent))
         .await
-        .map_err(|error| Error::Network(error.to_string()))?;
+        .map_err(|error| Error::of(ErrorKind::Network, error))?;
     let joining = Joining {
         folder,
         link,
@@ -189,7 +189,7 @@ impl Joining<'_> {
                 .map_err(|error| {
                     let remedy =
                         "try again, it goes on from there, or ask for a link with other peers";
-                    Error::Link(format!("{name} could not be fetched: {error}; {remedy}"))
+                    Error::link(format!("{name} could not be fetched: {error}; {remedy}"))
                 })?;
             blobs.put(&blob, Keep::Pinned, false)?;
         }
@@ -226,7 +226,7 @@ async fn find_manifest(
             _ => {}
         }
     }
-    Err(Error::Link(format!(
+    Err(Error::link(format!(
         "no peer of run {} was reached within {} s (last: {last}); check the link, or ask for one with other peers",
         link.run.short(),
         patience.as_secs()
@@ -235,12 +235,12 @@ async fn find_manifest(
 
 async fn ask_manifest(network: &Network, peer: PeerKey, link: &RunLink) -> Result<Manifest> {
     let answer = network.request(peer, Request::Manifest.encode()).await;
-    let bytes = answer.map_err(|error| Error::Link(error.to_string()))?;
+    let bytes = answer.map_err(|error| Error::of(ErrorKind::Link, error))?;
     match Response::decode(&bytes) {
         Ok(Response::Manifest(manifest)) => check_fetched(&manifest, link.run),
-        Ok(_) => Err(Error::Link(
-            "a peer answered something else than it was asked".into(),
+        Ok(_) => Err(Error::link(
+            "a peer answered something else than it was asked",
         )),
-        Err(error) => Err(Error::Link(error.to_string())),
+        Err(error) => Err(Error::of(ErrorKind::Link, error)),
     }
 }

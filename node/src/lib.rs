@@ -28,6 +28,7 @@ pub mod plan;
 pub mod loaded_model;
 pub mod new_run;
 pub mod settings;
+pub mod status_client;
 pub mod store;
 pub mod testnet;
 

@@ -14,7 +14,7 @@ use weal_trainer::{
     Tokeniser,
 };
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::store::blobs::Blobs;
 use crate::store::weights::from_bytes;
 
@@ -162,7 +162,7 @@ pub fn rate(ppm: u32) -> f32 {
 pub fn initial_weights(manifest: &Manifest, plan: &Plan, blobs: &Blobs) -> Result<Vec<f32>> {
     match &manifest.initial {
         Initial::Seed(seed) => weal_trainer::initial_weights(&plan.model, seed)
-            .map_err(|error| Error::Internal(error.to_string())),
+            .map_err(|error| Error::of(ErrorKind::Internal, error)),
         Initial::Weights(hash) => {
             let bytes = needed(blobs, hash, INITIAL_WEIGHTS)?;
             from_bytes(Path::new(INITIAL_WEIGHTS), &bytes, plan.layout.parameters())
@@ -176,7 +176,7 @@ fn needed(blobs: &Blobs, hash: &BlobHash, what: &str) -> Result<Vec<u8>> {
 }
 
 fn missing(what: &str) -> Error {
-    Error::Data(format!(
+    Error::data(format!(
         "{what}: not in the data folder, or damaged; `weal join` with the run's link fetches it from peers, or takes it from \
          --data"
     ))
@@ -191,10 +191,10 @@ pub fn corpus(manifest: &Manifest, blobs: &Blobs) -> Result<Corpus> {
         TokeniserSource::Bytes => Tokeniser::Bytes,
         TokeniserSource::File { hash, .. } => {
             Tokeniser::from_bytes(&needed(blobs, hash, "tokenizer.json")?)
-                .map_err(|error| Error::Data(error.to_string()))?
+                .map_err(|error| Error::of(ErrorKind::Data, error))?
         }
     };
-    let wrong = |error: weal_trainer::Error| Error::Data(error.to_string());
+    let wrong = |error: weal_trainer::Error| Error::of(ErrorKind::Data, error);
     let sources = match &manifest.data {
         Data::Prepared(tokens) => {
             let (training, heldout) = (

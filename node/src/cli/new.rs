@@ -67,5 +67,5 @@ pub(super) fn write(folder: &Folder, file: &RunFile) -> Result<ExitCode> {
 }
 
 pub(super) fn absolute(path: &PathBuf) -> Result<PathBuf> {
-    std::path::absolute(path).map_err(|error| Error::Data(format!("{}: {error}", path.display())))
+    std::path::absolute(path).map_err(|error| Error::data(format!("{}: {error}", path.display())))
 }

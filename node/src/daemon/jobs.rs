@@ -17,7 +17,7 @@ use weal_proto::{
 };
 
 use crate::check::{self, Claim, Refusal};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{self, Plan};
 use crate::store::blobs::{Blobs, Keep};
 use crate::store::weights::{WeightFiles, Weights, from_bytes};
@@ -206,7 +206,7 @@ impl Workshop {
         match tokio::task::spawn_blocking(move || self.compute(&weights, &apply, &blobs)).await {
             Ok(Ok(weights)) => Done::Weights(weights),
             Ok(Err(error)) => Done::Fatal(error),
-            Err(error) => Done::Fatal(Error::Internal(format!(
+            Err(error) => Done::Fatal(Error::internal(format!(
                 "round {round} could not be applied: {error}"
             ))),
         }
@@ -217,7 +217,7 @@ impl Workshop {
         let mut values = weights.values.as_ref().clone();
         let (rate, rule) = (plan::rate(step.outer_rate_ppm), plan::rule(step.rule));
         let outline = apply_and_outline(&self.plan.layout, &mut values, &contributions, rate, rule)
-            .map_err(|error| Error::Internal(error.to_string()))?;
+            .map_err(|error| Error::of(ErrorKind::Internal, error))?;
         let next = Weights::with_outline(&self.plan.layout, step.round.next(), values, outline)?;
         self.weight_files.save(&next)?;
         Ok(next)
@@ -237,7 +237,7 @@ impl Workshop {
             check::contribution(&self.plan, self.run, self.codec, &claim, blob).map_err(|refusal| {
                 // More than two thirds found it valid and this node does not: it must not guess.
                 let who = peer.short();
-                Error::Internal(format!(
+                Error::internal(format!(
                     "round {}: a chosen contribution of {who} is {:?} here: {}",
                     step.round, refusal.verdict, refusal.why
                 ))
@@ -251,7 +251,7 @@ impl Workshop {
     pub async fn fetch_weights(self, round: RoundNumber, root: StateRoot) -> Done {
         match self.try_fetch_weights(round, root).await {
             Ok(weights) => Done::Weights(weights),
-            Err(error @ Error::Storage { .. }) => Done::Fatal(error),
+            Err(error) if error.kind() == ErrorKind::Storage => Done::Fatal(error),
             Err(error) => {
                 tokio::time::sleep(WEIGHTS_RETRY).await;
                 Done::WeightsMissing(error.to_string())
@@ -271,7 +271,7 @@ impl Workshop {
             }
         }
         let tensors = found.ok_or_else(|| {
-            Error::Network(format!("nobody here holds the weights of round {round}"))
+            Error::network(format!("nobody here holds the weights of round {round}"))
         })?;
         let layout = &self.plan.layout;
         let mut values = Vec::with_capacity(layout.parameters());
@@ -280,7 +280,7 @@ impl Workshop {
                 .network
                 .fetch_blob((*tensor).into(), range.len() as u64 * 4, self.connected())
                 .await
-                .map_err(|error| Error::Network(error.to_string()))?;
+                .map_err(|error| Error::of(ErrorKind::Network, error))?;
             values.extend(from_bytes(
                 &self.weight_files.path(round),
                 &bytes,
@@ -289,7 +289,7 @@ impl Workshop {
         }
         let weights = Weights::new(layout, round, values)?;
         if weights.root != root {
-            return Err(Error::Network(format!(
+            return Err(Error::network(format!(
                 "the weights of round {round} that arrived are not the decided ones"
             )));
         }

@@ -241,8 +241,8 @@ impl Daemon {
 
     async fn learner_told(&mut self, event: Option<LearnerEvent>) -> Result<()> {
         // Rather a node that is started again than one that never trains any more.
-        let event = event
-            .ok_or_else(|| Error::Internal("the learner's thread ended unexpectedly".into()))?;
+        let event =
+            event.ok_or_else(|| Error::internal("the learner's thread ended unexpectedly"))?;
         match event {
             LearnerEvent::Trained(contributed) => {
                 self.page.contributed(&contributed);
@@ -342,7 +342,7 @@ impl Daemon {
             Ok(Done::Nothing) => Ok(()),
             Ok(Done::Fatal(error)) => Err(error),
             // The core waits for an answer that will never come.
-            Err(error) => Err(Error::Internal(format!(
+            Err(error) => Err(Error::internal(format!(
                 "a job ended unexpectedly: {error}"
             ))),
         }

@@ -18,7 +18,7 @@ use super::own::Own;
 use super::page::Page;
 use super::service::{NodeService, SharedPosition};
 use super::timers::Timers;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::folder::Folder;
 use crate::learner::{LearnerHandle, LearnerSetup};
 use crate::plan::{self, Plan};
@@ -61,7 +61,7 @@ pub async fn open(options: Options) -> Result<Daemon> {
     let lock = folder.lock()?;
     let manifest = folder.manifest()?.ok_or_else(|| {
         let place = folder.path().display();
-        Error::Folder(format!(
+        Error::folder(format!(
             "{place}: no run in this data folder; start one with `weal new`, or join one with `weal join <run link>`"
         ))
     })?;
@@ -73,7 +73,7 @@ pub async fn open(options: Options) -> Result<Daemon> {
     let device = match device {
         Some(device) => device,
         None => OpenDevice::open(settings.compute.device)
-            .map_err(|error| Error::Device(error.to_string()))?,
+            .map_err(|error| Error::of(ErrorKind::Device, error))?,
     };
     let corpus = Arc::new(plan::corpus(&manifest, &blobs)?);
     let weight_files = WeightFiles::new(folder.weights());
@@ -99,7 +99,7 @@ pub async fn open(options: Options) -> Result<Daemon> {
         Arc::new(service),
     )
     .await
-    .map_err(|error| Error::Network(error.to_string()))?;
+    .map_err(|error| Error::of(ErrorKind::Network, error))?;
     for address in store.known_peers()? {
         if let Ok(address) = address.parse() {
             network.dial(address).await;
@@ -237,7 +237,7 @@ fn network_settings(settings: &Settings) -> network::Settings {
 async fn listen_for_page(settings: &Settings) -> Result<TcpListener> {
     let address = settings.page.listen;
     TcpListener::bind(address).await.map_err(|error| {
-        Error::Network(format!(
+        Error::network(format!(
             "the page cannot listen on {address}: {error}; choose another address with --page"
         ))
     })
@@ -297,7 +297,7 @@ fn recover_core(
         decided.extend(batch);
     }
     let records = store.open_round()?.records;
-    let internal = |error: weal_coordinator_free::Error| Error::Internal(error.to_string());
+    let internal = |error: weal_coordinator_free::Error| Error::of(ErrorKind::Internal, error);
     let recovered = Recovered::from_decided(Arc::new(manifest.clone()), decided, weights, records)
         .map_err(internal)?;
     Core::new(Config::new(key.clone()), recovered).map_err(internal)

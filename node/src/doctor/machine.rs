@@ -9,7 +9,7 @@ use libp2p::multiaddr::Protocol;
 use weal_trainer::gigabytes;
 
 use super::{Check, existing};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::folder::Folder;
 use crate::settings::Settings;
 
@@ -143,7 +143,7 @@ fn port(address: &Multiaddr, runs: bool) -> Option<Check> {
             "port",
             format!("{address}: {error}"),
             "choose another port with --port",
-            Error::Network,
+            Error::network,
         ),
     })
 }
@@ -156,7 +156,7 @@ fn page(address: SocketAddr, runs: bool) -> Check {
             "page",
             format!("{address}: {error}"),
             "choose another address with --page",
-            Error::Network,
+            Error::network,
         ),
     }
 }

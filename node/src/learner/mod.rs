@@ -179,7 +179,7 @@ impl LearnerHandle {
             .name("learner".into())
             .spawn(move || thread.run(&queue))
             .map_err(|error| {
-                Error::Internal(format!("the learner's thread cannot start: {error}"))
+                Error::internal(format!("the learner's thread cannot start: {error}"))
             })?;
         Ok(handle)
     }

@@ -6,6 +6,7 @@ use weal_trainer::{Fault, InnerSpec, ModelSpec, Source, Tokeniser};
 
 use super::thread::open;
 use super::*;
+use crate::error::ErrorKind;
 use crate::settings::OnDeviceLoss;
 use crate::store::Store;
 
@@ -288,12 +289,11 @@ fn a_device_lost_in_a_measurement_is_replaced_too() {
         .thread
         .attempt(|_| -> Result<()> { panic!("a tensor of no shape") });
     assert!(
-        matches!(&panicked, Err(Error::Device(why)) if why.contains("panicked on CPU")),
+        matches!(&panicked, Err(error) if error.kind() == ErrorKind::Device
+            && error.to_string().contains("panicked on CPU")),
         "{panicked:?}"
     );
-    let why = lost(Some(
-        bench.thread.lose_device(panicked.unwrap_err().to_string()),
-    ));
+    let why = lost(Some(bench.thread.lose_device(panicked.unwrap_err())));
     assert!(why.contains("a tensor of no shape"), "{why}");
     assert!(bench.thread.evaluate(&job(0, None).weights).is_none());
     assert!(bench.wait().is_none() && bench.is_ready());
@@ -355,7 +355,7 @@ fn what_was_saved_and_cannot_be_used_is_left_behind() {
     };
     bench.thread.setup.files.save(&state).unwrap();
     let mut bench = bench;
-    bench.thread.lose_device("it was unplugged".into());
+    bench.thread.lose_device(Error::device("it was unplugged"));
     assert!(bench.wait().is_none() && bench.is_ready());
     assert_eq!(bench.error_feedback(), vec![0.0; parameters]);
     contributed(bench.train(job(1, None)));

@@ -21,7 +21,7 @@ use weal_trainer::{Assignment, Learner, OpenDevice, Trained};
 use super::device::TrainingDevice;
 use super::health::{LearnerProgress, LostDevice, Shared};
 use super::{Contributed, Job, LearnerEvent, LearnerSetup, TrainJob};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Plan;
 use crate::settings::OnDeviceLoss;
 use crate::store::blobs::Keep;
@@ -126,14 +126,14 @@ impl LearnerThread {
                 self.device.has_trained();
                 LearnerEvent::Trained(Box::new(contributed))
             }
-            Err(Error::Device(why)) => {
+            Err(error) if error.kind() == ErrorKind::Device => {
                 self.interrupted = Some(job);
-                self.lose_device(why)
+                self.lose_device(error)
             }
-            Err(error @ Error::Storage { .. }) => LearnerEvent::Fatal(error),
+            Err(error) if error.kind() == ErrorKind::Storage => LearnerEvent::Fatal(error),
             Err(error) => LearnerEvent::Failed {
                 round: job.round,
-                why: error.to_string(),
+                why: format!("{error:#}"),
             },
         })
     }
@@ -153,7 +153,7 @@ impl LearnerThread {
             let text = text
                 .or_else(|| panic.downcast_ref::<&str>().copied())
                 .unwrap_or("it gave no reason");
-            Err(Error::Device(format!(
+            Err(Error::device(format!(
                 "the learner panicked on {}: {text}",
                 self.device.name()
             )))
@@ -161,7 +161,8 @@ impl LearnerThread {
     }
 
     /// Gives up the learner, whose device failed.
-    pub(super) fn lose_device(&mut self, why: String) -> LearnerEvent {
+    pub(super) fn lose_device(&mut self, error: Error) -> LearnerEvent {
+        let why = format!("{error:#}");
         let learner = self.learner.take();
         // Drivers may panic once more when the memory of a lost device is given back.
         _ = catch_unwind(AssertUnwindSafe(|| drop(learner)));
@@ -169,7 +170,7 @@ impl LearnerThread {
         let retry_at = self.is_away(why.clone());
         let pause = retry_at.saturating_duration_since(Instant::now()).as_secs();
         let then = match self.device.on_loss() {
-            OnDeviceLoss::Restart => return LearnerEvent::Fatal(Error::DeviceLost(why)),
+            OnDeviceLoss::Restart => return LearnerEvent::Fatal(restart_wanted(error)),
             OnDeviceLoss::Fallback if pause == 0 => "training goes on on the processor".to_owned(),
             OnDeviceLoss::Fallback => format!("training goes on on the processor in {pause} s"),
             OnDeviceLoss::Wait if pause == 0 => "it is opened again".to_owned(),
@@ -201,7 +202,7 @@ impl LearnerThread {
                 }
                 Err(error) => {
                     tracing::warn!(%error, device = self.device.name(), "the device is still away");
-                    self.is_away(error.to_string());
+                    self.is_away(format!("{error:#}"));
                 }
             }
         }
@@ -225,7 +226,7 @@ impl LearnerThread {
 
     /// Makes a learner of what was saved last. Returns the device's name.
     fn replace_learner(&mut self) -> Result<String> {
-        let device = self.device.open().map_err(failed)?;
+        let device = self.device.open()?;
         let learnt = self.setup.files.newest(self.setup.plan.layout.parameters());
         self.learner = Some(make_learner(&self.setup, &device, learnt)?);
         // What was taken back since then is not in what was saved.
@@ -248,18 +249,14 @@ impl LearnerThread {
         }
         let trained = self.train_steps(job)?;
         if self.stop_before.load(Ordering::Acquire) > job.round.0 {
-            return Err(Error::Internal(
-                "stopped: the round went on without it".into(),
-            ));
+            return Err(Error::internal("stopped: the round went on without it"));
         }
         let started = Instant::now();
         let plan = self.setup.plan.clone();
         let learner = self.learner.as_mut().ok_or_else(no_learner)?;
         // First what may fail: once compressed, what is sent has left the error feedback.
-        let moments = learner.moments().map_err(failed)?;
-        let body = learner
-            .compress(&job.weights.values, &plan.compression)
-            .map_err(failed)?;
+        let moments = learner.moments()?;
+        let body = learner.compress(&job.weights.values, &plan.compression)?;
         let header = BlobHeader {
             run: self.setup.run,
             round: job.round,
@@ -271,7 +268,7 @@ impl LearnerThread {
         let blob = header.lead(&body);
         // Blob, error feedback and moments are on disk before anything is committed to.
         let hash = self.setup.blobs.put(&blob, Keep::Round(job.round), true)?;
-        let error = learner.error_feedback().map_err(failed)?;
+        let error = learner.error_feedback()?;
         self.setup.files.save(&LearnerState {
             round: job.round,
             blob: hash,
@@ -343,7 +340,7 @@ impl LearnerThread {
             }
             Err(_) => {}
         });
-        trained.map_err(failed)
+        trained.map_err(Error::from)
     }
 
     /// Puts back what an own contribution held that was never applied, so that nothing learnt is
@@ -361,15 +358,15 @@ impl LearnerThread {
             }
         };
         let learner = self.learner.as_mut().ok_or_else(no_learner)?;
-        let mut error = learner.error_feedback().map_err(failed)?;
+        let mut error = learner.error_feedback()?;
         add_back(&self.setup.plan.layout, &contribution, &mut error)
-            .map_err(|error| Error::Internal(error.to_string()))?;
+            .map_err(|error| Error::of(ErrorKind::Internal, error))?;
         match learner.restore_error_feedback(error) {
             Err(error @ weal_trainer::Error::ErrorFeedback { .. }) => {
                 tracing::warn!(%error, "an own contribution that was not applied is not put back");
                 Ok(())
             }
-            restored => restored.map_err(failed),
+            restored => restored.map_err(Error::from),
         }
     }
 
@@ -384,7 +381,7 @@ impl LearnerThread {
             let learner = thread.learner.as_mut().ok_or_else(no_learner)?;
             learner
                 .heldout_loss(&weights.values, sequences)
-                .map_err(failed)
+                .map_err(Error::from)
         });
         self.rest();
         match measured {
@@ -392,7 +389,7 @@ impl LearnerThread {
                 round: weights.round,
                 nats_per_byte: evaluation.nats_per_byte,
             }),
-            Err(Error::Device(why)) => Some(self.lose_device(why)),
+            Err(error) if error.kind() == ErrorKind::Device => Some(self.lose_device(error)),
             Err(error) => {
                 tracing::warn!(%error, "the held-out loss cannot be measured");
                 None
@@ -414,12 +411,12 @@ fn make_learner(
         setup.corpus.clone(),
         device,
     )
-    .map_err(|error| Error::Device(error.to_string()))?;
+    .map_err(|error| Error::of(ErrorKind::Device, error))?;
     let compute = &setup.compute;
     let choice = device
         .site(compute.memory_cap())
         .choose(&plan.model, plan.inner.batch as usize, &compute.wishes())
-        .map_err(|error| Error::Device(error.to_string()))?;
+        .map_err(|error| Error::of(ErrorKind::Device, error))?;
     if choice.fits() {
         tracing::info!("{choice}");
     } else {
@@ -427,21 +424,21 @@ fn make_learner(
     }
     learner
         .arrange(&choice.plan)
-        .map_err(|error| Error::Device(error.to_string()))?;
+        .map_err(|error| Error::of(ErrorKind::Device, error))?;
     let Some(state) = learnt else {
         return Ok(learner);
     };
     // A device that fails is reported; what cannot be used is left behind.
-    let usable = |what: &str, restored: weal_trainer::Result<()>| match restored.map_err(failed) {
-        Err(Error::Internal(error)) => {
-            tracing::warn!(
-                error,
-                "{what} saved last cannot be used; training begins with zeros"
-            );
-            Ok(())
-        }
-        restored => restored,
-    };
+    let usable =
+        |what: &str, restored: weal_trainer::Result<()>| match restored.map_err(Error::from) {
+            Err(error) if error.kind() != ErrorKind::Device => {
+                tracing::warn!(
+                    "{what} of the last round cannot be used; training starts from zeros: {error:#}"
+                );
+                Ok(())
+            }
+            restored => restored,
+        };
     usable(
         "the optimiser's moments",
         learner.restore_moments(&state.moments),
@@ -454,22 +451,20 @@ fn make_learner(
 }
 
 fn no_learner() -> Error {
-    Error::Device("there is no device to train on".into())
+    Error::device("there is no device to train on")
 }
 
-/// A failure of the trainer: that of its device apart from all others.
-fn failed(error: weal_trainer::Error) -> Error {
-    match error {
-        error @ (weal_trainer::Error::Device { .. } | weal_trainer::Error::NoDevice { .. }) => {
-            Error::Device(error.to_string())
-        }
-        error => Error::Internal(error.to_string()),
-    }
+/// What the node exits with when the settings ask for a restart after a lost device.
+fn restart_wanted(error: Error) -> Error {
+    error
+        .context("exiting so that a supervisor can restart the node (compute.on_device_loss = \"restart\")")
+        .with_kind(ErrorKind::DeviceLost)
 }
 
 /// The contribution in a blob whose header was checked.
 pub(super) fn open(plan: &Plan, blob: &[u8]) -> Result<Contribution> {
-    let (_, body) = BlobHeader::split(blob).map_err(|error| Error::Internal(error.to_string()))?;
+    let (_, body) =
+        BlobHeader::split(blob).map_err(|error| Error::of(ErrorKind::Internal, error))?;
     decode(&plan.layout, &plan.compression, body, plan.max_blob_bytes)
-        .map_err(|error| Error::Internal(error.to_string()))
+        .map_err(|error| Error::of(ErrorKind::Internal, error))
 }

@@ -22,7 +22,7 @@ pub use file::{FounderChoice, RunFile};
 pub use prepared::token_shards;
 
 use crate::data::{self, TextFile};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::folder::{Folder, write_atomically};
 use crate::plan::INITIAL_WEIGHTS;
 use crate::store::Store;
@@ -59,7 +59,7 @@ pub fn write_file(folder: &Folder, file: &RunFile) -> Result<PathBuf> {
     let path = folder.path().join(FILE);
     if path.exists() || folder.manifest()?.is_some() {
         let place = folder.path().display();
-        return Err(Error::Folder(format!(
+        return Err(Error::folder(format!(
             "{place}: holds a run already; choose another folder with --dir"
         )));
     }
@@ -102,7 +102,7 @@ impl NewRun {
             Some(folder) => {
                 let checkpoint =
                     Checkpoint::read(&relative_to.join(folder), context, &mut |_, _| {})
-                        .map_err(|error| Error::Data(error.to_string()))?;
+                        .map_err(|error| Error::of(ErrorKind::Data, error))?;
                 Start::checkpoint(checkpoint, &mut files)
             }
         };
@@ -162,7 +162,7 @@ impl NewRun {
         let bytes: u64 = sources.iter().map(|source| source.bytes).sum();
         let needed = 20 * (u64::from(self.manifest.model.context) + 1);
         if bytes < needed {
-            return Err(Error::Data(format!(
+            return Err(Error::data(format!(
                 "{bytes} bytes of text are too few for a context of {} tokens: at least {needed} are needed; give more with --data",
                 self.manifest.model.context
             )));
@@ -260,20 +260,20 @@ impl Start {
         let is_new = matches!(initial, Initial::Seed(_));
         let Some(json) = json else {
             if !is_new && spec.vocabulary != 256 {
-                return Err(Error::Data(
-                    "there is no tokenizer.json beside the model; give one with --tokeniser".into(),
+                return Err(Error::data(
+                    "there is no tokenizer.json beside the model; give one with --tokeniser",
                 ));
             }
             return Ok((spec, initial, Tokeniser::Bytes));
         };
         let known = weal_trainer::Tokeniser::from_bytes(&json)
-            .map_err(|error| Error::Data(error.to_string()))?;
+            .map_err(|error| Error::of(ErrorKind::Data, error))?;
         let vocabulary = known.vocabulary();
         if is_new {
             spec = spec.with_vocabulary(vocabulary);
         } else if vocabulary > spec.vocabulary {
             let rows = spec.vocabulary;
-            return Err(Error::Data(format!(
+            return Err(Error::data(format!(
                 "the tokeniser has {vocabulary} tokens, and the model's embedding {rows}: they do not belong together"
             )));
         }
@@ -299,7 +299,7 @@ fn seed(number: u64) -> [u8; 32] {
 fn take_one(files: Vec<TextFile>) -> Result<[TextFile; 1]> {
     files
         .try_into()
-        .map_err(|_| Error::Data("the tokeniser must be one file, not a folder".into()))
+        .map_err(|_| Error::data("the tokeniser must be one file, not a folder"))
 }
 
 /// A blob that a manifest names: what it is, its hash and its length.
@@ -531,12 +531,10 @@ fn model(spec: &ModelSpec) -> Result<Model, String> {
 /// When they are not a manifest, or not of that run.
 pub fn check_fetched(bytes: &[u8], run: weal_proto::RunId) -> Result<Manifest> {
     if Manifest::run_of(bytes) != run {
-        return Err(Error::Link(
-            "the manifest that arrived is not the link's".into(),
-        ));
+        return Err(Error::link("the manifest that arrived is not the link's"));
     }
     Manifest::decode(bytes)
-        .map_err(|error| Error::Link(format!("the run's manifest is not acceptable: {error}")))
+        .map_err(|error| Error::link(format!("the run's manifest is not acceptable: {error}")))
 }
 
 #[cfg(test)]

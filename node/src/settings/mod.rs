@@ -14,7 +14,7 @@ pub use values::{Auto, Bits, Bytes, StatesIn};
 pub use weal_trainer::DeviceChoice as Device;
 use weal_trainer::{Place, Precision, Wishes};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::folder::{Folder, write_atomically};
 
 /// The whole file.

@@ -142,7 +142,7 @@ impl Blobs {
         let bytes = fs::read(path).map_err(Error::storage("cannot read", path))?;
         let outline = blob::outline(&bytes);
         if outline.hash() != *hash.as_bytes() {
-            return Err(Error::Data(format!(
+            return Err(Error::data(format!(
                 "{}: its content has not the hash {hash}",
                 path.display()
             )));

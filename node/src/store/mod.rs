@@ -14,7 +14,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use weal_coordinator_free::Record;
 use weal_proto::{Decided, Envelope, Message, RoundNumber, RunId};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const DECIDED: TableDefinition<u64, &[u8]> = TableDefinition::new("decided");
@@ -90,7 +90,7 @@ impl Store {
         if present.as_deref() == Some(run.as_bytes().as_slice()) {
             Ok(store)
         } else {
-            Err(Error::Folder(format!(
+            Err(Error::folder(format!(
                 "{}: holds another run than {}; choose another folder with --dir",
                 path.display(),
                 run.short()
@@ -349,7 +349,7 @@ fn failed(path: &Path, error: impl Into<redb::Error>) -> Error {
             Error::corrupt(path, source)
         }
         redb::Error::Io(source) => Error::storage("cannot store", path)(source),
-        redb::Error::DatabaseAlreadyOpen => Error::Folder(format!(
+        redb::Error::DatabaseAlreadyOpen => Error::folder(format!(
             "{}: another weal process uses this data folder; stop it, or choose another folder with --dir",
             path.display()
         )),

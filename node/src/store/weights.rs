@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use weal_kernels::{Layout, state};
 use weal_proto::{RoundNumber, StateRoot};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::folder::write_atomically;
 
 /// The weights at a round's start.
@@ -29,8 +29,8 @@ impl Weights {
     /// # Errors
     /// When the values are not of the layout.
     pub fn new(layout: &Layout, round: RoundNumber, values: Vec<f32>) -> Result<Self> {
-        let outline =
-            state::outline(layout, &values).map_err(|error| Error::Internal(error.to_string()))?;
+        let outline = state::outline(layout, &values)
+            .map_err(|error| Error::of(ErrorKind::Internal, error))?;
         Self::with_outline(layout, round, values, outline)
     }
 
@@ -46,7 +46,7 @@ impl Weights {
     ) -> Result<Self> {
         let root = outline
             .root(layout)
-            .map_err(|error| Error::Internal(error.to_string()))?
+            .map_err(|error| Error::of(ErrorKind::Internal, error))?
             .into();
         Ok(Self {
             round,
@@ -164,7 +164,7 @@ pub fn from_bytes(path: &Path, bytes: &[u8], count: usize) -> Result<Vec<f32>> {
     if slots.len() != count || !rest.is_empty() {
         return Err(Error::corrupt(
             path,
-            format_args!("{} bytes, {} are expected", bytes.len(), count * 4),
+            format!("{} bytes, {} are expected", bytes.len(), count * 4),
         ));
     }
     Ok(slots

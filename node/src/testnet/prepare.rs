@@ -96,7 +96,7 @@ fn adopt_run(plan: &Plan, nodes: &[PreparedNode]) -> Result<Manifest> {
     {
         for node in nodes {
             let present = node.folder.manifest()?.ok_or_else(|| {
-                Error::Folder(format!(
+                Error::folder(format!(
                     "{}: has no run, but node1 has; choose another folder",
                     node.folder.path().display()
                 ))
@@ -217,7 +217,7 @@ fn addresses(host: &str, port: u16) -> Vec<Multiaddr> {
 fn quic(host: &str, port: u16) -> Result<Multiaddr> {
     let text = format!("{host}/udp/{port}/quic-v1");
     text.parse()
-        .map_err(|error| Error::Usage(format!("{text} is not an address: {error}")))
+        .map_err(|error| Error::usage(format!("{text} is not an address: {error}")))
 }
 
 /// Ports to choose from: systems take those of outgoing connections from further up, and may do so
@@ -236,7 +236,7 @@ fn free_port(wanted: u16, taken: &mut Vec<u16>) -> Result<u16> {
         .filter(|port| *port != 0)
         .chain(random)
         .find(|port| !taken.contains(port) && is_free(port));
-    let port = found.ok_or_else(|| Error::Network("no free port on loopback".into()))?;
+    let port = found.ok_or_else(|| Error::network("no free port on loopback"))?;
     taken.push(port);
     Ok(port)
 }

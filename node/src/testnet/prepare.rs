@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 
 use libp2p::Multiaddr;
 use rand::Rng;
+use weal_files::Access;
 use weal_proto::{Manifest, PeerId};
 
 use crate::error::{Error, Result};
-use crate::folder::{Folder, write_atomically};
+use crate::folder::Folder;
 use crate::new_run::{NewRun, RunFile};
 use crate::settings::{
     ComputeSettings, Device, EvaluationSettings, NetworkSettings, PageSettings, Settings,
@@ -82,8 +83,9 @@ pub fn prepare(plan: &Plan) -> Result<(Manifest, Vec<PreparedNode>)> {
     let manifest = adopt_run(plan, &nodes)?;
     for (index, (node, prepared)) in plan.nodes.iter().zip(&nodes).enumerate() {
         let settings = settings(plan, &nodes, index, node);
-        write_atomically(
+        weal_files::write(
             &prepared.folder.settings(),
+            Access::Owner,
             settings.to_commented_toml()?.as_bytes(),
         )?;
     }
@@ -114,7 +116,9 @@ fn adopt_run(plan: &Plan, nodes: &[PreparedNode]) -> Result<Manifest> {
         .first()
         .map_or_else(|| PeerId::from([0; 32]), |node| node.peer);
     let new = NewRun::from_file(&file, Path::new(""), own, Path::new("testnet"))?;
-    nodes.iter().try_for_each(|node| new.adopt(&node.folder))?;
+    for node in nodes {
+        new.adopt(node.folder.enter()?)?;
+    }
     Ok(new.manifest)
 }
 

@@ -1,14 +1,14 @@
-//! `weal key`: shows the public key of a data folder.
+//! `weal key`: prints the public key of a data folder.
 
 use std::process::ExitCode;
 
 use clap::Args;
 
-use super::FolderArgs;
+use super::args::FolderArgs;
 use crate::error::Result;
 
 #[derive(Debug, Args)]
-pub struct KeyArgs {
+pub(super) struct KeyArgs {
     #[command(flatten)]
     folder: FolderArgs,
 }

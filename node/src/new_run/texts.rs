@@ -1,0 +1,36 @@
+//! The text files of a run.
+
+use std::path::PathBuf;
+
+use weal_proto::manifest::DataSource;
+
+use crate::data::{self, FoundFile, TextFile};
+use crate::error::Result;
+
+/// What is done with the texts that a run names.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Texts {
+    /// They are read and hashed.
+    Read,
+    /// They are only looked for.
+    Find,
+}
+
+impl Texts {
+    pub fn sources(self, paths: &[PathBuf], files: &mut Vec<Vec<u8>>) -> Result<Vec<DataSource>> {
+        match self {
+            Self::Find => {
+                let found = data::find(paths)?;
+                Ok(found.iter().map(FoundFile::unread_source).collect())
+            }
+            Self::Read => {
+                let mut sources = Vec::new();
+                for TextFile { source, text } in data::read(paths)? {
+                    sources.push(source);
+                    files.push(text);
+                }
+                Ok(sources)
+            }
+        }
+    }
+}

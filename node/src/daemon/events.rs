@@ -27,10 +27,12 @@ impl Daemon {
             }
             Event::Disconnected { peer } => {
                 let name = PeerId::from(peer).short();
-                self.page.say(Level::Info, format!("disconnected from {name}"));
+                self.page
+                    .say(Level::Info, format!("disconnected from {name}"));
             }
             Event::Listening { address } => {
-                self.page.say(Level::Info, format!("reachable at {address}"));
+                self.page
+                    .say(Level::Info, format!("reachable at {address}"));
             }
             Event::NotListening { address } => {
                 self.page

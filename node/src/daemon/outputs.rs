@@ -132,7 +132,9 @@ impl Daemon {
         }
         let Some(weights) = self.weights.at(round) else {
             let present = self.weights.round();
-            tracing::error!("cannot train in round {round}: the weights here are of round {present}");
+            tracing::error!(
+                "cannot train in round {round}: the weights here are of round {present}"
+            );
             return false;
         };
         self.learner.train(TrainJob {

@@ -121,6 +121,9 @@ mod tests {
             OwnContribution::recovered(ROUND, blob(1), true).unapplied(),
             Some(blob(1))
         );
-        assert_eq!(OwnContribution::recovered(ROUND, blob(1), false).unapplied(), None);
+        assert_eq!(
+            OwnContribution::recovered(ROUND, blob(1), false).unapplied(),
+            None
+        );
     }
 }

@@ -223,7 +223,10 @@ impl Blobs {
         if Outline::of(&bytes).hash() == *hash {
             return Ok(Some(bytes));
         }
-        tracing::warn!("blob {hash} is damaged in {}; fetching it again", entry.file.display());
+        tracing::warn!(
+            "blob {hash} is damaged in {}; fetching it again",
+            entry.file.display()
+        );
         self.forget(hash)?;
         Ok(None)
     }
@@ -372,8 +375,7 @@ fn read_row(hash: &[u8], value: &[u8]) -> Option<(BlobHash, u64, Outline)> {
         chunks: chunks.to_vec(),
     };
     let hash = BlobHash::from(hash);
-    (rest.is_empty() && outline.hash() == hash)
-        .then(|| (hash, u64::from_le_bytes(*round), outline))
+    (rest.is_empty() && outline.hash() == hash).then(|| (hash, u64::from_le_bytes(*round), outline))
 }
 
 #[cfg(test)]

@@ -218,9 +218,7 @@ fn failed(path: &Path, error: impl Into<redb::Error>) -> Error {
             Error::corrupt(path, source)
         }
         redb::Error::Io(source) => Error::storage("cannot read or write", path)(source),
-        redb::Error::DatabaseAlreadyOpen => {
-            Error::folder_in_use(path.parent().unwrap_or(path))
-        }
+        redb::Error::DatabaseAlreadyOpen => Error::folder_in_use(path.parent().unwrap_or(path)),
         other => Error::corrupt(path, other),
     }
 }

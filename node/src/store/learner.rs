@@ -100,7 +100,10 @@ impl LearnerFiles {
         let bytes = fs::read(&path).ok()?;
         let (content, check) = bytes.split_at_checked(bytes.len().checked_sub(CHECK_BYTES)?)?;
         if blake3::hash(content).as_bytes() != check {
-            tracing::warn!("the learner's state in {} is damaged; ignoring it", path.display());
+            tracing::warn!(
+                "the learner's state in {} is damaged; ignoring it",
+                path.display()
+            );
             return None;
         }
         let rest = content.strip_prefix(MAGIC)?;

@@ -96,8 +96,12 @@ fn write_record(tables: &redb::WriteTransaction, record: &Record) -> Result<(), 
         Ok(())
     };
     match record {
-        Record::OwnCommitment(envelope) => own(OwnMessage::Commitment, envelope, round_of(envelope)),
-        Record::OwnAttestation(envelope) => own(OwnMessage::Attestation, envelope, round_of(envelope)),
+        Record::OwnCommitment(envelope) => {
+            own(OwnMessage::Commitment, envelope, round_of(envelope))
+        }
+        Record::OwnAttestation(envelope) => {
+            own(OwnMessage::Attestation, envelope, round_of(envelope))
+        }
         Record::OwnLeave(envelope) => own(OwnMessage::Leave, envelope, round_of(envelope)),
         Record::AgreementLog { round, bytes } => {
             let mut table = tables.open_table(AGREEMENT)?;
@@ -136,4 +140,3 @@ fn round_of(envelope: &Envelope) -> u64 {
     // This node's messages always open. One that does not is filed where nothing deletes it.
     round.map_or(u64::MAX, |round| round.0)
 }
-

@@ -5,9 +5,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use weal_coordinator_free::{Apply, Event};
 use weal_dashboard::snapshot::EVENTS_KEPT;
-use weal_dashboard::{
-    Floor, Level, LogLine, Node, NodeState, PeerRound, Phase, RoundRecord, Run,
-};
+use weal_dashboard::{Floor, Level, LogLine, Node, NodeState, PeerRound, Phase, RoundRecord, Run};
 use weal_network as network;
 use weal_proto::{Manifest, PeerId, RoundNumber, StateRoot};
 

@@ -27,10 +27,7 @@ impl PageFeed {
     /// Everything as it is now.
     pub fn snapshot(&self, observed: &Observed<'_>) -> Snapshot {
         let core = observed.core;
-        let (state, message) = self
-            .message
-            .clone()
-            .unwrap_or_else(|| self.state(observed));
+        let (state, message) = self.message.clone().unwrap_or_else(|| self.state(observed));
         Snapshot {
             unix_ms: unix_ms(),
             run: Run {

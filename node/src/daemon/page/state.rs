@@ -17,10 +17,7 @@ impl PageFeed {
         if let Some(trouble) = trouble(observed, Instant::now()) {
             return (NodeState::Error, format!("round {round}: {trouble}"));
         }
-        if observed
-            .weights_round
-            .is_none_or(|weights| weights < round)
-        {
+        if observed.weights_round.is_none_or(|weights| weights < round) {
             let text = format!("round {round}: bringing the weights up to date");
             return (NodeState::CatchingUp, text);
         }
@@ -56,9 +53,10 @@ fn trouble(observed: &Observed<'_>, now: Instant) -> Option<String> {
             lost.why
         ));
     }
-    observed.learner.is_silent(now).then(|| {
-        format!("{device} does not respond; if it stays like that, restart the node")
-    })
+    observed
+        .learner
+        .is_silent(now)
+        .then(|| format!("{device} does not respond; if it stays like that, restart the node"))
 }
 
 /// What the page and the metrics show of the learner.

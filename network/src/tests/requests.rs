@@ -87,7 +87,7 @@ async fn nothing_hangs_after_the_shutdown() {
     let fetch = in_time(
         nodes[0]
             .network
-            .fetch_blob([0; 32], 10, vec![nodes[1].key()]),
+            .fetch_blob([0; 32].into(), 10, vec![nodes[1].key()]),
     )
     .await;
     assert!(matches!(fetch, Err(FetchError::ShutDown)), "{fetch:?}");

@@ -233,7 +233,9 @@ impl Daemon {
             Err(error) => {
                 tracing::debug!(%error, "a gossip message is not an envelope");
                 self.page.count_drop("not_an_envelope");
-                self.network.verdict(id, network::GossipVerdict::Reject).await;
+                self.network
+                    .verdict(id, network::GossipVerdict::Reject)
+                    .await;
                 Ok(())
             }
         }

@@ -3,7 +3,7 @@
 use tokio::task::JoinError;
 use weal_coordinator_free::Input;
 use weal_dashboard::{Level, RoundRecord};
-use weal_network::{Event, GossipId, Verdict as GossipVerdict};
+use weal_network::{Event, GossipId, GossipVerdict};
 use weal_proto::{Envelope, Message, PeerId, Verdict};
 
 use super::event_loop::Daemon;
@@ -53,7 +53,7 @@ impl Daemon {
                     retry_in.as_secs()
                 ),
             ),
-            Event::ShutOut { peer, offence } => self.page.say(
+            Event::Banned { peer, offence } => self.page.say(
                 Level::Warn,
                 format!(
                     "blocking {} for ten minutes: {offence:?}",

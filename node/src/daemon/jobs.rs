@@ -153,7 +153,7 @@ impl JobContext {
         );
         let blob = self
             .network
-            .fetch_blob(commitment.blob.into(), commitment.blob_bytes, holders)
+            .fetch_blob(commitment.blob, commitment.blob_bytes, holders)
             .await?;
         let (blobs, keep) = (self.blobs.clone(), Keep::Round(commitment.round));
         let stored =
@@ -237,7 +237,7 @@ impl JobContext {
         for (range, tensor) in layout.ranges().zip(&tensors) {
             let bytes = self
                 .network
-                .fetch_blob((*tensor).into(), range.len() as u64 * 4, self.connected())
+                .fetch_blob(*tensor, range.len() as u64 * 4, self.connected())
                 .await?;
             let path = self.weight_files.path(round);
             values.extend(from_bytes(&path, &bytes, range.len())?);

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use weal_coordinator_free::{Acceptance, Apply, Event, Input, Output, Record};
 use weal_dashboard::{Level, NodeState};
-use weal_network::{GossipId, Verdict as GossipVerdict};
-use weal_proto::{BlobHash, Message, RoundNumber, Seed};
+use weal_network::{GossipId, GossipVerdict};
+use weal_proto::{Message, Outline, RoundNumber, Seed};
 
 use super::event_loop::Daemon;
 use super::service::Position;
@@ -207,12 +207,7 @@ impl Daemon {
             self.weights.files(),
             &kept,
         );
-        let tensors = newest
-            .outline
-            .tensors
-            .iter()
-            .map(|outline| BlobHash::from(outline.hash()))
-            .collect();
+        let tensors = newest.outline.tensors.iter().map(Outline::hash).collect();
         self.change_position(|position| {
             position.tensors.insert(newest.round, tensors);
             position.tensors.retain(|round, _| kept.contains(round));

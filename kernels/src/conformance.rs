@@ -7,10 +7,10 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use weal_proto::Outline;
+
 use crate::testing::{layout, settings, values};
-use crate::{
-    Compression, Contribution, Layout, Rule, TensorSpec, apply, blob, compress, decode, state,
-};
+use crate::{Compression, Contribution, Layout, Rule, TensorSpec, apply, compress, decode, state};
 
 /// Compares what the code produces now with the file, or rewrites the file when told to.
 fn check(file: &str, produced: &str) {
@@ -86,13 +86,13 @@ fn blob_hashes() {
     let mut text = String::new();
     for bytes in [0, 1, 1023, 1 << 20, (1 << 20) + 1, 5 << 19] {
         let blob: Vec<u8> = (0..bytes).map(|i| (i % 251) as u8).collect();
-        let outline = blob::outline(&blob);
+        let outline = Outline::of(&blob);
         writeln!(text, "bytes = {bytes}").unwrap();
         outline
             .chunks
             .iter()
             .for_each(|chunk| writeln!(text, "chunk = {}", hex(chunk)).unwrap());
-        writeln!(text, "hash = {}\n", hex(&outline.hash())).unwrap();
+        writeln!(text, "hash = {}\n", hex(outline.hash().as_bytes())).unwrap();
     }
     check("blob.txt", &text);
 }

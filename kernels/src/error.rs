@@ -132,23 +132,4 @@ pub enum Error {
         "the state outline does not fit the layout: it needs one outline a tensor, 4 bytes a value"
     )]
     StateOutline,
-    /// An outline lists more or fewer chunks than its length asks for.
-    #[error("outline of {bytes} bytes lists {got} chunks, but needs {expected}")]
-    OutlineChunks {
-        /// The blob's length, in bytes.
-        bytes: u64,
-        /// Chunks that many bytes make.
-        expected: u64,
-        /// Chunks listed.
-        got: usize,
-    },
-    /// An outline hashes to another value than the blob's name.
-    #[error("the outline does not belong to this blob hash: ask another peer for it")]
-    OutlineHash,
-    /// A chunk's bytes are not those that the outline promises.
-    #[error("chunk {chunk} is not what the outline promises: fetch it from another peer")]
-    Chunk {
-        /// The chunk's number, from 0.
-        chunk: usize,
-    },
 }

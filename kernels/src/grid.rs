@@ -9,7 +9,8 @@
 
 use std::ops::Range;
 
-use crate::blob::CHUNK_BYTES;
+use weal_proto::CHUNK_BYTES;
+
 use crate::codec::record;
 use crate::codec::rice::Rice;
 use crate::{Error, Layout};

@@ -27,8 +27,9 @@
 //! allocates, accepts one encoding of each contribution only, and never panics. [`apply`] clips
 //! each contribution to the median norm, adds up, and steps; its result is bit-identical on every
 //! machine and for any number of threads (see [`aggregate`] for how). [`state::root`] turns the
-//! result into 32 bytes that replicas vote on, and [`blob`] lets a newcomer fetch weights or
-//! contributions from strangers in pieces, and prove each piece.
+//! result into 32 bytes that replicas vote on, and its outlines
+//! ([`weal_proto::outline`]) let a newcomer fetch weights from strangers in pieces, and prove each
+//! piece.
 //!
 //! # For the learner
 //!
@@ -91,7 +92,6 @@
 compile_error!("the x87 unit rounds differently: replicas need SSE2 to be bit-identical");
 
 pub mod aggregate;
-pub mod blob;
 mod codec;
 #[cfg(test)]
 mod conformance;

@@ -1,13 +1,13 @@
 //! The state root: 32 bytes that stand for all the weights.
 //!
-//! Each tensor's values, as little-endian bytes, are a blob (see [`crate::blob`]); the root is the
+//! Each tensor's values, as little-endian bytes, are a blob (see [`weal_proto::outline`]); the root is the
 //! hash of the layout and of the tensors' blob hashes in the layout's order. So a newcomer who
 //! trusts a root can fetch every tensor in chunks from strangers, and prove each chunk as it
 //! arrives.
 
 use rayon::prelude::*;
+use weal_proto::{CHUNK_BYTES, Outline};
 
-use crate::blob::{CHUNK_BYTES, Outline, chunk_count};
 use crate::{Error, Layout};
 
 const CONTEXT: &str = "commonweal state v1";
@@ -83,7 +83,7 @@ impl StateOutline {
                 .zip(layout.ranges())
                 .all(|(outline, range)| {
                     outline.bytes == (range.len() * VALUE_BYTES) as u64
-                        && outline.chunks.len() as u64 == chunk_count(outline.bytes)
+                        && outline.chunks.len() as u64 == Outline::chunk_count(outline.bytes)
                 });
         if fits {
             Ok(root_of(layout.hash(), self))
@@ -162,7 +162,7 @@ pub fn root_of_hashes(layout: &Layout, tensors: &[[u8; 32]]) -> Option<[u8; 32]>
 fn root_of(layout_hash: [u8; 32], outline: &StateOutline) -> [u8; 32] {
     hash_root(
         layout_hash,
-        outline.tensors.iter().map(|tensor| tensor.hash()),
+        outline.tensors.iter().map(|tensor| tensor.hash().into()),
     )
 }
 
@@ -192,7 +192,6 @@ pub(crate) fn hash_values(values: &[f32]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::blob;
     use crate::testing::{bits, layout, on_any_number_of_threads, values};
 
     fn tensor_bytes(values: &[f32]) -> Vec<u8> {
@@ -208,11 +207,15 @@ mod tests {
         let theta = values(1, layout.parameters());
         let outline = on_any_number_of_threads(|| outline(&layout, &theta).unwrap());
         for (range, tensor) in layout.ranges().zip(&outline.tensors) {
-            assert_eq!(*tensor, blob::outline(&tensor_bytes(&theta[range])));
+            assert_eq!(*tensor, Outline::of(&tensor_bytes(&theta[range])));
         }
         assert_eq!(root(&layout, &theta), outline.root(&layout));
 
-        let hashes: Vec<[u8; 32]> = outline.tensors.iter().map(Outline::hash).collect();
+        let hashes: Vec<[u8; 32]> = outline
+            .tensors
+            .iter()
+            .map(|tensor| tensor.hash().into())
+            .collect();
         assert_eq!(root_of_hashes(&layout, &hashes), outline.root(&layout).ok());
         assert_eq!(root_of_hashes(&layout, &hashes[1..]), None);
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rand::seq::SliceRandom;
 use tokio::sync::Notify;
 use tokio::time::timeout;
-use weal_kernels::blob::{CHUNK_BYTES, Outline};
+use weal_proto::{CHUNK_BYTES, Outline, OutlineError};
 
 /// When nothing else is wanted, a chunk that is on its way for so long, and for [`LATE_FACTOR`]
 /// times as long as the chunks that came took in the mean, is asked of a second peer too.
@@ -168,7 +168,7 @@ impl Chunk<'_> {
     }
 
     /// Puts the bytes in their place if they are the chunk's.
-    pub(super) fn fill(self, bytes: &[u8]) -> Result<(), weal_kernels::Error> {
+    pub(super) fn fill(self, bytes: &[u8]) -> Result<(), OutlineError> {
         let index = self.index as usize;
         self.schedule.outline.verify_chunk(index, bytes)?;
         let mut state = self.schedule.state();
@@ -223,7 +223,7 @@ mod tests {
     #[tokio::test]
     async fn chunks_filled_in_any_order_make_the_blob() {
         let blob = blob();
-        let schedule = ChunkSchedule::new(weal_kernels::blob::outline(&blob)).unwrap();
+        let schedule = ChunkSchedule::new(Outline::of(&blob)).unwrap();
         assert!(schedule.wanted().await);
         while let Some(chunk) = schedule.take() {
             let start = chunk.index() as usize * CHUNK_BYTES;
@@ -237,7 +237,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_chunk_that_was_not_filled_is_wanted_again() {
-        let schedule = ChunkSchedule::new(weal_kernels::blob::outline(&blob()[..10])).unwrap();
+        let schedule = ChunkSchedule::new(Outline::of(&blob()[..10])).unwrap();
         let chunk = schedule.take().unwrap();
         assert!(schedule.take().is_none(), "given out twice");
         drop(chunk);
@@ -250,7 +250,7 @@ mod tests {
     #[tokio::test]
     async fn a_late_chunk_is_asked_of_a_second_peer_and_counts_once() {
         let blob = &blob()[..10];
-        let schedule = ChunkSchedule::new(weal_kernels::blob::outline(blob)).unwrap();
+        let schedule = ChunkSchedule::new(Outline::of(blob)).unwrap();
         let slow = schedule.take().unwrap();
         schedule.state().on_the_way[0].since = Instant::now() - LATE;
         assert!(schedule.wanted().await);
@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn the_empty_blob_is_complete_at_once() {
-        let schedule = ChunkSchedule::new(weal_kernels::blob::outline(&[])).unwrap();
+        let schedule = ChunkSchedule::new(Outline::of(&[])).unwrap();
         assert!(schedule.take().is_none());
         assert_eq!(schedule.into_bytes().unwrap(), Vec::<u8>::new());
     }

@@ -3,6 +3,7 @@
 use std::io;
 
 use libp2p::Multiaddr;
+use weal_proto::BlobHash;
 
 /// Why the network could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -91,44 +92,44 @@ pub enum RequestError {
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// The list of holders is empty, or holds no valid key.
-    #[error("nobody is known to hold the blob {}", hex::encode(.hash))]
+    #[error("nobody is known to hold the blob {hash}")]
     NoHolders {
         /// The blob.
-        hash: [u8; 32],
+        hash: BlobHash,
     },
     /// The blob is proven to be larger than allowed; it was not fetched.
-    #[error("the blob {} has {bytes} bytes, {limit} are allowed", hex::encode(.hash))]
+    #[error("the blob {hash} has {bytes} bytes, {limit} are allowed")]
     TooLarge {
         /// The blob.
-        hash: [u8; 32],
+        hash: BlobHash,
         /// Its size, proven by its hash.
         bytes: u64,
         /// The most the caller takes.
         limit: u64,
     },
     /// Every holder was asked, repeatedly, and none gave the outline.
-    #[error("the blob {} was not found: {}", hex::encode(.hash), describe(.causes))]
+    #[error("the blob {hash} was not found: {}", describe(.causes))]
     NotFound {
         /// The blob.
-        hash: [u8; 32],
+        hash: BlobHash,
         /// What became of each holder.
         causes: Vec<Cause>,
     },
     /// Every holder was asked, repeatedly, and together they did not give all chunks.
-    #[error("the blob {} could not be completed, {missing} chunks are missing: {}", hex::encode(.hash), describe(.causes))]
+    #[error("the blob {hash} could not be completed, {missing} chunks are missing: {}", describe(.causes))]
     Incomplete {
         /// The blob.
-        hash: [u8; 32],
+        hash: BlobHash,
         /// How many chunks are missing.
         missing: usize,
         /// What became of each holder.
         causes: Vec<Cause>,
     },
     /// There is no memory for it.
-    #[error("no memory for the blob {} of {bytes} bytes", hex::encode(.hash))]
+    #[error("no memory for the blob {hash} of {bytes} bytes")]
     NoMemory {
         /// The blob.
-        hash: [u8; 32],
+        hash: BlobHash,
         /// Its size.
         bytes: u64,
     },

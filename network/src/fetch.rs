@@ -19,10 +19,8 @@ use futures::{FutureExt, StreamExt};
 use rand::Rng;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::sleep;
-use weal_kernels::blob::Outline;
-use weal_proto::BlobPart;
+use weal_proto::{BlobHash, BlobPart, Outline};
 
-use super::blob::Hash;
 use super::chunks::ChunkSchedule;
 use super::reputation::Offence;
 use super::serve::Exchange;
@@ -90,7 +88,7 @@ impl Slots {
 /// See [`Network::fetch_blob`].
 pub(super) async fn fetch(
     network: &Network,
-    hash: Hash,
+    hash: BlobHash,
     max_bytes: u64,
     holders: Vec<PeerKey>,
 ) -> Result<Vec<u8>, FetchError> {
@@ -121,7 +119,7 @@ pub(super) async fn fetch(
 
 struct Fetch<'a> {
     network: &'a Network,
-    hash: Hash,
+    hash: BlobHash,
     holders: Vec<Holder>,
 }
 
@@ -289,7 +287,7 @@ impl Fetch<'_> {
         self.network.offended(holder.peer, offence).await;
     }
 
-    fn given_up(&self, error: impl FnOnce(Hash, Vec<Cause>) -> FetchError) -> FetchError {
+    fn given_up(&self, error: impl FnOnce(BlobHash, Vec<Cause>) -> FetchError) -> FetchError {
         if self.network.is_shut_down() {
             return FetchError::ShutDown;
         }

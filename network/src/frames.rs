@@ -134,23 +134,23 @@ impl Codec for Frames {
 
 async fn read_frame<T: AsyncRead + Unpin>(
     io: &mut T,
-    limit: usize,
-    limit: Option<&RateLimit>,
+    max_bytes: usize,
+    rate: Option<&RateLimit>,
 ) -> io::Result<Bytes> {
     let mut length = [0; 4];
     read_all(io, &mut length).await?;
     let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
-    within(length, limit)?;
+    within(length, max_bytes)?;
     let mut bytes = Vec::new();
     while bytes.len() < length {
         let had = bytes.len();
         let step = had.max(STEP).min(length - had);
         bytes.resize(had + step, 0);
         let (_, fresh) = bytes.split_at_mut(had);
-        for piece in fresh.chunks_mut(limit.map_or(usize::MAX, RateLimit::piece)) {
+        for piece in fresh.chunks_mut(rate.map_or(usize::MAX, RateLimit::piece)) {
             read_all(io, piece).await?;
-            if let Some(limit) = limit {
-                limit.pass(piece.len()).await;
+            if let Some(rate) = rate {
+                rate.pass(piece.len()).await;
             }
         }
     }
@@ -161,7 +161,7 @@ async fn write_frame<T: AsyncWrite + Unpin>(
     io: &mut T,
     tag: Option<u8>,
     bytes: &[u8],
-    limit: Option<&RateLimit>,
+    rate: Option<&RateLimit>,
 ) -> io::Result<()> {
     let length =
         u32::try_from(bytes.len()).map_err(|_| too_long(bytes.len(), u32::MAX as usize))?;
@@ -169,9 +169,9 @@ async fn write_frame<T: AsyncWrite + Unpin>(
     head.extend(tag);
     head.extend(length.to_le_bytes());
     write_all(io, &head).await?;
-    for piece in bytes.chunks(limit.map_or(STEP, RateLimit::piece)) {
-        if let Some(limit) = limit {
-            limit.pass(piece.len()).await;
+    for piece in bytes.chunks(rate.map_or(STEP, RateLimit::piece)) {
+        if let Some(rate) = rate {
+            rate.pass(piece.len()).await;
         }
         write_all(io, piece).await?;
     }

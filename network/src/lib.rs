@@ -66,6 +66,7 @@ pub use settings::{DEFAULT_MAX_GOSSIP_BYTES, Settings};
 pub use status::{Direction, Drops, PeerStatus, Status};
 use tokio::sync::{mpsc, oneshot, watch};
 pub use traffic::{Bytes as ByteCount, BytesByKind};
+use weal_proto::{BlobHash, Outline};
 
 use self::driver::{Command, Driver};
 use self::fetch::Slots;
@@ -86,13 +87,12 @@ pub trait Service: Send + Sync + 'static {
     /// The answer to a control request, at most [`MAX_SYNC_ANSWER`] bytes; `None`: there is none.
     fn answer(&self, from: PeerKey, request: &[u8]) -> Option<Vec<u8>>;
 
-    /// The length and the chunks' hashes of a blob that this node has, in part or whole, and may
-    /// give away now.
-    fn outline(&self, hash: &[u8; 32]) -> Option<(u64, Vec<[u8; 32]>)>;
+    /// The outline of a blob that this node has and may give away now.
+    fn outline(&self, hash: &BlobHash) -> Option<Outline>;
 
     /// One chunk of a blob: 1 MiB, the last one less. `None`: not here, or not yet to be given
     /// away.
-    fn chunk(&self, hash: &[u8; 32], index: u32) -> Option<Vec<u8>>;
+    fn chunk(&self, hash: &BlobHash, index: u32) -> Option<Vec<u8>>;
 }
 
 /// Has nothing to give: a newcomer, or one who only listens.
@@ -104,11 +104,11 @@ impl Service for Silent {
         None
     }
 
-    fn outline(&self, _hash: &[u8; 32]) -> Option<(u64, Vec<[u8; 32]>)> {
+    fn outline(&self, _hash: &BlobHash) -> Option<Outline> {
         None
     }
 
-    fn chunk(&self, _hash: &[u8; 32], _index: u32) -> Option<Vec<u8>> {
+    fn chunk(&self, _hash: &BlobHash, _index: u32) -> Option<Vec<u8>> {
         None
     }
 }
@@ -307,7 +307,7 @@ impl Network {
     /// See [`FetchError`]; `NotFound` and `Incomplete` tell what became of each holder.
     pub async fn fetch_blob(
         &self,
-        hash: [u8; 32],
+        hash: BlobHash,
         max_bytes: u64,
         holders: Vec<PeerKey>,
     ) -> Result<Vec<u8>, FetchError> {

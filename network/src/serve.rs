@@ -155,9 +155,9 @@ fn answer_blob(service: &dyn Service, request: &[u8]) -> Option<Answer> {
     let BlobRequest { blob: hash, part } = BlobRequest::decode(request).ok()?;
     let found = match part {
         BlobPart::Outline => service
-            .outline(hash.as_bytes())
-            .and_then(|(bytes, chunks)| blob::encode_outline(bytes, chunks)),
-        BlobPart::Chunk(index) => service.chunk(hash.as_bytes(), index),
+            .outline(&hash)
+            .and_then(|outline| blob::encode_outline(&outline)),
+        BlobPart::Chunk(index) => service.chunk(&hash, index),
     };
     Some(Answer::from_option(found))
 }

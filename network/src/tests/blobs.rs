@@ -100,7 +100,12 @@ async fn who_forges_again_and_again_is_shut_out() {
 async fn a_blob_that_nobody_has_is_a_clear_error() {
     let nodes = start_connected(3).await;
     let holders = vec![nodes[0].key(), nodes[1].key()];
-    let fetched = in_time(nodes[2].network.fetch_blob([9; 32], 1 << 30, holders)).await;
+    let fetched = in_time(
+        nodes[2]
+            .network
+            .fetch_blob([9; 32].into(), 1 << 30, holders),
+    )
+    .await;
     let error = fetched.unwrap_err();
     let FetchError::NotFound { causes, .. } = &error else {
         panic!("{error}")
@@ -115,7 +120,7 @@ async fn a_blob_that_nobody_has_is_a_clear_error() {
 
     let nobody = nodes[2]
         .network
-        .fetch_blob([9; 32], 1 << 30, Vec::new())
+        .fetch_blob([9; 32].into(), 1 << 30, Vec::new())
         .await;
     assert!(matches!(nobody, Err(FetchError::NoHolders { .. })));
 }

@@ -71,7 +71,7 @@ async fn an_answer_longer_than_the_protocol_allows_is_refused_and_counted() {
     })
     .await;
     let fetched = tokio::select! {
-        fetched = in_time(node.network.fetch_blob([5; 32], 1 << 30, vec![key])) => fetched,
+        fetched = in_time(node.network.fetch_blob([5; 32].into(), 1 << 30, vec![key])) => fetched,
         () = answer_without_end(&mut forger) => unreachable!(),
     };
     let Err(FetchError::NotFound { causes, .. }) = fetched else {

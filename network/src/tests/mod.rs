@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
-use weal_kernels::blob::{CHUNK_BYTES, Outline};
+use weal_proto::{BlobHash, CHUNK_BYTES, Outline};
 
 use super::*;
 
@@ -33,7 +33,7 @@ struct Node {
 /// A service in memory, which can be made to lie.
 #[derive(Default)]
 struct Shelf {
-    blobs: Mutex<HashMap<[u8; 32], Shelved>>,
+    blobs: Mutex<HashMap<BlobHash, Shelved>>,
     chunk_requests: AtomicUsize,
     lie: Mutex<Lie>,
     /// What silent answers wait for.
@@ -59,8 +59,8 @@ enum Lie {
 }
 
 impl Shelf {
-    fn put(&self, bytes: &[u8]) -> [u8; 32] {
-        let outline = weal_kernels::blob::outline(bytes);
+    fn put(&self, bytes: &[u8]) -> BlobHash {
+        let outline = Outline::of(bytes);
         let hash = outline.hash();
         self.blobs
             .lock()
@@ -98,19 +98,15 @@ impl Service for Shelf {
         (!request.is_empty()).then(|| request.iter().rev().copied().collect())
     }
 
-    fn outline(&self, hash: &[u8; 32]) -> Option<(u64, Vec<[u8; 32]>)> {
-        let blobs = self.blobs.lock().unwrap();
-        let (outline, _) = blobs.get(hash)?;
-        match self.lie() {
-            Lie::Outline => Some((
-                outline.bytes,
-                outline.chunks.iter().map(|_| [7; 32]).collect(),
-            )),
-            _ => Some((outline.bytes, outline.chunks.clone())),
+    fn outline(&self, hash: &BlobHash) -> Option<Outline> {
+        let mut outline = self.blobs.lock().unwrap().get(hash)?.0.clone();
+        if self.lie() == Lie::Outline {
+            outline.chunks.fill([7; 32]);
         }
+        Some(outline)
     }
 
-    fn chunk(&self, hash: &[u8; 32], index: u32) -> Option<Vec<u8>> {
+    fn chunk(&self, hash: &BlobHash, index: u32) -> Option<Vec<u8>> {
         self.chunk_requests.fetch_add(1, Ordering::Relaxed);
         self.wait_while_silent();
         let blobs = self.blobs.lock().unwrap();

@@ -583,7 +583,7 @@ mod tests {
 
     #[test]
     fn wide_vectors_change_no_bit() {
-        let (layout, compression) = (layout(&[4096 * 3 + 1000]), Compression::default());
+        let (layout, compression) = (layout(&[4096 * 3 + 1000]), settings(4096, 64));
         let contributions: Vec<Contribution> = (1..=7)
             .map(|peer| contribution(&layout, &compression, &values(peer, layout.parameters())))
             .collect();
@@ -620,7 +620,7 @@ mod tests {
 
     #[test]
     fn the_weights_do_not_depend_on_the_number_of_threads() {
-        let (layout, compression) = (layout(&[100_000, 1, 4097, 300]), Compression::default());
+        let (layout, compression) = (layout(&[100_000, 1, 4097, 300]), settings(4096, 64));
         let theta = values(0, layout.parameters());
         let set: Vec<Contribution> = (1..=9)
             .map(|peer| contribution(&layout, &compression, &values(peer, layout.parameters())))

@@ -120,7 +120,7 @@ fn shapes() -> [(&'static [usize], Compression); 5] {
         (&[40, 1, 17], settings(16, 3)),
         (&[5], settings(4, 4)),
         (&[300, 2], settings(32_768, 1)),
-        (&[9000, 130, 64, 1], Compression::default()),
+        (&[9000, 130, 64, 1], settings(4096, 64)),
     ]
 }
 

@@ -308,7 +308,7 @@ mod tests {
     #[test]
     fn overlap_tells_copies_from_independent_work() {
         let layout = layout(&[1 << 16]);
-        let compression = Compression::default();
+        let compression = settings(4096, 64);
         let [one, other] = [1, 2].map(|seed| contribution(&layout, &compression, seed));
         assert_eq!(one.overlap_ppm(&layout, &one), Ok(1_000_000));
         // 64 of 4096 twice share 1 of 64 by chance, half of those with the same sign.

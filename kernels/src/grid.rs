@@ -32,12 +32,12 @@ pub struct Compression {
 }
 
 impl Default for Compression {
-    /// 64 of 4096 as SparseLoCo has it (arXiv 2508.15706), but decay 0.9 for its 0.95: see
-    /// docs/benchmarks.md.
+    /// 32 of every 4096 values, decay 0.9. SparseLoCo (arXiv 2508.15706) keeps 64 and decays by
+    /// 0.95; docs/benchmarks.md has the comparison.
     fn default() -> Self {
         Self {
             chunk: 4096,
-            keep: 64,
+            keep: 32,
             decay_ppm: 900_000,
         }
     }

@@ -73,7 +73,12 @@ fn peak_bytes() -> Option<usize> {
 fn a_large_step_has_the_root_that_is_written_down_and_needs_no_memory_but_the_weights() {
     let millions =
         std::env::var("WEAL_LARGE_MILLIONS").map_or(16, |millions| millions.parse().unwrap());
-    let (layout, compression) = (layout(millions), Compression::default());
+    let layout = layout(millions);
+    let compression = Compression {
+        chunk: 4096,
+        keep: 64,
+        ..Compression::default()
+    };
     let parameters = layout.parameters();
     let mut theta = vec![0.0; parameters];
 

@@ -562,9 +562,9 @@ mod tests {
 
     #[test]
     fn the_longest_body_is_within_the_bound_and_reaches_it() {
-        let (layout, compression) = (layout(&[4096]), Compression::default());
+        let (layout, compression) = (layout(&[4096]), settings(4096, 64));
         let grid = Grid::new(&layout, &compression).unwrap();
-        // One value at the end: all that is passed over is in one gap.
+        // The last kept value is the chunk's last, so one gap covers everything that is skipped.
         let kept = (0..63)
             .chain([4095])
             .map(|index| Kept::new(index, false))
@@ -576,7 +576,7 @@ mod tests {
 
     #[test]
     fn tiles_are_read_in_any_order() {
-        let compression = Compression::default();
+        let compression = settings(4096, 64);
         let layout = layout(&[(1 << 18) + 5000, 7, 3 << 18]);
         let grid = Grid::new(&layout, &compression).unwrap();
         assert_eq!(grid.tiles().len(), 6);
@@ -596,7 +596,7 @@ mod tests {
 
     #[test]
     fn wide_vectors_check_the_same() {
-        let compression = Compression::default();
+        let compression = settings(4096, 64);
         let mut random = SplitMix(1);
         let bytes: Vec<u8> = (0..1 << 16).map(|_| random.below(256) as u8).collect();
         for keep in [1, 2, 63, 64, 1000] {
@@ -622,7 +622,7 @@ mod tests {
 
     #[test]
     fn random_indices_cost_about_seven_and_a_half_bits() {
-        let (layout, compression) = (layout(&[1 << 20]), Compression::default());
+        let (layout, compression) = (layout(&[1 << 20]), settings(4096, 64));
         let grid = Grid::new(&layout, &compression).unwrap();
         let said = random_values(&grid, 1);
         let body = encode(&compression, &grid, &said);

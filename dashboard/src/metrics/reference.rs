@@ -128,7 +128,10 @@ mod tests {
     #[test]
     fn every_help_text_is_a_sentence() {
         for MetricDoc { name, help, .. } in metrics_reference() {
-            assert!(help.ends_with('.') && !help.contains("  "), "{name}: {help}");
+            assert!(
+                help.ends_with('.') && !help.contains("  "),
+                "{name}: {help}"
+            );
         }
     }
 }

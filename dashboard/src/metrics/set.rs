@@ -415,7 +415,8 @@ mod tests {
             let start = [&metric.name, " "].concat();
             let labelled = [&metric.name, "{"].concat();
             assert!(
-                text.lines().any(|line| line.starts_with(&start) || line.starts_with(&labelled)),
+                text.lines()
+                    .any(|line| line.starts_with(&start) || line.starts_with(&labelled)),
                 "{} is not in\n{text}",
                 metric.name
             );

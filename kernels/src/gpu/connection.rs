@@ -41,6 +41,11 @@ impl Connection {
             // Drivers may panic once more when a lost device's resources are freed.
             _ = catch_unwind(AssertUnwindSafe(|| drop(lost)));
         });
-        renewed.map_err(|error| error.message().unwrap_or("the driver gave no reason").to_owned())
+        renewed.map_err(|error| {
+            error
+                .message()
+                .unwrap_or("the driver gave no reason")
+                .to_owned()
+        })
     }
 }

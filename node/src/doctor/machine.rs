@@ -9,7 +9,7 @@ use libp2p::multiaddr::Protocol;
 use weal_trainer::gigabytes;
 
 use super::{Check, existing};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::folder::Folder;
 use crate::settings::Settings;
 

@@ -16,7 +16,7 @@ use weal_proto::manifest::{
     AggregationRule, Compression, Data, DataSource, Founder, Initial, Inner, Limits, Manifest,
     Membership, Optimiser, Outer, OuterRate, PPM, Schedule, Timing, Tokeniser,
 };
-use weal_proto::{BlobHash, Message, PeerId, Weight};
+use weal_proto::{BlobHash, PeerId, Weight};
 use weal_trainer::{Checkpoint, ModelSpec};
 
 pub use file::{FounderChoice, RunFile};

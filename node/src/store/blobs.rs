@@ -269,7 +269,7 @@ impl Blobs {
 
     /// Serves the tensors of stored weights as blobs, and no longer those of weights that are not
     /// `kept`.
-    pub fn show_weights(
+    pub(crate) fn show_weights(
         &self,
         layout: &Layout,
         weights: &Weights,

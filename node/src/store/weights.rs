@@ -29,8 +29,7 @@ impl Weights {
     /// # Errors
     /// When there are more or fewer values than the layout has.
     pub fn new(layout: &Layout, round: RoundNumber, values: Vec<f32>) -> Result<Self> {
-        let outline = state::outline(layout, &values)
-            .map_err(|error| Error::of(ErrorKind::Internal, error))?;
+        let outline = state::outline(layout, &values)?;
         Self::with_outline(layout, round, values, outline)
     }
 

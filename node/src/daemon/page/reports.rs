@@ -46,12 +46,16 @@ fn describe(event: &Event) -> Option<(Level, String)> {
         ),
         Event::Joined { peer } => (Level::Info, format!("{} joined", peer.short())),
         Event::Left { peer } => (Level::Info, format!("{} left", peer.short())),
-        Event::RootMismatch { round, own, others } => (
+        Event::RootMismatch {
+            round,
+            ours,
+            theirs,
+        } => (
             Level::Error,
             format!(
                 "our weights for round {round} (root {}) differ from our peers' (root {}); fetching theirs",
-                own.short(),
-                others.short()
+                ours.short(),
+                theirs.short()
             ),
         ),
         Event::SyncRefused { round, cause } => (

@@ -1,7 +1,6 @@
 //! What the page shows of the run itself.
 
 use weal_dashboard::{Floor, Run};
-use weal_proto::Message;
 use weal_proto::manifest::{Data, Manifest};
 use weal_trainer::Corpus;
 

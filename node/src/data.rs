@@ -4,9 +4,9 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use weal_proto::BlobHash;
 use weal_proto::limits::{NAME_BYTES, SOURCES};
 use weal_proto::manifest::DataSource;
+use weal_proto::{BlobHash, Outline};
 
 use crate::error::{Error, Result};
 
@@ -101,7 +101,7 @@ impl FoundFile {
 
     fn read(&self) -> Result<TextFile> {
         let text = fs::read(&self.path).map_err(unreadable(&self.path))?;
-        let hash = BlobHash::from(weal_kernels::blob::outline(&text).hash());
+        let hash = Outline::of(&text).hash();
         let source = DataSource {
             name: self.name(),
             hash,

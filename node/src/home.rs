@@ -5,7 +5,7 @@
 //! [`Home::settle`] writes the manifest once everything that it names is there. A folder with a
 //! manifest is therefore complete, even after a crash.
 
-use weal_proto::{Manifest, Message, RunId};
+use weal_proto::{Manifest, RunId};
 
 use crate::error::{Error, Result};
 use crate::folder::{Folder, FolderLock};

@@ -1,7 +1,5 @@
 //! Errors of other crates: which kind each is, decided once.
 
-use std::borrow::Cow;
-
 use super::{Error, ErrorKind};
 
 impl From<weal_files::Error> for Error {

@@ -214,10 +214,14 @@ impl Error {
         }
     }
 
+    /// What caused this error, what caused that, and so on.
+    fn causes(&self) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+        std::iter::successors(self.source(), |&error| error.source())
+    }
+
     /// The operating system's error among the causes.
     fn system_error(&self) -> Option<&io::Error> {
-        std::iter::successors(self.source(), |error| error.source())
-            .find_map(|error| error.downcast_ref())
+        self.causes().find_map(|error| error.downcast_ref())
     }
 }
 
@@ -228,7 +232,7 @@ impl fmt::Display for Error {
             What::Other(error) => write!(f, "{error}")?,
         }
         if f.alternate() {
-            for cause in std::iter::successors(self.source(), |error| error.source()) {
+            for cause in self.causes() {
                 write!(f, ": {cause}")?;
             }
         }

@@ -1,6 +1,5 @@
 //! An error as it is printed to a terminal.
 
-use std::error::Error as StdError;
 use std::fmt;
 
 use super::Error;
@@ -12,7 +11,7 @@ pub struct Report<'a>(pub(super) &'a Error);
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "error: {}", self.0)?;
-        for cause in std::iter::successors(self.0.source(), |error| error.source()) {
+        for cause in self.0.causes() {
             write!(f, "\ncaused by: {cause}")?;
         }
         if let Some(hint) = self.0.hint() {

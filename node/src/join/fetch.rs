@@ -67,10 +67,7 @@ impl Newcomer<'_> {
             .iter()
             .map(|peer| peer.peer)
             .collect();
-        let fetched = self
-            .network
-            .fetch_blob((*hash).into(), *bytes, holders)
-            .await;
+        let fetched = self.network.fetch_blob(*hash, *bytes, holders).await;
         fetched.map_err(|error| {
             Error::link(format!("{name} could not be fetched"))
                 .caused_by(error)

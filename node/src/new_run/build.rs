@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use weal_proto::manifest::{Data, Manifest};
-use weal_proto::{BlobHash, Message, PeerId};
+use weal_proto::{BlobHash, PeerId};
 use weal_trainer::Checkpoint;
 
 use super::file::RunFile;

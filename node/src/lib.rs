@@ -23,7 +23,7 @@ pub mod cli;
 pub mod daemon;
 mod data;
 mod doctor;
-mod documented;
+pub mod documented;
 pub mod error;
 pub mod folder;
 pub mod home;

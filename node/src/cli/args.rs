@@ -50,7 +50,12 @@ fn default_folder() -> PathBuf {
 #[derive(Debug, Args)]
 pub(super) struct DeviceArgs {
     /// Device to use: auto, cpu, gpu or gpu:<number>, as `weal doctor` numbers them.
-    #[arg(long, env = "WEAL_DEVICE", hide_env_values = true, default_value = "auto")]
+    #[arg(
+        long,
+        env = "WEAL_DEVICE",
+        hide_env_values = true,
+        default_value = "auto"
+    )]
     pub device: Device,
 }
 
@@ -98,12 +103,7 @@ impl NewRunArgs {
             name: self.name.clone(),
             ..RunFile::default()
         };
-        file.data.files = self
-            .data
-            .data
-            .iter()
-            .map(absolute)
-            .collect::<Result<_>>()?;
+        file.data.files = self.data.data.iter().map(absolute).collect::<Result<_>>()?;
         file.tokeniser.file = self.tokeniser.as_ref().map(absolute).transpose()?;
         Ok(file)
     }

@@ -102,7 +102,11 @@ mod tests {
         assert!(command.get_about().is_some(), "{name} has no help");
         for arg in command.get_arguments() {
             let id = arg.get_id();
-            assert!(arg.get_help().is_some(), "{name}: {id} has no help");
+            let help = arg.get_help().map(ToString::to_string);
+            assert!(
+                help.is_some_and(|help| !help.is_empty()),
+                "{name}: {id} has no help"
+            );
         }
         command.get_subcommands().for_each(check);
     }

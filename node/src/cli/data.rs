@@ -317,7 +317,10 @@ impl PrepareBar {
             HumanCount(progress.tokens)
         );
         if progress.fetched_bytes > 0 {
-            message.push_str(&format!(", {} downloaded", HumanBytes(progress.fetched_bytes)));
+            message.push_str(&format!(
+                ", {} downloaded",
+                HumanBytes(progress.fetched_bytes)
+            ));
         }
         if progress.bad > 0 {
             message.push_str(&format!(", {} bad", HumanCount(progress.bad)));

@@ -86,11 +86,7 @@ fn print_models(models: &[ModelFit]) {
         true => format!("{} + {}", gigabytes(device), gigabytes(host)),
         false => gigabytes(host),
     };
-    let legend = if is_gpu {
-        " (GPU + host)"
-    } else {
-        ""
-    };
+    let legend = if is_gpu { " (GPU + host)" } else { "" };
     println!("\nmemory for training{legend}:");
     println!(
         "{:<9} {:>10} {:>8} {:>20} {:>20} {:>20}",

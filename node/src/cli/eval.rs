@@ -104,7 +104,9 @@ fn evaluate(evaluator: &mut Evaluator, path: &Path, text: &[u8]) -> Result<Evalu
         let text = std::str::from_utf8(text)
             .map_err(|error| Error::data(format!("{file}: not text in UTF-8")).caused_by(error))?;
         let (form, questions) = questions(path, text).map_err(unusable)?;
-        let found = evaluator.choices(&questions, &mut progress).map_err(unusable)?;
+        let found = evaluator
+            .choices(&questions, &mut progress)
+            .map_err(unusable)?;
         Evaluation::Choices {
             file,
             task: form.to_string(),

@@ -2,7 +2,6 @@
 
 use std::io::{IsTerminal, Read, Write};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -58,7 +57,9 @@ impl GenerateArgs {
         };
         match self.prompt {
             None if std::io::stdin().is_terminal() => {
-                eprintln!("type the start of the text, then take turns with the model; Ctrl-D ends");
+                eprintln!(
+                    "type the start of the text, then take turns with the model; Ctrl-D ends"
+                );
                 take_turns(&mut generator, &mut sampling)?;
             }
             given => {

@@ -25,8 +25,9 @@ pub(super) fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> 
 pub(super) fn stop_signal() -> Result<watch::Receiver<bool>> {
     let (sender, stop) = watch::channel(false);
     #[cfg(unix)]
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-        .map_err(|error| Error::internal("cannot receive signals").caused_by(error))?;
+    let mut terminate =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+            .map_err(|error| Error::internal("cannot receive signals").caused_by(error))?;
     tokio::spawn(async move {
         #[cfg(unix)]
         tokio::select! {

@@ -14,7 +14,12 @@ use crate::status_client;
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
     /// Address of the node's page. By default the one in the folder's settings.
-    #[arg(long, env = "WEAL_PAGE", hide_env_values = true, value_name = "ADDRESS")]
+    #[arg(
+        long,
+        env = "WEAL_PAGE",
+        hide_env_values = true,
+        value_name = "ADDRESS"
+    )]
     page: Option<SocketAddr>,
     /// Print nothing. Exit with code 0 if the node takes part in rounds, and with code 12 if it
     /// does not.

@@ -89,11 +89,7 @@ pub(super) fn site(
 pub(super) fn memory(site: &Site) -> Vec<Check> {
     let free = |what, bytes: Option<u64>, remedy: &str| match bytes {
         Some(bytes) => Check::ok(what, format!("{} for training", gigabytes(bytes))),
-        None => Check::warning(
-            what,
-            "the system does not report how much is free",
-            remedy,
-        ),
+        None => Check::warning(what, "the system does not report how much is free", remedy),
     };
     let mut checks = Vec::new();
     if site.threads.is_none() {

@@ -20,7 +20,11 @@ const LEARNER_BYTES: u64 = 2 * 12;
 const DISK_WITHOUT_RUN: u64 = 1_000_000_000;
 
 /// Runs all checks of the machine. `parameters` is the size of the model of the folder's run.
-pub(super) fn checks(folder: &Folder, settings: &Settings, parameters: Option<usize>) -> Vec<Check> {
+pub(super) fn checks(
+    folder: &Folder,
+    settings: &Settings,
+    parameters: Option<usize>,
+) -> Vec<Check> {
     let mut checks = vec![
         disk(folder.path(), disk_need(settings, parameters)),
         clock(),
@@ -137,7 +141,10 @@ fn port(address: &Multiaddr, is_running: bool) -> Option<Check> {
     }
     Some(match bound? {
         Ok(()) => Check::ok("port", format!("{address} is free")),
-        Err(_) if is_running => Check::ok("port", format!("{address} is used by the node that is running here")),
+        Err(_) if is_running => Check::ok(
+            "port",
+            format!("{address} is used by the node that is running here"),
+        ),
         Err(error) => Check::wrong(
             "port",
             format!("{address}: {error}"),
@@ -150,7 +157,10 @@ fn port(address: &Multiaddr, is_running: bool) -> Option<Check> {
 fn page(address: SocketAddr, is_running: bool) -> Check {
     match TcpListener::bind(address) {
         Ok(_) => Check::ok("page", format!("{address} is free")),
-        Err(_) if is_running => Check::ok("page", format!("{address} is used by the node that is running here")),
+        Err(_) if is_running => Check::ok(
+            "page",
+            format!("{address} is used by the node that is running here"),
+        ),
         Err(error) => Check::wrong(
             "page",
             format!("{address}: {error}"),

@@ -14,125 +14,73 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::home::{Entered, Home};
 use crate::store::blobs::Keep;
 
-/// A run ready to be started: its manifest, and the bytes the manifest names.
+/// A run that is ready to start: its manifest, and the bytes that the manifest names.
 #[derive(Debug)]
 pub struct NewRun {
-    /// What fixes the run.
+    /// The manifest; its hash is the run's id.
     pub manifest: Manifest,
+    /// Texts, tokeniser and initial weights.
     files: Vec<Vec<u8>>,
-    /// Files that are not read whole: shards of tokens.
+    /// Shards of prepared tokens, which are not read into memory.
     shards: Vec<(PathBuf, BlobHash)>,
 }
 
+/// What a new run is made of.
+struct Ingredients<'a> {
+    file: &'a RunFile,
+    /// Where the paths in the file start.
+    relative_to: &'a Path,
+    /// The founder, unless the file names others.
+    founder: PeerId,
+    /// The file's name in errors.
+    name: &'a Path,
+}
+
 impl NewRun {
-    /// Reads everything that the file names, and checks that it fits together.
+    /// Reads everything that the file names and checks that it fits together. `founder` founds the
+    /// run unless the file names other founders; `name` is the file's name in errors.
     ///
     /// # Errors
-    /// Which key is wrong, with what would be accepted; or what cannot be read.
-    pub fn from_file(file: &RunFile, relative_to: &Path, own: PeerId, path: &Path) -> Result<Self> {
-        Self::build(file, relative_to, own, path, Texts::Read)
+    /// When a key has a wrong value, with the values it accepts, or when a file cannot be read.
+    pub fn from_file(
+        file: &RunFile,
+        relative_to: &Path,
+        founder: PeerId,
+        name: &Path,
+    ) -> Result<Self> {
+        let ingredients = Ingredients {
+            file,
+            relative_to,
+            founder,
+            name,
+        };
+        ingredients.build(Texts::Read)
     }
 
-    /// Checks the file and what it names without reading the texts, which may be large. The
-    /// manifest is the later one but for the hashes of the texts.
+    /// Checks the file and everything it names, without reading the texts, which may be large. The
+    /// manifest differs from the final one only in the hashes of the texts.
     ///
     /// # Errors
     /// As for [`NewRun::from_file`].
     pub fn preview(
         file: &RunFile,
         relative_to: &Path,
-        own: PeerId,
-        path: &Path,
+        founder: PeerId,
+        name: &Path,
     ) -> Result<Manifest> {
-        Ok(Self::build(file, relative_to, own, path, Texts::Find)?.manifest)
+        let ingredients = Ingredients {
+            file,
+            relative_to,
+            founder,
+            name,
+        };
+        Ok(ingredients.build(Texts::Find)?.manifest)
     }
 
-    fn build(
-        file: &RunFile,
-        relative_to: &Path,
-        own: PeerId,
-        path: &Path,
-        texts: Texts,
-    ) -> Result<Self> {
-        let wrong = |why: String| Error::configuration(path.display(), why);
-        let context = file.model.context.map(|context| context as usize);
-        let mut files = Vec::new();
-        let start = match &file.model.checkpoint {
-            None => {
-                Start::preset(&file.model.preset, context, &initial_seed(file.seed)).map_err(wrong)?
-            }
-            Some(folder) => {
-                let folder = relative_to.join(folder);
-                let checkpoint = Checkpoint::read(&folder, context, &mut |_, _| {})
-                    .map_err(|error| Error::of(ErrorKind::Data, error))?;
-                Start::checkpoint(checkpoint, &mut files)
-            }
-        };
-        let paths: Vec<_> = file
-            .data
-            .files
-            .iter()
-            .map(|path| relative_to.join(path))
-            .collect();
-        let prepared = Prepared::among(&paths)?;
-        let tokeniser = file
-            .tokeniser
-            .file
-            .as_ref()
-            .map(|path| relative_to.join(path));
-        let (spec, initial, tokeniser) =
-            start.with_tokeniser(tokeniser.as_deref(), prepared.as_ref(), &mut files)?;
-        let mut shards = Vec::new();
-        let data = if let Some(prepared) = prepared {
-            shards = prepared.shards();
-            prepared.data()
-        } else if paths.is_empty() {
-            Data::Generator {
-                seed: file.data.generator_seed,
-                bytes: file.data.generator_bytes,
-            }
-        } else {
-            Data::Sources(texts.sources(&paths, &mut files)?)
-        };
-        let manifest = file
-            .manifest(&spec, initial, tokeniser, data, own)
-            .map_err(wrong)?;
-        manifest
-            .validate()
-            .map_err(|error| wrong(error.to_string()))?;
-        let new = Self {
-            manifest,
-            files,
-            shards,
-        };
-        new.check_text()?;
-        Ok(new)
-    }
-
-    /// Text that is too short must be found out here, not by whoever joins.
-    fn check_text(&self) -> Result<()> {
-        let sources = match &self.manifest.data {
-            Data::Generator { .. } => return Ok(()),
-            Data::Prepared(tokens) => {
-                return prepared::check_length(tokens, self.manifest.model.context);
-            }
-            Data::Sources(sources) => sources,
-        };
-        let bytes: u64 = sources.iter().map(|source| source.bytes).sum();
-        let needed = 20 * (u64::from(self.manifest.model.context) + 1);
-        if bytes < needed {
-            return Err(Error::data(format!(
-                "{bytes} bytes of text are too few for a context of {} tokens: at least {needed} are needed; give more with --data",
-                self.manifest.model.context
-            )));
-        }
-        Ok(())
-    }
-
-    /// Makes a folder the folder of this run, with everything the manifest names.
+    /// Puts the run into a folder: first everything that the manifest names, then the manifest.
     ///
     /// # Errors
-    /// When it holds another run, or cannot be written.
+    /// When the folder holds another run, or cannot be written.
     pub fn adopt(&self, place: Entered) -> Result<Home> {
         let home = match place {
             Entered::Run(home) => {
@@ -152,9 +100,97 @@ impl NewRun {
     }
 }
 
+impl Ingredients<'_> {
+    fn build(&self, texts: Texts) -> Result<NewRun> {
+        let mut files = Vec::new();
+        let mut shards = Vec::new();
+        let paths: Vec<_> = self
+            .file
+            .data
+            .files
+            .iter()
+            .map(|path| self.relative_to.join(path))
+            .collect();
+        let prepared = Prepared::among(&paths)?;
+        let tokeniser = self.file.tokeniser.file.as_ref();
+        let tokeniser = tokeniser.map(|path| self.relative_to.join(path));
+        let (model, initial, tokeniser) = self.start(&mut files)?.with_tokeniser(
+            tokeniser.as_deref(),
+            prepared.as_ref(),
+            &mut files,
+        )?;
+        let data = if let Some(prepared) = prepared {
+            shards = prepared.shards();
+            prepared.data()
+        } else if paths.is_empty() {
+            Data::Generator {
+                seed: self.file.data.generator_seed,
+                bytes: self.file.data.generator_bytes,
+            }
+        } else {
+            Data::Sources(texts.sources(&paths, &mut files)?)
+        };
+        let manifest = self
+            .file
+            .manifest(&model, initial, tokeniser, data, self.founder)
+            .map_err(|why| self.wrong(why))?;
+        manifest
+            .validate()
+            .map_err(|error| self.wrong(error.to_string()))?;
+        check_length(&manifest)?;
+        Ok(NewRun {
+            manifest,
+            files,
+            shards,
+        })
+    }
+
+    fn start(&self, files: &mut Vec<Vec<u8>>) -> Result<Start> {
+        let model = &self.file.model;
+        let context = model.context.map(|context| context as usize);
+        match &model.checkpoint {
+            None => Start::preset(&model.preset, context, &initial_seed(self.file.seed))
+                .map_err(|why| self.wrong(why)),
+            Some(folder) => {
+                let folder = self.relative_to.join(folder);
+                let checkpoint = Checkpoint::read(&folder, context, &mut |_, _| {})
+                    .map_err(|error| Error::of(ErrorKind::Data, error))?;
+                Ok(Start::checkpoint(checkpoint, files))
+            }
+        }
+    }
+
+    fn wrong(&self, why: String) -> Error {
+        Error::configuration(self.name.display(), why)
+    }
+}
+
+/// Refuses text that is too short for one window, before anyone joins.
+fn check_length(manifest: &Manifest) -> Result<()> {
+    let context = manifest.model.context;
+    let sources = match &manifest.data {
+        Data::Generator { .. } => return Ok(()),
+        Data::Prepared(tokens) => return prepared::check_length(tokens, context),
+        Data::Sources(sources) => sources,
+    };
+    let bytes: u64 = sources.iter().map(|source| source.bytes).sum();
+    let needed = 20 * (u64::from(context) + 1);
+    if bytes < needed {
+        return Err(Error::data(format!(
+            "{bytes} bytes of text are too few for a context of {context} tokens; \
+             at least {needed} bytes are needed"
+        ))
+        .with_hint("give more text with --data"));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::folder::Folder;
     use crate::plan::named_blobs;
 
     fn build(file: &RunFile, folder: &Path) -> Result<NewRun> {
@@ -167,7 +203,7 @@ mod tests {
             seed: 7,
             ..RunFile::default()
         };
-        let read: RunFile = toml::from_str(&file.to_commented_toml()).unwrap();
+        let read: RunFile = toml::from_str(&file.to_commented_toml().unwrap()).unwrap();
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(
             build(&read, dir.path()).unwrap().manifest.run(),
@@ -190,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_too_short_is_refused_before_anyone_joins() {
+    fn text_that_is_too_short_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("short.txt"), "to be").unwrap();
         let mut file = RunFile::default();
@@ -199,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn an_adopted_folder_has_all_that_the_manifest_names() {
+    fn an_adopted_folder_holds_everything_the_manifest_names() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("book.txt"), "call me ishmael ".repeat(1000)).unwrap();
         let mut file = RunFile::default();

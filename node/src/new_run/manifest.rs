@@ -11,10 +11,12 @@ use weal_trainer::ModelSpec;
 use super::file::{self, RunFile};
 use crate::plan::{manifest_model, max_contribution_bytes};
 
+/// A fraction in parts per million.
 fn ppm(key: &str, value: f64) -> Result<u32, String> {
     scaled(key, value, f64::from(PPM))
 }
 
+/// A value in units of 1/`unit`. The error names the key, its value and the accepted range.
 fn scaled(key: &str, value: f64, unit: f64) -> Result<u32, String> {
     let scaled = (value * unit).round();
     if (0.0..=f64::from(u32::MAX)).contains(&scaled) {
@@ -34,11 +36,11 @@ impl RunFile {
         initial: Initial,
         tokeniser: Tokeniser,
         data: Data,
-        own: PeerId,
+        founder: PeerId,
     ) -> Result<Manifest, String> {
         let mut founders = match self.founders.as_slice() {
             [] => vec![Founder {
-                peer: own,
+                peer: founder,
                 weight: Weight(file::FOUNDER_WEIGHT),
             }],
             founders => founders
@@ -147,19 +149,20 @@ impl RunFile {
         })
     }
 
-    /// What a contribution of this model takes at the most. Settings that make no sense are refused
-    /// elsewhere.
+    /// The most bytes that a contribution of this model can have. Settings that make no sense are
+    /// refused elsewhere.
     fn blob_bytes(&self, spec: &ModelSpec) -> u32 {
         let compression = weal_kernels::Compression {
             chunk: self.compression.chunk as usize,
             keep: self.compression.keep as usize,
             decay_ppm: 0,
         };
-        let most = spec
+        let max_bytes = spec
             .layout()
             .ok()
             .and_then(|layout| max_contribution_bytes(&layout, &compression).ok());
-        most.and_then(|most| u32::try_from(most).ok())
+        max_bytes
+            .and_then(|bytes| u32::try_from(bytes).ok())
             .unwrap_or(u32::MAX)
     }
 }

@@ -22,7 +22,7 @@ mod start;
 mod texts;
 
 pub use build::NewRun;
-pub(crate) use file::{FounderChoice, flag_help};
 pub use file::RunFile;
+pub(crate) use file::{FounderChoice, flag_help};
 pub(crate) use prepared::token_shards;
 pub(crate) use seal::{seal, write_file};

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::home::{Entered, Home};
 
-/// Name of the file in a data folder.
+/// Name of the run file in a data folder.
 const FILE: &str = "run.toml";
 
 /// Writes a commented `run.toml` into a folder.
@@ -29,10 +29,11 @@ pub(crate) fn write_file(folder: &Folder, file: &RunFile) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Opens the run of a folder. A folder with a `run.toml` and no manifest gets its manifest now.
+/// Opens the run of a folder. If the folder has a `run.toml` but no manifest, the manifest is made
+/// from it first.
 ///
 /// # Errors
-/// When the folder holds neither, the file is wrong, or something it names cannot be read.
+/// When the folder holds neither, the file has a mistake, or a file that it names cannot be read.
 pub(crate) fn seal(folder: &Folder) -> Result<Home> {
     let empty = match folder.enter()? {
         Entered::Run(home) => return Ok(*home),

@@ -11,11 +11,11 @@ use crate::data::{self, TextFile};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::weights::to_bytes;
 
-/// What a run begins with, before its tokeniser is known.
+/// What a run starts from, before its tokeniser is chosen.
 pub(super) struct Start {
     spec: ModelSpec,
     initial: Initial,
-    /// A `tokenizer.json` that belongs to the model.
+    /// The `tokenizer.json` of the checkpoint.
     tokeniser: Option<Vec<u8>>,
     end_of_text: Option<u32>,
 }
@@ -54,8 +54,9 @@ impl Start {
         }
     }
 
-    /// The tokeniser that `file` names, or the one that made the tokens, or the model's own, or
-    /// bytes. A model that begins with random weights gets as many embeddings as there are tokens.
+    /// Chooses the tokeniser: the one in `file`, or the one that made the prepared tokens, or the
+    /// checkpoint's, or one token per byte. A model with random weights gets as many embeddings as
+    /// the tokeniser has tokens.
     pub fn with_tokeniser(
         self,
         file: Option<&Path>,
@@ -79,9 +80,8 @@ impl Start {
         let is_new = matches!(initial, Initial::Seed(_));
         let Some(json) = json else {
             if !is_new && spec.vocabulary != 256 {
-                return Err(Error::data(
-                    "there is no tokenizer.json beside the model; give one with --tokeniser",
-                ));
+                return Err(Error::data("the model's folder has no tokenizer.json")
+                    .with_hint("give one with --tokeniser"));
             }
             return Ok((spec, initial, Tokeniser::Bytes));
         };
@@ -93,7 +93,7 @@ impl Start {
         } else if vocabulary > spec.vocabulary {
             let rows = spec.vocabulary;
             return Err(Error::data(format!(
-                "the tokeniser has {vocabulary} tokens, and the model's embedding {rows}: they do not belong together"
+                "the tokeniser has {vocabulary} tokens, but the model only {rows} embeddings: they do not belong together"
             )));
         }
         let of_tokens = prepared.and_then(Prepared::end_of_text);

@@ -63,9 +63,12 @@ impl Settings {
     }
 }
 
-/// Help of the flag that overrides a setting: the setting's doc, and its key.
-pub(crate) fn flag_help(key: &str) -> Option<String> {
-    doc_of::<Settings>(key).map(|doc| format!("{doc} [settings: {key}]"))
+/// Help of the flag that overrides a setting: the setting's doc, and its key. Empty if there is no
+/// such key, which a test of the command line refuses.
+pub(crate) fn flag_help(key: &str) -> String {
+    doc_of::<Settings>(key)
+        .map(|doc| format!("{doc} [settings: {key}]"))
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

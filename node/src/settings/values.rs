@@ -241,7 +241,15 @@ mod tests {
                 .is_err()
         );
         assert_eq!("auto".parse::<Auto<PrecisionSetting>>(), Ok(Auto::Auto));
-        assert_eq!("bf16".parse::<Auto<PrecisionSetting>>(), Ok(Auto::Set(PrecisionSetting::Bf16)));
-        assert!("f16".parse::<Auto<PrecisionSetting>>().unwrap_err().contains("bf16"));
+        assert_eq!(
+            "bf16".parse::<Auto<PrecisionSetting>>(),
+            Ok(Auto::Set(PrecisionSetting::Bf16))
+        );
+        assert!(
+            "f16"
+                .parse::<Auto<PrecisionSetting>>()
+                .unwrap_err()
+                .contains("bf16")
+        );
     }
 }

@@ -182,7 +182,9 @@ impl<'a> Watcher<'a> {
             } else {
                 Printed::Decided
             };
-            if self.printed.get(round) == Some(&state) || self.printed.get(round) == Some(&Printed::Loss) {
+            if self.printed.get(round) == Some(&state)
+                || self.printed.get(round) == Some(&Printed::Loss)
+            {
                 continue;
             }
             if let Some(line) = self.line(*round, records, loss) {

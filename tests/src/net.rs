@@ -379,5 +379,5 @@ pub fn quick_run() -> RunFile {
 fn port(plan: &NodePlan) -> String {
     use weal_network::Multiaddr;
     let udp = |address: &Multiaddr| address.to_string().split('/').nth(4).map(str::to_owned);
-    udp(&plan.reached).expect("an address with a port")
+    udp(&plan.address).expect("an address with a port")
 }

@@ -38,7 +38,7 @@ impl StatusArgs {
             None => Settings::read(&self.folder.folder())?.page.listen,
         };
         let snapshot = status_client::status(reachable(page)).map_err(|error| {
-            error.with_hint("start the node, or give the address of its page with --page")
+            error.with_hint("is it running? If its page has another address, give it with --page")
         })?;
         if self.healthy {
             let takes_part = matches!(

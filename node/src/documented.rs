@@ -124,7 +124,7 @@ macro_rules! documented {
 pub(crate) use documented;
 
 /// The doc comment of a key such as `network.listen`.
-pub(crate) fn doc_of<T: Documented>(path: &str) -> Option<&'static str> {
+fn doc_of<T: Documented>(path: &str) -> Option<&'static str> {
     let mut keys = T::KEYS;
     let mut doc = None;
     for name in path.split('.') {
@@ -136,6 +136,13 @@ pub(crate) fn doc_of<T: Documented>(path: &str) -> Option<&'static str> {
         };
     }
     doc
+}
+
+/// The doc of a key as clap shows that of a flag: without the last full stop. Empty if there is no
+/// such key; a test of the command line refuses flags without help.
+pub(crate) fn help_of<T: Documented>(path: &str) -> &'static str {
+    let doc = doc_of::<T>(path).unwrap_or_default();
+    doc.strip_suffix('.').unwrap_or(doc)
 }
 
 /// The text of a file: `head` as a comment, then every key that has a value, each below its doc.

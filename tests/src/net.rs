@@ -11,7 +11,7 @@ use weal::folder::Folder;
 use weal::new_run::RunFile;
 use weal::settings::Device;
 use weal::status_client;
-use weal::testnet::prepare::{NodePlan, Plan, PreparedNode, local_nodes, prepare};
+use weal::testnet::prepare::{NodePlan, PreparedNode, TestnetPlan, local_nodes, prepare};
 use weal_dashboard::Snapshot;
 use weal_proto::Manifest;
 
@@ -73,7 +73,7 @@ impl Net {
     /// When anything of it fails.
     pub fn start_planned(nodes: Vec<NodePlan>, run: RunFile) -> Self {
         let root = TempDir::new().expect("a temporary folder");
-        let plan = Plan {
+        let plan = TestnetPlan {
             root: root.path().to_owned(),
             nodes,
             run,

@@ -54,7 +54,7 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Check whether this machine can train, and which models fit it.
     Doctor(doctor::DoctorArgs),
-    /// Print the public key of a data folder, creating one if needed.
+    /// Print the public key of a data folder; create a key if there is none.
     Key(key::KeyArgs),
 }
 
@@ -104,7 +104,7 @@ mod tests {
             let id = arg.get_id();
             let help = arg.get_help().map(ToString::to_string);
             assert!(
-                help.is_some_and(|help| !help.is_empty()),
+                help.is_some_and(|help| !help.is_empty() && !help.starts_with(' ')),
                 "{name}: {id} has no help"
             );
         }

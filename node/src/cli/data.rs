@@ -139,7 +139,7 @@ impl PrepareArgs {
             let summary = work
                 .await
                 .map_err(|error| Error::of(ErrorKind::Internal, error))?;
-            summary.map_err(|error| Error::of(ErrorKind::Data, error))
+            summary.map_err(|error| Error::from(error).with_kind(ErrorKind::Data))
         })?;
         let seconds = start.elapsed().as_secs_f64();
         if self.json.json {
@@ -153,9 +153,8 @@ impl PrepareArgs {
     fn prepare(&self) -> Result<Prepare> {
         let tokeniser = match &self.tokeniser {
             None => Tokeniser::Bytes,
-            Some(path) => {
-                Tokeniser::from_file(path).map_err(|error| Error::of(ErrorKind::Data, error))?
-            }
+            Some(path) => Tokeniser::from_file(path)
+                .map_err(|error| Error::from(error).with_kind(ErrorKind::Data))?,
         };
         let end_of_text = match (&self.end_of_text, &self.tokeniser) {
             (Some(name), _) => Some(tokeniser.token_of(name).ok_or_else(|| {
@@ -273,11 +272,11 @@ impl PrepareArgs {
 impl CheckArgs {
     fn run(self) -> Result<ExitCode> {
         let folder = PreparedFolder::open(&self.folder)
-            .map_err(|error| Error::of(ErrorKind::Data, error))?;
+            .map_err(|error| Error::from(error).with_kind(ErrorKind::Data))?;
         let bar = ByteBar::new("checking");
         let checked = folder.check(&mut bar.callback());
         bar.clear();
-        checked.map_err(|error| Error::of(ErrorKind::Data, error))?;
+        checked.map_err(|error| Error::from(error).with_kind(ErrorKind::Data))?;
         let shards = |part: &PreparedPart| {
             format!(
                 "{} tokens in {} shards",

@@ -59,7 +59,7 @@ impl EvalArgs {
             .map(|file| read(file))
             .collect::<Result<Vec<_>>>()?;
         let (loaded, device) = self.model.open()?;
-        let failed = |error: weal_trainer::Error| Error::of(ErrorKind::Device, error);
+        let failed = |error: weal_trainer::Error| Error::from(error).with_kind(ErrorKind::Device);
         let mut evaluator = Evaluator::new(
             loaded.model,
             loaded.tokeniser,
@@ -88,8 +88,10 @@ fn read(file: &Path) -> Result<Vec<u8>> {
 
 fn evaluate(evaluator: &mut Evaluator, path: &Path, text: &[u8]) -> Result<Evaluation> {
     let unusable = |error: weal_trainer::Error| match error {
-        error @ weal_trainer::Error::Device { .. } => Error::of(ErrorKind::Device, error),
-        error => Error::of(ErrorKind::Data, error),
+        error @ weal_trainer::Error::Device { .. } => {
+            Error::from(error).with_kind(ErrorKind::Device)
+        }
+        error => Error::from(error).with_kind(ErrorKind::Data),
     };
     let file = path.display().to_string();
     let bar = ProgressBar::new(0);

@@ -39,7 +39,7 @@ impl ExportArgs {
             Output::Folder(self.parse("f32")?)
         };
         let loaded = LoadedModel::folder(&self.folder.folder(), self.round)?;
-        let failed = |error: weal_trainer::Error| Error::of(ErrorKind::Data, error);
+        let failed = |error: weal_trainer::Error| Error::from(error).with_kind(ErrorKind::Data);
         let export = Export::new(
             &loaded.model,
             &loaded.weights,

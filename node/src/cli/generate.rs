@@ -42,7 +42,7 @@ impl GenerateArgs {
     pub fn run(self) -> Result<ExitCode> {
         set_threads(0)?;
         let (loaded, device) = self.model.open()?;
-        let failed = |error: weal_trainer::Error| Error::of(ErrorKind::Device, error);
+        let failed = |error: weal_trainer::Error| Error::from(error).with_kind(ErrorKind::Device);
         let generator =
             TextGenerator::new(loaded.model, loaded.tokeniser, &loaded.weights, &device)
                 .map_err(failed)?;
@@ -138,5 +138,5 @@ fn unreadable(error: std::io::Error) -> Error {
 }
 
 fn unusable(error: weal_trainer::Error) -> Error {
-    Error::of(ErrorKind::Usage, error)
+    Error::from(error).with_kind(ErrorKind::Usage)
 }

@@ -7,7 +7,7 @@ use weal_trainer::OpenDevice;
 
 use super::args::{DeviceArgs, FolderArgs};
 use super::progress::{ByteBar, with_spinner};
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::loaded_model::LoadedModel;
 use crate::settings::Device;
 
@@ -42,7 +42,5 @@ impl ModelArgs {
 
 /// Opens a device that shows a spinner during its kernel warm-up.
 pub(super) fn open_device(device: Device) -> Result<OpenDevice> {
-    let device =
-        OpenDevice::open(device).map_err(|error| crate::Error::of(ErrorKind::Device, error))?;
-    Ok(with_spinner(device))
+    Ok(with_spinner(OpenDevice::open(device)?))
 }

@@ -12,7 +12,9 @@ use super::runtime::{block_on, stop_signal};
 use crate::error::{Error, Result};
 use crate::new_run::{RunFile, flag_help};
 use crate::settings::Device;
-use crate::testnet::prepare::{self, NodePlan, Plan, PreparedNode, local_nodes, named_nodes};
+use crate::testnet::prepare::{
+    self, NodePlan, PreparedNode, TestnetPlan, local_nodes, named_nodes,
+};
 use crate::testnet::processes::Processes;
 use crate::testnet::watch::Watcher;
 
@@ -146,7 +148,7 @@ impl TestnetArgs {
         if let Some(number) = self.gpu_peer {
             put_on_gpu(&mut nodes, number)?;
         }
-        let (manifest, nodes) = prepare::prepare(&Plan { root, nodes, run })?;
+        let (manifest, nodes) = prepare::prepare(&TestnetPlan { root, nodes, run })?;
         let page = nodes
             .first()
             .map(|node| format!("http://{}/", node.page))
@@ -197,7 +199,7 @@ impl PrepareArgs {
         let run = self.run.file()?;
         let page = SocketAddr::new(self.page_listen, self.page_port);
         let nodes = named_nodes(self.run.peers, &self.host, self.port, page, self.device)?;
-        let (manifest, nodes) = prepare::prepare(&Plan {
+        let (manifest, nodes) = prepare::prepare(&TestnetPlan {
             root: self.folder,
             nodes,
             run,

@@ -102,9 +102,11 @@ impl Examination {
                 let mut model = ModelSpec::preset(name)
                     .map_err(|error| Error::of(ErrorKind::Internal, error))?;
                 model.context = self.context.unwrap_or(model.context);
-                model
-                    .validate()
-                    .map_err(|error| Error::of(ErrorKind::Usage, error).context("--context"))?;
+                model.validate().map_err(|error| {
+                    Error::from(error)
+                        .with_kind(ErrorKind::Usage)
+                        .context("--context")
+                })?;
                 Ok(Workload {
                     name: name.to_owned(),
                     model,

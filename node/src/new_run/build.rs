@@ -154,7 +154,7 @@ impl Ingredients<'_> {
             Some(folder) => {
                 let folder = self.relative_to.join(folder);
                 let checkpoint = Checkpoint::read(&folder, context, &mut |_, _| {})
-                    .map_err(|error| Error::of(ErrorKind::Data, error))?;
+                    .map_err(|error| Error::from(error).with_kind(ErrorKind::Data))?;
                 Ok(Start::checkpoint(checkpoint, files))
             }
         }

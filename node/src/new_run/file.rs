@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use weal_proto::PeerId;
 
-use crate::documented::{doc_of, documented, to_commented_toml};
+use crate::documented::{documented, help_of, to_commented_toml};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Voting weight of a founder by default.
@@ -221,10 +221,9 @@ impl RunFile {
     }
 }
 
-/// Help of the flag that sets a key of a new run: the key's doc. Empty if there is no such key,
-/// which a test of the command line refuses.
+/// Help of the flag that sets a key of a new run: the key's doc.
 pub(crate) fn flag_help(key: &str) -> &'static str {
-    doc_of::<RunFile>(key).unwrap_or_default()
+    help_of::<RunFile>(key)
 }
 
 #[cfg(test)]

@@ -30,8 +30,8 @@ impl Prepared {
             ))
             .with_hint("give this folder alone, or prepare all data together"));
         }
-        let folder =
-            PreparedFolder::open(path).map_err(|error| Error::of(ErrorKind::Data, error))?;
+        let folder = PreparedFolder::open(path)
+            .map_err(|error| Error::from(error).with_kind(ErrorKind::Data))?;
         Ok(Some(Self {
             folder,
             path: path.clone(),
@@ -46,7 +46,7 @@ impl Prepared {
         let present = self
             .folder
             .tokeniser()
-            .map_err(|error| Error::of(ErrorKind::Data, error))?;
+            .map_err(|error| Error::from(error).with_kind(ErrorKind::Data))?;
         if wanted.is_some() && wanted != present {
             return Err(Error::data(format!(
                 "{}: prepared with another tokeniser than the run's",

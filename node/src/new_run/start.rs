@@ -86,7 +86,7 @@ impl Start {
             return Ok((spec, initial, Tokeniser::Bytes));
         };
         let known = weal_trainer::Tokeniser::from_bytes(&json)
-            .map_err(|error| Error::of(ErrorKind::Data, error))?;
+            .map_err(|error| Error::from(error).with_kind(ErrorKind::Data))?;
         let vocabulary = known.vocabulary();
         if is_new {
             spec = spec.with_vocabulary(vocabulary);

@@ -6,7 +6,7 @@ use std::io;
 use weal_files::Access;
 
 use super::Settings;
-use crate::documented::{doc_of, to_commented_toml};
+use crate::documented::{help_of, to_commented_toml};
 use crate::error::{Error, ErrorKind, Result};
 use crate::folder::Folder;
 
@@ -63,12 +63,9 @@ impl Settings {
     }
 }
 
-/// Help of the flag that overrides a setting: the setting's doc, and its key. Empty if there is no
-/// such key, which a test of the command line refuses.
+/// Help of the flag that overrides a setting: the setting's doc, and its key.
 pub(crate) fn flag_help(key: &str) -> String {
-    doc_of::<Settings>(key)
-        .map(|doc| format!("{doc} [settings: {key}]"))
-        .unwrap_or_default()
+    format!("{} [settings: {key}]", help_of::<Settings>(key))
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ const PORT_ATTEMPTS: usize = 64;
 
 /// A network whose folders are to be written.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct TestnetPlan {
     /// Folder in which to create `node1`, `node2`, …
     pub root: PathBuf,
     /// The nodes; the first one measures the held-out loss.
@@ -68,7 +68,7 @@ pub fn node_folder(root: &Path, number: usize) -> Folder {
 ///
 /// # Errors
 /// When the run is invalid, or a folder cannot be written.
-pub fn prepare(plan: &Plan) -> Result<(Manifest, Vec<PreparedNode>)> {
+pub fn prepare(plan: &TestnetPlan) -> Result<(Manifest, Vec<PreparedNode>)> {
     let mut nodes = Vec::new();
     for (index, node) in plan.nodes.iter().enumerate() {
         let folder = node_folder(&plan.root, index + 1);
@@ -86,7 +86,7 @@ pub fn prepare(plan: &Plan) -> Result<(Manifest, Vec<PreparedNode>)> {
     Ok((manifest, nodes))
 }
 
-fn adopt_run(plan: &Plan, nodes: &[PreparedNode]) -> Result<Manifest> {
+fn adopt_run(plan: &TestnetPlan, nodes: &[PreparedNode]) -> Result<Manifest> {
     if let Some(first) = nodes.first()
         && let Some(manifest) = first.folder.manifest()?
     {
@@ -116,7 +116,7 @@ fn adopt_run(plan: &Plan, nodes: &[PreparedNode]) -> Result<Manifest> {
     Ok(new.manifest)
 }
 
-fn settings(plan: &Plan, nodes: &[PreparedNode], index: usize, node: &NodePlan) -> Settings {
+fn settings(plan: &TestnetPlan, nodes: &[PreparedNode], index: usize, node: &NodePlan) -> Settings {
     let others = plan
         .nodes
         .iter()

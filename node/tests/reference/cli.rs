@@ -113,6 +113,7 @@ pub fn flags_of_setting(command: &Command, key: &str) -> Vec<String> {
 
 /// The flags of some commands whose help is the doc of a key.
 pub fn flags_with_help(program: &Command, commands: &[&str], doc: &str) -> Vec<String> {
+    let doc = doc.strip_suffix('.').unwrap_or(doc);
     let mut flags = Vec::new();
     for name in commands {
         let command = program.find_subcommand(name).unwrap();

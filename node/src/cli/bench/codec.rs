@@ -48,7 +48,7 @@ impl CodecArgs {
             .map_err(|error| Error::of(ErrorKind::Usage, error))?;
         let device = open_device(self.device.device)?;
         speed.gpu = bench::gpu(&layout, &compression, &device)
-            .map_err(|error| Error::of(ErrorKind::Device, error))?;
+            .map_err(|error| Error::from(error).with_kind(ErrorKind::Device))?;
         if self.json.json {
             print_json(&speed)?;
         } else {
@@ -60,7 +60,11 @@ impl CodecArgs {
     fn layout(&self) -> Result<Layout> {
         ModelSpec::preset(&self.preset)
             .and_then(|model| model.layout())
-            .map_err(|error| Error::of(ErrorKind::Usage, error).context("--preset"))
+            .map_err(|error| {
+                Error::from(error)
+                    .with_kind(ErrorKind::Usage)
+                    .context("--preset")
+            })
     }
 }
 

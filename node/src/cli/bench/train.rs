@@ -78,13 +78,16 @@ struct TrainResult {
 impl TrainArgs {
     pub fn run(self) -> Result<ExitCode> {
         set_threads(self.threads)?;
-        let mut model = ModelSpec::preset(&self.preset)
-            .map_err(|error| Error::of(ErrorKind::Usage, error).context("--preset"))?;
+        let mut model = ModelSpec::preset(&self.preset).map_err(|error| {
+            Error::from(error)
+                .with_kind(ErrorKind::Usage)
+                .context("--preset")
+        })?;
         let corpus = self.data.as_deref().map(open_corpus).transpose()?;
         if let Some(corpus) = &corpus {
             model = model.with_vocabulary(corpus.tokeniser().vocabulary());
         }
-        let failed = |error: weal_trainer::Error| Error::of(ErrorKind::Device, error);
+        let failed = |error: weal_trainer::Error| Error::from(error).with_kind(ErrorKind::Device);
         let device = open_device(self.device.device)?;
         let load = self.load(&device);
         let speed = device.train_speed(&model, &load, corpus).map_err(failed)?;
@@ -135,7 +138,7 @@ fn open_corpus(folder: &Path) -> Result<Arc<Corpus>> {
     let folder = PreparedFolder::open(folder).and_then(|folder| Corpus::of_folder(&folder));
     folder
         .map(Arc::new)
-        .map_err(|error| Error::of(ErrorKind::Data, error))
+        .map_err(|error| Error::from(error).with_kind(ErrorKind::Data))
 }
 
 /// The memory that training needs by the memory model. This command compresses and saves nothing,

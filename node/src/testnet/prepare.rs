@@ -106,10 +106,10 @@ fn adopt_run(plan: &TestnetPlan, nodes: &[PreparedNode]) -> Result<Manifest> {
         .iter()
         .map(|node| FounderChoice::usual(node.peer))
         .collect();
-    let own = nodes
+    let founder = nodes
         .first()
         .map_or_else(|| PeerId::from([0; 32]), |node| node.peer);
-    let new = NewRun::from_file(&file, Path::new(""), own, Path::new("testnet"))?;
+    let new = NewRun::from_file(&file, Path::new(""), founder, Path::new("testnet"))?;
     for node in nodes {
         new.adopt(node.folder.enter()?)?;
     }

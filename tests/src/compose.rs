@@ -21,7 +21,7 @@ pub const NODES: usize = 4;
 const SERVICES: [&str; NODES] = ["node1", "node2", "node3", "node4"];
 /// Both the builder and the base of the image; `deploy/base-image.sh` provides it.
 const BASE: &str = "debian:bookworm-slim";
-/// How often a condition is looked at: each look asks every container.
+/// How often a condition is checked. Each check asks every container.
 const POLL: Duration = Duration::from_millis(500);
 /// What a container may have logged at most to be shown when a test fails.
 const LOG_LINES: &str = "40";

@@ -21,7 +21,7 @@ use super::timers::Timers;
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::learner::{LearnerEvent, LearnerHandle, LearnerSetup};
-use crate::network_settings;
+use crate::node_network::settings_of_node;
 use crate::plan::{self, Plan};
 use crate::settings::Settings;
 use crate::store::learner::LearnerFiles;
@@ -151,7 +151,7 @@ async fn start_network(
         position,
         messages,
     };
-    let addresses = network_settings::of_node(&settings.network);
+    let addresses = settings_of_node(&settings.network);
     let (network, events) =
         Network::start(key.seed(), home.run.into(), addresses, Arc::new(service)).await?;
     for address in home.store.known_peers()? {

@@ -2,7 +2,7 @@
 
 use weal_trainer::{Learner, OpenDevice};
 
-use super::handle::LearnerSetup;
+use super::setup::LearnerSetup;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::learner::LearnerState;
 

@@ -16,12 +16,12 @@ use tokio::sync::mpsc;
 use weal_proto::BlobHash;
 use weal_trainer::Learner;
 
-use super::contribute::no_learner;
 use super::device::TrainingDevice;
 use super::event::LearnerEvent;
-use super::handle::{Job, LearnerSetup, TrainJob};
 use super::health::{LearnerProgress, LostDevice, Shared};
+use super::job::{Job, TrainJob};
 use super::restore::make_learner;
+use super::setup::LearnerSetup;
 use crate::error::{Error, ErrorKind, Result};
 use crate::settings::OnDeviceLoss;
 use crate::store::weights::Weights;
@@ -264,6 +264,10 @@ impl LearnerThread {
             }
         }
     }
+}
+
+pub(super) fn no_learner() -> Error {
+    Error::device("no device works at the moment")
 }
 
 /// The error that the node exits with when the settings ask for a restart.

@@ -132,8 +132,7 @@ impl OpenDevice {
         let lost = |found: String| Error::NoDevice {
             wanted: self.name.clone(),
             found,
-            remedy: "restart the node; if that does not help, update the GPU driver"
-                .to_owned(),
+            remedy: "restart the node; if that does not help, update the GPU driver".to_owned(),
         };
         let connection = self
             .connection

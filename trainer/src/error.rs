@@ -373,10 +373,7 @@ mod tests {
         };
         assert_eq!(error.to_string(), "cannot read the training data book.txt");
         assert!(with_causes(&error).ends_with(": no such file"));
-        assert_eq!(
-            error.hint().unwrap(),
-            "check the path and its permissions"
-        );
+        assert_eq!(error.hint().unwrap(), "check the path and its permissions");
         assert_eq!(Error::Stopped.hint(), None);
     }
 }

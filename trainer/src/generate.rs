@@ -303,7 +303,7 @@ impl<'a> StopWatch<'a> {
         };
         let held_from = self
             .held
-            .char_inrandoms()
+            .char_indices()
             .map(|(start, _)| start)
             .find(may_begin)
             .unwrap_or(self.held.len());

@@ -136,12 +136,7 @@ impl InnerSpec {
             "it must be 1 to 1000000000",
         )?;
         for (key, beta) in [("beta1_ppm", self.beta1_ppm), ("beta2_ppm", self.beta2_ppm)] {
-            check(
-                key,
-                beta.into(),
-                beta < 1_000_000,
-                "it must be 0 to 999999",
-            )?;
+            check(key, beta.into(), beta < 1_000_000, "it must be 0 to 999999")?;
         }
         let decay = self.weight_decay_ppm;
         check(
@@ -222,7 +217,10 @@ impl InnerSpec {
                 decay_start,
                 total_steps,
                 floor_ppm,
-            } => between(floor_ppm, 1.0 - progress(decay_start, step, total_steps).sqrt()),
+            } => between(
+                floor_ppm,
+                1.0 - progress(decay_start, step, total_steps).sqrt(),
+            ),
         }
     }
 

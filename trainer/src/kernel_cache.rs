@@ -96,7 +96,10 @@ fn usable(folder: PathBuf) -> Result<PathBuf, String> {
         .map_err(refused)?;
     if let Err(why) = check(&folder) {
         let file = file(&folder);
-        tracing::warn!("renaming the kernel cache {} and starting a new one: {why}", file.display());
+        tracing::warn!(
+            "renaming the kernel cache {} and starting a new one: {why}",
+            file.display()
+        );
         rename_damaged(&folder)
             .map_err(|error| format!("{} cannot be renamed: {error}", file.display()))?;
     }
@@ -174,11 +177,7 @@ pub(crate) mod child {
     /// Starts this program again, to run one test only, with its cache in `folder`.
     pub fn start(test: &str, folder: &Path, child: &str) -> Child {
         let mut program = Command::new(std::env::current_exe().unwrap());
-        program.args([
-            "--exact",
-            "--nocapture",
-            test,
-        ]);
+        program.args(["--exact", "--nocapture", test]);
         program
             .env(FOLDER, folder)
             .env(CHILD, child)
@@ -231,7 +230,13 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         let names = ["one", "two", "three", "four"];
-        let all = names.map(|name| start("kernel_cache::tests::several_processes_share_a_file", folder.path(), name));
+        let all = names.map(|name| {
+            start(
+                "kernel_cache::tests::several_processes_share_a_file",
+                folder.path(),
+                name,
+            )
+        });
         for saw in all.map(printed) {
             assert!(saw[0] >= ENTRIES, "{saw:?}");
         }
@@ -243,7 +248,11 @@ mod tests {
     /// Starts a child that writes a cache to `folder`, whatever the folder holds.
     fn fill_in_child(folder: &Path) {
         assert_eq!(
-            printed(start("kernel_cache::tests::a_damaged_file_is_renamed", folder, "keep")),
+            printed(start(
+                "kernel_cache::tests::a_damaged_file_is_renamed",
+                folder,
+                "keep"
+            )),
             [ENTRIES]
         );
         assert_eq!(check(folder), Ok(()));

@@ -74,8 +74,8 @@ mod tokeniser;
 pub use compute_plan::{ComputePlan, Precision, StatePlacement};
 pub use corpus::{Corpus, Floors, Generated, TextSource, TokenPart, TokenShard, generate_text};
 pub use data::{
-    DownloadClient, FileKind, Prepare, PrepareProgress, PrepareSummary, PreparedFolder, PreparedIndex,
-    PreparedPart, PreparedShard, PreparedSource,
+    DownloadClient, FileKind, Prepare, PrepareProgress, PrepareSummary, PreparedFolder,
+    PreparedIndex, PreparedPart, PreparedShard, PreparedSource,
 };
 pub use device::{DeviceChoice, OpenDevice};
 pub use error::{Error, Result, Source};

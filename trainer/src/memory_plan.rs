@@ -105,7 +105,12 @@ impl MemoryPlanner {
     ///
     /// # Errors
     /// If the model is out of range.
-    pub fn plan(&self, model: &ModelSpec, batch: usize, request: &PlanRequest) -> Result<MemoryPlan> {
+    pub fn plan(
+        &self,
+        model: &ModelSpec,
+        batch: usize,
+        request: &PlanRequest,
+    ) -> Result<MemoryPlan> {
         let mut plans: Vec<MemoryPlan> = self
             .candidates(batch, request)
             .into_iter()
@@ -255,7 +260,10 @@ mod tests {
             last = choice.need.device_bytes();
         }
         let small = gpu(6).plan(&model, 8, &request).unwrap().compute;
-        assert!(small.recompute && small.states == StatePlacement::Host, "{small}");
+        assert!(
+            small.recompute && small.states == StatePlacement::Host,
+            "{small}"
+        );
         let none = gpu(2).plan(&model, 8, &request).unwrap();
         assert!(!none.fits() && none.compute.micro_batch == Some(1));
     }
@@ -315,7 +323,10 @@ mod tests {
             budget,
         };
         assert_eq!(
-            planner.plan(&model, 8, &PlanRequest::default()).unwrap().compute,
+            planner
+                .plan(&model, 8, &PlanRequest::default())
+                .unwrap()
+                .compute,
             busy
         );
     }
@@ -323,7 +334,11 @@ mod tests {
     #[test]
     fn a_memory_plan_prints_its_need_and_its_budget() {
         let choice = gpu(24)
-            .plan(&ModelSpec::preset("micro").unwrap(), 8, &PlanRequest::default())
+            .plan(
+                &ModelSpec::preset("micro").unwrap(),
+                8,
+                &PlanRequest::default(),
+            )
             .unwrap();
         let text = choice.to_string();
         assert!(

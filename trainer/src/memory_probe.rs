@@ -125,10 +125,7 @@ impl OpenDevice {
     pub fn free_memory(&self) -> Option<u64> {
         let is_shared = |kind| matches!(kind, GpuKind::Integrated | GpuKind::Software);
         let is_this = |gpu: &crate::gpus::Gpu| gpu.device == *self.raw();
-        if gpus()
-            .iter()
-            .any(|gpu| is_shared(gpu.kind) && is_this(gpu))
-        {
+        if gpus().iter().any(|gpu| is_shared(gpu.kind) && is_this(gpu)) {
             return free_host_memory();
         }
         let reports = driver_reports();

@@ -192,11 +192,7 @@ impl ModelSpec {
             Some(width) => {
                 within("head_width", width, 1 << 12)?;
                 if !width.is_multiple_of(2) {
-                    return refuse(
-                        "head_width",
-                        width,
-                        "it must be even for rotary positions",
-                    );
+                    return refuse("head_width", width, "it must be even for rotary positions");
                 }
             }
             None => {}
@@ -303,11 +299,7 @@ impl RopeScaling {
             );
         }
         if self.low_frequency_ppm == 0 {
-            return refuse(
-                "rope_scaling.low_frequency_ppm",
-                0,
-                "it must be at least 1",
-            );
+            return refuse("rope_scaling.low_frequency_ppm", 0, "it must be at least 1");
         }
         if self.high_frequency_ppm <= self.low_frequency_ppm {
             let rule = "it must be more than low_frequency_ppm";

@@ -193,7 +193,10 @@ mod tests {
 
     #[test]
     fn the_last_tenth_of_each_source_is_held_out() {
-        let sources = [TextSource::Text(vec![b'a'; 100]), TextSource::Text(vec![b'b'; 50])];
+        let sources = [
+            TextSource::Text(vec![b'a'; 100]),
+            TextSource::Text(vec![b'b'; 50]),
+        ];
         let corpus = Corpus::new(&sources, Tokeniser::Bytes).unwrap();
         assert_eq!(
             (corpus.training_tokens(), corpus.heldout_tokens()),
@@ -329,7 +332,10 @@ mod tests {
     #[test]
     fn the_digest_follows_the_text_and_its_division_into_sources() {
         let one = Corpus::new(&[TextSource::Text(b"abcd".to_vec())], Tokeniser::Bytes).unwrap();
-        let two = [TextSource::Text(b"ab".to_vec()), TextSource::Text(b"cd".to_vec())];
+        let two = [
+            TextSource::Text(b"ab".to_vec()),
+            TextSource::Text(b"cd".to_vec()),
+        ];
         assert_ne!(
             one.digest(),
             Corpus::new(&two, Tokeniser::Bytes).unwrap().digest()

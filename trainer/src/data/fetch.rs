@@ -105,7 +105,9 @@ impl DownloadClient {
         path: &Path,
         progress: Progress,
     ) -> Result<()> {
-        if path.exists() && sha256.is_none_or(|hash| sha256_of(path).is_ok_and(|found| found == hash)) {
+        if path.exists()
+            && sha256.is_none_or(|hash| sha256_of(path).is_ok_and(|found| found == hash))
+        {
             return Ok(());
         }
         let part = Part::new(path);
@@ -336,7 +338,11 @@ impl<'a> Failures<'a> {
             ),
             _ => ("the server refused it", None),
         };
-        Err(wrong(url, format!("{reason} (the server answered {status})"), hint))
+        Err(wrong(
+            url,
+            format!("{reason} (the server answered {status})"),
+            hint,
+        ))
     }
 }
 

@@ -244,7 +244,8 @@ mod tests {
 
     #[test]
     fn a_path_matches_a_file_a_folder_or_a_pattern() {
-        let takes = |path: &str, file: &str| DataSet::new("a", "b", "main", path).matches_path(file);
+        let takes =
+            |path: &str, file: &str| DataSet::new("a", "b", "main", path).matches_path(file);
         assert!(
             takes("", "x.txt") && takes("data", "data/x.txt") && takes("data/x.txt", "data/x.txt")
         );

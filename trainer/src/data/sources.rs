@@ -45,9 +45,10 @@ pub(super) fn find(
         if found.inputs.len() == before {
             return Err(Error::Prepare {
                 place: source.clone(),
-                reason: "it holds no file of a known kind: .txt, .md, .jsonl, .ndjson or .json, each \
+                reason:
+                    "it holds no file of a known kind: .txt, .md, .jsonl, .ndjson or .json, each \
                          optionally .gz or .zst, or .parquet"
-                    .to_owned(),
+                        .to_owned(),
                 hint: Some("name another file, or give its kind with --format".into()),
             });
         }
@@ -114,7 +115,12 @@ impl Found {
                     source,
                 })?
                 .len();
-            self.push(name, Some(bytes), Location::Local(path), named && !is_folder);
+            self.push(
+                name,
+                Some(bytes),
+                Location::Local(path),
+                named && !is_folder,
+            );
         }
         Ok(())
     }
@@ -123,7 +129,11 @@ impl Found {
     /// it was found in a folder.
     fn push(&mut self, name: String, bytes: Option<u64>, location: Location, named: bool) {
         let path = name.split(['?', '#']).next().unwrap_or(&name);
-        match self.kind.or(FileKind::of(path)).or(named.then_some(FileKind::Text)) {
+        match self
+            .kind
+            .or(FileKind::of(path))
+            .or(named.then_some(FileKind::Text))
+        {
             Some(kind) => self.inputs.push(Input {
                 name,
                 kind,
@@ -182,7 +192,10 @@ mod tests {
     fn a_file_named_by_the_user_is_text_by_default() {
         let dir = folder(&["README"]);
         let source = [dir.path().join("README").display().to_string()];
-        for (kind, expected) in [(None, FileKind::Text), (Some(FileKind::JsonLines), FileKind::JsonLines)] {
+        for (kind, expected) in [
+            (None, FileKind::Text),
+            (Some(FileKind::JsonLines), FileKind::JsonLines),
+        ] {
             let (inputs, _) = find(&source, kind, &DownloadClient::default()).unwrap();
             assert_eq!(inputs[0].kind, expected);
         }
@@ -195,10 +208,17 @@ mod tests {
             dir.path().display().to_string(),
             dir.path().join("*.txt").display().to_string(),
         ] {
-            let error =
-                find(std::slice::from_ref(&source), None, &DownloadClient::default()).unwrap_err();
+            let error = find(
+                std::slice::from_ref(&source),
+                None,
+                &DownloadClient::default(),
+            )
+            .unwrap_err();
             let (why, hint) = (error.to_string(), error.hint().unwrap());
-            assert!(why.contains(&source) && hint.contains("--format"), "{why}: {hint}");
+            assert!(
+                why.contains(&source) && hint.contains("--format"),
+                "{why}: {hint}"
+            );
         }
         let why = find(&["/nowhere/x.txt".into()], None, &DownloadClient::default())
             .unwrap_err()

@@ -84,7 +84,13 @@ impl BatchTokeniser {
         Ok(())
     }
 
-    fn section(&self, text: &Text, section: Section, ends: bool, done: &mut TokenisedBatch) -> Result<()> {
+    fn section(
+        &self,
+        text: &Text,
+        section: Section,
+        ends: bool,
+        done: &mut TokenisedBatch,
+    ) -> Result<()> {
         let bytes = &text.bytes[section.range];
         let mut tokens = self.tokeniser.encode(bytes)?;
         match self.end_of_text {

@@ -40,7 +40,12 @@ impl Decoder {
     /// An empty cache for a model whose matrices are of type `kind`.
     pub fn new(spec: &ModelSpec, kind: DType, device: &Device) -> Self {
         let capacity = LEAST.min(spec.context);
-        let empty = || Tensor::zeros([1, spec.kv_heads, capacity, spec.head_width()], (device, kind));
+        let empty = || {
+            Tensor::zeros(
+                [1, spec.kv_heads, capacity, spec.head_width()],
+                (device, kind),
+            )
+        };
         Self {
             context: spec.context,
             rotation: Rotation::new(spec, spec.context, device),

@@ -53,8 +53,7 @@ pub(super) fn gated(gates: Tensor<2>, ups: Tensor<2>) -> Tensor<2> {
         let ups = on_cpu(ups.try_into_primitive::<Flex>());
         return Tensor::from_primitive::<Flex>(apply_gates(gates, &contiguous(ups)));
     }
-    let (gates, gate_node) =
-        on_cpu(gates.try_into_primitive::<Autodiff<Flex>>()).into_parts();
+    let (gates, gate_node) = on_cpu(gates.try_into_primitive::<Autodiff<Flex>>()).into_parts();
     let (ups, up_node) = on_cpu(ups.try_into_primitive::<Autodiff<Flex>>()).into_parts();
     let (gates, ups) = (contiguous(gates), contiguous(ups));
     let outputs = apply_gates(gates.clone(), &ups);
@@ -73,10 +72,13 @@ pub(super) fn gated(gates: Tensor<2>, ups: Tensor<2>) -> Tensor<2> {
 ///
 /// # Panics
 /// If a tensor is not on the CPU: ask [`serves`] first.
-pub(super) fn adamw(state: WeightAndMoments, gradient: Tensor<2>, numbers: &update::AdamW) -> WeightAndMoments {
+pub(super) fn adamw(
+    state: WeightAndMoments,
+    gradient: Tensor<2>,
+    numbers: &update::AdamW,
+) -> WeightAndMoments {
     let plain = |tensor: Tensor<2>| contiguous(on_cpu(tensor.try_into_primitive::<Flex>()));
-    let [mut weight, mut first, mut second] =
-        [state.weight, state.first, state.second].map(plain);
+    let [mut weight, mut first, mut second] = [state.weight, state.first, state.second].map(plain);
     let gradient = plain(gradient);
     let (weights, gradients) = (weight.storage_mut::<f32>(), gradient.storage::<f32>());
     update::adamw(

@@ -250,9 +250,7 @@ impl Engine {
         let transfer = &self.transfer;
         let mut delta = match self.parameters.host_mut() {
             Some(states) => states.copy_of_weights(),
-            None => self
-                .parameters
-                .flat(transfer, "reading the weights back")?,
+            None => self.parameters.flat(transfer, "reading the weights back")?,
         };
         pseudo_gradient(base, &mut delta).map_err(Error::Compress)?;
         let error = &mut self.error_feedback;

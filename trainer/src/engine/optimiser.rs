@@ -294,15 +294,18 @@ mod tests {
         // The CPU's way and a GPU's.
         let best: Advance =
             |state, tensor, gradient, update| step(state, tensor, gradient, update, 1.0);
-        let plain: Advance =
-            |state, tensor, gradient, update| adamw(state, gradient, &update.adamw(tensor, 1.0));
+        let plain: Advance = |state, tensor, gradient, update| {
+            super::adamw(state, gradient, &update.adamw(tensor, 1.0))
+        };
         for (trajectories, update, one) in [
             (&recorded.adamw, adamw, best),
             (&recorded.adamw, adamw, plain),
             (&recorded.muon, muon, best),
         ] {
             for trajectory in trajectories {
-                for (step, difference) in differences(trajectory, &update, one).into_iter().enumerate()
+                for (step, difference) in differences(trajectory, &update, one)
+                    .into_iter()
+                    .enumerate()
                 {
                     let shape = &trajectory.shape;
                     assert!(

@@ -366,7 +366,10 @@ fn a_step_that_runs_out_of_memory_is_retried_with_less() {
         let with_less = poor.step(&batch, &update()).unwrap();
         assert!((with_all.loss - with_less.loss).abs() < 1e-5);
         assert!(difference(&poor.weights().unwrap(), &rich.weights().unwrap()) < 1e-4);
-        assert_eq!((poor.trade_off.sequences, poor.trade_off.recompute), (1, false));
+        assert_eq!(
+            (poor.trade_off.sequences, poor.trade_off.recompute),
+            (1, false)
+        );
     }
 
     // When no memory is left to save, the device has failed.
@@ -561,9 +564,7 @@ fn a_pseudo_gradient_that_is_not_finite_is_named_and_leaves_the_error_feedback()
         let mut spoilt = base.clone();
         spoilt[0] = f32::NAN;
         engine.load(&spoilt).unwrap();
-        let error = engine
-            .compress(&Compression::default(), &base)
-            .unwrap_err();
+        let error = engine.compress(&Compression::default(), &base).unwrap_err();
         let message = with_causes(&error);
         let name = spec.layout().unwrap().tensors()[0].name.clone();
         assert!(

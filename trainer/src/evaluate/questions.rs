@@ -111,9 +111,7 @@ impl QuestionForm {
                     format!("answerKey {answer_key:?} is not one of {:?}", choices.label)
                 })?;
                 if choices.text.len() != choices.label.len() {
-                    return Err(
-                        "choices.text and choices.label have different lengths".to_owned()
-                    );
+                    return Err("choices.text and choices.label have different lengths".to_owned());
                 }
                 Question {
                     context: format!("Question: {question}\nAnswer:"),
@@ -250,7 +248,11 @@ pub fn parse_questions(name: &Path, text: &str) -> Result<(QuestionForm, Vec<Que
         let found = match form {
             Some(form) => form,
             None => *form.insert(QuestionForm::of(&record).ok_or_else(|| {
-                refused(number, "its keys match no known form: arc, hellaswag, piqa, or context and choices".into())
+                refused(
+                    number,
+                    "its keys match no known form: arc, hellaswag, piqa, or context and choices"
+                        .into(),
+                )
             })?),
         };
         questions.push(found.question(record).map_err(|why| refused(number, why))?);
@@ -307,7 +309,10 @@ mod tests {
         let plain = r#"{"context":"2 + 2 =","choices":["4","5","6"],"answer":0}"#;
         assert_eq!(
             one(plain).unwrap(),
-            (QuestionForm::Plain, question("2 + 2 =", &["4", "5", "6"], 0))
+            (
+                QuestionForm::Plain,
+                question("2 + 2 =", &["4", "5", "6"], 0)
+            )
         );
     }
 

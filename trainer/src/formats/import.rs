@@ -117,7 +117,8 @@ fn locate(folder: &Path) -> Result<HashMap<String, StoredTensor>> {
             return Err(Error::ModelFile {
                 path: folder.to_owned(),
                 reason: format!("it has neither model.safetensors nor {}", name(&index)),
-                hint: pickled.then_some("pickled weights are not supported: convert them to safetensors"),
+                hint: pickled
+                    .then_some("pickled weights are not supported: convert them to safetensors"),
             });
         }
         return Ok(header(&single)?.into_iter().collect());
@@ -151,7 +152,10 @@ fn locate(folder: &Path) -> Result<HashMap<String, StoredTensor>> {
         let place = place.ok_or_else(|| {
             refused(
                 &folder.join(shard),
-                format!("this shard does not hold {tensor}, which {} lists", name(&index)),
+                format!(
+                    "this shard does not hold {tensor}, which {} lists",
+                    name(&index)
+                ),
             )
         })?;
         places.insert(tensor.clone(), place);
@@ -172,9 +176,7 @@ fn header(path: &Path) -> Result<Vec<(String, StoredTensor)>> {
         .map_err(|_| corrupt("it has no header".into()))?;
     let length = u64::from_le_bytes(length);
     if length > MOST_HEADER_BYTES || length > bytes.saturating_sub(8) {
-        return Err(corrupt(format!(
-            "its header claims to have {length} bytes"
-        )));
+        return Err(corrupt(format!("its header claims to have {length} bytes")));
     }
     let mut head = vec![0; length as usize];
     file.read_exact(&mut head)

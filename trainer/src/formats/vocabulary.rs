@@ -249,9 +249,7 @@ fn words(pre_tokenizer: &Value) -> Result<&'static str, String> {
         .iter()
         .find(|(sign, _)| text.contains(sign))
         .map(|(_, name)| *name);
-    known.ok_or_else(|| {
-        "llama.cpp has no name for the way this tokeniser splits words".into()
-    })
+    known.ok_or_else(|| "llama.cpp has no name for the way this tokeniser splits words".into())
 }
 
 /// Whether a component of that type appears anywhere.

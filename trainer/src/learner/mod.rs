@@ -2,6 +2,8 @@
 
 mod report;
 mod samples;
+#[cfg(test)]
+mod tests;
 mod training;
 
 pub use report::{Evaluation, Progress, Trained};

@@ -1,10 +1,19 @@
+//! Divergence, and state that must never be saved.
+
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use weal_kernels::Compression;
 
-use super::*;
-use crate::corpus::TextSource;
+use super::{Learner, Trained};
+use crate::corpus::{Corpus, TextSource};
+use crate::device::OpenDevice;
+use crate::engine::MomentVectors;
+use crate::error::{Error, Result};
 use crate::initial::initial_weights;
+use crate::inner::InnerSpec;
+use crate::sampling::Assignment;
+use crate::spec::ModelSpec;
 use crate::tokeniser::Tokeniser;
 
 const ASSIGNMENT: Assignment = Assignment {

@@ -27,10 +27,10 @@ pub struct Learner {
     spec: ModelSpec,
     inner: InnerSpec,
     corpus: Arc<Corpus>,
-    layout: Layout,
-    engine: Engine,
+    pub(super) layout: Layout,
+    pub(super) engine: Engine,
     /// Updates that the moments have seen.
-    updates: u64,
+    pub(super) updates: u64,
 }
 
 impl Learner {
@@ -349,6 +349,3 @@ impl Learner {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

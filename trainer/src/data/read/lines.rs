@@ -109,7 +109,8 @@ pub(in crate::data) fn texts_of(
 }
 
 fn text_of(line: &[u8], field: &str) -> Result<String, String> {
-    let value: Value = serde_json::from_slice(line).map_err(|error| format!("not JSON: {error}"))?;
+    let value: Value =
+        serde_json::from_slice(line).map_err(|error| format!("not JSON: {error}"))?;
     let Value::Object(mut object) = value else {
         return Err(
             "not a JSON object; write one object per line (jq -c '.[]' converts an array)"

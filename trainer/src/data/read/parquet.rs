@@ -46,14 +46,13 @@ fn read_column(
     let wrong = |error: ParquetError| damaged(name, &error);
     let file = SerializedFileReader::new(file).map_err(wrong)?;
     let metadata = file.metadata();
-    let column =
-        find(metadata.file_metadata().schema_descr(), &options.field).map_err(
-            |(reason, hint)| Error::Prepare {
-                place: name.to_owned(),
-                reason,
-                hint: Some(hint.into()),
-            },
-        )?;
+    let column = find(metadata.file_metadata().schema_descr(), &options.field).map_err(
+        |(reason, hint)| Error::Prepare {
+            place: name.to_owned(),
+            reason,
+            hint: Some(hint.into()),
+        },
+    )?;
     let present = metadata
         .file_metadata()
         .schema_descr()
@@ -139,7 +138,10 @@ fn find(schema: &SchemaDescriptor, field: &str) -> Result<usize, (String, String
     };
     let column = schema.column(number);
     if column.physical_type() != Type::BYTE_ARRAY || column.max_rep_level() > 0 {
-        return Err((format!("its column {field:?} does not hold strings"), hint()));
+        return Err((
+            format!("its column {field:?} does not hold strings"),
+            hint(),
+        ));
     }
     Ok(number)
 }

@@ -46,7 +46,8 @@ pub(super) fn read(
             }
             return Ok(documents.buffer.flush(documents.sink)?);
         }
-        start += documents.pass_parts(&rest[start..rest.len().saturating_sub(overlap).max(start)])?;
+        start +=
+            documents.pass_parts(&rest[start..rest.len().saturating_sub(overlap).max(start)])?;
         rest.drain(..start);
         searched = rest.len().saturating_sub(overlap);
     }

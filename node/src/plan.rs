@@ -10,8 +10,8 @@ use weal_proto::manifest::{
     self, AggregationRule, Data, Initial, Inner, Manifest, PPM, Tokeniser as TokeniserSource,
 };
 use weal_trainer::{
-    Corpus, InnerSpec, ModelSpec, Optimiser, RopeScaling, Schedule, Source, TokenPart, TokenShard,
-    Tokeniser,
+    Corpus, InnerSpec, ModelSpec, Optimiser, RopeScaling, Schedule, TextSource, TokenPart,
+    TokenShard, Tokeniser,
 };
 
 use crate::error::{Error, Result};
@@ -211,14 +211,14 @@ pub fn corpus(manifest: &Manifest, blobs: &Blobs) -> Result<Corpus> {
             return corpus.map_err(wrong);
         }
         Data::Generator { seed, bytes } => {
-            vec![Source::Generated {
+            vec![TextSource::Generated {
                 seed: generator_seed(*seed),
                 bytes: usize::try_from(*bytes).unwrap_or(usize::MAX),
             }]
         }
         Data::Sources(sources) => sources
             .iter()
-            .map(|source| Ok(Source::Text(needed(blobs, &source.hash, &source.name)?)))
+            .map(|source| Ok(TextSource::Text(needed(blobs, &source.hash, &source.name)?)))
             .collect::<Result<_>>()?,
     };
     Corpus::new(&sources, tokeniser).map_err(wrong)

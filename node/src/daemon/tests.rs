@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use weal_dashboard::{NodeState, Snapshot};
-use weal_trainer::{Fault, OpenDevice};
+use weal_trainer::{InjectedFault, OpenDevice};
 
 use super::*;
 use crate::new_run::RunFile;
@@ -22,7 +22,7 @@ struct Alone {
 }
 
 impl Alone {
-    async fn start(fault: Fault, on_device_loss: OnDeviceLoss) -> Self {
+    async fn start(fault: InjectedFault, on_device_loss: OnDeviceLoss) -> Self {
         let root = tempfile::tempdir().unwrap();
         let mut run = RunFile::default();
         run.inner.steps = 2;
@@ -93,7 +93,7 @@ fn says(status: &Snapshot, text: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_whose_device_is_lost_goes_on_on_the_processor() {
-    let alone = Alone::start(Fault::after(3, u64::MAX), OnDeviceLoss::Fallback).await;
+    let alone = Alone::start(InjectedFault::after(3, u64::MAX), OnDeviceLoss::Fallback).await;
     let status = alone
         .wait_for("four rounds", |status| own_rounds(status) >= 4)
         .await;
@@ -112,7 +112,7 @@ async fn a_node_whose_device_is_lost_goes_on_on_the_processor() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_waits_for_its_device_says_so_and_is_not_held_up() {
     // Away at first, and back after the first pause.
-    let alone = Alone::start(Fault::after(3, 1), OnDeviceLoss::Wait).await;
+    let alone = Alone::start(InjectedFault::after(3, 1), OnDeviceLoss::Wait).await;
     let lost = alone
         .wait_for("lost device", |status| status.learner.device_lost)
         .await;
@@ -140,7 +140,7 @@ async fn a_node_that_is_to_be_restarted_ends_with_that_exit_code() {
         running,
         stop: _stop,
         ..
-    } = Alone::start(Fault::after(3, 0), OnDeviceLoss::Restart).await;
+    } = Alone::start(InjectedFault::after(3, 0), OnDeviceLoss::Restart).await;
     let error = running.await.unwrap().unwrap_err();
     assert_eq!(error.code(), 11, "{error}");
 }

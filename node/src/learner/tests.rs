@@ -2,7 +2,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use weal_kernels::{Compression, add_back};
-use weal_trainer::{Fault, InnerSpec, ModelSpec, Source, Tokeniser};
+use weal_trainer::{InjectedFault, InnerSpec, ModelSpec, TextSource, Tokeniser};
 
 use super::thread::open;
 use super::*;
@@ -43,7 +43,7 @@ fn plan() -> Plan {
 
 fn setup(folder: &Path, device: OpenDevice, on_device_loss: OnDeviceLoss) -> LearnerSetup {
     let store = Store::open(&folder.join("store.redb"), [1; 32].into()).unwrap();
-    let text = Source::Generated {
+    let text = TextSource::Generated {
         seed: [4; 32],
         bytes: 4096,
     };
@@ -81,7 +81,7 @@ impl Bench {
     /// A device that is lost after so many steps.
     fn failing(steps: u64, refusals: u64, on_loss: OnDeviceLoss) -> Self {
         Self::on(
-            OpenDevice::cpu().with_fault(Fault::after(steps, refusals)),
+            OpenDevice::cpu().with_fault(InjectedFault::after(steps, refusals)),
             on_loss,
         )
     }
@@ -210,7 +210,7 @@ fn a_lost_device_takes_nothing_with_it_that_was_saved() {
     // the next round.
     let why = lost(bench.train(job(1, Some(first.blob))));
     assert!(
-        why.contains("failed while it took an inner step: the device was lost"),
+        why.contains("failed while taking an inner step: the device was lost"),
         "{why}"
     );
     assert!(bench.thread.learner.is_none() && bench.shared.health().lost.is_some());
@@ -364,7 +364,7 @@ fn what_was_saved_and_cannot_be_used_is_left_behind() {
 #[test]
 fn the_thread_lives_on_when_its_device_does_not() {
     let folder = tempfile::tempdir().unwrap();
-    let device = OpenDevice::cpu().with_fault(Fault::after(1, FOR_EVER));
+    let device = OpenDevice::cpu().with_fault(InjectedFault::after(1, FOR_EVER));
     let (events_in, mut events) = mpsc::channel(16);
     let handle = LearnerHandle::start(
         setup(folder.path(), device, OnDeviceLoss::Fallback),

@@ -417,8 +417,8 @@ fn make_learner(
     .map_err(|error| Error::Device(error.to_string()))?;
     let compute = &setup.compute;
     let choice = device
-        .site(compute.memory_cap())
-        .choose(&plan.model, plan.inner.batch as usize, &compute.wishes())
+        .memory_planner(compute.memory_cap())
+        .plan(&plan.model, plan.inner.batch as usize, &compute.wishes())
         .map_err(|error| Error::Device(error.to_string()))?;
     if choice.fits() {
         tracing::info!("{choice}");
@@ -426,7 +426,7 @@ fn make_learner(
         tracing::warn!("{choice}: this may not fit; `weal doctor` says what would");
     }
     learner
-        .arrange(&choice.plan)
+        .set_plan(&choice.compute)
         .map_err(|error| Error::Device(error.to_string()))?;
     let Some(state) = learnt else {
         return Ok(learner);

@@ -9,8 +9,8 @@ use weal_proto::RunId;
 
 use crate::error::Error;
 
-/// The name of a run, and some of its peers. A newcomer fetches the manifest from them and checks it
-/// against the run id: of the link, only the id has to be trusted.
+/// The name of a run, and some of its peers. A newcomer fetches the manifest from them and checks
+/// it against the run id: of the link, only the id has to be trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunLink {
     /// The hash of the run's manifest.

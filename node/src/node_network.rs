@@ -22,8 +22,8 @@ pub(crate) fn settings_of_node(settings: &NetworkSettings) -> Settings {
     }
 }
 
-/// The network's settings of a node that only fetches: it listens on a free port and calls the peers
-/// of a run link.
+/// The network's settings of a node that only fetches: it listens on a free port and calls the
+/// peers of a run link.
 pub(crate) fn settings_of_newcomer(settings: &NetworkSettings, peers: Vec<Multiaddr>) -> Settings {
     Settings {
         listen: Settings::listen_on_port(0),

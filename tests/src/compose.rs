@@ -171,8 +171,8 @@ impl Compose {
         built.unwrap_or_else(|error| panic!("the image cannot be built: {error}"));
     }
 
-    /// The program is linked against this machine's C library. An image with an older one cannot load
-    /// it.
+    /// The program is linked against this machine's C library. An image with an older one cannot
+    /// load it.
     fn can_run(&self) -> Result<(), String> {
         match output(docker_command(["run", "--rm", &self.image, "--version"])) {
             Err(error) if error.contains("GLIBC_") => Err(format!(

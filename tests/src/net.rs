@@ -209,8 +209,8 @@ impl Net {
         roots
     }
 
-    /// Asserts that no two nodes hold different weights after any round. Returns the number of rounds
-    /// that at least two nodes had.
+    /// Asserts that no two nodes hold different weights after any round. Returns the number of
+    /// rounds that at least two nodes had.
     ///
     /// # Panics
     /// When two differ.

@@ -1,10 +1,10 @@
 //! The learner's thread: it trains one round after the other.
 //!
 //! When a device fails, only what was on it is lost: error feedback and moments come back as they
-//! were saved with the last contribution, and the weights are the agreed ones. The thread starts the
-//! interrupted round again as soon as there is a device. If the round's time is up by then, the node
-//! skips it. A panic counts as a failure of the device: the learner goes, whatever state it is in,
-//! and the thread lives on.
+//! were saved with the last contribution, and the weights are the agreed ones. The thread starts
+//! the interrupted round again as soon as there is a device. If the round's time is up by then, the
+//! node skips it. A panic counts as a failure of the device: the learner goes, whatever state it is
+//! in, and the thread lives on.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

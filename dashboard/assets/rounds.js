@@ -1,4 +1,4 @@
-// Decided rounds, newest first, with the root that proves their weights.
+// Decided rounds, newest first, each with the state root of its weights.
 
 import { byId, el, keyed, text } from "./dom.js";
 import { bytes, count, duration, known, loss, plural, shortHex } from "./format.js";
@@ -9,8 +9,8 @@ import { PHASES, PHASE_NAMES } from "./words.js";
 
 const SHOWN_FIRST = 10;
 const SHOWN_MORE = 50;
-/** Contributors shown as pictures; the rest are a number. */
-const PICTURES = 6;
+/** Contributors shown as avatars; all are counted beside them. */
+const AVATARS = 6;
 
 export class Rounds {
   constructor(store) {
@@ -36,7 +36,7 @@ export class Rounds {
     return new Map(this.store.snapshot.peers.map((peer) => [peer.id, peer.name]));
   }
 
-  /** Shows more rounds, and fetches those that are not here yet. */
+  /** Shows more rounds, and fetches the missing ones. */
   async showOlder() {
     const button = byId("older-rounds");
     button.disabled = true;
@@ -46,11 +46,11 @@ export class Rounds {
       if (all.length < this.shown && all.length > 0) {
         const older = await recordsBefore(all.at(-1).round, SHOWN_MORE);
         this.store.addRecords(older);
-        // Rounds older than the node keeps in full: only the curve still knows them.
+        // The node no longer has full records of older rounds, only their curve.
         if (older.length === 0) button.remove();
       }
     } catch {
-      // The banner says that the node is gone; the button stays for another try.
+      // The banner shows that the node is gone. The button stays, to retry.
       this.shown -= SHOWN_MORE;
     }
     button.disabled = false;
@@ -59,7 +59,7 @@ export class Rounds {
 }
 
 function create({ record }) {
-  const root = el("button", { class: "chip root", type: "button", title: `State root ${record.root}: copy` });
+  const root = el("button", { class: "chip root", type: "button", title: `Copy state root ${record.root}` });
   root.addEventListener("click", () => copy(root.dataset.root, "State root"));
   return el(
     "tr",
@@ -94,13 +94,13 @@ function showDelta(node, record, before) {
 }
 
 function showFaces(cell, { contributors, contributions }, names) {
-  const faces = contributors.slice(0, PICTURES).map((id) => ({ id, name: names.get(id) || shortHex(id) }));
+  const faces = contributors.slice(0, AVATARS).map((id) => ({ id, name: names.get(id) || shortHex(id) }));
   keyed(cell.firstChild, faces, (face) => face.id, ({ id, name }) => el("span", { title: name }, avatar(id)), () => {});
   text(cell.lastChild, count(contributions));
 }
 
 function certificate({ certificate_voters: voters, certificate_weight: weight, roster_weight: all }) {
-  const share = all > 0 ? `, ${Math.round((100 * weight) / all)} % of weight` : "";
+  const share = all > 0 ? `, ${Math.round((100 * weight) / all)} % of voting power` : "";
   return `${plural(voters, "voter", "voters")}${share}`;
 }
 

@@ -36,10 +36,10 @@ function create({ peer }) {
       avatar(peer.id),
       el("span", { class: "names" }, el("span", { class: "name" }), el("span", { class: "address" })),
     ),
-    cell("Voting power", el("span", { class: "weight" })),
+    cell("Vote", el("span", { class: "weight" })),
     cell("This round", el("span", { class: "pill" }), el("span", { class: "reason" })),
     cell("Contributions", contributionBar(peer.id), el("span", { class: "bar-count" })),
-    cell("Model weights", el("span", { class: "root-state" })),
+    cell("Weights", el("span", { class: "root-state" })),
     cell("Traffic", el("span", { class: "sent" }), el("span", { class: "received" })),
   );
   row.lastChild.classList.add("number");

@@ -196,7 +196,7 @@ fn scales_of_all_octaves_are_the_same() {
 }
 
 #[test]
-fn denormals_are_told_apart_and_kept() {
+fn denormals_are_compared_exactly_and_kept() {
     let Some(client) = client("the kernel on denormals") else {
         return;
     };

@@ -1,28 +1,23 @@
-//! What is said of a blob: `/commonweal/<run>/blob/1`.
+//! The blob protocol, `/commonweal/<run>/blob/1`.
 //!
-//! A request is a [`BlobRequest`]. Its answer is an [`Outline`], or a chunk's
-//! bytes as they are. Either is proven by the blob's name: so chunks can be taken from anyone.
+//! A request is a [`BlobRequest`]. The answer is an [`Outline`], or the plain bytes of a chunk. The
+//! blob's name proves both, so they may come from anyone.
 
-use weal_proto::limits::{BLOB_ANSWER_BYTES, BLOB_CHUNKS, BLOB_REQUEST_BYTES};
+use weal_proto::limits::BLOB_CHUNKS;
 use weal_proto::{BlobHash, BlobPart, BlobRequest, Message, Outline};
 
-/// The longest request in bytes.
-pub(super) const MAX_REQUEST: usize = BLOB_REQUEST_BYTES;
-/// The longest answer in bytes.
-pub(super) const MAX_ANSWER: usize = BLOB_ANSWER_BYTES;
-
-/// A request for a part of the blob named `blob`.
-pub(super) fn request(blob: BlobHash, part: BlobPart) -> Vec<u8> {
+/// Encodes a request for a part of the blob named `blob`.
+pub(crate) fn request(blob: BlobHash, part: BlobPart) -> Vec<u8> {
     BlobRequest { blob, part }.encode()
 }
 
-/// The encoded outline, or `None` if it is too long for an answer.
-pub(super) fn encode_outline(outline: &Outline) -> Option<Vec<u8>> {
+/// Encodes an outline, or returns `None` if it is too long for an answer.
+pub(crate) fn encode_outline(outline: &Outline) -> Option<Vec<u8>> {
     (outline.chunks.len() <= BLOB_CHUNKS).then(|| outline.encode())
 }
 
-/// Decodes an answer; `None` if it is not the outline of the blob named `hash`.
-pub(super) fn decode_outline(hash: &BlobHash, answer: &[u8]) -> Option<Outline> {
+/// Decodes an outline, or returns `None` if it is not that of the blob named `hash`.
+pub(crate) fn decode_outline(hash: &BlobHash, answer: &[u8]) -> Option<Outline> {
     let outline = Outline::decode(answer).ok()?;
     outline.verify(hash).is_ok().then_some(outline)
 }
@@ -32,6 +27,10 @@ mod tests {
     use weal_proto::CHUNK_BYTES;
 
     use super::*;
+    use crate::protocols::Exchange;
+
+    const MAX_REQUEST: usize = Exchange::Blob.max_request();
+    const MAX_ANSWER: usize = Exchange::Blob.max_answer();
 
     #[test]
     fn a_chunk_and_its_request_fit_their_frames() {

@@ -63,7 +63,7 @@ function peers(store) {
   const value = { name: "Peers", value: count(connected), unit: connected < all.length ? `of ${count(all.length)}` : "" };
   if (differing > 0) return { ...value, sub: `${plural(differing, "peer has", "peers have")} different weights`, tone: "bad" };
   const agreeing = all.every((peer) => peer.state_root_agrees === true);
-  return { ...value, sub: `${plural(voters, "voter", "voters")}${agreeing ? ", all with the same weights" : ""}` };
+  return { ...value, sub: `${plural(voters, "voter", "voters")}${agreeing ? ", same weights" : ""}` };
 }
 
 function trainingTime(store) {

@@ -100,7 +100,7 @@ function showFaces(cell, { contributors, contributions }, names) {
 }
 
 function certificate({ certificate_voters: voters, certificate_weight: weight, roster_weight: all }) {
-  const share = all > 0 ? `, ${Math.round((100 * weight) / all)} % of voting power` : "";
+  const share = all > 0 ? `, ${Math.round((100 * weight) / all)} % of votes` : "";
   return `${plural(voters, "voter", "voters")}${share}`;
 }
 

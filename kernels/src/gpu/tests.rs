@@ -1,11 +1,14 @@
 //! Compares the kernel with [`crate::compress`], on any GPU present, a software one included.
 
+use cubecl::client::Client;
 use cubecl::prelude::*;
+use cubecl::server::Handle;
 use proptest::prelude::*;
 
-use super::*;
+use super::compress;
 use crate::require;
 use crate::testing::{SplitMix, bits, layout, settings, values};
+use crate::{Compression, Error};
 
 /// A client of the GPU, or `None` if there is none and tests may be skipped.
 fn client(test: &str) -> Option<Client> {

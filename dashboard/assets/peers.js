@@ -32,7 +32,7 @@ function create({ peer }) {
     { role: "row" },
     el(
       "td",
-      { role: "cell", class: "who" },
+      { role: "cell", class: "peer" },
       avatar(peer.id),
       el("span", { class: "names" }, el("span", { class: "name" }), el("span", { class: "address" })),
     ),
@@ -47,12 +47,12 @@ function create({ peer }) {
 }
 
 function update(row, { peer, self, totalWeight, contributed }) {
-  const [who, vote, round, contributions, weights, traffic] = row.children;
-  row.classList.toggle("away", !peer.connected);
+  const [name, vote, round, contributions, weights, traffic] = row.children;
+  row.classList.toggle("disconnected", !peer.connected);
   row.classList.toggle("self", self);
-  text(who.querySelector(".name"), peer.name || shortHex(peer.id));
-  text(who.querySelector(".address"), self ? "this node" : peer.connected ? peer.address || "connected" : "not connected");
-  attribute(who, "title", `${peer.id}${peer.address ? `\n${peer.address}` : ""}`);
+  text(name.querySelector(".name"), peer.name || shortHex(peer.id));
+  text(name.querySelector(".address"), self ? "this node" : peer.connected ? peer.address || "connected" : "not connected");
+  attribute(name, "title", `${peer.id}${peer.address ? `\n${peer.address}` : ""}`);
   text(vote.firstChild, voteWords(peer, totalWeight));
   showState(round, peer.this_round);
   showBar(contributions.firstChild, contributed);

@@ -66,7 +66,7 @@ function create({ record }) {
     {},
     el("th", { scope: "row" }, count(record.round)),
     el("td", {}, el("span", { class: "loss" }), el("span", { class: "delta" })),
-    el("td", {}, el("span", { class: "faces" }), el("span", { class: "face-count" })),
+    el("td", {}, el("span", { class: "contributors" }), el("span", { class: "contributor-count" })),
     el("td", { class: "wide" }),
     el("td", {}, root),
     el("td", { class: "medium" }, el("span", { class: "split", "aria-hidden": "true" }), el("span", { class: "seconds" })),
@@ -78,7 +78,7 @@ function update(row, { record, before, names }) {
   const [, lossCell, contributions, signed, root, time, traffic] = row.children;
   text(lossCell.firstChild, loss(record.heldout_nats_per_byte));
   showDelta(lossCell.lastChild, record, before);
-  showFaces(contributions, record, names);
+  showContributors(contributions, record, names);
   text(signed, certificate(record));
   showRoot(root.firstChild, record.root);
   showTime(time, record);
@@ -93,9 +93,9 @@ function showDelta(node, record, before) {
   node.classList.toggle("good", change < 0);
 }
 
-function showFaces(cell, { contributors, contributions }, names) {
-  const faces = contributors.slice(0, AVATARS).map((id) => ({ id, name: names.get(id) || shortHex(id) }));
-  keyed(cell.firstChild, faces, (face) => face.id, ({ id, name }) => el("span", { title: name }, avatar(id)), () => {});
+function showContributors(cell, { contributors, contributions }, names) {
+  const avatars = contributors.slice(0, AVATARS).map((id) => ({ id, name: names.get(id) || shortHex(id) }));
+  keyed(cell.firstChild, avatars, (item) => item.id, ({ id, name }) => el("span", { title: name }, avatar(id)), () => {});
   text(cell.lastChild, count(contributions));
 }
 

@@ -22,11 +22,11 @@ use crate::snapshot::{RoundRecord, Snapshot};
 use crate::state::{Dashboard, News, unix_ms};
 
 /// The shortest time between two events of a stream.
-pub const EVENT_INTERVAL: Duration = Duration::from_millis(250);
+const EVENT_INTERVAL: Duration = Duration::from_millis(250);
 
 /// A stream sends a `ping` event after this long without another event, so that the page notices
 /// when the node is gone.
-pub const PING_INTERVAL: Duration = Duration::from_secs(5);
+const PING_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The data of a `snapshot` event.
 #[derive(Serialize)]

@@ -12,13 +12,13 @@ use serde::Serialize;
 use crate::snapshot::RoundRecord;
 
 /// The most full records kept; the oldest are dropped first.
-pub const RECORDS_KEPT: usize = 4096;
+const RECORDS_KEPT: usize = 4096;
 
 /// The most points of the loss curve kept; the oldest are dropped first.
-pub const POINTS_KEPT: usize = 262_144;
+const POINTS_KEPT: usize = 262_144;
 
 /// About the most points of the loss curve in one answer; longer curves are thinned evenly.
-pub const POINTS_SERVED: usize = 4096;
+const POINTS_SERVED: usize = 4096;
 
 /// The decided rounds the dashboard remembers.
 #[derive(Debug, Default)]

@@ -22,10 +22,10 @@ use crate::snapshot::{NodeState, RoundRecord, Snapshot};
 use crate::state::Dashboard;
 
 /// The most records in one answer of `/api/history`.
-pub const HISTORY_PAGE: usize = 256;
+const HISTORY_PAGE: usize = 256;
 
 /// `/healthz` reports a node as unhealthy if it has not published for this long.
-pub const STALE_AFTER: Duration = Duration::from_secs(60);
+const STALE_AFTER: Duration = Duration::from_secs(60);
 
 /// How long a shutdown waits for open connections.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);

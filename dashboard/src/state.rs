@@ -10,7 +10,7 @@ use crate::metrics::Metrics;
 use crate::snapshot::{EVENTS_KEPT, RoundRecord, Snapshot};
 
 /// Decided rounds in `/api/status` and in the first event of a stream.
-pub const RECENT_ROUNDS: usize = 64;
+const RECENT_ROUNDS: usize = 64;
 
 /// The most event streams open at once. Further ones are refused and counted.
 pub const STREAMS_MAX: usize = 64;
@@ -107,8 +107,8 @@ impl Dashboard {
         self.shared.published.send_modify(|count| *count += 1);
     }
 
-    /// The latest snapshot with the newest [`RECENT_ROUNDS`] records. Before the first is published,
-    /// the default one.
+    /// The latest snapshot with the newest 64 records. Before the first is published, the default
+    /// one.
     pub fn status(&self) -> Snapshot {
         let (snapshot, records) = {
             let state = self.read();

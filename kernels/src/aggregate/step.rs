@@ -6,8 +6,8 @@ use super::clip::clip_factors;
 use crate::codec::body::TileReader;
 use crate::codec::unpack::Unpacked;
 use crate::grid::{Chunk, Grid, MAX_CHUNK, Tile};
+use crate::simd::{multiversion, prefetch};
 use crate::state::{StateOutline, hash_values, outline, outline_of};
-use crate::wide::{prefetch, widest};
 use crate::{Contribution, Error, Layout};
 
 /// The divisor of a coordinate's sum.
@@ -167,7 +167,7 @@ impl Default for Scratch {
     }
 }
 
-widest! {
+multiversion! {
     /// Steps a chunk's weights by the next chunk of every contribution.
     pub(super) fn step_chunk(
         step: &Step<'_>,

@@ -273,7 +273,7 @@ fn the_outline_is_of_the_stepped_weights() {
 }
 
 #[test]
-fn wide_vectors_change_no_bit() {
+fn avx2_changes_no_bit() {
     let (layout, compression) = (layout(&[4096 * 3 + 1000]), settings(4096, 64));
     let contributions: Vec<Contribution> = (1..=7)
         .map(|peer| contribution(&layout, &compression, &values(peer, layout.parameters())))

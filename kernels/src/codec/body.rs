@@ -24,7 +24,7 @@ use super::rice::Rice;
 use super::unpack::{Cursor, Unpacked, check, unpack};
 use crate::grid::{Chunk, Grid, Tile};
 use crate::quantise::{Kept, Scale};
-use crate::wide::widest;
+use crate::simd::multiversion;
 use crate::{Compression, Error, Layout};
 
 /// The most bits a scale takes, for a difference of 255.
@@ -296,7 +296,7 @@ fn check_kept(
     }
 }
 
-widest! {
+multiversion! {
     /// See [`check`].
     pub(super) fn check_chunk(cursor: &mut Cursor<'_>, rice: Rice, keep: usize) -> Option<u64> = check
 }

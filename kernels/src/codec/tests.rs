@@ -13,15 +13,15 @@ use crate::{Compression, Error, Layout};
 use proptest::prelude::*;
 
 /// The scale and the kept values of every chunk.
-type Said = Vec<(Scale, Vec<Kept>)>;
+type Contents = Vec<(Scale, Vec<Kept>)>;
 
 /// Random values in every chunk; about every fourth chunk has none.
-fn random_values(grid: &Grid, seed: u64) -> Said {
+fn random_values(grid: &Grid, seed: u64) -> Contents {
     let mut random = SplitMix(seed);
-    let mut said = Said::new();
+    let mut contents = Contents::new();
     for chunk in grid.chunks() {
         if random.below(4) == 0 {
-            said.push((Scale::ZERO, Vec::new()));
+            contents.push((Scale::ZERO, Vec::new()));
             continue;
         }
         let scale = Scale::from_number(1 + random.below(255) as u8);
@@ -31,7 +31,7 @@ fn random_values(grid: &Grid, seed: u64) -> Said {
         }
         indices.truncate(chunk.keep);
         indices.sort_unstable();
-        said.push((
+        contents.push((
             scale,
             indices
                 .into_iter()
@@ -39,18 +39,18 @@ fn random_values(grid: &Grid, seed: u64) -> Said {
                 .collect(),
         ));
     }
-    said
+    contents
 }
 
-/// The body that encodes `said`.
-fn encode(compression: &Compression, grid: &Grid, said: &Said) -> Vec<u8> {
+/// The body that encodes `contents`.
+fn encode(compression: &Compression, grid: &Grid, contents: &Contents) -> Vec<u8> {
     let rice = Rice::for_settings(compression);
     let mut records = vec![0; grid.record_words()];
     for ((record, chunk), (scale, kept)) in grid
         .split_records_mut(&mut records)
         .into_iter()
         .zip(grid.chunks())
-        .zip(said)
+        .zip(contents)
     {
         let shape = Shape::of(rice, chunk.length, chunk.keep);
         record::write(record, rice, shape, *scale, kept.iter().copied());
@@ -59,19 +59,19 @@ fn encode(compression: &Compression, grid: &Grid, said: &Said) -> Vec<u8> {
 }
 
 /// What a body decodes to, read tile by tile.
-fn said_by(grid: &Grid, body: &Body) -> Said {
+fn contents_of(grid: &Grid, body: &Body) -> Contents {
     let mut unpacked = Unpacked::default();
-    let mut said = Said::new();
+    let mut contents = Contents::new();
     for (number, tile) in grid.tiles().iter().enumerate() {
         let mut reader = body.tile(number, tile);
         for chunk in grid.chunks_of(tile) {
-            let scale = body.scales()[said.len()];
+            let scale = body.scales()[contents.len()];
             let (value, kept) = reader.next(chunk, &mut unpacked);
             assert_eq!(value, scale.to_f32());
-            said.push((scale, kept.to_vec()));
+            contents.push((scale, kept.to_vec()));
         }
     }
-    said
+    contents
 }
 
 prop_compose! {
@@ -89,22 +89,22 @@ fn decode_canonical(
     layout: &Layout,
     compression: &Compression,
     body: &[u8],
-) -> Result<Said, Error> {
+) -> Result<Contents, Error> {
     let grid = Grid::new(layout, compression).unwrap();
-    let said = said_by(&grid, &decode(compression, &grid, body)?);
-    assert_eq!(encode(compression, &grid, &said), body);
-    Ok(said)
+    let contents = contents_of(&grid, &decode(compression, &grid, body)?);
+    assert_eq!(encode(compression, &grid, &contents), body);
+    Ok(contents)
 }
 
 proptest! {
     #[test]
     fn values_come_back((layout, compression) in shapes(), seed: u64) {
         let grid = Grid::new(&layout, &compression).unwrap();
-        let said = random_values(&grid, seed);
-        let body = encode(&compression, &grid, &said);
+        let contents = random_values(&grid, seed);
+        let body = encode(&compression, &grid, &contents);
         prop_assert!(body.len() <= max_body_bytes(&layout, &compression).unwrap());
         let decoded = decode_canonical(&layout, &compression, &body).unwrap();
-        prop_assert!(decoded == said);
+        prop_assert!(decoded == contents);
     }
 
     #[test]
@@ -112,12 +112,12 @@ proptest! {
         (layout, compression) in shapes(), seed: u64, mask in 1u8..
     ) {
         let grid = Grid::new(&layout, &compression).unwrap();
-        let said = random_values(&grid, seed);
-        let mut body = encode(&compression, &grid, &said);
+        let contents = random_values(&grid, seed);
+        let mut body = encode(&compression, &grid, &contents);
         for place in 0..body.len() {
             body[place] ^= mask;
             if let Ok(changed) = decode_canonical(&layout, &compression, &body) {
-                prop_assert!(changed != said);
+                prop_assert!(changed != contents);
             }
             body[place] ^= mask;
         }
@@ -158,9 +158,9 @@ fn refusal(body: &[u8]) -> Error {
 
 #[test]
 fn a_body_is_its_planes() {
-    let said = decode_canonical(&layout(&[8]), &settings(8, 2), &BODY).unwrap();
+    let contents = decode_canonical(&layout(&[8]), &settings(8, 2), &BODY).unwrap();
     assert_eq!(
-        said,
+        contents,
         [(
             Scale::from_number(3),
             vec![Kept::new(1, true), Kept::new(6, false)]
@@ -229,8 +229,8 @@ fn the_low_plane_is_checked() {
 
 #[test]
 fn a_chunk_with_the_scale_zero_takes_one_bit() {
-    let said = decode_canonical(&layout(&[8]), &settings(8, 2), &[1]).unwrap();
-    assert_eq!(said, [(Scale::ZERO, vec![])]);
+    let contents = decode_canonical(&layout(&[8]), &settings(8, 2), &[1]).unwrap();
+    assert_eq!(contents, [(Scale::ZERO, vec![])]);
     assert_eq!(refusal(&[1, 0]), Error::TrailingBytes { extra: 1 });
 }
 
@@ -257,8 +257,8 @@ fn scales_that_need_more_bytes_than_present_are_refused() {
             (0..1 << 15).map(|index| Kept::new(index, false)).collect(),
         )
     };
-    let said: Said = (0..grid.chunks().len()).map(all).collect();
-    let body = encode(&compression, &grid, &said);
+    let contents: Contents = (0..grid.chunks().len()).map(all).collect();
+    let body = encode(&compression, &grid, &contents);
     assert!(decode(&compression, &grid, &body).is_ok());
     let refused = decode(&compression, &grid, &body[..body.len() - 1]);
     assert_eq!(refused.err(), Some(Error::BodyTooShort { plane: "high" }));
@@ -273,8 +273,8 @@ fn the_longest_body_is_within_the_bound_and_reaches_it() {
         .chain([4095])
         .map(|index| Kept::new(index, false))
         .collect();
-    let said = vec![(Scale::from_number(255), kept)];
-    let body = encode(&compression, &grid, &said);
+    let contents = vec![(Scale::from_number(255), kept)];
+    let body = encode(&compression, &grid, &contents);
     assert_eq!(body.len(), max_body_bytes(&layout, &compression).unwrap());
 }
 
@@ -284,22 +284,22 @@ fn tiles_are_read_in_any_order() {
     let layout = layout(&[(1 << 18) + 5000, 7, 3 << 18]);
     let grid = Grid::new(&layout, &compression).unwrap();
     assert_eq!(grid.tiles().len(), 6);
-    let said = random_values(&grid, 5);
-    let body = decode(&compression, &grid, &encode(&compression, &grid, &said)).unwrap();
+    let contents = random_values(&grid, 5);
+    let body = decode(&compression, &grid, &encode(&compression, &grid, &contents)).unwrap();
     let mut unpacked = Unpacked::default();
     for (number, tile) in grid.tiles().iter().enumerate().rev() {
         let mut reader = body.tile(number, tile);
         for chunk in tile.chunks.clone() {
             assert_eq!(
                 reader.next(&grid.chunks()[chunk], &mut unpacked).1,
-                said[chunk].1
+                contents[chunk].1
             );
         }
     }
 }
 
 #[test]
-fn wide_vectors_check_the_same() {
+fn avx2_checks_the_same() {
     let compression = settings(4096, 64);
     let mut random = SplitMix(1);
     let bytes: Vec<u8> = (0..1 << 16).map(|_| random.below(256) as u8).collect();
@@ -327,10 +327,10 @@ fn wide_vectors_check_the_same() {
 fn random_indices_cost_about_seven_and_a_half_bits() {
     let (layout, compression) = (layout(&[1 << 20]), settings(4096, 64));
     let grid = Grid::new(&layout, &compression).unwrap();
-    let said = random_values(&grid, 1);
-    let body = encode(&compression, &grid, &said);
-    let sent: usize = said.iter().map(|(_, kept)| kept.len()).sum();
-    let scales: u32 = said
+    let contents = random_values(&grid, 1);
+    let body = encode(&compression, &grid, &contents);
+    let sent: usize = contents.iter().map(|(_, kept)| kept.len()).sum();
+    let scales: u32 = contents
         .iter()
         .scan(0, |before, (scale, _)| {
             let difference =

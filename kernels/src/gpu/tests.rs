@@ -19,7 +19,7 @@ fn client(test: &str) -> Option<Client> {
     match std::panic::catch_unwind(open) {
         Ok(Ok(client)) => Some(client),
         _ => {
-            require::leave_out(test, "there is no GPU, not even a software one");
+            require::leave_out(test, "no GPU found, not even a software one");
             None
         }
     }
@@ -84,7 +84,7 @@ impl Round {
             });
             assert_eq!(
                 differs, None,
-                "what is left with {:?} of {:?}",
+                "the error feedback with {:?} of {:?}",
                 self.compression, self.lengths
             );
             assert_eq!(
@@ -216,7 +216,7 @@ fn denormals_are_compared_exactly_and_kept() {
 
 #[test]
 fn a_value_that_is_not_finite_is_named() {
-    let Some(client) = client("the kernel on what is not finite") else {
+    let Some(client) = client("the kernel on values that are not finite") else {
         return;
     };
     for poison in [

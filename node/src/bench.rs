@@ -90,8 +90,8 @@ pub(crate) fn codec(
         pieces.for_each(|(from, to)| to.copy_from_slice(from));
     });
 
-    // `compress` leaves the next error feedback in `delta`. The old error feedback serves as the next
-    // pseudo-gradient.
+    // `compress` leaves the next error feedback in `delta`. The old error feedback serves as the
+    // next pseudo-gradient.
     let mut bodies = Vec::new();
     let mut compress_seconds = f64::INFINITY;
     for _ in 0..contributions.max(RUNS) {

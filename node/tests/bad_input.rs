@@ -16,7 +16,8 @@ fn weal(args: &[&str]) -> Output {
         .expect("a program that starts")
 }
 
-/// Runs `weal`, and asserts its exit code and that its message says what is wrong and how to fix it.
+/// Runs `weal`, and asserts its exit code and that its message says what is wrong and how to fix
+/// it.
 fn refuses(args: &[&str], code: i32, says: &[&str]) {
     let output = weal(args);
     let message = String::from_utf8_lossy(&output.stderr);

@@ -122,8 +122,8 @@ pub(super) fn absolute(path: &PathBuf) -> Result<PathBuf> {
         .map_err(|error| Error::data(format!("{}: not a path", path.display())).caused_by(error))
 }
 
-/// Takes the name of a preset. Help and completions list the presets; a name that is none of them is
-/// refused where the model is made, as it is in `run.toml`.
+/// Takes the name of a preset. Help and completions list the presets; an unknown name is refused
+/// where the model is made, as it is in `run.toml`.
 #[derive(Debug, Clone)]
 pub(super) struct PresetParser;
 

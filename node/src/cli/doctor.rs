@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use weal_trainer::gigabytes;
+use weal_trainer::format_bytes;
 
 use super::args::{FolderArgs, JsonArgs, print_json};
 use super::node::NodeArgs;
@@ -83,8 +83,8 @@ fn print(report: &Report) {
 fn print_models(models: &[ModelFit]) {
     let is_gpu = models.iter().any(|model| model.device_bytes > 0);
     let pair = |device: u64, host: u64| match is_gpu {
-        true => format!("{} + {}", gigabytes(device), gigabytes(host)),
-        false => gigabytes(host),
+        true => format!("{} + {}", format_bytes(device), format_bytes(host)),
+        false => format_bytes(host),
     };
     let legend = if is_gpu { " (GPU + host)" } else { "" };
     println!("\nmemory for training{legend}:");

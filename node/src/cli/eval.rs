@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use indicatif::ProgressBar;
 use serde::Serialize;
-use weal_trainer::{Evaluator, questions};
+use weal_trainer::{Evaluator, parse_questions};
 
 use super::args::{JsonArgs, print_json_line};
 use super::open::ModelArgs;
@@ -105,7 +105,7 @@ fn evaluate(evaluator: &mut Evaluator, path: &Path, text: &[u8]) -> Result<Evalu
     {
         let text = std::str::from_utf8(text)
             .map_err(|error| Error::data(format!("{file}: not text in UTF-8")).caused_by(error))?;
-        let (form, questions) = questions(path, text).map_err(unusable)?;
+        let (form, questions) = parse_questions(path, text).map_err(unusable)?;
         let found = evaluator
             .choices(&questions, &mut progress)
             .map_err(unusable)?;
@@ -147,7 +147,8 @@ impl std::fmt::Display for Evaluation {
                 bits_per_byte,
             } => write!(
                 f,
-                "{file}: {tokens} tokens, {bytes} bytes: {nats_per_token:.4} nats per token, perplexity {perplexity:.3}, {bits_per_byte:.4} bits per byte"
+                "{file}: {tokens} tokens, {bytes} bytes: {nats_per_token:.4} nats per token, \
+                 perplexity {perplexity:.3}, {bits_per_byte:.4} bits per byte"
             ),
             Self::Choices {
                 file,
@@ -159,7 +160,8 @@ impl std::fmt::Display for Evaluation {
                 acc_norm_stderr,
             } => write!(
                 f,
-                "{file}: {questions} questions ({task}): acc {acc:.4} ± {acc_stderr:.4}, acc_norm {acc_norm:.4} ± {acc_norm_stderr:.4}"
+                "{file}: {questions} questions ({task}): acc {acc:.4} ± {acc_stderr:.4}, \
+                 acc_norm {acc_norm:.4} ± {acc_norm_stderr:.4}"
             ),
         }
     }

@@ -64,7 +64,7 @@ pub(super) struct NodeArgs {
 }
 
 impl NodeArgs {
-    /// The folder's settings, overridden by these flags. Writes the defaults if the folder has none.
+    /// The folder's settings, overridden by these flags. Writes the defaults if there are none.
     pub(super) fn settings(&self, folder: &Folder) -> Result<Settings> {
         Ok(self.override_settings(Settings::load_or_write(folder, &Settings::default())?))
     }

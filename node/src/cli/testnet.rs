@@ -47,7 +47,7 @@ pub(super) struct TestnetArgs {
 
 #[derive(Debug, Subcommand)]
 enum TestnetCommand {
-    /// Write the nodes' folders without starting them, for nodes in containers or on other machines.
+    /// Write the nodes' folders without starting nodes, for containers or other machines.
     Prepare(PrepareArgs),
 }
 

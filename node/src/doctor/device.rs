@@ -1,8 +1,8 @@
 //! Checks of the device: driver, memory and speed.
 
 use weal_trainer::{
-    ComputePlan, GpuKind, ModelSpec, OpenDevice, Precision, Room, Site, TrainLoad, driver_reports,
-    gigabytes, gpus,
+    ComputePlan, GpuKind, MemoryBudget, MemoryPlanner, ModelSpec, OpenDevice, Precision, TrainLoad,
+    driver_reports, format_bytes, gpus,
 };
 
 use super::check::Check;
@@ -14,8 +14,8 @@ pub(super) fn open(choice: Device, checks: &mut Vec<Check>) -> Option<OpenDevice
     for report in driver_reports() {
         let memory = format!(
             "{} of {} free",
-            gigabytes(report.free),
-            gigabytes(report.total)
+            format_bytes(report.free),
+            format_bytes(report.total)
         );
         checks.push(Check::ok(
             "driver",
@@ -67,17 +67,20 @@ fn opened(device: &OpenDevice) -> Check {
 
 /// The device to plan for: a supposed GPU, or else the opened device, or else the CPU. `cap` is the
 /// most memory to use, in bytes.
-pub(super) fn site(
+pub(super) fn planner(
     cap: Option<u64>,
     supposed_gpu_bytes: Option<u64>,
     device: Option<&OpenDevice>,
-) -> Site {
+) -> MemoryPlanner {
     match supposed_gpu_bytes {
-        None => device.map_or_else(|| OpenDevice::cpu().site(cap), |device| device.site(cap)),
-        Some(bytes) => Site {
+        None => device.map_or_else(
+            || OpenDevice::cpu().memory_planner(cap),
+            |device| device.memory_planner(cap),
+        ),
+        Some(bytes) => MemoryPlanner {
             threads: None,
             precision: Precision::Bf16,
-            room: Room {
+            budget: MemoryBudget {
                 device: Some(bytes),
                 host: None,
             },
@@ -86,19 +89,19 @@ pub(super) fn site(
 }
 
 /// Checks how much memory is free.
-pub(super) fn memory(site: &Site) -> Vec<Check> {
+pub(super) fn memory(planner: &MemoryPlanner) -> Vec<Check> {
     let free = |what, bytes: Option<u64>, remedy: &str| match bytes {
-        Some(bytes) => Check::ok(what, format!("{} for training", gigabytes(bytes))),
+        Some(bytes) => Check::ok(what, format!("{} for training", format_bytes(bytes))),
         None => Check::warning(what, "the system does not report how much is free", remedy),
     };
     let mut checks = Vec::new();
-    if site.threads.is_none() {
+    if planner.threads.is_none() {
         let remedy = "set compute.memory = \"6 GB\" in settings.toml, or use --memory";
-        checks.push(free("GPU memory", site.room.device, remedy));
+        checks.push(free("GPU memory", planner.budget.device, remedy));
     }
     checks.push(free(
         "memory",
-        site.room.host,
+        planner.budget.host,
         "compare the table below with this machine's memory",
     ));
     checks

@@ -57,12 +57,12 @@ impl Examination {
     pub fn run(&self) -> Result<Report> {
         let mut checks = Vec::new();
         let opened = device::open(self.settings.compute.device, &mut checks);
-        let site = device::site(
+        let planner = device::planner(
             self.settings.compute.memory_cap(),
             self.supposed_gpu_bytes,
             opened.as_ref(),
         );
-        checks.extend(device::memory(&site));
+        checks.extend(device::memory(&planner));
         let run = self
             .folder
             .manifest()?
@@ -74,8 +74,8 @@ impl Examination {
         };
         let models = fit::models(
             &self.workloads(run.as_ref())?,
-            &site,
-            &self.settings.compute.wishes(),
+            &planner,
+            &self.settings.compute.plan_request(),
             speed,
         )?;
         checks.push(fit::check(&models, run.is_some()));

@@ -1,7 +1,9 @@
 //! The memory that models need on this machine, and whether they fit.
 
 use serde::Serialize;
-use weal_trainer::{Choice, ModelSpec, Place, Site, Wishes, flops_per_token};
+use weal_trainer::{
+    MemoryPlan, MemoryPlanner, ModelSpec, PlanRequest, StatePlacement, flops_per_token,
+};
 
 use super::check::Check;
 use crate::error::{Error, ErrorKind, Result};
@@ -59,14 +61,14 @@ pub(crate) struct MemoryItem {
 /// How each model fits. `flops` is the measured speed in floating-point operations per second.
 pub(super) fn models(
     workloads: &[Workload],
-    site: &Site,
-    wishes: &Wishes,
+    planner: &MemoryPlanner,
+    request: &PlanRequest,
     flops: Option<f64>,
 ) -> Result<Vec<ModelFit>> {
     workloads
         .iter()
         .map(|workload| {
-            fit(workload, site, wishes, flops)
+            fit(workload, planner, request, flops)
                 .map_err(|error| Error::of(ErrorKind::Internal, error))
         })
         .collect()
@@ -74,32 +76,32 @@ pub(super) fn models(
 
 fn fit(
     workload: &Workload,
-    site: &Site,
-    wishes: &Wishes,
+    planner: &MemoryPlanner,
+    request: &PlanRequest,
     flops: Option<f64>,
 ) -> weal_trainer::Result<ModelFit> {
     let Workload { name, model, batch } = workload;
-    let precision = wishes.precision;
-    let fastest = Wishes {
+    let precision = request.precision;
+    let fastest = PlanRequest {
         micro_batch: Some(0),
         recompute: Some(false),
-        states: Some(Place::Device),
+        states: Some(StatePlacement::Device),
         precision,
     };
-    let states = Some(if site.threads.is_none() {
-        Place::Host
+    let states = Some(if planner.threads.is_none() {
+        StatePlacement::Host
     } else {
-        Place::Device
+        StatePlacement::Device
     });
-    let least = Wishes {
+    let least = PlanRequest {
         micro_batch: Some(1),
         recompute: Some(true),
         states,
         precision,
     };
-    let fastest = site.choose(model, *batch, &fastest)?;
-    let least = site.choose(model, *batch, &least)?;
-    let chosen = site.choose(model, *batch, wishes)?;
+    let fastest = planner.plan(model, *batch, &fastest)?;
+    let least = planner.plan(model, *batch, &least)?;
+    let chosen = planner.plan(model, *batch, request)?;
     Ok(ModelFit {
         name: name.clone(),
         parameters: model.layout()?.parameters(),
@@ -109,7 +111,7 @@ fn fit(
         fastest_host_bytes: fastest.need.host_bytes(),
         least_device_bytes: least.need.device_bytes(),
         least_host_bytes: least.need.host_bytes(),
-        plan: chosen.plan.to_string(),
+        plan: chosen.compute.to_string(),
         device_bytes: chosen.need.device_bytes(),
         host_bytes: chosen.need.host_bytes(),
         fits: chosen.fits(),
@@ -121,7 +123,7 @@ fn fit(
     })
 }
 
-fn items(chosen: &Choice) -> Vec<MemoryItem> {
+fn items(chosen: &MemoryPlan) -> Vec<MemoryItem> {
     let device = chosen.need.device.iter().map(|item| (item, "device"));
     let host = chosen.need.host.iter().map(|item| (item, "host"));
     device
@@ -158,7 +160,8 @@ pub(super) fn check(models: &[ModelFit], is_run: bool) -> Check {
             } else {
                 "no preset fits"
             },
-            "stop other programs, raise compute.memory, or set micro_batch, recompute and states to \"auto\"",
+            "stop other programs, raise compute.memory, or set micro_batch, recompute and states \
+             to \"auto\"",
             ErrorKind::Device,
         ),
     }

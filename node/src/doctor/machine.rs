@@ -6,7 +6,7 @@ use std::process::Command;
 
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
-use weal_trainer::gigabytes;
+use weal_trainer::format_bytes;
 
 use super::check::Check;
 use crate::error::ErrorKind;
@@ -56,24 +56,24 @@ fn disk(folder: &Path, need: u64) -> Check {
         None => Check::warning(
             "disk",
             format!("the free space at {place} is unknown"),
-            format!("make sure that {} are free", gigabytes(need)),
+            format!("make sure that {} are free", format_bytes(need)),
         ),
         Some(free) if free < need => Check::wrong(
             "disk",
             format!(
                 "{} free at {place}, {} needed",
-                gigabytes(free),
-                gigabytes(need)
+                format_bytes(free),
+                format_bytes(need)
             ),
-            "free some space, keep fewer rounds (keep.weights), or choose another folder with --dir",
+            "free some space, keep fewer rounds (keep.weights), or choose another --dir",
             ErrorKind::Storage,
         ),
         Some(free) => Check::ok(
             "disk",
             format!(
                 "{} free at {place}, {} needed",
-                gigabytes(free),
-                gigabytes(need)
+                format_bytes(free),
+                format_bytes(need)
             ),
         ),
     }
@@ -184,7 +184,8 @@ fn reach(settings: &Settings) -> Check {
         Some(IpAddr::V4(address)) if is_private(address) => Check::warning(
             "address",
             format!("{address} is behind a router or a firewall"),
-            "the node can take part by calling others; to let them call it, forward its UDP port and set --external",
+            "the node can take part by calling others; to let them call it, forward its UDP port \
+             and set --external",
         ),
         Some(address) => Check::ok(
             "address",
@@ -221,7 +222,8 @@ mod tests {
 
     #[test]
     fn the_output_of_df_is_parsed() {
-        let output = "Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/vda 263174212 18874368 77594624 20% /\n";
+        let output = "Filesystem 1024-blocks Used Available Capacity Mounted on\n\
+                      /dev/vda 263174212 18874368 77594624 20% /\n";
         assert_eq!(parse_df(output), Some(77_594_624 * 1024));
         assert_eq!(parse_df("nothing"), None);
     }

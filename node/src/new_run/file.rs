@@ -67,8 +67,8 @@ documented! {
         optimiser: Optimiser = Optimiser::AdamW,
         /// Momentum of muon.
         momentum: f64 = 0.95,
-        /// Learning-rate schedule: cosine (falls from the end of the warm-up) or wsd (holds the peak
-        /// until `decay_start`).
+        /// Learning-rate schedule: cosine (falls from the end of the warm-up) or wsd (holds the
+        /// peak until `decay_start`).
         schedule: Schedule = Schedule::Cosine,
         /// Step at which wsd starts to fall, counted over the whole run.
         decay_start: u32 = 0,

@@ -93,7 +93,8 @@ impl Start {
         } else if vocabulary > spec.vocabulary {
             let rows = spec.vocabulary;
             return Err(Error::data(format!(
-                "the tokeniser has {vocabulary} tokens, but the model only {rows} embeddings: they do not belong together"
+                "the tokeniser has {vocabulary} tokens, but the model only {rows} embeddings: \
+                 they do not belong together"
             )));
         }
         let of_tokens = prepared.and_then(Prepared::end_of_text);

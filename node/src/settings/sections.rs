@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use libp2p::Multiaddr;
 use serde::{Deserialize, Serialize};
-use weal_trainer::{Place, Precision, Wishes};
+use weal_trainer::{PlanRequest, Precision, StatePlacement};
 
 use super::{Auto, Bytes, Device, PrecisionSetting, StatesSetting};
 use crate::documented::documented;
@@ -45,8 +45,8 @@ documented! {
         /// without one) or gpu:1 (one of several, numbered as `weal doctor` lists them).
         device: Device = Device::default(),
         /// What to do when the device fails during a run: wait (skip rounds and keep trying to
-        /// reopen the device), fallback (continue on the CPU until the node is restarted) or restart
-        /// (exit with code 11, so that a supervisor restarts the node).
+        /// reopen the device), fallback (continue on the CPU until the node is restarted) or
+        /// restart (exit with code 11, so that a supervisor restarts the node).
         on_device_loss: OnDeviceLoss = OnDeviceLoss::default(),
         /// Number of CPU threads; 0 means one per core.
         threads: usize = 0,
@@ -57,8 +57,8 @@ documented! {
         /// Whether to recompute activations in the backward pass instead of storing them (true,
         /// false or "auto"): about a third slower, far less memory.
         recompute: Auto<bool> = Auto::Auto,
-        /// Where to keep f32 weights, gradient sums, optimiser moments and error feedback: "device",
-        /// "host" (the machine's memory) or "auto".
+        /// Where to keep f32 weights, gradient sums, optimiser moments and error feedback:
+        /// "device", "host" (the machine's memory) or "auto".
         states: Auto<StatesSetting> = Auto::Auto,
         /// Number format of matrix products: "f32", "bf16" (on GPUs that support it) or "auto".
         precision: Auto<PrecisionSetting> = Auto::Auto,
@@ -123,11 +123,11 @@ pub enum OnDeviceLoss {
 
 impl ComputeSettings {
     /// The parts of the memory plan that are set by hand.
-    pub(crate) fn wishes(&self) -> Wishes {
-        Wishes {
+    pub(crate) fn plan_request(&self) -> PlanRequest {
+        PlanRequest {
             micro_batch: self.micro_batch.set(),
             recompute: self.recompute.set(),
-            states: self.states.set().map(Place::from),
+            states: self.states.set().map(StatePlacement::from),
             precision: self.precision.set().map(Precision::from),
         }
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use weal_trainer::{Place, Precision};
+use weal_trainer::{Precision, StatePlacement};
 
 /// A setting that may be left to the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -93,7 +93,7 @@ impl FromStr for StatesSetting {
     }
 }
 
-impl From<StatesSetting> for Place {
+impl From<StatesSetting> for StatePlacement {
     fn from(states: StatesSetting) -> Self {
         match states {
             StatesSetting::Device => Self::Device,

@@ -1,5 +1,5 @@
-//! Follows the rounds of a testnet through the nodes' pages: a line per round on the terminal, and a
-//! summary for programs.
+//! Follows the rounds of a testnet through the nodes' pages: a line per round on the terminal, and
+//! a summary for programs.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -221,7 +221,8 @@ impl<'a> Watcher<'a> {
             format!("  below {}", beaten.join(", "))
         };
         Some(format!(
-            "round {round:>4}  loss {loss:.4}  {} contributions  {:>5.1} s  {:>6.1} kB sent  root {}{beaten}",
+            "round {round:>4}  loss {loss:.4}  {} contributions  {:>5.1} s  {:>6.1} kB sent  \
+             root {}{beaten}",
             record.contributions,
             record.seconds,
             sent as f64 / 1e3,

@@ -148,7 +148,7 @@ fn predicted_memory_bytes(
     load: &TrainLoad,
     device: &OpenDevice,
 ) -> weal_trainer::Result<u64> {
-    let threads = device.site(None).threads;
+    let threads = device.memory_planner(None).threads;
     let workload = Workload {
         model: model.clone(),
         batch: load.batch as usize,

@@ -1,6 +1,6 @@
 //! How this machine takes part in a run: `settings.toml`, written with its defaults on the first
-//! run. The settings are local: peers neither see nor agree on them. Flags and environment variables
-//! override the file.
+//! run. The settings are local: peers neither see nor agree on them. Flags and environment
+//! variables override the file.
 
 mod file;
 mod sections;

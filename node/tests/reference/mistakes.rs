@@ -1,5 +1,5 @@
-//! What `weal` prints on standard error for the commonest mistakes, and its exit code. Only Linux is
-//! tested, because messages of the system are part of the text.
+//! What `weal` prints on standard error for the commonest mistakes, and its exit code. Only Linux
+//! is tested, because messages of the system are part of the text.
 
 #![cfg(target_os = "linux")]
 

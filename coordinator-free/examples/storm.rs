@@ -1,4 +1,4 @@
-//! Plays simulated runs and prints what they showed.
+//! Plays simulated runs and prints one line for each: its trace hash, and what happened.
 //!
 //! ```text
 //! cargo run -p weal-coordinator-free --example storm -- stormy 0 200
@@ -8,7 +8,13 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use weal_coordinator_free::sim::{Scenario, run};
+use weal_coordinator_free::sim::{Outcome, Scenario, run};
+
+/// The first bytes of the trace hash: two runs of one seed print the same.
+fn trace(outcome: &Outcome) -> String {
+    let bytes = outcome.trace.iter().take(8);
+    bytes.map(|byte| format!("{byte:02x}")).collect()
+}
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -31,15 +37,17 @@ fn main() -> ExitCode {
         };
         match run(&scenario) {
             Ok(o) => println!(
-                "{seed}: {} s of virtual time, {} messages, {} crashes, {} decided in later views, {} learnt from \
-                 others, {} banned, {} weights fetched, {} contributions, {} voters",
+                "{seed}: trace {}, {} s of virtual time, {} messages, {} crashes, \
+                 {} rounds decided in later views, {} learnt from others, {} peers banned, \
+                 {} weights fetched, {} contributions, {} voters",
+                trace(&o),
                 o.virtual_ms / 1000,
                 o.delivered,
                 o.crashes,
                 o.later_views,
                 o.synced,
                 o.banned.len(),
-                o.repaired,
+                o.weights_fetched,
                 o.contributions,
                 o.voters
             ),

@@ -1,33 +1,36 @@
 //! The rules of a run as a pure state machine, and a seeded simulator that drives many of them.
 //!
-//! [`Core::step`] takes what happened and says what must be done about it. It has no clock, no
-//! socket, no disk and no thread: time comes in as [`Millis`], messages as [`Input::Received`], and
+//! [`Core::step`] takes what happened and returns what to do about it. It has no clock, no socket,
+//! no disk and no thread: time comes in as [`Millis`], messages come in as [`Input::Received`], and
 //! what must survive a crash goes out as [`Output::Persist`]. So the same core runs under a network
 //! and under the simulator, and the same inputs always lead to the same outputs.
 //!
-//! Every message is taken for an attack until it is shown not to be: it is dropped, with its
-//! [`DropCause`], when it is of another run, unsigned, oversized, out of its round, said twice, or
-//! not its signer's to say. What is stored of strangers is bounded.
+//! The core treats every message as an attack until it has checked it. It drops messages that are
+//! of another run, forged, oversized, malformed, out of their round, repeated, or not their
+//! signer's to send, and reports the [`DropCause`]. What it keeps of strangers is bounded.
 //!
 //! # A round
 //!
-//! 1. The weights at its start are ready: [`Output::Train`].
-//! 2. Training is done: the commitment is signed, persisted, and sent.
-//! 3. All expected peers have committed, or time is up: own blob is revealed, the others' are
-//!    fetched and examined.
-//! 4. All are examined, or time is up: the attestation is signed, persisted, and sent.
-//! 5. More than two thirds of the weight attested: a proposer builds the round set, and Tendermint
-//!    decides.
-//! 6. The decision is persisted and applied; ledger, roster and seed of the next round follow from
-//!    it alone.
+//! 1. The weights at the round's start are in memory. The core asks for training:
+//!    [`Output::Train`].
+//! 2. Training ends. The core signs, persists and sends a commitment to the contribution.
+//! 3. All expected peers have committed, or time is up. The core reveals its own contribution, and
+//!    asks to fetch and examine the others'.
+//! 4. All contributions are examined, or time is up. The core signs, persists and sends its
+//!    attestation.
+//! 5. Members with more than two thirds of the weight have attested. A proposer builds a round set,
+//!    and the voters decide by Tendermint.
+//! 6. The core persists the decision and asks to apply it. The next round's ledger, roster and seed
+//!    follow from the decision alone.
 //!
 //! | folder | holds |
 //! |---|---|
-//! | [`interface`] | what goes in and what comes out |
-//! | [`core`] | the state machine: dispatch, and one file a concern below it |
-//! | [`rules`] | decided history and what follows from it: ledger, roster, beacon, round sets |
+//! | `interface` | what goes in and what comes out |
+//! | `core` | the state machine |
+//! | `rules` | decided history and what follows from it: ledger, roster, seed, round sets |
 //! | `agreement` | Tendermint, through a published engine |
-//! | [`sim`] | many cores in virtual time, with loss, crashes and liars |
+//! | `sim` | many cores in virtual time, with loss, crashes and liars (feature `sim`) |
+#![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
     deny(
@@ -39,18 +42,23 @@
 )]
 
 mod agreement;
-pub mod core;
-pub mod interface;
-pub mod rules;
+mod core;
+mod interface;
+mod rules;
+#[cfg(feature = "sim")]
 pub mod sim;
-#[cfg(test)]
-mod testing;
 
 pub use crate::core::{Config, Core, Recovered};
 pub use interface::error::Error;
 pub use interface::event::{DropCause, Event};
-pub use interface::input::{Input, MessageId};
-pub use interface::output::{Acceptance, Apply, Chosen, Fetch, Output, Record, TimerId};
+pub use interface::input::Input;
+pub use interface::names::TimerId;
+pub use interface::output::{Acceptance, Apply, Chosen, Fetch, Output, Record};
 pub use interface::time::Millis;
 pub use interface::view::{CoreView, PeerView, Phase};
 pub use rules::chain::Chain;
+pub use rules::invalid::Invalid;
+pub use rules::ledger::{Account, Ledger};
+pub use rules::roster::Roster;
+pub use rules::signatures::{CheckSignature, Ed25519};
+pub use rules::verified::Verified;

@@ -1,22 +1,25 @@
 //! One peer alone: the order in which a round's outputs come, and what survives a crash.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::sync::Arc;
-
+use weal_coordinator_free::sim::fixtures::{key, manifest};
 use weal_coordinator_free::{
-    Config, Core, Input, Millis, Output, Phase, Record, Recovered, TimerId, sim,
+    Config, Core, Input, Millis, Output, Phase, Record, Recovered, TimerId,
 };
-use weal_proto::{BlobHash, Decided, Kind, RoundNumber, Samples, SigningKey, StateRoot};
+use weal_proto::{BlobHash, Decided, Kind, RoundNumber, Samples, StateRoot};
 
-fn key(n: u8) -> SigningKey {
-    SigningKey::from_seed([n; 32])
+/// A core that has never run, in a run whose only founder is peer 1.
+fn new_core(n: u8) -> Core {
+    let recovered = Recovered::nothing(manifest(&[1]));
+    Core::new(Config::new(key(n)), recovered).expect("one founder can decide alone")
 }
 
-fn manifest() -> Arc<weal_proto::Manifest> {
-    Arc::new(sim::manifest([key(1).peer()]))
-}
-
-fn first_life(n: u8) -> Core {
-    Core::new(Config::new(key(n)), Recovered::nothing(manifest())).expect("a founder is enough")
+/// The core of peer 1, after a restart with these records on disk.
+fn restarted(records: Vec<Record>) -> Core {
+    let recovered = Recovered {
+        records,
+        ..Recovered::nothing(manifest(&[1]))
+    };
+    Core::new(Config::new(key(1)), recovered).expect("the core can read what it persisted")
 }
 
 fn root(round: u64) -> StateRoot {
@@ -40,7 +43,7 @@ fn trained(round: u64) -> Input {
     }
 }
 
-/// Lets a founder alone decide so many rounds.
+/// Lets the only founder decide this many rounds.
 fn decide(core: &mut Core, rounds: u64) -> Vec<Decided> {
     core.step(Millis(0), Input::Start);
     let mut decided = Vec::new();
@@ -55,7 +58,7 @@ fn decide(core: &mut Core, rounds: u64) -> Vec<Decided> {
     decided
 }
 
-fn place(outputs: &[Output], what: impl Fn(&Output) -> bool) -> usize {
+fn position(outputs: &[Output], what: impl Fn(&Output) -> bool) -> usize {
     outputs
         .iter()
         .position(what)
@@ -67,8 +70,8 @@ fn sends(kind: Kind) -> impl Fn(&Output) -> bool {
 }
 
 #[test]
-fn training_starts_when_the_weights_are_ready() {
-    let mut core = first_life(1);
+fn training_begins_when_the_weights_are_in_memory() {
+    let mut core = new_core(1);
     let started = core.step(Millis(5), Input::Start);
     assert!(started.iter().any(|output| matches!(
         output,
@@ -78,46 +81,53 @@ fn training_starts_when_the_weights_are_ready() {
         }
     )));
     let outputs = core.step(Millis(10), ready(0));
-    place(&outputs, |output| {
-        matches!(output, Output::Train { round: RoundNumber(0), base_root, deadline: Millis(9_010), .. }
-            if *base_root == root(0))
+    position(&outputs, |output| {
+        matches!(
+            output,
+            Output::Train {
+                round: RoundNumber(0),
+                base_root,
+                deadline: Millis(9_010),
+                ..
+            } if *base_root == root(0)
+        )
     });
     assert_eq!(core.view().phase, Phase::Committing);
 }
 
 #[test]
-fn everything_is_on_disk_before_it_is_on_the_wire() {
-    let mut core = first_life(1);
+fn every_signed_message_is_persisted_before_it_is_sent() {
+    let mut core = new_core(1);
     core.step(Millis(0), Input::Start);
     core.step(Millis(0), ready(0));
     let outputs = core.step(Millis(100), trained(0));
 
-    let stored = place(&outputs, |o| {
+    let stored = position(&outputs, |o| {
         matches!(o, Output::Persist(Record::OwnCommitment(_)))
     });
-    let sent = place(&outputs, sends(Kind::Commitment));
-    let revealed = place(&outputs, |o| matches!(o, Output::Reveal { .. }));
+    let sent = position(&outputs, sends(Kind::Commitment));
+    let revealed = position(&outputs, |o| matches!(o, Output::Reveal { .. }));
     assert!(stored < sent && sent < revealed);
 
-    let stored = place(&outputs, |o| {
+    let stored = position(&outputs, |o| {
         matches!(o, Output::Persist(Record::OwnAttestation(_)))
     });
-    assert!(stored < place(&outputs, sends(Kind::Attestation)));
+    assert!(stored < position(&outputs, sends(Kind::Attestation)));
 
-    let first_log = place(&outputs, |o| {
+    let first_log = position(&outputs, |o| {
         matches!(o, Output::Persist(Record::AgreementLog { .. }))
     });
-    assert!(first_log < place(&outputs, sends(Kind::Proposal)));
+    assert!(first_log < position(&outputs, sends(Kind::Proposal)));
 
-    let stored = place(&outputs, |o| {
+    let stored = position(&outputs, |o| {
         matches!(o, Output::Persist(Record::Decided(_)))
     });
-    assert!(stored < place(&outputs, |o| matches!(o, Output::Apply(_))));
+    assert!(stored < position(&outputs, |o| matches!(o, Output::Apply(_))));
 }
 
 #[test]
 fn a_lone_founder_decides_round_after_round() {
-    let mut core = first_life(1);
+    let mut core = new_core(1);
     let decided = decide(&mut core, 5);
     assert_eq!(decided.len(), 5);
     assert!(
@@ -129,8 +139,8 @@ fn a_lone_founder_decides_round_after_round() {
 }
 
 #[test]
-fn a_commitment_is_never_made_twice() {
-    let mut core = first_life(1);
+fn after_a_restart_the_commitment_is_repeated_and_nothing_is_trained() {
+    let mut core = new_core(1);
     core.step(Millis(0), Input::Start);
     core.step(Millis(0), ready(0));
     let outputs = core.step(Millis(100), trained(0));
@@ -142,15 +152,10 @@ fn a_commitment_is_never_made_twice() {
         })
         .collect();
 
-    let recovered = Recovered {
-        records,
-        ..Recovered::nothing(manifest())
-    };
-    let mut core =
-        Core::new(Config::new(key(1)), recovered).expect("what was persisted can be read");
+    let mut core = restarted(records);
     core.step(Millis(0), Input::Start);
     let outputs = core.step(Millis(0), ready(0));
-    place(&outputs, sends(Kind::Commitment));
+    position(&outputs, sends(Kind::Commitment));
     assert!(
         !outputs
             .iter()
@@ -159,8 +164,8 @@ fn a_commitment_is_never_made_twice() {
 }
 
 #[test]
-fn a_crash_after_any_output_leads_to_the_same_words() {
-    let mut core = first_life(1);
+fn after_a_crash_at_any_output_a_core_signs_what_it_signed_before() {
+    let mut core = new_core(1);
     core.step(Millis(0), Input::Start);
     core.step(Millis(0), ready(0));
     let outputs = core.step(Millis(100), trained(0));
@@ -190,19 +195,14 @@ fn a_crash_after_any_output_leads_to_the_same_words() {
         let has_log = records
             .iter()
             .any(|record| matches!(record, Record::AgreementLog { .. }));
-        let recovered = Recovered {
-            records,
-            ..Recovered::nothing(manifest())
-        };
-        let mut core =
-            Core::new(Config::new(key(1)), recovered).expect("what was persisted can be read");
+        let mut core = restarted(records);
         let mut again = core.step(Millis(0), Input::Start);
         again.extend(core.step(Millis(0), ready(0)));
         let attested = again.iter().any(sends(Kind::Attestation));
         if has_log || attested {
             let again = said(&again);
             assert!(
-                again.iter().all(|word| all.contains(word)),
+                again.iter().all(|message| all.contains(message)),
                 "after {survives} outputs: {again:#?}"
             );
         }
@@ -211,8 +211,8 @@ fn a_crash_after_any_output_leads_to_the_same_words() {
 
 #[test]
 fn a_latecomer_verifies_every_round_and_applies_them_in_order() {
-    let decided = decide(&mut first_life(1), 4);
-    let mut late = first_life(2);
+    let decided = decide(&mut new_core(1), 4);
+    let mut late = new_core(2);
     late.step(Millis(0), Input::Start);
     late.step(Millis(0), ready(0));
     let outputs = late.step(Millis(10), Input::Synced(decided));
@@ -222,7 +222,7 @@ fn a_latecomer_verifies_every_round_and_applies_them_in_order() {
         .count();
     assert_eq!(persisted, 4);
     assert!(outputs.contains(&Output::StopTraining));
-    place(
+    position(
         &outputs,
         |o| matches!(o, Output::Apply(apply) if apply.round == RoundNumber(0)),
     );
@@ -236,13 +236,13 @@ fn a_latecomer_verifies_every_round_and_applies_them_in_order() {
 
     for round in 1..4 {
         let outputs = late.step(Millis(10), ready(round));
-        place(
+        position(
             &outputs,
             |o| matches!(o, Output::Apply(apply) if apply.round == RoundNumber(round)),
         );
     }
     let outputs = late.step(Millis(10), ready(4));
-    place(&outputs, |o| {
+    position(&outputs, |o| {
         matches!(
             o,
             Output::Train {
@@ -254,8 +254,8 @@ fn a_latecomer_verifies_every_round_and_applies_them_in_order() {
 }
 
 #[test]
-fn a_round_that_was_tampered_with_is_refused() {
-    let good = decide(&mut first_life(1), 2);
+fn a_decided_round_that_was_tampered_with_is_refused() {
+    let good = decide(&mut new_core(1), 2);
     let mut changed_set = good.clone();
     changed_set[1].value.contributions.clear();
     let mut without_proof = good.clone();
@@ -270,7 +270,7 @@ fn a_round_that_was_tampered_with_is_refused() {
         (of_another_view, 1),
         (gap, 0),
     ] {
-        let mut late = first_life(2);
+        let mut late = new_core(2);
         late.step(Millis(0), Input::Start);
         late.step(Millis(0), Input::Synced(bad));
         assert_eq!(late.chain().round(), RoundNumber(adopted));
@@ -279,8 +279,8 @@ fn a_round_that_was_tampered_with_is_refused() {
 
 #[test]
 fn weights_that_differ_from_the_decided_ones_are_fetched() {
-    let decided = decide(&mut first_life(1), 1);
-    let mut late = first_life(2);
+    let decided = decide(&mut new_core(1), 1);
+    let mut late = new_core(2);
     late.step(Millis(0), Input::Start);
     late.step(
         Millis(0),
@@ -290,21 +290,21 @@ fn weights_that_differ_from_the_decided_ones_are_fetched() {
         },
     );
     let outputs = late.step(Millis(10), Input::Synced(decided));
-    let wanted = Output::FetchWeights {
+    let fetch = Output::FetchWeights {
         round: RoundNumber(0),
         root: root(0),
     };
-    assert!(outputs.contains(&wanted), "{outputs:#?}");
+    assert!(outputs.contains(&fetch), "{outputs:#?}");
     let outputs = late.step(Millis(20), ready(0));
-    place(&outputs, |o| matches!(o, Output::Apply(_)));
+    position(&outputs, |o| matches!(o, Output::Apply(_)));
 }
 
 #[test]
-fn who_leaves_says_so_and_trains_no_more() {
-    let mut core = first_life(1);
+fn a_peer_that_leaves_announces_it_and_stops_training() {
+    let mut core = new_core(1);
     core.step(Millis(0), Input::Start);
     core.step(Millis(0), ready(0));
     let outputs = core.step(Millis(10), Input::Leave);
-    place(&outputs, sends(Kind::Leave));
+    position(&outputs, sends(Kind::Leave));
     assert!(outputs.contains(&Output::StopTraining));
 }

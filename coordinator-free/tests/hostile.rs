@@ -1,36 +1,30 @@
-//! What strangers send: dropped with its cause, and nothing they can make up stops the core.
-
-use std::sync::Arc;
+//! Messages from strangers: each is dropped for the right cause, and none stops the core.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use proptest::prelude::*;
+use weal_coordinator_free::sim::fixtures::{commitment, key, manifest};
 use weal_coordinator_free::{
-    Acceptance, Config, Core, DropCause, Event, Input, MessageId, Millis, Output, Recovered,
-    TimerId, sim,
+    Acceptance, Config, Core, DropCause, Event, Input, Millis, Output, Recovered, TimerId,
 };
 use weal_proto::{
     Attestation, Certificate, Commitment, Decided, Envelope, Finding, Kind, Leave, LedgerRoot,
     Message, PeerId, Proposal, RoundNumber, RoundSet, RunId, Samples, Signable, Signature,
-    SigningKey, Status, Verdict, View, ViewCertificate, ViewSignature, Vote, VoteStep,
+    SigningKey, Status, Verdict, View, ViewCertificate, ViewSignature, Vote, VoteStep, limits,
 };
 
 const FOUNDERS: u8 = 4;
 
-fn key(n: u8) -> SigningKey {
-    SigningKey::from_seed([n; 32])
-}
-
-fn manifest() -> Arc<weal_proto::Manifest> {
-    Arc::new(sim::manifest((1..=FOUNDERS).map(|n| key(n).peer())))
+fn nothing() -> Recovered {
+    Recovered::nothing(manifest(&[1, 2, 3, 4]))
 }
 
 fn run() -> RunId {
-    manifest().run()
+    nothing().chain.run()
 }
 
 /// The core of founder 1, training in round 0.
 fn core() -> Core {
-    let mut core =
-        Core::new(Config::new(key(1)), Recovered::nothing(manifest())).expect("founders vote");
+    let mut core = Core::new(Config::new(key(1)), nothing()).expect("founders can vote");
     core.step(Millis(0), Input::Start);
     core.step(
         Millis(0),
@@ -40,16 +34,6 @@ fn core() -> Core {
         },
     );
     core
-}
-
-fn commitment(round: u64, blob: u8) -> Commitment {
-    Commitment {
-        round: RoundNumber(round),
-        base_root: [0; 32].into(),
-        blob: [blob; 32].into(),
-        blob_bytes: 1000,
-        samples: Samples(1),
-    }
 }
 
 fn vote(view: u32, value: Option<u8>) -> Vote {
@@ -66,30 +50,28 @@ fn signed<M: Signable>(n: u8, message: &M) -> Envelope {
     Envelope::sign(&key(n), run(), message)
 }
 
+/// Gives the core a message. Returns why it was dropped, if it was, and its only verdict.
 fn send(core: &mut Core, envelope: Envelope) -> (Option<DropCause>, Acceptance) {
-    let outputs = core.step(
-        Millis(1),
-        Input::Received {
-            id: MessageId(7),
-            envelope,
-        },
-    );
+    let outputs = core.step(Millis(1), Input::Received(envelope));
     let cause = outputs.iter().find_map(|output| match output {
         Output::Report(Event::Dropped { cause, .. }) => Some(*cause),
         _ => None,
     });
-    let acceptance = outputs.iter().find_map(|output| match output {
-        Output::Verdict {
-            id: MessageId(7),
-            acceptance,
-        } => Some(*acceptance),
+    let verdicts = verdicts(&outputs);
+    assert_eq!(verdicts.len(), 1, "every message gets one verdict");
+    (cause, verdicts[0])
+}
+
+fn verdicts(outputs: &[Output]) -> Vec<Acceptance> {
+    let verdicts = outputs.iter().filter_map(|output| match output {
+        Output::Verdict(acceptance) => Some(*acceptance),
         _ => None,
     });
-    (cause, acceptance.expect("every message gets its verdict"))
+    verdicts.collect()
 }
 
 #[test]
-fn a_good_message_is_taken_once() {
+fn a_good_message_is_accepted_once() {
     let mut core = core();
     let envelope = signed(2, &commitment(0, 1));
     assert_eq!(
@@ -103,7 +85,7 @@ fn a_good_message_is_taken_once() {
 }
 
 #[test]
-fn each_fault_is_dropped_with_its_cause() {
+fn each_fault_is_dropped_for_its_own_cause() {
     let good = || signed(2, &commitment(0, 1));
     let other_run = Envelope::sign(&key(2), [9; 32].into(), &commitment(0, 1));
     let forged = Envelope {
@@ -114,7 +96,7 @@ fn each_fault_is_dropped_with_its_cause() {
         payload: vec![0; 1 << 12],
         ..good()
     };
-    let cut = Envelope {
+    let truncated = Envelope {
         payload: good().payload[1..].to_vec(),
         ..good()
     };
@@ -143,14 +125,14 @@ fn each_fault_is_dropped_with_its_cause() {
         let turn = chain.ledger().roster().proposer(&chain.seed(), View(0));
         let other = (1..=FOUNDERS)
             .find(|n| Some(key(*n).peer()) != turn)
-            .expect("there are four");
+            .expect("three founders are not the proposer");
         signed(other, &proposal(0))
     };
     for (envelope, cause) in [
         (other_run, DropCause::WrongRun),
         (forged, DropCause::BadSignature),
         (oversized, DropCause::Oversized),
-        (cut, DropCause::Malformed),
+        (truncated, DropCause::Malformed),
         (too_big, DropCause::Invalid),
         (empty, DropCause::Invalid),
         (signed(2, &commitment(2, 1)), DropCause::FutureRound),
@@ -204,7 +186,7 @@ fn an_invalid_proposal_of_the_right_proposer_is_refused() {
         .proposer(&core.chain().seed(), View(0));
     let proposer = (1..=FOUNDERS)
         .find(|n| Some(key(*n).peer()) == turn)
-        .expect("a founder");
+        .expect("a founder proposes");
     assert_eq!(
         send(&mut core, signed(proposer, &proposal(0))).0,
         Some(DropCause::Invalid)
@@ -212,13 +194,10 @@ fn an_invalid_proposal_of_the_right_proposer_is_refused() {
 }
 
 #[test]
-fn a_contradiction_is_passed_on_once_and_reported() {
+fn the_first_contradiction_of_a_peer_is_forwarded_and_reported() {
     let mut core = core();
     send(&mut core, signed(2, &vote(0, None)));
-    let input = Input::Received {
-        id: MessageId(1),
-        envelope: signed(2, &vote(0, Some(1))),
-    };
+    let input = Input::Received(signed(2, &vote(0, Some(1))));
     let outputs = core.step(Millis(2), input);
     let reported = Event::Equivocation {
         peer: key(2).peer(),
@@ -226,10 +205,7 @@ fn a_contradiction_is_passed_on_once_and_reported() {
         kind: Kind::Vote,
     };
     assert!(outputs.contains(&Output::Report(reported)));
-    assert!(outputs.contains(&Output::Verdict {
-        id: MessageId(1),
-        acceptance: Acceptance::Accept
-    }));
+    assert_eq!(verdicts(&outputs), [Acceptance::Accept]);
     assert_eq!(
         send(&mut core, signed(2, &vote(0, Some(2)))).0,
         Some(DropCause::Contradicted)
@@ -237,9 +213,9 @@ fn a_contradiction_is_passed_on_once_and_reported() {
 }
 
 #[test]
-fn strangers_commitments_are_bounded() {
+fn the_number_of_strangers_commitments_is_bounded() {
     let mut core = core();
-    let limit = manifest().limits.peers;
+    let limit = nothing().chain.manifest().limits.peers;
     let mut full = 0;
     for n in 0..=limit {
         let key = SigningKey::from_seed(*blake3_of(n));
@@ -258,7 +234,7 @@ fn blake3_of(n: u32) -> Box<[u8; 32]> {
 }
 
 #[test]
-fn messages_of_a_far_round_make_the_core_ask_but_not_too_often() {
+fn messages_of_a_far_round_make_the_core_ask_for_decided_rounds_but_not_too_often() {
     let mut core = core();
     let asks = |outputs: Vec<Output>| {
         outputs
@@ -269,28 +245,16 @@ fn messages_of_a_far_round_make_the_core_ask_but_not_too_often() {
     let mut total = 0;
     for n in 0..100 {
         let envelope = signed(2, &commitment(1_000 + n, 1));
-        total += asks(core.step(
-            Millis(10),
-            Input::Received {
-                id: MessageId(n),
-                envelope,
-            },
-        ));
+        total += asks(core.step(Millis(10), Input::Received(envelope)));
     }
     assert_eq!(total, 1);
 }
 
 #[test]
-fn own_votes_from_elsewhere_stop_this_peer_from_voting() {
+fn a_vote_with_this_nodes_key_from_elsewhere_is_reported() {
     let mut core = core();
     let envelope = signed(1, &vote(0, None));
-    let outputs = core.step(
-        Millis(2),
-        Input::Received {
-            id: MessageId(1),
-            envelope,
-        },
-    );
+    let outputs = core.step(Millis(2), Input::Received(envelope));
     let elsewhere = Event::OwnKeyElsewhere {
         round: RoundNumber(0),
         kind: Kind::Vote,
@@ -303,8 +267,14 @@ fn any_hash() -> impl Strategy<Value = [u8; 32]> {
 }
 
 fn any_round() -> impl Strategy<Value = RoundNumber> {
-    prop_oneof![4 => Just(0), 2 => Just(1), 1 => 2..5_u64, 1 => Just(u64::MAX), 1 => Just(u64::MAX - 1)]
-        .prop_map(RoundNumber)
+    prop_oneof![
+        4 => Just(0),
+        2 => Just(1),
+        1 => 2..5_u64,
+        1 => Just(u64::MAX),
+        1 => Just(u64::MAX - 1),
+    ]
+    .prop_map(RoundNumber)
 }
 
 fn any_view() -> impl Strategy<Value = View> {
@@ -362,7 +332,7 @@ fn any_vote() -> impl Strategy<Value = Vote> {
         })
 }
 
-fn any_proof() -> impl Strategy<Value = ViewCertificate> {
+fn any_view_certificate() -> impl Strategy<Value = ViewCertificate> {
     let signers = prop::collection::btree_map(
         1..=FOUNDERS,
         (any_step(), prop::option::of(any_hash())),
@@ -465,7 +435,7 @@ fn any_envelope() -> impl Strategy<Value = Envelope> {
         (signer(), any_attestation()).prop_map(|(n, message)| signed(n, &message)),
         (signer(), any_vote()).prop_map(|(n, message)| signed(n, &message)),
         (signer(), proposal).prop_map(|(n, message)| signed(n, &message)),
-        (signer(), any_proof()).prop_map(|(n, message)| signed(n, &message)),
+        (signer(), any_view_certificate()).prop_map(|(n, message)| signed(n, &message)),
         (signer(), any_round()).prop_map(|(n, round)| signed(n, &Leave { round })),
         (
             signer(),
@@ -510,11 +480,17 @@ fn any_input() -> impl Strategy<Value = Input> {
         value,
     });
     prop_oneof![
-        12 => any_envelope().prop_map(|envelope| Input::Received { id: MessageId(1), envelope }),
+        12 => any_envelope().prop_map(Input::Received),
         2 => any_timer().prop_map(Input::TimerFired),
-        1 => any_hash().prop_map(|hash| Input::Validated { commitment: hash.into(), verdict: Verdict::Valid }),
+        1 => any_hash().prop_map(|hash| Input::Validated {
+            commitment: hash.into(),
+            verdict: Verdict::Valid,
+        }),
         1 => prop::collection::vec(decided, 0..3).prop_map(Input::Synced),
-        1 => (any_round(), any_hash()).prop_map(|(round, root)| Input::WeightsReady { round, root: root.into() }),
+        1 => (any_round(), any_hash()).prop_map(|(round, root)| Input::WeightsReady {
+            round,
+            root: root.into(),
+        }),
         1 => (any_round(), any_hash()).prop_map(|(round, blob)| {
             Input::Trained { round, blob: blob.into(), blob_bytes: 100, samples: Samples(1) }
         }),
@@ -534,20 +510,25 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_that_happens_stops_the_core(inputs in prop::collection::vec((any_input(), 0..3_000_u64), 1..60)) {
+    fn no_sequence_of_inputs_stops_the_core(
+        inputs in prop::collection::vec((any_input(), 0..3_000_u64), 1..60),
+    ) {
         let mut core = core();
         let mut now = Millis(0);
         for (input, later) in inputs {
             now = now.after(later);
-            core.step(now, input);
+            let is_message = matches!(input, Input::Received(_));
+            let outputs = core.step(now, input);
+            prop_assert_eq!(verdicts(&outputs).len(), usize::from(is_message));
+            prop_assert_eq!(core.check_invariants(), Ok(()));
         }
-        let messages = core.round_messages(core.chain().round());
+        let messages = core.round_messages(core.chain().round(), limits::RESPONSE_BYTES);
         prop_assert!(messages.iter().all(|envelope| envelope.verify(run()).is_ok()));
         prop_assert!(core.view().peers.len() >= usize::from(FOUNDERS));
     }
 
     #[test]
-    fn whatever_is_not_dropped_is_signed(envelope in any_envelope()) {
+    fn every_message_that_is_not_dropped_has_a_good_signature(envelope in any_envelope()) {
         let good = envelope.verify(run()).is_ok();
         let (cause, acceptance) = send(&mut core(), envelope);
         prop_assert!(good || cause.is_some());
@@ -555,7 +536,7 @@ proptest! {
     }
 
     #[test]
-    fn a_changed_byte_is_noticed(at in any::<prop::sample::Index>(), bit in 0..8_u8) {
+    fn a_message_with_a_flipped_bit_is_dropped(at in any::<prop::sample::Index>(), bit in 0..8_u8) {
         let mut bytes = signed(2, &commitment(0, 1)).encode();
         let place = at.index(bytes.len());
         bytes[place] ^= 1 << bit;

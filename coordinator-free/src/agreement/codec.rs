@@ -1,4 +1,4 @@
-//! Between the engine's messages and signed envelopes.
+//! Converts between Malachite's messages and signed envelopes.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use super::context::{Address, Agreement, Height, Proposal, Value, ValueId, Vote}
 pub(super) type SignedVote = malachite::SignedVote<Agreement>;
 pub(super) type SignedProposal = malachite::SignedProposal<Agreement>;
 
-/// The engine's view before the first one never leaves it.
+/// Malachite's "no round yet" never leaves the engine, so 0 can stand for it.
 pub(super) fn view(round: Round) -> View {
     View(round.as_u32().unwrap_or(0))
 }
@@ -118,7 +118,7 @@ pub(super) fn proposal_envelope(run: RunId, signed: &SignedProposal) -> Envelope
     )
 }
 
-/// The proof of a decision, in its one order.
+/// The proof of a decision, with signatures in the order that the schema demands.
 pub(super) fn certificate_out(certificate: &CommitCertificate<Agreement>) -> Certificate {
     let mut signatures: Vec<_> = certificate
         .commit_signatures
@@ -151,7 +151,7 @@ pub(super) fn polka_out(certificate: &PolkaCertificate<Agreement>) -> ViewCertif
         view: view(certificate.round),
         polka: true,
         value,
-        signatures: in_order(certificate.polka_signatures.iter().map(signature).collect()),
+        signatures: sorted(certificate.polka_signatures.iter().map(signature).collect()),
         precommits: false,
     }
 }
@@ -168,33 +168,33 @@ pub(super) fn round_certificate_out(certificate: &RoundCertificate<Agreement>) -
         view: view(certificate.round),
         polka: false,
         value: None,
-        signatures: in_order(certificate.round_signatures.iter().map(signature).collect()),
+        signatures: sorted(certificate.round_signatures.iter().map(signature).collect()),
         precommits: certificate.cert_type == RoundCertificateType::Precommit,
     }
 }
 
-fn in_order(mut signatures: Vec<ViewSignature>) -> Vec<ViewSignature> {
+fn sorted(mut signatures: Vec<ViewSignature>) -> Vec<ViewSignature> {
     signatures.sort_by_key(|s| (s.peer, s.step));
     signatures.dedup_by_key(|s| (s.peer, s.step));
     signatures
 }
 
-/// A certificate as one of the engine's two kinds.
+/// A view certificate as one of Malachite's two kinds.
 #[derive(Debug, Clone)]
 pub(super) enum ViewProof {
     Polka(PolkaCertificate<Agreement>),
     Skip(RoundCertificate<Agreement>),
 }
 
-/// `None` for a polka without a value, or one whose votes are not prevotes for it.
+/// `None` for a polka that has no value, or that holds anything but prevotes for its value.
 pub(super) fn view_proof(certificate: &ViewCertificate) -> Option<ViewProof> {
     let height = Height::of(certificate.round);
     if !certificate.polka {
         return Some(ViewProof::Skip(skip(height, certificate)));
     }
     let hash = certificate.value?;
-    let of_the_polka = |s: &ViewSignature| s.step == VoteStep::Prevote && s.value == Some(hash);
-    if !certificate.signatures.iter().all(of_the_polka) {
+    let prevotes_it = |s: &ViewSignature| s.step == VoteStep::Prevote && s.value == Some(hash);
+    if !certificate.signatures.iter().all(prevotes_it) {
         return None;
     }
     Some(ViewProof::Polka(PolkaCertificate {
@@ -230,7 +230,7 @@ fn skip(height: Height, certificate: &ViewCertificate) -> RoundCertificate<Agree
     }
 }
 
-/// A set without copying it, where nobody else holds it.
+/// Takes the round set out of a value, without copying it if nothing else shares it.
 pub(super) fn into_set(value: Value) -> weal_proto::RoundSet {
     Arc::unwrap_or_clone(value.set)
 }

@@ -1,4 +1,4 @@
-//! Our round sets, votes and voters as the engine's types.
+//! Our round sets, votes and voters as Malachite's types.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,11 +9,11 @@ use weal_proto::{PeerId, RoundNumber, RoundSet, RoundSetHash, Seed, Signature, V
 
 use crate::rules::roster::Roster;
 
-/// Ties our types together for the engine.
+/// Names our types to Malachite.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Agreement;
 
-/// The engine's heights count from 1.
+/// A round's number plus one: Malachite's heights start at 1.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Height(pub u64);
 
@@ -50,7 +50,7 @@ impl malachite::Height for Height {
     }
 }
 
-/// A voter's address: its id.
+/// A voter's address: its peer id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Address(pub PeerId);
 
@@ -62,7 +62,7 @@ impl fmt::Display for Address {
 
 impl malachite::Address for Address {}
 
-/// A round set's hash.
+/// What votes refer to: a round set's hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ValueId(pub RoundSetHash);
 
@@ -72,7 +72,7 @@ impl fmt::Display for ValueId {
     }
 }
 
-/// A round set, named by its hash.
+/// A round set and its hash.
 #[derive(Debug, Clone)]
 pub(super) struct Value {
     pub hash: RoundSetHash,
@@ -116,7 +116,6 @@ impl malachite::Value for Value {
     }
 }
 
-/// A proposal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Proposal {
     pub height: Height,
@@ -152,7 +151,7 @@ impl malachite::Proposal<Agreement> for Proposal {
     }
 }
 
-/// Proposals are sent whole: there are no parts.
+/// Our proposals have no parts: each travels in one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct NoPart;
 
@@ -166,7 +165,6 @@ impl malachite::ProposalPart<Agreement> for NoPart {
     }
 }
 
-/// A vote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Vote {
     pub height: Height,
@@ -214,7 +212,6 @@ impl malachite::Vote<Agreement> for Vote {
     }
 }
 
-/// A voter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Voter {
     pub address: Address,
@@ -235,7 +232,7 @@ impl malachite::Validator<Agreement> for Voter {
     }
 }
 
-/// The voters of a round, at least one, with the seed that orders its proposers.
+/// The voters of a round (at least one), and the seed that orders its proposers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Voters {
     first: Voter,
@@ -245,8 +242,7 @@ pub(super) struct Voters {
 }
 
 impl Voters {
-    /// `None` when nobody may vote: the engine would not refuse such a set, and could do nothing
-    /// with it.
+    /// `None` if nobody may vote: Malachite would accept an empty set, and never decide anything.
     pub fn new(roster: Arc<Roster>, seed: Seed) -> Option<Self> {
         let mut voters = roster.iter().map(|(peer, weight)| Voter {
             address: Address(peer),
@@ -302,11 +298,11 @@ impl malachite::ValidatorSet<Agreement> for Voters {
     }
 }
 
-/// Signatures are made and checked on our envelopes; the engine only carries them about.
+/// Malachite passes signatures along. Our code makes and checks them, on envelopes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct EnvelopeSignatures;
 
-/// What the engine never asks for.
+/// Malachite never decodes keys or signatures here.
 #[derive(Debug)]
 pub(super) struct WrongLength;
 

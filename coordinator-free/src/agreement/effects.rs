@@ -1,61 +1,60 @@
-//! Carrying out what the engine asks for.
+//! Carries out what Malachite asks for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use arc_malachitebft_core_consensus::{ConsensusMsg, Input};
 use arc_malachitebft_core_consensus::{
-    Effect, LivenessMsg, Resumable, Resume, SignedConsensusMsg, VoteExtensionError,
+    ConsensusMsg, Effect, Input, LivenessMsg, Resumable, Resume, SignedConsensusMsg,
+    VoteExtensionError,
 };
 use arc_malachitebft_core_types::{CommitCertificate, SignedMessage, Timeout};
 use weal_proto::{Envelope, PeerId, RoundNumber, RunId, Signable, SigningKey, View};
 
+use super::action::Action;
 use super::codec;
 use super::context::{Agreement, Proposal, Vote};
-use super::engine::Action;
 use super::log;
-use super::timers::{self, Times};
+use super::timeouts::{self, Timeouts};
 use super::verify;
-use crate::interface::output::TimerId;
-use crate::rules::evidence::Slot;
+use crate::interface::names::TimerId;
 use crate::rules::signatures::Signatures;
+use crate::rules::slot::Slot;
 
-/// Why an effect was not carried out. The engine then stops what it was doing.
+/// Why an effect is not carried out. Malachite then abandons the input it was processing.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
-    /// The engine is about to contradict what this peer signed before.
-    #[error("it would contradict what this peer signed in {0:?}")]
+    /// Signing would make this node contradict itself.
+    #[error("signing would contradict what this node has signed for {0:?}")]
     Contradiction(Slot),
-    /// The engine wants to log what it never logs.
-    #[error("it logs what cannot be logged")]
+    /// Malachite logs an input of a kind that it should never log.
+    #[error("the engine logs an input that has no log entry")]
     Unloggable,
 }
 
-/// What the engine acts through: it holds no clock, no disk and no network, only notes of what is
-/// to be done.
-pub(super) struct Hands {
+/// Turns Malachite's effects into [`Action`]s. It has no clock, no disk and no network.
+pub(super) struct EffectHandler {
     pub run: RunId,
     pub round: RoundNumber,
     pub key: SigningKey,
-    pub times: Times,
-    /// False for a peer without a vote, who signs nothing and so need not remember anything.
+    pub timeouts: Timeouts,
+    /// Whether this node has a vote. A node without one signs nothing, so it needs no log.
     pub votes: bool,
-    /// What this peer has signed in this round.
-    pub spoken: BTreeMap<Slot, Envelope>,
-    /// Timers that are set, and how long each was set for, in milliseconds.
+    /// Everything that this node has signed in this round.
+    pub signed: BTreeMap<Slot, Envelope>,
+    /// Timers that are set, each with its delay in milliseconds.
     pub timers: BTreeMap<TimerId, u64>,
-    /// Entries being replayed. Nothing is published during a replay, and nothing logged twice.
+    /// The log entries being replayed, if any. A replay publishes nothing, and logs no entry twice.
     pub replaying: Option<BTreeSet<Vec<u8>>>,
-    /// The view this peer is to propose a value in.
-    pub wanted: Option<View>,
-    /// The current view and its proposer.
+    /// The view that waits for a proposal of this node.
+    pub must_propose_in: Option<View>,
+    /// The current view and its proposer; `None` before the first view begins.
     pub view: Option<(View, PeerId)>,
-    /// The proof of the decision.
+    /// The proof of the decision, once there is one.
     pub certificate: Option<CommitCertificate<Agreement>>,
-    /// What is to be done.
+    /// Actions that the engine has not handed on yet.
     pub actions: Vec<Action>,
 }
 
-impl Hands {
+impl EffectHandler {
     pub fn carry_out(
         &mut self,
         effect: Effect<Agreement>,
@@ -76,11 +75,11 @@ impl Hands {
             }
             Effect::StartRound(_, view, proposer, _, r) => {
                 self.view = Some((codec::view(view), proposer.0));
-                self.wanted = None;
+                self.must_propose_in = None;
                 r.resume_with(())
             }
             Effect::GetValue(_, view, _, r) => {
-                self.wanted = Some(codec::view(view));
+                self.must_propose_in = Some(codec::view(view));
                 r.resume_with(())
             }
             Effect::PublishConsensusMsg(message, r) => {
@@ -129,14 +128,13 @@ impl Hands {
                 self.certificate = Some(certificate);
                 r.resume_with(())
             }
-            // Proposals hold their value whole, so there is nothing more to send again.
-            Effect::RestreamProposal(_, _, _, _, _, r) => r.resume_with(()),
-            // Contradictions are found where messages come in, for all kinds alike.
-            Effect::Finalize(_, _, _, r) => r.resume_with(()),
-            // Decided rounds are verified by the chain; the engine is never given one.
-            Effect::CertVerifiedSyncValue(_, _, r) => r.resume_with(()),
-            Effect::CertRejectedSyncValue(_, _, _, r) => r.resume_with(()),
-            // Votes carry no extensions.
+            // Nothing to do. Proposals hold their whole value; `core::equivocation` finds
+            // contradictions of all kinds; the engine never gets a decided round to verify.
+            Effect::RestreamProposal(_, _, _, _, _, r)
+            | Effect::Finalize(_, _, _, r)
+            | Effect::CertVerifiedSyncValue(_, _, r)
+            | Effect::CertRejectedSyncValue(_, _, _, r) => r.resume_with(()),
+            // Our votes have no extensions.
             Effect::ExtendVote(_, _, _, _, r) => r.resume_with(None),
             Effect::VerifyVoteExtension(_, _, _, _, _, _, r) => {
                 r.resume_with(Err(VoteExtensionError::InvalidVoteExtension))
@@ -146,15 +144,15 @@ impl Hands {
 
     fn schedule(&mut self, timeout: &Timeout) {
         let (id, delay_ms) = (
-            timers::timer(self.round, timeout),
-            self.times.delay_ms(timeout),
+            timeouts::timer(self.round, timeout),
+            self.timeouts.delay_ms(timeout),
         );
         self.timers.insert(id, delay_ms);
         self.actions.push(Action::SetTimer { id, delay_ms });
     }
 
     fn cancel(&mut self, timeout: &Timeout) {
-        let id = timers::timer(self.round, timeout);
+        let id = timeouts::timer(self.round, timeout);
         if self.timers.remove(&id).is_some() {
             self.actions.push(Action::CancelTimer(id));
         }
@@ -195,21 +193,21 @@ impl Hands {
 
     fn sign_proposal(&mut self, proposal: Proposal) -> Result<codec::SignedProposal, Refusal> {
         let message = codec::proposal_out(&proposal);
-        self.wanted = None;
+        self.must_propose_in = None;
         let slot = Slot::Proposal(message.round, message.view);
         let signature = self.sign(slot, &message)?.signature;
         Ok(SignedMessage::new(proposal, signature))
     }
 
-    /// Signs, unless this peer has signed something else in its place: whatever else goes wrong, it
-    /// does not contradict itself.
+    /// Signs a message, unless this node has signed another one for the slot. Whatever else goes
+    /// wrong, this node does not contradict itself.
     fn sign<M: Signable>(&mut self, slot: Slot, message: &M) -> Result<Envelope, Refusal> {
         let envelope = Envelope::sign(&self.key, self.run, message);
-        match self.spoken.get(&slot) {
+        match self.signed.get(&slot) {
             Some(before) if before.payload != envelope.payload => Err(Refusal::Contradiction(slot)),
             Some(before) => Ok(before.clone()),
             None => {
-                self.spoken.insert(slot, envelope.clone());
+                self.signed.insert(slot, envelope.clone());
                 Ok(envelope)
             }
         }

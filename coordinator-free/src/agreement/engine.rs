@@ -1,4 +1,4 @@
-//! One round's agreement: feeding inputs, and replaying the log after a crash.
+//! The agreement on one round: feeding inputs, and replaying the log after a crash.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,50 +8,20 @@ use arc_malachitebft_core_consensus::{
 };
 use arc_malachitebft_core_types::{Timeout, ValuePayload, VoteExtensionPolicy};
 use weal_proto::manifest::Timing;
-use weal_proto::{
-    Decided, Envelope, PeerId, Proposal, RoundNumber, RoundSet, RunId, Seed, SigningKey, View,
-    ViewCertificate, Vote,
-};
+use weal_proto::{Decided, Envelope, PeerId, RoundNumber, RoundSet, RunId, Seed, SigningKey, View};
 
+use super::action::{Action, Message};
 use super::codec::{self, ViewProof};
 use super::context::{Address, Agreement, Height, Value, Voters};
-use super::effects::Hands;
+use super::effects::EffectHandler;
 use super::log;
-use super::timers::{self, Times};
-use crate::interface::output::TimerId;
-use crate::rules::evidence::Slot;
+use super::timeouts::{self, Timeouts};
+use crate::interface::names::TimerId;
 use crate::rules::roster::Roster;
 use crate::rules::signatures::Signatures;
+use crate::rules::slot::Slot;
 
-/// Something the engine wants done.
-#[derive(Debug)]
-pub(crate) enum Action {
-    /// Append to the round's log, before anything after it is done.
-    Log(Vec<u8>),
-    /// Send to all.
-    Publish(Envelope),
-    /// Set a timer.
-    SetTimer { id: TimerId, delay_ms: u64 },
-    /// Forget a timer.
-    CancelTimer(TimerId),
-    /// The round is decided.
-    Decided(Box<Decided>),
-    /// The engine refused; nothing it was about to say was said.
-    Fault(String),
-}
-
-/// A message for the engine: its signature checked, of this round, from a voter.
-#[derive(Debug)]
-pub(crate) enum Message {
-    /// A valid proposal of its view's proposer.
-    Proposal(Envelope, Proposal),
-    /// A vote.
-    Vote(Envelope, Vote),
-    /// A proof that others moved on.
-    ViewCertificate(ViewCertificate),
-}
-
-/// What an engine is made of.
+/// What an engine needs to start.
 #[derive(Debug)]
 pub(crate) struct Setup<'a> {
     pub run: RunId,
@@ -62,19 +32,19 @@ pub(crate) struct Setup<'a> {
     pub timing: &'a Timing,
 }
 
-/// Decides one round.
+/// Decides one round, together with the other voters' engines.
 pub(crate) struct Engine {
     state: State<Agreement>,
-    hands: Hands,
+    effects: EffectHandler,
     decided: bool,
 }
 
 impl Engine {
-    /// Starts the agreement on a round, from where the log leaves off.
+    /// Starts the agreement on a round. If the log has entries, it continues where they end.
     ///
     /// # Errors
-    /// When there are no voters, or the log cannot be read, or does not lead to what it holds: this
-    /// peer must then not vote in this round.
+    /// When nobody may vote, the log is damaged, or replaying it does not reproduce what it holds.
+    /// This node must then not vote in the round.
     pub fn start(
         setup: Setup<'_>,
         entries: &[Vec<u8>],
@@ -82,7 +52,7 @@ impl Engine {
     ) -> Result<(Self, Vec<Action>), String> {
         let me = setup.key.peer();
         let votes = setup.roster.contains(&me);
-        let inputs = read(me, entries)?;
+        let inputs = decode_log(me, entries)?;
         let height = Height::of(setup.round);
         let voters = Voters::new(Arc::new(setup.roster), setup.seed).ok_or("nobody may vote")?;
         let params = Params {
@@ -91,25 +61,25 @@ impl Engine {
             value_payload: ValuePayload::ProposalOnly,
             enabled: true,
         };
-        let hands = Hands {
+        let effects = EffectHandler {
             run: setup.run,
             round: setup.round,
             key: setup.key.clone(),
-            times: Times::new(setup.timing),
+            timeouts: Timeouts::new(setup.timing),
             votes,
-            spoken: spoken(me, setup.run, &inputs),
+            signed: already_signed(me, setup.run, &inputs),
             timers: BTreeMap::new(),
             replaying: (!inputs.is_empty()).then(|| entries.iter().cloned().collect()),
-            wanted: None,
+            must_propose_in: None,
             view: None,
             certificate: None,
             actions: Vec::new(),
         };
-        // Other heights' messages never get here, so the engine's queue for them stays empty.
+        // Messages of other heights never get here, so Malachite's queue for them stays empty.
         let state = State::new(Agreement, height, voters.clone(), params, 1, 1);
         let mut engine = Self {
             state,
-            hands,
+            effects,
             decided: false,
         };
         let start = Input::StartHeight(height, voters, false, None, VoteExtensionPolicy::Disabled);
@@ -119,8 +89,8 @@ impl Engine {
         Ok((engine, actions))
     }
 
-    /// The same inputs in the same order lead to the same votes, which are taken from the log with
-    /// their signatures.
+    /// Feeds the log's inputs. The same inputs in the same order lead to the same votes; the log
+    /// holds their signatures.
     fn replay(
         &mut self,
         inputs: Vec<Input<Agreement>>,
@@ -132,35 +102,35 @@ impl Engine {
         self.state.index_wal_entries(inputs.iter());
         for input in inputs {
             if let Input::TimeoutElapsed(timeout) = &input {
-                self.hands
+                self.effects
                     .timers
-                    .remove(&timers::timer(self.hands.round, timeout));
+                    .remove(&timeouts::timer(self.effects.round, timeout));
             }
             self.feed(input, signatures)?;
         }
         self.state.reset_entries_index();
-        self.hands.replaying = None;
-        // Only what is left of all the timers set and cancelled on the way matters. And the crash
-        // may have come between the log and the wire: what was said is said again.
-        self.hands
+        self.effects.replaying = None;
+        // Of all timers set and cancelled during the replay, only those still set matter. And the
+        // crash may have come between logging a message and sending it, so send all of them again.
+        self.effects
             .actions
             .retain(|action| matches!(action, Action::Log(_)));
         let timers = self
-            .hands
+            .effects
             .timers
             .iter()
             .map(|(id, delay_ms)| Action::SetTimer {
                 id: *id,
                 delay_ms: *delay_ms,
             });
-        self.hands.actions.extend(timers);
-        self.hands
+        self.effects.actions.extend(timers);
+        self.effects
             .actions
-            .extend(self.hands.spoken.values().cloned().map(Action::Publish));
+            .extend(self.effects.signed.values().cloned().map(Action::Publish));
         Ok(())
     }
 
-    /// Takes a message in.
+    /// Processes a message.
     pub fn receive(&mut self, message: Message, signatures: &mut Signatures) -> Vec<Action> {
         let input = match message {
             Message::Proposal(envelope, proposal) => {
@@ -169,34 +139,34 @@ impl Engine {
             Message::Vote(envelope, vote) => {
                 Some(Input::Vote(codec::signed_vote(&envelope, &vote)))
             }
-            Message::ViewCertificate(certificate) => {
+            Message::ViewCertificate(_, certificate) => {
                 codec::view_proof(&certificate).map(|proof| match proof {
                     ViewProof::Polka(polka) => Input::PolkaCertificate(polka),
                     ViewProof::Skip(skip) => Input::RoundCertificate(skip),
                 })
             }
         };
-        self.go_on(input, signatures)
+        self.process(input, signatures)
     }
 
-    /// A timer went off. One that was cancelled meanwhile changes nothing.
+    /// Processes a timer. One that was cancelled in the meantime has no effect.
     pub fn timer_fired(&mut self, timer: TimerId, signatures: &mut Signatures) -> Vec<Action> {
-        let set = self.hands.timers.remove(&timer).is_some();
-        let timeout: Option<Timeout> = timers::timeout(self.hands.round, timer).filter(|_| set);
-        self.go_on(timeout.map(Input::TimeoutElapsed), signatures)
+        let set = self.effects.timers.remove(&timer).is_some();
+        let timeout: Option<Timeout> = timeouts::timeout(self.effects.round, timer).filter(|_| set);
+        self.process(timeout.map(Input::TimeoutElapsed), signatures)
     }
 
-    /// The view this peer is to propose in, as long as it has not.
-    pub fn wants_value(&self) -> Option<View> {
-        let view = self.hands.wanted?;
-        let said = self
-            .hands
-            .spoken
-            .contains_key(&Slot::Proposal(self.hands.round, view));
-        (!said && !self.decided).then_some(view)
+    /// The view that waits for a proposal of this node, if there is one.
+    pub fn must_propose_in(&self) -> Option<View> {
+        let view = self.effects.must_propose_in?;
+        let has_proposed = self
+            .effects
+            .signed
+            .contains_key(&Slot::Proposal(self.effects.round, view));
+        (!has_proposed && !self.decided).then_some(view)
     }
 
-    /// Proposes a set in the view asked for.
+    /// Proposes a set in the view that [`must_propose_in`](Self::must_propose_in) named.
     pub fn propose(
         &mut self,
         view: View,
@@ -204,27 +174,28 @@ impl Engine {
         signatures: &mut Signatures,
     ) -> Vec<Action> {
         let value = LocallyProposedValue::new(
-            Height::of(self.hands.round),
+            Height::of(self.effects.round),
             codec::round(view),
             Value::new(set),
         );
-        self.hands.wanted = None;
-        self.go_on(Some(Input::Propose(value)), signatures)
+        self.effects.must_propose_in = None;
+        self.process(Some(Input::Propose(value)), signatures)
     }
 
     /// The current view and its proposer.
     pub const fn view(&self) -> Option<(View, PeerId)> {
-        self.hands.view
+        self.effects.view
     }
 
-    /// Forgets all timers: the round was decided elsewhere.
+    /// Cancels all timers and ignores everything from now on: this node learnt the decision from
+    /// peers, or must not vote.
     pub fn stop(&mut self) -> Vec<Action> {
         self.decided = true;
-        self.hands.cancel_all();
-        std::mem::take(&mut self.hands.actions)
+        self.effects.cancel_all();
+        std::mem::take(&mut self.effects.actions)
     }
 
-    fn go_on(
+    fn process(
         &mut self,
         input: Option<Input<Agreement>>,
         signatures: &mut Signatures,
@@ -232,7 +203,7 @@ impl Engine {
         if let Some(input) = input.filter(|_| !self.decided)
             && let Err(cause) = self.feed(input, signatures)
         {
-            self.hands.actions.push(Action::Fault(cause));
+            self.effects.actions.push(Action::Fault(cause));
         }
         self.actions()
     }
@@ -240,14 +211,20 @@ impl Engine {
     fn actions(&mut self) -> Vec<Action> {
         if let Some(decided) = self.decision() {
             self.decided = true;
-            self.hands.cancel_all();
-            self.hands.actions.push(Action::Decided(Box::new(decided)));
+            self.effects.cancel_all();
+            self.effects
+                .actions
+                .push(Action::Decided(Box::new(decided)));
         }
-        std::mem::take(&mut self.hands.actions)
+        std::mem::take(&mut self.effects.actions)
     }
 
     fn decision(&self) -> Option<Decided> {
-        let certificate = self.hands.certificate.as_ref().filter(|_| !self.decided)?;
+        let certificate = self
+            .effects
+            .certificate
+            .as_ref()
+            .filter(|_| !self.decided)?;
         let (_, value) = self.state.decided_value()?;
         Some(Decided {
             value: codec::into_set(value),
@@ -256,15 +233,17 @@ impl Engine {
     }
 
     fn feed(&mut self, input: Input<Agreement>, signatures: &mut Signatures) -> Result<(), String> {
-        let (state, hands) = (&mut self.state, &mut self.hands);
+        let (state, effects) = (&mut self.state, &mut self.effects);
         let mut refused = None;
-        // The macro goes on after an error of ours as if nothing had been; a signature that is
-        // missing then makes the engine stop. The error itself would only be logged, so it is kept.
+        // After an error of ours, the macro continues without the effect's result, and Malachite
+        // stops at the missing signature. The macro only logs our error, so keep it here.
         let result: Result<(), arc_malachitebft_core_consensus::Error<Agreement>> = process!(
             input: input,
             state: state,
             metrics: &(),
-            with: effect => hands.carry_out(effect, signatures).inspect_err(|refusal| refused = Some(refusal.to_string()))
+            with: effect => effects
+                .carry_out(effect, signatures)
+                .inspect_err(|refusal| refused = Some(refusal.to_string()))
         );
         match refused {
             Some(refusal) => Err(refusal),
@@ -273,18 +252,19 @@ impl Engine {
     }
 }
 
-fn read(me: PeerId, entries: &[Vec<u8>]) -> Result<Vec<Input<Agreement>>, String> {
+fn decode_log(me: PeerId, entries: &[Vec<u8>]) -> Result<Vec<Input<Agreement>>, String> {
     entries
         .iter()
         .enumerate()
         .map(|(place, entry)| {
-            log::decode(me, entry).ok_or_else(|| format!("entry {place} of the log cannot be read"))
+            log::decode(me, entry)
+                .ok_or_else(|| format!("entry {place} of the write-ahead log is damaged"))
         })
         .collect()
 }
 
-/// What the log holds of this peer's own words.
-fn spoken(me: PeerId, run: RunId, inputs: &[Input<Agreement>]) -> BTreeMap<Slot, Envelope> {
+/// What this node has signed, as the log holds it.
+fn already_signed(me: PeerId, run: RunId, inputs: &[Input<Agreement>]) -> BTreeMap<Slot, Envelope> {
     let own = inputs.iter().filter_map(|input| match input {
         Input::Vote(vote) if vote.message.voter.0 == me => {
             let message = codec::vote_out(&vote.message);

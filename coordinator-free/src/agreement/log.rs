@@ -1,4 +1,4 @@
-//! The write-ahead log's entries: a tag, then a message of the schema.
+//! The write-ahead log's entries. Each is a tag, followed by a message of the schema.
 //!
 //! | tag | then |
 //! |---|---|
@@ -6,7 +6,7 @@
 //! | 2 | a proposal's envelope |
 //! | 3 | a polka's view certificate |
 //! | 4 | a timeout: its kind (0 propose, 1 prevote, 2 precommit), its view as little-endian u32 |
-//! | 5 | a proposal, unsigned: a value this peer made and was about to propose |
+//! | 5 | a proposal, unsigned: a value that this node built and was about to propose |
 
 use arc_malachitebft_core_consensus::{Input, ProposedValue};
 use arc_malachitebft_core_types::{Timeout, TimeoutKind, Validity, ValueOrigin};
@@ -21,7 +21,7 @@ const POLKA: u8 = 3;
 const TIMEOUT: u8 = 4;
 const OWN_VALUE: u8 = 5;
 
-/// The entry for an input; `None` for the inputs that the engine never logs.
+/// The entry for an input; `None` for inputs that Malachite never logs.
 pub(super) fn encode(run: RunId, input: &Input<Agreement>) -> Option<Vec<u8>> {
     let tagged = |tag: u8, bytes: Vec<u8>| Some([vec![tag], bytes].concat());
     match input {
@@ -54,7 +54,7 @@ pub(super) fn encode(run: RunId, input: &Input<Agreement>) -> Option<Vec<u8>> {
     }
 }
 
-/// The input of an entry; `None` when it cannot be read.
+/// The input that an entry holds; `None` if the entry is damaged.
 pub(super) fn decode(me: PeerId, entry: &[u8]) -> Option<Input<Agreement>> {
     let (tag, bytes) = entry.split_first()?;
     match *tag {

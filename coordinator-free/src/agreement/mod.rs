@@ -1,31 +1,34 @@
 //! Tendermint: how voters agree on one set for a round.
 //!
-//! The state machine is `arc-malachitebft-core-consensus`. Only this module knows of it: the rest
-//! of the crate sees an [`Engine`] that takes [signed messages](Message) and timeouts, and gives
-//! back [`Action`]s. One engine decides one round: its height is the round plus one, its rounds are
-//! our [views](weal_proto::View).
+//! The state machine is the crate `arc-malachitebft-core-consensus`. Only this module knows it: the
+//! rest of our crate sees an [`Engine`], which takes [signed messages](Message) and timeouts and
+//! returns [`Action`]s. One engine decides one round. What Malachite calls a height is our round
+//! plus one; what it calls a round is our [view](weal_proto::View).
 //!
 //! | file | holds |
 //! |---|---|
-//! | `context` | our round sets, votes and voters as the engine's types |
-//! | `codec` | between the engine's messages and signed envelopes |
+//! | `action` | what passes between the rules and the engine |
 //! | `engine` | feeding inputs, replaying the log after a crash |
-//! | `effects` | carrying out what the engine asks for |
+//! | `effects` | carrying out what Malachite asks for |
+//! | `context` | our round sets, votes and voters as Malachite's types |
+//! | `codec` | converting between Malachite's messages and signed envelopes |
 //! | `log` | the write-ahead log's entries |
-//! | `timers` | how long it waits for what |
-//! | `verify` | votes in certificates |
+//! | `timeouts` | how long each step may take |
+//! | `verify` | checking the votes in certificates |
 
+mod action;
 mod codec;
 mod context;
 mod effects;
 mod engine;
 mod log;
-mod timers;
+mod timeouts;
 mod verify;
 
-pub(crate) use engine::{Action, Engine, Message, Setup};
+pub(crate) use action::{Action, Message};
+pub(crate) use engine::{Engine, Setup};
 
-/// Views ahead of the current one whose messages are taken. The engine has the same bound.
+/// The core accepts messages of this many views ahead. Malachite has the same bound.
 pub(crate) const VIEWS_AHEAD: u32 = 10;
-/// Views back whose messages are kept. What came of older ones, their certificates prove.
+/// The core keeps messages of this many past views. Certificates prove the outcome of older ones.
 pub(crate) const VIEWS_BACK: u32 = 10;

@@ -1,5 +1,5 @@
-//! Votes in certificates, checked on the envelopes they were signed in.
-#![allow(clippy::result_large_err)] // The error is the engine's own.
+//! Checks the votes in certificates. Each signature covers the envelope that the vote was sent in.
+#![allow(clippy::result_large_err)] // Malachite's error type.
 
 use std::collections::BTreeSet;
 
@@ -15,9 +15,9 @@ use super::codec::vote_envelope;
 use super::context::{Address, Agreement, Vote, Voters};
 use crate::rules::signatures::Signatures;
 
-type Verdict = Result<(), CertificateError<Agreement>>;
+type Checked = Result<(), CertificateError<Agreement>>;
 
-/// What a certificate's weight must be more than.
+/// The part of the total that a certificate's weight must exceed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Bound {
     TwoThirds,
@@ -28,7 +28,7 @@ pub(super) fn commit(
     certificate: &CommitCertificate<Agreement>,
     voters: &Voters,
     signatures: &mut Signatures,
-) -> Verdict {
+) -> Checked {
     let votes = certificate.commit_signatures.iter().map(|s| {
         let vote = Vote {
             height: certificate.height,
@@ -54,7 +54,7 @@ pub(super) fn polka(
     certificate: &PolkaCertificate<Agreement>,
     voters: &Voters,
     signatures: &mut Signatures,
-) -> Verdict {
+) -> Checked {
     let votes = certificate.polka_signatures.iter().map(|s| {
         let vote = Vote {
             height: certificate.height,
@@ -80,7 +80,7 @@ pub(super) fn round(
     certificate: &RoundCertificate<Agreement>,
     voters: &Voters,
     signatures: &mut Signatures,
-) -> Verdict {
+) -> Checked {
     let precommits = certificate.cert_type == RoundCertificateType::Precommit;
     if let Some(s) = certificate
         .round_signatures
@@ -117,7 +117,7 @@ fn weigh(
     bound: Bound,
     signatures: &mut Signatures,
     bad: impl Fn(&Vote, Signature) -> CertificateError<Agreement>,
-) -> Verdict {
+) -> Checked {
     let roster = voters.roster();
     let mut seen: BTreeSet<Address> = BTreeSet::new();
     let mut weight = 0_u128;

@@ -1,29 +1,31 @@
-//! Members say what they found.
+//! Attestations: each member signs what it found.
 
 use weal_proto::{Attestation, Finding, StateRoot};
 
 use super::Core;
-use crate::interface::output::{Output, Record, TimerId};
+use crate::interface::names::TimerId;
+use crate::interface::output::{Output, Record};
 use crate::interface::view::Phase;
 
 impl Core {
-    /// Says what was found so far, and waits for what others found.
+    /// Attests what this node has found so far, and waits for the others' attestations.
     pub(super) fn attest(&mut self) {
         let round = self.chain.round();
         let attest_ms = u64::from(self.chain.manifest().timing.attest_ms);
         self.cancel_timer(TimerId::FetchClose(round));
-        if !self.round.attestations.contains_key(&self.me) && self.starts_over() {
+        let has_attested = self.round.attestations.contains_key(&self.me);
+        if !has_attested && self.restart_if_weights_differ() {
             return;
         }
         self.set_timer(TimerId::AttestClose(round), attest_ms);
         self.enter(Phase::Attesting, Some(self.now.after(attest_ms)));
-        if let Some(base_root) = self.own_root() {
-            self.say_attestation(base_root);
+        if let Some(base_root) = self.base_root() {
+            self.sign_attestation(base_root);
         }
     }
 
-    /// Only members' attestations count, and each member gives one.
-    fn say_attestation(&mut self, base_root: StateRoot) {
+    /// Only members may attest, and each of them once.
+    fn sign_attestation(&mut self, base_root: StateRoot) {
         if !self.chain.may_attest(&self.me) || self.round.attestations.contains_key(&self.me) {
             return;
         }
@@ -47,8 +49,8 @@ impl Core {
             .insert(self.me, (envelope, attestation));
     }
 
-    /// Others have begun to decide: what is known by now must do.
-    pub(super) fn catch_up_with_deciders(&mut self) {
+    /// Other voters have begun to decide, so this node attests what it knows by now.
+    pub(super) fn skip_to_attesting(&mut self) {
         if self.round.phase == Phase::Committing {
             self.cancel_timer(TimerId::CommitClose(self.chain.round()));
             self.reveal();

@@ -1,14 +1,15 @@
-//! Contributions are fetched and examined.
+//! Fetching and examining contributions.
 
 use weal_proto::{EnvelopeHash, Verdict};
 
 use super::Core;
-use crate::interface::output::{Fetch, Output, TimerId};
+use crate::interface::names::TimerId;
+use crate::interface::output::{Fetch, Output};
 use crate::interface::view::Phase;
 use crate::rules::round_set::{SignedCommitment, choose};
 
 impl Core {
-    /// Asks for every contribution that was committed to in time, up to the manifest's limit.
+    /// Asks for the contributions that peers committed to in time, up to the manifest's limit.
     pub(super) fn fetch(&mut self) {
         let round = self.chain.round();
         let fetch_ms = u64::from(self.chain.manifest().timing.fetch_ms);
@@ -25,31 +26,27 @@ impl Core {
             .filter(|peer| !self.evidence.contains_key(peer));
         for peer in choose(candidates, limit, self.chain.ledger(), self.chain.seed()) {
             if let Some(signed) = self.round.commitments.get(&peer).cloned() {
-                self.examine(&signed);
+                self.examine(signed);
             }
         }
     }
 
-    fn examine(&mut self, signed: &SignedCommitment) {
+    fn examine(&mut self, signed: SignedCommitment) {
         let SignedCommitment {
             envelope,
             hash,
             commitment,
         } = signed;
         if envelope.signer == self.me {
-            self.round.examined.insert(*hash, Verdict::Valid);
-        } else if Some(commitment.base_root) != self.own_root() {
-            self.round.examined.insert(*hash, Verdict::WrongBase);
+            self.round.examined.insert(hash, Verdict::Valid);
+        } else if Some(commitment.base_root) != self.base_root() {
+            self.round.examined.insert(hash, Verdict::WrongBase);
         } else {
-            self.round.examining.insert(*hash);
+            self.round.examining.insert(hash);
             self.outputs.push(Output::Fetch(Fetch {
-                round: commitment.round,
-                commitment: *hash,
+                hash,
                 peer: envelope.signer,
-                blob: commitment.blob,
-                blob_bytes: commitment.blob_bytes,
-                samples: commitment.samples,
-                base_root: commitment.base_root,
+                commitment,
             }));
         }
     }
@@ -61,6 +58,7 @@ impl Core {
         }
     }
 
+    /// Attests once all contributions are examined. Returns whether it does.
     pub(super) fn attest_if_examined(&mut self) -> bool {
         let examined = self.round.examining.is_empty();
         if examined {

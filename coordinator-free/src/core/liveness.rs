@@ -1,111 +1,118 @@
-//! Noticing that nothing moves, and asking around.
+//! When to ask peers for what gossip lost.
 //!
-//! Gossip is the fast path, and it may lose: it drops messages, and never carries the same bytes
-//! twice. So whoever waits asks others what it missed, soon at first, then less and less often.
+//! Gossip is fast but unreliable: it drops messages, and never carries the same bytes twice. So a
+//! node that waits for something asks peers for it: soon at first, and then ever more rarely.
 
-use weal_proto::{RoundNumber, Status};
+use weal_proto::RoundNumber;
 
-use super::Core;
-use crate::interface::event::Event;
-use crate::interface::output::{Output, TimerId};
 use crate::interface::time::Millis;
-use crate::interface::view::Phase;
 
-/// How often this peer looks whether anything has moved, in milliseconds.
+/// How often the node checks whether the round has made progress, in milliseconds.
 pub(super) const NUDGE_MS: u64 = 500;
-/// Without progress for this long, it asks.
-const PATIENCE_MS: u64 = 1_000;
-/// And then ever more rarely, up to this.
-const MOST_PATIENCE_MS: u64 = 16_000;
-/// While votes are being exchanged, everybody waits for whoever is stuck.
-const MOST_PATIENCE_DECIDING_MS: u64 = 2_000;
-/// Hints that others are ahead are followed no more often than this.
+/// The node asks for the first time when it has seen no progress for this long.
+const FIRST_RETRY_MS: u64 = 1_000;
+/// Each retry waits twice as long as the last one, up to this.
+const MAX_RETRY_MS: u64 = 16_000;
+/// While voters decide, one voter that is stuck holds up all others, so it asks more often.
+const MAX_RETRY_DECIDING_MS: u64 = 2_000;
+/// The node follows hints that peers are ahead at most this often.
 const FOLLOW_MS: u64 = 500;
-/// A peer that has just started does not train for this long after hearing that others are ahead.
-/// Whoever lies about it costs a newcomer this much, once a round, until it has taken part in a
+/// A node that has just started delays training this long after it hears that peers are ahead. A
+/// lying peer costs a newcomer this much, once a round, until the newcomer has taken part in a
 /// decision.
 const HOLD_MS: u64 = 3_000;
 
-/// When something last moved, and when to ask.
+/// When the round last made progress, and when to ask peers.
 #[derive(Debug, Default)]
 pub(super) struct Liveness {
-    ask_at: Millis,
-    patience_ms: u64,
+    retry_at: Millis,
+    retry_after_ms: u64,
     follow_at: Millis,
     hold: Option<(RoundNumber, Millis)>,
-    /// This peer has decided a round itself: it is not catching up any more.
-    pub caught_up: bool,
+    caught_up: bool,
 }
 
-impl Core {
-    /// Something moved.
-    pub(super) fn progress(&mut self) {
-        self.liveness.patience_ms = PATIENCE_MS;
-        self.liveness.ask_at = self.now.after(PATIENCE_MS);
+impl Liveness {
+    /// The round made progress.
+    pub const fn progress(&mut self, now: Millis) {
+        self.retry_after_ms = FIRST_RETRY_MS;
+        self.retry_at = now.after(FIRST_RETRY_MS);
     }
 
-    pub(super) fn nudge(&mut self) {
-        self.set_timer(TimerId::Nudge, NUDGE_MS);
-        self.bring_weights_forward();
-        if self.now < self.liveness.ask_at {
-            return;
+    /// Whether it is time to ask peers. If so, sets the time of the next retry.
+    pub fn retry(&mut self, now: Millis, deciding: bool) -> bool {
+        if now < self.retry_at {
+            return false;
         }
-        let most = match self.round.phase {
-            Phase::Deciding => MOST_PATIENCE_DECIDING_MS,
-            _ => MOST_PATIENCE_MS,
+        let longest = if deciding {
+            MAX_RETRY_DECIDING_MS
+        } else {
+            MAX_RETRY_MS
         };
-        self.liveness.patience_ms = self
-            .liveness
-            .patience_ms
-            .saturating_mul(2)
-            .clamp(PATIENCE_MS, most);
-        self.liveness.ask_at = self.now.after(self.liveness.patience_ms);
-        self.outputs.push(Output::RequestRoundMessages {
-            round: self.chain.round(),
-        });
-        self.request_decided();
+        let doubled = self.retry_after_ms.saturating_mul(2);
+        self.retry_after_ms = doubled.clamp(FIRST_RETRY_MS, longest);
+        self.retry_at = now.after(self.retry_after_ms);
+        true
     }
 
-    pub(super) fn request_decided(&mut self) {
-        self.outputs.push(Output::RequestDecided {
-            from_round: self.chain.round(),
-        });
-    }
-
-    /// A peer says where it is. It may lie, so this only makes this peer ask.
-    pub(super) fn peer_status(&mut self, status: &Status) {
-        let ahead = RoundNumber(status.decided_rounds);
-        if ahead <= self.chain.round() {
-            return;
+    /// Whether to follow a hint that peers are ahead. If so, ignores further hints for a while.
+    pub fn follow(&mut self, now: Millis) -> bool {
+        if now < self.follow_at {
+            return false;
         }
-        if !self.liveness.caught_up
-            && self
-                .liveness
-                .hold
-                .is_none_or(|(round, _)| round < self.chain.round())
-        {
-            self.liveness.hold = Some((self.chain.round(), self.now.after(HOLD_MS)));
-        }
-        self.follow(ahead);
+        self.follow_at = now.after(FOLLOW_MS);
+        true
     }
 
-    /// Others speak of a later round: asks for what was decided meanwhile.
-    pub(super) fn follow(&mut self, ahead: RoundNumber) {
-        if self.now < self.liveness.follow_at {
-            return;
+    /// A peer claims to be past `round`, the running one. A node that has not caught up then waits
+    /// for decided rounds instead of training.
+    pub fn hold(&mut self, round: RoundNumber, now: Millis) {
+        if !self.caught_up && self.hold.is_none_or(|(held, _)| held < round) {
+            self.hold = Some((round, now.after(HOLD_MS)));
         }
-        self.liveness.follow_at = self.now.after(FOLLOW_MS);
-        self.report(Event::Behind {
-            round: self.chain.round(),
-            ahead,
-        });
-        self.request_decided();
     }
 
-    /// Whether to wait for decided rounds before training.
-    pub(super) fn held_back(&self) -> bool {
-        self.liveness
-            .hold
-            .is_some_and(|(round, until)| round == self.chain.round() && self.now < until)
+    /// Whether to wait for decided rounds before training in `round`.
+    pub fn holds(&self, round: RoundNumber, now: Millis) -> bool {
+        self.hold
+            .is_some_and(|(held, until)| held == round && now < until)
+    }
+
+    /// This node took part in a decision, so it has caught up with its peers.
+    pub const fn caught_up(&mut self) {
+        self.caught_up = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retries_double_up_to_a_limit_that_is_lower_while_voters_decide() {
+        let mut liveness = Liveness::default();
+        liveness.progress(Millis(0));
+        assert!(!liveness.retry(Millis(999), false));
+        let mut now = Millis(1_000);
+        for wait in [2_000, 4_000, 8_000, 16_000, 16_000] {
+            assert!(liveness.retry(now, false));
+            assert!(!liveness.retry(now.after(wait - 1), false));
+            now = now.after(wait);
+        }
+        assert!(liveness.retry(now, true));
+        assert!(liveness.retry(now.after(2_000), true));
+    }
+
+    #[test]
+    fn only_a_node_that_has_not_caught_up_waits_for_its_peers() {
+        let mut liveness = Liveness::default();
+        liveness.hold(RoundNumber(3), Millis(0));
+        assert!(liveness.holds(RoundNumber(3), Millis(2_999)));
+        assert!(!liveness.holds(RoundNumber(3), Millis(3_000)));
+        liveness.hold(RoundNumber(3), Millis(3_000));
+        assert!(!liveness.holds(RoundNumber(3), Millis(3_000)));
+        liveness.caught_up();
+        liveness.hold(RoundNumber(4), Millis(3_000));
+        assert!(!liveness.holds(RoundNumber(4), Millis(3_000)));
     }
 }

@@ -1,4 +1,4 @@
-//! What others may look at.
+//! What other parts of the program may read.
 
 use std::collections::BTreeSet;
 
@@ -8,8 +8,8 @@ use super::Core;
 use crate::interface::view::{CoreView, PeerView};
 use crate::rules::chain::Chain;
 
-/// Bytes of one answer to a request for a round's messages.
-const ANSWER_BYTES: usize = limits::RESPONSE_BYTES * 3 / 4;
+/// The most bytes that a response needs around each encoded envelope: a field tag and a length.
+const FRAME_BYTES: usize = 8;
 
 impl Core {
     /// The decided history.
@@ -17,49 +17,49 @@ impl Core {
         &self.chain
     }
 
-    /// Every signed message of a round: what a peer gets that asks for what it missed. Empty for
-    /// all rounds but the running one: of decided ones the decision is all that matters.
+    /// Every signed message of a round, for a peer that asks what it missed. Empty for all rounds
+    /// but the running one: of a decided round, only the decision matters.
     ///
-    /// At most [`limits::ROUND_MESSAGES`] messages that fit into one response. What others need
-    /// first comes first: what the agreement is about, then the votes of the newest views.
-    pub fn round_messages(&self, round: RoundNumber) -> Vec<Envelope> {
+    /// Returns at most [`limits::ROUND_MESSAGES`] messages, and at most `max_bytes` on the wire:
+    /// each message counts its encoded envelope and 8 bytes of framing. What peers need first comes
+    /// first: what voters decide about, and then the votes of the newest views.
+    pub fn round_messages(&self, round: RoundNumber, max_bytes: usize) -> Vec<Envelope> {
         if round != self.chain.round() {
             return Vec::new();
         }
-        let held = &self.round;
-        let attestations = held.attestations.values().map(|(envelope, _)| envelope);
-        let proposals = held.proposals.values().rev();
-        let proofs = held
-            .view_certificates
-            .values()
-            .map(|(_, envelope)| envelope);
-        let votes = held.votes.values().rev();
-        let contradictions = self
+        let mut bytes_left = max_bytes;
+        let mut fits = |envelope: &&Envelope| {
+            let bytes = envelope.encode().len().saturating_add(FRAME_BYTES);
+            let left = bytes_left.checked_sub(bytes);
+            bytes_left = left.unwrap_or(bytes_left);
+            left.is_some()
+        };
+        self.messages_by_urgency()
+            .take(limits::ROUND_MESSAGES)
+            .take_while(|envelope| fits(envelope))
+            .cloned()
+            .collect()
+    }
+
+    fn messages_by_urgency(&self) -> impl Iterator<Item = &Envelope> {
+        let round = &self.round;
+        let attestations = round.attestations.values().map(|(envelope, _)| envelope);
+        let commitments = round.commitments.values().map(|signed| &signed.envelope);
+        let proposals = round.proposals.values().rev();
+        let certificates = round.view_certificates.values();
+        let certificates = certificates.map(|(_, envelope)| envelope);
+        let votes = round.votes.values().rev();
+        let evidence = self
             .evidence
             .values()
             .flat_map(|pair| [&pair.first, &pair.second]);
-        let commitments = held.commitments.values().map(|signed| &signed.envelope);
-        let all = attestations
+        attestations
             .chain(commitments)
             .chain(proposals)
-            .chain(proofs)
+            .chain(certificates)
             .chain(votes)
             .chain(self.leaves.values())
-            .chain(contradictions);
-
-        let mut room = ANSWER_BYTES;
-        all.take(limits::ROUND_MESSAGES)
-            .take_while(|envelope| {
-                match room.checked_sub(envelope.encode().len().saturating_add(8)) {
-                    Some(left) => {
-                        room = left;
-                        true
-                    }
-                    None => false,
-                }
-            })
-            .cloned()
-            .collect()
+            .chain(evidence)
     }
 
     /// A snapshot for status pages.
@@ -67,7 +67,7 @@ impl Core {
         let agreement = self.engine.as_ref().and_then(|engine| engine.view());
         CoreView {
             round: self.chain.round(),
-            weights_round: self.weights.map(|weights| weights.round),
+            weights_round: self.weight_sync.held().map(|weights| weights.round),
             phase: self.round.phase,
             phase_ends: self.round.phase_ends,
             seed: self.chain.seed(),

@@ -1,4 +1,4 @@
-//! What is known of the running round. It ends with the round.
+//! The messages and findings of the running round. They are discarded when the round ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,23 +6,25 @@ use weal_proto::{
     Attestation, Commitment, Envelope, EnvelopeHash, PeerId, RoundNumber, Verdict, View, VoteStep,
 };
 
+use crate::agreement::Message;
 use crate::interface::time::Millis;
 use crate::interface::view::Phase;
 use crate::rules::round_set::SignedCommitment;
 
-/// Whether this peer is training.
+/// Whether this node is training.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Training {
-    /// Not in this round, or not yet.
+    /// The core has not asked for training in this round.
     #[default]
     Idle,
-    /// The caller is at it.
+    /// The core has asked for training, and waits for the answer.
     Running,
-    /// It came to an end, with or without a contribution.
+    /// Training has ended, with or without a contribution.
     Over,
 }
 
-/// The running round. Everything in the maps has a good signature, and is its signer's to say.
+/// The running round. Every message in it has a good signature, and its signer was entitled to send
+/// it.
 #[derive(Debug, Default)]
 pub(super) struct Round {
     pub phase: Phase,
@@ -30,25 +32,26 @@ pub(super) struct Round {
     pub training: Training,
     /// The first commitment of each peer.
     pub commitments: BTreeMap<PeerId, SignedCommitment>,
-    /// Whose came after this peer stopped waiting: it may be a copy of what was revealed.
+    /// Peers whose commitment arrived after this node had stopped waiting. Such a commitment may be
+    /// to a copy of a revealed contribution.
     pub late: BTreeSet<PeerId>,
-    /// What is being fetched and examined.
+    /// Contributions that the caller is fetching and examining.
     pub examining: BTreeSet<EnvelopeHash>,
-    /// What was found.
+    /// What the caller found.
     pub examined: BTreeMap<EnvelopeHash, Verdict>,
     /// The first attestation of each member.
     pub attestations: BTreeMap<PeerId, (Envelope, Attestation)>,
     pub attest_time_is_up: bool,
-    /// At most two of a view: a second proves that its proposer lies, and may be the one that was
-    /// voted for.
+    /// At most two proposals of each view. The second proves that its proposer contradicts itself;
+    /// still, voters may have voted for it.
     pub proposals: BTreeMap<(View, EnvelopeHash), Envelope>,
     /// The first vote of each voter in each step.
     pub votes: BTreeMap<(View, VoteStep, PeerId), Envelope>,
-    /// The newest view certificate of each voter and kind (a polka, or not).
+    /// The newest view certificate of each voter and kind (true: a polka).
     pub view_certificates: BTreeMap<(PeerId, bool), (View, Envelope)>,
-    /// The engine refused to go on, or this key is in use elsewhere: the decision is left to
-    /// others.
-    pub barred: bool,
+    /// This node has stopped voting in the round, because its engine refused to continue or another
+    /// machine uses its key. It leaves the decision to others.
+    pub voting_stopped: bool,
 }
 
 impl Round {
@@ -56,15 +59,8 @@ impl Round {
         if let Ok(commitment) = envelope.open::<Commitment>()
             && commitment.round == current
         {
-            let hash = envelope.hash();
-            self.commitments.insert(
-                envelope.signer,
-                SignedCommitment {
-                    envelope,
-                    hash,
-                    commitment,
-                },
-            );
+            self.commitments
+                .insert(envelope.signer, SignedCommitment::new(envelope, commitment));
         }
     }
 
@@ -77,30 +73,108 @@ impl Round {
         }
     }
 
-    /// Whose commitments came in time.
+    /// Keeps a message of the agreement, for peers that ask for it.
+    pub fn keep(&mut self, message: &Message) {
+        match message {
+            Message::Proposal(envelope, proposal) => {
+                self.proposals
+                    .insert((proposal.view, envelope.hash()), envelope.clone());
+            }
+            Message::Vote(envelope, vote) => {
+                self.votes
+                    .insert((vote.view, vote.step, envelope.signer), envelope.clone());
+            }
+            Message::ViewCertificate(envelope, certificate) => {
+                self.view_certificates.insert(
+                    (envelope.signer, certificate.polka),
+                    (certificate.view, envelope.clone()),
+                );
+            }
+        }
+    }
+
+    /// Every message of the agreement, in the order of views; within a view, proposals come first,
+    /// then votes, then certificates.
+    pub fn agreement_messages(&self) -> Vec<Message> {
+        let proposals = self.proposals.iter().map(|((view, _), it)| (*view, 0, it));
+        let votes = self.votes.iter().map(|((view, _, _), it)| (*view, 1, it));
+        let certificates = self.view_certificates.values();
+        let certificates = certificates.map(|(view, it)| (*view, 2, it));
+        let mut all: Vec<_> = proposals.chain(votes).chain(certificates).collect();
+        all.sort_by_key(|(view, order, _)| (*view, *order));
+        all.into_iter()
+            .filter_map(|(_, _, envelope)| Message::decode(envelope))
+            .collect()
+    }
+
+    /// Peers whose commitment arrived in time.
     pub fn committed(&self) -> impl Iterator<Item = &PeerId> {
         self.commitments
             .keys()
             .filter(|peer| !self.late.contains(*peer))
     }
 
-    /// Whether a peer's commitment came in time.
+    /// Whether a peer's commitment arrived in time.
     pub fn has_committed(&self, peer: &PeerId) -> bool {
         self.commitments.contains_key(peer) && !self.late.contains(peer)
     }
 
-    /// Forgets what was said in views before this one: a round that takes many views must not take
-    /// ever more memory.
+    /// Discards votes and proposals of earlier views, so that memory stays bounded in a round that
+    /// takes many views.
     pub fn forget_views_before(&mut self, view: View) {
         self.votes.retain(|(of, _, _), _| *of >= view);
         self.proposals.retain(|(of, _), _| *of >= view);
     }
 
-    /// Who takes part in the agreement already.
-    pub fn speakers(&self) -> BTreeSet<PeerId> {
+    /// Peers that have voted or proposed.
+    pub fn deciders(&self) -> BTreeSet<PeerId> {
         let voters = self.votes.keys().map(|(_, _, peer)| *peer);
         voters
             .chain(self.proposals.values().map(|envelope| envelope.signer))
             .collect()
+    }
+}
+
+#[cfg(feature = "sim")]
+impl Round {
+    /// Checks what must always hold, `running` being the round's number.
+    ///
+    /// # Errors
+    /// The broken statement.
+    pub fn check_invariants(&self, running: RoundNumber) -> Result<(), &'static str> {
+        let of_this_round = |peer: &PeerId, signed: &SignedCommitment| {
+            signed.envelope.signer == *peer && signed.commitment.round == running
+        };
+        if !self
+            .commitments
+            .iter()
+            .all(|(peer, signed)| of_this_round(peer, signed))
+        {
+            return Err("a commitment is another peer's, or of another round");
+        }
+        if !self
+            .attestations
+            .iter()
+            .all(|(peer, (envelope, attestation))| {
+                envelope.signer == *peer && attestation.round == running
+            })
+        {
+            return Err("an attestation is another peer's, or of another round");
+        }
+        if !self
+            .late
+            .iter()
+            .all(|peer| self.commitments.contains_key(peer))
+        {
+            return Err("a peer that has not committed counts as late");
+        }
+        if self
+            .examining
+            .iter()
+            .any(|commitment| self.examined.contains_key(commitment))
+        {
+            return Err("a contribution is being examined a second time");
+        }
+        Ok(())
     }
 }

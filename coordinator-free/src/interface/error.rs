@@ -1,22 +1,22 @@
-//! Why the rules refuse.
+//! Why a core cannot start.
 
 use thiserror::Error;
 use weal_proto::RoundNumber;
 
-/// What can go wrong before a core runs: afterwards it drops what is wrong, and says so.
+/// Why a core cannot start. A core that has started never fails: it drops what is wrong and reports
+/// it.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Error {
-    /// The decided rounds on disk do not follow one another.
-    #[error(
-        "decided round {found} on disk, where round {expected} belongs: the store is damaged, sync the run anew"
-    )]
+    /// The store is damaged: decided rounds must follow one another. The cure is to fetch the run
+    /// again from peers.
+    #[error("the store holds decided round {found} where round {expected} belongs")]
     Gap {
-        /// The round found.
+        /// The round that the store holds.
         found: RoundNumber,
-        /// The round that belongs there.
+        /// The round that belongs in its place.
         expected: RoundNumber,
     },
-    /// The manifest names nobody who may vote.
-    #[error("the manifest names no founder with a weight: nobody could decide round 0")]
+    /// Nobody could ever decide round 0.
+    #[error("the manifest names no founder with a weight above 0, so nobody can vote")]
     NoVoters,
 }

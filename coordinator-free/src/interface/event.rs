@@ -1,4 +1,4 @@
-//! What is worth telling a person, a log or a metric.
+//! What the rules report to logs, metrics and status pages.
 
 use std::fmt;
 
@@ -6,155 +6,157 @@ use weal_proto::{Kind, PeerId, RoundNumber, StateRoot, View, Weight};
 
 use crate::interface::view::Phase;
 
-/// Something that happened inside the rules.
+/// Something worth telling a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A round went on to its next phase.
+    /// A round entered its next phase.
     PhaseChanged {
-        /// The round.
+        /// The running round.
         round: RoundNumber,
-        /// The phase it is in now.
+        /// The phase it entered.
         phase: Phase,
     },
-    /// A message was dropped.
+    /// The core dropped a message.
     Dropped {
-        /// What it was.
+        /// The message's kind, as its envelope claims.
         kind: Kind,
-        /// Who signed it, or is said to have.
+        /// The message's signer, as its envelope claims: the signature may be forged.
         signer: PeerId,
-        /// Why.
+        /// The first check that the message failed.
         cause: DropCause,
     },
     /// A round was decided.
     Decided {
-        /// The round.
+        /// The decided round.
         round: RoundNumber,
-        /// The attempt that decided it.
+        /// The attempt that succeeded: 0 when the first proposer's set was decided.
         view: View,
-        /// Contributions chosen.
+        /// The number of contributions in the round set.
         contributions: usize,
-        /// Voters in the certificate.
+        /// The number of voters that signed the certificate.
         voters: usize,
-        /// Their weight.
+        /// The voting weight of those voters.
         weight: Weight,
-        /// The weight of all voters.
+        /// The voting weight of all voters.
         total: Weight,
-        /// True when the decision was learnt from others, not reached here.
+        /// Whether this node learnt the decision from peers instead of reaching it itself.
         synced: bool,
     },
-    /// A peer contradicted itself, provably.
+    /// A peer signed two messages that contradict each other. The pair is evidence.
     Equivocation {
-        /// The peer.
+        /// The peer that contradicted itself.
         peer: PeerId,
-        /// The round it did so in.
+        /// The round of the two messages.
         round: RoundNumber,
-        /// The kind of its two messages.
+        /// The kind of the two messages.
         kind: Kind,
     },
-    /// A peer was banned by decision.
+    /// A decided round banned a peer.
     Banned {
-        /// The peer.
+        /// The banned peer.
         peer: PeerId,
     },
-    /// A peer became a member by decision.
+    /// A decided round made a peer a member.
     Joined {
-        /// The peer.
+        /// The new member.
         peer: PeerId,
     },
-    /// A peer is no member any more, by decision.
+    /// A decided round ended a peer's membership: it left, or was silent for too long.
     Left {
-        /// The peer.
+        /// The former member.
         peer: PeerId,
     },
-    /// Own weights are not those that were decided, or that voters of more than half the weight
-    /// have trained from: they are fetched anew.
+    /// This node's weights differ from the decided ones, or from those that voters with more than
+    /// half the weight train from. The node fetches the others' weights.
     RootMismatch {
-        /// The round at whose start they differ.
+        /// The round that starts from the weights.
         round: RoundNumber,
-        /// Own state root.
-        own: StateRoot,
-        /// The others' one.
-        others: StateRoot,
+        /// The state root of this node's weights.
+        ours: StateRoot,
+        /// The state root of the decided weights, or of the voters' weights.
+        theirs: StateRoot,
     },
-    /// A decided round from a peer does not verify.
+    /// A peer sent a decided round that does not verify.
     SyncRefused {
-        /// The round.
+        /// The round it claims to be.
         round: RoundNumber,
-        /// Why.
+        /// The rule that it breaks.
         cause: String,
     },
-    /// A proposal is not valid: nobody honest will vote for it.
+    /// A proposal breaks a rule: no honest voter will vote for it.
     ProposalRefused {
-        /// The round.
+        /// The round that the proposal wants to decide.
         round: RoundNumber,
-        /// The view.
+        /// The proposal's view.
         view: View,
-        /// Why.
+        /// The rule that it breaks.
         cause: String,
     },
-    /// Someone signs with this peer's key, or its disk was rolled back: two machines must never
-    /// share a key.
+    /// Another machine signs with this node's key, or this node's disk was rolled back. Two
+    /// machines must never share a key.
     OwnKeyElsewhere {
-        /// The round.
+        /// The round of the message.
         round: RoundNumber,
-        /// The kind of the message that this peer does not know of.
+        /// The kind of the message that this node does not remember signing.
         kind: Kind,
     },
-    /// The agreement engine refused to go on in a round. The round can still be learnt from others.
+    /// The agreement engine refused an input, or this node must not vote in the round any longer.
+    /// The node can still learn the decision from peers.
     EngineFault {
-        /// The round.
+        /// The running round.
         round: RoundNumber,
-        /// What it says.
+        /// What went wrong.
         cause: String,
     },
-    /// Messages of a later round arrive: this peer is behind.
+    /// Peers are in a later round: this node is behind.
     Behind {
-        /// The round this peer is in.
+        /// The round that this node is in.
         round: RoundNumber,
-        /// The round spoken of.
+        /// The round that peers are in.
         ahead: RoundNumber,
     },
 }
 
-/// Why a message was dropped. Each is counted by the caller.
+/// Why a message was dropped. The caller counts each cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DropCause {
-    /// The envelope is of another run.
+    /// The envelope belongs to another run.
     WrongRun,
-    /// The signature is not the signer's.
+    /// The signature does not match the signer.
     BadSignature,
-    /// The payload is longer than its kind may be.
+    /// The payload is longer than its kind allows.
     Oversized,
     /// The payload is not a canonical message of its kind.
     Malformed,
-    /// Of a round that is decided.
+    /// Its round is already decided.
     PastRound,
-    /// Of a round too far ahead: a sign of being behind, not stored.
+    /// Its round is too far ahead. The message is a sign that this node is behind; it is not kept.
     FutureRound,
-    /// Of a view too far ahead.
+    /// Its view is too far ahead.
     FutureView,
-    /// Of a view that is long over.
+    /// Its view ended too long ago.
     PastView,
-    /// Known already.
+    /// This node already has it.
     Replayed,
-    /// The signer already said something else in its place. The first counts; the pair is evidence.
+    /// The signer has already contradicted itself here. The first pair is the evidence; more would
+    /// prove nothing new.
     Contradicted,
     /// The signer is banned.
     Banned,
-    /// The signer is not a voter, and only voters may say this.
+    /// Only voters may send this kind, and the signer is not one.
     NotVoter,
-    /// The signer is not a member, and only members may say this.
+    /// Only members may send this kind, and the signer is not one.
     NotMember,
-    /// The signer is not the proposer of that view.
+    /// The signer is not the proposer of the message's view.
     NotProposer,
-    /// The message contradicts the manifest or the decided history.
+    /// The message breaks the manifest's limits or contradicts decided history.
     Invalid,
-    /// Its place is taken: the round's messages are bounded.
+    /// This node keeps a bounded number of such messages and has no space left.
     Full,
 }
 
 impl DropCause {
-    /// Every cause.
+    /// Every cause, in the order of declaration.
     pub const ALL: [Self; 16] = [
         Self::WrongRun,
         Self::BadSignature,
@@ -174,7 +176,7 @@ impl DropCause {
         Self::Full,
     ];
 
-    /// A short name for metrics: lower case, words joined by underscores.
+    /// The cause as a metric label: lower case, words joined by underscores.
     pub const fn name(self) -> &'static str {
         match self {
             Self::WrongRun => "wrong_run",
@@ -196,7 +198,8 @@ impl DropCause {
         }
     }
 
-    /// Whether the one who passed the message on should have known better.
+    /// Whether the peer that forwarded the message is to blame: it could have noticed the fault
+    /// itself.
     pub const fn blames_sender(self) -> bool {
         matches!(
             self,

@@ -1,83 +1,77 @@
-//! What happened: everything the rules ever learn about the world.
+//! Everything the rules ever learn about the world.
 
 use weal_proto::{
     BlobHash, Decided, Envelope, EnvelopeHash, PeerId, RoundNumber, Samples, StateRoot, Status,
     Verdict,
 };
 
-use crate::interface::output::TimerId;
-
-/// Names a received message towards the caller, who may choose it freely: it comes back in
-/// [`Output::Verdict`](crate::Output::Verdict) and means nothing else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MessageId(pub u64);
+use crate::interface::names::TimerId;
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
-    /// The caller is up: said once, before anything else.
+    /// The caller is running. Give it once, before any other input.
     Start,
-    /// The weights at a round's start are in memory. Said after start, after each
-    /// [`Output::Apply`](crate::Output::Apply) (for the round after it), and after
-    /// [`Output::FetchWeights`](crate::Output::FetchWeights).
+    /// The weights at the start of a round are in memory. Give it after start, after each
+    /// [`Output::Apply`](crate::Output::Apply) (with the round after the applied one), and after
+    /// each [`Output::FetchWeights`](crate::Output::FetchWeights).
     WeightsReady {
-        /// The round that starts with these weights.
+        /// The round that starts from these weights.
         round: RoundNumber,
         /// Their state root.
         root: StateRoot,
     },
-    /// An [`Output::Apply`](crate::Output::Apply) or
-    /// [`Output::FetchWeights`](crate::Output::FetchWeights) cannot be carried out for now: nobody
-    /// here holds the blobs or the weights.
+    /// The caller could not carry out [`Output::Apply`](crate::Output::Apply) or
+    /// [`Output::FetchWeights`](crate::Output::FetchWeights), because no reachable peer serves the
+    /// blobs or the weights. The core tries again at the next [`TimerId::Nudge`].
     ApplyFailed {
-        /// The round to have been applied, or fetched.
+        /// The round that was to be applied, or whose weights were to be fetched.
         round: RoundNumber,
     },
-    /// The round's training is done, and its blob is durably stored.
+    /// Training has finished and the contribution's blob is stored durably.
     Trained {
-        /// The round trained in.
+        /// The round of the [`Output::Train`](crate::Output::Train) that this answers.
         round: RoundNumber,
-        /// Hash of the contribution's blob, header included.
+        /// Hash of the contribution's blob, including its header.
         blob: BlobHash,
-        /// Its length in bytes.
+        /// Length of the blob in bytes.
         blob_bytes: u64,
-        /// Sequences trained on.
+        /// Number of sequences trained on.
         samples: Samples,
     },
-    /// There will be no contribution from this peer in this round.
+    /// This node will not contribute to the round.
     TrainingFailed {
-        /// The round that was being trained in.
+        /// The round of the [`Output::Train`](crate::Output::Train) that this answers.
         round: RoundNumber,
     },
     /// A signed message arrived, through gossip or in answer to
-    /// [`Output::RequestRoundMessages`](crate::Output::RequestRoundMessages). It need not have been
-    /// verified.
-    Received {
-        /// Comes back with the verdict.
-        id: MessageId,
-        /// The message.
-        envelope: Envelope,
-    },
-    /// A contribution asked for with [`Output::Fetch`](crate::Output::Fetch) was examined, or given
-    /// up.
+    /// [`Output::RequestRoundMessages`](crate::Output::RequestRoundMessages). The caller need not
+    /// check anything about it.
+    ///
+    /// The same step returns exactly one [`Output::Verdict`](crate::Output::Verdict): it is about
+    /// this message.
+    Received(Envelope),
+    /// A contribution requested with [`Output::Fetch`](crate::Output::Fetch) was examined, or the
+    /// caller gave up fetching it ([`Verdict::Unavailable`]).
     Validated {
-        /// Hash of the commitment's envelope.
+        /// [`Fetch::hash`](crate::Fetch::hash) of the request: the hash of the commitment's
+        /// envelope.
         commitment: EnvelopeHash,
-        /// What was found.
+        /// What the examination found.
         verdict: Verdict,
     },
-    /// Decided rounds arrived, in answer to
-    /// [`Output::RequestDecided`](crate::Output::RequestDecided).
+    /// Decided rounds arrived in answer to
+    /// [`Output::RequestDecided`](crate::Output::RequestDecided). The rules verify each of them.
     Synced(Vec<Decided>),
-    /// A peer told where it is in the run.
+    /// A peer reported how far it is in the run.
     PeerStatus {
-        /// The peer.
+        /// The peer that reported.
         peer: PeerId,
-        /// What it says of itself: a hint, not a proof.
+        /// Its own claim: a hint, not a proof.
         status: Status,
     },
-    /// A timer went off.
+    /// A timer set with [`Output::SetTimer`](crate::Output::SetTimer) fired.
     TimerFired(TimerId),
-    /// The person who runs this peer wants to stop.
+    /// The operator wants this node to leave the run.
     Leave,
 }

@@ -1,192 +1,160 @@
-//! What must be done about it: everything the rules ever ask of the world.
+//! Everything the rules ever ask of the world, and what the caller owes for each request.
 
 use weal_proto::manifest::AggregationRule;
 use weal_proto::{
-    BlobHash, Decided, Envelope, EnvelopeHash, PeerId, RoundNumber, Samples, Seed, StateRoot, View,
-    VoteStep,
+    BlobHash, Commitment, Decided, Envelope, EnvelopeHash, PeerId, RoundNumber, Seed, StateRoot,
 };
 
 use crate::interface::event::Event;
-use crate::interface::input::MessageId;
+use crate::interface::names::TimerId;
 use crate::interface::time::Millis;
 
-/// Something to do. Outputs of one step are carried out in their order.
+/// Something to do. The caller carries out the outputs of a step in their order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
-    /// Store this durably *before* anything after it in the same list is carried out. If it cannot
-    /// be stored, the program must end: going on could make this peer contradict itself.
+    /// Store the record durably *before* carrying out anything after it in the same list. If that
+    /// fails, the program must end: if it went on, a restart could make this node contradict
+    /// itself.
     Persist(Record),
-    /// Send to every peer of the run.
+    /// Send the message to every peer of the run.
     Broadcast(Envelope),
-    /// What to do with a message that gossip brought.
-    Verdict {
-        /// The message.
-        id: MessageId,
-        /// Whether it is to be passed on.
-        acceptance: Acceptance,
-    },
-    /// Train from the weights at this round's start. Answer with
+    /// Tells gossip what to do with the message of this step's
+    /// [`Input::Received`](crate::Input::Received). Each `Received` yields exactly one `Verdict`,
+    /// in the same step; no other input yields any. A message that the core keeps for the next
+    /// round gets no second verdict when that round begins.
+    Verdict(Acceptance),
+    /// Train from the weights at the start of this round. Answer with
     /// [`Input::Trained`](crate::Input::Trained) or
-    /// [`Input::TrainingFailed`](crate::Input::TrainingFailed).
+    /// [`Input::TrainingFailed`](crate::Input::TrainingFailed), unless
+    /// [`StopTraining`](Self::StopTraining) comes first.
     Train {
-        /// The round.
+        /// The round to train in.
         round: RoundNumber,
-        /// What the assignment of samples is drawn from.
+        /// Determines which samples this node trains on.
         seed: Seed,
         /// State root of the weights to start from.
         base_root: StateRoot,
-        /// When to stop, if the steps are not done by then.
+        /// Stop at this instant, even if steps are left.
         deadline: Millis,
     },
-    /// Whatever is being trained is of no use any more.
+    /// Stop training: nobody needs the result any longer.
     StopTraining,
-    /// The blob may be served from now on: nobody can still commit to a copy of it.
+    /// Serve this blob from now on. Nobody can commit to a copy of it in time any longer.
     Reveal {
-        /// The round it belongs to.
+        /// The round that the blob contributes to.
         round: RoundNumber,
-        /// The blob.
+        /// The blob to serve.
         blob: BlobHash,
     },
-    /// Fetch a contribution and check its structure. Answer with
+    /// Fetch a contribution and examine it. Answer with
     /// [`Input::Validated`](crate::Input::Validated).
     Fetch(Fetch),
-    /// Take the weights of `round` to those of the round after it. Answer with
-    /// [`Input::WeightsReady`](crate::Input::WeightsReady) for that round, or
+    /// Apply a decided round to the weights. Answer with
+    /// [`Input::WeightsReady`](crate::Input::WeightsReady) for the round after it, or with
     /// [`Input::ApplyFailed`](crate::Input::ApplyFailed).
     Apply(Apply),
-    /// Get the weights at a round's start from other peers: own ones differ, or are too far behind.
-    /// Answer with [`Input::WeightsReady`](crate::Input::WeightsReady) for that round, or
+    /// Fetch the weights at the start of a round from peers, because this node's weights differ
+    /// from the decided ones or are too far behind. Answer with
+    /// [`Input::WeightsReady`](crate::Input::WeightsReady) for that round, or with
     /// [`Input::ApplyFailed`](crate::Input::ApplyFailed).
     FetchWeights {
-        /// The round.
+        /// The round that starts from the weights to fetch.
         round: RoundNumber,
-        /// Their decided state root: what arrives must have it.
+        /// The state root that the fetched weights must have.
         root: StateRoot,
     },
-    /// Say [`Input::TimerFired`](crate::Input::TimerFired) at this instant. A timer already set
-    /// with this id is replaced.
+    /// Give [`Input::TimerFired`](crate::Input::TimerFired) at this instant. Replaces a timer of
+    /// the same name.
     SetTimer {
         /// Names the timer.
         id: TimerId,
-        /// When.
+        /// When it fires.
         at: Millis,
     },
-    /// Forget a timer. It may not have been set.
+    /// Cancel a timer. It need not be set.
     CancelTimer {
         /// Names the timer.
         id: TimerId,
     },
-    /// Ask one or a few peers for decided rounds. Answer, if there is one, with
+    /// Ask one or a few peers for decided rounds. Give what they send as
     /// [`Input::Synced`](crate::Input::Synced).
     RequestDecided {
-        /// The first round wanted.
+        /// The first round that this node lacks.
         from_round: RoundNumber,
     },
-    /// Ask one or a few peers for the messages of a round (they answer with
-    /// [`Core::round_messages`](crate::Core::round_messages)). Pass each on as
+    /// Ask one or a few peers for the messages of a round, which they take from
+    /// [`Core::round_messages`](crate::Core::round_messages). Give each as
     /// [`Input::Received`](crate::Input::Received).
     RequestRoundMessages {
-        /// The round.
+        /// The running round.
         round: RoundNumber,
     },
-    /// For logs, metrics and status pages.
+    /// Show this in logs, metrics and status pages.
     Report(Event),
 }
 
-/// Whether a message is to be passed on.
+/// What gossip does with a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Acceptance {
-    /// Pass it on.
+    /// Forward it to peers.
     Accept,
-    /// Keep it to yourself; its sender has done nothing wrong.
+    /// Do not forward it. The peer that sent it did nothing wrong.
     Ignore,
-    /// Keep it to yourself, and think less of who sent it.
+    /// Do not forward it, and lower the score of the peer that sent it.
     Reject,
 }
 
 /// A contribution to fetch and examine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetch {
-    /// The round.
-    pub round: RoundNumber,
-    /// Hash of the commitment's envelope: names this request in the answer.
-    pub commitment: EnvelopeHash,
-    /// Who contributed.
+    /// Hash of the commitment's envelope. The answer repeats it.
+    pub hash: EnvelopeHash,
+    /// The peer that committed to the contribution.
     pub peer: PeerId,
-    /// The blob.
-    pub blob: BlobHash,
-    /// Its length in bytes, as committed.
-    pub blob_bytes: u64,
-    /// Sequences trained on, as committed.
-    pub samples: Samples,
-    /// State root of the weights the training started from, as committed.
-    pub base_root: StateRoot,
+    /// The commitment: the examination compares the blob with it.
+    pub commitment: Commitment,
 }
 
 /// A decided round to apply to the weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Apply {
-    /// The round: `base_root` is that of the weights at its start.
+    /// The decided round. Applying it turns the weights at its start into those of the next round.
     pub round: RoundNumber,
-    /// State root of the weights before.
+    /// State root of the weights at the round's start.
     pub base_root: StateRoot,
-    /// What to apply, in this order. Empty leaves the weights as they are.
+    /// The contributions to apply, in this order. If there are none, the weights stay as they are.
     pub contributions: Vec<Chosen>,
     /// The outer learning rate, in parts per million.
     pub outer_rate_ppm: u32,
-    /// What divides the sum of the contributions.
+    /// What the sum of the contributions is divided by.
     pub rule: AggregationRule,
 }
 
-/// A chosen contribution.
+/// A contribution that voters chose.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chosen {
-    /// Who contributed.
+    /// The peer that contributed.
     pub peer: PeerId,
-    /// The blob.
-    pub blob: BlobHash,
-    /// Its length in bytes.
-    pub blob_bytes: u64,
-    /// Sequences trained on.
-    pub samples: Samples,
+    /// Its commitment, which names the blob.
+    pub commitment: Commitment,
 }
 
 /// What must survive a crash. Records of rounds before the newest decided one may be deleted.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Record {
-    /// This peer's commitment of a round: there is one ever.
+    /// This node's only commitment in a round.
     OwnCommitment(Envelope),
-    /// This peer's attestation of a round: there is one ever.
+    /// This node's only attestation in a round.
     OwnAttestation(Envelope),
-    /// This peer said that it leaves.
+    /// This node's notice that it leaves the run.
     OwnLeave(Envelope),
-    /// The next entry of the agreement's write-ahead log of a round. Entries are kept in the order
-    /// they come in.
+    /// The next entry of a round's write-ahead log. Keep entries in the order they come in.
     AgreementLog {
-        /// The round.
+        /// The round that voters are deciding.
         round: RoundNumber,
-        /// The entry.
+        /// The encoded entry.
         bytes: Vec<u8>,
     },
-    /// A decided round with its proof. Rounds come in order, without a gap.
+    /// A decided round with its proof. Rounds come in order and without gaps.
     Decided(Box<Decided>),
-}
-
-/// Names a timer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum TimerId {
-    /// The end of a round's training, whoever is missing.
-    CommitClose(RoundNumber),
-    /// The end of a round's fetching, whatever is missing.
-    FetchClose(RoundNumber),
-    /// The end of waiting for a round's attestations.
-    AttestClose(RoundNumber),
-    /// Looks whether anything has moved, and asks around if not.
-    Nudge,
-    /// A proposer's time is up.
-    Propose(RoundNumber, View),
-    /// The time for a vote is up.
-    Vote(RoundNumber, View, VoteStep),
-    /// Votes of this view are to be repeated.
-    Rebroadcast(RoundNumber, View),
 }

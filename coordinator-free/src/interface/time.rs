@@ -2,18 +2,18 @@
 
 use std::fmt;
 
-/// Milliseconds of a clock that never goes back. Only differences matter: the caller chooses where
-/// it starts.
+/// Milliseconds on a clock that never goes back. The caller chooses where it starts: the rules look
+/// at differences only.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Millis(pub u64);
 
 impl Millis {
-    /// This instant and `milliseconds` more.
+    /// The instant `milliseconds` later.
     pub const fn after(self, milliseconds: u64) -> Self {
         Self(self.0.saturating_add(milliseconds))
     }
 
-    /// Milliseconds from `earlier` to this instant; 0 when `earlier` is later.
+    /// Milliseconds from `earlier` to this instant; 0 if `earlier` is later.
     pub const fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }

@@ -1,4 +1,8 @@
-//! What a status page shows of a running round.
+//! A snapshot of a running round, for status pages.
+//!
+//! The word "view" has two meanings here. A [`CoreView`] is a snapshot of this node's core. A
+//! [`View`] is a number: Tendermint may need several attempts to decide a round, each with its own
+//! proposer, and calls each attempt a view.
 
 use std::fmt;
 
@@ -6,24 +10,24 @@ use weal_proto::{PeerId, RoundNumber, Seed, View, Weight};
 
 use crate::interface::time::Millis;
 
-/// Where a round is.
+/// How far a round has come. Phases follow one another in this order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// The weights at its start are not here yet.
+    /// This node does not have the weights at the round's start yet.
     #[default]
     Waiting,
-    /// Peers train, and commit to what they learnt.
+    /// Peers train and commit to their contributions.
     Committing,
-    /// Contributions are revealed, fetched and examined.
+    /// Peers reveal, fetch and examine contributions.
     Fetching,
-    /// Members say what they found.
+    /// Members attest what they found.
     Attesting,
-    /// Voters agree on the set to apply.
+    /// Voters agree on the round set.
     Deciding,
 }
 
 impl Phase {
-    /// A short lower-case name.
+    /// The phase's name in lower case, for logs and metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
@@ -41,50 +45,50 @@ impl fmt::Display for Phase {
     }
 }
 
-/// A snapshot of the core.
+/// A snapshot of the core, taken with [`Core::view`](crate::Core::view).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CoreView {
-    /// The round that is running: as many are decided.
+    /// The running round. Its number is the number of decided rounds.
     pub round: RoundNumber,
-    /// The newest round whose weights are here.
+    /// The round that starts from the newest weights in memory; `None` if there are none yet.
     pub weights_round: Option<RoundNumber>,
-    /// Where the round is.
+    /// How far the running round has come.
     pub phase: Phase,
-    /// When the phase ends at the latest, by this peer's clock.
+    /// When the phase ends at the latest, on this node's clock; `None` if it has no time limit.
     pub phase_ends: Option<Millis>,
-    /// The seed of the round.
+    /// The running round's seed.
     pub seed: Seed,
-    /// The attempt to decide it, once it is being decided.
+    /// The current attempt to decide the round; `None` before the agreement begins.
     pub view: Option<View>,
-    /// Who may propose in that view.
+    /// The peer that may propose a round set in that attempt.
     pub proposer: Option<PeerId>,
-    /// Everyone known to the run or heard of in this round, by peer.
+    /// Every peer in the ledger and every peer that committed in this round, sorted by id.
     pub peers: Vec<PeerView>,
-    /// The weight of all voters.
+    /// The sum of all voting weights.
     pub total_weight: Weight,
-    /// True when this peer has said that it leaves.
+    /// Whether this node has announced that it leaves.
     pub leaving: bool,
 }
 
-/// What is known of one peer.
+/// What this node knows about one peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerView {
-    /// The peer.
+    /// Identifies the peer.
     pub peer: PeerId,
-    /// What its vote counts: 0 when it has none.
+    /// How much the peer's vote counts; 0 if it has none.
     pub voting_weight: Weight,
-    /// What it has earned.
+    /// The weight that the peer has earned, before probation and vesting.
     pub weight: Weight,
-    /// Decided contributions.
+    /// The number of its contributions in decided rounds.
     pub contributions: u64,
     /// Whether it is a member.
     pub member: bool,
     /// Whether it is banned.
     pub banned: bool,
-    /// Whether the round waits for it.
+    /// Whether the round waits for its commitment.
     pub expected: bool,
-    /// Whether its commitment came in time.
+    /// Whether its commitment arrived in time.
     pub committed: bool,
-    /// Whether its attestation is here.
+    /// Whether its attestation has arrived.
     pub attested: bool,
 }

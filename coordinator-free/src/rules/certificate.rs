@@ -1,17 +1,17 @@
-//! Proof that a round was decided: precommits of more than two thirds of the weight.
+//! Proof that voters decided a round: precommits of more than two thirds of the weight.
 
 use weal_proto::{Certificate, Envelope, PeerId, Vote, VoteStep};
 
+use crate::rules::invalid::Invalid;
 use crate::rules::roster::Roster;
-use crate::rules::round_set::Invalid;
 use crate::rules::signatures::Signatures;
 
 /// Checks a certificate against the voters of its round.
 ///
 /// # Errors
-/// When a signer is no voter or signs twice, a signature is bad, or the weight is not more than two
-/// thirds.
-pub fn check(
+/// When a signer is not a voter or appears twice, a signature does not verify, or the signers have
+/// two thirds of the weight or less.
+pub(crate) fn check(
     certificate: &Certificate,
     roster: &Roster,
     signatures: &mut Signatures,
@@ -50,7 +50,7 @@ pub fn check(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{key, run, signatures};
+    use crate::sim::fixtures::{key, run, signatures};
     use weal_proto::{CommitSignature, RoundNumber, RoundSetHash, View};
 
     fn certificate(signers: &[u8]) -> Certificate {

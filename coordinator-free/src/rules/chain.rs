@@ -1,23 +1,22 @@
-//! Decided history, boiled down to what the next round needs.
+//! The end of decided history: all that the next round depends on.
 
 use std::sync::Arc;
 
 use weal_proto::manifest::Manifest;
 use weal_proto::{
-    Commitment, Decided, LedgerRoot, PeerId, RoundNumber, RoundSet, RoundSetHash, RunId, Seed,
+    Commitment, LedgerRoot, PeerId, RoundNumber, RoundSet, RoundSetHash, RunId, Seed,
 };
 
 use crate::interface::output::{Apply, Chosen};
 use crate::rules::beacon;
-use crate::rules::certificate;
-use crate::rules::ledger::Ledger;
-use crate::rules::round_set::{self, Invalid};
-use crate::rules::signatures::Signatures;
+use crate::rules::invalid::Invalid;
+use crate::rules::ledger::{Ledger, Outcome};
+use crate::rules::verified::Verified;
 
-/// The end of the decided history: everything that the rules of the next round depend on.
+/// The end of decided history: all that the rules of the next round depend on.
 ///
-/// A latecomer starts from [`Chain::genesis`] and [extends](Self::extend) it round by round; each
-/// step proves itself.
+/// A latecomer starts from [`Chain::genesis`] and [extends](Self::extend) it round by round. Each
+/// step proves itself: it takes a [`Verified`] decision.
 #[derive(Debug, Clone)]
 pub struct Chain {
     manifest: Arc<Manifest>,
@@ -46,22 +45,22 @@ impl Chain {
         }
     }
 
-    /// The run.
+    /// The run's id: the hash of its manifest.
     pub const fn run(&self) -> RunId {
         self.run
     }
 
-    /// What fixes the run.
+    /// What was fixed when the run was made.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// The next round to decide: as many are decided.
+    /// The next round to decide. Its number is the number of decided rounds.
     pub const fn round(&self) -> RoundNumber {
         self.round
     }
 
-    /// Hash of the last decided round set; the run id before round 0.
+    /// The hash of the last decided round set; before round 0, the run's id.
     pub const fn parent(&self) -> RoundSetHash {
         self.parent
     }
@@ -71,81 +70,45 @@ impl Chain {
         self.seed
     }
 
-    /// The ledger that the next round is decided by.
+    /// The accounts and voters that decide the next round.
     pub const fn ledger(&self) -> &Ledger {
         &self.ledger
     }
 
-    /// Its hash.
+    /// The ledger's hash, which the next round set must repeat.
     pub const fn ledger_root(&self) -> LedgerRoot {
         self.ledger_root
     }
 
-    /// Whether a set may be what the next round decides.
+    /// Takes a decision as history and moves to the next round.
     ///
     /// # Errors
-    /// The first rule that it breaks.
-    pub fn check(&self, set: &RoundSet, signatures: &mut Signatures) -> Result<(), Invalid> {
-        round_set::check(self, set, signatures)
-    }
-
-    /// Verifies the decision of the next round in full, and goes on to the round after it.
-    ///
-    /// # Errors
-    /// The first thing that is wrong; the chain is as it was.
-    pub fn extend(
-        &mut self,
-        decided: &Decided,
-        signatures: &mut Signatures,
-    ) -> Result<(), Invalid> {
-        let Decided { value, certificate } = decided;
-        let hash = value.hash();
-        if certificate.round != value.round || certificate.value != hash {
-            return Err(Invalid::CertificateValue);
-        }
-        self.check(value, signatures)?;
-        certificate::check(certificate, self.ledger.roster(), signatures)?;
-        self.advance(value, hash);
-        Ok(())
-    }
-
-    /// Goes on to the round after a decision that was verified before, such as one on this peer's
-    /// own disk.
-    ///
-    /// # Errors
-    /// When it is not of the next round.
-    pub fn extend_trusting(&mut self, set: &RoundSet) -> Result<(), Invalid> {
+    /// [`Invalid::Round`] if the decision is not for the next round. The chain is then unchanged.
+    pub fn extend(&mut self, verified: &Verified) -> Result<(), Invalid> {
+        let set = &verified.decided().value;
         if set.round != self.round {
             return Err(Invalid::Round {
                 found: set.round,
                 expected: self.round,
             });
         }
-        self.advance(set, set.hash());
+        let outcome = Outcome::of(set);
+        self.ledger
+            .apply(self.round, &outcome, &self.manifest.membership);
+        self.ledger_root = self.ledger.root();
+        self.seed = beacon::next(self.seed, verified.hash());
+        self.parent = verified.hash();
+        self.round = self.round.next();
         Ok(())
     }
 
-    fn advance(&mut self, set: &RoundSet, hash: RoundSetHash) {
-        self.ledger.apply(
-            self.round,
-            &round_set::outcome(set),
-            &self.manifest.membership,
-        );
-        self.ledger_root = self.ledger.root();
-        self.seed = beacon::next(self.seed, hash);
-        self.parent = hash;
-        self.round = self.round.next();
-    }
-
-    /// How a decided set changes the weights.
-    pub(crate) fn plan(&self, set: &RoundSet) -> Apply {
+    /// The output that applies a decided set to the weights.
+    pub(crate) fn apply_output(&self, set: &RoundSet) -> Apply {
         let chosen = set.contributions.iter().filter_map(|envelope| {
             let commitment: Commitment = envelope.open().ok()?;
             Some(Chosen {
                 peer: envelope.signer,
-                blob: commitment.blob,
-                blob_bytes: commitment.blob_bytes,
-                samples: commitment.samples,
+                commitment,
             })
         });
         Apply {
@@ -157,12 +120,12 @@ impl Chain {
         }
     }
 
-    /// Whether a peer may attest in the next round: voters and all other members.
+    /// Whether a peer may attest in the next round: voters and all other members may.
     pub(crate) fn may_attest(&self, peer: &PeerId) -> bool {
         self.ledger.roster().contains(peer) || self.ledger.is_member(peer)
     }
 
-    /// Whether a contribution's blob has a size that the manifest allows.
+    /// Whether the manifest allows the size of a contribution's blob.
     pub(crate) fn allows_size(&self, commitment: &Commitment) -> bool {
         (1..=u64::from(self.manifest.limits.blob_bytes)).contains(&commitment.blob_bytes)
     }

@@ -1,74 +1,27 @@
 //! When two signed messages contradict each other.
 //!
-//! An honest peer signs at most one message for each [`Slot`], across crashes and restarts: its own
-//! is on disk before it is on the wire, and is signed anew with the same bytes. Two with different
-//! payloads are therefore proof, for everybody and for ever. Two signatures under one payload prove
-//! nothing.
+//! An honest peer signs at most one message for each [`Slot`](super::slot::Slot). Two messages for
+//! one slot with different payloads therefore prove equivocation, to everyone and for ever. Two
+//! signatures over the same payload prove nothing.
 
-use weal_proto::{
-    Attestation, Commitment, DecodeError, Envelope, Evidence, Kind, PeerId, Proposal, RoundNumber,
-    View, Vote, VoteStep,
-};
+use weal_proto::{Envelope, Evidence, PeerId};
 
-use crate::rules::round_set::Invalid;
+use crate::rules::content::Content;
+use crate::rules::invalid::Invalid;
 use crate::rules::signatures::Signatures;
-
-/// What a peer may say only once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Slot {
-    /// What it trained in a round.
-    Commitment(RoundNumber),
-    /// What it found in a round.
-    Attestation(RoundNumber),
-    /// What it proposes in a view.
-    Proposal(RoundNumber, View),
-    /// What it votes for in a step of a view.
-    Vote(RoundNumber, View, VoteStep),
-}
-
-impl Slot {
-    /// The slot of a message; `None` for the kinds that may be said again.
-    ///
-    /// # Errors
-    /// When the payload is not a canonical message of the envelope's kind.
-    pub fn of(envelope: &Envelope) -> Result<Option<Self>, DecodeError> {
-        Ok(match envelope.kind {
-            Kind::Commitment => Some(Self::Commitment(envelope.open::<Commitment>()?.round)),
-            Kind::Attestation => Some(Self::Attestation(envelope.open::<Attestation>()?.round)),
-            Kind::Proposal => {
-                let proposal = envelope.open::<Proposal>()?;
-                Some(Self::Proposal(proposal.round, proposal.view))
-            }
-            Kind::Vote => {
-                let vote = envelope.open::<Vote>()?;
-                Some(Self::Vote(vote.round, vote.view, vote.step))
-            }
-            Kind::ViewCertificate | Kind::Leave => None,
-        })
-    }
-
-    /// The round it belongs to.
-    pub const fn round(self) -> RoundNumber {
-        match self {
-            Self::Commitment(round)
-            | Self::Attestation(round)
-            | Self::Proposal(round, _)
-            | Self::Vote(round, _, _) => round,
-        }
-    }
-}
+use crate::rules::slot::Slot;
 
 /// A proven contradiction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Offence {
-    /// Who contradicted itself.
+pub(crate) struct Equivocation {
+    /// The peer that contradicted itself.
     pub peer: PeerId,
-    /// Where.
+    /// The slot that it signed two messages for.
     pub slot: Slot,
 }
 
-/// Puts two messages together in their one order.
-pub fn pair(one: Envelope, other: Envelope) -> Evidence {
+/// Pairs two messages in the order that evidence must have: by hash.
+pub(crate) fn pair(one: Envelope, other: Envelope) -> Evidence {
     if one.hash() < other.hash() {
         Evidence {
             first: one,
@@ -85,21 +38,24 @@ pub fn pair(one: Envelope, other: Envelope) -> Evidence {
 /// What the evidence proves.
 ///
 /// # Errors
-/// When it proves nothing: other signers, slots that differ, one payload twice, a wrong order, a
-/// bad signature.
-pub fn check(evidence: &Evidence, signatures: &mut Signatures) -> Result<Offence, Invalid> {
+/// When it proves nothing: the signers or the slots differ, the payloads are the same, the order is
+/// wrong, or a signature does not verify.
+pub(crate) fn check(
+    evidence: &Evidence,
+    signatures: &mut Signatures,
+) -> Result<Equivocation, Invalid> {
     let Evidence { first, second } = evidence;
     let peer = first.signer;
     let no_proof = Invalid::Evidence(peer);
-    let of_one_place =
+    let may_contradict =
         peer == second.signer && first.kind == second.kind && first.payload != second.payload;
-    if !of_one_place || first.hash() >= second.hash() {
+    if !may_contradict || first.hash() >= second.hash() {
         return Err(no_proof);
     }
-    match (Slot::of(first), Slot::of(second)) {
-        (Ok(Some(slot)), Ok(Some(other))) if slot == other => {
+    match (slot(first), slot(second)) {
+        (Some(slot), Some(other)) if slot == other => {
             if signatures.check(first) && signatures.check(second) {
-                Ok(Offence { peer, slot })
+                Ok(Equivocation { peer, slot })
             } else {
                 Err(no_proof)
             }
@@ -108,10 +64,15 @@ pub fn check(evidence: &Evidence, signatures: &mut Signatures) -> Result<Offence
     }
 }
 
+fn slot(envelope: &Envelope) -> Option<Slot> {
+    Content::decode(envelope).ok()?.slot()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{commitment, key, run, signatures};
+    use crate::sim::fixtures::{commitment, key, run, signatures};
+    use weal_proto::RoundNumber;
 
     fn two(seeds: (u8, u8), rounds: (u64, u64), blobs: (u8, u8)) -> Evidence {
         let envelope =
@@ -123,11 +84,11 @@ mod tests {
     }
 
     #[test]
-    fn two_commitments_of_one_round_prove_an_offence() {
-        let offence = check(&two((1, 1), (3, 3), (1, 2)), &mut signatures());
+    fn two_commitments_in_one_round_prove_equivocation() {
+        let proven = check(&two((1, 1), (3, 3), (1, 2)), &mut signatures());
         assert_eq!(
-            offence,
-            Ok(Offence {
+            proven,
+            Ok(Equivocation {
                 peer: key(1).peer(),
                 slot: Slot::Commitment(RoundNumber(3))
             })
@@ -135,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_that_may_stand_beside_each_other_prove_nothing() {
+    fn messages_that_an_honest_peer_may_sign_prove_nothing() {
         for evidence in [
             two((1, 1), (3, 4), (1, 2)),
             two((1, 2), (3, 3), (1, 2)),
@@ -148,11 +109,11 @@ mod tests {
     #[test]
     fn the_order_is_fixed_and_signatures_are_checked() {
         let good = two((1, 1), (3, 3), (1, 2));
-        let turned = Evidence {
+        let reversed = Evidence {
             first: good.second.clone(),
             second: good.first.clone(),
         };
-        assert!(check(&turned, &mut signatures()).is_err());
+        assert!(check(&reversed, &mut signatures()).is_err());
         let mut forged = good;
         forged.second.signature = forged.first.signature;
         assert!(check(&forged, &mut signatures()).is_err());

@@ -1,41 +1,41 @@
-//! What each peer has earned, from decided rounds alone.
+//! What each peer has earned, computed from decided rounds alone.
 //!
-//! All arithmetic is on integers and saturates, so every replica computes the same ledger. A weight
-//! is earned by decided contributions and decays every round; a newcomer's counts only after a
-//! probation, and then in growing part. Nothing here looks at who is connected, or at a clock: a
-//! peer is absent when decided rounds lack its signature.
+//! A peer earns weight with each decided contribution, and all weights decay every round. A
+//! newcomer's weight counts only after a probation, and then in growing part (vesting). Nothing
+//! here looks at connections or at a clock: a peer is absent when decided rounds lack its
+//! signature. All arithmetic is on integers and saturates, so every node computes the same ledger.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use weal_proto::manifest::{Manifest, Membership, PPM};
-use weal_proto::{LedgerRoot, PeerId, RoundNumber};
+use weal_proto::{Envelope, LedgerRoot, PeerId, RoundNumber, RoundSet};
 
 use crate::rules::roster::Roster;
 
 const ROOT_CONTEXT: &str = "commonweal ledger v1";
 
-/// What is known of one peer.
+/// One peer's standing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Account {
-    /// What it has earned and not lost to decay.
+    /// The weight that it has earned, less decay.
     pub weight: u64,
-    /// Decided contributions.
+    /// The number of its contributions in decided rounds.
     pub contributions: u64,
-    /// The round after the last one that holds a contribution or attestation of it.
+    /// The round after the last decided one that holds a contribution or an attestation of it.
     pub seen_until: RoundNumber,
-    /// The round after the last one that holds a contribution of it.
+    /// The round after the last decided one that holds a contribution of it.
     pub contributed_until: RoundNumber,
-    /// Whether it is on the roster, with or without a vote.
+    /// Whether it may attest. A member with a voting weight above 0 also votes.
     pub member: bool,
-    /// Whether it has contradicted itself: it may never come back.
+    /// Whether it has contradicted itself. A ban is for ever.
     pub banned: bool,
-    /// Whether the manifest names it: its weight counts from the start.
+    /// Whether the manifest names it. A founder's weight counts from the start.
     pub founder: bool,
 }
 
 impl Account {
-    /// What its vote counts: nothing before the end of the probation, then a part of its weight
-    /// that grows with each contribution until it is vested.
+    /// How much its vote counts: nothing during probation, then a part of its weight that grows
+    /// with each contribution until all of it counts.
     pub fn voting_weight(&self, rules: &Membership) -> u64 {
         if self.banned || !self.member {
             return 0;
@@ -55,20 +55,38 @@ impl Account {
     }
 }
 
-/// What a decided round says of its peers.
+/// What a decided round says about peers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// Whose contribution was chosen.
+pub(crate) struct Outcome {
+    /// Peers whose contribution was chosen.
     pub contributors: BTreeSet<PeerId>,
-    /// Whose attestation is in the proof.
+    /// Peers whose attestation is in the round set.
     pub attesters: BTreeSet<PeerId>,
-    /// Who said that it leaves.
+    /// Members that announced that they leave.
     pub leavers: BTreeSet<PeerId>,
-    /// Who contradicted itself.
-    pub offenders: BTreeSet<PeerId>,
+    /// Peers that contradicted themselves.
+    pub equivocators: BTreeSet<PeerId>,
 }
 
-/// Every peer's account, and who may vote.
+impl Outcome {
+    /// Reads the outcome of a round set without checking the set.
+    pub fn of(set: &RoundSet) -> Self {
+        let signers =
+            |envelopes: &[Envelope]| envelopes.iter().map(|envelope| envelope.signer).collect();
+        Self {
+            contributors: signers(&set.contributions),
+            attesters: signers(&set.attestations),
+            leavers: signers(&set.leaves),
+            equivocators: set
+                .evidence
+                .iter()
+                .map(|evidence| evidence.first.signer)
+                .collect(),
+        }
+    }
+}
+
+/// Every peer's account, and the voters that follow from them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ledger {
     accounts: BTreeMap<PeerId, Account>,
@@ -76,7 +94,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// The ledger before round 0: founders only.
+    /// The ledger before round 0: it holds the founders only.
     pub fn genesis(manifest: &Manifest) -> Self {
         let founder = |weight| Account {
             weight,
@@ -93,7 +111,7 @@ impl Ledger {
         Self { accounts, roster }
     }
 
-    /// Who may vote in the round that this ledger is for.
+    /// The voters of the round that this ledger is for.
     pub const fn roster(&self) -> &Roster {
         &self.roster
     }
@@ -103,7 +121,7 @@ impl Ledger {
         self.accounts.get(peer)
     }
 
-    /// All accounts, by peer.
+    /// All accounts, sorted by peer.
     pub fn iter(&self) -> impl Iterator<Item = (PeerId, &Account)> {
         self.accounts.iter().map(|(peer, account)| (*peer, account))
     }
@@ -118,7 +136,7 @@ impl Ledger {
         self.account(peer).is_some_and(|account| account.banned)
     }
 
-    /// Commits to every account and to the roster.
+    /// A hash over every account and the roster.
     pub fn root(&self) -> LedgerRoot {
         let mut hasher = blake3::Hasher::new_derive_key(ROOT_CONTEXT);
         hasher.update(&length(self.accounts.len()));
@@ -141,10 +159,11 @@ impl Ledger {
         (*hasher.finalize().as_bytes()).into()
     }
 
-    /// Goes on to the round after `round`, which had this outcome.
+    /// Moves to the round after `round`, which had this outcome.
     ///
-    /// A Leave counts before a contribution of the same round: whoever contributes is here.
-    pub fn apply(&mut self, round: RoundNumber, outcome: &Outcome, rules: &Membership) {
+    /// A leave is applied before contributions: a peer that contributes in the same round stays a
+    /// member.
+    pub(crate) fn apply(&mut self, round: RoundNumber, outcome: &Outcome, rules: &Membership) {
         for account in self.accounts.values_mut() {
             account.weight = scale(account.weight, rules.weight_decay_ppm.into(), PPM.into());
         }
@@ -165,7 +184,7 @@ impl Ledger {
         for peer in &outcome.attesters {
             self.update(peer, |account| account.seen_until = round.next());
         }
-        for peer in &outcome.offenders {
+        for peer in &outcome.equivocators {
             self.update(peer, |account| {
                 account.weight = 0;
                 account.member = false;
@@ -175,7 +194,7 @@ impl Ledger {
         self.drop_absent(round, rules);
 
         let roster = roster_of(&self.accounts, rules);
-        // Without voters nothing could ever be decided again: the last ones stay in charge.
+        // Without voters nothing could ever be decided again, so the last voters keep their votes.
         if !roster.is_empty() {
             self.roster = roster;
         }
@@ -194,7 +213,7 @@ impl Ledger {
                 account.member = false;
             }
         }
-        // Who has nothing left and is not here would only make the ledger grow.
+        // Accounts of absent peers without any weight would only make the ledger grow.
         self.accounts
             .retain(|_, account| account.member || account.banned || account.weight > 0);
     }
@@ -224,7 +243,7 @@ fn length(count: usize) -> [u8; 8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{manifest, peer};
+    use crate::sim::fixtures::{manifest, peer};
     use proptest::prelude::*;
 
     fn rules() -> Membership {
@@ -279,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_ends_membership_and_a_contribution_brings_it_back_with_what_is_left() {
+    fn silence_ends_membership_and_a_contribution_restores_it_with_the_remaining_weight() {
         let mut ledger = ledger();
         for round in 0..3 {
             assert!(ledger.is_member(&peer(1)), "round {round}");
@@ -293,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attestation_is_a_sign_of_life() {
+    fn an_attestation_keeps_a_member_from_counting_as_absent() {
         let mut ledger = ledger();
         for round in 0..5 {
             let outcome = Outcome {
@@ -306,10 +325,10 @@ mod tests {
     }
 
     #[test]
-    fn an_offender_loses_everything_for_good() {
+    fn an_equivocator_loses_its_weight_and_is_banned_for_ever() {
         let mut ledger = ledger();
         let outcome = Outcome {
-            offenders: [peer(1)].into(),
+            equivocators: [peer(1)].into(),
             ..contributed(&[1, 2])
         };
         ledger.apply(RoundNumber(0), &outcome, &rules());
@@ -320,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_voters_stay_when_all_leave() {
+    fn the_last_voters_keep_their_votes_when_everyone_leaves() {
         let mut ledger = ledger();
         let before = ledger.roster().clone();
         let outcome = Outcome {
@@ -354,11 +373,11 @@ mod tests {
             any_peers(),
             prop::collection::btree_set(Just([3; 32].into()), 0..2),
         )
-            .prop_map(|(contributors, attesters, leavers, offenders)| Outcome {
+            .prop_map(|(contributors, attesters, leavers, equivocators)| Outcome {
                 contributors,
                 attesters,
                 leavers,
-                offenders,
+                equivocators,
             })
     }
 
@@ -385,7 +404,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_decided_somebody_votes_within_the_engines_range(
+        fn whatever_is_decided_the_roster_has_voters_and_a_total_that_the_engine_can_bear(
             outcomes in prop::collection::vec(any_outcome(), 1..30),
             rules in any_rules(),
         ) {
@@ -397,7 +416,12 @@ mod tests {
                 prop_assert!(!ledger.roster().is_empty());
                 prop_assert!(ledger.roster().total().0 < 1 << 60);
                 prop_assert_eq!(ledger.root(), again.root());
-                prop_assert!(ledger.iter().all(|(_, account)| !account.banned || (account.weight == 0 && !account.member)));
+                prop_assert!(
+                    ledger
+                        .iter()
+                        .filter(|(_, account)| account.banned)
+                        .all(|(_, account)| account.weight == 0 && !account.member)
+                );
             }
         }
     }

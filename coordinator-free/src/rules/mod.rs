@@ -1,10 +1,27 @@
-//! What is decided and what follows from it: pure functions of decided history.
+//! What is decided, and what follows from it: pure functions of decided history.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `chain` | the end of decided history: all that the next round depends on |
+//! | `verified` | a decision that may extend the chain |
+//! | `round_set` | how a round set is built, and when it is valid |
+//! | `certificate` | proof that voters decided a round set |
+//! | `ledger`, `roster` | what each peer has earned, and who may vote |
+//! | `beacon` | the public random seed of each round |
+//! | `content`, `slot` | a signed message's payload, and what a peer may say only once |
+//! | `evidence` | proof that a peer contradicted itself |
+//! | `signatures` | checking each signature once |
+//! | `invalid` | the rules that a round set or a decision can break |
 
-pub mod beacon;
-pub mod certificate;
-pub mod chain;
-pub mod evidence;
-pub mod ledger;
-pub mod roster;
-pub mod round_set;
-pub mod signatures;
+pub(crate) mod beacon;
+pub(crate) mod certificate;
+pub(crate) mod chain;
+pub(crate) mod content;
+pub(crate) mod evidence;
+pub(crate) mod invalid;
+pub(crate) mod ledger;
+pub(crate) mod roster;
+pub(crate) mod round_set;
+pub(crate) mod signatures;
+pub(crate) mod slot;
+pub(crate) mod verified;

@@ -1,14 +1,14 @@
-//! Who may vote in a round, and whose turn it is to propose.
+//! Who may vote in a round, and who proposes in which view.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weal_proto::{PeerId, Seed, View, Weight, limits};
 
-/// The agreement engine multiplies weights by 3 without room to spare: the total stays below this.
+/// The agreement engine multiplies weights by 3 in 64 bits, so the total must stay below this.
 const MOST_TOTAL: u64 = 1 << 60;
 const PROPOSER_CONTEXT: &str = "commonweal proposer v1";
 
-/// The voters of a round and what their votes count.
+/// The voters of a round and the weight of each vote.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Roster {
     voters: BTreeMap<PeerId, u64>,
@@ -16,10 +16,12 @@ pub struct Roster {
 }
 
 impl Roster {
-    /// The roster of these weights. Weights of 0 are left out; of more than [`limits::VOTERS`], the
-    /// heaviest are taken (of equal ones, those with the smaller id). All weights are halved as
-    /// often as keeps their sum below 2⁶⁰.
-    pub fn new(weights: impl IntoIterator<Item = (PeerId, u64)>) -> Self {
+    /// The roster of the peers with the given weights.
+    ///
+    /// Peers of weight 0 get no vote. If more than [`limits::VOTERS`] are left, the heaviest get
+    /// one; of equal weights, the smaller id wins. If the sum is 2⁶⁰ or more, all weights are
+    /// halved until it is less.
+    pub(crate) fn new(weights: impl IntoIterator<Item = (PeerId, u64)>) -> Self {
         let mut heaviest: Vec<_> = weights
             .into_iter()
             .filter(|(_, weight)| *weight > 0)
@@ -47,12 +49,12 @@ impl Roster {
         self.voters.is_empty()
     }
 
-    /// How many may vote.
+    /// The number of voters.
     pub fn len(&self) -> usize {
         self.voters.len()
     }
 
-    /// What a peer's vote counts: 0 when it has none.
+    /// How much a peer's vote counts; 0 if it has none.
     pub fn weight(&self, peer: &PeerId) -> u64 {
         self.voters.get(peer).copied().unwrap_or(0)
     }
@@ -62,41 +64,42 @@ impl Roster {
         self.voters.contains_key(peer)
     }
 
-    /// Voters and their weights, by peer.
+    /// Voters and their weights, sorted by peer.
     pub fn iter(&self) -> impl Iterator<Item = (PeerId, u64)> + '_ {
         self.voters.iter().map(|(peer, weight)| (*peer, *weight))
     }
 
-    /// What all votes count together.
+    /// The sum of all voters' weights.
     pub const fn total(&self) -> Weight {
         Weight(self.total)
     }
 
-    /// Whether a weight is more than two thirds of the total.
+    /// Whether a weight is more than two thirds of the total, which is what a decision takes.
     pub fn is_quorum(&self, weight: u128) -> bool {
         weight.saturating_mul(3) > u128::from(self.total).saturating_mul(2)
     }
 
-    /// Whether a weight is more than a third of the total: at least one honest voter is behind it.
+    /// Whether a weight is more than a third of the total. At least one honest voter is then among
+    /// its owners.
     pub fn has_honest(&self, weight: u128) -> bool {
         weight.saturating_mul(3) > u128::from(self.total)
     }
 
-    /// The weight of some voters together; each counts once, strangers count nothing.
+    /// The combined weight of some peers. Each counts once; peers without a vote count nothing.
     pub fn weigh<'a>(&self, peers: impl IntoIterator<Item = &'a PeerId>) -> u128 {
-        let distinct: std::collections::BTreeSet<_> = peers.into_iter().collect();
+        let distinct: BTreeSet<_> = peers.into_iter().collect();
         distinct
             .into_iter()
             .map(|peer| u128::from(self.weight(peer)))
             .sum()
     }
 
-    /// Who proposes in a view, drawn from the round's seed.
+    /// The proposer of a view, drawn from the round's seed.
     ///
-    /// The views of a round go through the voters in a weighted random order without putting back,
-    /// and begin anew (with another draw) when all had their turn. So a heavy voter is likelier to
-    /// propose first, and every voter proposes within as many views as there are voters, however
-    /// many others are silent.
+    /// A round's views draw voters at random, weighted and without replacement. When every voter
+    /// has had a turn, the draw starts again. So a heavy voter is likelier to propose early, and
+    /// every voter proposes once in each cycle of [`len`](Self::len) views, even if all others are
+    /// silent.
     pub fn proposer(&self, seed: &Seed, view: View) -> Option<PeerId> {
         let count = u32::try_from(self.voters.len())
             .ok()
@@ -115,7 +118,7 @@ impl Roster {
     }
 }
 
-/// The voter in whose share of the total the point lies.
+/// The voter whose share of the total contains the point.
 fn pick(voters: &BTreeMap<PeerId, u64>, point: u64) -> Option<PeerId> {
     let mut end = 0_u64;
     voters.iter().find_map(|(peer, weight)| {
@@ -124,7 +127,7 @@ fn pick(voters: &BTreeMap<PeerId, u64>, point: u64) -> Option<PeerId> {
     })
 }
 
-/// A number below `total`. The bias of the remainder is below total / 2¹²⁸.
+/// A random number below `total`. The remainder's bias is less than total / 2¹²⁸.
 fn draw(seed: &Seed, cycle: u32, turn: u32, total: u64) -> u64 {
     let mut hasher = blake3::Hasher::new_derive_key(PROPOSER_CONTEXT);
     hasher
@@ -161,14 +164,14 @@ mod tests {
     }
 
     #[test]
-    fn the_total_stays_in_the_engines_range() {
+    fn the_total_stays_small_enough_for_the_engine() {
         let roster = Roster::new((0..200).map(|n| (peer(n), u64::MAX)));
         assert!(roster.total().0 < MOST_TOTAL);
         assert_eq!(roster.len(), 200);
     }
 
     #[test]
-    fn no_more_than_the_limit_vote_and_the_heaviest_stay() {
+    fn only_the_heaviest_peers_up_to_the_limit_get_a_vote() {
         let voters = (0..300_u64).map(|n| {
             (
                 PeerId::from(*blake3::hash(&n.to_le_bytes()).as_bytes()),
@@ -184,7 +187,7 @@ mod tests {
     fn everyone_proposes_once_in_a_cycle() {
         let roster = Roster::new([(peer(1), 1), (peer(2), 1000), (peer(3), 7), (peer(4), 30)]);
         for cycle in 0..3 {
-            let proposers: std::collections::BTreeSet<_> = (0..4)
+            let proposers: BTreeSet<_> = (0..4)
                 .filter_map(|turn| roster.proposer(&seed(1), View(cycle * 4 + turn)))
                 .collect();
             assert_eq!(proposers.len(), 4);
@@ -201,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_proposes_where_nobody_votes() {
+    fn a_roster_without_voters_has_no_proposer() {
         assert_eq!(Roster::default().proposer(&seed(1), View(0)), None);
     }
 }

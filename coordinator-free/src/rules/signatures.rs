@@ -1,8 +1,8 @@
-//! Checks signatures, each once.
+//! Checks each signature once.
 //!
-//! A round's messages come back many times: in gossip, in answers, inside proposals and
-//! certificates. An envelope's hash covers its signature, so a hash that was found good once stays
-//! good.
+//! The same message arrives many times: through gossip, in answers to requests, inside proposals
+//! and certificates. An envelope's hash covers its signature, so this cache keeps the hashes of
+//! envelopes whose signatures verified.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use weal_proto::{Envelope, EnvelopeHash, RunId};
 
-/// Checks an envelope's signature.
+/// How signatures are checked. A node uses [`Ed25519`]; the simulator shares results between cores.
 pub trait CheckSignature: Send + Sync {
-    /// Whether the envelope belongs to the run and its signature is the signer's.
+    /// Whether the envelope belongs to the run and its signature matches its signer.
     fn check(&self, envelope: &Envelope, run: RunId) -> bool;
 }
 
-/// Ed25519, computed.
+/// Computes the check: Ed25519 under ZIP-215 rules.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Ed25519;
 
@@ -26,13 +26,12 @@ impl CheckSignature for Ed25519 {
     }
 }
 
-/// Good hashes kept in each of two generations; a peer cannot make this grow, since only good
-/// signatures are kept.
+/// Hashes kept in each of two generations. When the young one is full, it replaces the old one.
 const GENERATION: usize = 1 << 14;
 
-/// A checker that remembers what it found good.
+/// A checker with a cache of signatures that verified.
 #[derive(Clone)]
-pub struct Signatures {
+pub(crate) struct Signatures {
     run: RunId,
     checker: Arc<dyn CheckSignature>,
     young: BTreeSet<EnvelopeHash>,
@@ -40,7 +39,7 @@ pub struct Signatures {
 }
 
 impl Signatures {
-    /// A checker for a run.
+    /// An empty cache for one run.
     pub fn new(run: RunId, checker: Arc<dyn CheckSignature>) -> Self {
         Self {
             run,
@@ -50,18 +49,14 @@ impl Signatures {
         }
     }
 
-    /// The run whose messages are checked.
+    /// The run that all messages must belong to.
     pub const fn run(&self) -> RunId {
         self.run
     }
 
-    /// Whether the envelope belongs to the run and its signature is the signer's.
+    /// Whether the envelope belongs to the run and its signature matches its signer.
     pub fn check(&mut self, envelope: &Envelope) -> bool {
-        self.check_hashed(envelope, envelope.hash())
-    }
-
-    /// As [`check`](Self::check), for an envelope whose hash is known.
-    pub fn check_hashed(&mut self, envelope: &Envelope, hash: EnvelopeHash) -> bool {
+        let hash = envelope.hash();
         if self.young.contains(&hash) || self.old.contains(&hash) {
             return true;
         }

@@ -6,59 +6,68 @@ use thiserror::Error;
 use weal_proto::{Envelope, PeerId, RoundNumber, RoundSetHash, StateRoot};
 
 use crate::interface::error::Error as CoreError;
-use crate::rules::evidence::Slot;
+use crate::rules::content::Content;
+use crate::rules::slot::Slot;
 
-/// What a run showed that it must never show.
+/// What must never happen in a run.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Violation {
     /// Two honest peers decided differently.
-    #[error("round {0} was decided in two ways")]
+    #[error("honest peers decided round {0} in two different ways")]
     Fork(RoundNumber),
-    /// Two honest peers hold different weights.
+    /// Two honest peers hold different weights for one round, although none of them was damaged.
     #[error("honest peers start round {0} from different weights")]
     Weights(RoundNumber),
-    /// An honest key contradicted itself.
-    #[error("honest peer {peer} contradicted itself in {slot:?}")]
+    /// An honest peer signed two messages for one slot.
+    #[error("honest peer {peer} contradicted itself for {slot:?}")]
     Contradiction {
-        /// Whose key.
+        /// The peer that contradicted itself.
         peer: PeerId,
-        /// Where.
+        /// The slot that it signed two messages for.
         slot: Slot,
     },
     /// Honest peers banned an honest one.
     #[error("honest peer {0} was banned")]
     Banned(PeerId),
-    /// Not all rounds were decided.
+    /// Virtual time ran out before all rounds were decided.
     #[error("stuck: after {virtual_ms} ms of virtual time, peers have decided {decided:?} rounds")]
     Stuck {
-        /// How long it was played.
+        /// The virtual time played, in milliseconds.
         virtual_ms: u64,
-        /// Rounds decided by each peer; `None` for those that are not there.
+        /// The number of rounds that each peer has decided; `None` for peers that are down or away.
         decided: Vec<Option<u64>>,
     },
-    /// A peer could not start from what it had persisted.
+    /// A peer could not start from what it had stored.
     #[error("peer {peer} cannot start: {cause}")]
     Restart {
-        /// Which peer.
+        /// The peer's index.
         peer: usize,
-        /// Why.
+        /// The core's error.
         cause: CoreError,
     },
-    /// A core reported that its engine refused to go on.
+    /// An honest peer's engine refused to continue.
     #[error("the engine of honest peer {peer} failed: {cause}")]
     Engine {
-        /// Which peer.
+        /// The peer's index.
         peer: usize,
-        /// What it said.
+        /// The engine's error.
         cause: String,
+    },
+    /// A core broke one of its own invariants.
+    #[error("the core of peer {peer} is inconsistent: {statement}")]
+    Invariant {
+        /// The peer's index.
+        peer: usize,
+        /// The broken statement.
+        statement: &'static str,
     },
 }
 
-/// Watches everything that honest peers say, decide and hold.
+/// Watches everything that honest peers sign, decide and hold.
 #[derive(Debug, Default)]
 pub(super) struct Audit {
     pub honest: BTreeSet<PeerId>,
-    spoken: BTreeMap<(PeerId, Slot), blake3::Hash>,
+    signed: BTreeMap<(PeerId, Slot), blake3::Hash>,
     decided: BTreeMap<RoundNumber, RoundSetHash>,
     roots: BTreeMap<RoundNumber, StateRoot>,
 }
@@ -71,17 +80,20 @@ impl Audit {
         }
     }
 
-    /// A message on the wire, whoever carries it.
+    /// A message was sent, by its signer or by a peer that answers a request.
     pub fn sent(&mut self, envelope: &Envelope) -> Result<(), Violation> {
         let peer = envelope.signer;
         if !self.honest.contains(&peer) {
             return Ok(());
         }
-        let Ok(Some(slot)) = Slot::of(envelope) else {
+        let Some(slot) = Content::decode(envelope)
+            .ok()
+            .and_then(|content| content.slot())
+        else {
             return Ok(());
         };
         let hash = blake3::hash(&envelope.payload);
-        let first = *self.spoken.entry((peer, slot)).or_insert(hash);
+        let first = *self.signed.entry((peer, slot)).or_insert(hash);
         if first == hash {
             Ok(())
         } else {
@@ -89,6 +101,7 @@ impl Audit {
         }
     }
 
+    /// An honest peer decided a round.
     pub fn decided(&mut self, round: RoundNumber, hash: RoundSetHash) -> Result<(), Violation> {
         if *self.decided.entry(round).or_insert(hash) == hash {
             Ok(())
@@ -97,7 +110,7 @@ impl Audit {
         }
     }
 
-    /// Weights that an honest peer starts a round from, when they were not damaged.
+    /// An honest peer computed undamaged weights for this round.
     pub fn holds(&mut self, round: RoundNumber, root: StateRoot) -> Result<(), Violation> {
         if *self.roots.entry(round).or_insert(root) == root {
             Ok(())

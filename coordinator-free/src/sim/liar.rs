@@ -1,7 +1,7 @@
-//! What dishonest peers send instead.
+//! What dishonest peers send instead of an honest core's messages.
 //!
-//! A liar runs an honest core, and its words are changed on their way out: half of the peers hear
-//! one thing, the other half another, both signed.
+//! A liar runs an honest core, and replaces some of its messages on the way out: half of the peers
+//! receive the original and the other half a contradicting message. Both are signed.
 
 use weal_proto::{
     Commitment, Envelope, Kind, Proposal, RoundNumber, RoundSetHash, RunId, Signable, SigningKey,
@@ -11,21 +11,21 @@ use weal_proto::{
 /// How a peer lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lie {
-    /// Proposes two sets in one view, and votes for each towards those who saw it.
+    /// Proposes two sets in one view, and votes for each towards the peers that received it.
     TwoProposals,
     /// Commits to two blobs in one round.
     TwoCommitments,
-    /// Votes for the value towards some, and for none towards the others.
+    /// Precommits to the value towards half of the peers, and to none towards the others.
     TwoVotes,
 }
 
-/// A liar's memory.
+/// A liar, and what it has proposed.
 #[derive(Debug)]
 pub(super) struct Liar {
     lie: Lie,
     from_round: u64,
-    /// The last pair of sets it proposed: the one its core knows, and the other.
-    pair: Option<(RoundSetHash, RoundSetHash)>,
+    /// The last two sets that it proposed: its core's, and the other.
+    proposed: Option<(RoundSetHash, RoundSetHash)>,
 }
 
 impl Liar {
@@ -33,11 +33,12 @@ impl Liar {
         Self {
             lie,
             from_round,
-            pair: None,
+            proposed: None,
         }
     }
 
-    /// What the other half hears instead of this message; `None` when all hear the same.
+    /// What the other half of the peers receives instead of this message; `None` if all receive the
+    /// same.
     pub fn instead(
         &mut self,
         key: &SigningKey,
@@ -61,7 +62,7 @@ impl Liar {
         round.0 >= self.from_round
     }
 
-    /// The same set without its last contribution is as valid.
+    /// The same set without its last contribution. It is equally valid.
     fn other_proposal(&mut self, sign: Signer<'_>, envelope: &Envelope) -> Option<Envelope> {
         let mut proposal: Proposal = envelope
             .open()
@@ -69,13 +70,13 @@ impl Liar {
             .filter(|p: &Proposal| self.begins(p.round))?;
         let first = proposal.value.hash();
         proposal.value.contributions.pop()?;
-        self.pair = Some((first, proposal.value.hash()));
+        self.proposed = Some((first, proposal.value.hash()));
         Some(sign.envelope(&proposal))
     }
 
     fn vote_for_the_other(&self, sign: Signer<'_>, envelope: &Envelope) -> Option<Envelope> {
         let mut vote: Vote = envelope.open().ok()?;
-        let (first, other) = self.pair?;
+        let (first, other) = self.proposed?;
         if vote.value != Some(first) {
             return None;
         }

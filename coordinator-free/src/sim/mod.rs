@@ -1,16 +1,17 @@
 //! Many cores in virtual time, with loss, crashes and liars.
 //!
-//! [`run`] plays a [`Scenario`] from its seed: the same seed gives the same events, message for
-//! message, which the [trace hash](Outcome::trace) shows. While it plays, an audit watches what no
-//! single peer can see, and ends the run with a [`Violation`] when
+//! [`run`] plays a [`Scenario`] from its seed. The same seed gives the same events, message for
+//! message: the [trace hash](Outcome::trace) covers all of them. Meanwhile an audit watches what no
+//! single peer can see. It ends the run with a [`Violation`] when
 //!
 //! - two honest peers decide a round differently, or hold different weights,
-//! - an honest key ever signs two messages for one place, across all its crashes and restarts,
-//! - or the run gets stuck: a round is not decided although enough peers are there.
+//! - an honest peer signs two messages for one [`Slot`], across all its crashes and restarts,
+//! - a core is inconsistent after a step,
+//! - or the run is stuck: a round is not decided although enough peers are up.
 //!
-//! A crash may hit between any two outputs of one step. Only what was persisted before it survives.
-//! Weights are modelled by their state root alone: a hash chain over the applied sets, so that a
-//! fork shows at once.
+//! A peer may crash between any two outputs of one step. Only what it persisted before survives.
+//! The simulator models weights by their state root alone: a hash chain over the applied rounds, so
+//! that a fork shows at once.
 //!
 //! ```
 //! use weal_coordinator_free::sim::{Scenario, run};
@@ -23,24 +24,33 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `scenario` | what is played |
+//! | `scenario` | what a simulated run is like |
 //! | `world` | the queue of events, and the loop over it |
-//! | `node` | one peer: its disk, its core, what it holds |
+//! | `event` | what can happen |
+//! | `node` | one peer: its disk, its core, its weights and blobs |
 //! | `outputs` | carrying out a core's outputs |
+//! | `jobs` | training, fetching and applying, in the background |
+//! | `requests` | requests from peer to peer, and their answers |
 //! | `network` | latency, loss, duplicates, partitions |
 //! | `liar` | what dishonest peers send instead |
 //! | `audit` | what must never happen |
-//! | `trace` | the hash over everything that happened |
-//! | `random` | the one source of chance |
+//! | `outcome`, `trace` | what a run showed, and the hash over everything that happened |
+//! | `random` | the only source of chance |
+//! | `fixtures` | small keys, manifests and messages for tests |
 
-#![allow(clippy::indexing_slicing)] // Peers are counted by the simulator itself.
+#![allow(clippy::indexing_slicing)] // The simulator itself numbers the peers.
 
 mod audit;
+mod event;
+pub mod fixtures;
+mod jobs;
 mod liar;
 mod network;
 mod node;
+mod outcome;
 mod outputs;
 mod random;
+mod requests;
 mod scenario;
 mod trace;
 mod world;
@@ -48,5 +58,8 @@ mod world;
 pub use audit::Violation;
 pub use liar::Lie;
 pub use network::{Network, Partition};
-pub use scenario::{Absence, Scenario, manifest};
-pub use world::{Outcome, run};
+pub use outcome::Outcome;
+pub use scenario::{Absence, Scenario};
+pub use world::run;
+
+pub use crate::rules::slot::Slot;

@@ -5,44 +5,44 @@ use std::ops::RangeInclusive;
 use super::random::Random;
 use crate::interface::time::Millis;
 
-/// What happens to messages.
+/// What happens to messages between peers.
 #[derive(Debug, Clone)]
 pub struct Network {
-    /// How long a message travels, in milliseconds; so later ones overtake earlier ones.
+    /// How long a message travels, in milliseconds. A later message may overtake an earlier one.
     pub latency_ms: RangeInclusive<u64>,
-    /// How many are lost, in parts per million.
+    /// How many messages are lost, in parts per million.
     pub loss_ppm: u32,
-    /// How many arrive twice, in parts per million.
+    /// How many messages arrive twice, in parts per million.
     pub duplicate_ppm: u32,
-    /// To how many others a peer passes on what it accepts: gossip. Two halves that are told
-    /// different things hear of it only through this.
-    pub passed_on_to: usize,
-    /// When the network falls apart.
+    /// How many peers a peer forwards an accepted message to (gossip). Only through gossip do two
+    /// halves of the network find out that a liar tells them different things.
+    pub forward_to: usize,
+    /// When the network is split.
     pub partitions: Vec<Partition>,
 }
 
-/// A time in which some peers hear nothing of the others.
+/// A time in which two groups of peers cannot reach each other.
 #[derive(Debug, Clone)]
 pub struct Partition {
-    /// From when until when, in milliseconds of virtual time.
+    /// When it begins and ends, in milliseconds of virtual time.
     pub during: RangeInclusive<u64>,
-    /// The peers on one side.
+    /// The peers on one side, by index.
     pub cut_off: Vec<usize>,
 }
 
 impl Network {
-    /// Nothing is lost.
+    /// A network that loses nothing.
     pub const fn good() -> Self {
         Self {
             latency_ms: 10..=150,
             loss_ppm: 0,
             duplicate_ppm: 0,
-            passed_on_to: 1,
+            forward_to: 1,
             partitions: Vec::new(),
         }
     }
 
-    /// When a message sent now arrives: never, once, or twice.
+    /// The instants at which a message sent now arrives: none, one or two.
     pub(super) fn arrivals(
         &self,
         now: Millis,
@@ -56,7 +56,7 @@ impl Network {
         } else {
             1
         };
-        if lost || self.parted(now, from, to) {
+        if lost || self.is_split(now, from, to) {
             return Vec::new();
         }
         (0..copies)
@@ -64,10 +64,10 @@ impl Network {
             .collect()
     }
 
-    fn parted(&self, now: Millis, from: usize, to: usize) -> bool {
-        let apart = |p: &Partition| {
+    fn is_split(&self, now: Millis, from: usize, to: usize) -> bool {
+        let separates = |p: &Partition| {
             p.during.contains(&now.0) && p.cut_off.contains(&from) != p.cut_off.contains(&to)
         };
-        self.partitions.iter().any(apart)
+        self.partitions.iter().any(separates)
     }
 }

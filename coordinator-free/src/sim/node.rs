@@ -1,4 +1,4 @@
-//! One peer: its disk, its core, what it holds.
+//! One peer: its disk, its core, its weights and blobs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,7 +9,8 @@ use weal_proto::{BlobHash, Decided, RoundNumber, SigningKey, StateRoot};
 use super::liar::Liar;
 use crate::core::{Config, Core, Recovered};
 use crate::interface::error::Error;
-use crate::interface::output::{Apply, Record, TimerId};
+use crate::interface::names::TimerId;
+use crate::interface::output::{Apply, Record};
 use crate::rules::signatures::CheckSignature;
 
 /// What survives a crash.
@@ -17,7 +18,7 @@ use crate::rules::signatures::CheckSignature;
 pub(super) struct Disk {
     pub decided: Vec<Decided>,
     pub records: Vec<Record>,
-    /// Weights written out now and then.
+    /// Weights: not every version is stored.
     pub checkpoint: Option<(RoundNumber, StateRoot)>,
     pub blobs: BTreeSet<BlobHash>,
 }
@@ -27,18 +28,19 @@ pub(super) struct Node {
     pub key: SigningKey,
     pub liar: Option<Liar>,
     pub disk: Disk,
-    /// `None` while it is down or away.
+    /// `None` while the peer is down or away.
     pub core: Option<Core>,
-    /// Counts its lives: what an earlier life was waiting for does not come to a later one.
-    pub life: u64,
-    /// When each timer goes off, by a number that tells it from earlier ones of the same name.
+    /// Counts starts and stops. An answer to an earlier incarnation does not reach a later one.
+    pub incarnation: u64,
+    /// The timers that are set, each with the number of its event.
     pub timers: BTreeMap<TimerId, u64>,
+    /// The weights in memory: the round that starts from them, and their root.
     pub weights: (RoundNumber, StateRoot),
     /// Blobs it serves.
     pub revealed: BTreeSet<BlobHash>,
-    /// Counts trainings, so that stopping one can be told from a later one.
+    /// Counts trainings started and stopped. A stopped training ends without effect.
     pub trainings: u64,
-    /// It has said that it leaves.
+    /// The peer has announced that it leaves.
     pub leaving: bool,
 }
 
@@ -49,7 +51,7 @@ impl Node {
             liar,
             disk: Disk::default(),
             core: None,
-            life: 0,
+            incarnation: 0,
             timers: BTreeMap::new(),
             weights: (RoundNumber(0), genesis()),
             revealed: BTreeSet::new(),
@@ -58,7 +60,7 @@ impl Node {
         }
     }
 
-    /// Starts from what is on disk.
+    /// Starts a core from what is on disk.
     pub fn start(
         &mut self,
         manifest: &Arc<Manifest>,
@@ -78,19 +80,20 @@ impl Node {
             },
             recovered,
         )?);
-        self.life += 1;
+        self.incarnation += 1;
         self.leaving = false;
         Ok(())
     }
 
-    /// Loses everything that is not on disk.
+    /// Stops the core. Everything that is not on disk is lost.
     pub fn stop(&mut self) {
         self.core = None;
-        self.life += 1;
+        self.incarnation += 1;
         self.timers.clear();
         self.revealed.clear();
     }
 
+    /// The number of decided rounds; `None` while the peer is down or away.
     pub fn decided(&self) -> Option<u64> {
         self.core.as_ref().map(|_| self.disk.decided.len() as u64)
     }
@@ -113,12 +116,13 @@ fn is_log_up_to(record: &Record, last: RoundNumber) -> bool {
     matches!(record, Record::AgreementLog { round, .. } if *round <= last)
 }
 
-/// The root of the initial weights.
+/// The state root of the initial weights.
 fn genesis() -> StateRoot {
     blake3::derive_key("commonweal simulated weights v1", b"initial").into()
 }
 
-/// The root after a decided round: a hash chain over what was applied.
+/// The state root after a decided round: the next link of a hash chain over applied
+/// contributions.
 pub(super) fn applied(root: StateRoot, apply: &Apply) -> StateRoot {
     if apply.contributions.is_empty() {
         return root;
@@ -130,7 +134,7 @@ pub(super) fn applied(root: StateRoot, apply: &Apply) -> StateRoot {
     for chosen in &apply.contributions {
         hasher
             .update(chosen.peer.as_bytes())
-            .update(chosen.blob.as_bytes());
+            .update(chosen.commitment.blob.as_bytes());
     }
     (*hasher.finalize().as_bytes()).into()
 }

@@ -1,9 +1,9 @@
-//! The one source of chance.
+//! The only source of chance.
 
 use std::ops::RangeInclusive;
 
-/// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): small, fast, and the same everywhere. Not for
-/// secrets.
+/// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): small, fast, and the same on every machine. Not
+/// for secrets.
 #[derive(Debug, Clone)]
 pub(super) struct Random(u64);
 
@@ -20,13 +20,13 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number in the range. The remainder's bias does not matter here.
+    /// A number in the range. The remainder's slight bias does not matter here.
     pub fn within(&mut self, range: &RangeInclusive<u64>) -> u64 {
         let span = range.end().saturating_sub(*range.start()).saturating_add(1);
         range.start().saturating_add(self.next() % span.max(1))
     }
 
-    /// True so many times in a million.
+    /// True with a probability of `ppm` parts per million.
     pub fn chance(&mut self, ppm: u32) -> bool {
         self.next() % 1_000_000 < u64::from(ppm)
     }

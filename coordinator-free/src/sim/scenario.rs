@@ -1,4 +1,4 @@
-//! What is played.
+//! What a simulated run is like.
 
 use std::ops::RangeInclusive;
 
@@ -6,66 +6,66 @@ use weal_proto::manifest::{
     AggregationRule, Compression, Data, Founder, Initial, Inner, Limits, Manifest, Membership,
     Model, Optimiser, Outer, OuterRate, Schedule, Timing, Tokeniser,
 };
-use weal_proto::{PeerId, SigningKey, Weight};
+use weal_proto::{PeerId, SigningKey, Weight, limits};
 
 use super::liar::Lie;
 use super::network::{Network, Partition};
 
-/// A peer that is away for a while.
+/// A time in which a peer is not part of the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Absence {
-    /// Which peer, counted from 0.
+    /// The peer's index, from 0.
     pub peer: usize,
-    /// It says that it leaves when it is in this round, and stops soon after. `None`: it has not
-    /// been there before.
+    /// The peer announces in this round that it leaves, and stops soon after. `None` if it has
+    /// never been part of the run.
     pub leaves_in: Option<u64>,
-    /// It comes (back) when some peer has decided this many rounds.
-    pub comes_at: u64,
+    /// The peer joins, or returns, when some peer has decided this many rounds.
+    pub joins_at: u64,
 }
 
-/// What is played.
+/// A simulated run: its peers, its network and its faults.
 #[derive(Debug, Clone)]
 pub struct Scenario {
-    /// Everything random comes from it.
+    /// Determines everything that is random.
     pub seed: u64,
-    /// How many peers there are, liars included.
+    /// The number of peers, liars included.
     pub peers: usize,
-    /// How many of them the manifest names: the first ones.
+    /// The number of founders. They are the first peers.
     pub founders: usize,
-    /// Played until all honest peers that are present have decided so many rounds.
+    /// The run ends when all honest peers have decided this many rounds.
     pub rounds: u64,
-    /// Gives up after this much virtual time, in milliseconds.
-    pub patience_ms: u64,
-    /// What happens to messages.
+    /// The run fails after this much virtual time, in milliseconds.
+    pub give_up_after_ms: u64,
+    /// What happens to messages between peers.
     pub network: Network,
-    /// How likely a crash is before each output, in parts per million.
+    /// The probability of a crash before each output, in parts per million.
     pub crash_ppm: u32,
-    /// How many peers may be down at a time because of crashes.
+    /// The most peers that are down at a time because of crashes.
     pub most_down: usize,
-    /// How long a crashed peer is down, in milliseconds.
+    /// How long a crashed peer stays down, in milliseconds.
     pub down_ms: RangeInclusive<u64>,
     /// How long training takes, in milliseconds.
     pub train_ms: RangeInclusive<u64>,
-    /// How likely it is that a peer cannot fetch a contribution in time, in parts per million.
+    /// The probability that a peer never gets a contribution, in parts per million.
     pub missing_blob_ppm: u32,
-    /// How likely it is that a peer's weights are damaged while it applies a round, in parts per
+    /// The probability that a peer's weights are damaged while it applies a round, in parts per
     /// million.
     pub damage_ppm: u32,
-    /// Who comes and goes.
+    /// The peers that join, leave and return.
     pub absences: Vec<Absence>,
-    /// Who lies, how, and from which round on.
+    /// The peers that lie: index, kind of lie, and the first round in which it lies.
     pub liars: Vec<(usize, Lie, u64)>,
 }
 
 impl Scenario {
-    /// Honest founders on a good network.
+    /// Honest founders on a good network, for 10 rounds.
     pub fn calm(seed: u64, peers: usize) -> Self {
         Self {
             seed,
             peers,
             founders: peers,
             rounds: 10,
-            patience_ms: 60 * 60 * 1000,
+            give_up_after_ms: 60 * 60 * 1000,
             network: Network::good(),
             crash_ppm: 0,
             most_down: 0,
@@ -78,13 +78,13 @@ impl Scenario {
         }
     }
 
-    /// Ten peers, seven of them founders, two of those lying; one in twenty messages lost; crashes,
-    /// a peer that leaves and comes back, and three that join.
+    /// Ten peers for 20 rounds: seven founders, of which two lie, and three peers that join later.
+    /// One message in twenty is lost, peers crash, and one peer leaves and returns.
     pub fn stormy(seed: u64) -> Self {
-        let join = |peer, comes_at| Absence {
+        let join = |peer, joins_at| Absence {
             peer,
             leaves_in: None,
-            comes_at,
+            joins_at,
         };
         Self {
             founders: 7,
@@ -105,7 +105,7 @@ impl Scenario {
                 Absence {
                     peer: 2,
                     leaves_in: Some(5),
-                    comes_at: 10,
+                    joins_at: 10,
                 },
             ],
             liars: vec![(0, Lie::TwoProposals, 2), (1, Lie::TwoProposals, 8)],
@@ -113,9 +113,9 @@ impl Scenario {
         }
     }
 
-    /// As bad as it may get: three liars of ten founders, one message in seven lost, latencies of
-    /// up to a second, three partitions, a crash every few seconds, damaged weights, and two peers
-    /// that leave and come back.
+    /// The worst that the rules must survive: ten founders of which three lie, one message in seven
+    /// lost, latencies of up to a second, three partitions, a crash every few seconds, damaged
+    /// weights, and two peers that leave and return.
     pub fn hurricane(seed: u64) -> Self {
         let lie = |n: usize| {
             let lies = [Lie::TwoProposals, Lie::TwoVotes, Lie::TwoCommitments];
@@ -125,10 +125,10 @@ impl Scenario {
             during: from..=from + 15_000,
             cut_off: vec![(seed % 10) as usize, ((seed + from) % 10) as usize, 3],
         };
-        let away = |peer, leaves_in, comes_at| Absence {
+        let away = |peer, leaves_in, joins_at| Absence {
             peer,
             leaves_in: Some(leaves_in),
-            comes_at,
+            joins_at,
         };
         Self {
             founders: 10,
@@ -149,7 +149,7 @@ impl Scenario {
         }
     }
 
-    /// A peer's key.
+    /// A peer's key, derived from the seed.
     pub(super) fn key(&self, peer: usize) -> SigningKey {
         let mut hasher = blake3::Hasher::new_derive_key("commonweal simulated key v1");
         hasher
@@ -164,7 +164,7 @@ impl Scenario {
     }
 }
 
-/// A manifest with these founders, of equal weight, and times that suit a simulated network.
+/// A manifest whose founders have equal weights, with timeouts that suit a simulated network.
 pub fn manifest(founders: impl IntoIterator<Item = PeerId>) -> Manifest {
     let mut founders: Vec<_> = founders
         .into_iter()
@@ -214,9 +214,9 @@ pub fn manifest(founders: impl IntoIterator<Item = PeerId>) -> Manifest {
             decay_start: 0,
         },
         compression: Compression {
-            codec: 1,
+            codec: limits::CODEC,
             chunk: 4096,
-            keep: 64,
+            keep: 32,
             decay_ppm: 950_000,
         },
         outer: Outer {

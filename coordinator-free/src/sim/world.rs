@@ -4,113 +4,25 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use weal_proto::manifest::Manifest;
-use weal_proto::{BlobHash, Envelope, EnvelopeHash, PeerId, RoundNumber, RunId, Status};
+use weal_proto::{Envelope, EnvelopeHash, RunId};
 
 use super::audit::{Audit, Violation};
+use super::event::{Event, Request};
 use super::liar::Liar;
 use super::node::Node;
+use super::outcome::Outcome;
 use super::random::Random;
 use super::scenario::{Absence, Scenario};
 use super::trace::Trace;
-use crate::interface::event::DropCause;
-use crate::interface::input::{Input, MessageId};
-use crate::interface::output::TimerId;
+use crate::interface::input::Input;
 use crate::interface::time::Millis;
 use crate::rules::signatures::{CheckSignature, Ed25519};
 
-/// What a run showed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// Hash over every input and output of every peer.
-    pub trace: [u8; 32],
-    /// Virtual time played, in milliseconds.
-    pub virtual_ms: u64,
-    /// Messages delivered.
-    pub delivered: u64,
-    /// Crashes.
-    pub crashes: u64,
-    /// Rounds decided later than in view 0, counted once a peer.
-    pub later_views: u64,
-    /// Rounds that peers learnt from others instead of deciding them.
-    pub synced: u64,
-    /// Weights repaired after damage.
-    pub repaired: u64,
-    /// Contributions decided.
-    pub contributions: u64,
-    /// Peers with a vote at the end.
-    pub voters: usize,
-    /// Peers banned at the end.
-    pub banned: Vec<PeerId>,
-    /// Messages dropped, by cause.
-    pub dropped: BTreeMap<DropCause, u64>,
-}
-
-/// Something that will happen.
-#[derive(Debug)]
-pub(super) enum Event {
-    /// A peer starts, for the first time or again.
-    Start { peer: usize },
-    /// A message arrives.
-    Deliver {
-        peer: usize,
-        envelope: Arc<Envelope>,
-    },
-    /// Something a peer's life was waiting for.
-    Local {
-        peer: usize,
-        life: u64,
-        input: Input,
-    },
-    /// A timer goes off.
-    Timer {
-        peer: usize,
-        life: u64,
-        id: TimerId,
-        number: u64,
-    },
-    /// Training comes to an end.
-    TrainingEnds {
-        peer: usize,
-        life: u64,
-        training: u64,
-        round: RoundNumber,
-    },
-    /// A peer tries to get a contribution.
-    TryFetch {
-        peer: usize,
-        life: u64,
-        commitment: EnvelopeHash,
-        blob: BlobHash,
-        tries: u32,
-    },
-    /// A peer tries to apply a round.
-    TryApply {
-        peer: usize,
-        life: u64,
-        apply: crate::interface::output::Apply,
-    },
-    /// A peer is asked for something.
-    Ask {
-        peer: usize,
-        by: usize,
-        what: Question,
-    },
-    /// A peer that leaves goes.
-    Go { peer: usize },
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Question {
-    Decided(RoundNumber),
-    RoundMessages(RoundNumber),
-    Status,
-}
-
-/// Checks each signature once for all peers: it is the same for all of them.
+/// Checks each signature once for all peers.
 #[derive(Debug, Default)]
-struct Shared(Mutex<BTreeMap<EnvelopeHash, bool>>);
+struct SharedChecker(Mutex<BTreeMap<EnvelopeHash, bool>>);
 
-impl CheckSignature for Shared {
+impl CheckSignature for SharedChecker {
     fn check(&self, envelope: &Envelope, run: RunId) -> bool {
         let Ok(mut known) = self.0.lock() else {
             return false;
@@ -121,7 +33,7 @@ impl CheckSignature for Shared {
     }
 }
 
-/// Everything there is.
+/// All peers, the network between them, and the events to come.
 pub(super) struct World {
     pub scenario: Scenario,
     pub manifest: Arc<Manifest>,
@@ -130,19 +42,19 @@ pub(super) struct World {
     pub nodes: Vec<Node>,
     pub audit: Audit,
     pub outcome: Outcome,
-    /// The message being taken in.
+    /// The message of the current step, if it delivers one.
     pub arrived: Option<Arc<Envelope>>,
     absences: Vec<Absence>,
-    checker: Arc<Shared>,
+    checker: Arc<SharedChecker>,
     queue: BTreeMap<(Millis, u64), Event>,
     numbers: u64,
     trace: Trace,
 }
 
-/// Plays a scenario.
+/// Plays a scenario from its seed.
 ///
 /// # Errors
-/// The first thing that must never happen.
+/// The first [`Violation`].
 pub fn run(scenario: &Scenario) -> Result<Outcome, Violation> {
     let mut world = World::new(scenario);
     world.play()?;
@@ -181,13 +93,13 @@ impl World {
             trace: Trace::default(),
             scenario: scenario.clone(),
         };
-        let later = |peer: &usize| {
+        let joins_later = |peer: &usize| {
             scenario
                 .absences
                 .iter()
                 .any(|a| a.peer == *peer && a.leaves_in.is_none())
         };
-        for peer in (0..scenario.peers).filter(|peer| !later(peer)) {
+        for peer in (0..scenario.peers).filter(|peer| !joins_later(peer)) {
             let delay = world.random.within(&(0..=500));
             world.schedule(delay, Event::Start { peer });
         }
@@ -200,10 +112,10 @@ impl World {
             if self.is_done() {
                 return Ok(());
             }
-            if at.0 > self.scenario.patience_ms {
+            if at.0 > self.scenario.give_up_after_ms {
                 break;
             }
-            self.happen(event)?;
+            self.handle(event)?;
         }
         let decided = self.nodes.iter().map(Node::decided).collect();
         Err(Violation::Stuck {
@@ -212,7 +124,8 @@ impl World {
         })
     }
 
-    /// Whoever is down comes back, so all that are not away must get there.
+    /// Whether all honest peers have decided the scenario's rounds. Crashed peers restart, so none
+    /// of them is left out.
     fn is_done(&self) -> bool {
         self.absences
             .iter()
@@ -267,26 +180,26 @@ impl World {
         self.numbers
     }
 
-    fn happen(&mut self, event: Event) -> Result<(), Violation> {
+    fn handle(&mut self, event: Event) -> Result<(), Violation> {
         match event {
             Event::Start { peer } => self.start(peer),
             Event::Deliver { peer, envelope } => {
                 self.outcome.delivered += 1;
-                let id = MessageId(self.number());
-                let input = Input::Received {
-                    id,
-                    envelope: envelope.as_ref().clone(),
-                };
+                let input = Input::Received(envelope.as_ref().clone());
                 self.arrived = Some(envelope);
                 self.step(peer, input)
             }
-            Event::Local { peer, life, input } if self.lives(peer, life) => self.step(peer, input),
+            Event::Answer {
+                peer,
+                incarnation,
+                input,
+            } if self.is_current(peer, incarnation) => self.step(peer, input),
             Event::Timer {
                 peer,
-                life,
+                incarnation,
                 id,
                 number,
-            } if self.lives(peer, life) => {
+            } if self.is_current(peer, incarnation) => {
                 if self.nodes[peer].timers.get(&id) != Some(&number) {
                     return Ok(());
                 }
@@ -295,26 +208,34 @@ impl World {
             }
             Event::TrainingEnds {
                 peer,
-                life,
+                incarnation,
                 training,
                 round,
-            } if self.lives(peer, life) => self.training_ends(peer, training, round),
+            } if self.is_current(peer, incarnation) => self.training_ends(peer, training, round),
             Event::TryFetch {
                 peer,
-                life,
+                incarnation,
                 commitment,
                 blob,
-                tries,
-            } if self.lives(peer, life) => self.try_fetch(peer, commitment, blob, tries),
-            Event::TryApply { peer, life, apply } if self.lives(peer, life) => {
-                self.try_apply(peer, apply)
+                tries_left,
+            } if self.is_current(peer, incarnation) => {
+                self.try_fetch(peer, commitment, blob, tries_left)
             }
-            Event::Ask { peer, by, what } => self.answer(peer, by, what),
-            Event::Go { peer } => {
+            Event::TryApply {
+                peer,
+                incarnation,
+                apply,
+            } if self.is_current(peer, incarnation) => self.try_apply(peer, apply),
+            Event::Request {
+                peer,
+                from,
+                request,
+            } => self.answer(peer, from, request),
+            Event::Stop { peer } => {
                 self.nodes[peer].stop();
                 Ok(())
             }
-            Event::Local { .. }
+            Event::Answer { .. }
             | Event::Timer { .. }
             | Event::TrainingEnds { .. }
             | Event::TryFetch { .. }
@@ -322,9 +243,9 @@ impl World {
         }
     }
 
-    fn lives(&self, peer: usize, life: u64) -> bool {
+    fn is_current(&self, peer: usize, incarnation: u64) -> bool {
         let node = &self.nodes[peer];
-        node.core.is_some() && node.life == life
+        node.core.is_some() && node.incarnation == incarnation
     }
 
     fn start(&mut self, peer: usize) -> Result<(), Violation> {
@@ -336,22 +257,21 @@ impl World {
             .start(&self.manifest, checker)
             .map_err(|cause| Violation::Restart { peer, cause })?;
         let (round, root) = self.nodes[peer].weights;
-        let life = self.nodes[peer].life;
+        let incarnation = self.nodes[peer].incarnation;
         let delay = self.random.within(&(50..=500));
         self.schedule(
             delay,
-            Event::Local {
+            Event::Answer {
                 peer,
-                life,
+                incarnation,
                 input: Input::WeightsReady { round, root },
             },
         );
-        self.ask(peer, Question::Status);
+        self.request(peer, Request::Status);
         self.step(peer, Input::Start)
     }
 
-    /// Lets a peer take a step, and carries out what it asks for. A crash may come before each
-    /// output.
+    /// Gives a peer an input, and carries out its outputs. The peer may crash before each of them.
     pub fn step(&mut self, peer: usize, input: Input) -> Result<(), Violation> {
         let now = self.now;
         let Some(core) = &mut self.nodes[peer].core else {
@@ -359,6 +279,8 @@ impl World {
         };
         self.trace.input(now, peer, &input);
         let outputs = core.step(now, input);
+        core.check_invariants()
+            .map_err(|statement| Violation::Invariant { peer, statement })?;
         for output in outputs {
             if self.crashes(peer) {
                 return Ok(());
@@ -373,8 +295,8 @@ impl World {
         if self.scenario.crash_ppm == 0 || !self.random.chance(self.scenario.crash_ppm) {
             return false;
         }
-        let away = |node: &&Node| node.core.is_none() && node.life > 0;
-        if self.nodes.iter().filter(away).count() >= self.scenario.most_down {
+        let is_down = |node: &&Node| node.core.is_none() && node.incarnation > 0;
+        if self.nodes.iter().filter(is_down).count() >= self.scenario.most_down {
             return false;
         }
         self.outcome.crashes += 1;
@@ -385,62 +307,11 @@ impl World {
         true
     }
 
-    fn answer(&mut self, peer: usize, by: usize, what: Question) -> Result<(), Violation> {
-        let Some(core) = &self.nodes[peer].core else {
-            return Ok(());
-        };
-        let envelopes = match what {
-            Question::RoundMessages(round) => core.round_messages(round),
-            Question::Decided(_) | Question::Status => Vec::new(),
-        };
-        for envelope in envelopes {
-            self.audit.sent(&envelope)?;
-            self.send(peer, by, &Arc::new(envelope));
-        }
-        let decided = &self.nodes[peer].disk.decided;
-        let input = match what {
-            Question::Decided(from) => {
-                let found: Vec<_> = decided
-                    .iter()
-                    .skip(from.0 as usize)
-                    .take(8)
-                    .cloned()
-                    .collect();
-                (!found.is_empty()).then_some(Input::Synced(found))
-            }
-            Question::Status => {
-                let status = Status {
-                    decided_rounds: decided.len() as u64,
-                    weights_round: self.nodes[peer].weights.0,
-                    oldest_blobs_round: RoundNumber(0),
-                };
-                Some(Input::PeerStatus {
-                    peer: self.nodes[peer].key.peer(),
-                    status,
-                })
-            }
-            Question::RoundMessages(_) => None,
-        };
-        let Some(input) = input else { return Ok(()) };
-        let life = self.nodes[by].life;
-        if let Some(at) = self.arrival(peer, by) {
-            self.schedule_at(
-                at,
-                Event::Local {
-                    peer: by,
-                    life,
-                    input,
-                },
-            );
-        }
-        Ok(())
-    }
-
-    /// Whoever is to come when so many rounds are decided, or to leave in a round, does.
+    /// Some peer has decided this many rounds: peers that are due join, leave or return.
     pub fn come_and_go(&mut self, decided: u64) -> Result<(), Violation> {
         let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.absences)
             .into_iter()
-            .partition(|a| decided >= a.leaves_in.unwrap_or(a.comes_at));
+            .partition(|a| decided >= a.leaves_in.unwrap_or(a.joins_at));
         self.absences = later;
         for absence in due {
             let peer = absence.peer;
@@ -451,7 +322,7 @@ impl World {
                 });
                 self.nodes[peer].leaving = true;
                 self.step(peer, Input::Leave)?;
-                self.schedule(1_000, Event::Go { peer });
+                self.schedule(1_000, Event::Stop { peer });
             } else {
                 self.schedule(0, Event::Start { peer });
             }

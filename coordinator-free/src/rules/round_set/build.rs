@@ -1,49 +1,72 @@
-//! How a proposer puts a set together from what it heard.
+//! How a proposer builds a round set from the messages it has received.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use weal_proto::{Attestation, Envelope, Evidence, Message, PeerId, RoundSet, StateRoot, limits};
+use weal_proto::{
+    Attestation, Commitment, Envelope, EnvelopeHash, Evidence, Message, PeerId, RoundSet,
+    StateRoot, limits,
+};
 
 use super::check::leave;
-use super::{SignedCommitment, Tally, choose};
+use super::choose::choose;
+use super::tally::Tally;
 use crate::rules::chain::Chain;
 use crate::rules::signatures::Signatures;
 
-/// Bytes kept for attestations: the rest of a set is for contributions, leaves and evidence.
+/// Bytes that attestations may take. The rest of a set is for contributions, leaves and evidence.
 const ATTESTATION_BYTES: usize = limits::ROUND_SET_BYTES * 5 / 8;
-/// Bytes kept for evidence. What finds no room waits for a later round.
+/// Bytes that evidence may take. Evidence that does not fit waits for a later round.
 const EVIDENCE_BYTES: usize = limits::ROUND_SET_BYTES / 4;
-/// Bytes of an envelope around its payload, at most.
+/// The most bytes that an envelope adds to its payload.
 const ENVELOPE_OVERHEAD: usize = 192;
 
-/// What a proposer has heard.
-pub(crate) struct Material<'a> {
-    /// Attestations of the round, by signer: members only, signatures checked.
+/// A commitment with its envelope's hash, by which findings refer to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SignedCommitment {
+    pub envelope: Envelope,
+    pub hash: EnvelopeHash,
+    pub commitment: Commitment,
+}
+
+impl SignedCommitment {
+    pub fn new(envelope: Envelope, commitment: Commitment) -> Self {
+        Self {
+            hash: envelope.hash(),
+            envelope,
+            commitment,
+        }
+    }
+}
+
+/// What a proposer has received. All signatures are good.
+pub(crate) struct Collected<'a> {
+    /// Attestations of the round, by signer. Only members are among the signers.
     pub attestations: &'a BTreeMap<PeerId, (Envelope, Attestation)>,
-    /// Commitments of the round, by signer: signatures checked.
+    /// Commitments of the round, by signer.
     pub commitments: &'a BTreeMap<PeerId, SignedCommitment>,
     /// Leaves, by signer.
     pub leaves: &'a BTreeMap<PeerId, Envelope>,
-    /// Evidence, by offender: checked.
+    /// Evidence, by the peer that it convicts.
     pub evidence: &'a BTreeMap<PeerId, Evidence>,
 }
 
-/// The set to propose for the chain's next round: every contribution with enough support, up to the
-/// manifest's limit. `None` while no base root has more than two thirds of the weight behind it.
+/// Builds the set to propose for the chain's next round: every contribution with enough support, up
+/// to the manifest's limit. `None` as long as no base root has more than two thirds of the weight
+/// behind it.
 pub(crate) fn build(
     chain: &Chain,
-    material: &Material<'_>,
+    collected: &Collected<'_>,
     signatures: &mut Signatures,
 ) -> Option<RoundSet> {
-    let attestations = attestations(chain, material);
+    let attestations = attestations(chain, collected);
     let roster = chain.ledger().roster();
     let mut tally = Tally::default();
     for (envelope, attestation) in &attestations {
         tally.add(roster.weight(&envelope.signer), attestation);
     }
     let base_root = tally.agreed_root(roster)?;
-    let evidence = evidence(chain, material);
-    let leaves = material
+    let evidence = evidence(chain, collected);
+    let leaves = collected
         .leaves
         .values()
         .filter(|envelope| leave(chain, envelope, signatures).is_ok());
@@ -53,34 +76,34 @@ pub(crate) fn build(
         parent: chain.parent(),
         base_root,
         ledger_root: chain.ledger_root(),
-        contributions: contributions(chain, material, base_root, &tally, &evidence),
+        contributions: contributions(chain, collected, base_root, &tally, &evidence),
         attestations: by_signer(attestations.iter().map(|attested| &attested.0)),
         leaves: leaves.take(limits::LEAVES).cloned().collect(),
         evidence,
     })
 }
 
-/// As many as fit, the heaviest first.
-fn attestations<'a>(chain: &Chain, material: &Material<'a>) -> Vec<&'a (Envelope, Attestation)> {
+/// As many attestations as fit. Those of the heaviest voters come first.
+fn attestations<'a>(chain: &Chain, collected: &Collected<'a>) -> Vec<&'a (Envelope, Attestation)> {
     let roster = chain.ledger().roster();
-    let mut heaviest: Vec<_> = material
+    let mut heaviest: Vec<_> = collected
         .attestations
         .iter()
         .filter(|(peer, _)| chain.may_attest(peer))
         .collect();
     heaviest.sort_by_key(|(peer, _)| std::cmp::Reverse(roster.weight(peer)));
-    let mut room = ATTESTATION_BYTES;
+    let mut bytes_left = ATTESTATION_BYTES;
     heaviest
         .into_iter()
         .take(limits::VOTERS)
-        .take_while(|(_, (envelope, _))| take(&mut room, envelope.payload.len()))
+        .take_while(|(_, (envelope, _))| fits(&mut bytes_left, envelope.payload.len()))
         .map(|(_, attested)| attested)
         .collect()
 }
 
-fn evidence(chain: &Chain, material: &Material<'_>) -> Vec<Evidence> {
-    let mut room = EVIDENCE_BYTES;
-    material
+fn evidence(chain: &Chain, collected: &Collected<'_>) -> Vec<Evidence> {
+    let mut bytes_left = EVIDENCE_BYTES;
+    collected
         .evidence
         .iter()
         .filter(|(peer, _)| {
@@ -89,7 +112,7 @@ fn evidence(chain: &Chain, material: &Material<'_>) -> Vec<Evidence> {
                 .account(peer)
                 .is_some_and(|account| !account.banned)
         })
-        .filter(|(_, evidence)| take(&mut room, evidence.encode().len()))
+        .filter(|(_, evidence)| fits(&mut bytes_left, evidence.encode().len()))
         .take(limits::EVIDENCE)
         .map(|(_, evidence)| evidence.clone())
         .collect()
@@ -97,20 +120,20 @@ fn evidence(chain: &Chain, material: &Material<'_>) -> Vec<Evidence> {
 
 fn contributions(
     chain: &Chain,
-    material: &Material<'_>,
+    collected: &Collected<'_>,
     base_root: StateRoot,
     tally: &Tally,
     evidence: &[Evidence],
 ) -> Vec<Envelope> {
-    let offenders: BTreeSet<_> = evidence
+    let equivocators: BTreeSet<_> = evidence
         .iter()
         .map(|evidence| evidence.first.signer)
         .collect();
-    let valid = material.commitments.iter().filter(|(peer, signed)| {
+    let valid = collected.commitments.iter().filter(|(peer, signed)| {
         signed.commitment.base_root == base_root
             && chain.allows_size(&signed.commitment)
             && !chain.ledger().is_banned(peer)
-            && !offenders.contains(peer)
+            && !equivocators.contains(peer)
             && tally.supports(base_root, signed.hash, chain.ledger().roster())
     });
     let limit = usize::try_from(chain.manifest().limits.contributions).unwrap_or(usize::MAX);
@@ -122,7 +145,7 @@ fn contributions(
     );
     chosen
         .iter()
-        .filter_map(|peer| material.commitments.get(peer))
+        .filter_map(|peer| collected.commitments.get(peer))
         .map(|signed| signed.envelope.clone())
         .collect()
 }
@@ -134,10 +157,11 @@ fn by_signer<'a>(envelopes: impl Iterator<Item = &'a Envelope>) -> Vec<Envelope>
     sorted.into_values().cloned().collect()
 }
 
-fn take(room: &mut usize, payload: usize) -> bool {
-    match room.checked_sub(payload.saturating_add(ENVELOPE_OVERHEAD)) {
+/// Takes an envelope's bytes from `bytes_left`, if that many are left.
+fn fits(bytes_left: &mut usize, payload: usize) -> bool {
+    match bytes_left.checked_sub(payload.saturating_add(ENVELOPE_OVERHEAD)) {
         Some(left) => {
-            *room = left;
+            *bytes_left = left;
             true
         }
         None => false,

@@ -4,32 +4,16 @@ use std::collections::BTreeSet;
 
 use weal_proto::{Attestation, Commitment, Envelope, Leave, PeerId, RoundSet};
 
-use super::{Invalid, Tally};
+use super::tally::Tally;
 use crate::rules::chain::Chain;
 use crate::rules::evidence;
-use crate::rules::ledger::Outcome;
+use crate::rules::invalid::Invalid;
 use crate::rules::signatures::Signatures;
-
-/// What a set says of its peers, without checking it.
-pub(crate) fn outcome(set: &RoundSet) -> Outcome {
-    let signers =
-        |envelopes: &[Envelope]| envelopes.iter().map(|envelope| envelope.signer).collect();
-    Outcome {
-        contributors: signers(&set.contributions),
-        attesters: signers(&set.attestations),
-        leavers: signers(&set.leaves),
-        offenders: set
-            .evidence
-            .iter()
-            .map(|evidence| evidence.first.signer)
-            .collect(),
-    }
-}
 
 /// Whether a set may be the decision of the chain's next round. Cheap checks come first.
 ///
 /// # Errors
-/// The first rule that it breaks.
+/// The first rule that the set breaks.
 pub(crate) fn check(
     chain: &Chain,
     set: &RoundSet,
@@ -40,27 +24,27 @@ pub(crate) fn check(
     if set.contributions.len() > usize::try_from(limits.contributions).unwrap_or(usize::MAX) {
         return Err(Invalid::TooMany);
     }
-    rising(
+    ascending(
         "contributions",
         set.contributions.iter().map(|envelope| envelope.signer),
     )?;
-    rising(
+    ascending(
         "attestations",
         set.attestations.iter().map(|envelope| envelope.signer),
     )?;
-    rising("leaves", set.leaves.iter().map(|envelope| envelope.signer))?;
-    rising(
+    ascending("leaves", set.leaves.iter().map(|envelope| envelope.signer))?;
+    ascending(
         "evidence",
         set.evidence.iter().map(|evidence| evidence.first.signer),
     )?;
 
-    let offenders = offenders(chain, set, signatures)?;
+    let equivocators = equivocators(chain, set, signatures)?;
     for envelope in &set.leaves {
         leave(chain, envelope, signatures)?;
     }
     let tally = attestations(chain, set, signatures)?;
     for envelope in &set.contributions {
-        contribution(chain, set, envelope, &offenders, &tally, signatures)?;
+        contribution(chain, set, envelope, &equivocators, &tally, signatures)?;
     }
     Ok(())
 }
@@ -81,7 +65,7 @@ fn history(chain: &Chain, set: &RoundSet) -> Result<(), Invalid> {
     Ok(())
 }
 
-fn rising(what: &'static str, signers: impl Iterator<Item = PeerId>) -> Result<(), Invalid> {
+fn ascending(what: &'static str, signers: impl Iterator<Item = PeerId>) -> Result<(), Invalid> {
     let mut last = None;
     for signer in signers {
         if last.is_some_and(|last| last >= signer) {
@@ -92,8 +76,9 @@ fn rising(what: &'static str, signers: impl Iterator<Item = PeerId>) -> Result<(
     Ok(())
 }
 
-/// Strangers' contradictions are no evidence: they would only make the ledger grow.
-fn offenders(
+/// Only peers in the ledger can be banned: evidence against strangers would make the ledger grow
+/// without limit.
+fn equivocators(
     chain: &Chain,
     set: &RoundSet,
     signatures: &mut Signatures,
@@ -101,21 +86,22 @@ fn offenders(
     set.evidence
         .iter()
         .map(|evidence| {
-            let offence = evidence::check(evidence, signatures)?;
+            let proven = evidence::check(evidence, signatures)?;
             let new = chain
                 .ledger()
-                .account(&offence.peer)
+                .account(&proven.peer)
                 .is_some_and(|account| !account.banned);
-            if new && offence.slot.round() <= chain.round() {
-                Ok(offence.peer)
+            if new && proven.slot.round() <= chain.round() {
+                Ok(proven.peer)
             } else {
-                Err(Invalid::Evidence(offence.peer))
+                Err(Invalid::Evidence(proven.peer))
             }
         })
         .collect()
 }
 
-/// A Leave said before the member's last contribution is an old one: who contributes is here.
+/// A leave signed before the member's last contribution is stale: a peer that contributes has not
+/// left.
 pub(super) fn leave(
     chain: &Chain,
     envelope: &Envelope,
@@ -161,14 +147,14 @@ fn contribution(
     chain: &Chain,
     set: &RoundSet,
     envelope: &Envelope,
-    offenders: &BTreeSet<PeerId>,
+    equivocators: &BTreeSet<PeerId>,
     tally: &Tally,
     signatures: &mut Signatures,
 ) -> Result<(), Invalid> {
     let peer = envelope.signer;
     let commitment: Commitment = envelope.open().map_err(|_| Invalid::Contribution(peer))?;
     let of_this_round = commitment.round == set.round && commitment.base_root == set.base_root;
-    let welcome = !chain.ledger().is_banned(&peer) && !offenders.contains(&peer);
+    let welcome = !chain.ledger().is_banned(&peer) && !equivocators.contains(&peer);
     if !of_this_round || !welcome || !chain.allows_size(&commitment) {
         return Err(Invalid::Contribution(peer));
     }

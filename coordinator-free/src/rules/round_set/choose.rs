@@ -1,4 +1,4 @@
-//! Who is taken when there are more than may be.
+//! Which peers get a place when there are more candidates than places.
 
 use std::collections::BTreeSet;
 
@@ -7,12 +7,13 @@ use weal_proto::{PeerId, Seed};
 use crate::rules::beacon;
 use crate::rules::ledger::Ledger;
 
-/// Newcomers' part of the places, when members could fill them all.
+/// One place in this many is reserved for newcomers.
 const NEWCOMERS_PART: usize = 4;
 
-/// At most `limit` of the candidates: members first, but for a quarter of the places (at least one)
-/// kept for newcomers; among each, by the round's random order. So a crowd of fresh keys can
-/// neither crowd members out nor be made to measure for an early place.
+/// Chooses at most `limit` of the candidates. Members get all places but a quarter (at least one),
+/// which is reserved for newcomers; a place that one group does not need goes to the other. Within
+/// each group, the round's random order decides. So an attacker with many fresh keys can neither
+/// crowd members out nor pick keys that win.
 pub(crate) fn choose(
     candidates: impl IntoIterator<Item = PeerId>,
     limit: usize,
@@ -39,7 +40,7 @@ pub(crate) fn choose(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{manifest, peer};
+    use crate::sim::fixtures::{manifest, peer};
 
     fn chosen(candidates: &[u8], limit: usize) -> (usize, usize) {
         let ledger = Ledger::genesis(&manifest(&[1, 2, 3, 4, 5, 6]));
@@ -54,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn all_are_taken_when_there_is_room() {
+    fn everyone_gets_a_place_when_there_are_enough() {
         assert_eq!(chosen(&[1, 2, 11, 12], 8), (2, 2));
     }
 
@@ -65,13 +66,13 @@ mod tests {
     }
 
     #[test]
-    fn newcomers_fill_what_members_leave() {
+    fn newcomers_get_the_places_that_members_do_not_need() {
         assert_eq!(chosen(&[1, 11, 12, 13], 3), (1, 2));
         assert_eq!(chosen(&[11, 12, 13], 2), (0, 2));
     }
 
     #[test]
-    fn places_without_newcomers_go_to_members() {
+    fn members_get_the_places_that_newcomers_do_not_need() {
         assert_eq!(chosen(&[1, 2, 3, 4, 5, 6], 4), (4, 0));
     }
 }

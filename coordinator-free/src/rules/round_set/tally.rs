@@ -1,4 +1,4 @@
-//! What attestations add up to.
+//! The weight behind base roots and commitments.
 
 use std::collections::BTreeMap;
 
@@ -6,16 +6,17 @@ use weal_proto::{Attestation, EnvelopeHash, StateRoot, Verdict};
 
 use crate::rules::roster::Roster;
 
-/// Weights behind base roots and commitments.
+/// Adds up the weight of attestations.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     roots: BTreeMap<StateRoot, u128>,
-    /// Who holds other weights judges by them: support counts only together with the base root.
+    /// A member that holds other weights examines contributions against those. So support counts
+    /// per base root.
     support: BTreeMap<(StateRoot, EnvelopeHash), u128>,
 }
 
 impl Tally {
-    /// Counts one attestation. Each signer must be counted once.
+    /// Adds an attestation. Add at most one of each signer.
     pub fn add(&mut self, weight: u64, attestation: &Attestation) {
         if weight == 0 {
             return;
@@ -34,12 +35,12 @@ impl Tally {
         }
     }
 
-    /// Counts an attestation's base root alone.
+    /// Adds an attestation's base root, but none of its findings.
     pub fn add_root(&mut self, weight: u64, attestation: &Attestation) {
         add(self.roots.entry(attestation.base_root).or_default(), weight);
     }
 
-    /// The base root that more than two thirds of the weight attest: there is at most one.
+    /// The base root that more than two thirds of the weight attest. There can be only one.
     pub fn agreed_root(&self, roster: &Roster) -> Option<StateRoot> {
         self.roots
             .iter()
@@ -54,8 +55,8 @@ impl Tally {
             .is_some_and(|weight| roster.is_quorum(*weight))
     }
 
-    /// Whether more than two thirds of the weight found the commitment valid, seen from this base
-    /// root.
+    /// Whether more than two thirds of the weight attest both this base root and that the
+    /// commitment's contribution is valid.
     pub fn supports(&self, root: StateRoot, commitment: EnvelopeHash, roster: &Roster) -> bool {
         self.support
             .get(&(root, commitment))

@@ -1,19 +1,20 @@
-//! What makes a round set valid, one broken rule at a time.
+//! What makes a round set valid: one broken rule at a time.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use weal_proto::{
-    Attestation, Commitment, Envelope, Evidence, Finding, Leave, PeerId, RoundNumber, RoundSet,
-    Verdict,
+    Attestation, Certificate, Commitment, Decided, Envelope, Evidence, Finding, Leave, PeerId,
+    RoundNumber, RoundSet, Verdict, View,
 };
 
-use super::{Invalid, Material, SignedCommitment, build};
+use super::{Collected, SignedCommitment, build};
 use crate::rules::chain::Chain;
 use crate::rules::evidence::pair;
-use crate::testing::{commitment, key, manifest, peer, run, signatures};
+use crate::rules::invalid::Invalid;
+use crate::rules::verified::Verified;
+use crate::sim::fixtures::{commitment, key, manifest, peer, run, signatures};
 
-/// Everything a proposer of round 0 may have heard.
+/// Everything that a proposer of round 0 may have received.
 #[derive(Default)]
 struct Heard {
     commitments: BTreeMap<PeerId, SignedCommitment>,
@@ -23,7 +24,7 @@ struct Heard {
 }
 
 impl Heard {
-    /// These peers commit.
+    /// Adds a commitment of each of these peers.
     fn commit(mut self, peers: &[u8]) -> Self {
         for n in peers {
             self.commit_to(*n, commitment(0, *n));
@@ -33,18 +34,12 @@ impl Heard {
 
     fn commit_to(&mut self, n: u8, commitment: Commitment) {
         let envelope = Envelope::sign(&key(n), run(), &commitment);
-        let hash = envelope.hash();
-        self.commitments.insert(
-            peer(n),
-            SignedCommitment {
-                envelope,
-                hash,
-                commitment,
-            },
-        );
+        self.commitments
+            .insert(peer(n), SignedCommitment::new(envelope, commitment));
     }
 
-    /// These peers find all commitments so far valid, but those of some.
+    /// Adds an attestation of each of these peers: all commitments so far are valid, but those of
+    /// `but`.
     fn attest(mut self, peers: &[u8], but: &[u8]) -> Self {
         let refused: Vec<_> = but.iter().map(|n| peer(*n)).collect();
         let mut findings: Vec<_> = self
@@ -84,7 +79,7 @@ impl Heard {
         } = self;
         build(
             &chain(),
-            &Material {
+            &Collected {
                 attestations,
                 commitments,
                 leaves,
@@ -95,16 +90,29 @@ impl Heard {
     }
 
     fn set(&self) -> RoundSet {
-        self.build().expect("enough attest")
+        self.build().expect("enough members attest")
     }
 }
 
 fn chain() -> Chain {
-    Chain::genesis(Arc::new(manifest(&[1, 2, 3, 4])))
+    Chain::genesis(manifest(&[1, 2, 3, 4]))
 }
 
 fn check(set: &RoundSet) -> Result<(), Invalid> {
-    chain().check(set, &mut signatures())
+    super::check(&chain(), set, &mut signatures())
+}
+
+/// A decision of the set, without a certificate.
+fn trusted(set: RoundSet) -> Verified {
+    Verified::from_own_disk(Decided {
+        certificate: Certificate {
+            round: set.round,
+            view: View(0),
+            value: set.hash(),
+            signatures: Vec::new(),
+        },
+        value: set,
+    })
 }
 
 fn contributors(set: &RoundSet) -> Vec<PeerId> {
@@ -127,7 +135,7 @@ fn all() -> Heard {
 }
 
 #[test]
-fn what_a_proposer_builds_is_valid() {
+fn a_set_that_an_honest_proposer_builds_is_valid() {
     let set = all().set();
     assert_eq!(contributors(&set), sorted(&[1, 2, 3, 4, 9]));
     assert_eq!(check(&set), Ok(()));
@@ -151,7 +159,7 @@ fn a_round_without_contributions_is_valid() {
 }
 
 #[test]
-fn a_contribution_that_too_few_found_valid_is_left_out_and_may_not_be_smuggled_in() {
+fn a_contribution_without_enough_support_is_left_out_and_makes_a_set_invalid() {
     let mut heard = Heard::default().commit(&[1, 2]).attest(&[1, 2], &[]);
     heard = heard.attest(&[3, 4], &[2]);
     let mut set = heard.set();
@@ -203,7 +211,7 @@ fn a_set_of_another_history_is_refused() {
 }
 
 #[test]
-fn a_signature_that_is_not_the_signers_is_refused() {
+fn a_forged_signature_is_refused() {
     let mut set = all().set();
     let signer = set.contributions.first().map(|envelope| envelope.signer);
     if let Some(envelope) = set.attestations.first_mut() {
@@ -262,7 +270,7 @@ fn a_contribution_from_other_weights_or_of_a_forbidden_size_is_left_out() {
 }
 
 #[test]
-fn an_offender_is_named_and_its_contribution_left_out() {
+fn an_equivocator_is_banned_and_its_contribution_left_out() {
     let mut heard = all();
     let two = |blob| Envelope::sign(&key(2), run(), &commitment(0, blob));
     heard.evidence.insert(peer(2), pair(two(2), two(7)));
@@ -271,13 +279,13 @@ fn an_offender_is_named_and_its_contribution_left_out() {
     assert_eq!(check(&set), Ok(()));
 
     let mut after = chain();
-    assert_eq!(after.extend_trusting(&set), Ok(()));
+    assert_eq!(after.extend(&trusted(set.clone())), Ok(()));
     assert!(after.ledger().is_banned(&peer(2)));
     assert_eq!(after.ledger().roster().weight(&peer(2)), 0);
 }
 
 #[test]
-fn evidence_against_strangers_is_none() {
+fn evidence_against_strangers_does_not_count() {
     let mut set = all().set();
     let two = |blob| Envelope::sign(&key(9), run(), &commitment(0, blob));
     set.evidence = vec![pair(two(2), two(7))];
@@ -285,7 +293,7 @@ fn evidence_against_strangers_is_none() {
 }
 
 #[test]
-fn a_leave_counts_once_and_not_after_its_member_came_back() {
+fn a_leave_counts_once_and_not_after_its_signer_has_contributed_again() {
     let leave = Envelope::sign(
         &key(4),
         run(),
@@ -298,14 +306,14 @@ fn a_leave_counts_once_and_not_after_its_member_came_back() {
     let set = heard.set();
     assert_eq!(check(&set), Ok(()));
     let mut after = chain();
-    assert_eq!(after.extend_trusting(&set), Ok(()));
+    assert_eq!(after.extend(&trusted(set.clone())), Ok(()));
     assert!(!after.ledger().is_member(&peer(4)));
     assert_eq!(
         super::check::leave(&after, &leave, &mut signatures()),
         Err(Invalid::Leave(peer(4)))
     );
 
-    // Contributions of rounds 1 and 2: the old Leave would still verify, and must not count.
+    // The peer contributes in rounds 1 and 2. Its old leave still verifies, but must not count.
     for round in 1..3 {
         let contribution = Envelope::sign(&key(4), run(), &commitment(round, 4));
         let set = RoundSet {
@@ -314,10 +322,10 @@ fn a_leave_counts_once_and_not_after_its_member_came_back() {
             ..set.clone()
         };
         assert_eq!(
-            after.extend_trusting(&RoundSet {
+            after.extend(&trusted(RoundSet {
                 leaves: Vec::new(),
                 ..set
-            }),
+            })),
             Ok(())
         );
     }

@@ -1,24 +1,24 @@
-//! How long the engine waits for what.
+//! How long each step of the agreement may take.
 
 use arc_malachitebft_core_types::{Timeout, TimeoutKind};
 use weal_proto::manifest::Timing;
 use weal_proto::{RoundNumber, VoteStep};
 
 use super::codec;
-use crate::interface::output::TimerId;
+use crate::interface::names::TimerId;
 
-/// Whatever the manifest says, a view is not waited for longer than this.
+/// Growth from view to view ends here, unless the manifest's own timeout is longer.
 const LONGEST_MS: u64 = 60_000;
 
-/// The manifest's times. They grow with each view by half a vote's time, so that views outgrow a
-/// slow network.
+/// The manifest's timeouts. Each view adds half of `vote_ms`, so that views eventually last long
+/// enough for a slow network.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Times {
+pub(super) struct Timeouts {
     propose_ms: u64,
     vote_ms: u64,
 }
 
-impl Times {
+impl Timeouts {
     pub fn new(timing: &Timing) -> Self {
         Self {
             propose_ms: timing.propose_ms.into(),
@@ -26,7 +26,7 @@ impl Times {
         }
     }
 
-    /// Milliseconds to wait.
+    /// Milliseconds until the timeout fires.
     pub fn delay_ms(&self, timeout: &Timeout) -> u64 {
         let growth = (self.vote_ms / 2).saturating_mul(codec::view(timeout.round).0.into());
         let first = match timeout.kind {
@@ -41,6 +41,7 @@ impl Times {
     }
 }
 
+/// Our name for one of the engine's timeouts.
 pub(super) fn timer(round: RoundNumber, timeout: &Timeout) -> TimerId {
     let view = codec::view(timeout.round);
     match timeout.kind {
@@ -53,7 +54,7 @@ pub(super) fn timer(round: RoundNumber, timeout: &Timeout) -> TimerId {
     }
 }
 
-/// The engine's name for a timer of this round, if it is one of its own.
+/// The engine's name for a timer of this round; `None` if the timer is not the engine's.
 pub(super) fn timeout(round: RoundNumber, timer: TimerId) -> Option<Timeout> {
     match timer {
         TimerId::Propose(r, view) if r == round => Some(Timeout::propose(codec::round(view))),

@@ -1,0 +1,50 @@
+//! What passes between the rules and the engine.
+
+use weal_proto::{Decided, Envelope, Proposal, ViewCertificate, Vote};
+
+use crate::interface::names::TimerId;
+use crate::rules::content::Content;
+
+/// Something that the engine wants done.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// Append the entry to the round's log before carrying out any later action.
+    Log(Vec<u8>),
+    /// Send the message to every peer.
+    Publish(Envelope),
+    SetTimer {
+        id: TimerId,
+        delay_ms: u64,
+    },
+    CancelTimer(TimerId),
+    /// Voters have decided the round.
+    Decided(Box<Decided>),
+    /// The engine refused an input. It sent nothing of what it was about to send.
+    Fault(String),
+}
+
+/// A message for the engine. Its signature is good, it belongs to the engine's round, and its
+/// signer was entitled to send it.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// A valid proposal, from its view's proposer.
+    Proposal(Envelope, Proposal),
+    Vote(Envelope, Vote),
+    /// Proof that voters prevoted a value, or moved to a later view.
+    ViewCertificate(Envelope, ViewCertificate),
+}
+
+impl Message {
+    /// Decodes an envelope that was checked before; `None` for kinds that the engine does not take.
+    pub fn decode(envelope: &Envelope) -> Option<Self> {
+        let envelope = envelope.clone();
+        match Content::decode(&envelope).ok()? {
+            Content::Proposal(proposal) => Some(Self::Proposal(envelope, proposal)),
+            Content::Vote(vote) => Some(Self::Vote(envelope, vote)),
+            Content::ViewCertificate(certificate) => {
+                Some(Self::ViewCertificate(envelope, certificate))
+            }
+            Content::Commitment(_) | Content::Attestation(_) | Content::Leave(_) => None,
+        }
+    }
+}

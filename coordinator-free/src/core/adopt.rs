@@ -1,0 +1,135 @@
+//! Taking a decision as history, and moving to the next round.
+
+use weal_proto::{Decided, RoundNumber, Weight};
+
+use super::Core;
+use super::round::Round;
+use crate::agreement::Action;
+use crate::interface::event::Event;
+use crate::interface::names::TimerId;
+use crate::interface::output::{Output, Record};
+use crate::interface::view::Phase;
+use crate::rules::invalid::Invalid;
+use crate::rules::ledger::Ledger;
+use crate::rules::round_set;
+
+impl Core {
+    /// Adopts a decision of this node's own engine.
+    pub(super) fn adopt_own(&mut self, decided: Decided) {
+        let round = self.chain.round();
+        match self.adopt(decided, false) {
+            Ok(()) => self.liveness.caught_up(),
+            Err(cause) => self.stop_voting(format!(
+                "the engine decided an invalid round set in round {round}: {cause}"
+            )),
+        }
+    }
+
+    /// Adopts decided rounds that a peer sent.
+    pub(super) fn synced(&mut self, decided: Vec<Decided>) {
+        let before = self.chain.round();
+        for decided in decided {
+            let round = decided.value.round;
+            if round < self.chain.round() {
+                continue;
+            }
+            if let Err(cause) = self.adopt(decided, true) {
+                self.report(Event::SyncRefused {
+                    round,
+                    cause: cause.to_string(),
+                });
+                break;
+            }
+        }
+        // There may be more. A peer that has no more rounds sends an empty answer.
+        if self.chain.round() > before {
+            self.request_decided();
+        }
+    }
+
+    /// Verifies a decision of the running round, persists it, and begins the next round.
+    fn adopt(&mut self, decided: Decided, synced: bool) -> Result<(), Invalid> {
+        let before = self.chain.ledger().clone();
+        let verified = round_set::verify(&self.chain, decided, &mut self.signatures)?;
+        self.chain.extend(&verified)?;
+        let decided = verified.into_decided();
+
+        self.stop_training();
+        self.end_round(decided.value.round);
+        self.report_decision(&decided, &before, synced);
+        self.weight_sync
+            .decided(self.chain.apply_output(&decided.value));
+        self.outputs
+            .push(Output::Persist(Record::Decided(Box::new(decided))));
+        self.forget_what_is_decided();
+        self.bring_weights_forward();
+        self.progress();
+        for envelope in self.early.take() {
+            // A drop is reported; there is no verdict to give any longer.
+            let _result = self.receive(envelope);
+        }
+        Ok(())
+    }
+
+    fn end_round(&mut self, round: RoundNumber) {
+        match self.round.phase {
+            Phase::Committing => self.cancel_timer(TimerId::CommitClose(round)),
+            Phase::Fetching => self.cancel_timer(TimerId::FetchClose(round)),
+            Phase::Attesting => self.cancel_timer(TimerId::AttestClose(round)),
+            Phase::Waiting | Phase::Deciding => {}
+        }
+        if let Some(mut engine) = self.engine.take() {
+            for action in engine.stop() {
+                if let Action::CancelTimer(id) = action {
+                    self.cancel_timer(id);
+                }
+            }
+        }
+        self.round = Round::default();
+        self.recovered_log.clear();
+    }
+
+    fn report_decision(&mut self, decided: &Decided, before: &Ledger, synced: bool) {
+        let signers = decided
+            .certificate
+            .signatures
+            .iter()
+            .map(|commit| &commit.peer);
+        let weight = u64::try_from(before.roster().weigh(signers)).unwrap_or(u64::MAX);
+        self.report(Event::Decided {
+            round: decided.value.round,
+            view: decided.certificate.view,
+            contributions: decided.value.contributions.len(),
+            voters: decided.certificate.signatures.len(),
+            weight: Weight(weight),
+            total: before.roster().total(),
+            synced,
+        });
+        let after = self.chain.ledger();
+        let joined = after
+            .iter()
+            .filter(|(peer, account)| account.member && !before.is_member(peer));
+        let banned = after
+            .iter()
+            .filter(|(peer, account)| account.banned && !before.is_banned(peer));
+        let left = before.iter().filter(|(peer, account)| {
+            account.member && !after.is_member(peer) && !after.is_banned(peer)
+        });
+        let events: Vec<_> = joined
+            .map(|(peer, _)| Event::Joined { peer })
+            .chain(banned.map(|(peer, _)| Event::Banned { peer }))
+            .chain(left.map(|(peer, _)| Event::Left { peer }))
+            .collect();
+        self.outputs.extend(events.into_iter().map(Output::Report));
+    }
+
+    /// Drops evidence against banned peers, leaves of peers that are no longer members, and
+    /// committers of long ago.
+    fn forget_what_is_decided(&mut self) {
+        let ledger = self.chain.ledger();
+        self.recent_committers.forget_before(self.chain.round());
+        self.evidence
+            .retain(|peer, _| ledger.account(peer).is_some_and(|account| !account.banned));
+        self.leaves.retain(|peer, _| ledger.is_member(peer));
+    }
+}

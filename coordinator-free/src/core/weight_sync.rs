@@ -1,0 +1,359 @@
+//! How the weights in memory catch up with decisions.
+//!
+//! Decisions arrive faster than weights: a node may verify a thousand decided rounds in a second,
+//! and then apply them one by one. [`WeightSync`] says which step comes next. It asks for one step
+//! at a time:
+//!
+//! ```text
+//!               ready                    next: Apply
+//!   Missing ──────────▶ Held ◀─────────▶ Applying
+//!                        ▲ │   ready / failed  │
+//!                  ready │ │ next: Fetch       │ failed, and newer weights are proven
+//!                        │ ▼                   ▼
+//!                      Fetching ◀────────── FetchPending
+//!                          │   next: Fetch     ▲
+//!                          └───────────────────┘
+//!                                failed
+//! ```
+
+use std::collections::BTreeMap;
+
+use weal_proto::{Decided, RoundNumber, StateRoot};
+
+use crate::interface::error::Error;
+use crate::interface::output::Apply;
+use crate::rules::chain::Chain;
+
+/// The most decided rounds that wait to be applied. A node that is further behind fetches weights.
+const MAX_UNAPPLIED: usize = 1_024;
+/// A node that is this many rounds behind fetches the newest weights instead of applying round
+/// after round.
+const FETCH_WEIGHTS_FROM: u64 = 64;
+
+/// Weights, named by the round that starts from them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Weights {
+    pub round: RoundNumber,
+    pub root: StateRoot,
+}
+
+/// Where the weights in memory stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// There are no weights in memory yet.
+    Missing,
+    /// These weights are in memory, and the caller is idle. They may lag behind decided history.
+    Held(Weights),
+    /// The caller applies a decided round to these weights.
+    Applying(Weights),
+    /// The caller fetches the weights of `target`.
+    Fetching {
+        held: Option<Weights>,
+        target: Weights,
+    },
+    /// A fetch or an application failed. The weights of `target` are to be fetched next.
+    FetchPending {
+        held: Option<Weights>,
+        target: Weights,
+    },
+}
+
+/// What the caller must do next about the weights.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Apply this decided round.
+    Apply(Apply),
+    /// Fetch these weights.
+    Fetch(Weights),
+    /// Fetch these weights: those in memory, with the state root `ours`, are not the decided ones.
+    Replace { ours: StateRoot, target: Weights },
+}
+
+/// Follows the weights in memory, and the decided rounds that are not applied to them yet.
+#[derive(Debug)]
+pub(super) struct WeightSync {
+    state: State,
+    /// Decided rounds that are not applied yet, without gaps. Each also proves the state root that
+    /// the weights at its start must have.
+    unapplied: BTreeMap<RoundNumber, Apply>,
+}
+
+impl WeightSync {
+    /// No weights are in memory yet.
+    ///
+    /// # Errors
+    /// [`Error::Gap`] when `unapplied` are not the last decided rounds.
+    pub fn new(chain: &Chain, unapplied: &[Decided]) -> Result<Self, Error> {
+        let count = u64::try_from(unapplied.len()).unwrap_or(u64::MAX);
+        let mut expected = RoundNumber(chain.round().0.saturating_sub(count));
+        let mut rounds = BTreeMap::new();
+        for decided in unapplied {
+            let found = decided.value.round;
+            if found != expected || found >= chain.round() {
+                return Err(Error::Gap { found, expected });
+            }
+            rounds.insert(found, chain.apply_output(&decided.value));
+            expected = expected.next();
+        }
+        Ok(Self {
+            state: State::Missing,
+            unapplied: rounds,
+        })
+    }
+
+    /// The weights in memory.
+    pub const fn held(&self) -> Option<Weights> {
+        match self.state {
+            State::Missing => None,
+            State::Held(weights) | State::Applying(weights) => Some(weights),
+            State::Fetching { held, .. } | State::FetchPending { held, .. } => held,
+        }
+    }
+
+    /// The state root of the weights in memory, if `round` starts from them.
+    pub fn root_at(&self, round: RoundNumber) -> Option<StateRoot> {
+        self.held()
+            .filter(|weights| weights.round == round)
+            .map(|weights| weights.root)
+    }
+
+    /// A round was decided.
+    pub fn decided(&mut self, apply: Apply) {
+        self.unapplied.insert(apply.round, apply);
+        while self.unapplied.len() > MAX_UNAPPLIED {
+            self.unapplied.pop_first();
+        }
+    }
+
+    /// The caller has these weights in memory now.
+    pub fn ready(&mut self, weights: Weights) {
+        self.state = State::Held(weights);
+        self.unapplied.retain(|round, _| *round >= weights.round);
+    }
+
+    /// The caller could not carry out its step about this round.
+    pub fn failed(&mut self, round: RoundNumber) {
+        let newest = self.newest_proven();
+        self.state = match self.state {
+            // Perhaps no peer keeps those weights any longer. The newest are the likeliest to be
+            // found.
+            State::Fetching { held, target } | State::FetchPending { held, target } => {
+                let newer = newest.filter(|newest| newest.round > target.round);
+                State::FetchPending {
+                    held,
+                    target: newer.unwrap_or(target),
+                }
+            }
+            // Perhaps no peer keeps the blobs any longer, so fetch newer weights. If there are none
+            // whose root is decided, only the blobs can help.
+            State::Held(held) | State::Applying(held) => {
+                match newest.filter(|newest| held.round == round && newest.round > round) {
+                    Some(target) => State::FetchPending {
+                        held: Some(held),
+                        target,
+                    },
+                    None => State::Held(held),
+                }
+            }
+            State::Missing => State::Missing,
+        };
+    }
+
+    /// The next step towards the weights at the start of `round`, the running one. `None` while the
+    /// caller is busy with the last step, and when there is nothing to do.
+    pub fn next(&mut self, round: RoundNumber) -> Option<Step> {
+        let held = match self.state {
+            State::Missing | State::Applying(_) | State::Fetching { .. } => return None,
+            State::FetchPending { target, .. } => return Some(Step::Fetch(self.fetch(target))),
+            State::Held(held) if held.round >= round => return None,
+            State::Held(held) => held,
+        };
+        let behind = round.0.saturating_sub(held.round.0);
+        match self.unapplied.get(&held.round) {
+            Some(apply) if apply.base_root != held.root => {
+                let target = Weights {
+                    round: apply.round,
+                    root: apply.base_root,
+                };
+                Some(Step::Replace {
+                    ours: held.root,
+                    target: self.fetch(target),
+                })
+            }
+            Some(apply) if behind < FETCH_WEIGHTS_FROM => {
+                self.state = State::Applying(held);
+                Some(Step::Apply(apply.clone()))
+            }
+            _ => {
+                let newest = self.newest_proven()?;
+                Some(Step::Fetch(self.fetch(newest)))
+            }
+        }
+    }
+
+    /// Discards the weights in memory, which voters do not share. The caller must fetch `target`.
+    pub fn discard(&mut self, target: Weights) {
+        self.state = State::Fetching { held: None, target };
+    }
+
+    fn fetch(&mut self, target: Weights) -> Weights {
+        self.state = State::Fetching {
+            held: self.held(),
+            target,
+        };
+        target
+    }
+
+    /// The newest weights whose state root a decision proves.
+    fn newest_proven(&self) -> Option<Weights> {
+        let (round, apply) = self.unapplied.last_key_value()?;
+        Some(Weights {
+            round: *round,
+            root: apply.base_root,
+        })
+    }
+
+    /// Checks what must always hold, `round` being the running round.
+    ///
+    /// # Errors
+    /// The broken statement.
+    #[cfg(feature = "sim")]
+    pub fn check_invariants(&self, round: RoundNumber) -> Result<(), &'static str> {
+        if self.held().is_some_and(|held| held.round > round) {
+            return Err("the weights in memory are of a round that has not begun");
+        }
+        let mut rounds = self.unapplied.keys();
+        let first = rounds.next().copied();
+        let in_order = rounds.try_fold(first, |last, round| {
+            (last.map(RoundNumber::next) == Some(*round)).then_some(Some(*round))
+        });
+        match in_order {
+            None => Err("a decided round is missing among those to apply"),
+            Some(Some(last)) if last.next() != round => {
+                Err("the last decided round is not among those to apply")
+            }
+            Some(_) => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weal_proto::manifest::AggregationRule;
+
+    fn root(n: u64) -> StateRoot {
+        (*blake3::hash(&n.to_le_bytes()).as_bytes()).into()
+    }
+
+    fn weights(round: u64) -> Weights {
+        Weights {
+            round: RoundNumber(round),
+            root: root(round),
+        }
+    }
+
+    fn apply(round: u64) -> Apply {
+        Apply {
+            round: RoundNumber(round),
+            base_root: root(round),
+            contributions: Vec::new(),
+            outer_rate_ppm: 1_000_000,
+            rule: AggregationRule::MeanOfSenders,
+        }
+    }
+
+    /// Weights of round 0 are in memory, and this many rounds are decided.
+    fn behind(rounds: u64) -> WeightSync {
+        let mut sync = WeightSync {
+            state: State::Missing,
+            unapplied: BTreeMap::new(),
+        };
+        sync.ready(weights(0));
+        for round in 0..rounds {
+            sync.decided(apply(round));
+        }
+        sync
+    }
+
+    #[test]
+    fn nothing_is_asked_for_before_there_are_weights() {
+        let mut sync = WeightSync {
+            state: State::Missing,
+            unapplied: BTreeMap::new(),
+        };
+        sync.decided(apply(0));
+        assert_eq!(sync.next(RoundNumber(1)), None);
+        assert_eq!(sync.root_at(RoundNumber(0)), None);
+    }
+
+    #[test]
+    fn decided_rounds_are_applied_one_at_a_time_and_in_order() {
+        let mut sync = behind(2);
+        assert_eq!(sync.next(RoundNumber(2)), Some(Step::Apply(apply(0))));
+        assert_eq!(sync.next(RoundNumber(2)), None);
+        sync.ready(weights(1));
+        assert_eq!(sync.next(RoundNumber(2)), Some(Step::Apply(apply(1))));
+        sync.ready(weights(2));
+        assert_eq!(sync.next(RoundNumber(2)), None);
+        assert_eq!(sync.root_at(RoundNumber(2)), Some(root(2)));
+    }
+
+    #[test]
+    fn weights_that_are_not_the_decided_ones_are_replaced() {
+        let mut sync = behind(1);
+        sync.ready(Weights {
+            root: root(99),
+            ..weights(0)
+        });
+        let replace = Step::Replace {
+            ours: root(99),
+            target: weights(0),
+        };
+        assert_eq!(sync.next(RoundNumber(1)), Some(replace));
+        sync.ready(weights(0));
+        assert_eq!(sync.next(RoundNumber(1)), Some(Step::Apply(apply(0))));
+    }
+
+    #[test]
+    fn a_node_far_behind_fetches_the_newest_weights_that_are_proven() {
+        let mut sync = behind(FETCH_WEIGHTS_FROM);
+        let newest = weights(FETCH_WEIGHTS_FROM - 1);
+        let running = RoundNumber(FETCH_WEIGHTS_FROM);
+        assert_eq!(sync.next(running), Some(Step::Fetch(newest)));
+        assert_eq!(sync.held(), Some(weights(0)));
+    }
+
+    #[test]
+    fn after_a_failed_application_newer_weights_are_fetched_if_any_are_proven() {
+        let mut one = behind(1);
+        one.next(RoundNumber(1));
+        one.failed(RoundNumber(0));
+        assert_eq!(one.next(RoundNumber(1)), Some(Step::Apply(apply(0))));
+
+        let mut two = behind(2);
+        two.next(RoundNumber(2));
+        two.failed(RoundNumber(0));
+        assert_eq!(two.next(RoundNumber(2)), Some(Step::Fetch(weights(1))));
+    }
+
+    #[test]
+    fn a_failed_fetch_is_repeated_with_the_newest_target() {
+        let mut sync = behind(2);
+        sync.discard(weights(0));
+        sync.failed(RoundNumber(0));
+        assert_eq!(sync.next(RoundNumber(2)), Some(Step::Fetch(weights(1))));
+        sync.failed(RoundNumber(1));
+        assert_eq!(sync.next(RoundNumber(2)), Some(Step::Fetch(weights(1))));
+        assert_eq!(sync.held(), None);
+    }
+
+    #[test]
+    fn rounds_beyond_the_limit_are_forgotten_from_the_oldest() {
+        let rounds = MAX_UNAPPLIED as u64 + 1;
+        let mut sync = behind(rounds);
+        assert_eq!(sync.unapplied.len(), MAX_UNAPPLIED);
+        let newest = weights(rounds - 1);
+        assert_eq!(sync.next(RoundNumber(rounds)), Some(Step::Fetch(newest)));
+    }
+}

@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use weal_proto::BlobHash;
 use weal_proto::limits::{NAME_BYTES, SOURCES};
 use weal_proto::manifest::DataSource;
 

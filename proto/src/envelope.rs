@@ -10,7 +10,6 @@ use crate::error::DecodeError;
 use crate::ids::{EnvelopeHash, PeerId, RunId};
 use crate::limits;
 use crate::message::{Message, Standalone};
-use crate::round::{Attestation, Commitment, Leave, Proposal, ViewCertificate, Vote};
 use crate::schema::{Value, message, numbered};
 use crate::shape::Form;
 
@@ -41,12 +40,12 @@ impl Kind {
     /// Limit on the payload in bytes, checked before the signature.
     pub const fn max_payload_bytes(self) -> usize {
         match self {
-            Self::Commitment => Commitment::MAX_BYTES,
-            Self::Attestation => Attestation::MAX_BYTES,
-            Self::Proposal => Proposal::MAX_BYTES,
-            Self::Vote => Vote::MAX_BYTES,
-            Self::ViewCertificate => ViewCertificate::MAX_BYTES,
-            Self::Leave => Leave::MAX_BYTES,
+            Self::Commitment => limits::COMMITMENT_BYTES,
+            Self::Attestation => limits::ATTESTATION_BYTES,
+            Self::Proposal => limits::PAYLOAD_BYTES,
+            Self::Vote => limits::VOTE_BYTES,
+            Self::ViewCertificate => limits::CERTIFICATE_BYTES,
+            Self::Leave => limits::LEAVE_BYTES,
         }
     }
 
@@ -243,6 +242,7 @@ fn signed_bytes(kind: Kind, run: RunId, payload: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::ids::RoundNumber;
+    use crate::round::Leave;
 
     fn run() -> RunId {
         [9; 32].into()

@@ -33,7 +33,17 @@ pub const CODEC: u32 = 2;
 pub const NAME_BYTES: usize = 256;
 /// Bytes of a manifest.
 pub const MANIFEST_BYTES: usize = 256 << 10;
-/// Bytes of an envelope's payload: a proposal is the largest.
+/// Bytes of a commitment.
+pub const COMMITMENT_BYTES: usize = 128;
+/// Bytes of an attestation.
+pub const ATTESTATION_BYTES: usize = 64 + FINDINGS * FINDING_BYTES;
+/// Bytes of a finding in an attestation.
+pub const FINDING_BYTES: usize = 40;
+/// Bytes of a vote.
+pub const VOTE_BYTES: usize = 64;
+/// Bytes of a leave.
+pub const LEAVE_BYTES: usize = 16;
+/// Bytes of a proposal, which is the largest payload of an envelope.
 pub const PAYLOAD_BYTES: usize = ROUND_SET_BYTES + 64;
 /// Bytes of an envelope.
 pub const ENVELOPE_BYTES: usize = PAYLOAD_BYTES + 256;

@@ -30,7 +30,7 @@ numbered! {
 message! {
     /// A voter's verdict on one commitment.
     #[derive(Debug, Clone, PartialEq, Eq)]
-    pub struct Finding("finding", 40) {
+    pub struct Finding("finding", limits::FINDING_BYTES) {
         /// Hash of the commitment's envelope.
         pub commitment: EnvelopeHash = 1,
         /// Result of the examination.
@@ -41,7 +41,7 @@ message! {
 message! {
     /// A voter's verdicts on the commitments that it received in time.
     #[derive(Debug, Clone, PartialEq, Eq)]
-    pub struct Attestation("attestation", 64 + limits::FINDINGS * 40, sorted) {
+    pub struct Attestation("attestation", limits::ATTESTATION_BYTES, sorted) {
         /// The round attested.
         pub round: RoundNumber = 1,
         /// State root of the voter's weights at the start of the round.

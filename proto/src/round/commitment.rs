@@ -2,6 +2,7 @@
 
 use crate::envelope::{Kind, Signable};
 use crate::ids::{BlobHash, RoundNumber, Samples, StateRoot};
+use crate::limits;
 use crate::message::Standalone;
 use crate::schema::message;
 
@@ -10,7 +11,7 @@ message! {
     ///
     /// Peers commit before anything is revealed, so that nobody can copy a contribution.
     #[derive(Debug, Clone, PartialEq, Eq)]
-    pub struct Commitment("commitment", 128) {
+    pub struct Commitment("commitment", limits::COMMITMENT_BYTES) {
         /// The round trained in.
         pub round: RoundNumber = 1,
         /// State root of the weights that the training started from.

@@ -2,13 +2,14 @@
 
 use crate::envelope::{Kind, Signable};
 use crate::ids::RoundNumber;
+use crate::limits;
 use crate::message::Standalone;
 use crate::schema::message;
 
 message! {
     /// "Do not wait for me from this round on."
     #[derive(Debug, Clone, PartialEq, Eq)]
-    pub struct Leave("leave", 16) {
+    pub struct Leave("leave", limits::LEAVE_BYTES) {
         /// The first round without this peer.
         pub round: RoundNumber = 1,
     }

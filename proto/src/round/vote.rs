@@ -78,7 +78,7 @@ numbered! {
 message! {
     /// A vote for a round set, or for nil.
     #[derive(Debug, Clone, PartialEq, Eq)]
-    pub struct Vote("vote", 64) {
+    pub struct Vote("vote", limits::VOTE_BYTES) {
         /// The round to decide.
         pub round: RoundNumber = 1,
         /// The view of this vote.

@@ -1,8 +1,8 @@
 //! Envelopes: who signed what, for which run.
 //!
 //! The signature is over `domain ‖ run ‖ payload as sent`. The domain names the kind of message, so
-//! bytes signed as one kind, or for one run, are never valid as another. Signatures are Ed25519 under
-//! the rules of ZIP-215, so that all verifiers agree on which are valid.
+//! bytes signed as one kind, or for one run, are never valid as another. Signatures are Ed25519
+//! under the rules of ZIP-215, so that all verifiers agree on which are valid.
 
 use std::fmt;
 

@@ -206,8 +206,8 @@ pub(crate) fn required<T>(field: &'static str, value: Option<T>) -> Result<T, De
     value.ok_or(DecodeError::Missing { field })
 }
 
-/// Refuses a list whose keys do not strictly rise. This forbids duplicates, and a second order of the
-/// same entries.
+/// Refuses a list whose keys do not strictly rise. This forbids duplicates, and a second order of
+/// the same entries.
 pub(crate) fn rising<T, K: Ord>(
     field: &'static str,
     list: &[T],

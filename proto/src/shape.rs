@@ -1,10 +1,10 @@
 //! Checks the bytes of a message before anything is allocated for them.
 //!
-//! The attack: to prost, an empty list entry costs two bytes on the wire and a hundred in memory, so
-//! 4 MiB of bytes become hundreds of MiB. And prost merges a part that is sent twice, so limits on
-//! each half do not limit the whole. [`Shape::check`] walks the bytes without allocating. It refuses
-//! lists and parts above their limits, ids of another length, and fields that are unknown, repeated
-//! or out of order. What passes costs a small multiple of its bytes to decode.
+//! The attack: to prost, an empty list entry costs two bytes on the wire and a hundred in memory,
+//! so 4 MiB of bytes become hundreds of MiB. And prost merges a part that is sent twice, so limits
+//! on each half do not limit the whole. [`Shape::check`] walks the bytes without allocating. It
+//! refuses lists and parts above their limits, ids of another length, and fields that are unknown,
+//! repeated or out of order. What passes costs a small multiple of its bytes to decode.
 
 use crate::error::DecodeError;
 

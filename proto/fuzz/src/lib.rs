@@ -1,5 +1,5 @@
-//! The check of all targets: bytes are refused, or they are the canonical encoding of the message that
-//! they decode to.
+//! The check of all targets: bytes are refused, or they are the canonical encoding of the message
+//! that they decode to.
 //!
 //! Run in `proto/`, with cargo-fuzz:
 //!

@@ -9,8 +9,8 @@ use super::{
 use crate::error::ManifestError;
 use crate::limits;
 
-/// Limit on a peer's weight. [`limits::VOTERS`] such weights sum to less than 2^60, as the agreement
-/// engine requires.
+/// Limit on a peer's weight. [`limits::VOTERS`] such weights sum to less than 2^60, as the
+/// agreement engine requires.
 const MOST_PEER_WEIGHT: u64 = 1 << 50;
 /// Vocabulary of the built-in tokeniser, one token per byte.
 const BYTES_VOCABULARY: u32 = 256;
@@ -331,9 +331,9 @@ fn bounds(m: &Manifest) -> Result<(), ManifestError> {
     )
 }
 
-/// A lower bound on the bytes of a contribution: ⌊log₂ (chunk / keep)⌋ bits for the position of each
-/// value kept of a full chunk, and one for its sign. No code needs fewer, because there are at least
-/// (chunk / keep)^keep ways to choose the values.
+/// A lower bound on the bytes of a contribution: ⌊log₂ (chunk / keep)⌋ bits for the position of
+/// each value kept of a full chunk, and one for its sign. No code needs fewer, because there are at
+/// least (chunk / keep)^keep ways to choose the values.
 fn least_contribution_bytes(m: &Manifest) -> u64 {
     let (chunk, keep) = (m.compression.chunk.max(1), m.compression.keep.max(1));
     let bits = u64::from(

@@ -48,8 +48,8 @@ pub struct Manifest {
 pub enum Initial {
     /// Drawn by the integer generator from this seed.
     Seed([u8; 32]),
-    /// The weights of an earlier training: hash of a blob of little-endian f32 values in the layout's
-    /// order. A peer that joins fetches it like the data.
+    /// The weights of an earlier training: hash of a blob of little-endian f32 values in the
+    /// layout's order. A peer that joins fetches it like the data.
     Weights(BlobHash),
 }
 

@@ -1,8 +1,8 @@
 //! The manifest: what defines a run. Its canonical encoding is hashed to the run id, so all peers
 //! agree on every byte of it.
 //!
-//! All numbers are integers. Fractions are in parts per million (ppm) or per billion (ppb), and times
-//! in milliseconds.
+//! All numbers are integers. Fractions are in parts per million (ppm) or per billion (ppb), and
+//! times in milliseconds.
 //!
 //! | file | holds |
 //! |---|---|

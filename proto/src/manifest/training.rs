@@ -20,8 +20,8 @@ numbered! {
     pub enum Schedule: i32 {
         /// Along half a cosine, from the end of the warm-up.
         Cosine = 1,
-        /// Warm-up, stable, decay: at the peak until `decay_start`, then as one minus the square root
-        /// of the progress.
+        /// Warm-up, stable, decay: at the peak until `decay_start`, then as one minus the square
+        /// root of the progress.
         Wsd = 2,
     }
 }

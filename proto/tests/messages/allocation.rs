@@ -46,8 +46,8 @@ fn peak_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
     (result, PEAK.get())
 }
 
-/// Decodes, and checks the bytes allocated: prost's copy, ours, and the encoding for comparison, each
-/// with spare capacity.
+/// Decodes, and checks the bytes allocated: prost's copy, ours, and the encoding for comparison,
+/// each with spare capacity.
 fn decode_frugally<M: Message>(bytes: &[u8]) -> Result<M, DecodeError> {
     let (result, peak) = peak_of(|| M::decode(bytes));
     let bound = 6 * bytes.len() + 1_024;

@@ -1,8 +1,9 @@
-//! Compares the encodings with the hashes in `conformance.txt`. Peers of different builds understand
-//! each other only as long as these bytes stay the same, so a change is a new version of the protocol.
+//! Compares the encodings with the hashes in `conformance.txt`. Peers of different builds
+//! understand each other only as long as these bytes stay the same, so a change is a new version of
+//! the protocol.
 //!
-//! To change them on purpose, run `WEAL_CONFORMANCE=write cargo test -p weal-proto conformance`, and
-//! say why in the commit.
+//! To change them on purpose, run `WEAL_CONFORMANCE=write cargo test -p weal-proto conformance`,
+//! and say why in the commit.
 
 use std::fmt::Write as _;
 

@@ -4,15 +4,10 @@
 //! Skipped where there is no Chromium, unless `WEAL_REQUIRE_ALL=1`. Pictures go to `WEAL_PICTURES`,
 //! if set.
 
-#[allow(dead_code)]
-#[path = "../../tests/src/browser.rs"]
-mod browser;
-
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use browser::{Browser, BrowserError, Tab, Visit, Window, visit};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -22,6 +17,7 @@ use weal_dashboard::{
     Dashboard, Error, Floor, Node, NodeState, Peer, PeerRound, Phase, PhaseSeconds, Round,
     RoundRecord, Run, Snapshot, serve,
 };
+use weal_testing::browser::{Browser, BrowserError, Tab, Visit, Window, visit};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 

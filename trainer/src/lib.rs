@@ -54,10 +54,6 @@ mod memory_model;
 mod memory_plan;
 mod memory_probe;
 mod moments;
-#[cfg(test)]
-#[allow(dead_code)] // shared with the tests of the whole
-#[path = "../../tests/src/require.rs"]
-mod require;
 mod sampling;
 mod spec;
 mod speed;

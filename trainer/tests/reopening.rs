@@ -1,10 +1,7 @@
 //! A GPU that is opened again. Alone in its process, where no other test uses the device.
 
+use weal_testing::require;
 use weal_trainer::{DeviceChoice, OpenDevice, gpus};
-
-#[path = "../../tests/src/require.rs"]
-#[allow(dead_code)] // shared with the tests of the whole
-mod require;
 
 #[test]
 fn a_gpu_can_be_opened_again_and_again() {

@@ -304,15 +304,16 @@ widest! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{SplitMix, layout, settings};
+    use crate::testing::{layout, settings};
     use proptest::prelude::*;
+    use weal_testing::SplitMix64;
 
     /// The scale and the kept values of every chunk.
     type Said = Vec<(Scale, Vec<Kept>)>;
 
     /// Random values in every chunk; about every fourth chunk has none.
     fn random_values(grid: &Grid, seed: u64) -> Said {
-        let mut random = SplitMix(seed);
+        let mut random = SplitMix64(seed);
         let mut said = Said::new();
         for chunk in grid.chunks() {
             if random.below(4) == 0 {
@@ -596,7 +597,7 @@ mod tests {
     #[test]
     fn wide_vectors_check_the_same() {
         let compression = settings(4096, 64);
-        let mut random = SplitMix(1);
+        let mut random = SplitMix64(1);
         let bytes: Vec<u8> = (0..1 << 16).map(|_| random.below(256) as u8).collect();
         for keep in [1, 2, 63, 64, 1000] {
             let start = Cursor {

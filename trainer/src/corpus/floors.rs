@@ -116,7 +116,7 @@ impl Alphabet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::require;
+    use weal_testing::require;
 
     #[test]
     fn a_text_of_fair_coin_tosses_has_the_entropy_of_a_coin() {
@@ -151,7 +151,7 @@ mod tests {
     fn tinyshakespeare_has_the_floors_that_are_quoted_for_it() {
         let Some(path) = require::test_text() else {
             println!(
-                "LEFT OUT: the floors of a real text: WEAL_TEST_TEXT does not name tinyshakespeare.txt"
+                "SKIPPED: the floors of a real text: WEAL_TEST_TEXT does not name tinyshakespeare.txt"
             );
             return;
         };

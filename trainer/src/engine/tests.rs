@@ -9,8 +9,8 @@ use crate::compute::{ComputePlan, Place, Precision};
 use crate::device::{DeviceChoice, OpenDevice};
 use crate::gpus::{GpuKind, gpus};
 use crate::initial::initial_weights;
-use crate::require;
 use crate::spec::ModelSpec;
+use weal_testing::require;
 
 /// Small models that reach every branch: several blocks of queries, shared key heads, both kinds of
 /// output projection, heads with a width and norms of their own.

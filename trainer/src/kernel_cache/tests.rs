@@ -10,7 +10,7 @@ use super::*;
 use crate::device::{DeviceChoice, OpenDevice};
 use crate::gpus::gpus;
 use crate::kernel_warmup::used_kernels;
-use crate::require;
+use weal_testing::require;
 
 /// Set in the processes that a test starts.
 const CHILD: &str = "WEAL_KERNEL_CACHE_CHILD";

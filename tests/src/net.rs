@@ -176,7 +176,7 @@ impl Net {
         wait_for(what, patience, || condition(self), || self.logs());
     }
 
-    /// Waits until every running node has decided so many rounds.
+    /// Waits until every running node has decided at least `rounds` rounds.
     ///
     /// # Panics
     /// When it takes too long.

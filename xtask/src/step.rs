@@ -20,7 +20,9 @@ const SET_BY_CARGO_RUN: [&str; 6] = [
 
 /// Makes the repository's root the current folder.
 pub fn enter_repository() -> Outcome {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    let ours = std::env::var_os("CARGO_MANIFEST_DIR");
+    let ours = ours.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let root = Path::new(&ours).parent();
     let root = root.ok_or("xtask has no parent folder")?;
     std::env::set_current_dir(root).map_err(|error| format!("{}: {error}", root.display()))
 }

@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
 use crate::Outcome;
+use crate::json::Value;
 use crate::step::{cargo, output};
 
 /// A crate of this workspace.
@@ -44,7 +43,7 @@ pub fn members() -> Outcome<Vec<Member>> {
         "--format-version",
         "1",
     ]))?;
-    let metadata: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+    let metadata = Value::parse(&text)?;
     let root = PathBuf::from(metadata["workspace_root"].as_str().unwrap_or_default());
     let packages = metadata["packages"].as_array().into_iter().flatten();
     let mut members: Vec<_> = packages

@@ -1,4 +1,5 @@
-//! The tests in tiers: fast and slow by cargo-nextest (`.config/nextest.toml`), all by `cargo test`.
+//! The tests in tiers: fast and slow by cargo-nextest (`.config/nextest.toml`), all by
+//! `cargo test`.
 
 use std::fmt::{self, Display, Formatter};
 use std::io::{BufRead, BufReader};

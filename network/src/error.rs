@@ -9,15 +9,13 @@ use weal_proto::BlobHash;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Another program, often another node, uses the port.
-    #[error(
-        "cannot listen on {address}: the port is in use; stop the program that uses it, or choose another port in the setting `listen`"
-    )]
+    #[error("cannot listen on {address}: the port is in use")]
     PortInUse {
         /// The address as written in the settings.
         address: Multiaddr,
     },
     /// The node cannot listen on the address for another reason.
-    #[error("cannot listen on {address}: {why}; correct it in the setting `listen`")]
+    #[error("cannot listen on {address}: {why}")]
     Listen {
         /// The address as written in the settings.
         address: Multiaddr,
@@ -31,9 +29,7 @@ pub enum Error {
         why: String,
     },
     /// The seed is not an Ed25519 secret key.
-    #[error(
-        "the node's key is not a valid Ed25519 seed; restore it from a backup, or delete it to create a new one"
-    )]
+    #[error("the node's key is not a valid Ed25519 seed")]
     Key,
     /// A part of the swarm could not be built.
     #[error("cannot set up the network ({part}): {why}")]

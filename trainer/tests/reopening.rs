@@ -1,10 +1,10 @@
-//! A GPU that is opened again. Alone in its process, where no other test uses the device.
+//! Opening a GPU again. In its own process, so that no other test uses the device.
 
 use weal_testing::require;
 use weal_trainer::{DeviceChoice, OpenDevice, gpus};
 
 #[test]
-fn a_gpu_can_be_opened_again_and_again() {
+fn a_gpu_can_be_reopened_repeatedly() {
     if gpus().is_empty() {
         return require::leave_out(
             "a GPU opened again",

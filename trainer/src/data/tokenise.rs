@@ -1,15 +1,14 @@
-//! What is done with a batch, on every core at once: texts are dealt to their sides and become
-//! tokens.
+//! Splits and tokenises a batch of texts; every core works on a batch of its own.
 
-use super::read::{Bad, Batch, Text, texts_of};
-use super::sections::{Section, Side, deal};
+use super::read::{BadRecord, Batch, Text, texts_of};
 use super::shard::Width;
+use super::split::{Section, Side, split};
 use crate::error::Result;
 use crate::tokeniser::Tokeniser;
 
-/// How texts become tokens.
+/// The settings of tokenising.
 #[derive(Clone, Debug)]
-pub(super) struct Work {
+pub(super) struct BatchTokeniser {
     pub tokeniser: Tokeniser,
     pub width: Width,
     pub end_of_text: Option<u32>,
@@ -17,30 +16,32 @@ pub(super) struct Work {
     pub field: String,
 }
 
-/// What became of a batch.
+/// The tokens and counts of one batch.
 #[derive(Debug, Default)]
-pub(super) struct Done {
+pub(super) struct TokenisedBatch {
     pub training: Tokens,
     pub heldout: Tokens,
     pub documents: u64,
     pub empty: u64,
-    pub bad: Vec<Bad>,
+    pub bad: Vec<BadRecord>,
 }
 
-/// The tokens of some documents, one after the other.
+/// The tokens of consecutive documents.
 #[derive(Debug, Default)]
 pub(super) struct Tokens {
     pub bytes: Vec<u8>,
-    /// Tokens of each.
+    /// Number of tokens of each document.
     pub documents: Vec<u32>,
     pub text_bytes: u64,
 }
 
-impl Work {
+impl BatchTokeniser {
+    /// Tokenises a batch.
+    ///
     /// # Errors
-    /// Where the tokeniser fails.
-    pub fn batch(&self, batch: Batch) -> Result<Done> {
-        let mut done = Done::default();
+    /// If the tokeniser fails.
+    pub fn batch(&self, batch: Batch) -> Result<TokenisedBatch> {
+        let mut done = TokenisedBatch::default();
         match batch {
             Batch::Texts(texts) => texts
                 .into_iter()
@@ -57,24 +58,24 @@ impl Work {
         Ok(done)
     }
 
-    fn text(&self, text: Text, done: &mut Done) -> Result<()> {
+    fn text(&self, text: Text, done: &mut TokenisedBatch) -> Result<()> {
         if let (Tokeniser::File(_), Err(error)) =
             (&self.tokeniser, std::str::from_utf8(&text.bytes))
         {
             let reason = format!("not UTF-8 from its byte {} on", error.valid_up_to());
-            done.bad.push(Bad {
+            done.bad.push(BadRecord {
                 number: text.number,
                 reason,
             });
             return Ok(());
         }
         if text.bytes.trim_ascii().is_empty() {
-            // The white space at the end of a longer document is no document of its own.
+            // White space at the end of a long document is not another document.
             done.empty += u64::from(!text.part);
             done.documents += u64::from(text.part && text.ends);
             return Ok(());
         }
-        let sections = deal(&text.bytes, text.part, self.heldout_ppm);
+        let sections = split(&text.bytes, text.part, self.heldout_ppm);
         let last = sections.len().saturating_sub(1);
         for (index, section) in sections.into_iter().enumerate() {
             self.section(&text, section, text.ends && index == last, done)?;
@@ -83,12 +84,18 @@ impl Work {
         Ok(())
     }
 
-    fn section(&self, text: &Text, section: Section, ends: bool, done: &mut Done) -> Result<()> {
+    fn section(
+        &self,
+        text: &Text,
+        section: Section,
+        ends: bool,
+        done: &mut TokenisedBatch,
+    ) -> Result<()> {
         let bytes = &text.bytes[section.range];
         let mut tokens = self.tokeniser.encode(bytes)?;
         match self.end_of_text {
             Some(end) if ends => tokens.push(end),
-            // Bytes have no token to spare: a line end parts documents.
+            // All 256 byte tokens are in use, so a newline ends the document.
             None if ends
                 && matches!(self.tokeniser, Tokeniser::Bytes)
                 && !bytes.ends_with(b"\n") =>

@@ -1,34 +1,33 @@
-//! Who learns from a text, and who is measured on it: its hash decides.
+//! Splits text into a training and a held-out part, by its hash.
 
 use std::ops::Range;
 
-/// A text of up to this many bytes lies on one side as a whole.
-pub(super) const WHOLE_BYTES: usize = 64 << 10;
-/// A longer one is dealt in sections of about this many bytes, each ending with a line where it
-/// can.
+/// A text of up to this many bytes belongs to one part as a whole.
+pub(super) const UNSPLIT_BYTES: usize = 64 << 10;
+/// A longer text is split in sections of about this many bytes, which end with a line if possible.
 const SECTION_BYTES: usize = 4 << 10;
 
-/// What a text is for.
+/// The part a text belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
     Training,
     Heldout,
 }
 
-/// Consecutive bytes of a text that lie on one side.
+/// Consecutive bytes of a text that belong to one part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Section {
     pub range: Range<usize>,
     pub side: Side,
 }
 
-/// Divides a text between the sides, so that about `heldout_ppm` of a million bytes are held out.
+/// Splits a text so that about `heldout_ppm` bytes in a million are held out.
 ///
-/// The same text falls on the same side wherever it stands, so that a copy of what is held out is
-/// never trained on. A text longer than [`WHOLE_BYTES`], or a `part` of one, is dealt section by
-/// section; neighbours on one side stay together.
-pub(super) fn deal(text: &[u8], part: bool, heldout_ppm: u32) -> Vec<Section> {
-    if !part && text.len() <= WHOLE_BYTES {
+/// The same text always falls on the same side, so a copy of held-out text is never trained on. A
+/// text longer than [`UNSPLIT_BYTES`], or a `part` of one, is split by sections; adjacent sections
+/// on one side are joined.
+pub(super) fn split(text: &[u8], part: bool, heldout_ppm: u32) -> Vec<Section> {
+    if !part && text.len() <= UNSPLIT_BYTES {
         return vec![Section {
             range: 0..text.len(),
             side: side(text, heldout_ppm),
@@ -64,7 +63,7 @@ fn side(text: &[u8], heldout_ppm: u32) -> Side {
 }
 
 /// Where the section that begins at `start` ends: after the first line end beyond its length if one
-/// comes soon, else between two characters.
+/// is near, else between two characters.
 fn section_end(text: &[u8], start: usize) -> usize {
     let least = start + SECTION_BYTES;
     if least + SECTION_BYTES / 2 >= text.len() {
@@ -77,7 +76,7 @@ fn section_end(text: &[u8], start: usize) -> usize {
     }
 }
 
-/// The first place from `from` on that is not inside a character.
+/// The first character boundary at or after `from`.
 pub(crate) fn character_start(text: &[u8], from: usize) -> usize {
     let inside = |byte: &&u8| **byte & 0b1100_0000 == 0b1000_0000;
     from + text[from..].iter().take(3).take_while(inside).count()
@@ -102,27 +101,27 @@ mod tests {
     }
 
     #[test]
-    fn a_short_text_lies_on_one_side_and_always_on_the_same() {
+    fn a_short_text_is_always_on_the_same_side() {
         let texts: Vec<String> = (0..2000)
             .map(|number| format!("text number {number}"))
             .collect();
         let heldout = texts
             .iter()
-            .filter(|text| deal(text.as_bytes(), false, 100_000)[0].side == Side::Heldout)
+            .filter(|text| split(text.as_bytes(), false, 100_000)[0].side == Side::Heldout)
             .count();
         assert!((150..250).contains(&heldout), "{heldout}");
         assert!(
             texts
                 .iter()
-                .all(|text| deal(text.as_bytes(), false, 100_000)
-                    == deal(text.as_bytes(), false, 100_000))
+                .all(|text| split(text.as_bytes(), false, 100_000)
+                    == split(text.as_bytes(), false, 100_000))
         );
     }
 
     #[test]
-    fn a_long_text_is_dealt_by_sections_and_nothing_is_lost() {
+    fn a_long_text_is_split_by_sections_and_nothing_is_lost() {
         let text = book(50_000);
-        let sections = deal(&text, false, 100_000);
+        let sections = split(&text, false, 100_000);
         let mut end = 0;
         for section in &sections {
             assert_eq!(section.range.start, end);
@@ -136,9 +135,9 @@ mod tests {
     }
 
     #[test]
-    fn more_held_out_holds_out_all_of_what_less_does() {
+    fn a_larger_held_out_share_contains_the_smaller_one() {
         let text = book(20_000);
-        let (few, many) = (deal(&text, false, 20_000), deal(&text, false, 200_000));
+        let (few, many) = (split(&text, false, 20_000), split(&text, false, 200_000));
         for section in few.iter().filter(|section| section.side == Side::Heldout) {
             let within = |other: &&Section| {
                 other.side == Side::Heldout
@@ -150,9 +149,9 @@ mod tests {
     }
 
     #[test]
-    fn a_character_is_never_cut_in_two() {
+    fn a_character_is_never_split() {
         let text = "世".repeat(40_000);
-        for section in deal(text.as_bytes(), false, 500_000) {
+        for section in split(text.as_bytes(), false, 500_000) {
             assert!(
                 text.is_char_boundary(section.range.start)
                     && text.is_char_boundary(section.range.end)
@@ -163,7 +162,7 @@ mod tests {
     #[test]
     fn none_or_all_can_be_held_out() {
         let text = book(10_000);
-        assert_eq!(heldout_bytes(&deal(&text, true, 0)), 0);
-        assert_eq!(heldout_bytes(&deal(&text, true, 1_000_000)), text.len());
+        assert_eq!(heldout_bytes(&split(&text, true, 0)), 0);
+        assert_eq!(heldout_bytes(&split(&text, true, 1_000_000)), text.len());
     }
 }

@@ -1,4 +1,4 @@
-//! Tokens become shards, each on disk before the next is begun.
+//! Writes tokens as shards, each synced to disk before the next one starts.
 
 use std::fs::File;
 use std::io::Write;
@@ -8,14 +8,14 @@ use weal_proto::Outline;
 
 use super::index::{PreparedPart, PreparedShard, shard_name};
 use super::shard::{Width, encode};
-use super::work::Tokens;
+use super::tokenise::Tokens;
 use crate::error::{Error, Result};
 
-/// Writes the shards of one side into a folder.
+/// Writes the shards of one part into a folder.
 pub(super) struct ShardWriter {
     folder: PathBuf,
     width: Width,
-    /// A shard ends with the document with which it reaches so many tokens.
+    /// A shard ends with the document that reaches this many tokens.
     target: u64,
     tokens: Vec<u8>,
     documents: Vec<u32>,
@@ -51,7 +51,7 @@ impl ShardWriter {
         Ok(())
     }
 
-    /// Writes what is left, and says what was written.
+    /// Writes the last shard, and returns the list of all.
     pub fn finish(mut self) -> Result<PreparedPart> {
         if !self.documents.is_empty() {
             self.write()?;
@@ -63,10 +63,7 @@ impl ShardWriter {
         let bytes = encode(self.width, &self.tokens, &self.documents);
         let hash = Outline::of(&bytes).hash().into();
         let path = self.folder.join(shard_name(&hash));
-        let failed = |error: std::io::Error| Error::Prepare {
-            place: path.display().to_string(),
-            reason: format!("cannot be written: {error}"),
-        };
+        let failed = |error: std::io::Error| Error::write(&path, error);
         let mut file = File::create(&path).map_err(failed)?;
         file.write_all(&bytes)
             .and_then(|()| file.sync_all())

@@ -1,6 +1,6 @@
-//! Multiple-choice questions, one a line of JSON, in the forms in which they are handed round; put
-//! to a model as lm-evaluation-harness does (its `arc_easy.yaml`, `hellaswag.yaml` with `utils.py`,
-//! `piqa.yaml`), without examples.
+//! Multiple-choice questions, one JSON object a line, in the formats of common benchmarks. Prompts
+//! follow lm-evaluation-harness (its `arc_easy.yaml`, `hellaswag.yaml` with `utils.py`,
+//! `piqa.yaml`), zero-shot.
 
 use std::fmt;
 use std::path::Path;
@@ -10,20 +10,20 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 
-/// A question with the answers to choose from.
+/// A question with its answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
-    /// What comes before the answer.
+    /// The prompt before the answer.
     pub context: String,
-    /// The answers, without the space that parts them from the context.
+    /// The answers, without the space between context and answer.
     pub choices: Vec<String>,
-    /// The right one.
+    /// Index of the right answer.
     pub answer: usize,
 }
 
-/// A form of questions.
+/// The format of a file of questions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum QuestionForm {
     /// `question`, `choices` with `text` and `label`, `answerKey` (Clark et al., 2018).
     Arc,
     /// `ctx` or `ctx_a` and `ctx_b`, `endings`, `label`, perhaps `activity_label` (Zellers et al.,
@@ -31,11 +31,11 @@ pub enum Form {
     HellaSwag,
     /// `goal`, `sol1`, `sol2`, `label` (Bisk et al., 2020).
     Piqa,
-    /// `context`, `choices`, `answer`: nothing is added.
+    /// `context`, `choices`, `answer`; used as they are.
     Plain,
 }
 
-impl fmt::Display for Form {
+impl fmt::Display for QuestionForm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Arc => "arc",
@@ -85,8 +85,8 @@ struct Plain {
     answer: usize,
 }
 
-impl Form {
-    /// The form of a record, by its keys.
+impl QuestionForm {
+    /// Recognises the format of a record by its keys.
     pub fn of(record: &Value) -> Option<Self> {
         let has = |key: &str| record.get(key).is_some();
         match () {
@@ -108,12 +108,10 @@ impl Form {
                 } = parsed(record)?;
                 let answer = choices.label.iter().position(|label| *label == answer_key);
                 let answer = answer.ok_or_else(|| {
-                    format!("answerKey {answer_key:?} is none of {:?}", choices.label)
+                    format!("answerKey {answer_key:?} is not one of {:?}", choices.label)
                 })?;
                 if choices.text.len() != choices.label.len() {
-                    return Err(
-                        "choices.text and choices.label are of different lengths".to_owned()
-                    );
+                    return Err("choices.text and choices.label have different lengths".to_owned());
                 }
                 Question {
                     context: format!("Question: {question}\nAnswer:"),
@@ -150,9 +148,9 @@ impl Form {
             }
         };
         match question.choices.len() {
-            0 | 1 => Err("there must be two choices or more".to_owned()),
+            0 | 1 => Err("it has fewer than two choices".to_owned()),
             count if question.answer >= count => Err(format!(
-                "the answer is number {}, and there are {count} choices, counted from 0",
+                "the answer is number {}, but the {count} choices are numbered from 0",
                 question.answer
             )),
             _ if question.choices.iter().any(String::is_empty) => {
@@ -167,7 +165,7 @@ fn parsed<T: serde::de::DeserializeOwned>(record: Value) -> std::result::Result<
     serde_json::from_value(record).map_err(|error| error.to_string())
 }
 
-/// A label is a number, or a string that holds one.
+/// Parses a label: a number, or a string that holds one.
 fn number(label: &Value) -> std::result::Result<usize, String> {
     let number = match label {
         Value::String(text) => text.trim().parse().ok(),
@@ -190,7 +188,7 @@ fn hellaswag(record: HellaSwag) -> std::result::Result<Question, String> {
     let context = match (ctx_a, ctx_b, ctx) {
         (Some(first), Some(second), _) => format!("{first} {}", capitalised(&second)),
         (_, _, Some(context)) => context,
-        _ => return Err("neither ctx nor ctx_a and ctx_b are there".to_owned()),
+        _ => return Err("it has neither ctx nor ctx_a and ctx_b".to_owned()),
     };
     let context = match activity_label {
         Some(activity) => format!("{activity}: {context}"),
@@ -214,7 +212,7 @@ fn capitalised(text: &str) -> String {
     first + &letters.as_str().to_lowercase()
 }
 
-/// Takes WikiHow's marks out: `[title]` becomes a full stop, other brackets go.
+/// Removes WikiHow markup: `[title]` becomes a full stop, other brackets are dropped.
 fn cleaned(text: &str) -> String {
     let mut rest = text.trim().replace(" [title]", ". ");
     let mut clean = String::with_capacity(rest.len());
@@ -228,11 +226,11 @@ fn cleaned(text: &str) -> String {
     (clean + &rest).replace("  ", " ")
 }
 
-/// The questions of a file, and their form.
+/// Parses the questions of a file, and recognises their format.
 ///
 /// # Errors
 /// [`Error::Question`] names the line and what is wrong with it.
-pub fn questions(name: &Path, text: &str) -> Result<(Form, Vec<Question>)> {
+pub fn parse_questions(name: &Path, text: &str) -> Result<(QuestionForm, Vec<Question>)> {
     let refused = |line: usize, reason: String| Error::Question {
         path: name.to_owned(),
         line: line + 1,
@@ -249,8 +247,12 @@ pub fn questions(name: &Path, text: &str) -> Result<(Form, Vec<Question>)> {
             serde_json::from_str(line).map_err(|error| refused(number, error.to_string()))?;
         let found = match form {
             Some(form) => form,
-            None => *form.insert(Form::of(&record).ok_or_else(|| {
-                refused(number, "it has the keys of no known form: arc, hellaswag, piqa, or context and choices".into())
+            None => *form.insert(QuestionForm::of(&record).ok_or_else(|| {
+                refused(
+                    number,
+                    "its keys match no known form: arc, hellaswag, piqa, or context and choices"
+                        .into(),
+                )
             })?),
         };
         questions.push(found.question(record).map_err(|why| refused(number, why))?);
@@ -263,8 +265,8 @@ pub fn questions(name: &Path, text: &str) -> Result<(Form, Vec<Question>)> {
 mod tests {
     use super::*;
 
-    fn one(line: &str) -> Result<(Form, Question)> {
-        questions(Path::new("task.jsonl"), line)
+    fn one(line: &str) -> Result<(QuestionForm, Question)> {
+        parse_questions(Path::new("task.jsonl"), line)
             .map(|(form, mut questions)| (form, questions.remove(0)))
     }
 
@@ -277,12 +279,12 @@ mod tests {
     }
 
     #[test]
-    fn each_form_is_put_as_the_harness_puts_it() {
+    fn each_form_is_prompted_as_in_the_harness() {
         let arc = r#"{"id":"x","question":"Which is hot?","choices":{"text":["ice","fire"],"label":["A","B"]},"answerKey":"B"}"#;
         assert_eq!(
             one(arc).unwrap(),
             (
-                Form::Arc,
+                QuestionForm::Arc,
                 question("Question: Which is hot?\nAnswer:", &["ice", "fire"], 1)
             )
         );
@@ -293,13 +295,13 @@ mod tests {
             &["eats it.", " How to eat. Sit"],
             0,
         );
-        assert_eq!(one(swag).unwrap(), (Form::HellaSwag, expected));
+        assert_eq!(one(swag).unwrap(), (QuestionForm::HellaSwag, expected));
 
         let piqa = r#"{"goal":"Open it","sol1":"push","sol2":"pull","label":1}"#;
         assert_eq!(
             one(piqa).unwrap(),
             (
-                Form::Piqa,
+                QuestionForm::Piqa,
                 question("Question: Open it\nAnswer:", &["push", "pull"], 1)
             )
         );
@@ -307,12 +309,15 @@ mod tests {
         let plain = r#"{"context":"2 + 2 =","choices":["4","5","6"],"answer":0}"#;
         assert_eq!(
             one(plain).unwrap(),
-            (Form::Plain, question("2 + 2 =", &["4", "5", "6"], 0))
+            (
+                QuestionForm::Plain,
+                question("2 + 2 =", &["4", "5", "6"], 0)
+            )
         );
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_its_line() {
+    fn a_bad_line_is_named_with_the_reason() {
         let good = r#"{"context":"a","choices":["b","c"],"answer":0}"#;
         let cases = [
             (
@@ -328,7 +333,7 @@ mod tests {
             ("{", "EOF"),
         ];
         for (bad, expected) in cases {
-            let why = questions(Path::new("task.jsonl"), &format!("{good}\n\n{bad}\n"))
+            let why = parse_questions(Path::new("task.jsonl"), &format!("{good}\n\n{bad}\n"))
                 .unwrap_err()
                 .to_string();
             assert!(

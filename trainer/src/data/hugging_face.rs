@@ -1,4 +1,4 @@
-//! Data sets in Hugging Face's layout: named by an address, listed through its API.
+//! Data sets on Hugging Face: their addresses, and listing them through its API.
 //!
 //! ```text
 //! hf://datasets/<owner>/<name>[@<revision>][/<path or pattern>]
@@ -7,19 +7,19 @@
 
 use serde::Deserialize;
 
-use super::fetch::Client;
-use super::place::Kind;
+use super::fetch::DownloadClient;
+use super::kind::FileKind;
 use crate::error::{Error, Result};
 
-/// Pages of a listing that are read; a page has up to 1,000 entries.
-const PAGES: usize = 1_000;
+/// The most pages of a listing that are read; a page has up to 1,000 entries.
+const MAX_PAGES: usize = 1_000;
 
 /// A data set, or some of its files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct DataSet {
     repository: String,
     revision: String,
-    /// A folder, a file or a pattern; empty for all of it.
+    /// A folder, a file or a pattern; empty for the whole data set.
     path: String,
 }
 
@@ -41,20 +41,18 @@ struct Entry {
     lfs: Option<Large>,
 }
 
-/// A large file's content hash (SHA-256).
+/// The content hash (SHA-256) of a large file.
 #[derive(Deserialize)]
 struct Large {
     oid: String,
 }
 
 impl DataSet {
-    /// What an address says, where it names a data set at all.
+    /// Parses an address; `None` if it does not name a data set.
     pub fn parse(source: &str, endpoint: &str) -> Result<Option<Self>> {
         if let Some(rest) = source.strip_prefix("hf://") {
-            let refused = || Error::Prepare {
-                place: source.to_owned(),
-                reason: "hf://datasets/<owner>/<name>[@<revision>][/<path>] is accepted".to_owned(),
-            };
+            let expected = "expected hf://datasets/<owner>/<name>[@<revision>][/<path>]";
+            let refused = || Error::prepare(source, expected);
             let mut parts = rest
                 .strip_prefix("datasets/")
                 .ok_or_else(refused)?
@@ -86,7 +84,7 @@ impl DataSet {
             [owner, name] => Some(Self::new(owner, name, "main", "")),
             [owner, name, "tree", revision] => Some(Self::new(owner, name, revision, "")),
             [owner, name, "tree", revision, path] => Some(Self::new(owner, name, revision, path)),
-            // One file, by its own address.
+            // The URL of one file.
             _ => None,
         })
     }
@@ -100,8 +98,8 @@ impl DataSet {
         }
     }
 
-    /// Its files, in the order of their paths.
-    pub fn list(&self, client: &Client) -> Result<Vec<HubFile>> {
+    /// Lists its files, sorted by path.
+    pub fn list(&self, client: &DownloadClient) -> Result<Vec<HubFile>> {
         let (endpoint, repository) = (&client.endpoint, &self.repository);
         let revision = encode(&self.revision, false);
         let folder = self.folder();
@@ -112,15 +110,15 @@ impl DataSet {
         );
         let mut next = Some(first.clone());
         let mut files = Vec::new();
-        for _ in 0..PAGES {
+        for _ in 0..MAX_PAGES {
             let Some(page) = next.take() else { break };
             let (entries, following): (Vec<Entry>, _) = client.json(&page)?;
-            // Nobody is led elsewhere by a listing.
+            // A listing must not redirect to another server.
             next = following.filter(|url| url.starts_with(&format!("{endpoint}/")));
             files.extend(
                 entries
                     .into_iter()
-                    .filter(|entry| entry.kind == "file" && self.takes(&entry.path)),
+                    .filter(|entry| entry.kind == "file" && self.matches_path(&entry.path)),
             );
         }
         files.sort_by(|one, other| one.path.cmp(&other.path));
@@ -138,10 +136,10 @@ impl DataSet {
             .collect())
     }
 
-    /// The folder that has all that is wanted.
+    /// The innermost folder that contains all wanted files.
     fn folder(&self) -> &str {
         let wild = self.path.find(['*', '?', '[']).unwrap_or(self.path.len());
-        let is_folder = wild == self.path.len() && Kind::of(&self.path).is_none();
+        let is_folder = wild == self.path.len() && FileKind::of(&self.path).is_none();
         if is_folder {
             &self.path
         } else {
@@ -151,7 +149,7 @@ impl DataSet {
         }
     }
 
-    fn takes(&self, path: &str) -> bool {
+    fn matches_path(&self, path: &str) -> bool {
         let within = path
             .strip_prefix(&self.path)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
@@ -161,7 +159,7 @@ impl DataSet {
     }
 }
 
-/// Percent-encodes what may not stand in an address; what is encoded already stays.
+/// Percent-encodes characters that URLs do not allow. What is already encoded stays.
 fn encode(text: &str, keep_slashes: bool) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -211,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn other_addresses_are_those_of_files() {
+    fn other_addresses_are_files() {
         for source in [
             "https://example.org/datasets/a/b",
             "https://huggingface.co/datasets/a/b/resolve/main/x.txt",
@@ -228,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_folder_that_has_what_is_wanted_is_listed() {
+    fn only_the_folder_of_the_wanted_files_is_listed() {
         for (path, folder) in [
             ("", ""),
             ("data/en", "data/en"),
@@ -245,8 +243,9 @@ mod tests {
     }
 
     #[test]
-    fn a_path_takes_a_file_a_folder_or_a_pattern() {
-        let takes = |path: &str, file: &str| DataSet::new("a", "b", "main", path).takes(file);
+    fn a_path_matches_a_file_a_folder_or_a_pattern() {
+        let takes =
+            |path: &str, file: &str| DataSet::new("a", "b", "main", path).matches_path(file);
         assert!(
             takes("", "x.txt") && takes("data", "data/x.txt") && takes("data/x.txt", "data/x.txt")
         );
@@ -258,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_not_stand_in_an_address_is_encoded() {
+    fn characters_that_urls_do_not_allow_are_encoded() {
         assert_eq!(encode("a b/ö.txt", true), "a%20b/%C3%B6.txt");
         assert_eq!(
             encode("refs/convert/parquet", false),

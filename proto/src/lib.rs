@@ -37,6 +37,8 @@
 //! | [`blob`] | the header of a contribution, and chunk requests |
 //! | [`outline`] | how a blob is cut into chunks, named and verified |
 
+#![forbid(unsafe_code)]
+
 pub mod blob;
 pub mod envelope;
 pub mod error;

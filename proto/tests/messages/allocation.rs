@@ -1,6 +1,8 @@
 //! Decoding may not allocate more than a small multiple of what it is given, whatever that says of
 //! itself.
 
+#![allow(unsafe_code)] // an allocator that counts
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 

@@ -209,7 +209,7 @@ fn the_cpu_allocator_confirms_the_prediction() {
 #[test]
 fn a_gpu_allocator_confirms_the_prediction() {
     if !require::all_required() && !gpus().iter().any(|gpu| gpu.kind != GpuKind::Software) {
-        return require::leave_out(
+        return require::skip(
             "measuring a GPU's memory",
             "it has no hardware GPU, and a software GPU takes minutes",
         );

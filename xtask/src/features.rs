@@ -42,7 +42,7 @@ type Sets = BTreeMap<Unit, BTreeMap<BTreeSet<String>, String>>;
 
 /// Fails when some command of the workspace compiles a third-party crate with other features than
 /// another command.
-pub fn check() -> Result<(), String> {
+pub(crate) fn check() -> Result<(), String> {
     let mut report = String::new();
     for (unit, sets) in feature_sets()?
         .into_iter()
@@ -69,7 +69,7 @@ pub fn check() -> Result<(), String> {
 }
 
 /// Rewrites the manifest of `workspace-hack` until one set of features is left for each crate.
-pub fn generate() -> Result<(), String> {
+pub(crate) fn generate() -> Result<(), String> {
     let path = "workspace-hack/Cargo.toml";
     let mut wanted = BTreeMap::new();
     write_manifest(path, &wanted)?;

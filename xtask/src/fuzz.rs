@@ -20,7 +20,7 @@ struct Target {
 }
 
 /// Fuzzes the target for some seconds (60 unless given), or lists the targets.
-pub fn run(arguments: &[String]) -> Outcome {
+pub(crate) fn run(arguments: &[String]) -> Outcome {
     let targets = targets()?;
     let Some(name) = arguments.first() else {
         for Target { name, krate } in targets {

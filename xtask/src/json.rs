@@ -10,7 +10,7 @@ use crate::Outcome;
 
 /// A value of JSON.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Value {
+pub(crate) enum Value {
     /// Also stands for what an object or an array does not hold.
     Null,
     /// `true` or `false`
@@ -27,7 +27,7 @@ pub enum Value {
 
 impl Value {
     /// Reads a text that holds one value.
-    pub fn parse(text: &str) -> Outcome<Self> {
+    pub(crate) fn parse(text: &str) -> Outcome<Self> {
         let mut reader = Reader {
             rest: text.chars().peekable(),
         };
@@ -39,7 +39,7 @@ impl Value {
     }
 
     /// The text of a string.
-    pub fn as_str(&self) -> Option<&str> {
+    pub(crate) fn as_str(&self) -> Option<&str> {
         match self {
             Self::String(text) => Some(text),
             _ => None,
@@ -47,7 +47,7 @@ impl Value {
     }
 
     /// A whole number that is not negative.
-    pub fn as_u64(&self) -> Option<u64> {
+    pub(crate) fn as_u64(&self) -> Option<u64> {
         match self {
             Self::Number(text) => text.parse().ok(),
             _ => None,
@@ -55,7 +55,7 @@ impl Value {
     }
 
     /// The elements of an array.
-    pub fn as_array(&self) -> Option<&Vec<Self>> {
+    pub(crate) fn as_array(&self) -> Option<&Vec<Self>> {
         match self {
             Self::Array(elements) => Some(elements),
             _ => None,

@@ -7,7 +7,7 @@ use crate::json::Value;
 use crate::step::{cargo, output};
 
 /// A crate of this workspace.
-pub struct Member {
+pub(crate) struct Member {
     /// The package's name, such as `weal-proto`.
     pub name: String,
     /// Its folder, relative to the repository.
@@ -17,7 +17,7 @@ pub struct Member {
 }
 
 /// One line of a manifest's dependencies.
-pub struct Dependency {
+pub(crate) struct Dependency {
     /// The package's name.
     pub name: String,
     /// Which section the line stands in.
@@ -26,7 +26,7 @@ pub struct Dependency {
 
 /// A section of dependencies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// `[dependencies]`
     Normal,
     /// `[build-dependencies]`
@@ -36,7 +36,7 @@ pub enum Kind {
 }
 
 /// All members, by name.
-pub fn members() -> Outcome<Vec<Member>> {
+pub(crate) fn members() -> Outcome<Vec<Member>> {
     let text = output(&mut cargo([
         "metadata",
         "--no-deps",

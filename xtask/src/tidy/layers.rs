@@ -44,7 +44,7 @@ const HACK: &str = "workspace-hack";
 const TESTING: &str = "weal-testing";
 
 /// Finds dependencies that run upwards.
-pub fn check(_: &[Source]) -> Outcome<Vec<Finding>> {
+pub(crate) fn check(_: &[Source]) -> Outcome<Vec<Finding>> {
     let members = members()?;
     Ok(members
         .iter()

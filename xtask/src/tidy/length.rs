@@ -12,7 +12,7 @@ const LINES: usize = 400;
 
 /// Finds lines of Rust that are too wide. A literal, a link or a row of a table cannot be broken,
 /// so they may pass the margin.
-pub fn check(sources: &[Source]) -> Outcome<Vec<Finding>> {
+pub(crate) fn check(sources: &[Source]) -> Outcome<Vec<Finding>> {
     Ok(sources
         .iter()
         .filter(|source| source.is("rs"))
@@ -48,7 +48,7 @@ fn is_row(line: &str) -> bool {
 }
 
 /// Prints which files are long. This is advice, not a rule.
-pub fn warn(sources: &[Source]) {
+pub(crate) fn warn(sources: &[Source]) {
     for source in sources.iter().filter(|source| source.is("rs")) {
         let code = source.text.split("\n#[cfg(test)]\nmod tests {").next();
         let lines = code.unwrap_or_default().lines().count();

@@ -276,7 +276,7 @@ fn first_snapshot(random: &mut StdRng, decided: u64) -> Snapshot {
             data: "Shakespeare, 5.4 MB of text".into(),
             inner_steps: STEPS,
             batch: 16,
-            keep: 64,
+            keep: 32,
             chunk: 4096,
         },
         node: Node {

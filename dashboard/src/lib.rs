@@ -1,8 +1,8 @@
 //! The web page and the metrics of one node: a router over a snapshot and an event stream.
 //!
-//! The node fills in a [`Snapshot`] whenever something changed and [publishes](Dashboard::publish)
-//! it; browsers, Prometheus, `weal status` and `weal top` read it from there. Nothing here talks
-//! back to the node: who can open the page can look, and no more.
+//! The node fills in a [`Snapshot`] whenever something changes and [publishes](Dashboard::publish)
+//! it. Browsers, Prometheus and `weal status` read it from here. Nothing talks back to the node:
+//! the page is read-only.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -19,8 +19,10 @@
 //! # }
 //! ```
 //!
-//! The page is plain ES modules in `assets/`, embedded in the binary with plotly.js: no build step,
-//! no network.
+//! The page is plain ES modules in `assets/`, embedded in the binary together with plotly.js. It
+//! needs no build step and loads nothing from other servers.
+
+#![forbid(unsafe_code)]
 
 mod assets;
 mod events;
@@ -34,6 +36,7 @@ mod state;
 pub use events::{EVENT_INTERVAL, PING_INTERVAL};
 pub use guard::Hosts;
 pub use history::{POINTS_KEPT, POINTS_SERVED, RECORDS_KEPT};
+pub use metrics::{MetricDoc, MetricKind, metrics_reference};
 pub use router::{HISTORY_PAGE, STALE_AFTER, serve};
 pub use snapshot::{
     Floor, Learner, Level, LogLine, Node, NodeState, Peer, PeerRound, Phase, PhaseSeconds, Round,
@@ -41,13 +44,13 @@ pub use snapshot::{
 };
 pub use state::{Dashboard, RECENT_ROUNDS, STREAMS_MAX};
 
-/// What stops the dashboard's server.
+/// Why the dashboard's server stopped or could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The listener's address cannot be read.
-    #[error("the dashboard's listener has no address: {0}; restart the node")]
+    /// The listener's address could not be read.
+    #[error("could not read the address the dashboard listens on")]
     Listener(#[source] std::io::Error),
-    /// Accepting connections failed for good.
-    #[error("the dashboard stopped serving: {0}; restart the node")]
+    /// Accepting connections failed permanently.
+    #[error("the dashboard stopped accepting connections")]
     Serve(#[source] std::io::Error),
 }

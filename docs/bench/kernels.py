@@ -11,7 +11,7 @@ import time
 
 import torch
 
-CHUNK, KEEP, DECAY = 4096, 64, 0.95
+CHUNK, KEEP, DECAY = 4096, 32, 0.9
 
 
 def best(run, runs=5):

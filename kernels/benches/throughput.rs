@@ -1,12 +1,13 @@
-//! How fast the kernels are, next to the memory they run on, and to PyTorch.
+//! The speed of the kernels, compared with that of memory and of PyTorch.
 //!
 //! ```text
-//! WEAL_PYTHON=venv/bin/python cargo bench -p weal-kernels -- [a part of a name]
+//! WEAL_PYTHON=venv/bin/python cargo bench -p weal-kernels -- [PART OF A NAME]
 //! ```
 //!
-//! Bytes are those that must go through memory: compressing reads Δ and e and writes e (12 a
-//! parameter), copying and stepping read and write once (8), hashing reads (4). Items are kept
-//! values. With `WEAL_PYTHON`, the same work in PyTorch follows (`docs/bench/kernels.py`).
+//! Bytes count the necessary memory traffic per parameter: compressing reads Δ and e and writes e
+//! (12 bytes), copying and stepping read and write once (8), hashing reads (4). Items are kept
+//! values. If `WEAL_PYTHON` is set, the same work runs in PyTorch afterwards
+//! (`docs/bench/kernels.py`).
 
 use std::path::Path;
 use std::process::Command;
@@ -36,7 +37,7 @@ fn main() {
     let ran = Command::new(&python).arg(script).args(numbers).status();
     assert!(
         ran.is_ok_and(|status| status.success()),
-        "{} fails",
+        "{} failed",
         python.display()
     );
 }
@@ -45,10 +46,10 @@ fn layout() -> Layout {
     let tensors = (0..MILLIONS)
         .map(|i| TensorSpec::new(format!("t{i}"), [1000, 1000]))
         .collect();
-    Layout::new(tensors).expect("the tensors add up")
+    Layout::new(tensors).expect("a valid layout")
 }
 
-/// Values with a few large ones, from a multiplicative generator.
+/// Values with a few large ones, from a linear congruential generator.
 fn values(seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(2).wrapping_add(1);
     let mut value = || {
@@ -75,7 +76,7 @@ fn read(body: &[u8]) -> Contribution {
     decode(&layout(), &Compression::default(), body, body.len()).expect("canonical")
 }
 
-/// Contributions that send nothing.
+/// Contributions without values.
 fn silent() -> Vec<Contribution> {
     let mut zeros = vec![0.0; MILLIONS * 1_000_000];
     let body = compress(
@@ -115,8 +116,8 @@ fn copy(bencher: Bencher<'_, '_>) {
 fn compressing(bencher: Bencher<'_, '_>) {
     let (layout, mut error, mut delta) = (layout(), values(1), values(2));
     bencher.counter(bytes(12)).bench_local(|| {
-        // What is left is the next error feedback; as a pseudo-gradient, the one before is as good
-        // as any.
+        // `delta` now holds the next error feedback. The old one serves as the next
+        // pseudo-gradient.
         std::mem::swap(&mut error, &mut delta);
         compress(&layout, &Compression::default(), &error, &mut delta)
     });

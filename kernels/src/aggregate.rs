@@ -1,7 +1,7 @@
 //! The outer step: from the decided contributions to the next round's weights.
 //!
-//! For each tensor, contribution p is clipped to the median norm, so that no one's step is larger
-//! than is usual this round:
+//! For each tensor, contribution p is clipped to the median norm of the round, so that no peer's
+//! step is larger than usual:
 //!
 //! ```text
 //! clip_p = min(1, median norm / norm_p)
@@ -12,13 +12,17 @@
 //!
 //! # Bit for bit
 //!
-//! Every replica must arrive at the same weights to the last bit, on any processor and with any
-//! number of threads. So everything here is IEEE 754 f32 addition, subtraction, multiplication,
-//! division and square root, which are exact to the last bit by the standard; nothing is fused
-//! (Rust never contracts), nothing calls the mathematics library, and nothing is folded across
-//! threads: a thread owns a tile of the weights, and adds up the contributions in the decided
-//! order. Norms are roots of exact integer sums. What remains is the threads' rounding mode and
-//! flush-to-zero flag, which must be IEEE's defaults, as Rust itself demands.
+//! Every replica must compute the same weights to the last bit, on any processor and with any
+//! number of threads. Therefore:
+//!
+//! - Only IEEE 754 f32 addition, subtraction, multiplication, division and square root are used,
+//!   whose results the standard fixes to the last bit. Rust never fuses them, and nothing calls the
+//!   system's mathematics library.
+//! - No sum crosses threads: each thread owns a tile of the weights, and adds the contributions in
+//!   the decided order.
+//! - Norms are square roots of exact integer sums.
+//!
+//! Rounding mode and flush-to-zero flag must be IEEE's defaults, which Rust requires anyway.
 
 use rayon::prelude::*;
 
@@ -29,36 +33,35 @@ use crate::state::{StateOutline, hash_values, outline, outline_of};
 use crate::wide::{prefetch, widest};
 use crate::{Contribution, Error, Layout};
 
-/// What a coordinate's sum is divided by.
+/// The divisor of a coordinate's sum.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Rule {
-    /// The number of those who sent the coordinate.
+    /// The number of contributions that sent the coordinate.
     MeanOfSenders,
-    /// The number of all contributions: who did not send a coordinate counts as zero.
+    /// The number of all contributions; one that did not send the coordinate counts as zero.
     MeanOfAll,
-    /// The root of the number of those who sent the coordinate. What they agree on adds up; what
-    /// they don't, noise, grows with the root of their number, and so is as large everywhere.
-    /// Measured best (docs/benchmarks.md).
+    /// The square root of the number of contributions that sent the coordinate. Where they agree,
+    /// their values add up; noise grows with that root only, so it is equally large everywhere.
+    /// This measured best (docs/benchmarks.md).
     #[default]
     RootOfSenders,
 }
 
 /// The outer step: `theta <- theta - alpha * A(clip_p * contribution_p)`, in place.
 ///
-/// The contributions come in the decided order, which is part of the result. None of them leaves
-/// `theta` as it is, and so does a coordinate that nobody sent. Bit-identical for any number of
-/// threads.
+/// Pass the contributions in the decided order; the result depends on it. Coordinates that no
+/// contribution sent keep their bits, and an empty list leaves all of `theta` unchanged. The result
+/// is bit-identical for any number of threads.
 ///
-/// Per coordinate, in f32: each contribution's scale times its clip factor is added to or
-/// subtracted from a sum that starts at 0, in order; the sum is divided by the count, or its root,
-/// that the rule says; the quotient is multiplied by `alpha`; the product is subtracted from the
-/// weight.
+/// Per coordinate, in f32: start a sum at 0. For each contribution in order, multiply its scale by
+/// its clip factor, and add or subtract the product by its sign. Divide the sum by the divisor of
+/// `rule`, multiply by `alpha`, and subtract the product from the weight.
 ///
 /// # Errors
-/// [`Error::Length`] when `theta` is not of this layout, [`Error::ForeignContribution`] when a
-/// contribution isn't, or was decoded with other settings than the first, and
-/// [`Error::OuterLearningRate`] when `alpha` is negative (minus zero too), infinite or NaN. `theta`
-/// is unchanged then.
+/// [`Error::Length`] if `theta` does not match the layout. [`Error::ForeignContribution`] if a
+/// contribution does not, or if its settings differ from the first one's.
+/// [`Error::OuterLearningRate`] if `alpha` is negative (minus zero too), infinite or NaN. `theta` is
+/// unchanged then.
 pub fn apply(
     layout: &Layout,
     theta: &mut [f32],
@@ -73,8 +76,8 @@ pub fn apply(
     Ok(())
 }
 
-/// [`apply`], and the outline of what it makes of `theta` (see [`crate::state`]): each tile is
-/// hashed while it is in the cache.
+/// Does what [`apply`] does, and returns the outline of the new `theta` (see [`crate::state`]).
+/// Each tile is hashed while it is in the cache.
 ///
 /// # Errors
 /// As [`apply`].
@@ -96,14 +99,13 @@ pub fn apply_and_outline(
     }
 }
 
-/// Each contribution's clip factor for each tensor, `[contribution][tensor]`: `median / norm` where
-/// the norm is above the median, 1 elsewhere.
+/// The clip factors, `[contribution][tensor]`: `median / norm` if the norm is above the median, else
+/// 1.
 ///
-/// The median is over the contributions whose norm of that tensor is not zero: who sent nothing of
-/// it has no say in how much is usual. For an even number of those it is the mean of the two in the
-/// middle, `(a + b) / 2` in f32.
+/// The median of a tensor is taken over the contributions whose norm of it is not zero. For an even
+/// number of those it is the mean of the middle two, `(a + b) / 2` in f32.
 ///
-/// The contributions must be of one layout, as [`apply`] checks.
+/// All contributions must be of one layout. [`apply`] checks that; this function does not.
 pub fn clip_factors(contributions: &[Contribution]) -> Vec<Vec<f32>> {
     let tensors = contributions
         .iter()
@@ -125,7 +127,7 @@ pub fn clip_factors(contributions: &[Contribution]) -> Vec<Vec<f32>> {
         .collect()
 }
 
-/// The median of the norms that aren't zero, or zero where all are.
+/// The median of the non-zero norms; 0 if there are none.
 fn median(norms: impl Iterator<Item = f32>) -> f32 {
     let mut norms: Vec<f32> = norms.filter(|&norm| norm > 0.0).collect();
     norms.sort_unstable_by(f32::total_cmp);
@@ -141,7 +143,7 @@ fn median(norms: impl Iterator<Item = f32>) -> f32 {
     }
 }
 
-/// What the weights are to be stepped by.
+/// An outer step whose arguments have been checked.
 struct Step<'a> {
     grid: Grid,
     contributions: &'a [Contribution],
@@ -151,7 +153,7 @@ struct Step<'a> {
 }
 
 impl<'a> Step<'a> {
-    /// Checks that all fits together. `None` where there is nothing to step by.
+    /// Checks the arguments. Returns `None` if there are no contributions.
     fn new(
         layout: &Layout,
         theta: &[f32],
@@ -178,8 +180,7 @@ impl<'a> Step<'a> {
         }))
     }
 
-    /// Steps all weights, tile by tile; returns what `then` says of each tile after its step, in
-    /// order.
+    /// Steps all weights tile by tile. Returns the result of `then` on each stepped tile, in order.
     fn tiles<T: Send>(&self, theta: &mut [f32], then: impl Fn(&[f32]) -> T + Sync) -> Vec<T> {
         let tiles = self
             .grid
@@ -209,12 +210,12 @@ impl<'a> Step<'a> {
     }
 }
 
-/// One chunk's sums, and its values of one contribution: working memory, kept between chunks.
+/// Working memory for one chunk, reused between chunks.
 struct Scratch {
-    /// As long as the longest chunk, so that no index of a kept value can be past the end. Zero
-    /// between chunks.
+    /// The sum of each coordinate. As long as the longest chunk, so that no index of a kept value
+    /// is out of bounds. Zero between chunks.
     sums: Box<[f32; MAX_CHUNK]>,
-    /// How many contributions sent each coordinate. Zero between chunks.
+    /// The number of contributions that sent each coordinate. Zero between chunks.
     senders: Box<[u16; MAX_CHUNK]>,
     unpacked: Unpacked,
 }
@@ -230,7 +231,7 @@ impl Default for Scratch {
 }
 
 widest! {
-    /// Steps a chunk's weights by what comes next in every contribution.
+    /// Steps a chunk's weights by the next chunk of every contribution.
     fn step_chunk(
         step: &Step<'_>,
         readers: &mut [TileReader<'_>],
@@ -253,8 +254,7 @@ fn add_and_step(
         senders,
         unpacked,
     } = scratch;
-    // The next weights stand behind these: they come into the cache while the contributions are
-    // added up.
+    // The next weights follow these in memory. Fetch them into the cache meanwhile.
     let ahead = theta.as_ptr().wrapping_add(theta.len());
     let blocks = theta.len().div_ceil(readers.len() * BLOCK);
     for (turn, (reader, clip)) in readers.iter_mut().zip(&step.clips).enumerate() {
@@ -267,8 +267,8 @@ fn add_and_step(
             senders[value.index()] += 1;
         }
     }
-    // A coordinate without senders has the sum zero, and `theta - alpha * 0` is `theta`, whatever
-    // its sign: no branch is needed but for the divisor.
+    // A coordinate that nobody sent has the sum 0, and `theta - alpha * 0` is `theta` whatever its
+    // sign. So only the divisor needs a branch.
     let all = step.contributions.len() as f32;
     let blocks = theta
         .chunks_mut(BLOCK)
@@ -289,10 +289,10 @@ fn add_and_step(
     }
 }
 
-/// Weights whose sums are used and cleared while they are near.
+/// Weights stepped at a time, so that their sums are cleared while they are in the cache.
 const BLOCK: usize = 64;
 
-/// Steps some weights; `divisor` is what a sum is divided by, given the number of senders.
+/// Steps some weights. `divisor` gives a sum's divisor for a number of senders.
 #[inline(always)]
 fn step_block(
     alpha: f32,
@@ -316,7 +316,7 @@ mod tests {
 
     const RULES: [Rule; 3] = [Rule::MeanOfSenders, Rule::MeanOfAll, Rule::RootOfSenders];
 
-    /// A contribution of those values, as far as top-k and the quantiser let them through.
+    /// A contribution made from `values` by top-k and the quantiser.
     fn contribution(layout: &Layout, compression: &Compression, values: &[f32]) -> Contribution {
         let body = compress(
             layout,
@@ -328,7 +328,7 @@ mod tests {
         decode(layout, compression, &body, body.len()).unwrap()
     }
 
-    /// Contributions of single values a chunk, which pass unchanged.
+    /// Contributions with chunks of a single value, which are sent exactly.
     fn exact<const N: usize>(
         lengths: &[usize],
         values: &[[f32; N]],
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn senders_or_all_share_the_mean() {
+    fn each_rule_divides_by_its_own_count() {
         let (layout, set) = exact(
             &[1, 1, 1],
             &[
@@ -397,14 +397,14 @@ mod tests {
     }
 
     #[test]
-    fn nobody_steps_further_than_is_usual() {
+    fn norms_above_the_median_are_clipped_to_it() {
         let (_, set) = exact(&[1, 1], &[[1.0, 1.0], [2.0, 0.0], [8.0, 0.0]]);
         assert_eq!(clip_factors(&set), [[1.0, 1.0], [1.0, 1.0], [0.25, 1.0]]);
         assert_eq!(clip_factors(&[]), Vec::<Vec<f32>>::new());
     }
 
     #[test]
-    fn nothing_decided_changes_nothing() {
+    fn an_empty_decision_changes_nothing() {
         let (layout, zeros) = exact(&[2], &[[0.0, 0.0]]);
         let theta = [-0.0, f32::from_bits(1)];
         for rule in RULES {
@@ -476,7 +476,7 @@ mod tests {
         ));
     }
 
-    /// The definition, coordinate by coordinate.
+    /// The definition, one coordinate at a time.
     fn by_definition(
         layout: &Layout,
         theta: &[f32],
@@ -553,7 +553,7 @@ mod tests {
     }
 
     #[test]
-    fn the_outline_is_that_of_the_weights_after_the_step() {
+    fn the_outline_is_of_the_stepped_weights() {
         for chunk in [64, 4096, 1000] {
             let (layout, compression) = (
                 layout(&[(1 << 18) + 70_000, 3, 5000]),
@@ -583,7 +583,7 @@ mod tests {
 
     #[test]
     fn wide_vectors_change_no_bit() {
-        let (layout, compression) = (layout(&[4096 * 3 + 1000]), Compression::default());
+        let (layout, compression) = (layout(&[4096 * 3 + 1000]), settings(4096, 64));
         let contributions: Vec<Contribution> = (1..=7)
             .map(|peer| contribution(&layout, &compression, &values(peer, layout.parameters())))
             .collect();
@@ -620,7 +620,7 @@ mod tests {
 
     #[test]
     fn the_weights_do_not_depend_on_the_number_of_threads() {
-        let (layout, compression) = (layout(&[100_000, 1, 4097, 300]), Compression::default());
+        let (layout, compression) = (layout(&[100_000, 1, 4097, 300]), settings(4096, 64));
         let theta = values(0, layout.parameters());
         let set: Vec<Contribution> = (1..=9)
             .map(|peer| contribution(&layout, &compression, &values(peer, layout.parameters())))

@@ -1,18 +1,18 @@
-//! Conformance vectors: the bytes that every implementation must produce, checked in under
-//! `conformance/`, where a README says how they are made.
+//! Conformance vectors: the bytes that every implementation must produce. They are checked in under
+//! `conformance/`; the README there says how they are made.
 //!
-//! A change of these files is a change of the protocol. To make one on purpose, run the tests once
-//! with `WEAL_BLESS=1`, and give whatever changed a new version.
+//! Changing these files changes the protocol. To do so on purpose, run the tests once with
+//! `WEAL_BLESS=1`, and give whatever changed a new version.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::testing::{layout, settings, values};
-use crate::{
-    Compression, Contribution, Layout, Rule, TensorSpec, apply, blob, compress, decode, state,
-};
+use weal_proto::Outline;
 
-/// Compares what the code produces now with the file, or rewrites the file when told to.
+use crate::testing::{layout, settings, values};
+use crate::{Compression, Contribution, Layout, Rule, TensorSpec, apply, compress, decode, state};
+
+/// Compares `produced` with the file. With `WEAL_BLESS` set, rewrites the file first.
 fn check(file: &str, produced: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("conformance")
@@ -39,7 +39,7 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Short vectors in full, long ones as the BLAKE3 hash of their little-endian bytes.
+/// Short vectors in hex, long ones as the BLAKE3 hash of their little-endian bytes.
 fn floats(values: &[f32]) -> String {
     let bytes: Vec<u8> = values
         .iter()
@@ -86,13 +86,13 @@ fn blob_hashes() {
     let mut text = String::new();
     for bytes in [0, 1, 1023, 1 << 20, (1 << 20) + 1, 5 << 19] {
         let blob: Vec<u8> = (0..bytes).map(|i| (i % 251) as u8).collect();
-        let outline = blob::outline(&blob);
+        let outline = Outline::of(&blob);
         writeln!(text, "bytes = {bytes}").unwrap();
         outline
             .chunks
             .iter()
             .for_each(|chunk| writeln!(text, "chunk = {}", hex(chunk)).unwrap());
-        writeln!(text, "hash = {}\n", hex(&outline.hash())).unwrap();
+        writeln!(text, "hash = {}\n", hex(outline.hash().as_bytes())).unwrap();
     }
     check("blob.txt", &text);
 }
@@ -113,14 +113,14 @@ fn state_roots() {
     check("state.txt", &text);
 }
 
-/// Layouts and settings: whole and ragged chunks, single values, nothing left out, and the default.
+/// Layouts and settings: full and short chunks, single values, everything kept, and 64 of 4096.
 fn shapes() -> [(&'static [usize], Compression); 5] {
     [
         (&[8], settings(8, 2)),
         (&[40, 1, 17], settings(16, 3)),
         (&[5], settings(4, 4)),
         (&[300, 2], settings(32_768, 1)),
-        (&[9000, 130, 64, 1], Compression::default()),
+        (&[9000, 130, 64, 1], settings(4096, 64)),
     ]
 }
 
@@ -157,7 +157,7 @@ fn outer_steps() {
             let layout = layout(lengths);
             let mut theta = values(0, layout.parameters());
             let contribution = |peer: u64| -> Contribution {
-                // Each peer's norm differs, so that some are clipped.
+                // Give each peer a different norm, so that some are clipped.
                 let mut delta: Vec<f32> = values(peer, theta.len())
                     .iter()
                     .map(|value| value * peer as f32)

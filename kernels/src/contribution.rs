@@ -1,4 +1,4 @@
-//! A contribution: what a peer sends of its pseudo-gradient, decoded but still sparse.
+//! A decoded contribution: the part of a pseudo-gradient that a peer sent, still sparse.
 
 use std::fmt;
 
@@ -10,10 +10,10 @@ use crate::grid::{Grid, Tile};
 use crate::quantise::{self, Kept, Scale};
 use crate::{Compression, Error, Layout};
 
-/// A contribution whose body has been checked. It takes little more memory than the body: values
-/// are decoded where they are used, a chunk at a time.
+/// A contribution whose body has been checked. It takes little more memory than the body, because
+/// values are decoded one chunk at a time where they are used.
 ///
-/// It belongs to the layout and the settings it was decoded for, and is refused for others.
+/// It belongs to the layout and the settings it was decoded for; with others it is refused.
 #[derive(Clone, PartialEq)]
 pub struct Contribution {
     layout: [u8; 32],
@@ -23,15 +23,15 @@ pub struct Contribution {
     values: usize,
 }
 
-/// Reads a contribution's body from a stranger. It never panics, and what it allocates follows from
-/// the layout and the body's length, which the limit bounds.
+/// Decodes the body of a contribution from a stranger. Never panics. The layout and the body's
+/// length bound what it allocates, and `max_bytes` bounds that length.
 ///
-/// A body that is accepted is canonical: no other bytes say the same.
+/// An accepted body is canonical: no other bytes decode to the same contribution.
 ///
 /// # Errors
-/// [`Error::BodyTooLong`] first, where the body has more than `max_bytes` bytes;
-/// [`Error::Compression`] when the settings make no sense; then whatever is wrong with the bytes:
-/// [`Error::BodyTooShort`], [`Error::Scale`], [`Error::IndexOutOfRange`], [`Error::Padding`],
+/// [`Error::BodyTooLong`] if the body has more than `max_bytes` bytes, which is checked first.
+/// [`Error::Compression`] if the settings are out of range. For invalid bytes
+/// [`Error::BodyTooShort`], [`Error::Scale`], [`Error::IndexOutOfRange`], [`Error::Padding`] or
 /// [`Error::TrailingBytes`].
 pub fn decode(
     layout: &Layout,
@@ -51,7 +51,7 @@ pub fn decode(
 }
 
 impl Contribution {
-    /// Of a body that was decoded on that grid.
+    /// Wraps a body that was decoded on this grid.
     pub(crate) fn new(layout: &Layout, compression: &Compression, grid: &Grid, body: Body) -> Self {
         let mut squares = vec![0u128; layout.tensors().len()];
         let mut values = 0;
@@ -68,19 +68,19 @@ impl Contribution {
         }
     }
 
-    /// The body's bytes, which it was decoded from.
+    /// The body it was decoded from.
     pub fn body(&self) -> &[u8] {
         self.body.bytes()
     }
 
     /// The Euclidean norm of each tensor's values, in the layout's order.
     ///
-    /// The sum of the squares is exact, so the norm is that sum rounded to f32, and its root.
+    /// The sum of squares is exact; it is rounded to f32 before the square root is taken.
     pub fn norms(&self) -> &[f32] {
         &self.norms
     }
 
-    /// How many values it changes.
+    /// The number of values it changes.
     pub fn values(&self) -> usize {
         self.values
     }
@@ -90,20 +90,20 @@ impl Contribution {
         &self.compression
     }
 
-    /// Adds `scale` times its values to `out`, which has one value for every parameter.
+    /// Adds `scale` times its values to `out`, which has one value per parameter.
     ///
     /// # Errors
-    /// [`Error::Length`] when `out` is not of this layout, [`Error::ForeignContribution`] when the
-    /// contribution isn't. `out` is unchanged then.
+    /// [`Error::Length`] if `out` does not match the layout, [`Error::ForeignContribution`] if the
+    /// contribution does not. `out` is unchanged then.
     pub fn add_to(&self, layout: &Layout, out: &mut [f32], scale: f32) -> Result<(), Error> {
         self.add_with(layout, out, |_| scale)
     }
 
-    /// Adds `scale` times `clip[i]` times its values to each tensor `i` of `out`: the contribution
-    /// alone, as clipped among others (see [`crate::clip_factors`]).
+    /// Adds `scale` times `clip[i]` times its values to each tensor `i` of `out`: this contribution
+    /// alone, clipped as it would be among others (see [`crate::clip_factors`]).
     ///
     /// # Errors
-    /// As [`Self::add_to`], and [`Error::Length`] when there is not one factor a tensor.
+    /// As [`Self::add_to`], and [`Error::Length`] unless there is one factor per tensor.
     pub fn add_clipped_to(
         &self,
         layout: &Layout,
@@ -145,19 +145,20 @@ impl Contribution {
         Ok(())
     }
 
-    /// How many of its values stand at places where `other` has one of the same sign, in parts per
-    /// million of those of whichever changes fewer. Independent work shares some; copies share all.
+    /// The number of values that `other` has at the same position with the same sign, in parts per
+    /// million of the values of whichever has fewer. Independent contributions share some, copies
+    /// share all.
     ///
     /// # Errors
-    /// [`Error::ForeignContribution`] when either was decoded for another layout or settings.
+    /// [`Error::ForeignContribution`] if either was decoded for another layout or other settings.
     pub fn overlap_ppm(&self, layout: &Layout, other: &Self) -> Result<u32, Error> {
         if !self.is_like(other) {
             return Err(Error::ForeignContribution { position: 1 });
         }
         let grid = self.grid(layout)?;
-        let rooms = || (Unpacked::default(), Unpacked::default());
+        let buffers = || (Unpacked::default(), Unpacked::default());
         let tiles = grid.tiles().par_iter().enumerate().map_init(
-            rooms,
+            buffers,
             |(mine, theirs), (number, tile)| {
                 let (mut left, mut right) =
                     (self.body.tile(number, tile), other.body.tile(number, tile));
@@ -177,7 +178,7 @@ impl Contribution {
         self.layout == other.layout && self.compression == other.compression
     }
 
-    /// The grid its planes are laid out on.
+    /// The grid it was decoded on.
     pub(crate) fn grid(&self, layout: &Layout) -> Result<Grid, Error> {
         if self.layout == layout.hash() {
             Grid::new(layout, &self.compression)
@@ -186,7 +187,7 @@ impl Contribution {
         }
     }
 
-    /// Reads a tile of the grid, chunk by chunk.
+    /// A reader for one tile of the grid.
     pub(crate) fn tile(&self, number: usize, tile: &Tile) -> TileReader<'_> {
         self.body.tile(number, tile)
     }
@@ -202,7 +203,7 @@ impl fmt::Debug for Contribution {
     }
 }
 
-/// How many values two chunks, both in the order of their indices, have in common.
+/// The number of values that two chunks have in common. Both are sorted by index.
 fn shared(left: &[Kept], right: &[Kept]) -> usize {
     let (mut left, mut right) = (left.iter().peekable(), right.iter().peekable());
     let mut shared = 0;
@@ -306,12 +307,12 @@ mod tests {
     }
 
     #[test]
-    fn overlap_tells_copies_from_independent_work() {
+    fn overlap_distinguishes_copies_from_independent_work() {
         let layout = layout(&[1 << 16]);
-        let compression = Compression::default();
+        let compression = settings(4096, 64);
         let [one, other] = [1, 2].map(|seed| contribution(&layout, &compression, seed));
         assert_eq!(one.overlap_ppm(&layout, &one), Ok(1_000_000));
-        // 64 of 4096 twice share 1 of 64 by chance, half of those with the same sign.
+        // By chance two choices of 64 of 4096 share 1 of 64, half of them with the same sign.
         let chance = one.overlap_ppm(&layout, &other).unwrap();
         assert!((2_000..20_000).contains(&chance), "{chance}");
     }

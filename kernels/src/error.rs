@@ -1,74 +1,74 @@
-//! What can go wrong, said so that the reader can mend it.
+//! The errors of this crate.
 
 use thiserror::Error;
 
-/// Everything this crate refuses. None of these leaves an output half written: what was passed
-/// as `&mut` is as it was before the call, but for [`crate::compress`]'s working memory.
+/// Why an input was refused. Arguments passed as `&mut` are unchanged after an error, except the
+/// `delta` of [`crate::compress`].
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The layout has no tensors.
-    #[error("the layout has no tensors: a model needs at least one")]
+    #[error("the layout has no tensors; a model needs at least one")]
     NoTensors,
     /// Two tensors share a name.
-    #[error("tensor `{name}` appears twice in the layout: every tensor needs a name of its own")]
+    #[error("tensor `{name}` appears twice in the layout; every tensor needs its own name")]
     DuplicateTensor {
-        /// The name given twice.
+        /// The repeated name.
         name: String,
     },
     /// A tensor has a dimension of zero.
-    #[error("tensor `{name}` has a dimension of 0: leave tensors without values out of the layout")]
+    #[error("tensor `{name}` has a dimension of 0; leave empty tensors out of the layout")]
     EmptyTensor {
         /// The tensor's name.
         name: String,
     },
     /// The layout has more values than this machine can address.
-    #[error("the layout outgrows this machine's memory at tensor `{name}`: use a smaller model")]
+    #[error("the layout exceeds this machine's address space at tensor `{name}`")]
     TooManyParameters {
-        /// The first tensor that no longer fits.
+        /// The first tensor that does not fit.
         name: String,
     },
-    /// The compression settings contradict each other.
-    #[error("compression {setting} is {got}: it must be {accepted}")]
+    /// A compression setting is out of range, alone or given the others.
+    #[error("compression.{setting} is {got}, but it must be {accepted}")]
     Compression {
         /// The setting's name in the manifest.
         setting: &'static str,
-        /// What it was set to.
+        /// Its value.
         got: u64,
-        /// What would be accepted.
+        /// The accepted range, in words.
         accepted: &'static str,
     },
     /// A buffer does not have one value for every parameter of the layout.
-    #[error("{what} has {got} values, but the layout has {expected}: pass buffers of one layout")]
+    #[error("{what} has {got} values, but the layout needs {expected}")]
     Length {
-        /// Which buffer.
+        /// The buffer's name.
         what: &'static str,
-        /// Values the layout asks for.
+        /// Values the layout needs.
         expected: usize,
         /// Values passed.
         got: usize,
     },
-    /// A NaN or an infinity where only finite values make sense.
+    /// A value to compress is NaN or infinite.
     #[error(
-        "{what} of tensor `{tensor}` is not finite at value {index}: \
-         training has diverged, go on from the round's weights or lower the learning rate"
+        "{what} of tensor `{tensor}` is not finite at value {index}: training has diverged; \
+         restart from the round's weights or lower the learning rate"
     )]
     NotFinite {
-        /// Which quantity.
+        /// The quantity, such as `the pseudo-gradient`.
         what: &'static str,
         /// The tensor's name.
         tensor: String,
-        /// The position in the tensor, row major.
+        /// The value's position in the tensor, row major.
         index: usize,
     },
     /// A device cannot compress.
-    #[error("the device cannot compress: {why}; compress on the processor")]
+    #[error("the device cannot compress: {why}; compress on the processor instead")]
     Device {
-        /// What it lacks, or what it said.
+        /// What the device lacks, or its error message.
         why: String,
     },
     /// The body is longer than the caller allows.
-    #[error("contribution has {got} bytes, but at most {max} are allowed")]
+    #[error("the contribution has {got} bytes, but at most {max} are allowed")]
     BodyTooLong {
         /// The limit, in bytes.
         max: usize,
@@ -76,79 +76,58 @@ pub enum Error {
         got: usize,
     },
     /// The body ends before its planes do.
-    #[error("contribution ends in the middle of its {plane} plane")]
+    #[error("the contribution ends in the middle of its {plane} plane")]
     BodyTooShort {
         /// `scale`, `sign`, `low` or `high`.
         plane: &'static str,
     },
     /// Bytes are left after the last plane.
-    #[error("contribution has {extra} bytes after its last plane")]
+    #[error("the contribution has {extra} bytes after its last plane")]
     TrailingBytes {
-        /// How many bytes are left over.
+        /// Number of surplus bytes.
         extra: usize,
     },
     /// Bits that pad a plane to whole bytes are not all zero.
-    #[error("contribution has set bits in the padding of its {plane} plane")]
+    #[error("the contribution has non-zero padding after its {plane} plane")]
     Padding {
-        /// Which of them.
+        /// `scale`, `sign`, `low` or `high`.
         plane: &'static str,
     },
-    /// A scale's number is none from 0 to 255.
-    #[error("contribution's scale of chunk {chunk} is not one of the 256 there are")]
+    /// A scale's number is not between 0 and 255.
+    #[error("the contribution's scale of chunk {chunk} is out of range")]
     Scale {
-        /// The chunk, counted over the whole layout.
+        /// The chunk's number in the layout.
         chunk: usize,
     },
     /// An index points past the end of its chunk.
-    #[error("contribution points past the {length} values of chunk {chunk}")]
+    #[error("the contribution has an index past the {length} values of chunk {chunk}")]
     IndexOutOfRange {
-        /// The chunk, counted over the whole layout.
+        /// The chunk's number in the layout.
         chunk: usize,
-        /// How many values that chunk has.
+        /// Values in that chunk.
         length: usize,
     },
     /// A contribution was decoded for another layout or other compression settings.
-    #[error(
-        "contribution {position} was decoded for another layout or other compression settings: \
-         decode it with this run's"
-    )]
+    #[error("contribution {position} was decoded for another layout or other compression settings")]
     ForeignContribution {
-        /// Its place in the list passed, from 0.
+        /// Its position in the list, from 0.
         position: usize,
     },
     /// The outer learning rate is negative, infinite or NaN.
     #[error("the outer learning rate must be finite and at least 0")]
     OuterLearningRate,
-    /// The layout has no tensor of that number.
-    #[error("there is no tensor {tensor}: the layout has {tensors}")]
+    /// A tensor's number is out of range.
+    #[error("tensor {tensor} does not exist; the layout has {tensors}, numbered from 0")]
     NoSuchTensor {
-        /// The number asked for, from 0.
+        /// The requested number, from 0.
         tensor: usize,
-        /// How many tensors there are.
+        /// Number of tensors in the layout.
         tensors: usize,
     },
     /// A state outline does not have the shape of the layout.
     #[error(
-        "the state outline does not fit the layout: it needs one outline a tensor, 4 bytes a value"
+        "the state outline does not match the layout: \
+         it needs one outline per tensor, with 4 bytes per value"
     )]
     StateOutline,
-    /// An outline lists more or fewer chunks than its length asks for.
-    #[error("outline of {bytes} bytes lists {got} chunks, but needs {expected}")]
-    OutlineChunks {
-        /// The blob's length, in bytes.
-        bytes: u64,
-        /// Chunks that many bytes make.
-        expected: u64,
-        /// Chunks listed.
-        got: usize,
-    },
-    /// An outline hashes to another value than the blob's name.
-    #[error("the outline does not belong to this blob hash: ask another peer for it")]
-    OutlineHash,
-    /// A chunk's bytes are not those that the outline promises.
-    #[error("chunk {chunk} is not what the outline promises: fetch it from another peer")]
-    Chunk {
-        /// The chunk's number, from 0.
-        chunk: usize,
-    },
 }

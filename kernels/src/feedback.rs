@@ -1,24 +1,24 @@
-//! Error feedback: what could not be sent this round is sent later.
+//! Error feedback: what is not sent in this round is sent later.
 //!
-//! With Δ the pseudo-gradient (the round's weights before minus after the inner steps), e the error
+//! With Δ the pseudo-gradient (the weights before the inner steps minus those after), e the error
 //! feedback and β the decay:
 //!
 //! ```text
-//! v  = β e + Δ              what there is to send
-//! sent = Q(top-k(v))        what fits
-//! e' = v - sent             what is left
+//! v  = β e + Δ              to send
+//! sent = Q(top-k(v))        compressed
+//! e' = v - sent             left for later rounds
 //! ```
 //!
-//! This is SparseLoCo (arXiv 2508.15706, algorithm 1), with a sign and one scale a chunk for Q.
-//! Plain error feedback (β = 1; arXiv 1901.09847) never loses anything; β below 1 forgets what has
-//! been waiting since weights that are long gone.
+//! This is SparseLoCo (arXiv 2508.15706, algorithm 1); here Q keeps a sign per value and one scale
+//! per chunk. Plain error feedback (β = 1; arXiv 1901.09847) never forgets anything. With β below 1
+//! values fade that have waited since weights of many rounds ago.
 //!
-//! Nothing is lost beyond the decay: where nothing was sent, `e' = v` to the bit; where something
-//! was, `e'` is `v - sent` rounded once, and exact whenever `v` is between half and twice what was
-//! sent (Sterbenz's lemma).
+//! Apart from the decay nothing is lost. Where nothing was sent, `e' = v` to the bit. Elsewhere `e'`
+//! is `v - sent` rounded once, and exact if `v` is between half of and twice the value sent
+//! (Sterbenz's lemma).
 //!
-//! All of it is one pass over memory: Δ and e are read once and e' is written once, where Δ was, 12
-//! bytes a parameter in all. In between a chunk stays in the cache.
+//! It all takes one pass over memory: Δ and e are read once, and e' overwrites Δ, 12 bytes per
+//! parameter in all. In between a chunk stays in the cache.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -35,7 +35,7 @@ use crate::{Compression, Contribution, Error, Layout, topk};
 /// Turns the weights after the inner steps into the pseudo-gradient: `local <- base - local`.
 ///
 /// # Errors
-/// [`Error::Length`] when they are not of one length. `local` is unchanged then.
+/// [`Error::Length`] if their lengths differ. `local` is unchanged then.
 pub fn pseudo_gradient(base: &[f32], local: &mut [f32]) -> Result<(), Error> {
     if base.len() != local.len() {
         return Err(Error::Length {
@@ -59,14 +59,14 @@ pub fn pseudo_gradient(base: &[f32], local: &mut [f32]) -> Result<(), Error> {
 /// Compresses a round's pseudo-gradient to the body of a contribution.
 ///
 /// `delta` is the pseudo-gradient (see [`pseudo_gradient`]) and `error` the error feedback (zeros
-/// for a new peer), each with one value for every parameter. Afterwards `delta` is the next round's
-/// error feedback, as if the contribution will be applied; if it isn't chosen, give it back with
-/// [`add_back`]. The bytes are the same for any number of threads.
+/// for a new peer), each with one value per parameter. Afterwards `delta` is the next round's error
+/// feedback, on the assumption that the contribution will be applied. If it is not chosen, add it
+/// back with [`add_back`]. The bytes do not depend on the number of threads.
 ///
 /// # Errors
-/// [`Error::Length`], [`Error::Compression`], and [`Error::NotFinite`], which names the tensor,
-/// where `error` or what there is to send has a NaN or an infinity; what is in `delta` is of no use
-/// then.
+/// [`Error::Length`], [`Error::Compression`], and [`Error::NotFinite`], which names the tensor, if
+/// `error` or the sum to send has a NaN or an infinity. The contents of `delta` are unusable after
+/// [`Error::NotFinite`].
 pub fn compress(
     layout: &Layout,
     compression: &Compression,
@@ -111,12 +111,12 @@ pub fn compress(
     }
 }
 
-/// Gives back to the error feedback what a contribution carried that was not chosen:
+/// Adds a contribution that was not chosen back to the error feedback:
 /// `error <- error + decoded`.
 ///
 /// # Errors
-/// [`Error::Length`] when `error` is not of this layout, [`Error::ForeignContribution`] when the
-/// contribution isn't. `error` is unchanged then.
+/// [`Error::Length`] if `error` does not match the layout, [`Error::ForeignContribution`] if the
+/// contribution does not. `error` is unchanged then.
 pub fn add_back(
     layout: &Layout,
     contribution: &Contribution,
@@ -125,23 +125,23 @@ pub fn add_back(
     contribution.add_to(layout, error, 1.0)
 }
 
-/// Chunks that a thread takes at a time: enough to hide what taking costs.
+/// Chunks per parallel task: enough to hide the cost of scheduling.
 const CHUNKS_AT_A_TIME: usize = 8;
-/// Values that a thread takes at a time where there are no chunks.
+/// Values per parallel task, for work without chunks.
 const VALUES_AT_A_TIME: usize = 1 << 15;
 
-/// Working memory, kept between chunks.
+/// Working memory, reused between chunks.
 #[derive(Default)]
 struct Scratch {
     topk: topk::Scratch,
     indices: Vec<u16>,
-    /// What the chunk at hand keeps; nothing where its scale is zero.
+    /// The current chunk's kept values; empty if its scale is zero.
     kept: Vec<Kept>,
 }
 
 widest! {
-    /// Turns a chunk's pseudo-gradient into what is left of it, leaves the `keep` values that are
-    /// sent in `scratch.kept`, and returns the scale; `None` where something is not finite.
+    /// Turns a chunk's pseudo-gradient into its next error feedback, puts the `keep` values to
+    /// send into `scratch.kept`, and returns the scale; `None` if something is not finite.
     fn compress_chunk(
         decay: f32,
         error: &[f32],
@@ -159,8 +159,7 @@ fn accumulate_and_send(
     keep: usize,
     scratch: &mut Scratch,
 ) -> Option<Scale> {
-    // The next chunk stands behind this one in memory: it comes into the cache while this one is
-    // searched.
+    // The next chunk follows this one in memory. Fetch it into the cache meanwhile.
     let next = (error.as_ptr_range().end, values.as_ptr_range().end);
     let ahead = |block: usize| {
         prefetch(next.0.wrapping_add(topk::BLOCK * block));
@@ -169,10 +168,10 @@ fn accumulate_and_send(
     accumulate(decay, error, values).then(|| send(values, keep, scratch, ahead))
 }
 
-/// `values <- decay * error + values`; whether all of them are finite.
+/// `values <- decay * error + values`; returns whether all results are finite.
 #[inline(always)]
 fn accumulate(decay: f32, error: &[f32], values: &mut [f32]) -> bool {
-    // No early way out: a loop without branches runs at the speed of memory.
+    // No early exit: a loop without branches runs at the speed of memory.
     values
         .iter_mut()
         .zip(error)
@@ -182,7 +181,7 @@ fn accumulate(decay: f32, error: &[f32], values: &mut [f32]) -> bool {
         })
 }
 
-/// Says what is not finite in a chunk of which [`accumulate`] said so.
+/// Names the value that is not finite in a chunk for which [`accumulate`] returned false.
 fn diagnose(layout: &Layout, chunk: &Chunk, error: &[f32], values: &[f32]) -> Error {
     let place = chunk
         .range()
@@ -201,8 +200,8 @@ fn diagnose(layout: &Layout, chunk: &Chunk, error: &[f32], values: &[f32]) -> Er
     }
 }
 
-/// Writes a chunk's largest values to `scratch.kept`, takes what they decode to out of `values`,
-/// and returns the scale. Where the scale rounds to zero, nothing is kept and nothing taken.
+/// Puts a chunk's largest values into `scratch.kept`, subtracts what they decode to from `values`,
+/// and returns the scale. If the scale rounds to zero, nothing is kept and nothing subtracted.
 #[inline(always)]
 fn send(values: &mut [f32], keep: usize, scratch: &mut Scratch, ahead: impl Fn(usize)) -> Scale {
     let Scratch {
@@ -221,7 +220,7 @@ fn send(values: &mut [f32], keep: usize, scratch: &mut Scratch, ahead: impl Fn(u
     if scale != Scale::ZERO {
         kept.extend(indices.iter().map(|&index| {
             let value = &mut values[usize::from(index)];
-            // Not the sign bit: minus zero is no negative value.
+            // Test the value, not the sign bit: minus zero is not negative.
             let sent = Kept::new(index, *value < 0.0);
             *value -= sent.value(scale.to_f32());
             sent
@@ -237,7 +236,7 @@ mod tests {
     use crate::testing::{bits, layout, on_any_number_of_threads, settings, values};
     use proptest::prelude::*;
 
-    /// Compresses `delta`, and returns what was sent and what is left.
+    /// Compresses `delta`, and returns what was sent and the next error feedback.
     fn sent_and_left(
         lengths: &[usize],
         compression: &Compression,
@@ -264,8 +263,8 @@ mod tests {
     }
 
     proptest! {
-        /// What is left and what was sent add up to what there was to send: to the bit where
-        /// nothing was sent, and within half a unit in the last place of what is left elsewhere.
+        /// The error feedback and what was sent add up to what was to be sent: to the bit where
+        /// nothing was sent, elsewhere within half a unit in the last place of the error feedback.
         #[test]
         fn nothing_is_lost(
             (delta, error) in prop::collection::vec((magnitudes(), magnitudes()), 1..300)
@@ -292,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn without_decay_all_is_sent_in_the_end() {
+    fn without_decay_everything_is_sent_eventually() {
         let compression = Compression {
             chunk: 64,
             keep: 4,
@@ -327,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn each_tensor_has_scales_of_its_own() {
+    fn chunks_never_share_a_scale_across_tensors() {
         let (sent, _) = sent_and_left(
             &[1, 1, 2],
             &settings(4, 4),
@@ -343,12 +342,12 @@ mod tests {
         let layout = layout(&[5000, 1]);
         let zeros = vec![0.0; 5001];
         let body = compress(&layout, &Compression::default(), &zeros, &mut zeros.clone()).unwrap();
-        // A bit for each of the three chunks.
+        // One bit for each of the three chunks.
         assert_eq!(body, [0b111]);
     }
 
     #[test]
-    fn what_is_too_small_for_a_scale_waits() {
+    fn values_too_small_for_a_scale_wait() {
         let tiny = [f32::from_bits(1), -f32::MIN_POSITIVE, 1e-9];
         let (sent, left) = sent_and_left(&[3], &settings(4, 4), &tiny, &[0.0; 3]).unwrap();
         assert_eq!(sent, [0.0; 3]);
@@ -356,19 +355,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_for_a_scale_is_sent_bit_by_bit() {
+    fn a_value_too_large_for_a_scale_is_sent_in_parts() {
         let (sent, left) = sent_and_left(&[1], &settings(4, 4), &[-1000.0], &[0.0]).unwrap();
         assert_eq!((sent[0], left[0]), (-215.25, -784.75));
     }
 
     #[test]
-    fn minus_zero_is_no_negative_value() {
+    fn minus_zero_is_not_negative() {
         let (sent, _) = sent_and_left(&[2], &settings(2, 2), &[-0.0, 1.0], &[0.0; 2]).unwrap();
         assert_eq!(sent, [0.5, 0.5]);
     }
 
     #[test]
-    fn what_is_not_finite_is_named() {
+    fn a_value_that_is_not_finite_is_named() {
         let layout = layout(&[5000, 10]);
         let clean = vec![0.5; 5010];
         let spoilt = |value: f32| {
@@ -443,8 +442,7 @@ mod tests {
 
     type CompressChunk = fn(f32, &[f32], &mut [f32], usize, &mut Scratch) -> Option<Scale>;
 
-    /// Compresses random chunks, some of them with ties, denormals and what is not finite, by that
-    /// function.
+    /// Compresses random chunks with `compress`. Some have ties, denormals or NaNs.
     fn compressed_by(compress: CompressChunk) -> Vec<(Option<Scale>, Vec<Kept>, Vec<u32>)> {
         let spoil = |seed: u64, values: &mut Vec<f32>| match seed % 5 {
             1 => values.iter_mut().step_by(7).for_each(|value| *value = 0.01),
@@ -471,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_chosen_is_given_back() {
+    fn a_contribution_that_was_not_chosen_is_added_back() {
         let layout = layout(&[8]);
         let compression = settings(8, 2);
         let delta = [0.0, -4.0, 0.0, 2.0, 0.0, 0.0, -0.5, 0.0];

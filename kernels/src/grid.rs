@@ -1,52 +1,54 @@
-//! Chunks: how the compressor cuts tensors, and how many values it keeps of each piece.
+//! Chunks: how the compressor cuts tensors, and how many values of each piece it keeps.
 //!
-//! Each tensor is cut into chunks of [`Compression::chunk`] consecutive values; its last chunk is
-//! shorter where the length asks for it. A whole chunk keeps [`Compression::keep`] values, a
-//! shorter one of `length` values keeps its share, `ceil(length * keep / chunk)`, which is at least
-//! one. So how many values each chunk keeps follows from the manifest alone, and never travels.
+//! Each tensor is cut into chunks of [`Compression::chunk`] consecutive values; its last chunk may
+//! be shorter. A full chunk keeps [`Compression::keep`] values. A chunk of `length` values keeps
+//! `ceil(length * keep / chunk)`, which is at least one. The number of kept values follows from the
+//! manifest alone, so it is never sent.
 //!
-//! Chunks never cross tensors: magnitudes differ between tensors, and a chunk has a single scale.
+//! Chunks never cross tensors, because magnitudes differ between tensors and a chunk has one scale.
 
 use std::ops::Range;
 
-use crate::blob::CHUNK_BYTES;
+use weal_proto::CHUNK_BYTES;
+
 use crate::codec::record;
 use crate::codec::rice::Rice;
 use crate::{Error, Layout};
 
-/// The largest chunk: an index into it and a sign fit 16 bits.
+/// The longest chunk, so that an index and a sign fit 16 bits.
 pub const MAX_CHUNK: usize = 1 << 15;
 
 const MILLION: u32 = 1_000_000;
 
-/// How a pseudo-gradient is compressed. All peers of a run must agree on it.
+/// How pseudo-gradients are compressed. It must be equal for all peers of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Compression {
-    /// Consecutive values of a tensor that compete with one another to be sent, 1 to [`MAX_CHUNK`].
+    /// Consecutive values of a tensor from which the largest are chosen, 1 to [`MAX_CHUNK`].
     pub chunk: usize,
-    /// Values kept of each chunk, 1 to `chunk`.
+    /// Values kept per chunk, 1 to `chunk`.
     pub keep: usize,
-    /// How much of the error feedback outlives a round, in parts per million, at most 1,000,000.
+    /// The fraction of the error feedback carried into the next round, in parts per million, at
+    /// most 1,000,000.
     pub decay_ppm: u32,
 }
 
 impl Default for Compression {
-    /// 64 of 4096 as SparseLoCo has it (arXiv 2508.15706), but decay 0.9 for its 0.95: see
-    /// docs/benchmarks.md.
+    /// 32 of every 4096 values, decay 0.9. SparseLoCo (arXiv 2508.15706) keeps 64 and decays by
+    /// 0.95; docs/benchmarks.md has the comparison.
     fn default() -> Self {
         Self {
             chunk: 4096,
-            keep: 64,
+            keep: 32,
             decay_ppm: 900_000,
         }
     }
 }
 
 impl Compression {
-    /// Checks that the settings make sense together.
+    /// Checks that the settings are in range.
     ///
     /// # Errors
-    /// [`Error::Compression`], which names the setting and what would be accepted.
+    /// [`Error::Compression`], which names the setting and the accepted range.
     pub fn validate(&self) -> Result<(), Error> {
         let refuse = |setting, got, accepted| {
             Err(Error::Compression {
@@ -67,12 +69,12 @@ impl Compression {
         Ok(())
     }
 
-    /// The decay as a factor.
+    /// The decay as a factor from 0 to 1.
     pub(crate) fn decay(&self) -> f32 {
         self.decay_ppm as f32 / MILLION as f32
     }
 
-    /// How many values a chunk of `length` values keeps.
+    /// The number of values that a chunk of `length` values keeps.
     fn keep_of(&self, length: usize) -> usize {
         (length * self.keep).div_ceil(self.chunk)
     }
@@ -81,49 +83,49 @@ impl Compression {
 /// One chunk of one tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Chunk {
-    /// Its first value's place in the flat vector of parameters.
+    /// Offset of its first value in the flat vector.
     pub start: usize,
-    /// How many values it has.
+    /// Number of values.
     pub length: usize,
-    /// How many of them it keeps.
+    /// Number of values it keeps.
     pub keep: usize,
-    /// Its record's first word among those of all chunks (see [`record`]).
+    /// Offset of its record in the words of all records (see [`record`]).
     pub record: usize,
-    /// The tensor it belongs to.
+    /// The number of its tensor.
     pub tensor: usize,
 }
 
 impl Chunk {
-    /// Its values' place in the flat vector of parameters.
+    /// The range of its values in the flat vector.
     pub fn range(&self) -> Range<usize> {
         self.start..self.start + self.length
     }
 }
 
-/// Consecutive chunks of one tensor: what a thread works on at a time.
+/// Consecutive chunks of one tensor, the unit of work for a thread.
 ///
-/// A tile has the chunks that begin in the same blob chunk of the tensor (see [`crate::blob`]), so
-/// that it can be hashed while it is in the cache.
+/// A tile has the chunks that begin in the same blob chunk of the tensor (see
+/// [`weal_proto::outline`]), so that it can be hashed while it is in the cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Tile {
-    /// The chunks' numbers.
+    /// The numbers of its chunks.
     pub chunks: Range<usize>,
-    /// Their values' place in the flat vector of parameters.
+    /// The range of its values in the flat vector.
     pub values: Range<usize>,
 }
 
 impl Tile {
-    /// Where the values of one of its chunks are among its own.
+    /// The range of one of its chunks, relative to the tile's start.
     pub fn place(&self, chunk: &Chunk) -> Range<usize> {
         let start = chunk.start - self.values.start;
         start..start + chunk.length
     }
 }
 
-/// Values of a tile, but for what chunks that don't divide it leave over.
+/// Values per tile, if chunks divide it evenly.
 const TILE_VALUES: usize = CHUNK_BYTES / size_of::<f32>();
 
-/// All chunks of a layout under given settings, in order.
+/// All chunks and tiles of a layout, in order.
 #[derive(Debug, Clone)]
 pub(crate) struct Grid {
     chunks: Vec<Chunk>,
@@ -136,12 +138,12 @@ impl Grid {
     /// Cuts the layout's tensors.
     ///
     /// # Errors
-    /// [`Error::Compression`] when the settings make no sense.
+    /// [`Error::Compression`] if the settings are out of range.
     pub fn new(layout: &Layout, compression: &Compression) -> Result<Self, Error> {
         Self::with_tiles(layout, compression, TILE_VALUES)
     }
 
-    /// The same, in tiles of about as many values: whatever their number, results are the same.
+    /// Cuts them into tiles of about `tile_values` values. Results do not depend on that number.
     pub fn with_tiles(
         layout: &Layout,
         compression: &Compression,
@@ -192,7 +194,7 @@ impl Grid {
         &self.chunks
     }
 
-    /// The tiles, in order: between them they have every chunk.
+    /// The tiles, in order. Together they have every chunk.
     pub fn tiles(&self) -> &[Tile] {
         &self.tiles
     }
@@ -202,32 +204,32 @@ impl Grid {
         &self.chunks[tile.chunks.clone()]
     }
 
-    /// Whether each tile is a chunk of its tensor's blob: so it is where chunks divide 1 MiB.
+    /// Whether each tile is exactly one chunk of its tensor's blob, as when chunks divide 1 MiB.
     pub fn tiles_are_blob_chunks(&self) -> bool {
         self.tiles_are_blob_chunks
     }
 
-    /// How many values all chunks together keep.
+    /// The number of values kept by all chunks together.
     pub fn kept(&self) -> usize {
         self.chunks.iter().map(|chunk| chunk.keep).sum()
     }
 
-    /// How many words the records of all chunks have.
+    /// The number of words in all records together.
     pub fn record_words(&self) -> usize {
         self.record_words
     }
 
-    /// Cuts the flat vector of parameters at the chunks' ends, to write to each piece apart.
+    /// Splits the flat vector into one slice per chunk, to write to them in parallel.
     pub fn split_values_mut<'a, T>(&self, values: &'a mut [T]) -> Vec<&'a mut [T]> {
         split_mut(values, self.chunks.iter().map(|chunk| chunk.length))
     }
 
-    /// Cuts the flat vector of parameters at the tiles' ends.
+    /// Splits the flat vector into one slice per tile.
     pub fn split_tiles_mut<'a, T>(&self, values: &'a mut [T]) -> Vec<&'a mut [T]> {
         split_mut(values, self.tiles.iter().map(|tile| tile.values.len()))
     }
 
-    /// Cuts the words of all records into each chunk's.
+    /// Splits the words of all records into one slice per chunk.
     pub fn split_records_mut<'a>(&self, words: &'a mut [u32]) -> Vec<&'a mut [u32]> {
         let ends = self
             .chunks
@@ -306,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_make_no_sense_are_named() {
+    fn settings_out_of_range_are_named() {
         let named = |chunk, keep, decay_ppm| match (Compression {
             chunk,
             keep,

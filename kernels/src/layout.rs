@@ -1,8 +1,8 @@
-//! The layout: how a model's tensors lie in one flat vector of parameters.
+//! The layout: the order and shapes of a model's tensors in one flat vector of parameters.
 //!
-//! Weights, pseudo-gradients and error feedback are all one `Vec<f32>`, in which the tensors follow
-//! one another in the layout's order, each row major, with nothing between them. Peers agree on the
-//! layout by its hash.
+//! Weights, pseudo-gradients and error feedback are each one `Vec<f32>`. In it the tensors follow
+//! one another in the layout's order, row major and without gaps. Peers identify the layout by its
+//! hash.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -21,7 +21,7 @@ pub struct TensorSpec {
 }
 
 impl TensorSpec {
-    /// A tensor of that name and shape.
+    /// A tensor with this name and shape.
     pub fn new(name: impl Into<String>, shape: impl Into<Vec<usize>>) -> Self {
         Self {
             name: name.into(),
@@ -29,7 +29,7 @@ impl TensorSpec {
         }
     }
 
-    /// The number of values, or `None` where it does not fit a `usize`.
+    /// The number of values, or `None` if it does not fit a `usize`.
     fn values(&self) -> Option<usize> {
         self.shape
             .iter()
@@ -37,11 +37,11 @@ impl TensorSpec {
     }
 }
 
-/// A model's tensors in their order, and where each lies in the flat vector.
+/// A model's tensors in order, and the position of each in the flat vector.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     tensors: Vec<TensorSpec>,
-    /// `starts[i]..starts[i + 1]` is tensor `i`: one entry more than there are tensors.
+    /// Tensor `i` is `starts[i]..starts[i + 1]`; the last entry is the total.
     starts: Vec<usize>,
     hash: [u8; 32],
 }
@@ -50,8 +50,8 @@ impl Layout {
     /// Lays the tensors out one after another.
     ///
     /// # Errors
-    /// When there are none, when two share a name, when one has no values, or when the bytes of all
-    /// of them together could not be addressed.
+    /// [`Error::NoTensors`], [`Error::DuplicateTensor`], [`Error::EmptyTensor`], or
+    /// [`Error::TooManyParameters`] if the values do not fit this machine's address space.
     pub fn new(tensors: Vec<TensorSpec>) -> Result<Self, Error> {
         if tensors.is_empty() {
             return Err(Error::NoTensors);
@@ -88,28 +88,27 @@ impl Layout {
         &self.tensors
     }
 
-    /// The number of values of all tensors together.
+    /// The total number of values.
     pub fn parameters(&self) -> usize {
         self.starts[self.tensors.len()]
     }
 
-    /// Where tensor `index` lies in the flat vector.
+    /// The range of tensor `index` in the flat vector.
     ///
     /// # Panics
-    /// When the layout has no such tensor, as indexing does. The number must be the caller's own,
-    /// never a peer's.
+    /// If the layout has no such tensor, as slice indexing does. Never pass a number from a peer.
     pub fn range(&self, index: usize) -> Range<usize> {
         self.starts[index]..self.starts[index + 1]
     }
 
-    /// Where each tensor lies in the flat vector, in order.
+    /// The range of each tensor in the flat vector, in order.
     pub fn ranges(&self) -> impl ExactSizeIterator<Item = Range<usize>> + '_ {
         self.starts.windows(2).map(|pair| pair[0]..pair[1])
     }
 
-    /// BLAKE3 over names and shapes under the context `commonweal layout v1`: the number of
-    /// tensors, then for each its name's length, name, number of dimensions and dimensions. Numbers
-    /// are 64-bit little-endian, names UTF-8.
+    /// BLAKE3 over names and shapes with the context `commonweal layout v1`: the number of tensors,
+    /// then for each tensor the length of its name, the name, the number of dimensions and the
+    /// dimensions. Numbers are 64-bit little-endian, names are UTF-8.
     pub fn hash(&self) -> [u8; 32] {
         self.hash
     }
@@ -170,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_add_up_is_refused_by_name() {
+    fn an_impossible_layout_is_refused_with_the_tensors_name() {
         assert_eq!(layout(&[]), Err(Error::NoTensors));
         assert_eq!(
             layout(&[("a", &[1]), ("a", &[2])]),
@@ -193,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_tells_names_shapes_and_order_apart() {
+    fn the_hash_depends_on_names_shapes_and_order() {
         let variants: [&[(&str, &[usize])]; 6] = [
             &[("a", &[2, 3]), ("b", &[6])],
             &[("b", &[6]), ("a", &[2, 3])],

@@ -1,9 +1,9 @@
 //! The maths of a contribution: error feedback, chunked top-k, quantise, encode, clip, aggregate.
 //!
-//! A round of training begins with weights θ that all replicas share, bit for bit. Each peer trains
-//! from them on its own, and what it learnt is its *pseudo-gradient*, θ before minus θ after: as
-//! large as the model, and far too large for a home connection. This crate makes it small, reads
-//! what others made small, and takes the step that leads every replica to the same next θ.
+//! A round starts from weights θ that are identical on all replicas, bit for bit. Each peer trains
+//! from them on its own. Its *pseudo-gradient* is θ before training minus θ after: as large as the
+//! model, and far too large for a home connection. This crate compresses it, decodes the
+//! contributions of others, and takes the step that leads every replica to the same next θ.
 //!
 //! ```text
 //! delta, error ──compress──► body ┄┄network┄┄► decode ──► Contribution ┐
@@ -11,32 +11,33 @@
 //!                                             decode ──► Contribution ┘
 //! ```
 //!
-//! # The way there
+//! # Compressing
 //!
-//! [`compress`] adds the pseudo-gradient to what could not be sent before (the *error feedback*,
-//! see [`feedback`]), keeps the 64 largest of every 4096 values, sends a sign for each and one
-//! scale for all, and codes their places in about 7.5 bits each: some 8.52 bits a value sent, 240
-//! times fewer bytes than all values as f32.
+//! [`compress`] adds the pseudo-gradient to what was not sent in earlier rounds (the *error
+//! feedback*, see [`feedback`]). Of every 4096 values it keeps the 32 largest, as a sign each and
+//! one scale for all 32, and encodes their positions in about 8.5 bits each. In all that is 9.6
+//! bits per kept value: about 430 times fewer bytes than every value as f32.
 //!
-//! With the feature `gpu`, `gpu::compress` does the same where a GPU's tensors are, and only what
-//! is sent leaves it.
+//! With the feature `gpu`, `gpu::compress` does the same in a GPU's memory, and only the records
+//! to send leave the device.
 //!
-//! # The way back
+//! # Decoding and applying
 //!
-//! [`decode`] believes nothing: it takes bytes from a stranger, checks every length before it
-//! allocates, accepts one encoding of each contribution only, and never panics. [`apply`] clips
-//! each contribution to the median norm, adds up, and steps; its result is bit-identical on every
-//! machine and for any number of threads (see [`aggregate`] for how). [`state::root`] turns the
-//! result into 32 bytes that replicas vote on, and [`blob`] lets a newcomer fetch weights or
-//! contributions from strangers in pieces, and prove each piece.
+//! [`decode`] trusts nothing: it takes bytes from a stranger, checks every length before it
+//! allocates, accepts exactly one encoding of each contribution, and never panics. [`apply`] clips
+//! each contribution to the median norm, sums them, and takes the outer step. Its result is
+//! bit-identical on every machine and for any number of threads ([`aggregate`] explains how).
+//! [`state::root`] hashes the new weights to the 32 bytes that peers vote on. A newcomer fetches
+//! weights from strangers in chunks, and proves each chunk with an outline
+//! ([`weal_proto::outline`]).
 //!
-//! # For the learner
+//! # Training on the processor
 //!
-//! [`softmax`] and [`swiglu`] are what a processor does in one pass where a framework of tensors
-//! makes many, forwards and backwards, and [`update`] is an optimiser's step. Nothing that replicas
-//! agree on depends on them.
+//! [`softmax`] and [`swiglu`] do in one pass over memory what a tensor framework does in many,
+//! forward and backward. [`update`] holds the optimisers' steps. Nothing that replicas agree on
+//! depends on them.
 //!
-//! # A round of two peers
+//! # Example: a round of two peers
 //!
 //! ```
 //! use weal_kernels::{Compression, Layout, Rule, TensorSpec, apply, compress, decode, pseudo_gradient, state};
@@ -48,7 +49,7 @@
 //! let compression = Compression::default();
 //! let mut theta = vec![0.5f32; layout.parameters()];
 //!
-//! // Each peer learns something of its own, and compresses it.
+//! // Each peer learns something different, and compresses it.
 //! let mut bodies = Vec::new();
 //! for peer in 1..=2 {
 //!     let mut delta: Vec<f32> = theta.iter().enumerate()
@@ -57,17 +58,17 @@
 //!     pseudo_gradient(&theta, &mut delta)?;
 //!     let error = vec![0.0; layout.parameters()];
 //!     bodies.push(compress(&layout, &compression, &error, &mut delta)?);
-//!     // What could not be sent is in `delta` now: the next round's error feedback.
+//!     // `delta` now holds what was not sent: the next round's error feedback.
 //! }
 //!
-//! // Every replica reads both bodies, and applies them in the decided order.
+//! // Every replica decodes both bodies, and applies them in the decided order.
 //! let limit = 1 << 20;
 //! let contributions = bodies.iter()
 //!     .map(|body| decode(&layout, &compression, body, limit))
 //!     .collect::<Result<Vec<_>, _>>()?;
 //! apply(&layout, &mut theta, &contributions, 0.7, Rule::MeanOfSenders)?;
 //!
-//! // The root is what they vote on.
+//! // Peers vote on the root.
 //! let root = state::root(&layout, &theta)?;
 //! assert_eq!(root, state::outline(&layout, &theta)?.root(&layout)?);
 //! # Ok::<(), weal_kernels::Error>(())
@@ -75,11 +76,10 @@
 //!
 //! # Traps
 //!
-//! - `compress` leaves the next error feedback where the pseudo-gradient was. A contribution that
-//!   is not chosen must be given back with [`add_back`], or what it carried is lost.
-//! - The order of the contributions is part of what [`apply`] computes. Use the decided one.
-//! - [`Rule`], α and [`Compression`] must be the same for all replicas, so they belong in the
-//!   manifest.
+//! - [`compress`] overwrites the pseudo-gradient with the next error feedback. If a contribution is
+//!   not chosen, add it back with [`add_back`]; otherwise what it carried is lost.
+//! - The result of [`apply`] depends on the order of the contributions. Use the decided order.
+//! - [`Rule`], α and [`Compression`] must be equal on all replicas, so they belong in the manifest.
 
 #![deny(unsafe_code)]
 #![cfg_attr(
@@ -91,7 +91,6 @@
 compile_error!("the x87 unit rounds differently: replicas need SSE2 to be bit-identical");
 
 pub mod aggregate;
-pub mod blob;
 mod codec;
 #[cfg(test)]
 mod conformance;

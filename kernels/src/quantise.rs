@@ -1,14 +1,15 @@
-//! The quantiser: a sign for each kept value, and one scale for the chunk.
+//! The quantiser: a sign for each kept value, and one scale per chunk.
 //!
-//! What top-k keeps is nearly flat in magnitude, so a sign says almost everything (signSGD, arXiv
-//! 1802.04434): of real pseudo-gradients it loses 0.3 % in squares. For given signs, the scale that
-//! loses least is the mean magnitude: `argmin_s sum (|v_i| - s)^2 = mean |v_i|`.
+//! The values that top-k keeps have nearly equal magnitudes, so the sign carries almost all of the
+//! information (signSGD, arXiv 1802.04434): of real pseudo-gradients it loses 0.3 % of the squared
+//! norm. For given signs, the mean magnitude is the scale that loses least:
+//! `argmin_s sum (|v_i| - s)^2 = mean |v_i|`.
 //!
-//! Scales are spaced evenly in their logarithm, eight to the octave, which loses less than 0.1 % in
-//! the mean. They are whole numbers of 2^-33, from 2^-24 to 215.25, and one byte tells which; what
-//! rounding and saturation lose stays in the error feedback.
+//! Scales are evenly spaced in their logarithm, eight per octave, which loses less than 0.1 % on
+//! average. They are multiples of 2^-33 from 2^-24 to 215.25, numbered by one byte. What rounding
+//! and saturation lose stays in the error feedback.
 
-/// One kept value: its index in the chunk (15 bits) and its sign, in 16 bits.
+/// One kept value in 16 bits: its index in the chunk (15 bits) and its sign.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Kept(u16);
 
@@ -17,13 +18,13 @@ const NEGATIVE: u16 = 1 << 15;
 const SIGNS: u64 = 0x8000_8000_8000_8000;
 
 impl Kept {
-    /// The value at `index` (below 2^15), negative or not.
+    /// The value at `index`, which is below 2^15.
     pub fn new(index: u16, negative: bool) -> Self {
         debug_assert!(index < NEGATIVE);
         Self(index | if negative { NEGATIVE } else { 0 })
     }
 
-    /// Its place in the chunk.
+    /// Its index in the chunk.
     #[inline(always)]
     pub fn index(self) -> usize {
         usize::from(self.0 & !NEGATIVE)
@@ -34,31 +35,31 @@ impl Kept {
         self.0 & NEGATIVE != 0
     }
 
-    /// Four values from the 16-bit lanes of words: their indices, and their signs in the highest
-    /// bits.
+    /// Four values from 16-bit lanes: indices from one word, signs from the highest bits of the
+    /// other's lanes.
     #[inline(always)]
     pub fn from_lanes(indices: u64, signs: u64) -> [Self; 4] {
         let lanes = indices & !SIGNS | signs;
         [lanes, lanes >> 16, lanes >> 32, lanes >> 48].map(|lane| Self(lane as u16))
     }
 
-    /// What it decodes to under that scale.
+    /// The value it decodes to with this scale.
     #[inline(always)]
     pub fn value(self, scale: f32) -> f32 {
-        // The sign bit, flipped where it must be: no branch for the processor to mispredict.
+        // Flip the sign bit instead of branching, which the processor could mispredict.
         f32::from_bits(scale.to_bits() ^ u32::from(self.0 & NEGATIVE) << 16)
     }
 }
 
-/// A chunk's scale, by its place in the list of all scales: 0 is zero, the others ascend.
+/// A chunk's scale, by its number: 0 is the scale zero, the others ascend.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Scale(u8);
 
-/// An octave of scales, in units of 2^-33: 512 times the powers of the eighth root of 2, rounded to
-/// whole numbers.
+/// One octave of scales, in units of 2^-33: 512 times the powers of the eighth root of 2, rounded.
 pub(crate) const OCTAVE: [u32; 8] = [512, 558, 609, 664, 724, 790, 861, 939];
 
-/// The middles between neighbours of an octave and the next one's first, as mantissas of 24 bits.
+/// The midpoints between neighbouring scales of an octave, as 24-bit mantissas. The last is between
+/// the octave's last scale and the next octave's first.
 pub(crate) const MIDDLES: [u32; 8] = {
     let mut middles = [0; 8];
     let mut place = 0;
@@ -74,13 +75,13 @@ pub(crate) const MIDDLES: [u32; 8] = {
     middles
 };
 
-/// The exponent of the unit that all scales are whole numbers of.
+/// All scales are multiples of 2^-33.
 const UNIT_EXPONENT: u32 = 33;
 
-/// The biased exponent of which a mantissa, as a whole number, is in units of 2^-33.
+/// The biased exponent of a float whose mantissa, as a whole number, counts units of 2^-33.
 pub(crate) const UNIT_OF_BITS: i32 = 127 + 23 - UNIT_EXPONENT as i32;
 
-/// Every scale's value. All are exact: 10 bits and a power of two.
+/// The value of every scale, exact: 10 bits times a power of two.
 const VALUES: [f32; 256] = {
     let mut values = [0.0; 256];
     let mut number = 1;
@@ -95,12 +96,12 @@ impl Scale {
     /// The scale of a chunk that keeps nothing.
     pub const ZERO: Self = Self(0);
 
-    /// The scale for kept magnitudes, at most [`MAX_CHUNK`](crate::MAX_CHUNK) of them: the one next
-    /// to their mean, of two equally near the lower.
+    /// The scale nearest to the mean of the magnitudes, of which there are at most
+    /// [`MAX_CHUNK`](crate::MAX_CHUNK). Of two equally near, the lower.
     ///
-    /// The mean is taken in whole numbers, so that the order does not matter and 32 bits are
-    /// enough: each magnitude is cut to so many bits of the largest one's exponent that the sum of
-    /// all fits.
+    /// The mean is computed in whole numbers, so the order of summation does not matter, and 32
+    /// bits suffice: all mantissas are aligned to the largest exponent and truncated until their sum
+    /// fits.
     pub fn of(magnitudes: impl ExactSizeIterator<Item = f32> + Clone) -> Self {
         let count = magnitudes.len() as u32;
         let drop = dropped_bits(count);
@@ -116,7 +117,7 @@ impl Scale {
         Self::nearest(mean, largest as i32 + drop as i32 - UNIT_OF_BITS)
     }
 
-    /// The scale next to `mean * 2^exponent`, in units of 2^-33; of two equally near the lower.
+    /// The scale nearest to `mean * 2^exponent`, in units of 2^-33. Of two equally near, the lower.
     /// `mean` has at most 24 bits.
     fn nearest(mean: u32, exponent: i32) -> Self {
         let Some(top) = mean.checked_ilog2() else {
@@ -124,7 +125,7 @@ impl Scale {
         };
         let fraction = mean << (23 - top);
         match top as i32 + exponent - OCTAVE[0].ilog2() as i32 {
-            // The least scale is an octave's first: half of it is a power of two.
+            // Half of the smallest scale, an octave's first, is a power of two.
             ..-1 => Self::ZERO,
             -1 => Self((fraction > 1 << 23).into()),
             octave => {
@@ -134,12 +135,12 @@ impl Scale {
         }
     }
 
-    /// The scale of that number.
+    /// The scale with this number.
     pub const fn from_number(number: u8) -> Self {
         Self(number)
     }
 
-    /// Its place in the list of all scales.
+    /// Its number, as sent.
     pub const fn number(self) -> u8 {
         self.0
     }
@@ -149,7 +150,7 @@ impl Scale {
         VALUES[usize::from(self.0)]
     }
 
-    /// Its value in units of 2^-33, of at most 41 bits.
+    /// Its value in units of 2^-33, at most 41 bits.
     const fn units(self) -> u64 {
         match self.0 {
             0 => 0,
@@ -159,27 +160,27 @@ impl Scale {
 
     /// Its square, exactly, in units of 2^-66.
     ///
-    /// It has at most 82 bits. Sums of such squares over 2^46 values fit a `u128`, so that norms
-    /// have no rounding and no order.
+    /// It has at most 82 bits, so a `u128` holds the sum over 2^46 values. Sums of squares are
+    /// therefore exact, and their order does not matter.
     pub fn square(self) -> u128 {
         let units = u128::from(self.units());
         units * units
     }
 }
 
-/// The bits that a mantissa of 24 loses so that the sum of `count` (1 to 2^24) of them fits 31.
+/// The number of bits to drop from 24-bit mantissas so that the sum of `count` (1 to 2^24) of them
+/// fits 31 bits.
 fn dropped_bits(count: u32) -> u32 {
     count.next_power_of_two().ilog2().saturating_sub(7)
 }
 
-/// A float's biased exponent, that of denormals being 1, and its mantissa with the bit that is not
-/// stored.
+/// A float's biased exponent (1 for denormals), and its mantissa with the implicit bit.
 fn exponent_and_mantissa(bits: u32) -> (u32, u32) {
     let (exponent, stored) = (bits >> 23 & 0xff, bits & 0x7f_ffff);
     (exponent.max(1), stored | u32::from(exponent != 0) << 23)
 }
 
-/// The root of a sum of [`Scale::square`]s, rounded twice: once to f32, once by the root.
+/// The square root of a sum of [`Scale::square`]s. Rounded twice: to f32, and by the root.
 pub(crate) fn root(squares: u128) -> f32 {
     const UNIT: f32 = 1.0 / (1u64 << UNIT_EXPONENT) as f32;
     (squares as f32).sqrt() * UNIT
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_scale_is_taken_and_of_two_the_lower() {
+    fn the_nearest_scale_is_taken_and_of_two_equally_near_the_lower() {
         for (lower, upper) in scales().zip(scales().skip(1)) {
             let middle = (lower.to_f32() + upper.to_f32()) / 2.0;
             assert_eq!(scale_of(&[middle]), lower.to_f32());

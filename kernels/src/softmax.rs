@@ -1,33 +1,33 @@
-//! Attention's weights on the processor, forwards and backwards, each in one pass over a row that
-//! stays in cache.
+//! Causal softmax on the processor, forward and backward, each over a row that stays in the cache.
 //!
 //! A row of scores s₁ … sₙ, of which the query may see the first v, becomes
 //!
 //! ```text
-//! pᵢ = exp(sᵢ − m) / Σⱼ≤ᵥ exp(sⱼ − m)   for i ≤ v, where m is the largest of s₁ … sᵥ;   pᵢ = 0 for i > v
+//! pᵢ = exp(sᵢ − m) / Σⱼ≤ᵥ exp(sⱼ − m)   for i ≤ v, where m is the largest of s₁ … sᵥ
+//! pᵢ = 0                                for i > v
 //! ```
 //!
-//! and a gradient g of the weights becomes that of the scores, pᵢ (gᵢ − Σⱼ pⱼ gⱼ). What the query
-//! may not see is neither read nor computed: half of a causal window.
+//! The gradient gᵢ of the weights becomes pᵢ (gᵢ − Σⱼ pⱼ gⱼ), the gradient of the scores. Scores
+//! that the query may not see, half of a causal window, are neither read nor computed.
 //!
-//! The same on every processor up to the order of sums; nothing that peers agree on depends on it.
+//! Nothing that peers agree on depends on these functions.
 
 use rayon::prelude::*;
 
 use crate::exp::exp;
 use crate::wide::widest;
 
-/// Values summed side by side.
+/// Partial sums kept side by side.
 const LANES: usize = 16;
-/// Values that are worth a task of their own.
+/// Values per parallel task.
 const TASK: usize = 1 << 15;
 
-/// Turns rows of `keys` scores into weights, in place. Queries come in groups of `queries`, of
-/// which the last sees all keys, the one before it all but one, and so on: query q of a group sees
-/// the first `keys − queries + q + 1`.
+/// Turns rows of `keys` scores into attention weights, in place. Rows come in groups of `queries`.
+/// The last query of a group sees all keys, the one before it all but one, and so on: query q, from
+/// 0, sees the first `keys − queries + q + 1`.
 ///
 /// # Panics
-/// Where `queries` is 0 or more than `keys`.
+/// If `queries` is 0 or greater than `keys`.
 pub fn causal_softmax(scores: &mut [f32], keys: usize, queries: usize) {
     assert!(
         (1..=keys).contains(&queries),
@@ -47,11 +47,11 @@ pub fn causal_softmax(scores: &mut [f32], keys: usize, queries: usize) {
         });
 }
 
-/// Turns gradients of weights into gradients of scores, in place; `weights` are what
-/// [`causal_softmax`] made.
+/// Turns gradients of the weights into gradients of the scores, in place. `weights` is the result of
+/// [`causal_softmax`].
 ///
 /// # Panics
-/// Where the two differ in length, or as [`causal_softmax`].
+/// If the slices differ in length, or as [`causal_softmax`] does.
 pub fn causal_softmax_backward(
     weights: &[f32],
     gradients: &mut [f32],
@@ -79,8 +79,8 @@ pub fn causal_softmax_backward(
             .enumerate()
         {
             let seen = keys - queries + (task * rows + row) % queries + 1;
-            let (own, hidden) = gradients.split_at_mut(seen);
-            backward_row(&weights[..seen], own);
+            let (visible, hidden) = gradients.split_at_mut(seen);
+            backward_row(&weights[..seen], visible);
             hidden.fill(0.0);
         }
     });
@@ -135,7 +135,7 @@ fn backward_any(weights: &[f32], gradients: &mut [f32]) {
     }
 }
 
-/// Folds the values side by side.
+/// Folds the values into [`LANES`] partial results.
 #[inline(always)]
 fn lanes(values: &[f32], start: f32, fold: impl Fn(f32, f32) -> f32) -> [f32; LANES] {
     let mut folded = [start; LANES];
@@ -157,7 +157,7 @@ mod tests {
     use crate::testing::SplitMix;
     use proptest::prelude::*;
 
-    /// In f64, by the formulas above.
+    /// The formulas above, in f64.
     fn plain(scores: &[f32], seen: usize) -> Vec<f64> {
         let most = scores[..seen]
             .iter()
@@ -177,7 +177,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn weights_and_gradients_are_those_of_the_formulas(
+        fn weights_and_gradients_match_the_formulas(
             keys in 1_usize..70, part in 0_usize..70, groups in 1_usize..4, seed: u64, scale in 0.1_f32..30.0
         ) {
             let queries = 1 + part % keys;
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn large_batches_are_cut_between_rows() {
+    fn large_batches_are_split_between_rows() {
         let (keys, queries) = (100, 7);
         let scores: Vec<f32> = (0..keys * queries * 200).map(|i| (i % 13) as f32).collect();
         let mut together = scores.clone();
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "queries cannot be")]
-    fn more_queries_than_keys_are_a_mistake() {
+    fn more_queries_than_keys_panic() {
         causal_softmax(&mut [0.0; 6], 2, 3);
     }
 }

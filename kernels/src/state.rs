@@ -1,38 +1,38 @@
-//! The state root: 32 bytes that stand for all the weights.
+//! The state root: 32 bytes that identify the weights.
 //!
-//! Each tensor's values, as little-endian bytes, are a blob (see [`crate::blob`]); the root is the
-//! hash of the layout and of the tensors' blob hashes in the layout's order. So a newcomer who
-//! trusts a root can fetch every tensor in chunks from strangers, and prove each chunk as it
+//! Each tensor's values, as little-endian bytes, are a blob (see [`weal_proto::outline`]). The root
+//! is the hash of the layout and of the tensors' blob hashes in the layout's order. So a newcomer
+//! that trusts a root can fetch every tensor in chunks from strangers, and prove each chunk as it
 //! arrives.
 
 use rayon::prelude::*;
+use weal_proto::{CHUNK_BYTES, Outline};
 
-use crate::blob::{CHUNK_BYTES, Outline, chunk_count};
 use crate::{Error, Layout};
 
 const CONTEXT: &str = "commonweal state v1";
 const VALUE_BYTES: usize = size_of::<f32>();
-/// Values in a chunk. A chunk never ends inside a value, as 4 divides 1 MiB.
+/// Values per chunk. A chunk never ends inside a value, because 4 divides 1 MiB.
 const CHUNK_VALUES: usize = CHUNK_BYTES / VALUE_BYTES;
-/// Values turned into bytes at a time: 32 KiB stays in the nearer caches, and fills BLAKE3's widest
-/// vectors twice.
+/// Values converted to bytes at a time: 32 KiB stays in the L1 or L2 cache, and fills BLAKE3's
+/// widest vectors twice.
 const BATCH_VALUES: usize = 8192;
 
-/// The outlines of all tensors' blobs, in the layout's order.
+/// The outlines of all tensors' blobs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct StateOutline {
-    /// One outline a tensor.
+    /// One outline per tensor, in the layout's order.
     pub tensors: Vec<Outline>,
 }
 
-/// The outlines of the weights' tensors. Chunks are hashed in parallel on the current rayon pool.
+/// Computes the outlines of the weights, hashing chunks in parallel on the current rayon pool.
 ///
 /// # Errors
-/// [`Error::Length`] when `theta` is not of this layout.
+/// [`Error::Length`] if `theta` does not match the layout.
 pub fn outline(layout: &Layout, theta: &[f32]) -> Result<StateOutline, Error> {
     layout.check_length("theta", theta)?;
-    // One list of chunks for all tensors, so that a few large tensors and many small ones keep
-    // every thread equally busy.
+    // One list of chunks for all tensors, so that threads stay equally busy whether tensors are
+    // few and large or many and small.
     let hashes: Vec<[u8; 32]> = layout
         .ranges()
         .flat_map(|range| theta[range].chunks(CHUNK_VALUES))
@@ -43,7 +43,7 @@ pub fn outline(layout: &Layout, theta: &[f32]) -> Result<StateOutline, Error> {
     Ok(outline_of(layout, &hashes))
 }
 
-/// The outlines of tensors of which each chunk's hash is known, in order.
+/// The outlines of the tensors, given the hashes of all their chunks in order.
 pub(crate) fn outline_of(layout: &Layout, hashes: &[[u8; 32]]) -> StateOutline {
     let mut left = hashes;
     let tensors = layout
@@ -60,21 +60,22 @@ pub(crate) fn outline_of(layout: &Layout, hashes: &[[u8; 32]]) -> StateOutline {
     StateOutline { tensors }
 }
 
-/// The state root of the weights: the same 32 bytes on every machine and for any number of threads.
+/// Computes the state root of the weights. It is the same on every machine and for any number of
+/// threads.
 ///
 /// # Errors
-/// [`Error::Length`] when `theta` is not of this layout.
+/// [`Error::Length`] if `theta` does not match the layout.
 pub fn root(layout: &Layout, theta: &[f32]) -> Result<[u8; 32], Error> {
     Ok(root_of(layout.hash(), &outline(layout, theta)?))
 }
 
 impl StateOutline {
-    /// The state root: BLAKE3 under the context `commonweal state v1` over the layout's hash and
+    /// The state root: BLAKE3 with the context `commonweal state v1` over the layout's hash and
     /// each tensor's blob hash.
     ///
     /// # Errors
-    /// [`Error::StateOutline`] when there is not one outline a tensor, of the tensor's length in
-    /// bytes and with as many chunks as that makes. An outline from a stranger may have any shape.
+    /// [`Error::StateOutline`] unless there is one outline per tensor with the right length and
+    /// number of chunks. An outline from a stranger may have any shape.
     pub fn root(&self, layout: &Layout) -> Result<[u8; 32], Error> {
         let fits = self.tensors.len() == layout.tensors().len()
             && self
@@ -83,7 +84,7 @@ impl StateOutline {
                 .zip(layout.ranges())
                 .all(|(outline, range)| {
                     outline.bytes == (range.len() * VALUE_BYTES) as u64
-                        && outline.chunks.len() as u64 == chunk_count(outline.bytes)
+                        && outline.chunks.len() as u64 == Outline::chunk_count(outline.bytes)
                 });
         if fits {
             Ok(root_of(layout.hash(), self))
@@ -93,11 +94,11 @@ impl StateOutline {
     }
 }
 
-/// The bytes of chunk `chunk` of tensor `tensor`'s blob, for a peer who asks for it, or `None`
-/// where there is no such tensor or chunk.
+/// The bytes of chunk `chunk` of tensor `tensor`'s blob, to answer a peer's request; `None` if there
+/// is no such tensor or chunk.
 ///
 /// # Errors
-/// [`Error::Length`] when `theta` is not of this layout.
+/// [`Error::Length`] if `theta` does not match the layout.
 pub fn chunk(
     layout: &Layout,
     theta: &[f32],
@@ -117,13 +118,11 @@ pub fn chunk(
     }))
 }
 
-/// Writes the bytes of a whole tensor's blob into its place in `theta`.
-///
-/// The caller has checked the bytes against the tensor's outline, chunk by chunk.
+/// Writes a tensor's complete blob into `theta`. Check the bytes against the tensor's outline first.
 ///
 /// # Errors
-/// [`Error::NoSuchTensor`], or [`Error::Length`] when `theta` is not of this layout or the bytes
-/// are not those of as many values as the tensor has.
+/// [`Error::NoSuchTensor`], or [`Error::Length`] if `theta` does not match the layout or the bytes
+/// do not match the tensor's length.
 pub fn restore(
     layout: &Layout,
     theta: &mut [f32],
@@ -151,9 +150,9 @@ pub fn restore(
     Ok(())
 }
 
-/// The state root of tensors known by their blob hashes alone, in the layout's order: what a
-/// newcomer checks a stranger's list against before it fetches a byte of the weights. `None` where
-/// there is not one hash a tensor.
+/// The state root, given the tensors' blob hashes in the layout's order. A newcomer uses it to check
+/// a stranger's list of hashes before it fetches any weights. `None` unless there is one hash per
+/// tensor.
 pub fn root_of_hashes(layout: &Layout, tensors: &[[u8; 32]]) -> Option<[u8; 32]> {
     (tensors.len() == layout.tensors().len())
         .then(|| hash_root(layout.hash(), tensors.iter().copied()))
@@ -162,7 +161,7 @@ pub fn root_of_hashes(layout: &Layout, tensors: &[[u8; 32]]) -> Option<[u8; 32]>
 fn root_of(layout_hash: [u8; 32], outline: &StateOutline) -> [u8; 32] {
     hash_root(
         layout_hash,
-        outline.tensors.iter().map(|tensor| tensor.hash()),
+        outline.tensors.iter().map(|tensor| tensor.hash().into()),
     )
 }
 
@@ -192,7 +191,6 @@ pub(crate) fn hash_values(values: &[f32]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::blob;
     use crate::testing::{bits, layout, on_any_number_of_threads, values};
 
     fn tensor_bytes(values: &[f32]) -> Vec<u8> {
@@ -203,22 +201,26 @@ mod tests {
     }
 
     #[test]
-    fn tensors_are_outlined_as_the_blobs_of_their_bytes() {
+    fn each_tensor_is_outlined_as_the_blob_of_its_bytes() {
         let layout = layout(&[1, BATCH_VALUES + 1, CHUNK_VALUES, 2 * CHUNK_VALUES + 3]);
         let theta = values(1, layout.parameters());
         let outline = on_any_number_of_threads(|| outline(&layout, &theta).unwrap());
         for (range, tensor) in layout.ranges().zip(&outline.tensors) {
-            assert_eq!(*tensor, blob::outline(&tensor_bytes(&theta[range])));
+            assert_eq!(*tensor, Outline::of(&tensor_bytes(&theta[range])));
         }
         assert_eq!(root(&layout, &theta), outline.root(&layout));
 
-        let hashes: Vec<[u8; 32]> = outline.tensors.iter().map(Outline::hash).collect();
+        let hashes: Vec<[u8; 32]> = outline
+            .tensors
+            .iter()
+            .map(|tensor| tensor.hash().into())
+            .collect();
         assert_eq!(root_of_hashes(&layout, &hashes), outline.root(&layout).ok());
         assert_eq!(root_of_hashes(&layout, &hashes[1..]), None);
     }
 
     #[test]
-    fn the_root_follows_every_bit_and_the_layout() {
+    fn the_root_depends_on_every_bit_and_on_the_layout() {
         let (split, whole) = (layout(&[2, 2]), layout(&[4]));
         let theta = [0.0, 1.0, f32::NAN, -1.0];
         let mut other = theta;
@@ -249,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_the_layout_is_refused() {
+    fn weights_and_outlines_of_another_layout_are_refused() {
         let layout = layout(&[2, 1]);
         let mut theta = [1.0, 2.0, 3.0];
         assert!(matches!(

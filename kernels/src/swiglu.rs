@@ -1,5 +1,5 @@
-//! The gated unit of the feed-forward block on the processor, forwards and backwards, each in one
-//! pass.
+//! SwiGLU, the gated unit of the feed-forward block, on the processor: forward and backward, each in
+//! one pass.
 //!
 //! ```text
 //! y = g σ(g) u,   ∂y/∂g = u σ(g) (1 + g (1 − σ(g))),   ∂y/∂u = g σ(g),   σ(g) = 1 / (1 + exp(−g))
@@ -12,13 +12,13 @@ use rayon::prelude::*;
 use crate::exp::exp;
 use crate::wide::widest;
 
-/// Values that are worth a task of their own.
+/// Values per parallel task.
 const TASK: usize = 1 << 15;
 
-/// Makes outputs of gates, in place.
+/// Computes the outputs y from `gates` (g) and `ups` (u), in place of the gates.
 ///
 /// # Panics
-/// Where there is not one `up` for each gate.
+/// If the slices differ in length.
 pub fn swiglu(gates: &mut [f32], ups: &[f32]) {
     assert_eq!(gates.len(), ups.len(), "a value for every gate");
     gates
@@ -27,10 +27,10 @@ pub fn swiglu(gates: &mut [f32], ups: &[f32]) {
         .for_each(|(gates, ups)| forward(gates, ups));
 }
 
-/// Makes gradients of the gates of the outputs' gradients, in place.
+/// Turns the gradients of the outputs into those of the gates, in place.
 ///
 /// # Panics
-/// Where the three differ in length.
+/// If the slices differ in length.
 pub fn swiglu_backward_gates(gates: &[f32], ups: &[f32], gradients: &mut [f32]) {
     assert!(
         gates.len() == gradients.len() && ups.len() == gradients.len(),
@@ -43,10 +43,10 @@ pub fn swiglu_backward_gates(gates: &[f32], ups: &[f32], gradients: &mut [f32]) 
         .for_each(|(gradients, (gates, ups))| of_gates(gates, ups, gradients));
 }
 
-/// Makes gradients of the gated values of the outputs' gradients, in place.
+/// Turns the gradients of the outputs into those of the ups, in place.
 ///
 /// # Panics
-/// Where the two differ in length.
+/// If the slices differ in length.
 pub fn swiglu_backward_ups(gates: &[f32], gradients: &mut [f32]) {
     assert_eq!(gates.len(), gradients.len(), "a gradient for every gate");
     let both = gradients.par_chunks_mut(TASK).zip(gates.par_chunks(TASK));
@@ -90,7 +90,7 @@ fn of_ups_any(gates: &[f32], gradients: &mut [f32]) {
     }
 }
 
-/// σ(x) and 1 − σ(x), by the exponential of -|x|, which does not overflow.
+/// σ(x) and 1 − σ(x), from the exponential of -|x|, which cannot overflow.
 #[inline(always)]
 fn sigmoid(x: f32) -> (f32, f32) {
     let small = exp(-x.abs());
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn outputs_and_gradients_are_those_of_the_formulas() {
+    fn outputs_and_gradients_match_the_formulas() {
         let count = TASK + 1000;
         let gates: Vec<f32> = (0..count)
             .map(|i| ((i * 37 % 2001) as f32 - 1000.0) / 50.0)
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_number_stays_none() {
+    fn nan_stays_nan() {
         let mut outputs = [f32::NAN, 1.0];
         swiglu(&mut outputs, &[1.0, f32::NAN]);
         assert!(outputs.iter().all(|output| output.is_nan()));

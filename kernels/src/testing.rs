@@ -1,4 +1,4 @@
-//! Inputs for tests: the same on every machine, as they are made of integers and exact scaling.
+//! Inputs for tests. They are made from integers by exact scaling, so they are equal on all machines.
 
 use crate::{Compression, Layout, TensorSpec};
 
@@ -20,8 +20,8 @@ impl SplitMix {
     }
 }
 
-/// `count` values with a few large ones, as pseudo-gradients have: u³ / 64, where u is the top 24
-/// bits of the generator as a whole number of 2^-23, less one.
+/// `count` values with a few large ones, as in pseudo-gradients: u³ / 64, where u is the top 24 bits
+/// of the generator's output, in units of 2^-23, minus 1.
 pub fn values(seed: u64, count: usize) -> Vec<f32> {
     let mut random = SplitMix(seed);
     let mut value = || {
@@ -31,7 +31,7 @@ pub fn values(seed: u64, count: usize) -> Vec<f32> {
     (0..count).map(|_| value()).collect()
 }
 
-/// Tensors `t0`, `t1`… of those numbers of values.
+/// A layout of one-dimensional tensors `t0`, `t1`… with these lengths.
 pub fn layout(lengths: &[usize]) -> Layout {
     let tensors = lengths.iter().enumerate();
     Layout::new(
@@ -42,7 +42,7 @@ pub fn layout(lengths: &[usize]) -> Layout {
     .unwrap()
 }
 
-/// Settings with the usual decay.
+/// Settings with the default decay.
 pub fn settings(chunk: usize, keep: usize) -> Compression {
     Compression {
         chunk,
@@ -51,12 +51,12 @@ pub fn settings(chunk: usize, keep: usize) -> Compression {
     }
 }
 
-/// The bits of floats, for comparisons that tell -0 from +0 and NaN from NaN.
+/// The bits of floats, to compare -0 with +0 and NaN with NaN exactly.
 pub fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
-/// What `compute` returns, after checking that it's the same on pools of 1, 2, 3 and 8 threads.
+/// The result of `compute`, which must be the same on pools of 1, 2, 3 and 8 threads.
 pub fn on_any_number_of_threads<T: PartialEq + std::fmt::Debug + Send>(
     compute: impl Fn() -> T + Sync,
 ) -> T {

@@ -1,15 +1,15 @@
 //! Top-k: the k values of a chunk with the largest magnitude.
 //!
-//! Sorting all 4096 values to find 64 would be waste. Lay the chunk out in rows of 2 k values: each
-//! of the 2 k columns has a largest magnitude, and at least k values reach the k-th largest of
-//! those column maxima. So no value below that floor is among the k largest, and one pass that a
-//! vector unit is good at leaves some ninety candidates of 4096. A selection (Hoare's, linear in
-//! the mean) among the candidates finds the k-th; a last pass over them in order takes what reaches
+//! Sorting all 4096 values to find 32 would be wasteful. Instead, lay the chunk out in rows of 2 k
+//! values and take the largest magnitude of each of the 2 k columns. At least k values reach the
+//! k-th largest of these column maxima, so no value below that floor is among the k largest. One
+//! pass, which vectorises well, leaves only a small multiple of k candidates. Quickselect (linear
+//! on average) finds the k-th largest of them, and a last pass in order collects those that reach
 //! it.
 //!
-//! Equal magnitudes are told apart by their place: the lower index wins. So the choice is unique.
+//! Of equal magnitudes the lower index wins, so the choice is unique.
 
-/// Working memory, kept between chunks so that selecting allocates nothing.
+/// Working memory, reused between chunks so that selecting allocates nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     maxima: Vec<u32>,
@@ -19,9 +19,9 @@ pub(crate) struct Scratch {
 
 /// Writes the indices of the `indices.len()` largest magnitudes into `indices`, in ascending order.
 ///
-/// `values` are finite, at least as many as `indices`, and fewer than 2^16; at least one is asked
-/// for. `ahead` is called with the number of each block of 64 values on the way, to fetch what
-/// comes next into the cache meanwhile.
+/// `values` must be finite, fewer than 2^16 and at least as many as `indices`; `indices` must not be
+/// empty. `ahead` is called with the number of each block of 64 values on the way, so that the
+/// caller can prefetch what it needs next.
 #[inline(always)]
 pub(crate) fn select(
     values: &[f32],
@@ -48,7 +48,7 @@ pub(crate) fn select(
     }
 }
 
-/// The `keep`-th largest of the `2 keep` column maxima: at least `keep` magnitudes reach it.
+/// The `keep`-th largest of the `2 keep` column maxima. At least `keep` magnitudes reach it.
 #[inline(always)]
 fn floor(values: &[f32], keep: usize, maxima: &mut Vec<u32>) -> u32 {
     let columns = 2 * keep;
@@ -83,15 +83,15 @@ fn candidates<'a>(
     ranks
 }
 
-/// Values compared with the floor at a time: as many as bits in a word.
+/// Values compared with the floor at a time: one per bit of a word.
 pub(crate) const BLOCK: usize = 64;
 
-/// A bit for each of up to 64 values, the first one lowest: whether its magnitude reaches the
+/// One bit for each of up to 64 values, the first one lowest: set if its magnitude reaches the
 /// floor.
 #[inline(always)]
 fn bits_that_reach(values: &[f32], floor: u32) -> u64 {
-    // First a byte each, as vectors are compared, then eight bytes at a time into eight bits: the
-    // multiplication adds byte i, which is 0 or 1, at bit 56 + i, and nothing else from there on.
+    // First compare into one byte per value, which vectorises. Then gather eight bytes into eight
+    // bits: the multiplication adds byte i, which is 0 or 1, at bit 56 + i, and nothing above.
     const GATHER: u64 = 0x0102_0408_1020_4080;
     let mut bytes = [0u8; BLOCK];
     for (byte, &value) in bytes.iter_mut().zip(values) {
@@ -103,13 +103,13 @@ fn bits_that_reach(values: &[f32], floor: u32) -> u64 {
     })
 }
 
-/// The bits of the absolute value: as integers they are in the order of the magnitudes.
+/// The bits of the absolute value. Read as integers, they sort as the magnitudes do.
 #[inline(always)]
 fn magnitude(value: f32) -> u32 {
     value.to_bits() & 0x7fff_ffff
 }
 
-/// A number that is larger for a larger magnitude and, among equal ones, for a lower index.
+/// A number that sorts by magnitude and, among equal magnitudes, puts the lower index higher.
 #[inline(always)]
 fn rank(magnitude: u32, index: usize) -> u64 {
     u64::from(magnitude) << 16 | u64::from(!(index as u16))
@@ -131,7 +131,7 @@ mod tests {
         indices
     }
 
-    /// The definition, word by word.
+    /// The definition, written out.
     fn by_sorting(values: &[f32], keep: usize) -> Vec<u16> {
         let mut order: Vec<u16> = (0..values.len() as u16).collect();
         order.sort_by(|&a, &b| {
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn denormals_are_told_apart() {
+    fn denormals_are_compared_exactly() {
         let tiny = f32::from_bits(1);
         assert_eq!(selected(&[0.0, tiny, -f32::from_bits(2), 0.0], 2), [1, 2]);
     }

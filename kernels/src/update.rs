@@ -1,44 +1,43 @@
-//! An optimiser's update on the processor: one pass over weights, moments and gradient where
-//! tensors would make many.
+//! Optimiser steps on the processor, in one pass over memory where tensor operations need many.
 //!
 //! ```text
 //! m ← β₁ m + (1 − β₁) g,   v ← β₂ v + (1 − β₂) g²,   w ← κ w − η m / (√(c₂ v) + ε)
 //! ```
 //!
-//! (AdamW; Loshchilov and Hutter, 2019, algorithm 2, <https://arxiv.org/abs/1711.05101>), where κ
-//! is what decay leaves of a weight, and η and c₂ undo the moments' bias. Nothing that peers agree
-//! on depends on it.
+//! (AdamW; Loshchilov and Hutter, 2019, algorithm 2, <https://arxiv.org/abs/1711.05101>). Here κ is
+//! 1 minus the weight decay of the step, and η and c₂ include the correction of the moments' bias.
+//! Nothing that peers agree on depends on it.
 
 use rayon::prelude::*;
 
 use crate::wide::widest;
 
-/// Values that are worth a task of their own.
+/// Values per parallel task.
 const TASK: usize = 1 << 14;
 
-/// The numbers of an update of AdamW.
+/// The scalars of one AdamW step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamW {
-    /// What the gradient is multiplied with first: less than one where it is clipped.
+    /// The factor for the gradient; below 1 if it is clipped.
     pub scale: f32,
-    /// β₁, the memory of the mean gradient.
+    /// β₁, the decay of the first moment, the mean gradient.
     pub beta1: f32,
-    /// β₂, the memory of the squared gradient.
+    /// β₂, the decay of the second moment, the mean squared gradient.
     pub beta2: f32,
-    /// η, the learning rate over the bias of the first moment.
+    /// η, the learning rate divided by the first moment's bias correction.
     pub rate: f32,
-    /// c₂, what undoes the bias of the second moment.
+    /// c₂, the reciprocal of the second moment's bias correction.
     pub correction2: f32,
-    /// ε, what is added to the root of the second moment.
+    /// ε, added to the square root of the second moment.
     pub epsilon: f32,
-    /// κ, what decay leaves of a weight.
+    /// κ, the factor for the weights: 1 minus the weight decay of the step.
     pub kept: f32,
 }
 
-/// Updates weights and both moments by a gradient.
+/// Updates the weights and both moments with a gradient.
 ///
 /// # Panics
-/// Where the four differ in length.
+/// If the slices differ in length.
 pub fn adamw(
     weights: &mut [f32],
     first: &mut [f32],
@@ -61,11 +60,11 @@ pub fn adamw(
         });
 }
 
-/// Takes a gradient, times `scale`, into a momentum, and makes of the gradient where Nesterov would
-/// look: m ← μ m + (1 − μ) g, then g ← (1 − μ) g + μ m.
+/// Updates a momentum with a gradient times `scale`, and replaces the gradient by Nesterov's
+/// look-ahead: m ← μ m + (1 − μ) g, then g ← (1 − μ) g + μ m. `memory` is μ.
 ///
 /// # Panics
-/// Where the two differ in length.
+/// If the slices differ in length.
 pub fn nesterov(momentum: &mut [f32], gradients: &mut [f32], memory: f32, scale: f32) {
     assert_eq!(
         momentum.len(),
@@ -78,10 +77,10 @@ pub fn nesterov(momentum: &mut [f32], gradients: &mut [f32], memory: f32, scale:
     both.for_each(|(momentum, gradients)| nesterov_part(momentum, gradients, memory, scale));
 }
 
-/// Takes a step away from weights of which decay leaves `kept`: w ← κ w − η s.
+/// Steps the weights: w ← κ w − η s. `kept` is κ, `rate` is η.
 ///
 /// # Panics
-/// Where the two differ in length.
+/// If the slices differ in length.
 pub fn step(weights: &mut [f32], steps: &[f32], kept: f32, rate: f32) {
     assert_eq!(weights.len(), steps.len(), "a step for every weight");
     weights
@@ -95,16 +94,16 @@ pub fn step(weights: &mut [f32], steps: &[f32], kept: f32, rate: f32) {
         });
 }
 
-/// The sum of the squares, in f64 and always in the same order.
+/// The sum of squares in f64, always in the same order.
 pub fn sum_of_squares(values: &[f32]) -> f64 {
     let parts: Vec<f64> = values.par_chunks(TASK).map(squares_part).collect();
     parts.iter().sum()
 }
 
-/// Adds values to others.
+/// Adds `values` to `sums`.
 ///
 /// # Panics
-/// Where the two differ in length.
+/// If the slices differ in length.
 pub fn add(sums: &mut [f32], values: &[f32]) {
     assert_eq!(sums.len(), values.len(), "a value for every sum");
     sums.par_chunks_mut(TASK)
@@ -168,7 +167,7 @@ fn nesterov_any(momentum: &mut [f32], gradients: &mut [f32], memory: f32, scale:
 
 #[inline(always)]
 fn squares_any(values: &[f32]) -> f64 {
-    // Eight sums side by side, which a compiler can keep in vectors without changing their order.
+    // Eight partial sums, which compilers vectorise without changing the order of additions.
     let mut sums = [0.0; 8];
     for eight in values.chunks(8) {
         for (sum, value) in sums.iter_mut().zip(eight) {
@@ -203,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_and_moments_are_those_of_the_formulas() {
+    fn weights_and_moments_match_the_formulas() {
         let (before, m, gradients) = (values(37), values(53), values(71));
         let v: Vec<f32> = values(29).iter().map(|value| value.abs()).collect();
         let (mut weights, mut first, mut second) = (before.clone(), m.clone(), v.clone());
@@ -223,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn nesterov_looks_ahead_and_a_step_goes_there() {
+    fn nesterov_and_step_match_the_formulas() {
         let (m, g, before) = (values(37), values(53), values(71));
         let (mut momentum, mut ahead, mut weights) = (m.clone(), g.clone(), before.clone());
         nesterov(&mut momentum, &mut ahead, 0.95, 0.5);
@@ -248,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn squares_and_sums_add_up() {
+    fn sums_are_correct() {
         let (values, more) = (values(37), values(53));
         let expected: f64 = values.iter().map(|value| f64::from(*value).powi(2)).sum();
         assert!((sum_of_squares(&values) / expected - 1.0).abs() < 1e-12);
@@ -282,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_number_stays_none() {
+    fn nan_stays_nan() {
         let (mut weights, mut first, mut second) = ([1.0], [0.0], [0.0]);
         adamw(
             &mut weights,

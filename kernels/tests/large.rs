@@ -1,9 +1,11 @@
-//! Sixteen contributions applied to a large model: one root, whatever the threads and the
-//! processor, in little memory.
+//! Applies sixteen contributions to a large model: the root must not depend on the number of threads
+//! or on the processor, and the step must need little memory.
 //!
-//! `WEAL_LARGE_MILLIONS=1024 cargo test --release -p weal-kernels --test large -- --nocapture` does
-//! it with a billion parameters and says what it took; that needs 13 GB. Built with
-//! `RUSTFLAGS="-C target-cpu=native"` the roots are the same.
+//! `WEAL_LARGE_MILLIONS=1024 cargo test --release -p weal-kernels --test large -- --nocapture` uses
+//! a billion parameters, prints time and memory, and needs 13 GB. The roots are the same when built
+//! with `RUSTFLAGS="-C target-cpu=native"`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::time::Instant;
 
@@ -14,7 +16,7 @@ use weal_kernels::{
 
 const PEERS: u64 = 16;
 
-/// Millions (2^20) of parameters, and the roots after a step by each rule.
+/// Millions (2^20) of parameters, and the root after a step by each rule.
 const ROOTS: [(usize, [&str; 3]); 2] = [
     (
         16,
@@ -34,7 +36,7 @@ const ROOTS: [(usize, [&str; 3]); 2] = [
     ),
 ];
 
-/// Matrices of a million values, and vectors that end in a short chunk.
+/// Matrices of 2^20 values, and vectors that end in a short chunk.
 fn layout(millions: usize) -> Layout {
     let matrices =
         (0..millions).map(|number| TensorSpec::new(format!("matrix {number}"), [1024, 1024]));
@@ -43,8 +45,8 @@ fn layout(millions: usize) -> Layout {
     Layout::new(matrices.chain(vectors).collect()).unwrap()
 }
 
-/// Values with a few large ones: SplitMix64 (Steele, Lea and Flood, 2014), cubed. Whole numbers of
-/// 2^-63, so they are the same on every machine.
+/// Fills `values` with cubed outputs of SplitMix64 (Steele, Lea and Flood, 2014), a few of them
+/// large. All arithmetic is exact enough to give the same values on every machine.
 fn noise(seed: u64, values: &mut [f32]) {
     values
         .par_iter_mut()
@@ -58,26 +60,31 @@ fn noise(seed: u64, values: &mut [f32]) {
         });
 }
 
-/// The most memory that the process has held since it was last asked, in bytes; `None` where the
-/// system does not tell.
+/// The peak memory of the process since the last call, in bytes; `None` if the system does not
+/// report it.
 fn peak_bytes() -> Option<usize> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     let kilobytes: usize = line.split_whitespace().nth(1)?.parse().ok()?;
-    // From now on.
+    // Resets the peak.
     std::fs::write("/proc/self/clear_refs", "5").ok()?;
     Some(kilobytes * 1024)
 }
 
 #[test]
-fn a_large_step_has_the_root_that_is_written_down_and_needs_no_memory_but_the_weights() {
+fn a_large_step_gives_the_recorded_root_and_needs_little_memory_beside_the_weights() {
     let millions =
         std::env::var("WEAL_LARGE_MILLIONS").map_or(16, |millions| millions.parse().unwrap());
-    let (layout, compression) = (layout(millions), Compression::default());
+    let layout = layout(millions);
+    let compression = Compression {
+        chunk: 4096,
+        keep: 64,
+        ..Compression::default()
+    };
     let parameters = layout.parameters();
     let mut theta = vec![0.0; parameters];
 
-    // One buffer after another, as three of a billion parameters are all that fit many machines.
+    // Reuse the buffers: many machines hold no more than three of a billion parameters.
     let (zeros, mut delta) = (vec![0.0; parameters], vec![0.0; parameters]);
     let contributions: Vec<Contribution> = (1..=PEERS)
         .map(|peer| {
@@ -98,7 +105,7 @@ fn a_large_step_has_the_root_that_is_written_down_and_needs_no_memory_but_the_we
         let more = before.zip(peak_bytes()).map(|(before, after)| after.saturating_sub(before));
         let values: usize = contributions.iter().map(Contribution::values).sum();
         println!("{parameters} parameters, {values} values, {rule:?}: {seconds:.3} s, {more:?} bytes more");
-        // Chunks of the grid, one chunk's sums a thread, and hashes.
+        // The grid's chunks, the sums of one chunk per thread, and hashes.
         assert!(more.is_none_or(|more| more < parameters / 4 + (32 << 20)), "{more:?}");
         let root = outline.root(&layout).unwrap();
         root.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
@@ -106,7 +113,7 @@ fn a_large_step_has_the_root_that_is_written_down_and_needs_no_memory_but_the_we
     let expected = ROOTS
         .iter()
         .find(|(of, _)| *of == millions)
-        .expect("a size whose roots are written down")
+        .expect("a size with recorded roots")
         .1;
     assert_eq!(roots, expected);
 }

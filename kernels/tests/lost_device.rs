@@ -1,6 +1,7 @@
-//! A GPU that is lost, and opened anew in the same process. Alone in its process, where no other
+//! Loses a GPU, and reopens it in the same process. This test has its own process, so that no other
 //! test uses the device.
 #![cfg(feature = "wgpu")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -19,7 +20,7 @@ fn client(device: &WgpuDevice) -> Client {
     cubecl::Device::Wgpu(device.clone()).client()
 }
 
-/// Compresses something; a device that is lost may say so in either way.
+/// Compresses something. A lost device may return an error or panic.
 fn works(client: &Client) -> Result<Vec<u8>, String> {
     let layout = Layout::new(vec![TensorSpec {
         name: "all".into(),
@@ -40,21 +41,20 @@ fn works(client: &Client) -> Result<Vec<u8>, String> {
 }
 
 #[test]
-fn a_device_that_was_lost_is_opened_anew() {
+fn a_lost_device_is_reopened() {
     let device = WgpuDevice::new(WgpuDeviceKind::DefaultDevice);
     let Ok(setup) =
         catch_unwind(|| init_setup::<AutoGraphicsApi>(&device, RuntimeOptions::default()))
     else {
         return require::leave_out(
-            "a GPU opened anew",
+            "reopening a GPU",
             "there is no GPU, not even a software one",
         );
     };
     let lost = client(&device);
     let body = works(&lost).expect("a device that works");
 
-    // What a driver's reset does: the device is gone, and everything asked of it fails, now and
-    // later.
+    // This is what a driver reset does: the device is gone, and every later request fails.
     setup.device.destroy();
     drop(setup);
     for _ in 0..2 {
@@ -62,10 +62,10 @@ fn a_device_that_was_lost_is_opened_anew() {
         works(&client(&device)).expect_err("the same device");
     }
 
-    let connection = Connection::of(&lost).expect("a device of wgpu's");
-    connection.renew().expect("a device that is there");
+    let connection = Connection::of(&lost).expect("a wgpu device");
+    connection.renew().expect("the device is present");
     assert_eq!(works(&lost), Ok(body.clone()));
-    // Again, with nothing lost.
-    connection.renew().expect("a device that is there");
+    // Once more, without a loss before.
+    connection.renew().expect("the device is present");
     assert_eq!(works(&client(&device)), Ok(body));
 }

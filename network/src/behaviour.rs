@@ -1,4 +1,4 @@
-//! The protocols that every connection speaks, put together.
+//! The libp2p behaviour: the protocols that every connection speaks.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -16,37 +16,30 @@ use libp2p::{
     memory_connection_limits, ping, request_response,
 };
 
-use super::frames::Frames;
-use super::identity::Protocols;
-use super::rate_limit::RateLimit;
-use super::{Error, Settings, blob, gossip};
+use crate::error::Error;
+use crate::frames::Frames;
+use crate::gossip;
+use crate::protocols::{Exchange, Protocols};
+use crate::rate_limit::RateLimit;
+use crate::settings::Settings;
 
-/// The longest control request in bytes.
-pub const MAX_SYNC_REQUEST: usize = 64 * 1024;
-/// The longest answer to a control request in bytes.
-pub const MAX_SYNC_ANSWER: usize = 8 * 1024 * 1024;
-
-/// A whole exchange, waiting included; one that moves no byte ends much earlier
-/// ([`super::frames::STALL`]). A chunk may take its time: a slow uplink that many peers share is
-/// still worth waiting for.
-const BLOB_EXCHANGE: Duration = Duration::from_secs(600);
-const SYNC_EXCHANGE: Duration = Duration::from_secs(120);
-/// Streams of one protocol and connection, in both directions together. Above the limits on
-/// requests, so that a peer that asks too much hears "busy" and not silence.
+/// Limit on streams of one protocol per connection, in both directions together. It is above the
+/// limits on requests, so that a peer with too many requests hears "busy" instead of silence.
 const STREAMS: usize = 64;
-/// Connections that are being made at once, in each direction.
+/// Limit on pending connections in each direction.
 const PENDING: u32 = 64;
-/// Both sides may call each other at the same moment, over two transports.
+/// Limit on connections per peer. Both sides may dial each other at once, over two transports.
 const CONNECTIONS_PER_PEER: u32 = 4;
-/// Of the machine's memory, unless [`Settings::max_memory_bytes`] says otherwise.
+/// Default share of the machine's memory beyond which new connections are refused.
 const MEMORY_SHARE: f64 = 0.95;
-const REFRESH_ROUTES: Duration = Duration::from_secs(60);
+/// Pause between two Kademlia bootstraps.
+const KADEMLIA_REFRESH: Duration = Duration::from_secs(60);
 
 #[derive(NetworkBehaviour)]
-pub(super) struct Behaviour {
+pub(crate) struct Behaviour {
     pub limits: connection_limits::Behaviour,
     pub memory: memory_connection_limits::Behaviour,
-    pub shut_out: allow_block_list::Behaviour<BlockedPeers>,
+    pub banned: allow_block_list::Behaviour<BlockedPeers>,
     pub identify: identify::Behaviour,
     pub ping: ping::Behaviour,
     pub gossip: gossipsub::Behaviour,
@@ -57,33 +50,26 @@ pub(super) struct Behaviour {
 }
 
 impl Behaviour {
-    pub(super) fn new(
+    pub(crate) fn new(
         key: &Keypair,
         protocols: &Protocols,
         settings: &Settings,
     ) -> Result<Self, Error> {
         let local = key.public().to_peer_id();
-        let cap = |rate: Option<NonZeroU64>| rate.map(|rate| Arc::new(RateLimit::new(rate)));
-        let (upload, download) = (cap(settings.max_upload), cap(settings.max_download));
+        let limit = |rate: Option<NonZeroU64>| rate.map(|rate| Arc::new(RateLimit::new(rate)));
         let blob = Frames {
-            max_request: blob::MAX_REQUEST,
-            max_answer: blob::MAX_ANSWER,
-            upload,
-            download,
+            upload: limit(settings.max_upload),
+            download: limit(settings.max_download),
+            ..Frames::of(Exchange::Blob)
         };
-        let sync = Frames {
-            max_request: MAX_SYNC_REQUEST,
-            max_answer: MAX_SYNC_ANSWER,
-            upload: None,
-            download: None,
-        };
+        let sync = Frames::of(Exchange::Sync);
         Ok(Self {
             limits: connection_limits::Behaviour::new(limits(settings.max_connections)),
             memory: settings.max_memory_bytes.map_or_else(
                 || memory_connection_limits::Behaviour::with_max_percentage(MEMORY_SHARE),
                 memory_connection_limits::Behaviour::with_max_bytes,
             ),
-            shut_out: allow_block_list::Behaviour::default(),
+            banned: allow_block_list::Behaviour::default(),
             identify: identify::Behaviour::new(
                 identify::Config::new(protocols.identify.clone(), key.public())
                     .with_agent_version(concat!("weal/", env!("CARGO_PKG_VERSION")).into())
@@ -93,27 +79,27 @@ impl Behaviour {
             gossip: gossip::behaviour(protocols, settings)?,
             kademlia: kademlia(local, &protocols.kademlia),
             mdns: multicast(local, settings.mdns).into(),
-            blob: exchange(blob, &protocols.blob, BLOB_EXCHANGE),
-            sync: exchange(sync, &protocols.sync, SYNC_EXCHANGE),
+            blob: exchange(blob, Exchange::Blob, protocols),
+            sync: exchange(sync, Exchange::Sync, protocols),
         })
     }
 }
 
-fn limits(most: u32) -> ConnectionLimits {
+fn limits(connections: u32) -> ConnectionLimits {
     ConnectionLimits::default()
-        .with_max_established(Some(most))
-        .with_max_established_incoming(Some((most - most / 4).max(1)))
+        .with_max_established(Some(connections))
+        .with_max_established_incoming(Some((connections - connections / 4).max(1)))
         .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER))
         .with_max_pending_incoming(Some(PENDING))
         .with_max_pending_outgoing(Some(PENDING))
 }
 
-/// Kademlia only finds peers here: what others want to store is refused.
+/// Kademlia without records: it only finds peers.
 fn kademlia(local: PeerId, name: &StreamProtocol) -> kad::Behaviour<MemoryStore> {
     let mut config = kad::Config::new(name.clone());
     config
         .set_record_filtering(kad::StoreInserts::FilterBoth)
-        .set_periodic_bootstrap_interval(Some(REFRESH_ROUTES))
+        .set_periodic_bootstrap_interval(Some(KADEMLIA_REFRESH))
         .set_query_timeout(Duration::from_secs(30))
         .set_publication_interval(None)
         .set_replication_interval(None)
@@ -123,7 +109,7 @@ fn kademlia(local: PeerId, name: &StreamProtocol) -> kad::Behaviour<MemoryStore>
     kademlia
 }
 
-/// Multicast is a convenience: where the system does not allow it, the node goes on without.
+/// Multicast DNS, if wanted and if the system allows it. The node works without it.
 fn multicast(local: PeerId, wanted: bool) -> Option<mdns::tokio::Behaviour> {
     if !wanted {
         return None;
@@ -131,7 +117,7 @@ fn multicast(local: PeerId, wanted: bool) -> Option<mdns::tokio::Behaviour> {
     match mdns::tokio::Behaviour::new(mdns::Config::default(), local) {
         Ok(behaviour) => Some(behaviour),
         Err(why) => {
-            tracing::warn!("peers on the local network cannot be looked for: {why}");
+            tracing::warn!("cannot find peers on the local network: {why}");
             None
         }
     }
@@ -139,11 +125,12 @@ fn multicast(local: PeerId, wanted: bool) -> Option<mdns::tokio::Behaviour> {
 
 fn exchange(
     frames: Frames,
-    name: &StreamProtocol,
-    timeout: Duration,
+    exchange: Exchange,
+    protocols: &Protocols,
 ) -> request_response::Behaviour<Frames> {
     let config = request_response::Config::default()
-        .with_request_timeout(timeout)
+        .with_request_timeout(exchange.timeout())
         .with_max_concurrent_streams(STREAMS);
-    request_response::Behaviour::with_codec(frames, [(name.clone(), ProtocolSupport::Full)], config)
+    let name = protocols.name(exchange).clone();
+    request_response::Behaviour::with_codec(frames, [(name, ProtocolSupport::Full)], config)
 }

@@ -1,148 +1,149 @@
-//! What can go wrong on the network, and what mends it.
+//! Errors of the network.
 
 use std::io;
 
 use libp2p::Multiaddr;
+use weal_proto::BlobHash;
 
-/// Why the network could not be started.
+/// Why the network could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The port is held by another program, often by another node.
+    /// Another program, often another node, uses the port.
     #[error(
-        "cannot listen on {address}: the port is in use; stop the program that holds it, or choose another port in the setting `listen`"
+        "cannot listen on {address}: the port is in use; stop the program that uses it, or choose another port in the setting `listen`"
     )]
     PortInUse {
-        /// The address as it stands in the settings.
+        /// The address as written in the settings.
         address: Multiaddr,
     },
-    /// The address cannot be listened on for another reason.
+    /// The node cannot listen on the address for another reason.
     #[error("cannot listen on {address}: {why}; correct it in the setting `listen`")]
     Listen {
-        /// The address as it stands in the settings.
+        /// The address as written in the settings.
         address: Multiaddr,
-        /// What the system says.
+        /// The system's error.
         why: String,
     },
-    /// No address of the settings can be listened on.
-    #[error("none of the addresses in the setting `listen` can be used on this system: {why}")]
+    /// The system supports none of the addresses in the settings.
+    #[error("this system cannot listen on any address in the setting `listen`: {why}")]
     NothingToListenOn {
-        /// What the system says of the last one.
+        /// The system's error for the last address.
         why: String,
     },
     /// The seed is not an Ed25519 secret key.
     #[error(
-        "the node's key is not a valid Ed25519 seed: restore it from a copy, or let the node make a new one"
+        "the node's key is not a valid Ed25519 seed; restore it from a backup, or delete it to create a new one"
     )]
     Key,
-    /// The swarm could not be put together.
+    /// A part of the swarm could not be built.
     #[error("cannot set up the network ({part}): {why}")]
     Setup {
-        /// Which part of it.
+        /// The part, for example `gossip`.
         part: &'static str,
-        /// What that part says.
+        /// The error of that part.
         why: String,
     },
-    /// The system refused something.
-    #[error("cannot set up the network: {0}")]
+    /// A system call failed.
+    #[error("cannot set up the network")]
     Io(#[from] io::Error),
 }
 
-/// Why a request to one peer has no answer.
+/// Why a request to a peer has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    /// The 32 bytes are no Ed25519 public key.
-    #[error("not a peer's key")]
+    /// The 32 bytes are not an Ed25519 public key.
+    #[error("not a valid peer key")]
     NotAPeer,
-    /// The request is longer than the protocol allows; nothing was sent.
-    #[error("the request has {bytes} bytes, the protocol allows {limit}")]
+    /// The request is longer than the protocol allows, and was not sent.
+    #[error("the request is {bytes} bytes long; the limit is {limit}")]
     TooLong {
-        /// Its length.
+        /// Length of the request.
         bytes: usize,
-        /// The most allowed.
+        /// Length that the protocol allows.
         limit: usize,
     },
-    /// There is no connection and none can be made.
+    /// The peer is not connected and cannot be dialled.
     #[error("the peer cannot be reached")]
     Unreachable,
-    /// No answer in time.
+    /// The peer did not answer before the timeout.
     #[error("the peer did not answer in time")]
     TimedOut,
-    /// The connection ended before the answer was complete.
+    /// The connection closed before the answer was complete.
     #[error("the connection closed before the answer: {0}")]
     Closed(String),
     /// The peer does not speak this run's protocol.
     #[error("the peer does not take part in this run")]
     Unsupported,
-    /// The peer has too much to do: ask again later.
+    /// The peer has too many requests open. Retry later.
     #[error("the peer is busy")]
     Busy,
-    /// The peer does not have it, or does not answer such requests.
+    /// The peer does not have what was asked for, or does not answer such requests.
     #[error("the peer does not have it")]
     NotHere,
-    /// The answer breaks the protocol (too long, or of an unknown kind).
+    /// The answer breaks the protocol: it is too long, or of an unknown kind.
     #[error("the peer's answer breaks the protocol: {0}")]
     Malformed(String),
-    /// This node's network has been shut down.
-    #[error("the network is shut down")]
+    /// This node's network has shut down.
+    #[error("the network has shut down")]
     ShutDown,
 }
 
 /// Why a blob could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The list of holders is empty, or holds no valid key.
-    #[error("nobody is known to hold the blob {}", hex::encode(.hash))]
+    /// The list of holders is empty.
+    #[error("no peer is known to hold blob {hash}")]
     NoHolders {
-        /// The blob.
-        hash: [u8; 32],
+        /// The blob asked for.
+        hash: BlobHash,
     },
-    /// The blob is proven to be larger than allowed; it was not fetched.
-    #[error("the blob {} has {bytes} bytes, {limit} are allowed", hex::encode(.hash))]
+    /// The blob is larger than the caller allows, and was not fetched.
+    #[error("blob {hash} is {bytes} bytes long; the limit is {limit}")]
     TooLarge {
-        /// The blob.
-        hash: [u8; 32],
-        /// Its size, proven by its hash.
+        /// The blob asked for.
+        hash: BlobHash,
+        /// Length of the blob, proven by its hash.
         bytes: u64,
-        /// The most the caller takes.
+        /// Length that the caller allows.
         limit: u64,
     },
-    /// Every holder was asked, repeatedly, and none gave the outline.
-    #[error("the blob {} was not found: {}", hex::encode(.hash), describe(.causes))]
+    /// Every holder was asked, repeatedly, and none sent the outline.
+    #[error("blob {hash} was not found: {}", describe(.causes))]
     NotFound {
-        /// The blob.
-        hash: [u8; 32],
-        /// What became of each holder.
+        /// The blob asked for.
+        hash: BlobHash,
+        /// Why each holder failed.
         causes: Vec<Cause>,
     },
-    /// Every holder was asked, repeatedly, and together they did not give all chunks.
-    #[error("the blob {} could not be completed, {missing} chunks are missing: {}", hex::encode(.hash), describe(.causes))]
+    /// Every holder was asked, repeatedly, and some chunks are still missing.
+    #[error("blob {hash} is incomplete, {missing} chunks are missing: {}", describe(.causes))]
     Incomplete {
-        /// The blob.
-        hash: [u8; 32],
-        /// How many chunks are missing.
+        /// The blob asked for.
+        hash: BlobHash,
+        /// Number of missing chunks.
         missing: usize,
-        /// What became of each holder.
+        /// Why each holder failed.
         causes: Vec<Cause>,
     },
-    /// There is no memory for it.
-    #[error("no memory for the blob {} of {bytes} bytes", hex::encode(.hash))]
+    /// There is not enough memory for the blob.
+    #[error("not enough memory for blob {hash} of {bytes} bytes")]
     NoMemory {
-        /// The blob.
-        hash: [u8; 32],
-        /// Its size.
+        /// The blob asked for.
+        hash: BlobHash,
+        /// Length of the blob.
         bytes: u64,
     },
-    /// This node's network has been shut down.
-    #[error("the network is shut down")]
+    /// This node's network has shut down.
+    #[error("the network has shut down")]
     ShutDown,
 }
 
 /// Why one holder did not help.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause {
-    /// The holder.
+    /// Public key of the holder.
     pub peer: [u8; 32],
-    /// The last thing that went wrong with it.
+    /// The last error of the holder.
     pub why: String,
 }
 
@@ -152,7 +153,7 @@ fn describe(causes: &[Cause]) -> String {
         .map(|c| format!("{}: {}", hex::encode(&c.peer[..4]), c.why))
         .collect();
     if each.is_empty() {
-        "nobody was asked".into()
+        "no holder was asked".into()
     } else {
         each.join("; ")
     }

@@ -1,14 +1,13 @@
-//! How a request and its answer stand on a stream: a length, then as many bytes, with the limit
-//! checked first.
+//! Framing of requests and answers: a length, then that many bytes. The length is checked first.
 //!
 //! ```text
 //! request  = length: u32 LE ‖ bytes
 //! answer   = tag: u8 ‖ length: u32 LE ‖ bytes      tag 0 here, 1 not here, 2 busy (the last two are empty)
 //! ```
 //!
-//! A peer that announces much and sends little holds no memory: the buffer grows only as fast as
-//! bytes arrive. A peer that stops in the middle is cut off after [`STALL`], however slow it may
-//! otherwise be.
+//! A peer that announces a long message and sends little costs no memory: the buffer grows only as
+//! bytes arrive. A peer that stops in the middle is cut off after [`STALL`], however slow it is
+//! otherwise.
 
 use std::io;
 use std::sync::Arc;
@@ -20,53 +19,65 @@ use libp2p::bytes::Bytes;
 use libp2p::request_response::Codec;
 use tokio::time::timeout;
 
-use super::rate_limit::RateLimit;
+use crate::protocols::Exchange;
+use crate::rate_limit::RateLimit;
 
-/// A stream on which no byte moves for so long is reset.
-pub(super) const STALL: Duration = Duration::from_secs(15);
+/// Timeout after which a stream is reset if no byte moves.
+pub(crate) const STALL: Duration = Duration::from_secs(15);
 
-/// The least that a buffer grows by.
+/// The smallest step in which a buffer grows.
 const STEP: usize = 64 * 1024;
 
 const HERE: u8 = 0;
 const NOT_HERE: u8 = 1;
 const BUSY: u8 = 2;
 
-/// What a peer says to a request.
+/// A peer's answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// What was asked for.
+pub(crate) enum Answer {
+    /// The bytes asked for.
     Here(Bytes),
-    /// It has no such thing, or does not answer such requests.
+    /// The peer does not have them, or does not answer such requests.
     NotHere,
-    /// It would answer later.
+    /// The peer has too many requests open; retry later.
     Busy,
 }
 
 impl Answer {
-    /// The answer of a service that may have none.
-    pub(super) fn from_option(bytes: Option<Vec<u8>>) -> Self {
+    /// `NotHere` if there are no bytes.
+    pub(crate) fn from_option(bytes: Option<Vec<u8>>) -> Self {
         bytes.map_or(Self::NotHere, |bytes| Self::Here(bytes.into()))
     }
 }
 
-/// The codec of both protocols, with the limits of one of them.
+/// The codec of the request protocols, with the limits of one of them.
 #[derive(Debug, Clone)]
-pub(super) struct Frames {
+pub(crate) struct Frames {
     /// The longest request in bytes.
     pub max_request: usize,
     /// The longest answer in bytes.
     pub max_answer: usize,
-    /// The cap on answers sent, if there is one.
+    /// Rate limit on answers sent.
     pub upload: Option<Arc<RateLimit>>,
-    /// The cap on answers received, if there is one.
+    /// Rate limit on answers received.
     pub download: Option<Arc<RateLimit>>,
+}
+
+impl Frames {
+    /// The codec of a protocol, without rate limits.
+    pub(crate) fn of(exchange: Exchange) -> Self {
+        Self {
+            max_request: exchange.max_request(),
+            max_answer: exchange.max_answer(),
+            upload: None,
+            download: None,
+        }
+    }
 }
 
 impl Codec for Frames {
     type Protocol = StreamProtocol;
-    /// `None` is a request longer than allowed, which was not read: an error would not tell whose
-    /// it was.
+    /// `None` is a request that was too long, and was not read. An error would not name the peer.
     type Request = Option<Bytes>;
     type Response = Answer;
 
@@ -94,7 +105,7 @@ impl Codec for Frames {
             [BUSY] => read_frame(io, 0, None).await.map(|_| Answer::Busy),
             [other] => Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                format!("unknown kind of answer {other}"),
+                format!("unknown kind of answer: {other}"),
             )),
         }
     }
@@ -134,23 +145,23 @@ impl Codec for Frames {
 
 async fn read_frame<T: AsyncRead + Unpin>(
     io: &mut T,
-    limit: usize,
-    limit: Option<&RateLimit>,
+    max_bytes: usize,
+    rate: Option<&RateLimit>,
 ) -> io::Result<Bytes> {
     let mut length = [0; 4];
     read_all(io, &mut length).await?;
     let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
-    within(length, limit)?;
+    within(length, max_bytes)?;
     let mut bytes = Vec::new();
     while bytes.len() < length {
         let had = bytes.len();
         let step = had.max(STEP).min(length - had);
         bytes.resize(had + step, 0);
         let (_, fresh) = bytes.split_at_mut(had);
-        for piece in fresh.chunks_mut(limit.map_or(usize::MAX, RateLimit::piece)) {
+        for piece in fresh.chunks_mut(rate.map_or(usize::MAX, RateLimit::piece)) {
             read_all(io, piece).await?;
-            if let Some(limit) = limit {
-                limit.pass(piece.len()).await;
+            if let Some(rate) = rate {
+                rate.pass(piece.len()).await;
             }
         }
     }
@@ -161,7 +172,7 @@ async fn write_frame<T: AsyncWrite + Unpin>(
     io: &mut T,
     tag: Option<u8>,
     bytes: &[u8],
-    limit: Option<&RateLimit>,
+    rate: Option<&RateLimit>,
 ) -> io::Result<()> {
     let length =
         u32::try_from(bytes.len()).map_err(|_| too_long(bytes.len(), u32::MAX as usize))?;
@@ -169,16 +180,16 @@ async fn write_frame<T: AsyncWrite + Unpin>(
     head.extend(tag);
     head.extend(length.to_le_bytes());
     write_all(io, &head).await?;
-    for piece in bytes.chunks(limit.map_or(STEP, RateLimit::piece)) {
-        if let Some(limit) = limit {
-            limit.pass(piece.len()).await;
+    for piece in bytes.chunks(rate.map_or(STEP, RateLimit::piece)) {
+        if let Some(rate) = rate {
+            rate.pass(piece.len()).await;
         }
         write_all(io, piece).await?;
     }
     timeout(STALL, io.flush()).await.map_err(stalled)?
 }
 
-/// Fills `buffer`, and gives up when no byte comes for [`STALL`].
+/// Fills `buffer`. Fails if no byte arrives for [`STALL`].
 async fn read_all<T: AsyncRead + Unpin>(io: &mut T, mut buffer: &mut [u8]) -> io::Result<()> {
     while !buffer.is_empty() {
         let read = timeout(STALL, io.read(buffer)).await.map_err(stalled)??;
@@ -193,7 +204,7 @@ async fn read_all<T: AsyncRead + Unpin>(io: &mut T, mut buffer: &mut [u8]) -> io
     Ok(())
 }
 
-/// Sends `bytes`, and gives up when the peer takes none for [`STALL`].
+/// Sends `bytes`. Fails if the peer accepts none for [`STALL`].
 async fn write_all<T: AsyncWrite + Unpin>(io: &mut T, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         let written = timeout(STALL, io.write(bytes)).await.map_err(stalled)??;
@@ -219,7 +230,7 @@ fn within(length: usize, limit: usize) -> io::Result<()> {
 fn too_long(length: usize, limit: usize) -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
-        format!("a message of {length} bytes, {limit} are allowed"),
+        format!("a message of {length} bytes; the limit is {limit}"),
     )
 }
 
@@ -257,7 +268,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_comes_through_as_it_was() {
+    async fn an_answer_is_read_as_written() {
         for answer in [
             Answer::Here(vec![3; 150_000].into()),
             Answer::Here(Bytes::new()),
@@ -273,7 +284,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_long_message_is_refused_by_its_length_alone() {
+    async fn a_message_that_announces_too_many_bytes_is_refused_unread() {
         let announced = [&[HERE], &200_001u32.to_le_bytes()[..]].concat();
         let error = frames()
             .read_response(&NAME, &mut Cursor::new(announced))
@@ -304,7 +315,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_message_cut_short_and_an_unknown_kind_are_errors() {
+    async fn a_truncated_message_and_an_unknown_kind_are_errors() {
         let mut cut = written(Answer::Here(vec![1; 100].into())).await;
         cut.pop();
         let error = frames()

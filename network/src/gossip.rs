@@ -1,11 +1,11 @@
-//! Gossip: small signed messages, flooded through a mesh, validated by this node before it forwards
-//! them.
+//! Gossip: small signed messages, flooded through a mesh. This node validates each message before
+//! it forwards it.
 //!
-//! Messages carry no author of gossipsub's own ([`MessageAuthenticity::Anonymous`], validated as
-//! such). Every message of a run is an envelope signed by its author already; a second signature
-//! would cost each hop a check and 100 bytes, and its author field could contradict the envelope's.
-//! A message's id is the hash of its bytes, so the same message spreads once, whoever sends it; a
-//! message that must spread again within [`REMEMBERED`] has to differ in a byte.
+//! Messages carry no gossipsub author ([`MessageAuthenticity::Anonymous`]). Every message of a run is
+//! already an envelope signed by its author; a second signature would cost each hop a check and 100
+//! bytes, and could name another author. The id of a message is the hash of its bytes, so the same
+//! message spreads once, whoever sends it. A message that must spread again within [`REMEMBERED`] has
+//! to differ in a byte.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,59 +16,60 @@ use libp2p::gossipsub::{
     PeerScoreThresholds, TopicScoreParams, ValidationMode,
 };
 
-use super::identity::Protocols;
-use super::{Error, Settings};
+use crate::error::Error;
+use crate::protocols::Protocols;
+use crate::settings::Settings;
 
-/// For how long the id of a message is remembered, and copies of it are dropped.
+/// How long a message id is remembered. Copies of the message are dropped during this time.
 pub const REMEMBERED: Duration = Duration::from_secs(30);
 
-/// Bytes of a gossip frame besides the message: topic, lengths.
+/// Bytes of a gossip frame beside the message: topic and lengths.
 const FRAME_OVERHEAD: usize = 1024;
-/// What a message's id takes of its BLAKE3 hash: nobody finds two with the same 160 bits.
+/// Bytes of the BLAKE3 hash that make up a message id: 160 bits resist collisions.
 const ID_BYTES: usize = 20;
-/// Heartbeats (seconds) for which a message is kept, for peers that ask for it and until this
+/// Heartbeats (seconds) for which a message is kept: for peers that ask for it, and until this
 /// node's verdict.
 const HISTORY: usize = 12;
-/// Heartbeats for which a message is announced to peers outside the mesh: who joins late still gets
-/// it.
+/// Heartbeats for which a message is announced to peers outside the mesh, so that late joiners still
+/// get it.
 const ANNOUNCED: usize = 8;
 /// Messages that may wait for one slow peer.
 const QUEUE_PER_PEER: usize = 512;
 
-/// Peers from one address before they weigh on each other: a household or a laboratory behind one
-/// router is honest.
+/// Peers with one IP address before gossipsub lowers their scores. A household or laboratory behind
+/// one router is not an attack.
 const PEERS_PER_ADDRESS: f64 = 32.0;
-/// What the first rejected message costs; the cost grows with the square of their number.
+/// Score for the first rejected message. The penalty grows with the square of the count.
 const REJECTED: f64 = -20.0;
-/// Below this a peer is told of no messages; one rejected message alone does not lead here.
+/// Below this score we announce no messages to the peer. One rejected message is not enough.
 const NO_GOSSIP_BELOW: f64 = -40.0;
-/// Below this this node's own messages are not sent to it: two rejected messages.
+/// Below this score we send the peer none of our own messages: two rejected messages.
 const NO_PUBLISH_BELOW: f64 = -70.0;
-/// Below this nothing from it is read any more: three rejected messages.
+/// Below this score we ignore everything from the peer: three rejected messages.
 const IGNORED_BELOW: f64 = -120.0;
-/// Kept of the count of rejected messages from second to second: half is forgotten after 140 s.
-const REJECTED_KEPT: f64 = 0.995;
+/// Decay per second of the count of rejected messages: it halves in 140 s.
+const REJECTED_DECAY: f64 = 0.995;
 
-/// Names a gossip message that waits for this node's [`Verdict`].
+/// Identifies a gossip message that waits for this node's [`GossipVerdict`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct GossipId {
-    pub(super) message: MessageId,
-    pub(super) source: PeerId,
+    pub(crate) message: MessageId,
+    pub(crate) source: PeerId,
 }
 
-/// What becomes of a gossip message.
+/// Whether a gossip message is forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// It is valid: forward it.
+pub enum GossipVerdict {
+    /// The message is valid: forward it.
     Accept,
-    /// It is of no use, or cannot be judged (of a past round, of an unknown peer): drop it, and
-    /// blame nobody.
+    /// The message is useless or cannot be checked, for example because its round is over or its
+    /// author is unknown: drop it without a penalty.
     Ignore,
-    /// It breaks the rules: drop it, and count it against every peer that sent it.
+    /// The message breaks the rules: drop it, and penalise every peer that sent it.
     Reject,
 }
 
-pub(super) fn behaviour(protocols: &Protocols, settings: &Settings) -> Result<Behaviour, Error> {
+pub(crate) fn behaviour(protocols: &Protocols, settings: &Settings) -> Result<Behaviour, Error> {
     let setup = |why: String| Error::Setup {
         part: "gossip",
         why,
@@ -103,9 +104,8 @@ pub(super) fn behaviour(protocols: &Protocols, settings: &Settings) -> Result<Be
     Ok(gossip)
 }
 
-/// Scores count what is wrong, and little of what is right: a peer that earned much must not be
-/// able to spend it on bad messages. Deliveries are not demanded of anybody; a run may be silent
-/// for a whole round.
+/// Scores weigh bad messages heavily and good ones little, so that a peer cannot earn credit and
+/// spend it on bad messages. Nobody has to deliver messages: a run may be silent for a whole round.
 fn scores(protocols: &Protocols) -> PeerScoreParams {
     let topic = TopicScoreParams {
         topic_weight: 1.0,
@@ -118,7 +118,7 @@ fn scores(protocols: &Protocols) -> PeerScoreParams {
         mesh_message_deliveries_weight: 0.0,
         mesh_failure_penalty_weight: 0.0,
         invalid_message_deliveries_weight: REJECTED,
-        invalid_message_deliveries_decay: REJECTED_KEPT,
+        invalid_message_deliveries_decay: REJECTED_DECAY,
         ..TopicScoreParams::default()
     };
     PeerScoreParams {
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_parameters_pass_gossipsubs_own_checks() {
+    fn gossipsub_accepts_the_parameters() {
         let protocols = Protocols::of_run(&[0; 32]).unwrap();
         scores(&protocols).validate().unwrap();
         thresholds().validate().unwrap();
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_third_rejected_message_silences_a_peer() {
+    fn a_peer_is_ignored_after_three_rejected_messages() {
         let cost = |count: f64| REJECTED * count * count;
         assert!(cost(1.0) > NO_GOSSIP_BELOW);
         assert!(cost(2.0) < NO_PUBLISH_BELOW && cost(2.0) > IGNORED_BELOW);

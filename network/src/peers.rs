@@ -1,4 +1,4 @@
-//! The peers that are connected, and what is known of each.
+//! Connected peers, and what we know about each.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,30 +9,30 @@ use libp2p::multiaddr::Protocol;
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
 
-use super::identity::peer_key;
-use super::traffic::Traffic;
-use super::{Direction, PeerStatus};
+use crate::identity::peer_key;
+use crate::status::{Direction, PeerStatus};
+use crate::traffic::Traffic;
 
-/// Addresses that a peer names of itself are taken up to this number.
-pub(super) const ADDRESSES: usize = 16;
-/// A connection that has not said of which run it is by then is closed.
-const INTRODUCTION: Duration = Duration::from_secs(20);
+/// Limit on the addresses that a peer may announce for itself.
+pub(crate) const ADDRESSES: usize = 16;
+/// Time in which a new peer must announce its run.
+const IDENTIFY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// All connections, by peer.
 #[derive(Debug, Default)]
-pub(super) struct Peers {
+pub(crate) struct Peers {
     peers: HashMap<PeerId, Peer>,
 }
 
 #[derive(Debug)]
 struct Peer {
-    /// In the order of their making; never empty.
+    /// The oldest first; never empty.
     connections: Vec<Connection>,
     since: Instant,
-    /// It has shown that it is of this run.
+    /// Whether the peer has announced this run.
     admitted: bool,
     agent: String,
-    /// Where it can be called.
+    /// Where the peer can be dialled.
     address: Option<Multiaddr>,
     ping: Option<Duration>,
 }
@@ -45,7 +45,7 @@ struct Connection {
 }
 
 impl Peers {
-    pub(super) fn connected(
+    pub(crate) fn connected(
         &mut self,
         peer: PeerId,
         id: ConnectionId,
@@ -75,9 +75,9 @@ impl Peers {
         entry.connections.push(connection);
     }
 
-    /// Takes out a connection. Of the last one to a peer of this run, gives the address where it
-    /// might be called.
-    pub(super) fn disconnected(&mut self, peer: PeerId, id: ConnectionId) -> Option<Multiaddr> {
+    /// Removes a connection. If it was the last one to a peer of this run, returns an address to
+    /// redial the peer.
+    pub(crate) fn disconnected(&mut self, peer: PeerId, id: ConnectionId) -> Option<Multiaddr> {
         let entry = self.peers.get_mut(&peer)?;
         entry.connections.retain(|connection| connection.id != id);
         if !entry.connections.is_empty() {
@@ -87,31 +87,31 @@ impl Peers {
         gone.address.filter(|_| gone.admitted)
     }
 
-    /// The peer is of this run. Its address the first time, as good as it is known; `None` where it
-    /// was known before.
-    pub(super) fn admit(
+    /// Records that the peer belongs to this run. Returns its best known address the first time, and
+    /// `None` afterwards.
+    pub(crate) fn admit(
         &mut self,
         peer: PeerId,
         agent: String,
-        names: &[Multiaddr],
+        announced: &[Multiaddr],
     ) -> Option<Multiaddr> {
         let entry = self.peers.get_mut(&peer)?;
         entry.agent = agent;
-        let address = entry.callable(names)?.with_p2p(peer).ok()?;
+        let address = entry.dialable(announced)?.with_p2p(peer).ok()?;
         entry.address = Some(address.clone());
         (!std::mem::replace(&mut entry.admitted, true)).then_some(address)
     }
 
-    pub(super) fn pinged(&mut self, peer: PeerId, round_trip: Duration) {
+    pub(crate) fn pinged(&mut self, peer: PeerId, round_trip: Duration) {
         if let Some(entry) = self.peers.get_mut(&peer) {
             entry.ping = Some(round_trip);
         }
     }
 
-    /// The peers that have been asked to say of which run they are, and did not.
-    pub(super) fn silent(&self, now: Instant) -> Vec<PeerId> {
+    /// Peers that have not announced their run in time.
+    pub(crate) fn silent(&self, now: Instant) -> Vec<PeerId> {
         let silent = |peer: &Peer| {
-            !peer.admitted && now.saturating_duration_since(peer.since) > INTRODUCTION
+            !peer.admitted && now.saturating_duration_since(peer.since) > IDENTIFY_TIMEOUT
         };
         self.peers
             .iter()
@@ -120,23 +120,23 @@ impl Peers {
             .collect()
     }
 
-    /// The address of the peer's oldest connection.
-    pub(super) fn address(&self, peer: &PeerId) -> Option<&Multiaddr> {
+    /// Address of the peer's oldest connection.
+    pub(crate) fn address(&self, peer: &PeerId) -> Option<&Multiaddr> {
         Some(&self.peers.get(peer)?.connections.first()?.address)
     }
 
-    /// Whether the peer is connected and of this run.
-    pub(super) fn is_admitted(&self, peer: &PeerId) -> bool {
+    /// Whether the peer is connected and belongs to this run.
+    pub(crate) fn is_admitted(&self, peer: &PeerId) -> bool {
         self.peers.get(peer).is_some_and(|peer| peer.admitted)
     }
 
-    /// How many peers of this run are connected.
-    pub(super) fn admitted(&self) -> usize {
+    /// Number of connected peers of this run.
+    pub(crate) fn admitted(&self) -> usize {
         self.peers.values().filter(|peer| peer.admitted).count()
     }
 
-    /// The peers of this run, by key.
-    pub(super) fn status(&self, traffic: &Traffic) -> Vec<PeerStatus> {
+    /// Connected peers of this run, sorted by key.
+    pub(crate) fn status(&self, traffic: &Traffic) -> Vec<PeerStatus> {
         let mut all: Vec<_> = self
             .peers
             .iter()
@@ -159,37 +159,43 @@ impl Peers {
 }
 
 impl Peer {
-    /// Where the peer can be called: the address this node called, or the one that the peer names
-    /// on the machine it called from, or any it names, or, failing all, the one it called from.
-    fn callable(&self, names: &[Multiaddr]) -> Option<Multiaddr> {
-        let called = self
+    /// Where the peer can be dialled. In order of preference: the address that this node dialled,
+    /// an announced address with the IP of the peer's connection, any announced address, and the
+    /// address that the peer dialled from.
+    fn dialable(&self, announced: &[Multiaddr]) -> Option<Multiaddr> {
+        let dialled = self
             .connections
             .iter()
             .find(|connection| connection.direction == Direction::Outbound);
-        if let Some(called) = called {
-            return Some(called.address.clone());
+        if let Some(dialled) = dialled {
+            return Some(dialled.address.clone());
         }
         let from = &self.connections.first()?.address;
-        let same_machine = names
+        let same_machine = announced
             .iter()
             .take(ADDRESSES)
-            .find(|name| ip(name).is_some() && ip(name) == ip(from));
+            .find(|address| ip(address).is_some() && ip(address) == ip(from));
         Some(
             same_machine
-                .or_else(|| names.iter().take(ADDRESSES).find(|n| is_useful(n, from)))
+                .or_else(|| {
+                    announced
+                        .iter()
+                        .take(ADDRESSES)
+                        .find(|address| is_useful(address, from))
+                })
                 .unwrap_or(from)
                 .clone(),
         )
     }
 }
 
-/// Whether an address that a peer names can lead to it: another machine's loopback leads to this
-/// one.
-pub(super) fn is_useful(named: &Multiaddr, met_at: &Multiaddr) -> bool {
-    match ip(named) {
+/// Whether dialling an announced address can reach the peer. Another machine's loopback address leads
+/// to this machine.
+pub(crate) fn is_useful(announced: &Multiaddr, met_at: &Multiaddr) -> bool {
+    match ip(announced) {
         Some(ip) if ip.is_unspecified() => false,
         Some(ip) if ip.is_loopback() => self::ip(met_at).is_some_and(|ip| ip.is_loopback()),
-        _ => !named.is_empty(),
+        _ => !announced.is_empty(),
     }
 }
 
@@ -220,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn the_address_kept_is_one_that_can_be_called() {
+    fn the_address_kept_is_one_that_can_be_dialled() {
         let (mut peers, now) = (Peers::default(), Instant::now());
         let names = [
             address("/ip4/127.0.0.1/tcp/7"),
@@ -266,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_introduce_himself_is_noticed() {
+    fn a_peer_that_does_not_announce_its_run_is_noticed() {
         let (mut peers, now, peer) = (Peers::default(), Instant::now(), PeerId::random());
         peers.connected(
             peer,
@@ -274,10 +280,10 @@ mod tests {
             &inbound("/ip4/8.8.8.8/tcp/5"),
             now,
         );
-        assert!(peers.silent(now + INTRODUCTION).is_empty());
-        assert_eq!(peers.silent(now + INTRODUCTION * 2), [peer]);
+        assert!(peers.silent(now + IDENTIFY_TIMEOUT).is_empty());
+        assert_eq!(peers.silent(now + IDENTIFY_TIMEOUT * 2), [peer]);
         peers.admit(peer, String::new(), &[]);
-        assert!(peers.silent(now + INTRODUCTION * 2).is_empty());
+        assert!(peers.silent(now + IDENTIFY_TIMEOUT * 2).is_empty());
     }
 
     #[test]

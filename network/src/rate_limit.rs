@@ -1,5 +1,5 @@
-//! A cap on bytes a second, kept exactly: over any length of time no more passes than the cap
-//! allows, and [`BURST`].
+//! A rate limit in bytes per second: over any interval, no more bytes pass than the rate allows, plus
+//! [`BURST`].
 
 use std::num::NonZeroU64;
 use std::sync::{Mutex, PoisonError};
@@ -7,43 +7,44 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep_until;
 
-/// Idle time that is not lost: so much of the cap may pass at once.
+/// Unused time that may be made up for: this much of a second's bytes may pass at once.
 const BURST: Duration = Duration::from_millis(100);
-/// A piece is so much of a second's bytes, so that many streams share a low cap without any of them
-/// standing still.
-const PIECES_A_SECOND: u64 = 32;
+/// Pieces in a second's bytes. Small pieces let many streams share a low rate without any of them
+/// stalling.
+const PIECES_PER_SECOND: u64 = 32;
 const SMALLEST_PIECE: u64 = 1024;
 const LARGEST_PIECE: u64 = 64 * 1024;
 
-/// Lets bytes pass at a given rate, over all streams that share it, in the order in which they ask.
+/// Limits the rate of bytes over all streams that share it, first come, first served.
 #[derive(Debug)]
-pub(super) struct RateLimit {
-    bytes_a_second: NonZeroU64,
-    /// When all that was let pass will have passed.
+pub(crate) struct RateLimit {
+    bytes_per_second: NonZeroU64,
+    /// When the bytes reserved so far have passed.
     free_at: Mutex<Instant>,
 }
 
 impl RateLimit {
-    pub(super) fn new(bytes_a_second: NonZeroU64) -> Self {
+    pub(crate) fn new(bytes_per_second: NonZeroU64) -> Self {
         Self {
-            bytes_a_second,
+            bytes_per_second,
             free_at: Mutex::new(Instant::now()),
         }
     }
 
-    /// How many bytes to pass at once.
-    pub(super) fn piece(&self) -> usize {
-        (self.bytes_a_second.get() / PIECES_A_SECOND).clamp(SMALLEST_PIECE, LARGEST_PIECE) as usize
+    /// The number of bytes to pass at a time.
+    pub(crate) fn piece(&self) -> usize {
+        (self.bytes_per_second.get() / PIECES_PER_SECOND).clamp(SMALLEST_PIECE, LARGEST_PIECE)
+            as usize
     }
 
-    /// Waits until the bytes may pass.
-    pub(super) async fn pass(&self, bytes: usize) {
+    /// Waits until `bytes` may pass.
+    pub(crate) async fn pass(&self, bytes: usize) {
         let passed = self.reserve(bytes, Instant::now());
         sleep_until(passed.into()).await;
     }
 
     fn reserve(&self, bytes: usize, now: Instant) -> Instant {
-        let takes = Duration::from_secs_f64(bytes as f64 / self.bytes_a_second.get() as f64);
+        let takes = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second.get() as f64);
         let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
         let from = now
             .checked_sub(BURST)
@@ -58,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_more_passes_than_the_cap_however_many_ask() {
+    fn no_more_bytes_pass_than_the_rate_allows_whatever_the_demand() {
         let limit = RateLimit::new(NonZeroU64::new(1000).unwrap());
         let start = *limit.free_at.lock().unwrap();
         let mut last = start;
@@ -69,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn idle_time_is_lost_but_for_a_moment() {
+    fn only_a_moment_of_idle_time_is_made_up_for() {
         let limit = RateLimit::new(NonZeroU64::new(1000).unwrap());
         let later = *limit.free_at.lock().unwrap() + Duration::from_secs(60);
         assert!(limit.reserve(100, later) <= later);
@@ -77,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_suit_the_cap() {
+    fn pieces_grow_with_the_rate() {
         let piece = |rate| RateLimit::new(NonZeroU64::new(rate).unwrap()).piece();
         assert_eq!(
             (piece(1), piece(320_000), piece(1 << 40)),

@@ -1,35 +1,34 @@
-//! What a peer's offences cost it.
+//! Reputation of peers: offences earn demerits, and demerits lead to a ban.
 //!
-//! Only what the peer itself did counts, and only what no honest peer on a bad line does:
-//! connections are authenticated, so a wrong byte is the sender's. Offences fade; a peer with too
-//! many is shut out for a while.
+//! Only what the peer itself did counts, and only what no honest peer does, even on a bad line:
+//! connections are authenticated, so wrong bytes come from the sender. Demerits fade.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use libp2p::PeerId;
 
-/// Demerits at which a peer is shut out.
-const SHUT_OUT_AT: f64 = 100.0;
-/// For how long.
-const SHUT_OUT_FOR: Duration = Duration::from_secs(600);
-/// Demerits halve in so long.
+/// Demerits that lead to a ban.
+const BAN_AT: f64 = 100.0;
+/// Length of a ban.
+const BAN_FOR: Duration = Duration::from_secs(600);
+/// Time in which demerits halve.
 const HALF_LIFE: Duration = Duration::from_secs(600);
 /// Demerits below this are forgotten.
 const FORGOTTEN_BELOW: f64 = 0.5;
-/// Peers remembered at most; beyond, those with the fewest demerits are forgotten.
+/// Limit on peers remembered. Beyond it, the peer with the fewest demerits is forgotten.
 const REMEMBERED: usize = 4096;
 
-/// What a peer did.
+/// A peer's breach of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offence {
-    /// It sent bytes that are not the chunk asked for.
+    /// It sent bytes that do not match the chunk asked for.
     BadChunk,
-    /// It sent an outline that is not that of the blob asked for.
+    /// It sent an outline of another blob.
     BadOutline,
     /// Its answer was too long, or of an unknown kind.
     MalformedAnswer,
-    /// Its request was too long, or not understandable.
+    /// Its request was too long or malformed.
     MalformedRequest,
 }
 
@@ -47,7 +46,7 @@ impl Offence {
 struct Record {
     demerits: f64,
     since: Instant,
-    shut_out_until: Option<Instant>,
+    banned_until: Option<Instant>,
 }
 
 impl Record {
@@ -60,55 +59,55 @@ impl Record {
 
 /// The demerits of all peers.
 #[derive(Debug, Default)]
-pub(super) struct Reputation {
+pub(crate) struct Reputation {
     records: HashMap<PeerId, Record>,
 }
 
 impl Reputation {
-    /// Counts an offence; true where it shuts the peer out.
-    pub(super) fn offended(&mut self, peer: PeerId, offence: Offence, now: Instant) -> bool {
+    /// Counts an offence. Returns whether the peer is banned for it.
+    pub(crate) fn offended(&mut self, peer: PeerId, offence: Offence, now: Instant) -> bool {
         if self.records.len() >= REMEMBERED && !self.records.contains_key(&peer) {
-            self.forget_the_best(now);
+            self.forget_least_demerits(now);
         }
         let record = self.records.entry(peer).or_insert(Record {
             demerits: 0.0,
             since: now,
-            shut_out_until: None,
+            banned_until: None,
         });
         record.demerits = record.demerits(now) + offence.demerits();
         record.since = now;
-        let shuts_out = record.shut_out_until.is_none() && record.demerits >= SHUT_OUT_AT;
-        if shuts_out {
-            record.shut_out_until = Some(now + SHUT_OUT_FOR);
+        let banned = record.banned_until.is_none() && record.demerits >= BAN_AT;
+        if banned {
+            record.banned_until = Some(now + BAN_FOR);
         }
-        shuts_out
+        banned
     }
 
-    /// The demerits of a peer now.
-    pub(super) fn demerits(&self, peer: &PeerId, now: Instant) -> f64 {
+    /// The current demerits of a peer.
+    pub(crate) fn demerits(&self, peer: &PeerId, now: Instant) -> f64 {
         self.records
             .get(peer)
             .map_or(0.0, |record| record.demerits(now))
     }
 
-    /// Those whose time outside is over; forgets what has faded.
-    pub(super) fn readmitted(&mut self, now: Instant) -> Vec<PeerId> {
-        let mut readmitted = Vec::new();
+    /// Returns the peers whose ban is over, and forgets faded demerits.
+    pub(crate) fn unbanned(&mut self, now: Instant) -> Vec<PeerId> {
+        let mut unbanned = Vec::new();
         self.records.retain(|peer, record| {
-            if record.shut_out_until.is_some_and(|until| until <= now) {
-                record.shut_out_until = None;
-                readmitted.push(*peer);
+            if record.banned_until.is_some_and(|until| until <= now) {
+                record.banned_until = None;
+                unbanned.push(*peer);
             }
-            record.shut_out_until.is_some() || record.demerits(now) >= FORGOTTEN_BELOW
+            record.banned_until.is_some() || record.demerits(now) >= FORGOTTEN_BELOW
         });
-        readmitted
+        unbanned
     }
 
-    fn forget_the_best(&mut self, now: Instant) {
+    fn forget_least_demerits(&mut self, now: Instant) {
         let best = self
             .records
             .iter()
-            .filter(|(_, record)| record.shut_out_until.is_none())
+            .filter(|(_, record)| record.banned_until.is_none())
             .min_by(|(_, a), (_, b)| a.demerits(now).total_cmp(&b.demerits(now)))
             .map(|(peer, _)| *peer);
         if let Some(best) = best {
@@ -122,22 +121,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_third_bad_chunk_shuts_a_peer_out_for_a_while() {
+    fn the_third_bad_chunk_bans_a_peer_for_a_while() {
         let (mut all, peer, start) = (Reputation::default(), PeerId::random(), Instant::now());
         assert!(!all.offended(peer, Offence::BadChunk, start));
         assert!(!all.offended(peer, Offence::BadChunk, start));
         assert!(all.offended(peer, Offence::BadChunk, start));
-        assert!(all.readmitted(start + SHUT_OUT_FOR / 2).is_empty());
-        assert_eq!(all.readmitted(start + SHUT_OUT_FOR), [peer]);
-        assert!(all.readmitted(start + SHUT_OUT_FOR).is_empty());
+        assert!(all.unbanned(start + BAN_FOR / 2).is_empty());
+        assert_eq!(all.unbanned(start + BAN_FOR), [peer]);
+        assert!(all.unbanned(start + BAN_FOR).is_empty());
     }
 
     #[test]
-    fn offences_fade() {
+    fn demerits_fade() {
         let (mut all, peer, start) = (Reputation::default(), PeerId::random(), Instant::now());
         all.offended(peer, Offence::BadChunk, start);
         assert!((all.demerits(&peer, start + HALF_LIFE) - 20.0).abs() < 1e-9);
-        all.readmitted(start + HALF_LIFE * 20);
+        all.unbanned(start + HALF_LIFE * 20);
         assert!(all.records.is_empty());
     }
 }

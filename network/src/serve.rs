@@ -1,5 +1,4 @@
-//! Answers to others' requests: looked up on blocking threads, with a limit for each peer and for
-//! all.
+//! Answers the requests of peers on blocking threads, with a limit per peer and one for all peers.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,46 +9,40 @@ use libp2p::request_response::{InboundRequestId, ResponseChannel};
 use tokio::task::JoinSet;
 use weal_proto::{BlobPart, BlobRequest, Message};
 
-use super::behaviour::MAX_SYNC_ANSWER;
-use super::frames::Answer;
-use super::identity::peer_key;
-use super::status::Counters;
-use super::{Service, blob};
+use crate::blob_protocol;
+use crate::frames::Answer;
+use crate::identity::peer_key;
+use crate::protocols::Exchange;
+use crate::service::Service;
+use crate::status::Counters;
 
-/// Requests of one peer that are answered at once, of each protocol; more are told "busy". Honest
-/// peers keep to [`super::fetch::REQUESTS_PER_PEER`], which is less.
-pub(super) const PER_PEER: usize = 8;
-/// Requests of all peers that are answered at once: bounds the memory for answers, and the threads.
+/// Requests answered at once per peer and protocol. Further requests are answered "busy". Honest
+/// peers send fewer blob requests at once (see [`Slots`](crate::slots::Slots)).
+pub(crate) const PER_PEER: usize = 8;
+/// Requests answered at once for all peers. Bounds the threads, and the memory for answers.
 const IN_ALL: usize = 48;
 
-/// The two protocols that carry requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Exchange {
-    Blob,
-    Sync,
-}
-
-/// A request of another peer.
-pub(super) struct Inbound {
+/// A request of a peer.
+pub(crate) struct Inbound {
     pub exchange: Exchange,
     pub peer: PeerId,
     pub id: InboundRequestId,
-    /// `None`: it was too long to be read.
+    /// `None` if the request was too long to be read.
     pub request: Option<Bytes>,
     pub channel: ResponseChannel<Answer>,
 }
 
 /// An answer that is ready to be sent.
-pub(super) struct Ready {
+pub(crate) struct Ready {
     pub exchange: Exchange,
     pub channel: ResponseChannel<Answer>,
     pub answer: Answer,
-    /// The request could not be understood: its sender's offence.
+    /// The peer that sent the request, if the request was malformed.
     pub malformed: Option<PeerId>,
 }
 
 /// The requests that are being answered.
-pub(super) struct Server {
+pub(crate) struct Server {
     service: Arc<dyn Service>,
     counters: Arc<Counters>,
     jobs: JoinSet<Ready>,
@@ -57,7 +50,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn new(service: Arc<dyn Service>, counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(service: Arc<dyn Service>, counters: Arc<Counters>) -> Self {
         Self {
             service,
             counters,
@@ -66,9 +59,9 @@ impl Server {
         }
     }
 
-    /// Takes a request; the answer comes from [`Self::ready`], or at once where there is no room
-    /// for it.
-    pub(super) fn take(&mut self, inbound: Inbound) -> Option<Ready> {
+    /// Starts to answer a request. The answer comes from [`Self::ready`], or is returned at once if
+    /// the request is refused.
+    pub(crate) fn accept(&mut self, inbound: Inbound) -> Option<Ready> {
         let Inbound {
             exchange,
             peer,
@@ -105,13 +98,9 @@ impl Server {
                 Exchange::Blob => answer_blob(&*service, &request),
                 Exchange::Sync => answer_sync(&*service, &peer, &request),
             };
-            let limit = match exchange {
-                Exchange::Blob => blob::MAX_ANSWER,
-                Exchange::Sync => MAX_SYNC_ANSWER,
-            };
             let malformed = answer.is_none().then_some(peer);
             let answer = match answer.unwrap_or(Answer::NotHere) {
-                Answer::Here(bytes) if bytes.len() > limit => {
+                Answer::Here(bytes) if bytes.len() > exchange.max_answer() => {
                     counters.answers_too_long.one();
                     Answer::NotHere
                 }
@@ -127,37 +116,37 @@ impl Server {
         None
     }
 
-    /// Whether an answer is being looked up.
-    pub(super) fn is_working(&self) -> bool {
+    /// Whether a request is being answered.
+    pub(crate) fn is_working(&self) -> bool {
         !self.jobs.is_empty()
     }
 
-    /// The next answer that is ready. Cancel-safe. `None` where a service panicked, or nothing is
-    /// looked up.
-    pub(super) async fn ready(&mut self) -> Option<Ready> {
+    /// Waits for the next answer. `None` if the service panicked, or no request is being answered.
+    /// Cancel-safe.
+    pub(crate) async fn ready(&mut self) -> Option<Ready> {
         match self.jobs.join_next().await? {
             Ok(ready) => Some(ready),
             Err(panic) => {
-                tracing::error!("a service failed on a peer's request: {panic}");
+                tracing::error!("the service panicked while answering a peer's request: {panic}");
                 None
             }
         }
     }
 
-    /// The answer was sent, or never will be.
-    pub(super) fn done(&mut self, exchange: Exchange, id: InboundRequestId) {
+    /// Forgets a request whose answer was sent or failed.
+    pub(crate) fn done(&mut self, exchange: Exchange, id: InboundRequestId) {
         self.open.remove(&(exchange, id));
     }
 }
 
-/// `None`: the request is malformed.
+/// `None` if the request is malformed.
 fn answer_blob(service: &dyn Service, request: &[u8]) -> Option<Answer> {
     let BlobRequest { blob: hash, part } = BlobRequest::decode(request).ok()?;
     let found = match part {
         BlobPart::Outline => service
-            .outline(hash.as_bytes())
-            .and_then(|(bytes, chunks)| blob::encode_outline(bytes, chunks)),
-        BlobPart::Chunk(index) => service.chunk(hash.as_bytes(), index),
+            .outline(&hash)
+            .and_then(|outline| blob_protocol::encode_outline(&outline)),
+        BlobPart::Chunk(index) => service.chunk(&hash, index),
     };
     Some(Answer::from_option(found))
 }

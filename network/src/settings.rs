@@ -1,4 +1,4 @@
-//! What a person or the node may choose about the network.
+//! Settings of the network.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU64;
@@ -7,42 +7,40 @@ use std::time::Duration;
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 
-/// The largest gossip message unless [`Settings::max_gossip_bytes`] says otherwise: room for a
-/// proposal with the attestations of a hundred voters, and small enough for every home uplink.
+/// Default of [`Settings::max_gossip_bytes`]: enough for a proposal with the attestations of a hundred
+/// voters, and small enough for every home uplink.
 pub const DEFAULT_MAX_GOSSIP_BYTES: usize = 256 * 1024;
 
-/// How the node listens, whom it calls first, and how much it lets others use.
+/// Where the node listens, which peers it dials first, and how much bandwidth peers may use.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Addresses to listen on, QUIC (`/ip4/…/udp/…/quic-v1`) and TCP (`/ip4/…/tcp/…`). One that
-    /// cannot be opened ends the start with an error, except that an address family which the
-    /// system lacks is passed over.
+    /// Addresses to listen on, for QUIC (`/ip4/…/udp/…/quic-v1`) and TCP (`/ip4/…/tcp/…`). The start
+    /// fails if the node cannot listen on one of them, but skips address families that the system
+    /// does not support.
     pub listen: Vec<Multiaddr>,
-    /// Addresses under which others reach this node, where they differ from those it listens on (a
-    /// forwarded port).
+    /// Addresses at which peers reach this node, if they differ from those it listens on (for
+    /// example a forwarded port).
     pub external: Vec<Multiaddr>,
-    /// Peers to call at the start, with or without `/p2p/…`. One that fails is tried again, for
-    /// ever, with back-off.
+    /// Peers to dial at the start, with or without `/p2p/…`. The driver retries them for ever, with
+    /// back-off.
     pub bootstrap: Vec<Multiaddr>,
-    /// Whether to look for peers on the local network with multicast DNS.
+    /// Whether to find peers on the local network with multicast DNS.
     pub mdns: bool,
-    /// The most connections at once; a quarter of them is kept for those that this node opens
-    /// itself.
+    /// Limit on connections. A quarter of them is reserved for connections that this node dials.
     pub max_connections: u32,
-    /// New connections are refused while the process holds more memory than this; `None`: 95 % of
-    /// the machine's.
+    /// New connections are refused while the process uses more memory than this. `None` means 95 % of
+    /// the machine's memory.
     pub max_memory_bytes: Option<usize>,
-    /// The largest gossip message in bytes, sent or received. All peers of a run must agree on it:
-    /// a larger message is dropped by those with a smaller limit.
+    /// Limit on the bytes of a gossip message, sent or received. All peers of a run must agree on it:
+    /// peers with a smaller limit drop larger messages.
     pub max_gossip_bytes: usize,
-    /// The most bytes of blobs sent each second, over all peers; `None`: as fast as the line
-    /// allows. What is said (gossip, control requests) is not capped: it is little, and the run
-    /// needs it in time.
+    /// Rate limit on blobs sent, in bytes per second over all peers; `None` means no limit. Gossip
+    /// and control requests have no rate limit: they are small, and the run needs them in time.
     pub max_upload: Option<NonZeroU64>,
-    /// The most bytes of blobs received each second, over all peers. Exact in the mean; a
-    /// connection's window (8 MiB) may fill faster.
+    /// Rate limit on blobs received, in bytes per second over all peers. It holds on average; a
+    /// stream's receive window (8 MiB) may fill faster.
     pub max_download: Option<NonZeroU64>,
-    /// A connection that carries nothing for so long, and that gossip does not need, is closed.
+    /// Idle timeout of connections that gossip does not need.
     pub idle_timeout: Duration,
 }
 
@@ -64,8 +62,8 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// QUIC and TCP, IPv4 and IPv6, on all interfaces and the same port number (one rule in a
-    /// firewall or router). Port 0 lets the system choose, each transport its own.
+    /// QUIC and TCP, IPv4 and IPv6, on all interfaces and one port number, so that a firewall or
+    /// router needs one rule. With port 0 the system chooses a port for each transport.
     #[must_use]
     pub fn listen_on_port(port: u16) -> Vec<Multiaddr> {
         let v4 = Multiaddr::empty().with(Protocol::Ip4(Ipv4Addr::UNSPECIFIED));
@@ -76,7 +74,7 @@ impl Settings {
             .collect()
     }
 
-    /// QUIC and TCP on this machine only, for tests and a network within one machine.
+    /// QUIC and TCP on the loopback interface, for tests and test networks on one machine.
     #[must_use]
     pub fn listen_on_loopback(port: u16) -> Vec<Multiaddr> {
         Self::both_transports(

@@ -1,63 +1,63 @@
-//! What the network looks like from here, for the page, the metrics and the terminal.
+//! The state of the network as this node sees it, for the dashboard, metrics and terminal.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use libp2p::Multiaddr;
 
-use super::PeerKey;
-use super::traffic::{Bytes, BytesByKind};
+use crate::identity::PeerKey;
+use crate::traffic::{Bytes, BytesByKind};
 
-/// The network as it was a moment ago (renewed every second and at every coming and going).
+/// A snapshot of the network, updated twice a second and whenever a peer connects or disconnects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
-    /// The addresses under which this node can be reached, each ending in `/p2p/<its name>`; those
-    /// that others are told of in the settings first.
+    /// Addresses at which peers can reach this node, each ending in `/p2p/<its id>`. The external
+    /// addresses from the settings come first.
     pub listen: Vec<Multiaddr>,
-    /// The peers of this run that are connected, by key.
+    /// Connected peers of this run, sorted by key.
     pub peers: Vec<PeerStatus>,
-    /// All bytes since the start.
+    /// Bytes since the start.
     pub traffic: BytesByKind,
-    /// What was dropped or refused since the start, by cause.
+    /// Messages and connections dropped since the start, by cause.
     pub drops: Drops,
 }
 
 /// One connected peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerStatus {
-    /// Its key.
+    /// Public key of the peer.
     pub peer: PeerKey,
-    /// The address of its oldest connection.
+    /// Address of the oldest connection.
     pub address: Multiaddr,
-    /// Who called.
+    /// Which side dialled the oldest connection.
     pub direction: Direction,
-    /// The last round trip; `None` before the first.
+    /// The last round-trip time, or `None` before the first ping.
     pub ping: Option<Duration>,
-    /// All bytes with it since its oldest connection was made.
+    /// Bytes exchanged since the oldest connection was opened.
     pub traffic: Bytes,
-    /// The program and version that it says it is.
+    /// The program and version that the peer announced.
     pub agent: String,
 }
 
-/// Who opened a connection.
+/// Which side opened a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// The peer called this node.
+    /// The peer dialled this node.
     Inbound,
-    /// This node called the peer.
+    /// This node dialled the peer.
     Outbound,
 }
 
 macro_rules! drops {
     ($($(#[doc = $text:literal])+ $name:ident),+ $(,)?) => {
-        /// What was dropped or refused since the start, by cause.
+        /// What was dropped or refused since the start, counted by cause.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
         pub struct Drops {
             $($(#[doc = $text])+ pub $name: u64,)+
         }
 
         impl Drops {
-            /// Every cause by its name, for metrics.
+            /// The count of every cause, by name, for metrics.
             #[must_use]
             pub fn by_cause(&self) -> Vec<(&'static str, u64)> {
                 vec![$((stringify!($name), self.$name)),+]
@@ -66,12 +66,12 @@ macro_rules! drops {
 
         /// The counters behind [`Drops`].
         #[derive(Debug, Default)]
-        pub(super) struct Counters {
+        pub(crate) struct Counters {
             $(pub $name: Counter,)+
         }
 
         impl Counters {
-            pub(super) fn read(&self) -> Drops {
+            pub(crate) fn read(&self) -> Drops {
                 Drops { $($name: self.$name.0.load(Ordering::Relaxed),)+ }
             }
         }
@@ -79,55 +79,54 @@ macro_rules! drops {
 }
 
 drops! {
-    /// Own gossip that the network's task had no room to take.
+    /// Gossip of this node, dropped because the driver's queue was full.
     gossip_queue_full,
-    /// Own gossip that waited for a first peer and gave way to newer.
+    /// Gossip of this node, dropped for newer messages while no peer was connected.
     gossip_without_peers,
-    /// Own gossip above [`super::Settings::max_gossip_bytes`].
+    /// Gossip of this node above [`Settings::max_gossip_bytes`](crate::Settings::max_gossip_bytes).
     gossip_too_large,
-    /// Own gossip that was the same, byte for byte, as a message of the last [`super::REMEMBERED`].
+    /// Gossip of this node that repeats a message of the last [`REMEMBERED`](crate::REMEMBERED).
     gossip_repeated,
-    /// Own gossip that every peer's queue was too full for.
+    /// Gossip of this node, dropped because the queues of all peers were full.
     gossip_peers_slow,
-    /// Others' gossip that the node did not take out of its event queue in time; it was not
-    /// forwarded.
+    /// Gossip of peers, dropped because the node did not read its events in time.
     gossip_unread,
-    /// Verdicts that came after the message was forgotten; it was not forwarded.
+    /// Verdicts on gossip that had already expired. The message was not forwarded.
     verdicts_late,
-    /// Messages that peers could not be sent because they read too slowly.
+    /// Gossip not sent to peers that read too slowly.
     gossip_to_slow_peers,
-    /// Events other than gossip that the node did not take in time.
+    /// Events other than gossip, dropped because the node did not read them in time.
     events_unread,
-    /// Requests of others that were answered "busy".
+    /// Requests of peers answered "busy".
     requests_busy,
-    /// Requests of others that could not be understood, or were too long.
+    /// Requests of peers that were malformed or too long.
     requests_malformed,
-    /// Answers of this node that were too long to send (a fault of this node's service).
+    /// Answers of this node that were too long to send: a bug in its service.
     answers_too_long,
-    /// Answers of others that broke the protocol or were too long.
+    /// Answers of peers that broke the protocol or were too long.
     answers_malformed,
-    /// Outlines that did not prove the blob asked for.
+    /// Outlines of peers that do not belong to the blob asked for.
     outlines_bad,
-    /// Chunks whose bytes were not those asked for.
+    /// Chunks of peers that do not match the outline.
     chunks_bad,
-    /// Peers that turned out to be of another run, or of none.
+    /// Peers that turned out to belong to another run, or to none.
     strangers,
-    /// Peers shut out for their offences.
-    shut_out,
+    /// Peers banned for their offences.
+    banned,
     /// Incoming connections that failed or were refused by a limit.
     connections_refused,
 }
 
 /// A counter that only grows.
 #[derive(Debug, Default)]
-pub(super) struct Counter(AtomicU64);
+pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
-    pub(super) fn add(&self, count: u64) {
+    pub(crate) fn add(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
-    pub(super) fn one(&self) {
+    pub(crate) fn one(&self) {
         self.add(1);
     }
 }

@@ -1,9 +1,8 @@
-//! Bytes counted where they pass: on every stream of every connection.
+//! Counts bytes on every stream of every connection.
 //!
-//! Counted is what the protocols put on their streams, their own framing and negotiation included,
-//! in both directions, once for each peer it goes to. Not counted is what lies below: QUIC's,
-//! Noise's and Yamux's framing, acknowledgements, retransmissions, and the handshakes (a few per
-//! cent in all).
+//! The counts contain what the protocols write to their streams in both directions, with their
+//! framing and negotiation, once for each peer. They do not contain what lies below: handshakes,
+//! acknowledgements, retransmissions, and the framing of QUIC, Noise and Yamux (a few per cent).
 
 use std::collections::HashMap;
 use std::io;
@@ -17,42 +16,42 @@ use libp2p::PeerId;
 use libp2p::core::StreamMuxer;
 use libp2p::core::muxing::{StreamMuxerEvent, StreamMuxerExt};
 
-use super::identity::Protocols;
+use crate::protocols::Protocols;
 
-/// A stream names its protocol within so many of the bytes written first, or belongs to the upkeep.
+/// A stream whose first bytes written do not name a known protocol counts as upkeep.
 const NAMED_WITHIN: usize = 512;
 
-/// Every version of the gossip protocol begins so.
+/// The prefix of every version of the gossip protocol.
 const GOSSIP_PREFIX: &[u8] = b"/meshsub/";
 
-/// What bytes are for.
+/// Which protocol bytes belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Gossip,
     Blob,
     Sync,
     Upkeep,
 }
 
-/// Bytes in both directions.
+/// A count of bytes in each direction.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Bytes {
-    /// Received.
+    /// Bytes received.
     pub received: u64,
-    /// Sent.
+    /// Bytes sent.
     pub sent: u64,
 }
 
-/// Bytes by what they are for.
+/// Bytes by protocol.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BytesByKind {
-    /// Signed messages of the run, those forwarded for others included.
+    /// Gossip, including messages forwarded for other peers.
     pub gossip: Bytes,
-    /// Chunks and outlines of blobs.
+    /// Outlines and chunks of blobs.
     pub blob: Bytes,
     /// Control requests and their answers.
     pub sync: Bytes,
-    /// Identify, ping, Kademlia, and the naming of protocols.
+    /// Identify, ping, Kademlia, and protocol negotiation.
     pub upkeep: Bytes,
 }
 
@@ -71,21 +70,21 @@ impl Flow {
     }
 }
 
-/// The counters of one node.
+/// The byte counters of this node.
 #[derive(Debug)]
-pub(super) struct Traffic {
+pub(crate) struct Traffic {
     gossip: Flow,
     blob: Flow,
     sync: Flow,
     upkeep: Flow,
     blob_name: Vec<u8>,
     sync_name: Vec<u8>,
-    /// Held by the connections themselves, so that a peer's counter ends with its last connection.
+    /// Owned by the connections, so that a peer's counter is freed with its last connection.
     peers: Mutex<HashMap<PeerId, Weak<Flow>>>,
 }
 
 impl Traffic {
-    pub(super) fn new(protocols: &Protocols) -> Arc<Self> {
+    pub(crate) fn new(protocols: &Protocols) -> Arc<Self> {
         Arc::new(Self {
             gossip: Flow::default(),
             blob: Flow::default(),
@@ -97,8 +96,8 @@ impl Traffic {
         })
     }
 
-    /// All bytes since the start.
-    pub(super) fn by_kind(&self) -> BytesByKind {
+    /// Bytes since the start.
+    pub(crate) fn by_kind(&self) -> BytesByKind {
         BytesByKind {
             gossip: self.gossip.read(),
             blob: self.blob.read(),
@@ -107,8 +106,8 @@ impl Traffic {
         }
     }
 
-    /// All bytes with a peer since its oldest open connection was made.
-    pub(super) fn with_peer(&self, peer: &PeerId) -> Bytes {
+    /// Bytes exchanged with a peer since its oldest open connection was opened.
+    pub(crate) fn with_peer(&self, peer: &PeerId) -> Bytes {
         let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         peers
             .get(peer)
@@ -137,7 +136,7 @@ impl Traffic {
         }
     }
 
-    /// The protocol that the first bytes of a stream agree on. Both sides write the name: the one
+    /// The protocol named in the first bytes written to a stream. Both sides write the name: one
     /// proposes it, the other confirms it.
     fn recognise(&self, written: &[u8]) -> Option<Kind> {
         let contains = |name: &[u8]| written.windows(name.len()).any(|part| part == name);
@@ -154,14 +153,14 @@ impl Traffic {
 }
 
 /// A connection whose streams are counted.
-pub(super) struct CountedConnection<M> {
+pub(crate) struct CountedConnection<M> {
     inner: M,
     traffic: Arc<Traffic>,
     peer: Arc<Flow>,
 }
 
 impl<M> CountedConnection<M> {
-    pub(super) fn new(inner: M, peer: PeerId, traffic: &Arc<Traffic>) -> Self {
+    pub(crate) fn new(inner: M, peer: PeerId, traffic: &Arc<Traffic>) -> Self {
         Self {
             inner,
             traffic: Arc::clone(traffic),
@@ -216,11 +215,11 @@ where
     }
 }
 
-/// A stream whose bytes are counted, for its peer and for its protocol.
-pub(super) struct CountedStream<S> {
+/// A stream whose bytes are counted by peer and by protocol.
+pub(crate) struct CountedStream<S> {
     inner: S,
     kind: Kind,
-    /// What was written so far, until the protocol is known.
+    /// The bytes written so far, until the protocol is known.
     beginning: Option<Vec<u8>>,
     traffic: Arc<Traffic>,
     peer: Arc<Flow>,
@@ -301,13 +300,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stream_counts_for_the_protocol_that_it_names() {
+    async fn bytes_count_for_the_protocol_that_the_stream_names() {
         let protocols = Protocols::of_run(&[1; 32]).unwrap();
         let traffic = Traffic::new(&protocols);
         let peer = PeerId::random();
 
         let mut blob = stream(&traffic, peer);
-        // The name may come in pieces.
+        // The name may arrive in pieces.
         let name = protocols.blob.as_ref().as_bytes();
         blob.write_all(b"\x13/multistream/1.0.0\n").await.unwrap();
         blob.write_all(&name[..30]).await.unwrap();
@@ -326,7 +325,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stream_that_names_nothing_of_ours_is_upkeep_for_good() {
+    async fn a_stream_of_an_unknown_protocol_counts_as_upkeep() {
         let traffic = Traffic::new(&Protocols::of_run(&[1; 32]).unwrap());
         let mut other = stream(&traffic, PeerId::random());
         other.write_all(&[b'x'; NAMED_WITHIN]).await.unwrap();
@@ -345,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peers_counter_ends_with_its_last_connection() {
+    fn a_peers_counter_is_freed_with_its_last_connection() {
         let traffic = Traffic::new(&Protocols::of_run(&[1; 32]).unwrap());
         let peer = PeerId::random();
         let connection = CountedConnection::new((), peer, &traffic);

@@ -1,6 +1,6 @@
-//! The ways to a peer: QUIC, and TCP with Noise and Yamux, both found by name through DNS, both
-//! counted.
+//! Transports: QUIC, and TCP with Noise and Yamux. Both resolve DNS names, and both count bytes.
 
+use std::error;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
@@ -12,38 +12,44 @@ use libp2p::core::transport::Boxed;
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
+use libp2p::swarm::DialError;
 use libp2p::{Multiaddr, PeerId, Transport, dns, noise, quic, tcp, yamux};
+use tokio::time::{sleep, timeout};
 
-use super::Error;
-use super::traffic::{CountedConnection, Traffic};
+use crate::error::Error;
+use crate::traffic::{CountedConnection, Traffic};
 
-/// How much a connection may hold unread. QUIC's default of 15 MB locks a connection up when a few
-/// chunk streams are left unread on both sides; this leaves room for every stream that the limits
-/// on requests allow.
+/// Bytes that a connection may hold unread. With QUIC's default of 15 MB, a few unread chunk streams
+/// in both directions block a connection; this is enough for every stream that the request limits
+/// allow.
 const QUIC_CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
-/// How much one stream may hold unread: several chunks, so that a long fat path stays full.
+/// Bytes that a stream may hold unread: several chunks, to fill a path with high bandwidth and high
+/// latency.
 const QUIC_STREAM_WINDOW: u32 = 8 * 1024 * 1024;
-/// A silent connection is dead after so long. Generous, since a machine that trains may starve the
-/// network for seconds.
+/// Idle timeout of a connection. Generous, because training may starve the network for seconds.
 const QUIC_IDLE: Duration = Duration::from_secs(20);
 const TCP_HANDSHAKE: Duration = Duration::from_secs(10);
+/// Time to close connections and free ports at a shutdown.
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Pause between two checks whether the ports are free again.
+const RELEASE_POLL: Duration = Duration::from_millis(20);
 
-/// Both transports as one. Names are resolved as the system does; where the system says nothing of
-/// it (a bare container), addresses in numbers still work.
-pub(super) fn build(
+/// Builds both transports as one, with the system's DNS resolver. Without a resolver configuration
+/// (in a minimal container), only numeric addresses work.
+pub(crate) fn build(
     key: &Keypair,
     traffic: &Arc<Traffic>,
 ) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Error> {
-    match dns::tokio::Transport::system(by_number(key, traffic)?) {
-        Ok(by_name) => Ok(by_name.boxed()),
+    match dns::tokio::Transport::system(without_dns(key, traffic)?) {
+        Ok(with_dns) => Ok(with_dns.boxed()),
         Err(why) => {
-            tracing::warn!("host names in addresses cannot be resolved: {why}");
-            by_number(key, traffic)
+            tracing::warn!("cannot resolve host names in addresses: {why}");
+            without_dns(key, traffic)
         }
     }
 }
 
-fn by_number(
+fn without_dns(
     key: &Keypair,
     traffic: &Arc<Traffic>,
 ) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Error> {
@@ -82,11 +88,11 @@ fn quic_config(key: &Keypair) -> quic::Config {
     config
 }
 
-/// Whether an address can be listened on, told by the system's own error.
+/// Checks that an address can be listened on, by binding a plain socket to it for a moment.
 ///
-/// libp2p's TCP shares its port with whoever asks for it, so that a second node would listen on the
-/// first one's port unnoticed and take half of its connections. A plain socket does not share.
-pub(super) fn probe(address: &Multiaddr) -> io::Result<()> {
+/// libp2p sets `SO_REUSEPORT` on TCP sockets: a second node could listen on the port of the first
+/// unnoticed and take half of its connections. A plain socket does not share its port.
+pub(crate) fn probe(address: &Multiaddr) -> io::Result<()> {
     let mut parts = address.iter();
     let ip = match parts.next() {
         Some(Protocol::Ip4(ip)) => ip.into(),
@@ -94,7 +100,7 @@ pub(super) fn probe(address: &Multiaddr) -> io::Result<()> {
         _ => {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                "it must begin with /ip4/ or /ip6/",
+                "an address must begin with /ip4/ or /ip6/",
             ));
         }
     };
@@ -105,7 +111,42 @@ pub(super) fn probe(address: &Multiaddr) -> io::Result<()> {
         }
         _ => Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            "it must be /tcp/<port> or /udp/<port>/quic-v1",
+            "an address must end in /tcp/<port> or /udp/<port>/quic-v1",
         )),
     }
+}
+
+/// Waits until the ports of `addresses` are free again, so that the caller of a shutdown may reuse
+/// them: QUIC keeps its socket for a moment to answer late packets.
+pub(crate) async fn released(addresses: &[Multiaddr]) {
+    let free = async {
+        while addresses.iter().any(|address| probe(address).is_err()) {
+            sleep(RELEASE_POLL).await;
+        }
+    };
+    let _ = timeout(CLOSE_TIMEOUT, free).await;
+}
+
+/// The most specific reason why dialling failed.
+pub(crate) fn dial_failure(error: &DialError) -> String {
+    match error {
+        DialError::Transport(attempts) => match attempts.last() {
+            Some((_, error)) => innermost(error),
+            None => "no address to dial".into(),
+        },
+        DialError::WrongPeerId { obtained, .. } => {
+            format!("another peer answers there: {obtained}")
+        }
+        DialError::Denied { cause } => innermost(cause),
+        error => error.to_string(),
+    }
+}
+
+/// The message of the last error in the chain of sources.
+pub(crate) fn innermost(error: &(dyn error::Error + 'static)) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
 }

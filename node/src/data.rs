@@ -77,7 +77,7 @@ fn read_one(path: &Path) -> Result<TextFile> {
             path.display()
         )));
     }
-    let hash = BlobHash::from(weal_kernels::blob::outline(&text).hash());
+    let hash = weal_proto::Outline::of(&text).hash();
     let name = path
         .file_name()
         .map_or_else(|| "text".into(), |name| name.to_string_lossy());

@@ -184,7 +184,7 @@ impl Joining<'_> {
                 .map(|peer| peer.peer)
                 .collect();
             let blob = network
-                .fetch_blob(hash.into(), bytes, holders)
+                .fetch_blob(hash, bytes, holders)
                 .await
                 .map_err(|error| {
                     let remedy =

@@ -90,7 +90,7 @@ impl Wire for BlobHeader {
 /// The part of a blob that is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BlobPart {
-    /// Its [`Outline`].
+    /// Its [`Outline`](crate::Outline).
     Outline,
     /// One chunk, by its number. It is answered by its bytes, with nothing around them.
     Chunk(u32),
@@ -138,55 +138,6 @@ impl Wire for BlobRequest {
         Ok(Self {
             blob: BlobHash::from_wire("BlobRequest.blob", &wire.blob)?,
             part,
-        })
-    }
-}
-
-/// A blob's length and its chunks' hashes, of which its name is the hash.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outline {
-    /// Length of the blob in bytes.
-    pub bytes: u64,
-    /// BLAKE3 of each chunk, in order.
-    pub chunks: Vec<[u8; 32]>,
-}
-
-impl Wire for Outline {
-    type Wire = wire::Outline;
-    const SHAPE: Shape = Shape {
-        name: "outline",
-        most_bytes: limits::BLOB_ANSWER_BYTES,
-        fields: &[plain(1), plain(2)],
-    };
-
-    fn to_wire(&self) -> Self::Wire {
-        wire::Outline {
-            bytes: self.bytes,
-            chunk_hashes: self.chunks.concat(),
-        }
-    }
-
-    fn from_wire(wire: Self::Wire) -> Result<Self, DecodeError> {
-        let (chunks, rest) = wire.chunk_hashes.as_chunks::<32>();
-        if !rest.is_empty() {
-            let bytes = wire.chunk_hashes.len();
-            return Err(DecodeError::WrongLength {
-                field: "Outline.chunk_hashes",
-                bytes,
-                expected: 32,
-            });
-        }
-        if chunks.len() > limits::BLOB_CHUNKS {
-            let (count, limit) = (chunks.len(), limits::BLOB_CHUNKS);
-            return Err(DecodeError::TooMany {
-                field: "Outline.chunk_hashes",
-                count,
-                limit,
-            });
-        }
-        Ok(Self {
-            bytes: wire.bytes,
-            chunks: chunks.to_vec(),
         })
     }
 }

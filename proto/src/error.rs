@@ -89,3 +89,27 @@ pub enum DecodeError {
     #[error(transparent)]
     Manifest(#[from] ManifestError),
 }
+
+/// Why an outline or a chunk is not the one asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum OutlineError {
+    /// The outline lists more or fewer chunks than its length needs.
+    #[error("the outline of {bytes} bytes lists {got} chunks instead of {expected}")]
+    ChunkCount {
+        /// Length of the blob in bytes.
+        bytes: u64,
+        /// Chunks in a blob of that length.
+        expected: u64,
+        /// Chunks listed.
+        got: usize,
+    },
+    /// The outline belongs to another blob.
+    #[error("the outline does not match the blob hash")]
+    Hash,
+    /// The chunk has another length or hash than the outline says.
+    #[error("chunk {index} does not match the outline")]
+    Chunk {
+        /// Number of the chunk, from 0.
+        index: usize,
+    },
+}

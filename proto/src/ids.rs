@@ -102,7 +102,7 @@ bytes32!(
     PeerId
 );
 bytes32!(
-    /// Names a byte string cut into chunks; see `weal_kernels::blob`.
+    /// Names a byte string cut into chunks; see [`crate::outline`].
     BlobHash
 );
 bytes32!(

@@ -35,6 +35,7 @@
 //! | [`round`] | commitments, attestations, the round set, votes, certificates |
 //! | [`exchange`] | requests and answers between two peers |
 //! | [`blob`] | the header of a contribution, and chunk requests |
+//! | [`outline`] | how a blob is cut into chunks, named and verified |
 
 pub mod blob;
 pub mod envelope;
@@ -44,13 +45,14 @@ pub mod ids;
 pub mod limits;
 pub mod manifest;
 pub mod message;
+pub mod outline;
 pub mod round;
 mod shape;
 mod wire;
 
-pub use blob::{BlobHeader, BlobPart, BlobRequest, Outline};
+pub use blob::{BlobHeader, BlobPart, BlobRequest};
 pub use envelope::{Envelope, Kind, Signable, Signature, SigningKey};
-pub use error::DecodeError;
+pub use error::{DecodeError, OutlineError};
 pub use exchange::{Request, Response, Status};
 pub use ids::{
     BlobHash, EnvelopeHash, LayoutHash, LedgerRoot, PeerId, RoundNumber, RoundSetHash, RunId,
@@ -58,6 +60,7 @@ pub use ids::{
 };
 pub use manifest::{Manifest, ManifestError};
 pub use message::Message;
+pub use outline::{CHUNK_BYTES, Outline};
 pub use round::{
     Attestation, Certificate, CommitSignature, Commitment, Decided, Evidence, Finding, Leave,
     Proposal, RoundSet, Verdict, ViewCertificate, ViewSignature, Vote, VoteStep,

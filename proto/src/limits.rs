@@ -47,8 +47,6 @@ pub const DECIDED_BYTES: usize = ROUND_SET_BYTES + CERTIFICATE_BYTES;
 pub const REQUEST_BYTES: usize = 128;
 /// Bytes of an answer other than a blob's chunk.
 pub const RESPONSE_BYTES: usize = 4 << 20;
-/// Bytes of a blob's chunk.
-pub const CHUNK_BYTES: usize = 1 << 20;
 /// Bytes of a request for a part of a blob.
 pub const BLOB_REQUEST_BYTES: usize = 64;
 /// Bytes of an answer to it: a chunk, or the longest outline, which is a little longer.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use weal_network::{self as network, Event, Multiaddr, Network, Silent, Verdict};
+use weal_network::{self as network, Event, GossipVerdict, Multiaddr, Network, Silent};
 use weal_proto::{
     Attestation, Commitment, Envelope, Kind, Message, PeerId, Proposal, RunId, Vote, VoteStep,
 };
@@ -50,7 +50,7 @@ impl Observer {
         runtime.spawn(async move {
             while let Some(event) = events.recv().await {
                 if let Event::Gossip { id, bytes, .. } = event {
-                    verdicts.verdict(id, Verdict::Accept).await;
+                    verdicts.verdict(id, GossipVerdict::Accept).await;
                     heard
                         .lock()
                         .unwrap_or_else(PoisonError::into_inner)

@@ -1,4 +1,4 @@
-//! Writes genuine contributions for the fuzzer to start from:
+//! Writes valid contributions as seeds for the fuzzer:
 //! `cargo run --example seeds -- corpus/decode`.
 
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ fn main() -> std::io::Result<()> {
     for choice in 0..SHAPES {
         let (layout, compression) = shape(choice);
         for peer in 0..4u64 {
-            // Peer 0 has learnt nothing; each other's pseudo-gradient scatters in a way of its own.
+            // Peer 0 has learnt nothing. Every other peer has a different pseudo-gradient.
             let learnt =
                 |i: u64| ((i + 1).wrapping_mul(peer * 0x9e37_79b9) % 1009) as f32 / 1009.0 - 0.5;
             let error = vec![0.0; layout.parameters()];

@@ -1,7 +1,7 @@
-//! A body from a stranger: it decodes to values that compress to the same bytes and can be applied,
-//! or it is refused. Nothing panics.
+//! Decodes a body from a stranger. Either it is refused, or its values compress to the same bytes
+//! and can be applied. Nothing panics.
 //!
-//! The first byte chooses a layout and settings, the rest is the body. In `kernels/`, with
+//! The first byte chooses the layout and settings, the rest is the body. Run it in `kernels/` with
 //! cargo-fuzz:
 //!
 //! ```text
@@ -35,7 +35,7 @@ fuzz_target!(|input: &[u8]| {
         Ok(body)
     );
     assert_eq!(values, zeros);
-    assert!(body.len() <= max_body_bytes(&layout, &compression).expect("the settings make sense"));
+    assert!(body.len() <= max_body_bytes(&layout, &compression).expect("valid settings"));
     assert!(
         contribution
             .norms()

@@ -1,11 +1,11 @@
-//! What the fuzz target and the generator of its first inputs share.
+//! Shared by the fuzz target and the generator of its seed inputs.
 
 use weal_kernels::{Compression, Layout, TensorSpec};
 
-/// How many layouts and settings [`shape`] knows.
+/// The number of different results of [`shape`].
 pub const SHAPES: u8 = 6;
 
-/// A small layout and settings: whole and ragged chunks, single values, extreme densities.
+/// A small layout with settings: full and short chunks, single values, extreme densities.
 pub fn shape(choice: u8) -> (Layout, Compression) {
     let (lengths, chunk, keep): (&[usize], usize, usize) = match choice % SHAPES {
         0 => (&[8], 8, 2),
@@ -19,7 +19,7 @@ pub fn shape(choice: u8) -> (Layout, Compression) {
     let tensors = tensors
         .map(|(i, &length)| TensorSpec::new(format!("t{i}"), [length]))
         .collect();
-    let layout = Layout::new(tensors).expect("the tensors add up");
+    let layout = Layout::new(tensors).expect("a valid layout");
     (
         layout,
         Compression {

@@ -1,20 +1,20 @@
-//! Bit strings in bytes: the first bit is the lowest of the first byte.
+//! Bit strings in bytes: the first bit is the lowest bit of the first byte.
 //!
-//! A string that does not fill its last byte is padded with zeros, and a reader insists on them, so
-//! that a string has one encoding only.
+//! The last byte is padded with zeros. Readers insist on them, so that a string has only one
+//! encoding.
 
 /// Appends bits to bytes.
 #[derive(Debug)]
 pub(crate) struct BitWriter<'a> {
     bytes: &'a mut Vec<u8>,
-    /// Bits not yet in `bytes`, the first one lowest.
+    /// Bits not yet written to `bytes`, the first one lowest.
     pending: u64,
-    /// How many those are: always below 32 between calls.
+    /// The number of pending bits, below 32 between calls.
     count: u32,
 }
 
 impl<'a> BitWriter<'a> {
-    /// A writer that begins at the end of `bytes`.
+    /// A writer that appends to `bytes`.
     pub fn new(bytes: &'a mut Vec<u8>) -> Self {
         Self {
             bytes,
@@ -23,8 +23,7 @@ impl<'a> BitWriter<'a> {
         }
     }
 
-    /// Appends the `count` (at most 32) low bits of `value`, the lowest first. Its other bits are
-    /// 0.
+    /// Appends the low `count` bits (at most 32) of `value`, lowest first. Its other bits must be 0.
     pub fn put(&mut self, value: u32, count: u32) {
         debug_assert!(count <= 32 && u64::from(value) < 1 << count);
         self.pending |= u64::from(value) << self.count;
@@ -37,7 +36,7 @@ impl<'a> BitWriter<'a> {
         }
     }
 
-    /// Appends the first `count` bits of those words, the lowest of each first.
+    /// Appends the first `count` bits of `words`, the lowest bit of each word first.
     pub fn append(&mut self, words: &[u32], count: usize) {
         let (whole, rest) = words.split_at(count / 32);
         whole.iter().for_each(|&word| self.put(word, 32));
@@ -47,7 +46,7 @@ impl<'a> BitWriter<'a> {
         }
     }
 
-    /// Pads with zeros to a whole byte.
+    /// Pads the string with zeros to a whole byte, and writes the rest.
     pub fn finish(self) {
         let left = self.count.div_ceil(8) as usize;
         let pending = self.pending.to_le_bytes();
@@ -55,27 +54,27 @@ impl<'a> BitWriter<'a> {
     }
 }
 
-/// Takes bits from bytes. Never panics, never reads past the end.
+/// Reads bits from bytes. Never panics, and never reads past the end.
 #[derive(Debug)]
 pub(crate) struct BitReader<'a> {
     bytes: &'a [u8],
-    /// The next bit: never past the end.
+    /// Offset of the next bit, never past the end.
     position: usize,
 }
 
 impl<'a> BitReader<'a> {
-    /// A reader that begins at the first bit.
+    /// A reader at the first bit of `bytes`.
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, position: 0 }
     }
 
-    /// The next 57 bits or more, the first one lowest; zeros past the end. Moves nothing.
+    /// The next 57 or more bits, the first one lowest, zeros past the end. Does not advance.
     #[inline(always)]
     pub fn window(&self) -> u64 {
         window_at(self.bytes, self.position)
     }
 
-    /// Moves on by `count` bits, or returns `None` where the string ends before.
+    /// Advances by `count` bits, or returns `None` if the bytes end before.
     pub fn skip(&mut self, count: u32) -> Option<()> {
         let position = self.position.checked_add(count as usize)?;
         if position > self.bytes.len().checked_mul(8)? {
@@ -85,14 +84,14 @@ impl<'a> BitReader<'a> {
         Some(())
     }
 
-    /// Takes `count` (at most 32) bits, the first one lowest.
+    /// Reads `count` bits (at most 32), the first one lowest.
     pub fn take(&mut self, count: u32) -> Option<u32> {
         let value = self.window() & ((1 << count) - 1);
         self.skip(count)?;
         Some(value as u32)
     }
 
-    /// Ends the string: the bytes after it, and whether its padding was zero.
+    /// Ends the string. Returns the bytes after it, and whether its padding was zero.
     pub fn finish(self) -> (&'a [u8], bool) {
         let used = self.position.div_ceil(8);
         let padding = match (self.position % 8, self.bytes.get(self.position / 8)) {
@@ -103,16 +102,16 @@ impl<'a> BitReader<'a> {
     }
 }
 
-/// As many bits as [`window_at`] is sure to show.
+/// The number of bits that [`window_at`] shows at least.
 pub(crate) const MOST_IN_WINDOW: usize = 57;
 
-/// The next 57 bits or more from bit `place` on, the first one lowest; zeros past the end.
+/// The 57 or more bits from bit `place` on, the first one lowest, zeros past the end.
 #[inline(always)]
 pub(crate) fn window_at(bytes: &[u8], place: usize) -> u64 {
     word_at(bytes, place / 8) >> (place % 8)
 }
 
-/// Eight bytes from that one on, the first one lowest; zeros past the end.
+/// The eight bytes from `start` on, little-endian, zeros past the end.
 #[inline(always)]
 fn word_at(bytes: &[u8], start: usize) -> u64 {
     match bytes.len().checked_sub(8) {
@@ -139,7 +138,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_put_can_be_taken(pieces in prop::collection::vec((any::<u32>(), 0u32..=32), 0..50)) {
+        fn what_was_written_is_read(pieces in prop::collection::vec((any::<u32>(), 0u32..=32), 0..50)) {
             let cut = |value: u32, count: u32| (u64::from(value) & ((1 << count) - 1)) as u32;
             let mut bytes = vec![7];
             let mut writer = BitWriter::new(&mut bytes);
@@ -170,14 +169,14 @@ mod tests {
     }
 
     #[test]
-    fn padding_that_is_not_zero_is_seen() {
+    fn non_zero_padding_is_detected() {
         let mut reader = BitReader::new(&[0b1000_0111, 1]);
         reader.take(3);
         assert_eq!(reader.finish(), (&[1u8][..], false));
     }
 
     #[test]
-    fn strings_of_words_are_strung_together() {
+    fn words_are_appended_bit_by_bit() {
         let mut bytes = Vec::new();
         let mut writer = BitWriter::new(&mut bytes);
         writer.append(&[0xffff_ffff, 0b101], 35);

@@ -1,20 +1,21 @@
 //! The body: four planes, one after another, with nothing between or after them.
 //!
-//! | plane | content | length |
-//! |---|---|---|
-//! | scale | for every chunk of the layout, how its scale's number differs from that of the chunk before | to a whole byte |
-//! | sign | a bit for every kept value, in order, 1 for negative | to a whole byte |
-//! | low | the low bits of every kept value's gap, in order | to a whole byte |
-//! | high | the high bits of every kept value's gap, in unary, in order | to a whole byte |
+//! | plane | content |
+//! |---|---|
+//! | scale | for every chunk of the layout, its scale's number minus that of the chunk before |
+//! | sign | one bit for every kept value, in order, 1 for negative |
+//! | low | the low bits of every kept value's gap, in order |
+//! | high | the high bits of every kept value's gap in unary, in order |
 //!
-//! The first chunk's scale is told as if the one before had the number 0. A difference d is sent in
-//! Elias's gamma code as `1 + 2 d`, or `-2 d` where it is negative. A chunk with the scale zero
-//! keeps nothing: it appears in none of the other planes. All other chunks keep exactly as many
-//! values as the settings say. Padding bits are zero.
+//! Each plane is padded to whole bytes with zero bits. For the first chunk's scale, the number
+//! before it counts as 0. A difference d is sent in Elias's gamma code as `1 + 2 d`, or as `-2 d` if
+//! it is negative. A chunk with the scale zero keeps nothing, and appears in no other plane. Every
+//! other chunk keeps exactly the number of values that the settings give.
 //!
-//! So every body that decodes is the only encoding of what it decodes to: gaps and signs are free,
-//! and everything else is fixed. And no length travels: each follows from the layout and from the
-//! bytes already read, and is compared with the bytes there are before anything is allocated.
+//! Every body that decodes is therefore the only encoding of its contribution: gaps and signs may
+//! take any value, and everything else is fixed. No lengths are sent. Each follows from the layout
+//! and the bytes already read, and is checked against the bytes present before anything is
+//! allocated.
 
 use super::bits::{BitReader, BitWriter};
 use super::gamma::{self, NoNumber};
@@ -26,13 +27,13 @@ use crate::quantise::{Kept, Scale};
 use crate::wide::widest;
 use crate::{Compression, Error, Layout};
 
-/// The most bits of a scale: a difference of 255.
+/// The most bits a scale takes, for a difference of 255.
 const MOST_SCALE_BITS: usize = 17;
 
-/// The longest body that any contribution of that layout can have, in bytes.
+/// The length of the longest body that a contribution of this layout can have, in bytes.
 ///
 /// # Errors
-/// [`Error::Compression`] when the settings make no sense.
+/// [`Error::Compression`] if the settings are out of range.
 pub fn max_body_bytes(layout: &Layout, compression: &Compression) -> Result<usize, Error> {
     let grid = Grid::new(layout, compression)?;
     let rice = Rice::for_settings(compression);
@@ -48,9 +49,9 @@ pub fn max_body_bytes(layout: &Layout, compression: &Compression) -> Result<usiz
     Ok(planes.map(|bits| bits.div_ceil(8)).iter().sum())
 }
 
-/// Strings the records of all chunks together (see [`record`]): the body's bytes.
+/// Assembles the body from the records of all chunks (see [`record`]).
 pub(crate) fn assemble(rice: Rice, grid: &Grid, records: &[u32]) -> Vec<u8> {
-    // Right for random indices, and only a first guess for others.
+    // An estimate that fits random indices.
     let mut body = Vec::with_capacity(grid.chunks().len() + grid.kept() * 9 / 8);
     let record_of = |chunk: &Chunk| {
         &records[chunk.record..][..Shape::of(rice, chunk.length, chunk.keep).words()]
@@ -96,24 +97,24 @@ pub(crate) fn assemble(rice: Rice, grid: &Grid, records: &[u32]) -> Vec<u8> {
     body
 }
 
-/// A body that has been checked: reading it again cannot fail, from the start of any tile.
+/// A body that has been checked, so that reading it from the start of any tile cannot fail.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Body {
     rice: Rice,
     bytes: Box<[u8]>,
     scales: Box<[Scale]>,
-    /// Where the sign, low and high planes begin.
+    /// Offsets of the sign, low and high planes, in bytes.
     planes: [usize; 3],
-    /// What stands before each tile's first chunk.
+    /// The position of each tile in the planes.
     seeks: Box<[Seek]>,
 }
 
-/// How much of the planes stands before a chunk.
+/// A chunk's position in the planes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Seek {
-    /// Kept values.
+    /// Kept values before it.
     kept: usize,
-    /// Bits of the high plane.
+    /// Bits of the high plane before it.
     high: usize,
 }
 
@@ -123,12 +124,12 @@ impl Body {
         &self.bytes
     }
 
-    /// Every chunk's scale.
+    /// The scale of every chunk.
     pub fn scales(&self) -> &[Scale] {
         &self.scales
     }
 
-    /// Reads the chunks of a tile, in order.
+    /// A reader for the chunks of a tile.
     pub fn tile<'a>(&'a self, number: usize, tile: &Tile) -> TileReader<'a> {
         let Seek { kept, high } = self.seeks[number];
         let [signs, lows, highs] = self.planes;
@@ -147,7 +148,7 @@ impl Body {
     }
 }
 
-/// Reads a tile, chunk by chunk.
+/// Reads the chunks of a tile in order.
 pub(crate) struct TileReader<'a> {
     rice: Rice,
     scales: &'a [Scale],
@@ -155,10 +156,10 @@ pub(crate) struct TileReader<'a> {
 }
 
 impl TileReader<'_> {
-    /// The next chunk's scale and kept values: none where the scale is zero, or after the tile's
-    /// end. `chunk` is that chunk.
+    /// The scale and kept values of the next chunk, which must be `chunk`. There are no values if
+    /// the scale is zero, or after the tile's end.
     ///
-    /// The indices ascend and stay below the chunk's length, whoever sent them.
+    /// Indices ascend and are below the chunk's length, because the body was checked.
     #[inline(always)]
     pub fn next<'u>(&mut self, chunk: &Chunk, unpacked: &'u mut Unpacked) -> (f32, &'u [Kept]) {
         match self.scales.split_off_first() {
@@ -171,13 +172,13 @@ impl TileReader<'_> {
     }
 }
 
-/// Reads a body from a stranger.
+/// Decodes a body from a stranger.
 ///
 /// # Errors
-/// Everything that makes it another byte string than [`assemble`] would have written.
+/// Anything that [`assemble`] would not have written.
 pub(crate) fn decode(compression: &Compression, grid: &Grid, body: &[u8]) -> Result<Body, Error> {
     let rice = Rice::for_settings(compression);
-    // What is allocated is as long as the layout says, and only once there are bytes enough for it.
+    // Allocations follow from the layout, and only happen if the body is long enough for them.
     let (scales, rest) = decode_scales(grid, body)?;
     let kept_of_sent = |(chunk, scale): (&Chunk, &Scale)| match *scale {
         Scale::ZERO => 0,
@@ -216,7 +217,7 @@ pub(crate) fn decode(compression: &Compression, grid: &Grid, body: &[u8]) -> Res
     })
 }
 
-/// Reads the scale plane; returns the bytes after it, too.
+/// Decodes the scale plane. Returns the scales and the bytes after the plane.
 fn decode_scales<'a>(grid: &Grid, body: &'a [u8]) -> Result<(Vec<Scale>, &'a [u8]), Error> {
     let too_short = Error::BodyTooShort { plane: "scale" };
     let chunks = grid.chunks().len();
@@ -227,11 +228,11 @@ fn decode_scales<'a>(grid: &Grid, body: &'a [u8]) -> Result<(Vec<Scale>, &'a [u8
     let mut scales = Vec::with_capacity(chunks);
     let mut before = 0;
     for chunk in 0..chunks {
-        let told = gamma::take(&mut reader).map_err(|why| match why {
+        let code = gamma::take(&mut reader).map_err(|why| match why {
             NoNumber::CutShort => too_short.clone(),
             NoNumber::TooLong => Error::Scale { chunk },
         })? as i32;
-        let difference = if told % 2 == 0 { -(told / 2) } else { told / 2 };
+        let difference = if code % 2 == 0 { -(code / 2) } else { code / 2 };
         let number = u8::try_from(before + difference).map_err(|_| Error::Scale { chunk })?;
         scales.push(Scale::from_number(number));
         before = i32::from(number);
@@ -242,7 +243,7 @@ fn decode_scales<'a>(grid: &Grid, body: &'a [u8]) -> Result<(Vec<Scale>, &'a [u8
     }
 }
 
-/// Cuts a plane of that many bits off the bytes, and checks its padding.
+/// Splits a plane of `bits` bits off the bytes, and checks its padding.
 fn fixed_plane<'a>(
     plane: &'static str,
     bits: usize,
@@ -261,8 +262,7 @@ fn fixed_plane<'a>(
     }
 }
 
-/// Checks the kept values of all chunks that are sent, to the end of the body; returns where each
-/// tile's are.
+/// Checks the kept values of all chunks up to the end of the body. Returns each tile's position.
 fn check_kept(
     rice: Rice,
     grid: &Grid,
@@ -307,10 +307,10 @@ mod tests {
     use crate::testing::{SplitMix, layout, settings};
     use proptest::prelude::*;
 
-    /// A scale and the kept values of every chunk.
+    /// The scale and the kept values of every chunk.
     type Said = Vec<(Scale, Vec<Kept>)>;
 
-    /// A random choice of values in every chunk, and every fourth chunk or so without any.
+    /// Random values in every chunk; about every fourth chunk has none.
     fn random_values(grid: &Grid, seed: u64) -> Said {
         let mut random = SplitMix(seed);
         let mut said = Said::new();
@@ -337,7 +337,7 @@ mod tests {
         said
     }
 
-    /// The body that says that.
+    /// The body that encodes `said`.
     fn encode(compression: &Compression, grid: &Grid, said: &Said) -> Vec<u8> {
         let rice = Rice::for_settings(compression);
         let mut records = vec![0; grid.record_words()];
@@ -353,7 +353,7 @@ mod tests {
         assemble(rice, grid, &records)
     }
 
-    /// What a body says, tile by tile.
+    /// What a body decodes to, read tile by tile.
     fn said_by(grid: &Grid, body: &Body) -> Said {
         let mut unpacked = Unpacked::default();
         let mut said = Said::new();
@@ -379,7 +379,7 @@ mod tests {
         }
     }
 
-    /// Decodes; what is accepted must encode to the same bytes.
+    /// Decodes `body`, and checks that the result encodes to the same bytes.
     fn decode_canonical(
         layout: &Layout,
         compression: &Compression,
@@ -403,7 +403,7 @@ mod tests {
         }
 
         #[test]
-        fn a_changed_byte_is_refused_or_says_something_else(
+        fn a_changed_byte_is_refused_or_decodes_to_something_else(
             (layout, compression) in shapes(), seed: u64, mask in 1u8..
         ) {
             let grid = Grid::new(&layout, &compression).unwrap();
@@ -419,7 +419,7 @@ mod tests {
         }
 
         #[test]
-        fn a_body_cut_short_or_drawn_out_is_refused((layout, compression) in shapes(), seed: u64, extra: u8) {
+        fn a_truncated_or_extended_body_is_refused((layout, compression) in shapes(), seed: u64, extra: u8) {
             let grid = Grid::new(&layout, &compression).unwrap();
             let mut body = encode(&compression, &grid, &random_values(&grid, seed));
             for length in 0..body.len() {
@@ -432,18 +432,17 @@ mod tests {
         #[test]
         fn random_bytes_never_panic((layout, compression) in shapes(), mut body in prop::collection::vec(any::<u8>(), 0..400)) {
             let _ = decode_canonical(&layout, &compression, &body);
-            // Once more with scales that are all alike, to get past the first plane.
+            // Once more with a valid scale plane, to get past it.
             let grid = Grid::new(&layout, &compression).unwrap();
-            body.splice(0..0, scales_alike(&grid));
+            body.splice(0..0, equal_scales(&grid));
             let _ = decode_canonical(&layout, &compression, &body);
         }
     }
 
-    /// One tensor of 8 values, of which 2 are kept: the scale of number 3; indices 1 and 6; minus,
-    /// plus.
+    /// One tensor of 8 values, of which 2 are kept: scale number 3, indices 1 and 6, minus and plus.
     ///
-    /// The scale is 3 more than 0, and 7 in gamma is 00111. The Rice parameter is floor(log2(6 ln 2
-    /// / 3)) = 0, so there is no low plane, and the gaps 1 and 4 are 01 and 00001.
+    /// The difference 3 is sent as 7, in gamma code 00111. The Rice parameter is
+    /// floor(log2(6 ln 2 / 3)) = 0, so the low plane is empty, and the gaps 1 and 4 are 01 and 00001.
     const BODY: [u8; 3] = [0b11100, 0b01, 0b0100_0010];
 
     fn refusal(body: &[u8]) -> Error {
@@ -500,7 +499,7 @@ mod tests {
             refusal(&[scale, signs, highs, 0]),
             Error::TrailingBytes { extra: 1 }
         );
-        // One less than 0, in gamma 2; 256 more than 0, in gamma 513.
+        // The differences -1 and 256, sent as 2 and 513.
         assert_eq!(refusal(&[0b010, signs, highs]), Error::Scale { chunk: 0 });
         assert_eq!(
             refusal(&[0, 0b0000_0110, 0, signs, highs]),
@@ -510,7 +509,7 @@ mod tests {
 
     #[test]
     fn the_low_plane_is_checked() {
-        // Of 8 values 1 is kept: the Rice parameter is 1, and the gap 7 is 3 and 1.
+        // With 1 of 8 values kept the Rice parameter is 1, and the gap 7 is 3 high and 1 low.
         let refusal = |body: &[u8]| decode_canonical(&layout(&[8]), &settings(8, 1), body).err();
         assert_eq!(refusal(&[0b11100, 0, 0b1, 0b1000]), None);
         assert_eq!(
@@ -524,14 +523,14 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_with_the_scale_zero_takes_a_bit() {
+    fn a_chunk_with_the_scale_zero_takes_one_bit() {
         let said = decode_canonical(&layout(&[8]), &settings(8, 2), &[1]).unwrap();
         assert_eq!(said, [(Scale::ZERO, vec![])]);
         assert_eq!(refusal(&[1, 0]), Error::TrailingBytes { extra: 1 });
     }
 
-    /// The scale plane in which every chunk has the scale of number 1.
-    fn scales_alike(grid: &Grid) -> Vec<u8> {
+    /// The scale plane in which every chunk has scale number 1.
+    fn equal_scales(grid: &Grid) -> Vec<u8> {
         let mut plane = Vec::new();
         let mut writer = BitWriter::new(&mut plane);
         gamma::put(&mut writer, 3);
@@ -544,7 +543,7 @@ mod tests {
     }
 
     #[test]
-    fn scales_that_ask_for_more_than_there_is_are_refused() {
+    fn scales_that_need_more_bytes_than_present_are_refused() {
         let (layout, compression) = (layout(&[1 << 22]), settings(1 << 15, 1 << 15));
         let grid = Grid::new(&layout, &compression).unwrap();
         let all = |_| {
@@ -562,9 +561,9 @@ mod tests {
 
     #[test]
     fn the_longest_body_is_within_the_bound_and_reaches_it() {
-        let (layout, compression) = (layout(&[4096]), Compression::default());
+        let (layout, compression) = (layout(&[4096]), settings(4096, 64));
         let grid = Grid::new(&layout, &compression).unwrap();
-        // One value at the end: all that is passed over is in one gap.
+        // The last kept value is the chunk's last, so one gap covers everything that is skipped.
         let kept = (0..63)
             .chain([4095])
             .map(|index| Kept::new(index, false))
@@ -576,7 +575,7 @@ mod tests {
 
     #[test]
     fn tiles_are_read_in_any_order() {
-        let compression = Compression::default();
+        let compression = settings(4096, 64);
         let layout = layout(&[(1 << 18) + 5000, 7, 3 << 18]);
         let grid = Grid::new(&layout, &compression).unwrap();
         assert_eq!(grid.tiles().len(), 6);
@@ -596,7 +595,7 @@ mod tests {
 
     #[test]
     fn wide_vectors_check_the_same() {
-        let compression = Compression::default();
+        let compression = settings(4096, 64);
         let mut random = SplitMix(1);
         let bytes: Vec<u8> = (0..1 << 16).map(|_| random.below(256) as u8).collect();
         for keep in [1, 2, 63, 64, 1000] {
@@ -622,7 +621,7 @@ mod tests {
 
     #[test]
     fn random_indices_cost_about_seven_and_a_half_bits() {
-        let (layout, compression) = (layout(&[1 << 20]), Compression::default());
+        let (layout, compression) = (layout(&[1 << 20]), settings(4096, 64));
         let grid = Grid::new(&layout, &compression).unwrap();
         let said = random_values(&grid, 1);
         let body = encode(&compression, &grid, &said);

@@ -1,12 +1,12 @@
-//! Elias's gamma code (1975): whole numbers of which small ones are the likeliest.
+//! Elias's gamma code (1975), for whole numbers of which small ones are most likely.
 //!
-//! A number n from 1, of b bits, is sent as b - 1 zeros and its b bits, the highest (a one) first,
-//! the others as they are: 1 takes one bit, 2 and 3 take three, 4 to 7 five. There is one encoding
-//! of each number.
+//! A number n ≥ 1 of b bits is sent as b - 1 zeros, its highest bit (a one), and its other b - 1
+//! bits, lowest first. 1 takes one bit, 2 and 3 take three, 4 to 7 take five. Each number has
+//! exactly one encoding.
 
 use super::bits::{BitReader, BitWriter};
 
-/// The most bits of a number.
+/// The most bits a number may have.
 const MOST_BITS: u32 = 16;
 
 /// Appends a number from 1 to 65,535.
@@ -17,20 +17,20 @@ pub(crate) fn put(writer: &mut BitWriter<'_>, number: u32) {
     writer.put(number - (1 << low_bits), low_bits);
 }
 
-/// Why no number can be taken.
+/// Why no number could be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoNumber {
-    /// The string ends before the number does.
+    /// The bytes end in the middle of the number.
     CutShort,
-    /// The number has more bits than any that is sent.
+    /// The number has more than [`MOST_BITS`] bits.
     TooLong,
 }
 
-/// Takes a number.
+/// Reads a number.
 pub(crate) fn take(reader: &mut BitReader<'_>) -> Result<u32, NoNumber> {
     let low_bits = reader.window().trailing_zeros();
     if low_bits >= MOST_BITS {
-        // Past its end a string reads as zeros.
+        // Past the end, strings read as zeros.
         return Err(reader
             .skip(MOST_BITS)
             .map_or(NoNumber::CutShort, |()| NoNumber::TooLong));
@@ -42,7 +42,7 @@ pub(crate) fn take(reader: &mut BitReader<'_>) -> Result<u32, NoNumber> {
     Ok(1 << low_bits | low)
 }
 
-/// The bits that a number takes.
+/// The length of a number's code, in bits.
 #[cfg(test)]
 pub(crate) fn bits(number: u32) -> u32 {
     2 * number.ilog2() + 1
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_number_comes_back_in_as_many_bits_as_promised() {
+    fn every_number_round_trips_in_the_promised_number_of_bits() {
         let mut bytes = Vec::new();
         let mut writer = BitWriter::new(&mut bytes);
         (1..1 << MOST_BITS).for_each(|number| put(&mut writer, number));

@@ -1,17 +1,17 @@
-//! A chunk's record: its part of the body, before all chunks' parts are strung together.
+//! A chunk's record: its part of the body, before the parts of all chunks are joined.
 //!
 //! | words of 32 bits | content |
 //! |---|---|
-//! | 1 | the scale's number; where it is 0, nothing is kept, and the rest of the record says nothing |
-//! | 1 | how many bits the last string has |
+//! | 1 | the scale's number; if it is 0, nothing is kept and the rest is ignored |
+//! | 1 | the length of the last string, in bits |
 //! | ceil(k / 32) | signs |
 //! | ceil(k r / 32) | low bits of the gaps |
 //! | ceil((k + ((n - k) >> r)) / 32) | high bits of the gaps, in unary |
 //!
 //! for k kept values of n and a Rice code with r low bits. In every string the first bit is the
-//! lowest of the first word. As the lengths follow from the settings, records have fixed places,
-//! and processors and GPUs write them without a word between them. Only [`super::body::assemble`]
-//! goes through them in order.
+//! lowest bit of the first word. Since the lengths follow from the settings, every record has a
+//! fixed offset, and threads and GPU cubes write records independently. Only
+//! [`super::body::assemble`] reads them in order.
 
 use std::ops::Range;
 
@@ -22,7 +22,7 @@ use crate::quantise::{Kept, Scale};
 pub(crate) const HEAD: usize = 2;
 const WORD: usize = u32::BITS as usize;
 
-/// Where a record keeps its strings, in words from its start.
+/// The layout of a record: offsets of its strings, in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Shape {
     lows: usize,
@@ -31,7 +31,7 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    /// For a chunk of `length` values, `keep` of which are kept.
+    /// The layout for a chunk of `length` values that keeps `keep`.
     pub fn of(rice: Rice, length: usize, keep: usize) -> Self {
         let lows = HEAD + keep.div_ceil(WORD);
         let highs = lows + (keep * rice.low_bits() as usize).div_ceil(WORD);
@@ -42,28 +42,28 @@ impl Shape {
         }
     }
 
-    /// How many words the record has.
+    /// The number of words in the record.
     pub fn words(self) -> usize {
         self.end
     }
 
-    /// Where the signs are.
+    /// The words of the signs.
     pub fn signs(self) -> Range<usize> {
         HEAD..self.lows
     }
 
-    /// Where the low bits are.
+    /// The words of the low bits.
     pub fn lows(self) -> Range<usize> {
         self.lows..self.highs
     }
 
-    /// Where the high bits are.
+    /// The words of the high bits.
     pub fn highs(self) -> Range<usize> {
         self.highs..self.end
     }
 }
 
-/// Writes the record of a chunk that keeps those values, in the order of their indices.
+/// Writes the record of a chunk. `kept` is sorted by index.
 pub(crate) fn write(
     record: &mut [u32],
     rice: Rice,
@@ -97,7 +97,7 @@ pub(crate) fn write(
     record[1] = high_bit as u32;
 }
 
-/// Writes the `count` bits of `value`, of which the others are zero, from bit `place` on.
+/// Writes the low `count` bits of `value` at bit `place`. Its other bits are zero.
 #[inline(always)]
 fn put(words: &mut [u32], place: usize, value: u32, count: u32) {
     let (word, shift) = (place / WORD, (place % WORD) as u32);
@@ -110,12 +110,12 @@ fn put(words: &mut [u32], place: usize, value: u32, count: u32) {
     }
 }
 
-/// The scale that a record tells.
+/// The scale in a record.
 pub(crate) fn scale(record: &[u32]) -> Scale {
     Scale::from_number(record[0] as u8)
 }
 
-/// How many bits its high string has.
+/// The length of a record's high string, in bits.
 pub(crate) fn high_bits(record: &[u32]) -> usize {
     record[1] as usize
 }

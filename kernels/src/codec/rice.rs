@@ -1,31 +1,30 @@
 //! Rice codes of gaps (Golomb 1966; Rice and Plaunt 1971), in two planes.
 //!
-//! A chunk's kept indices, in ascending order, are told by the number of values passed over before
-//! each. When any k of n values are equally likely, those gaps are nearly geometric, with the mean
-//! `m = (n - k) / (k + 1)`, and the Rice code with `2^r` next below `m ln 2` is within a few
-//! hundredths of a bit of the best prefix code: 7.50 bits an index for 64 of 4096, against a bound
-//! of 7.36. The places of real pseudo-gradients are as good as random: neither their rows and
-//! columns, nor the weights, nor what was sent the round before tells more than a twentieth of a
-//! bit about them.
+//! A chunk's kept indices, in ascending order, are sent as gaps: the number of values skipped before
+//! each. If every choice of k of n values is equally likely, gaps are nearly geometric with the mean
+//! `m = (n - k) / (k + 1)`. The Rice code with the largest `2^r` up to `m ln 2` is then within a few
+//! hundredths of a bit of the best prefix code: for 64 of 4096, 7.50 bits per index against a bound
+//! of 7.36. Positions in real pseudo-gradients are practically random: rows, columns, weights and
+//! the previous round's positions predict at most a twentieth of a bit of them.
 //!
-//! A gap g is sent as the r low bits of g in one plane and, in another, as `g >> r` zeros and a
-//! one. Apart, the low bits are found without reading what comes before them, and the ones a word
-//! at a time. Gaps can't be negative, so that indices from this code are strictly increasing
-//! whatever the bytes say.
+//! A gap g is sent as its r low bits in one plane, and as `g >> r` zeros and a one in another. Kept
+//! apart, low bits are found without reading those before them, and the ones are scanned a word at
+//! a time. A gap cannot be negative, so indices decoded from any bytes are strictly increasing.
 
 use crate::Compression;
 
-/// A Rice code: its parameter is the number of bits of a gap that travel as they are.
+/// A Rice code, given by its parameter: the number of low bits of a gap that are sent as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Rice {
     low_bits: u32,
 }
 
 impl Rice {
-    /// No settings have more low bits: 1 of 32768 has them.
+    /// The most low bits of any settings, reached by 1 of 32768.
     pub const MOST_LOW_BITS: u32 = 13;
 
-    /// The code for those settings. Shorter chunks keep the same share, so one code serves all.
+    /// The code for these settings. Short chunks keep the same share of their values, so one code
+    /// serves all chunks.
     pub fn for_settings(compression: &Compression) -> Self {
         const LN_2_PPM: u64 = 693_147;
         let passed_over = (compression.chunk - compression.keep) as u64;
@@ -35,24 +34,24 @@ impl Rice {
         }
     }
 
-    /// The bits of a gap in the low plane.
+    /// Bits per gap in the low plane.
     #[inline(always)]
     pub fn low_bits(self) -> u32 {
         self.low_bits
     }
 
-    /// The most bits in the high plane that `count` gaps with the sum `total` take.
+    /// The most bits that `count` gaps with the sum `total` take in the high plane.
     pub fn most_high_bits(self, count: usize, total: usize) -> usize {
         count + (total >> self.low_bits)
     }
 
-    /// What of a gap travels as it is.
+    /// The part of a gap for the low plane.
     #[inline(always)]
     pub fn low(self, gap: u32) -> u32 {
         gap & ((1 << self.low_bits) - 1)
     }
 
-    /// What of a gap travels as so many zeros and a one.
+    /// The part of a gap for the high plane: the number of zeros before the one.
     #[inline(always)]
     pub fn high(self, gap: u32) -> u32 {
         gap >> self.low_bits
@@ -82,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_its_low_bits_and_zeros_and_a_one() {
+    fn a_gap_is_split_into_low_bits_and_unary() {
         // 70 = 2 * 32 + 6.
         let rice = rice(4096, 64);
         assert_eq!((rice.low(70), rice.high(70)), (6, 2));

@@ -1,38 +1,38 @@
-//! From bits to indices, several at a time.
+//! Decodes indices and signs, several at a time.
 //!
-//! The i-th gap of a chunk, from 0, is h_i 2^r + l_i. In the high plane the one that ends h_i
-//! stands at the place p_i = h_0 + … + h_i + i from the chunk's first bit, and the i-th index is
-//! the sum of the gaps up to there, and i:
+//! The i-th gap of a chunk, from 0, is h_i 2^r + l_i. In the high plane, the one that ends h_i is at
+//! position p_i = h_0 + … + h_i + i from the chunk's first bit. The i-th index is the sum of the
+//! gaps up to and including the i-th, plus i:
 //!
 //! ```text
 //! index_i = (p_i - i) 2^r + (l_0 + … + l_i) + i
 //! ```
 //!
-//! Nothing in it waits for the index before, but the sum of the low bits. So first the places of
-//! the ones are written down, a word of bits at a time; then four indices at a time are computed in
-//! the four 16-bit lanes of a 64-bit word: a multiplication by 2^48 + 2^32 + 2^16 + 1 sums the
-//! lanes from the left, and another spreads four signs over them. (Words instead of vectors, as
-//! every processor has them: Knuth, The Art of Computer Programming, 7.1.3.)
+//! Only the sum of the low bits depends on earlier indices. So a first pass collects the positions
+//! of the ones, a word of bits at a time. A second pass computes four indices at a time in the four
+//! 16-bit lanes of a 64-bit word: one multiplication by 2^48 + 2^32 + 2^16 + 1 gives the prefix sums
+//! of the lanes, another spreads four signs over them. (Every processor has 64-bit words, but not
+//! every one has vectors; see Knuth, The Art of Computer Programming, 7.1.3.)
 
 use super::bits::{MOST_IN_WINDOW, window_at};
 use super::rice::Rice;
 use crate::grid::MAX_CHUNK;
 use crate::quantise::Kept;
 
-/// Values to a word.
+/// Values per word.
 const LANES: usize = 4;
 /// A one in every lane.
 const ONES: u64 = 0x0001_0001_0001_0001;
-/// The lanes' own numbers.
+/// The number of each lane, in that lane.
 const IOTA: u64 = 0x0003_0002_0001_0000;
-/// Bits of the high plane looked at together.
+/// Bits of the high plane scanned at a time.
 const WINDOW: usize = 56;
-/// Places of ones written together: two words of them.
+/// Positions of ones written at a time: two words of them.
 const BATCH: usize = 2 * LANES;
-/// Signs are looked at for so many groups together.
+/// Groups of values whose signs are loaded at a time.
 const GROUPS_OF_SIGNS: usize = 8;
 
-/// The planes of kept values, from some chunk on.
+/// A position in the planes of kept values, at the start of a chunk.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cursor<'a> {
     /// The sign plane.
@@ -47,17 +47,18 @@ pub(crate) struct Cursor<'a> {
     pub high: usize,
 }
 
-/// Room for a chunk's kept values: working memory, kept between chunks.
+/// A buffer for a chunk's kept values, reused between chunks.
 pub(crate) struct Unpacked {
     find_ones: FindOnes,
     places: Box<Places>,
     kept: Box<[Kept; MAX_CHUNK + LANES]>,
 }
 
-/// Places of ones in the high plane, from the chunk's first bit; and some that are not the chunk's.
+/// Positions of ones in the high plane, relative to the chunk's first bit, and room for some that
+/// belong to the next chunk.
 type Places = [u16; MAX_CHUNK + 2 * 64];
 
-/// [`places_of_ones`], or what does the same faster on this processor.
+/// [`places_of_ones`], or a faster equivalent on this processor.
 type FindOnes = fn(&[u8], usize, usize, &mut Places) -> usize;
 
 impl Default for Unpacked {
@@ -71,7 +72,7 @@ impl Default for Unpacked {
     }
 }
 
-/// Reads a chunk of `keep` values that [`check`] has passed, and goes on to the next.
+/// Decodes a chunk of `keep` values that has passed [`check`], and advances to the next.
 #[inline(always)]
 pub(crate) fn unpack<'u>(
     cursor: &mut Cursor<'_>,
@@ -117,9 +118,9 @@ pub(crate) fn unpack<'u>(
     &kept[..keep]
 }
 
-/// Checks that a chunk's bits say `keep` indices, and goes on to the next. Returns what is one past
-/// the last index: it may be past the chunk, but not past 2^64, as no plane has so many bits.
-/// `None` where the high plane ends.
+/// Checks that a chunk's bits give `keep` indices, and advances to the next chunk. Returns the last
+/// index plus one. It may be past the chunk's end, but fits 64 bits because no plane is long enough
+/// to exceed them. Returns `None` if the high plane ends early.
 #[inline(always)]
 pub(crate) fn check(cursor: &mut Cursor<'_>, rice: Rice, keep: usize) -> Option<u64> {
     let high_bits = place_of_last_one(cursor.highs, cursor.high, keep)? + 1;
@@ -137,14 +138,14 @@ pub(crate) fn check(cursor: &mut Cursor<'_>, rice: Rice, keep: usize) -> Option<
     Some((((high_bits - keep) as u64) << rice.low_bits()) + low_sum + keep as u64)
 }
 
-/// Writes down the places of the first `count` ones from bit `start` on; returns how many bits
-/// those take.
+/// Collects the positions of the first `count` ones from bit `start` on. Returns the number of bits
+/// up to the last of them.
 fn places_of_ones(bytes: &[u8], start: usize, count: usize, places: &mut Places) -> usize {
     let (mut found, mut base) = (0, 0);
     while found < count && start + base < 8 * bytes.len() {
         let mut word = window_at(bytes, start + base) & ((1 << WINDOW) - 1);
         let ones = word.count_ones() as usize;
-        // A few places too many are written, so that the number of turns is easy to foresee.
+        // A few surplus positions are written, so that the number of iterations is predictable.
         for slots in places[found..found + ones.next_multiple_of(BATCH)]
             .as_chunks_mut::<LANES>()
             .0
@@ -160,7 +161,7 @@ fn places_of_ones(bytes: &[u8], start: usize, count: usize, places: &mut Places)
     usize::from(places[count - 1]) + 1
 }
 
-/// Takes the lowest four ones out of a word; their places in the lanes of another.
+/// Clears the lowest four ones of a word, and returns their positions in four lanes.
 #[inline(always)]
 fn take_four(word: &mut u64) -> u64 {
     let mut take = || {
@@ -172,8 +173,7 @@ fn take_four(word: &mut u64) -> u64 {
     a | b << 16 | c << 32 | d << 48
 }
 
-/// The same with AVX-512's instruction that compresses the bytes that a mask selects: here, of the
-/// numbers from 0 to 63.
+/// The same with AVX-512's byte compression: a mask selects among the numbers 0 to 63.
 #[cfg(target_arch = "x86_64")]
 mod wide {
     use std::arch::x86_64::{
@@ -183,13 +183,13 @@ mod wide {
 
     use super::{FindOnes, Places, WINDOW, window_at};
 
-    /// That function, where the processor has the instruction.
+    /// The function, if the processor has the instructions.
     pub(super) fn places_of_ones() -> Option<FindOnes> {
         let can = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512vbmi2")
             && is_x86_feature_detected!("popcnt");
-        // SAFETY: the processor has all that is enabled there.
+        // SAFETY: the processor has all features that `compress` enables.
         #[allow(unsafe_code)]
         can.then_some(|bytes, start, count, places| unsafe {
             compress(bytes, start, count, places)
@@ -218,12 +218,12 @@ mod wide {
         usize::from(places[count - 1]) + 1
     }
 
-    /// As many 16-bit lanes as a vector has.
+    /// 16-bit lanes per vector.
     const HALF: usize = 32;
 
     #[inline(always)]
     fn from_bytes(bytes: [u8; 64]) -> __m512i {
-        // SAFETY: of the same size, and any bits make either.
+        // SAFETY: both types have the same size, and every bit pattern is valid in both.
         #[allow(unsafe_code)]
         unsafe {
             std::mem::transmute(bytes)
@@ -232,7 +232,7 @@ mod wide {
 
     #[inline(always)]
     fn to_lanes(vector: __m512i) -> [u16; HALF] {
-        // SAFETY: of the same size, and any bits make either.
+        // SAFETY: both types have the same size, and every bit pattern is valid in both.
         #[allow(unsafe_code)]
         unsafe {
             std::mem::transmute(vector)
@@ -247,7 +247,7 @@ mod wide {
     }
 }
 
-/// The place of the `count`-th one from bit `start` on; `None` where there are not so many.
+/// The position of the `count`-th one from bit `start` on; `None` if there are fewer.
 #[inline(always)]
 fn place_of_last_one(bytes: &[u8], start: usize, count: usize) -> Option<usize> {
     let (mut left, mut base) = (count as u32, 0);
@@ -264,7 +264,7 @@ fn place_of_last_one(bytes: &[u8], start: usize, count: usize) -> Option<usize> 
     None
 }
 
-/// Four numbers of r bits each, from side by side to a lane each.
+/// Spreads four adjacent numbers of r bits to one lane each.
 #[inline(always)]
 fn spread(packed: u64, rice: Rice) -> u64 {
     let bits = rice.low_bits();
@@ -277,7 +277,7 @@ fn spread(packed: u64, rice: Rice) -> u64 {
     (pairs & each) | (pairs >> bits & each) << 16
 }
 
-/// Four bits, from the lowest, to the highest bit of a lane each.
+/// Spreads the lowest four bits to the highest bit of one lane each.
 #[inline(always)]
 fn spread_signs(bits: u64) -> u64 {
     const HIGHEST: u64 = ONES << 15;
@@ -303,7 +303,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn ones_are_found_wherever_they_are(seed: u64, density in 1usize..64, start in 0usize..100) {
+        fn ones_are_found_at_any_position(seed: u64, density in 1usize..64, start in 0usize..100) {
             let mut random = SplitMix(seed);
             let bytes: Vec<u8> = (0..1000).map(|_| (0..8).fold(0, |byte, bit| byte | u8::from(random.below(density) == 0) << bit)).collect();
             let is_one = |place: &usize| bytes[(start + place) / 8] >> ((start + place) % 8) & 1 == 1;

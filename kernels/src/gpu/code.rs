@@ -1,18 +1,19 @@
 //! A chunk's signs and gaps, as bit strings in shared memory.
 //!
-//! Each unit codes what its words of the sets keep. Where its bits go depends on how many values
-//! the units before it keep, which one they kept last, and how many high bits they wrote.
+//! Each unit encodes the kept values of its own words. Where its bits go depends on the units
+//! before it: how many values they keep, which value they keep last, and how many high bits they
+//! write.
 
 use cubecl::prelude::*;
 
-use super::kernel::Memory;
+use super::memory::{Memory, clear};
 use super::scan::{before, deposit, deposit_most, most_before, total};
-use super::search::clear;
 use super::shape::{Shape, WORD};
 
-/// Keeps, of the values as large as the least one, the `equals` first, and writes the strings.
+/// Keeps the first `equals` of the values equal to the smallest kept magnitude, and writes the
+/// strings.
 ///
-/// The units have met since the sets were written, and must meet again before the strings are read.
+/// Needs a barrier after the sets are written, and another before the strings are read.
 #[cube]
 pub(super) fn write_strings(memory: &Memory, equals: u32, #[comptime] shape: Shape) {
     let [counts, lasts, lengths] = comptime!(shape.scans());
@@ -22,7 +23,7 @@ pub(super) fn write_strings(memory: &Memory, equals: u32, #[comptime] shape: Sha
         comptime!(shape.set_words()),
     );
 
-    // How many come before, of those that are above and of those that are equal: both in one word.
+    // Count the values above and the values equal in one word: low and high half.
     let mut both = 0u32;
     for word in first..end {
         both += memory.kept[word as usize].load().count_ones();
@@ -59,15 +60,15 @@ pub(super) fn write_strings(memory: &Memory, equals: u32, #[comptime] shape: Sha
     );
 }
 
-/// The bits in the string of high bits.
+/// The length of the string of high bits, in bits.
 #[cube]
 pub(super) fn high_bits(memory: &Memory, #[comptime] shape: Shape) -> u32 {
     let [_, _, lengths] = comptime!(shape.scans());
     total(&memory.histograms, lengths, comptime!(shape.units))
 }
 
-/// Keeps the first `most` of the equal values in some words; returns one more than the last index
-/// that these words keep, or 0 where they keep none.
+/// Keeps the first `most` equal values of the words `first..end`. Returns the last kept index of
+/// these words plus one, or 0 if they keep nothing.
 #[cube]
 fn keep_equals(memory: &Memory, first: u32, end: u32, most: u32) -> u32 {
     let mut left = most;
@@ -84,7 +85,8 @@ fn keep_equals(memory: &Memory, first: u32, end: u32, most: u32) -> u32 {
     next
 }
 
-/// The high bits that some words take; `start` is one more than the index kept before them.
+/// The number of high bits that the words `first..end` need. `start` is the last index kept before
+/// them, plus one.
 #[cube]
 fn high_bits_of(
     memory: &Memory,
@@ -107,7 +109,7 @@ fn high_bits_of(
     bits
 }
 
-/// Writes what some words keep: `rank` values and `position` high bits come before.
+/// Writes the kept values of the words `first..end`, after `rank` values and `position` high bits.
 #[cube]
 fn put_all(
     memory: &Memory,
@@ -159,7 +161,7 @@ fn put_all(
     }
 }
 
-/// The `most` lowest ones of a word.
+/// The `most` lowest ones of `word`.
 #[cube]
 fn lowest(word: u32, most: u32) -> u32 {
     let mut rest = word;
@@ -171,8 +173,8 @@ fn lowest(word: u32, most: u32) -> u32 {
     word ^ rest
 }
 
-/// Puts `count` bits (at most 32) at a place in the bit string that begins at word `start`; there
-/// are zeros.
+/// Writes `count` bits (at most 32) at bit `place` of the string that begins at word `start`. The
+/// string is zero there.
 #[cube]
 fn put(memory: &Memory, #[comptime] start: u32, place: u32, bits: u32, #[comptime] count: u32) {
     let (word, shift) = (start + place / WORD, place % WORD);

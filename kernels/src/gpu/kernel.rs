@@ -1,59 +1,28 @@
-//! The kernel: a cube of units for each chunk, from pseudo-gradient to record in one launch.
+//! The kernel: one cube per chunk turns a pseudo-gradient into a record in a single launch.
 //!
-//! A unit looks after every `units`-th value of its chunk, so that neighbours read neighbouring
-//! memory. Which values are kept is told by sets, one bit a value: unlike lists, they are in the
-//! values' order by themselves. From there on a unit looks after some words of the sets.
+//! Each unit handles every `units`-th value of its chunk, so that neighbouring units read
+//! neighbouring memory. Kept values are marked in sets with one bit per value: unlike a list, a
+//! set is always in the values' order. From then on each unit handles some words of the sets.
 
 use cubecl::prelude::*;
 
 use super::code;
+use super::memory::{Chunk, MAGNITUDE, Memory, empty_memory, value};
 use super::scale;
 use super::search;
-use super::shape::{HEAD, HISTOGRAM, HISTOGRAMS, Shape, WORD};
+use super::shape::{HEAD, Shape, WORD};
 
-/// The first word of a record that tells, in the second, of a value that is not finite: twice its
-/// index, and one more where the error feedback is finite there.
+/// A record with this first word reports a value that is not finite. Its second word is twice the
+/// value's index, plus one if the error feedback is finite there.
 pub(super) const NOT_FINITE: u32 = 256;
-/// All bits but the sign: as whole numbers they are in the order of the magnitudes.
-const MAGNITUDE: u32 = 0x7fff_ffff;
 const INFINITY: u32 = 0x7f80_0000;
 const MINUS_ZERO: u32 = 0x8000_0000;
 
-/// The chunk that a cube works on.
-#[derive(CubeType, Clone, Copy)]
-pub(super) struct Chunk {
-    /// Its first value's place in the tensor.
-    pub start: u32,
-    /// How many values it has.
-    pub length: u32,
-    /// How many of them it keeps.
-    pub keep: u32,
-}
-
-/// Memory that the units of a cube share.
-#[derive(CubeType)]
-pub(super) struct Memory {
-    /// Histograms of the selection, and then what units leave for those after them.
-    pub histograms: Shared<[Atomic<u32>]>,
-    /// The set of values above the least one that is kept; in the end that of all that are kept.
-    pub kept: Shared<[Atomic<u32>]>,
-    /// The set of values as large as the least one that is kept.
-    pub equal: Shared<[Atomic<u32>]>,
-    /// The set of values in those two that are below zero.
-    pub negative: Shared<[Atomic<u32>]>,
-    /// The record's bit strings.
-    pub strings: Shared<[Atomic<u32>]>,
-    /// What [`NOT_FINITE`] tells of the first such value.
-    pub not_finite: Shared<Atomic<u32>>,
-    /// What the cut mantissas above the least one that is kept add up to.
-    pub sum: Shared<Atomic<u32>>,
-}
-
-/// Compresses one tensor, a chunk a cube.
+/// Compresses one tensor, one chunk per cube.
 ///
-/// `values` holds the bits of the pseudo-gradient and then those of what is left of it. They are no
-/// floats, so that compilers which believe that there are no NaNs leave them alone. `zero` is zero,
-/// though no compiler knows.
+/// `values` holds the bits of the pseudo-gradient, and afterwards those of the next error feedback.
+/// They are passed as whole numbers because compilers that assume there are no NaNs would change
+/// floats. `zero` is 0, which the compiler must not know.
 #[cube(launch_unchecked)]
 pub(super) fn compress_chunks(
     error: &[u32],
@@ -65,8 +34,7 @@ pub(super) fn compress_chunks(
     #[comptime] shape: Shape,
 ) {
     let number = CUBE_POS as u32;
-    // Where there are more than fit one axis, the last row of cubes may be longer than what is
-    // left.
+    // With more chunks than fit on one axis, the last row of cubes may extend past the tensor.
     if number > (length - 1u32) / comptime!(shape.chunk) {
         terminate!();
     }
@@ -103,40 +71,7 @@ pub(super) fn compress_chunks(
     take_out(values, &held, &memory, &chunk, scale, shape);
 }
 
-/// The shared memory, empty.
-#[cube]
-fn empty_memory(#[comptime] shape: Shape) -> Memory {
-    let memory = Memory {
-        histograms: zeros(comptime!(HISTOGRAMS * HISTOGRAM), comptime!(shape.units)),
-        kept: zeros(comptime!(shape.set_words()), comptime!(shape.units)),
-        equal: zeros(comptime!(shape.set_words()), comptime!(shape.units)),
-        negative: zeros(comptime!(shape.set_words()), comptime!(shape.units)),
-        strings: zeros(comptime!(shape.string_words()), comptime!(shape.units)),
-        not_finite: Shared::<Atomic<u32>>::new(),
-        sum: Shared::<Atomic<u32>>::new(),
-    };
-    if UNIT_POS == 0u32 {
-        memory.not_finite.store(u32::MAX.runtime());
-        memory.sum.store(0u32);
-    }
-    memory
-}
-
-/// So many words of shared memory, zero once the units have met.
-#[cube]
-fn zeros(#[comptime] words: u32, #[comptime] units: u32) -> Shared<[Atomic<u32>]> {
-    let memory = Shared::<[Atomic<u32>]>::new_slice(comptime!(words as usize));
-    for part in 0..comptime!(words.div_ceil(units)) {
-        let place = part * units + UNIT_POS;
-        if place < words {
-            memory[place as usize].store(0u32);
-        }
-    }
-    memory
-}
-
-/// Finds what there is to send, `decay * error + values`; returns the largest magnitude of this
-/// unit's.
+/// Computes `decay * error + values`, and returns the largest magnitude among this unit's results.
 #[cube]
 fn accumulate(
     error: &[u32],
@@ -155,8 +90,8 @@ fn accumulate(
         if index < chunk.length {
             let place = (chunk.start + index) as usize;
             let (waiting, new) = (error[place], values[place]);
-            // The product goes through the integers, or a compiler might fuse it with the sum and
-            // round only once.
+            // The product passes through the integers. Otherwise a compiler might fuse it with
+            // the sum, and round only once.
             let product = u32::reinterpret(decay * f32::reinterpret(waiting)) ^ zero;
             let bits = u32::reinterpret(f32::reinterpret(product) + f32::reinterpret(new));
             if !is_finite(bits) || !is_finite(waiting) || !is_finite(new) {
@@ -175,36 +110,7 @@ fn accumulate(
     largest
 }
 
-/// The bits of a value that was found before, wherever it is held.
-#[cube]
-fn value(
-    values: &[u32],
-    held: &Array<u32>,
-    chunk: &Chunk,
-    row: u32,
-    #[comptime] shape: Shape,
-) -> u32 {
-    if comptime!(shape.held()) {
-        held[row as usize]
-    } else {
-        values[(chunk.start + row * comptime!(shape.units) + UNIT_POS) as usize]
-    }
-}
-
-/// The magnitude of such a value.
-#[cube]
-pub(super) fn magnitude(
-    values: &[u32],
-    held: &Array<u32>,
-    chunk: &Chunk,
-    row: u32,
-    #[comptime] shape: Shape,
-) -> u32 {
-    value(values, held, chunk, row, shape) & MAGNITUDE
-}
-
-/// Sorts the values that reach the least one that is kept into the sets, and adds up those that are
-/// above it.
+/// Marks the values that reach the smallest kept magnitude in the sets, and sums those above it.
 #[cube]
 fn mark(
     values: &[u32],
@@ -240,7 +146,7 @@ fn mark(
     }
 }
 
-/// Writes what leaves the device.
+/// Writes the chunk's record, which is all that leaves the device.
 #[cube]
 fn write_record(
     records: &mut [u32],
@@ -264,7 +170,7 @@ fn write_record(
     }
 }
 
-/// Takes what is sent out of the values.
+/// Subtracts what is sent from the values, which leaves the next error feedback.
 #[cube]
 fn take_out(
     values: &mut [u32],
@@ -295,7 +201,7 @@ fn is_finite(bits: u32) -> bool {
     bits & INFINITY != INFINITY
 }
 
-/// Not the sign bit: minus zero is no negative value.
+/// Tests the value, not the sign bit: minus zero is not negative.
 #[cube]
 fn is_negative(bits: u32) -> bool {
     bits > MINUS_ZERO

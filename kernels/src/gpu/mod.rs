@@ -1,41 +1,42 @@
-//! The compressor on a GPU, in CubeCL: only what is sent leaves the device.
+//! The compressor on a GPU, written in CubeCL: only the records to send leave the device.
 //!
-//! [`compress`] does what [`crate::compress`] does, with pseudo-gradient and error feedback on a
-//! device. One kernel a tensor reads both once and writes what is left where the pseudo-gradient
-//! was; of each chunk comes back a *record* of a few words, 80 bytes for 4096 values, from which
-//! the body is put together here.
+//! [`compress`] does what [`crate::compress`] does, with the pseudo-gradient and the error feedback
+//! in device memory. One kernel launch per tensor reads both once and overwrites the
+//! pseudo-gradient with the next error feedback. For each chunk the host reads back a *record* of a
+//! few words, 48 bytes for 32 of 4096 values, and assembles the body from them.
 //!
-//! | file | holds |
+//! | file | contents |
 //! |---|---|
-//! | `kernel.rs` | the kernel: a cube of units (a workgroup of threads) for each chunk |
-//! | `search.rs` | the least magnitude that is kept |
-//! | `code.rs` | signs and gaps, coded |
-//! | `scan.rs` | what the units before a unit hold |
+//! | `kernel.rs` | the kernel: one cube of units (a workgroup of threads) per chunk |
+//! | `memory.rs` | what the units of a cube share |
+//! | `search.rs` | the smallest kept magnitude |
+//! | `code.rs` | encoding of signs and gaps |
+//! | `scan.rs` | prefix sums and maxima over the units |
 //! | `scale.rs` | the scale, in whole numbers |
-//! | `shape.rs` | what the kernel is compiled for, and the lengths of a record's parts |
-//! | `record.rs` | records to body |
-//! | `connection.rs` | a device that was lost, opened anew |
+//! | `shape.rs` | compile-time parameters, and the lengths of a record's parts |
+//! | `record.rs` | from records to body |
+//! | `connection.rs` | reopening a lost device |
 //!
-//! A record is that of `codec/record.rs`, but for its length: a short chunk's is as long as a whole
-//! one's, so that a chunk's number tells where it is. A first word of 256 says that something is
-//! not finite, and the second where.
+//! Records have the format of `codec/record.rs` with one difference: a short chunk's record is as
+//! long as a full one's, so that a chunk's number gives its offset. A first word of 256 reports a
+//! value that is not finite, and the second word says where.
 //!
-//! # How equal
+//! # Equality with the processor
 //!
-//! Body and error feedback are those of [`crate::compress`], bit for bit, on a device that computes
-//! with denormals. All is in whole numbers but for one product, one sum and one difference, each
-//! rounded as IEEE 754 says, and kept from being fused: the product goes through the integers,
-//! combined with a zero that is only known at run time.
+//! On a device that computes with denormals, body and error feedback equal those of
+//! [`crate::compress`] bit for bit. Everything is computed in whole numbers except one product, one
+//! sum and one difference, each rounded as IEEE 754 prescribes. To keep the compiler from fusing
+//! them, the product passes through the integers, combined with a zero known only at run time.
 //!
-//! A device may take numbers below 2^-126 (denormals) for zero, as they come in or as they go out.
-//! There, such a `βe`, `Δ` or sum of both is lost, and where a chunk has fewer values above 2^-126
-//! than it keeps, it may send others of those below. Nothing that peers agree on depends on it: a
-//! body says the same to all who read it.
+//! A device may flush numbers below 2^-126 (denormals) to zero. Such a `βe`, `Δ` or sum of both is
+//! then lost, and a chunk with fewer values above 2^-126 than it keeps may send different small
+//! ones. Peers agree all the same: a body decodes to the same values everywhere.
 
 mod code;
 #[cfg(feature = "wgpu")]
 mod connection;
 mod kernel;
+mod memory;
 mod record;
 mod scale;
 mod scan;
@@ -54,10 +55,10 @@ use shape::Shape;
 #[cfg(feature = "wgpu")]
 pub use connection::Connection;
 
-/// Cubes along one axis, at most: what WebGPU promises.
+/// The most cubes along one axis: the number WebGPU guarantees.
 const MOST_CUBES: u32 = 65_535;
 
-/// Bytes of the device's memory that this process has set aside, used or kept for use.
+/// Bytes of device memory this process has reserved, whether in use or kept for reuse.
 pub fn memory_bytes(client: &Client) -> u64 {
     client
         .memory_report(MemoryScope::Device)
@@ -67,13 +68,13 @@ pub fn memory_bytes(client: &Client) -> u64 {
 
 /// Compresses a round's pseudo-gradient to the body of a contribution, as [`crate::compress`] does.
 ///
-/// `delta` and `error` are a buffer on `client`'s device for each tensor of the layout, of f32
-/// without gaps; none of them may be another. Afterwards those of `delta` hold the next round's
-/// error feedback.
+/// `delta` and `error` each have one buffer of contiguous f32 per tensor of the layout, on
+/// `client`'s device; all of them must be distinct. Afterwards `delta` holds the next round's error
+/// feedback.
 ///
 /// # Errors
-/// Those of [`crate::compress`], and [`Error::Device`] where the device cannot do it; what is in
-/// `delta` is of no use then.
+/// The errors of [`crate::compress`], and [`Error::Device`] if the device cannot do it. The
+/// contents of `delta` are unusable then.
 pub fn compress(
     client: &Client,
     layout: &Layout,
@@ -104,7 +105,7 @@ pub fn compress(
     record::assemble(layout, compression, &grid, &shape, &records)
 }
 
-/// Whether there is a buffer for each tensor, as long as it is at least.
+/// Checks that each tensor has a buffer of at least its length.
 fn check_buffers(layout: &Layout, what: &'static str, buffers: &[Handle]) -> Result<(), Error> {
     let bytes = |values: usize| (values * size_of::<f32>()) as u64;
     let fits = |(buffer, range): (&Handle, std::ops::Range<usize>)| {
@@ -124,7 +125,7 @@ fn check_buffers(layout: &Layout, what: &'static str, buffers: &[Handle]) -> Res
     })
 }
 
-/// Whether 32 bits number a tensor's values and the words of its records.
+/// Checks that 32-bit indices reach a tensor's values and the words of its records.
 fn check_lengths(layout: &Layout, shape: &Shape) -> Result<(), Error> {
     let words = |values: usize| {
         values
@@ -137,19 +138,19 @@ fn check_lengths(layout: &Layout, shape: &Shape) -> Result<(), Error> {
         .find(|&values| values.max(words(values)) > u32::MAX as usize)
     {
         Some(values) => Err(Error::Device {
-            why: format!("a tensor of {values} values is too long for it"),
+            why: format!("a tensor of {values} values is too long for 32-bit indices"),
         }),
         None => Ok(()),
     }
 }
 
-/// Whether the device has what a chunk's units need.
+/// Checks that the device has enough shared memory and threads for a cube.
 fn check_device(client: &Client, shape: &Shape) -> Result<(), Error> {
     let hardware = &client.properties().hardware;
     let shared = hardware.max_shared_memory_size;
     if shape.shared_bytes() > shared {
         let why = format!(
-            "chunks of {} need {} bytes of shared memory, and it has {shared}",
+            "chunks of {} values need {} bytes of shared memory, and it has {shared}",
             shape.chunk,
             shape.shared_bytes()
         );
@@ -157,7 +158,7 @@ fn check_device(client: &Client, shape: &Shape) -> Result<(), Error> {
     }
     if shape.units > hardware.max_units_per_cube {
         let why = format!(
-            "{} threads work on a chunk, and it has {}",
+            "a chunk needs {} threads per workgroup, and it allows {}",
             shape.units, hardware.max_units_per_cube
         );
         return Err(Error::Device { why });
@@ -165,7 +166,7 @@ fn check_device(client: &Client, shape: &Shape) -> Result<(), Error> {
     Ok(())
 }
 
-/// Has one tensor compressed, and returns where the records of its chunks will be.
+/// Launches the kernel for one tensor, and returns the buffer for the records of its chunks.
 fn launch(
     client: &Client,
     shape: &Shape,
@@ -179,8 +180,7 @@ fn launch(
     let records = client.empty(words * size_of::<u32>());
     let rows = chunks.div_ceil(MOST_CUBES as usize) as u32;
     let cubes = CubeCount::Static((chunks as u32).min(MOST_CUBES), rows, 1);
-    // SAFETY: each buffer is as long as is said here, and the kernel leaves what is behind its
-    // chunk's values alone.
+    // SAFETY: each buffer has at least the length passed here, and the kernel stays within it.
     #[allow(unsafe_code)]
     unsafe {
         kernel::compress_chunks::launch_unchecked(

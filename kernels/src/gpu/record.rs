@@ -1,4 +1,4 @@
-//! From the records of all chunks to the body.
+//! Assembles the body from the records of all chunks.
 
 use std::ops::Deref;
 
@@ -9,9 +9,9 @@ use crate::codec::{body, record};
 use crate::grid::{Chunk, Grid};
 use crate::{Compression, Error, Layout};
 
-/// The body that the records say, a buffer of them for each tensor.
+/// Assembles the body from the records, one buffer per tensor.
 ///
-/// A device may be broken: what it says is checked as a stranger's body would be.
+/// The device may be faulty, so the result is checked as strictly as a stranger's body.
 pub(super) fn assemble<B: Deref<Target = [u8]>>(
     layout: &Layout,
     compression: &Compression,
@@ -21,14 +21,14 @@ pub(super) fn assemble<B: Deref<Target = [u8]>>(
 ) -> Result<Vec<u8>, Error> {
     let rice = Rice::for_settings(compression);
     let unusable = |why: &str| Error::Device {
-        why: format!("what it says makes no sense: {why}"),
+        why: format!("its output is invalid: {why}"),
     };
     let whole = shape.record();
     let record_words = whole.words();
     for (tensor, range) in records.iter().zip(layout.ranges()) {
         if tensor.len() != range.len().div_ceil(compression.chunk) * record_words * size_of::<u32>()
         {
-            return Err(unusable("the number of its records"));
+            return Err(unusable("wrong number of records"));
         }
     }
     let records = records
@@ -49,16 +49,16 @@ pub(super) fn assemble<B: Deref<Target = [u8]>>(
         ];
         let head = (0..record::HEAD, 0..record::HEAD);
         for (to, from) in strings.into_iter().chain([head]) {
-            let told = record[from].iter().map(|word| u32::from_le_bytes(*word));
+            let read = record[from].iter().map(|word| u32::from_le_bytes(*word));
             words[to]
                 .iter_mut()
-                .zip(told)
-                .for_each(|(word, told)| *word = told);
+                .zip(read)
+                .for_each(|(word, read)| *word = read);
         }
         match words[0] {
             0..NOT_FINITE if record::high_bits(words) <= 32 * part.highs().len() => {}
             NOT_FINITE => return Err(not_finite(layout, chunk, words[1])),
-            _ => return Err(unusable("a record")),
+            _ => return Err(unusable("impossible record")),
         }
     }
     let body = body::assemble(rice, grid, &words);
@@ -66,8 +66,9 @@ pub(super) fn assemble<B: Deref<Target = [u8]>>(
     Ok(body)
 }
 
-fn not_finite(layout: &Layout, chunk: &Chunk, told: u32) -> Error {
-    let what = if told % 2 == 1 {
+/// The error that a record with [`NOT_FINITE`] reports by its second word.
+fn not_finite(layout: &Layout, chunk: &Chunk, report: u32) -> Error {
+    let what = if report % 2 == 1 {
         "the pseudo-gradient"
     } else {
         "the error feedback"
@@ -76,6 +77,6 @@ fn not_finite(layout: &Layout, chunk: &Chunk, told: u32) -> Error {
     Error::NotFinite {
         what,
         tensor,
-        index: chunk.start + told as usize / 2 - layout.range(chunk.tensor).start,
+        index: chunk.start + report as usize / 2 - layout.range(chunk.tensor).start,
     }
 }

@@ -1,18 +1,17 @@
-//! A chunk's scale in whole numbers, the same as [`Scale::of`](crate::quantise::Scale::of)
-//! computes.
+//! A chunk's scale in whole numbers, identical to [`Scale::of`](crate::quantise::Scale::of).
 
-#![allow(clippy::needless_range_loop)] // a kernel's loops go over numbers
+#![allow(clippy::needless_range_loop)] // CubeCL loops over numbers only
 
 use cubecl::prelude::*;
 
 use crate::quantise::{MIDDLES, OCTAVE, UNIT_OF_BITS};
 
-/// What a mean's exponents add up to in the first octave of scales.
+/// The sum of a mean's exponents in the first octave of scales.
 const FIRST_OCTAVE: u32 = UNIT_OF_BITS as u32 + OCTAVE[0].ilog2();
 /// The biased exponent of the first octave's scales.
 const FIRST_EXPONENT: u32 = FIRST_OCTAVE - 23;
 
-/// The bits that a mantissa of 24 loses so that the sum of `count` of them fits 31.
+/// The number of bits to drop from 24-bit mantissas so that the sum of `count` fits 31 bits.
 #[cube]
 fn dropped_bits(count: u32) -> u32 {
     let log = 32u32 - (count - 1u32).leading_zeros();
@@ -23,13 +22,13 @@ fn dropped_bits(count: u32) -> u32 {
     }
 }
 
-/// A magnitude's biased exponent, that of denormals being 1.
+/// A magnitude's biased exponent; 1 for denormals.
 #[cube]
 fn exponent(magnitude: u32) -> u32 {
     max(magnitude >> 23u32, 1u32)
 }
 
-/// A magnitude's mantissa, cut to the bits that it has left in the sum of `count` of them.
+/// A magnitude's mantissa, truncated for a sum of `count` of them.
 #[cube]
 pub(super) fn cut(magnitude: u32, largest_exponent: u32, count: u32) -> u32 {
     let hidden = select(
@@ -45,7 +44,7 @@ pub(super) fn cut(magnitude: u32, largest_exponent: u32, count: u32) -> u32 {
         )
 }
 
-/// The number of the scale for `count` magnitudes whose cut mantissas add up to `sum`.
+/// The number of the scale for `count` magnitudes whose truncated mantissas add up to `sum`.
 #[cube]
 pub(super) fn number(sum: u32, largest_exponent: u32, count: u32) -> u32 {
     let mean = sum / count;
@@ -69,7 +68,7 @@ pub(super) fn number(sum: u32, largest_exponent: u32, count: u32) -> u32 {
     number
 }
 
-/// The bits of the scale of that number, which is not zero.
+/// The scale with this number, as the bits of an f32. `number` is not 0.
 #[cube]
 pub(super) fn bits(number: u32) -> u32 {
     let (octave, place) = ((number - 1u32) / 8u32, (number - 1u32) % 8u32);
@@ -82,6 +81,6 @@ pub(super) fn bits(number: u32) -> u32 {
             units,
         );
     }
-    // OCTAVE has ten bits, the first of which a float does not store.
+    // An entry of OCTAVE has ten bits. A float does not store the first.
     ((octave + comptime!(FIRST_EXPONENT)) << 23u32) | ((units & 0x1ffu32) << 14u32)
 }

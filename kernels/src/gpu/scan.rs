@@ -1,14 +1,14 @@
-//! What the units before a unit hold, all in one step: a sum or the largest of it.
+//! Prefix scans over the units of a cube: the sum or the maximum over the units before each.
 //!
-//! Each unit leaves its number in a histogram as if it were a bin; after a barrier it reads the
-//! groups before its own, and the units before it in its own. That is more reading than in a tree,
-//! and far less waiting.
+//! Each unit stores its number in a histogram as if it were a bin. After a barrier it reads the
+//! totals of the groups before its own, and the units before it in its group. This reads more than
+//! a scan by a tree, but waits at one barrier only.
 
 use cubecl::prelude::*;
 
 use super::shape::{BINS, GROUP, HISTOGRAM};
 
-/// Leaves this unit's number, for a sum.
+/// Stores this unit's number for a sum.
 #[cube]
 pub(super) fn deposit(numbers: &Shared<[Atomic<u32>]>, number: u32, #[comptime] histogram: u32) {
     numbers[(comptime!(histogram * HISTOGRAM) + UNIT_POS) as usize].store(number);
@@ -16,7 +16,7 @@ pub(super) fn deposit(numbers: &Shared<[Atomic<u32>]>, number: u32, #[comptime] 
         .fetch_add(number);
 }
 
-/// Leaves this unit's number, for the largest.
+/// Stores this unit's number for a maximum.
 #[cube]
 pub(super) fn deposit_most(
     numbers: &Shared<[Atomic<u32>]>,
@@ -42,7 +42,7 @@ pub(super) fn before(numbers: &Shared<[Atomic<u32>]>, #[comptime] histogram: u32
     sum
 }
 
-/// The largest of the units before this one; 0 before the first.
+/// The maximum over the units before this one; 0 for the first.
 #[cube]
 pub(super) fn most_before(numbers: &Shared<[Atomic<u32>]>, #[comptime] histogram: u32) -> u32 {
     let (group, place) = (UNIT_POS / comptime!(GROUP), UNIT_POS % comptime!(GROUP));

@@ -1,22 +1,23 @@
-//! The `keep`-th largest magnitude of a chunk, by its digits.
+//! The `keep`-th largest magnitude of a chunk, found by radix selection.
 //!
-//! A histogram of the highest eight bits tells in which bin it lies, one of the next eight bits of
-//! the values in that bin tells more, and so on: four levels for 31 bits, without sorting anything
-//! (radix selection). To count 4096 values in the few bins that real gradients' exponents fall into
-//! would be slow, for every count waits for the one before. So the same is done first with the
-//! largest value of each unit, for two levels: at least `keep` values reach what that finds, and of
-//! the others hardly one in a hundred does.
+//! A histogram of the highest eight bits shows which bin the magnitude lies in. A histogram of the
+//! next eight bits of that bin's values narrows it down, and so on: four levels for 31 bits, and
+//! nothing is sorted.
+//!
+//! Real gradients' exponents fall into few bins, so counting all 4096 values would be slow: each
+//! increment of a bin waits for the one before. The first two levels are therefore run on the
+//! largest value of each unit alone. At least `keep` values reach the result, the *floor*, and
+//! hardly one in a hundred of the others does; only these are counted.
 
 use cubecl::prelude::*;
 
-use super::kernel::{Chunk, Memory, magnitude};
+use super::memory::{Chunk, Memory, clear, magnitude};
 use super::shape::{BINS, FLOOR_LEVELS, GROUP, HISTOGRAM, HISTOGRAMS, Shape};
 
-/// The lowest bit that each level looks at, from the highest level down. The one above the highest
-/// is the sign's.
+/// The lowest bit of each level, highest level first. Bit 31 is the sign.
 const LEVELS: [u32; 4] = [23, 15, 7, 0];
 
-/// The lowest bit that was looked at before a level.
+/// The lowest bit known before a level.
 fn known(level: u32) -> u32 {
     if level == 0 {
         31
@@ -25,23 +26,23 @@ fn known(level: u32) -> u32 {
     }
 }
 
-/// The bits that a level looks at.
+/// The number of bits a level looks at.
 fn digit(level: u32) -> u32 {
     known(level) - LEVELS[level as usize]
 }
 
-/// The least of what is kept.
+/// The smallest kept magnitude.
 #[derive(CubeType, Clone, Copy)]
 pub(super) struct Least {
-    /// Its magnitude.
+    /// Its bits.
     pub magnitude: u32,
-    /// How many of that magnitude are kept.
+    /// How many values of exactly this magnitude are kept.
     pub equals: u32,
-    /// The biased exponent of the largest magnitude, that of denormals being 1.
+    /// The biased exponent of the chunk's largest magnitude; 1 for denormals.
     pub largest_exponent: u32,
 }
 
-/// A magnitude that the `keep`-th largest one reaches, from the largest one of each unit.
+/// A lower bound of the `keep`-th largest magnitude, from the largest magnitude of each unit.
 #[cube]
 pub(super) fn floor(memory: &Memory, chunk: &Chunk, largest: u32, #[comptime] shape: Shape) -> u32 {
     let mut floor = 0u32;
@@ -62,7 +63,7 @@ pub(super) fn floor(memory: &Memory, chunk: &Chunk, largest: u32, #[comptime] sh
     floor
 }
 
-/// The `keep`-th largest magnitude, which reaches `floor`.
+/// The `keep`-th largest magnitude, which is at least `floor`.
 #[cube]
 pub(super) fn least(
     values: &[u32],
@@ -87,7 +88,7 @@ pub(super) fn least(
                 }
             }
         }
-        // It was read for the last time before the barrier before this one.
+        // Its last reads came before the previous barrier.
         clear(
             &memory.histograms,
             comptime!((turn + 1) % HISTOGRAMS),
@@ -101,7 +102,7 @@ pub(super) fn least(
         wanted -= found.above;
         least = (least << comptime!(digit(level))) | found.bin;
     }
-    // Likewise; those that take turns from here on are empty then.
+    // Likewise. All histograms used from here on are empty then.
     clear(
         &memory.histograms,
         comptime!((shape.turn(3) + 2) % HISTOGRAMS),
@@ -120,12 +121,12 @@ fn bin(magnitude: u32, #[comptime] level: u32) -> u32 {
     (magnitude >> comptime!(LEVELS[level as usize])) & comptime!((1u32 << digit(level)) - 1)
 }
 
-/// Where the value that is looked for lies.
+/// Where the wanted value lies.
 #[derive(CubeType, Clone, Copy)]
 struct Found {
-    /// The bin.
+    /// Its bin.
     bin: u32,
-    /// Values in higher bins.
+    /// Number of values in higher bins.
     above: u32,
 }
 
@@ -150,7 +151,8 @@ fn find(histograms: &Shared<[Atomic<u32>]>, wanted: u32, #[comptime] histogram: 
     }
 }
 
-/// Which of the counts from `start` on, from the highest down, is the one that reaches `wanted`.
+/// Adds up the counts of a group from the highest down, and returns the bin where the sum reaches
+/// `wanted`.
 #[cube]
 fn highest(histograms: &Shared<[Atomic<u32>]>, start: u32, wanted: u32) -> Found {
     let mut found = Found {
@@ -158,7 +160,7 @@ fn highest(histograms: &Shared<[Atomic<u32>]>, start: u32, wanted: u32) -> Found
         above: 0u32.runtime(),
     };
     let mut sum = 0u32;
-    // No early way out: so all counts are read at once.
+    // No early exit, so that all counts are read at once.
     for step in 0..GROUP {
         let bin = comptime!(GROUP - 1) - step;
         let count = histograms[(start + bin) as usize].load();
@@ -169,21 +171,4 @@ fn highest(histograms: &Shared<[Atomic<u32>]>, start: u32, wanted: u32) -> Found
         sum += count;
     }
     found
-}
-
-/// Makes a histogram empty. Each unit clears its part.
-#[cube]
-pub(super) fn clear(
-    histograms: &Shared<[Atomic<u32>]>,
-    #[comptime] histogram: u32,
-    #[comptime] units: u32,
-) {
-    let start = comptime!(histogram * HISTOGRAM);
-    #[unroll]
-    for part in 0..comptime!(HISTOGRAM.div_ceil(units)) {
-        let place = UNIT_POS + comptime!(part * units);
-        if place < comptime!(HISTOGRAM) {
-            histograms[(start + place) as usize].store(0u32);
-        }
-    }
 }

@@ -1,44 +1,44 @@
-//! What the kernel is compiled for, and how long a chunk's record is.
+//! The kernel's compile-time parameters, and the length of a chunk's record.
 
 use crate::Compression;
 use crate::codec::record;
 use crate::codec::rice::Rice;
 
-/// The most units (threads) that work on a chunk: what WebGPU promises.
+/// The most units (threads) per chunk: the number WebGPU guarantees.
 const MOST_UNITS: u32 = 256;
-/// The most values that a unit keeps in registers; those of longer chunks are read again from the
-/// device's memory.
+/// The most values a unit holds in registers. Values of longer chunks are read again from device
+/// memory.
 const MOST_HELD: u32 = 16;
 /// Bits in a word.
 pub(super) const WORD: u32 = 32;
-/// Numbers that a radix level tells apart.
+/// Bins of a radix level.
 pub(super) const BINS: u32 = 256;
-/// Bins of a level that one sum stands for.
+/// Bins that share one subtotal.
 pub(super) const GROUP: u32 = 16;
 /// Words of a histogram: a count for each bin, then one for each group of bins.
 pub(super) const HISTOGRAM: u32 = BINS + BINS / GROUP;
-/// Histograms in turn: one is read, one is filled, one is cleared.
+/// Number of histograms, used in turn: one is read, one is filled, one is cleared.
 pub(super) const HISTOGRAMS: u32 = 3;
-/// Levels at which the units' largest values are looked at.
+/// Radix levels run on the units' largest values.
 pub(super) const FLOOR_LEVELS: u32 = 2;
-/// Words of a record before its bit strings.
+/// Words at the start of a record, before its bit strings.
 pub(super) const HEAD: u32 = record::HEAD as u32;
 
-/// What is known of all chunks when the kernel is compiled.
+/// What the kernel is compiled for: the same for all chunks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Shape {
-    /// Values of a whole chunk.
+    /// Values in a full chunk.
     pub chunk: u32,
-    /// Values that it keeps.
+    /// Values it keeps.
     pub keep: u32,
-    /// How gaps are coded.
+    /// The code for gaps.
     pub rice: Rice,
-    /// Units that work on a chunk, a multiple of 32.
+    /// Units per chunk, a multiple of 32.
     pub units: u32,
 }
 
 impl Shape {
-    /// The shape for settings that make sense.
+    /// The shape for valid settings.
     pub fn new(compression: &Compression) -> Self {
         let (chunk, keep) = (compression.chunk as u32, compression.keep as u32);
         let units = chunk
@@ -53,73 +53,72 @@ impl Shape {
         }
     }
 
-    /// Values of a chunk that a unit looks after: one in each row of `units`.
+    /// Values per unit: one in each row of `units` values.
     pub fn rows(&self) -> u32 {
         self.chunk.div_ceil(self.units)
     }
 
-    /// Whether a unit's values stay in its registers.
+    /// Whether units hold their values in registers.
     pub fn held(&self) -> bool {
         self.rows() <= MOST_HELD
     }
 
-    /// Whether the units' own largest values tell a floor that no kept value is below.
+    /// Whether the units' largest values give a useful lower bound of the kept magnitudes.
     pub fn floored(&self) -> bool {
         2 * self.keep <= self.units
     }
 
-    /// The histogram that a level of the selection counts in.
+    /// The histogram in which a level of the selection counts.
     pub fn turn(&self, level: u32) -> u32 {
         (level + if self.floored() { FLOOR_LEVELS } else { 0 }) % HISTOGRAMS
     }
 
-    /// The histograms that the units count in, tell their last index in, and their lengths, once
-    /// all levels are done.
+    /// The histograms for the three scans after the selection: counts, last indices, lengths.
     pub fn scans(&self) -> [u32; 3] {
         [1, 2, 3].map(|after| (self.turn(3) + after) % HISTOGRAMS)
     }
 
-    /// Words of a set of a chunk's values.
+    /// Words of a set with one bit for each value of a chunk.
     pub fn set_words(&self) -> u32 {
         self.chunk.div_ceil(WORD)
     }
 
-    /// Words of a set that a unit looks after.
+    /// Words of a set per unit.
     pub fn words_of_unit(&self) -> u32 {
         self.set_words().div_ceil(self.units)
     }
 
-    /// Where a whole chunk's record keeps what.
+    /// The layout of a full chunk's record.
     pub fn record(&self) -> record::Shape {
         record::Shape::of(self.rice, self.chunk as usize, self.keep as usize)
     }
 
-    /// Bits of a gap in the low string.
+    /// Bits per gap in the low string.
     pub fn low_bits(&self) -> u32 {
         self.rice.low_bits()
     }
 
-    /// Words of the signs.
+    /// Words of the sign string.
     pub fn sign_words(&self) -> u32 {
         self.record().signs().len() as u32
     }
 
-    /// Words of the low bits of gaps.
+    /// Words of the low string.
     pub fn low_words(&self) -> u32 {
         self.record().lows().len() as u32
     }
 
-    /// Words of the three strings.
+    /// Words of all three strings.
     pub fn string_words(&self) -> u32 {
         self.record_words() - HEAD
     }
 
-    /// Words of a chunk's record.
+    /// Words of a record.
     pub fn record_words(&self) -> u32 {
         self.record().words() as u32
     }
 
-    /// Bytes of memory that the units of a chunk share.
+    /// Bytes of shared memory per cube.
     pub fn shared_bytes(&self) -> usize {
         let words = HISTOGRAMS * HISTOGRAM + 3 * self.set_words() + self.string_words() + 2;
         words as usize * size_of::<u32>()
@@ -140,7 +139,8 @@ mod tests {
     }
 
     #[test]
-    fn the_default_is_held_in_registers_and_leaves_few_words() {
+    fn chunks_of_4096_are_held_in_registers_and_have_short_records() {
+        assert_eq!(shape(4096, 32).record_words(), 2 + 1 + 6 + 3);
         let shape = shape(4096, 64);
         assert_eq!(
             (shape.units, shape.rows(), shape.held(), shape.floored()),
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shared_fits_what_webgpu_promises() {
+    fn shared_memory_stays_within_the_limits_of_webgpu() {
         for chunk in [1, 64, 4096, 8192, 16_384] {
             for keep in 1..=chunk {
                 assert!(

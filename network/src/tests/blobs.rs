@@ -1,9 +1,9 @@
-//! Blobs from honest peers, and from others.
+//! Fetching blobs from honest and dishonest peers.
 
 use super::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_blob_comes_from_two_peers_at_once() {
+async fn a_blob_is_fetched_from_two_peers_at_once() {
     let nodes = start_connected(3).await;
     let blob = bytes(20 * CHUNK_BYTES + 12_345, 1);
     let hash = nodes[0].shelf.put(&blob);
@@ -20,7 +20,7 @@ async fn a_blob_comes_from_two_peers_at_once() {
     for node in &nodes[..2] {
         assert!(
             node.shelf.chunk_requests.load(Ordering::Relaxed) > 0,
-            "one peer did all the work"
+            "one peer sent every chunk"
         );
     }
     let size = blob.len() as u64;
@@ -34,7 +34,7 @@ async fn a_blob_comes_from_two_peers_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn small_and_empty_blobs_come_too() {
+async fn small_and_empty_blobs_are_fetched() {
     let nodes = start_connected(2).await;
     for blob in [
         bytes(0, 0),
@@ -55,7 +55,7 @@ async fn small_and_empty_blobs_come_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_peer_that_forges_chunks_is_found_out_and_the_blob_comes_from_the_other() {
+async fn forged_chunks_are_detected_and_fetched_from_another_peer() {
     let nodes = start_connected(3).await;
     let blob = bytes(12 * CHUNK_BYTES, 2);
     let hash = nodes[0].shelf.put(&blob);
@@ -72,7 +72,7 @@ async fn a_peer_that_forges_chunks_is_found_out_and_the_blob_comes_from_the_othe
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_forges_again_and_again_is_shut_out() {
+async fn a_peer_that_keeps_forging_is_banned() {
     let mut nodes = start_connected(2).await;
     let liar = nodes[0].key();
     nodes[0].shelf.set(Lie::Outline);
@@ -86,21 +86,26 @@ async fn who_forges_again_and_again_is_shut_out() {
     }
     nodes[1]
         .until_event(|event| {
-            matches!(event, Event::ShutOut { peer, .. } if peer == liar).then_some(())
+            matches!(event, Event::Banned { peer, .. } if peer == liar).then_some(())
         })
         .await;
     let drops = nodes[1]
         .until_status(|status| status.peers.is_empty())
         .await
         .drops;
-    assert_eq!((drops.outlines_bad, drops.shut_out), (3, 1));
+    assert_eq!((drops.outlines_bad, drops.banned), (3, 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_blob_that_nobody_has_is_a_clear_error() {
+async fn fetching_a_blob_that_nobody_has_names_a_cause_for_each_holder() {
     let nodes = start_connected(3).await;
     let holders = vec![nodes[0].key(), nodes[1].key()];
-    let fetched = in_time(nodes[2].network.fetch_blob([9; 32], 1 << 30, holders)).await;
+    let fetched = in_time(
+        nodes[2]
+            .network
+            .fetch_blob([9; 32].into(), 1 << 30, holders),
+    )
+    .await;
     let error = fetched.unwrap_err();
     let FetchError::NotFound { causes, .. } = &error else {
         panic!("{error}")
@@ -115,13 +120,13 @@ async fn a_blob_that_nobody_has_is_a_clear_error() {
 
     let nobody = nodes[2]
         .network
-        .fetch_blob([9; 32], 1 << 30, Vec::new())
+        .fetch_blob([9; 32].into(), 1 << 30, Vec::new())
         .await;
     assert!(matches!(nobody, Err(FetchError::NoHolders { .. })));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn peers_that_might_have_it_do_not_hold_up_the_one_that_has() {
+async fn holders_without_the_blob_do_not_delay_the_one_that_has_it() {
     let nodes = start_connected(4).await;
     let blob = bytes(2 * CHUNK_BYTES, 5);
     let hash = nodes[2].shelf.put(&blob);
@@ -133,7 +138,7 @@ async fn peers_that_might_have_it_do_not_hold_up_the_one_that_has() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_peer_that_has_the_outline_alone_is_given_up() {
+async fn a_holder_that_sends_only_the_outline_is_given_up() {
     let nodes = start_connected(2).await;
     let hash = nodes[0].shelf.put(&bytes(3 * CHUNK_BYTES, 0));
     nodes[0].shelf.set(Lie::NoChunks);
@@ -150,7 +155,7 @@ async fn a_peer_that_has_the_outline_alone_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_blob_larger_than_wanted_is_not_fetched() {
+async fn a_blob_above_the_limit_is_not_fetched() {
     let nodes = start_connected(2).await;
     let blob = bytes(2 * CHUNK_BYTES, 0);
     let hash = nodes[0].shelf.put(&blob);
@@ -169,7 +174,7 @@ async fn a_blob_larger_than_wanted_is_not_fetched() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn chunks_longer_than_allowed_never_leave_the_node() {
+async fn chunks_above_the_limit_are_not_sent() {
     let nodes = start_connected(2).await;
     let hash = nodes[0].shelf.put(&bytes(10, 0));
     nodes[0].shelf.set(Lie::LongChunks);
@@ -189,7 +194,7 @@ async fn chunks_longer_than_allowed_never_leave_the_node() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_fetches_at_once_share_the_peers() {
+async fn concurrent_fetches_share_the_peers() {
     let nodes = start_connected(2).await;
     let blobs: Vec<_> = (0..12)
         .map(|seed| bytes(2 * CHUNK_BYTES + 7, seed))
@@ -208,7 +213,7 @@ async fn many_fetches_at_once_share_the_peers() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_peer_that_falls_silent_does_not_hold_the_blob_up() {
+async fn a_silent_peer_does_not_delay_a_fetch() {
     let nodes = start_connected(3).await;
     let blob = bytes(12 * CHUNK_BYTES, 3);
     let hash = nodes[0].shelf.put(&blob);
@@ -232,7 +237,7 @@ async fn a_peer_that_falls_silent_does_not_hold_the_blob_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_fetch_that_is_dropped_leaves_room_for_the_next() {
+async fn a_cancelled_fetch_frees_its_slots() {
     let nodes = start_connected(2).await;
     let blob = bytes(30 * CHUNK_BYTES, 4);
     let hash = nodes[0].shelf.put(&blob);
@@ -243,7 +248,7 @@ async fn a_fetch_that_is_dropped_leaves_room_for_the_next() {
             .fetch_blob(hash, 1 << 30, vec![nodes[0].key()]);
         let asked = nodes[0].until_asked(round);
         tokio::select! {
-            _ = fetch => panic!("a silent peer gave the blob"),
+            _ = fetch => panic!("a silent peer sent the blob"),
             () = asked => {}
         }
     }
@@ -259,31 +264,31 @@ async fn a_fetch_that_is_dropped_leaves_room_for_the_next() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn caps_are_kept_and_do_not_touch_what_is_said() {
+async fn rate_limits_hold_for_blobs_and_do_not_delay_requests() {
     let rate = 4 * CHUNK_BYTES as u64;
-    let cap = std::num::NonZeroU64::new(rate);
+    let limit = std::num::NonZeroU64::new(rate);
     let server = start_with(
         1,
         RUN,
         Settings {
-            max_upload: cap,
+            max_upload: limit,
             ..settings(Vec::new())
         },
     )
     .await;
-    let capped = start_with(
+    let limited = start_with(
         2,
         RUN,
         Settings {
-            max_download: cap,
+            max_download: limit,
             ..settings(server.addresses().await)
         },
     )
     .await;
     let free = start_with(3, RUN, settings(server.addresses().await)).await;
     let blob = bytes(4 * CHUNK_BYTES, 6);
-    // The server's cap binds the one, the fetcher's own the other.
-    for (fetcher, holder) in [(&free, &server), (&capped, &free)] {
+    // The first fetch is limited by the holder's upload, the second by the fetcher's download.
+    for (fetcher, holder) in [(&free, &server), (&limited, &free)] {
         fetcher
             .until_status(|status| status.peers.iter().any(|peer| peer.peer == holder.key()))
             .await;
@@ -296,20 +301,20 @@ async fn caps_are_kept_and_do_not_touch_what_is_said() {
         );
         let ask = async {
             holder.until_asked(1).await;
-            let said = in_time(fetcher.network.request(holder.key(), "abc")).await;
-            (said, before.elapsed())
+            let answer = in_time(fetcher.network.request(holder.key(), "abc")).await;
+            (answer, before.elapsed())
         };
-        let (fetched, (said, said_after)) = futures::join!(fetch, ask);
+        let (fetched, (answer, answered_after)) = futures::join!(fetch, ask);
         assert!(fetched.unwrap() == blob);
         assert!(
             before.elapsed() >= Duration::from_millis(850),
             "{:?}",
             before.elapsed()
         );
-        assert_eq!(said.unwrap(), "cba");
+        assert_eq!(answer.unwrap(), "cba");
         assert!(
-            said_after < before.elapsed(),
-            "what is said waited for the blob"
+            answered_after < before.elapsed(),
+            "the request waited for the blob"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Peers that do not run this program: they speak the run's protocols, and break them.
+//! Peers that speak the run's protocols and break them.
 
 use futures::StreamExt;
 use libp2p::request_response::ProtocolSupport;
@@ -6,14 +6,15 @@ use libp2p::swarm::SwarmEvent;
 use libp2p::{Swarm, request_response};
 
 use super::*;
-use crate::frames::Frames;
-use crate::identity::{Protocols, keypair, peer_key};
+use crate::frames::{Answer, Frames};
+use crate::identity::{keypair, peer_id, peer_key};
+use crate::protocols::Protocols;
 use crate::traffic::Traffic;
 use crate::transport;
 
 type Forger = Swarm<request_response::Behaviour<Frames>>;
 
-/// A swarm of the blob protocol alone, without limits.
+/// A swarm that speaks only the blob protocol, without limits.
 async fn forger(seed: u8) -> (Forger, PeerKey, Multiaddr) {
     let key = keypair([seed; 32]).unwrap();
     let protocols = Protocols::of_run(&RUN).unwrap();
@@ -45,21 +46,21 @@ async fn forger(seed: u8) -> (Forger, PeerKey, Multiaddr) {
     (swarm, peer_key(&local).unwrap(), address)
 }
 
-async fn answer_without_end(forger: &mut Forger) {
+async fn answer_above_the_limit(forger: &mut Forger) {
     loop {
         if let SwarmEvent::Behaviour(request_response::Event::Message {
             message: request_response::Message::Request { channel, .. },
             ..
         }) = forger.select_next_some().await
         {
-            let too_long = frames::Answer::Here(vec![0; blob::MAX_ANSWER + 1].into());
+            let too_long = Answer::Here(vec![0; MAX_BLOB_ANSWER + 1].into());
             let _ = forger.behaviour_mut().send_response(channel, too_long);
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_answer_longer_than_the_protocol_allows_is_refused_and_counted() {
+async fn an_answer_above_the_limit_is_refused_and_counted() {
     let node = start_with(1, RUN, settings(Vec::new())).await;
     let (mut forger, key, address) = forger(2).await;
     node.network.dial(address).await;
@@ -71,8 +72,8 @@ async fn an_answer_longer_than_the_protocol_allows_is_refused_and_counted() {
     })
     .await;
     let fetched = tokio::select! {
-        fetched = in_time(node.network.fetch_blob([5; 32], 1 << 30, vec![key])) => fetched,
-        () = answer_without_end(&mut forger) => unreachable!(),
+        fetched = in_time(node.network.fetch_blob([5; 32].into(), 1 << 30, vec![key])) => fetched,
+        () = answer_above_the_limit(&mut forger) => unreachable!(),
     };
     let Err(FetchError::NotFound { causes, .. }) = fetched else {
         panic!("{fetched:?}")
@@ -83,16 +84,16 @@ async fn an_answer_longer_than_the_protocol_allows_is_refused_and_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_that_make_no_sense_are_counted_and_do_no_harm() {
+async fn malformed_requests_are_counted_and_harmless() {
     let node = start_with(1, RUN, settings(Vec::new())).await;
     let (mut forger, _, _) = forger(2).await;
     forger.dial(node.addresses().await[1].clone()).unwrap();
-    let server = identity::peer_id(&node.key()).unwrap();
+    let server = peer_id(&node.key()).unwrap();
     for nonsense in [
         vec![],
         vec![9; 33],
         vec![1; 36],
-        vec![0; blob::MAX_REQUEST + 1],
+        vec![0; Exchange::Blob.max_request() + 1],
     ] {
         forger
             .behaviour_mut()

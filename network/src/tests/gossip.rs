@@ -1,15 +1,18 @@
-//! Messages to everyone.
+//! Gossip to every peer.
 
 use super::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn gossip_reaches_everyone() {
+async fn gossip_reaches_every_peer() {
     let mut nodes = start_connected(5).await;
     nodes[1].network.gossip("to all of you");
     for place in [0, 2, 3, 4] {
         let (id, _, bytes) = nodes[place].next_gossip().await;
         assert_eq!(bytes, "to all of you");
-        nodes[place].network.verdict(id, Verdict::Accept).await;
+        nodes[place]
+            .network
+            .verdict(id, GossipVerdict::Accept)
+            .await;
     }
     let traffic = nodes[1]
         .until_status(|status| status.traffic.gossip.sent > 0)
@@ -18,7 +21,7 @@ async fn gossip_reaches_everyone() {
     assert_eq!(traffic.blob, ByteCount::default());
 }
 
-/// A line of three: the middle one decides what the last one hears.
+/// Three nodes in a line: the middle one decides what the last one receives.
 async fn line() -> [Node; 3] {
     let middle = start_with(1, RUN, settings(Vec::new())).await;
     let known = middle.addresses().await;
@@ -36,12 +39,12 @@ async fn line() -> [Node; 3] {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_goes_on_only_when_it_is_accepted() {
+async fn a_message_is_forwarded_only_if_it_is_accepted() {
     let [first, mut middle, mut last] = line().await;
     for (message, verdict) in [
-        ("bad", Verdict::Reject),
-        ("useless", Verdict::Ignore),
-        ("good", Verdict::Accept),
+        ("bad", GossipVerdict::Reject),
+        ("useless", GossipVerdict::Ignore),
+        ("good", GossipVerdict::Accept),
     ] {
         first.network.gossip(message);
         let (id, from, bytes) = middle.next_gossip().await;
@@ -55,7 +58,7 @@ async fn a_message_goes_on_only_when_it_is_accepted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_keeps_sending_what_is_rejected_is_heard_no_more() {
+async fn a_peer_whose_messages_keep_being_rejected_is_ignored() {
     let mut nodes = start(2).await;
     nodes[1]
         .until_status(|status| status.peers.len() == 1)
@@ -63,25 +66,25 @@ async fn who_keeps_sending_what_is_rejected_is_heard_no_more() {
     for message in ["one", "two", "three"] {
         nodes[1].network.gossip(message);
         let (id, _, _) = nodes[0].next_gossip().await;
-        nodes[0].network.verdict(id, Verdict::Reject).await;
+        nodes[0].network.verdict(id, GossipVerdict::Reject).await;
     }
-    // The score is renewed once a second; from then on nothing is read.
+    // Gossipsub updates scores once a second; after that it ignores the peer.
     let mut attempt = 0;
-    let heard_until_now = async {
+    let ignored = async {
         loop {
             attempt += 1;
             nodes[1].network.gossip(format!("attempt {attempt}"));
             match timeout(Duration::from_secs(3), nodes[0].next_gossip()).await {
-                Ok((id, _, _)) => nodes[0].network.verdict(id, Verdict::Ignore).await,
+                Ok((id, _, _)) => nodes[0].network.verdict(id, GossipVerdict::Ignore).await,
                 Err(_) => return,
             }
         }
     };
-    in_time(heard_until_now).await;
+    in_time(ignored).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_said_before_anyone_came_is_heard_by_the_first() {
+async fn gossip_published_before_any_peer_connects_reaches_the_first() {
     let early = start_with(1, RUN, settings(Vec::new())).await;
     early.network.gossip("is anybody there?");
     let mut late = start_with(2, RUN, settings(early.addresses().await)).await;
@@ -89,7 +92,7 @@ async fn what_was_said_before_anyone_came_is_heard_by_the_first() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_that_is_too_large_is_counted_and_the_largest_is_carried() {
+async fn a_message_above_the_limit_is_counted_and_one_at_the_limit_arrives() {
     let mut nodes = start(2).await;
     nodes[1]
         .until_status(|status| status.peers.len() == 1)
@@ -108,12 +111,12 @@ async fn a_message_that_is_too_large_is_counted_and_the_largest_is_carried() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_does_not_read_loses_gossip_and_nothing_else() {
+async fn a_node_that_does_not_read_its_events_loses_only_gossip() {
     let mut nodes = start(2).await;
     nodes[1]
         .until_status(|status| status.peers.len() == 1)
         .await;
-    // More than the queue of the reader holds, and never more at once than that of the writer.
+    // More messages than the reader's queue holds, in batches that fit the writer's.
     let mut sent = 0u32;
     let overflow = async {
         let mut seen = nodes[0].network.status();

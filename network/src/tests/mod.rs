@@ -1,5 +1,5 @@
-//! Real swarms on the loopback interface. Nothing sleeps: each test waits for what it claims, or
-//! fails at a deadline.
+//! Real swarms on the loopback interface. No test sleeps: each waits for what it asserts, or fails
+//! at a deadline.
 
 mod blobs;
 mod forgers;
@@ -15,9 +15,12 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
-use weal_kernels::blob::{CHUNK_BYTES, Outline};
+use weal_proto::{BlobHash, CHUNK_BYTES, Outline};
 
-use super::*;
+use crate::protocols::Exchange;
+use crate::*;
+
+const MAX_BLOB_ANSWER: usize = Exchange::Blob.max_answer();
 
 /// Generous: the machine may be busy with other tests.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -30,13 +33,13 @@ struct Node {
     shelf: Arc<Shelf>,
 }
 
-/// A service in memory, which can be made to lie.
+/// An in-memory service that can be made to lie.
 #[derive(Default)]
 struct Shelf {
-    blobs: Mutex<HashMap<[u8; 32], Shelved>>,
+    blobs: Mutex<HashMap<BlobHash, Shelved>>,
     chunk_requests: AtomicUsize,
     lie: Mutex<Lie>,
-    /// What silent answers wait for.
+    /// Notified when a silent service may answer.
     released: Condvar,
 }
 
@@ -48,9 +51,9 @@ enum Lie {
     None,
     /// Every chunk has one wrong byte.
     Chunks,
-    /// It has the outline, and no chunk.
+    /// It sends the outline but no chunk.
     NoChunks,
-    /// The outline is that of another blob.
+    /// It sends the outline of another blob.
     Outline,
     /// Chunks are longer than the protocol allows.
     LongChunks,
@@ -59,8 +62,8 @@ enum Lie {
 }
 
 impl Shelf {
-    fn put(&self, bytes: &[u8]) -> [u8; 32] {
-        let outline = weal_kernels::blob::outline(bytes);
+    fn put(&self, bytes: &[u8]) -> BlobHash {
+        let outline = Outline::of(bytes);
         let hash = outline.hash();
         self.blobs
             .lock()
@@ -89,7 +92,8 @@ impl Shelf {
 }
 
 impl Service for Shelf {
-    /// The request backwards; `None` to an empty one; as many bytes as asked to a request of eight.
+    /// Answers a request of 8 bytes with that many bytes, any other with its bytes in reverse, and
+    /// an empty one not at all.
     fn answer(&self, from: PeerKey, request: &[u8]) -> Option<Vec<u8>> {
         assert_ne!(from, [0; 32]);
         if let Ok(bytes) = request.try_into() {
@@ -98,19 +102,15 @@ impl Service for Shelf {
         (!request.is_empty()).then(|| request.iter().rev().copied().collect())
     }
 
-    fn outline(&self, hash: &[u8; 32]) -> Option<(u64, Vec<[u8; 32]>)> {
-        let blobs = self.blobs.lock().unwrap();
-        let (outline, _) = blobs.get(hash)?;
-        match self.lie() {
-            Lie::Outline => Some((
-                outline.bytes,
-                outline.chunks.iter().map(|_| [7; 32]).collect(),
-            )),
-            _ => Some((outline.bytes, outline.chunks.clone())),
+    fn outline(&self, hash: &BlobHash) -> Option<Outline> {
+        let mut outline = self.blobs.lock().unwrap().get(hash)?.0.clone();
+        if self.lie() == Lie::Outline {
+            outline.chunks.fill([7; 32]);
         }
+        Some(outline)
     }
 
-    fn chunk(&self, hash: &[u8; 32], index: u32) -> Option<Vec<u8>> {
+    fn chunk(&self, hash: &BlobHash, index: u32) -> Option<Vec<u8>> {
         self.chunk_requests.fetch_add(1, Ordering::Relaxed);
         self.wait_while_silent();
         let blobs = self.blobs.lock().unwrap();
@@ -123,7 +123,7 @@ impl Service for Shelf {
         match self.lie() {
             Lie::Chunks => chunk[0] ^= 1,
             Lie::NoChunks => return None,
-            Lie::LongChunks => chunk.resize(blob::MAX_ANSWER + 1, 0),
+            Lie::LongChunks => chunk.resize(MAX_BLOB_ANSWER + 1, 0),
             Lie::None | Lie::Outline | Lie::Silence => {}
         }
         Some(chunk)
@@ -151,7 +151,7 @@ async fn start_with(seed: u8, run: [u8; 32], settings: Settings) -> Node {
     }
 }
 
-/// So many nodes; each but the first knows the first.
+/// Starts `count` nodes. Each but the first dials the first.
 async fn start(count: u8) -> Vec<Node> {
     let first = start_with(1, RUN, settings(Vec::new())).await;
     let known = first.addresses().await;
@@ -162,7 +162,7 @@ async fn start(count: u8) -> Vec<Node> {
     nodes
 }
 
-/// So many nodes, each connected with each.
+/// Starts `count` nodes, and connects each with each.
 async fn start_connected(count: u8) -> Vec<Node> {
     let mut nodes = start(count).await;
     for place in 1..nodes.len() {
@@ -195,13 +195,13 @@ impl Node {
         match seen {
             Ok(Ok(status)) => status.clone(),
             _ => panic!(
-                "the status did not become as awaited: {:#?}",
+                "the status never became as expected: {:#?}",
                 self.network.status().borrow().clone()
             ),
         }
     }
 
-    /// The first event that is as awaited; earlier ones are passed over.
+    /// Waits for an event that `is` accepts, and skips the others.
     async fn until_event<T>(&mut self, mut is: impl FnMut(Event) -> Option<T>) -> T {
         let deadline = Instant::now() + DEADLINE;
         loop {
@@ -211,13 +211,13 @@ impl Node {
                         return found;
                     }
                 }
-                Ok(None) => panic!("the network ended"),
-                Err(_) => panic!("the event did not come"),
+                Ok(None) => panic!("the network closed"),
+                Err(_) => panic!("the event did not happen in time"),
             }
         }
     }
 
-    /// Until so many chunks were asked of it.
+    /// Waits until peers have requested `count` chunks.
     async fn until_asked(&self, count: usize) {
         in_time(async {
             while self.shelf.chunk_requests.load(Ordering::Relaxed) < count {
@@ -236,12 +236,12 @@ impl Node {
     }
 }
 
-/// Fails when it does not end in time.
+/// Fails if `what` does not finish in time.
 async fn in_time<T>(what: impl Future<Output = T>) -> T {
     timeout(DEADLINE, what).await.expect("not in time")
 }
 
-/// Bytes that differ from chunk to chunk.
+/// Bytes in which no two chunks are equal.
 fn bytes(length: usize, seed: u8) -> Vec<u8> {
     (0..length)
         .map(|i| (i / CHUNK_BYTES) as u8 ^ (i % 251) as u8 ^ seed)

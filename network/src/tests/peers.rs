@@ -1,9 +1,9 @@
-//! Coming and going.
+//! Connecting and disconnecting.
 
 use super::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn peers_of_one_run_find_each_other_through_one_of_them() {
+async fn peers_of_a_run_find_each_other_through_one_bootstrap_peer() {
     let mut nodes = start(4).await;
     for node in &nodes {
         node.until_status(|status| status.peers.len() == 3).await;
@@ -18,18 +18,18 @@ async fn peers_of_one_run_find_each_other_through_one_of_them() {
     let place = nodes.iter().position(|node| node.key() == peer).unwrap();
     assert!(
         nodes[place].addresses().await.contains(&address),
-        "{address} is not one to call"
+        "{address} cannot be dialled"
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_of_different_runs_let_each_other_go() {
+async fn nodes_of_different_runs_disconnect() {
     let mut ours = start_with(1, RUN, settings(Vec::new())).await;
     let mut theirs = start_with(2, [43; 32], settings(ours.addresses().await)).await;
     let speaks = ours
         .until_event(|event| match event {
             Event::Stranger { speaks, .. } => Some(speaks),
-            Event::Connected { .. } => panic!("a stranger was let in"),
+            Event::Connected { .. } => panic!("a stranger was admitted"),
             _ => None,
         })
         .await;
@@ -37,7 +37,7 @@ async fn nodes_of_different_runs_let_each_other_go() {
     let why = theirs
         .until_event(|event| match event {
             Event::BootstrapFailed { why, .. } => Some(why),
-            Event::Connected { .. } => panic!("a stranger was let in"),
+            Event::Connected { .. } => panic!("a stranger was admitted"),
             _ => None,
         })
         .await;
@@ -51,8 +51,8 @@ async fn nodes_of_different_runs_let_each_other_go() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bootstrap_address_is_retried_until_somebody_is_there() {
-    // A port that is free now, and that nobody else will be given while the socket holds it.
+async fn a_bootstrap_address_is_retried_until_a_node_listens_there() {
+    // While the socket holds this port, no other program gets it.
     let held = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = held.local_addr().unwrap().port();
     let quic = Settings::listen_on_loopback(port)[0].clone();
@@ -89,7 +89,7 @@ async fn a_bootstrap_address_is_retried_until_somebody_is_there() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_port_in_use_is_named() {
+async fn an_error_names_the_port_in_use() {
     let first = start_with(1, RUN, settings(Vec::new())).await;
     let listen: Vec<Multiaddr> = first
         .addresses()
@@ -115,7 +115,7 @@ async fn a_port_in_use_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_address_that_makes_no_sense_is_named() {
+async fn an_error_names_an_unusable_address() {
     for text in [
         "/ip4/127.0.0.1",
         "/dns4/example.org/tcp/1",
@@ -139,7 +139,7 @@ async fn an_address_that_makes_no_sense_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_shuts_down_is_missed_at_once() {
+async fn peers_notice_a_shutdown_at_once() {
     let mut nodes = start_connected(2).await;
     let gone = nodes.pop().unwrap();
     let before = Instant::now();
@@ -150,12 +150,12 @@ async fn who_shuts_down_is_missed_at_once() {
         .await;
     assert!(
         before.elapsed() < Duration::from_secs(5),
-        "it was only found missing"
+        "the peer noticed only after a timeout"
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lost_peer_is_called_again() {
+async fn a_lost_peer_is_redialled() {
     let first = start_with(1, RUN, settings(Vec::new())).await;
     let known = first.addresses().await;
     let second = start_with(2, RUN, settings(vec![known[0].clone()])).await;
@@ -179,7 +179,7 @@ async fn a_lost_peer_is_called_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_own_address_among_the_bootstrap_addresses_does_no_harm() {
+async fn a_node_may_list_its_own_address_as_bootstrap() {
     let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = held.local_addr().unwrap().port();
     drop(held);
@@ -196,7 +196,7 @@ async fn an_own_address_among_the_bootstrap_addresses_does_no_harm() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_transports_listen_on_one_port_on_every_interface() {
-    // A port that is free for both transports, found by asking.
+    // Find a port that is free for both transports.
     let port = loop {
         let tcp = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
         let port = tcp.local_addr().unwrap().port();

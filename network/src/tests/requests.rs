@@ -1,4 +1,4 @@
-//! Questions to one peer.
+//! Requests to one peer.
 
 use super::*;
 
@@ -26,7 +26,7 @@ async fn a_request_is_answered_over_either_transport() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_too_long_is_not_sent() {
+async fn messages_above_the_limit_are_not_sent() {
     let nodes = start_connected(2).await;
     let long = nodes[0]
         .network
@@ -61,7 +61,7 @@ async fn what_is_too_long_is_not_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_peer_that_nobody_knows_cannot_be_asked() {
+async fn a_request_to_an_unknown_peer_fails() {
     let node = start_with(1, RUN, settings(Vec::new())).await;
     let unknown =
         identity::peer_key(&identity::keypair([77; 32]).unwrap().public().to_peer_id()).unwrap();
@@ -77,7 +77,7 @@ async fn a_peer_that_nobody_knows_cannot_be_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_the_shutdown_nothing_hangs() {
+async fn nothing_hangs_after_the_shutdown() {
     let nodes = start_connected(2).await;
     nodes[0].network.clone().shutdown().await;
     assert_eq!(
@@ -87,7 +87,7 @@ async fn after_the_shutdown_nothing_hangs() {
     let fetch = in_time(
         nodes[0]
             .network
-            .fetch_blob([0; 32], 10, vec![nodes[1].key()]),
+            .fetch_blob([0; 32].into(), 10, vec![nodes[1].key()]),
     )
     .await;
     assert!(matches!(fetch, Err(FetchError::ShutDown)), "{fetch:?}");

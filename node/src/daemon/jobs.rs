@@ -176,7 +176,7 @@ impl Workshop {
         );
         let blob = self
             .network
-            .fetch_blob(hash.into(), bytes, holders)
+            .fetch_blob(hash, bytes, holders)
             .await
             .map_err(|error| error.to_string())?;
         let blobs = self.blobs.clone();
@@ -278,7 +278,7 @@ impl Workshop {
         for (range, tensor) in layout.ranges().zip(&tensors) {
             let bytes = self
                 .network
-                .fetch_blob((*tensor).into(), range.len() as u64 * 4, self.connected())
+                .fetch_blob(*tensor, range.len() as u64 * 4, self.connected())
                 .await
                 .map_err(|error| Error::Network(error.to_string()))?;
             values.extend(from_bytes(

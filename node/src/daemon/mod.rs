@@ -204,7 +204,7 @@ impl Daemon {
                     retry_in.as_secs()
                 ),
             ),
-            Event::ShutOut { peer, offence } => self.page.say(
+            Event::Banned { peer, offence } => self.page.say(
                 Level::Warn,
                 format!(
                     "{} is shut out for a while: {offence:?}",
@@ -233,7 +233,9 @@ impl Daemon {
             Err(error) => {
                 tracing::debug!(%error, "a gossip message is not an envelope");
                 self.page.count_drop("not_an_envelope");
-                self.network.verdict(id, network::Verdict::Reject).await;
+                self.network
+                    .verdict(id, network::GossipVerdict::Reject)
+                    .await;
                 Ok(())
             }
         }

@@ -10,7 +10,7 @@ use super::{Daemon, NO_VERDICT};
 use crate::error::Result;
 use crate::learner::TrainJob;
 use crate::store::weights::Weights;
-use weal_network::Verdict;
+use weal_network::GossipVerdict;
 
 impl Daemon {
     pub(super) async fn carry_out(&mut self, outputs: Vec<Output>) -> Result<()> {
@@ -103,9 +103,9 @@ impl Daemon {
             return;
         };
         let verdict = match acceptance {
-            Acceptance::Accept => Verdict::Accept,
-            Acceptance::Ignore => Verdict::Ignore,
-            Acceptance::Reject => Verdict::Reject,
+            Acceptance::Accept => GossipVerdict::Accept,
+            Acceptance::Ignore => GossipVerdict::Ignore,
+            Acceptance::Reject => GossipVerdict::Reject,
         };
         self.network.verdict(gossip, verdict).await;
     }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::{mpsc, oneshot};
-use weal_proto::{BlobHash, Envelope, Message, Request, Response, RoundNumber, Status, limits};
+use weal_proto::{
+    BlobHash, Envelope, Message, Outline, Request, Response, RoundNumber, Status, limits,
+};
 
 use crate::store::Store;
 use crate::store::blobs::Blobs;
@@ -113,12 +115,12 @@ impl Service for NodeService {
         self.respond(request).map(|response| response.encode())
     }
 
-    fn outline(&self, hash: &[u8; 32]) -> Option<(u64, Vec<[u8; 32]>)> {
-        let outline = self.blobs.outline(&BlobHash::from(*hash)).ok()?;
-        Some((outline.bytes, outline.chunks.clone()))
+    fn outline(&self, hash: &BlobHash) -> Option<Outline> {
+        let outline = self.blobs.outline(hash).ok()?;
+        Some(Outline::clone(&outline))
     }
 
-    fn chunk(&self, hash: &[u8; 32], index: u32) -> Option<Vec<u8>> {
-        self.blobs.chunk(&BlobHash::from(*hash), index).ok()
+    fn chunk(&self, hash: &BlobHash, index: u32) -> Option<Vec<u8>> {
+        self.blobs.chunk(hash, index).ok()
     }
 }

@@ -225,7 +225,7 @@ impl Start {
         } = checkpoint;
         let bytes = to_bytes(&weights);
         drop(weights);
-        let initial = Initial::Weights(weal_kernels::blob::outline(&bytes).hash().into());
+        let initial = Initial::Weights(weal_proto::Outline::of(&bytes).hash());
         files.push(bytes);
         Self {
             spec: model,
@@ -281,7 +281,7 @@ impl Start {
         let end_of_text = of_tokens
             .or(end_of_text)
             .or_else(|| file.and_then(|path| known.end_of_text(path)));
-        let hash = weal_kernels::blob::outline(&json).hash().into();
+        let hash = weal_proto::Outline::of(&json).hash();
         let tokeniser = Tokeniser::File {
             hash,
             bytes: json.len() as u64,

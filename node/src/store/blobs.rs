@@ -10,9 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::ReadableTable;
-use weal_kernels::blob::{CHUNK_BYTES, Outline};
-use weal_kernels::{Layout, blob};
-use weal_proto::{BlobHash, RoundNumber};
+use weal_kernels::Layout;
+use weal_proto::{BlobHash, CHUNK_BYTES, Outline, RoundNumber};
 
 use crate::error::{Error, Result};
 use crate::folder::write_atomically;
@@ -118,8 +117,8 @@ impl Blobs {
     /// # Errors
     /// When the disk refuses.
     pub fn put(&self, bytes: &[u8], keep: Keep, hidden: bool) -> Result<BlobHash> {
-        let outline = blob::outline(bytes);
-        let hash = BlobHash::from(outline.hash());
+        let outline = Outline::of(bytes);
+        let hash = outline.hash();
         let round = match keep {
             Keep::Round(round) => round.0,
             Keep::Pinned => PINNED,
@@ -140,8 +139,8 @@ impl Blobs {
             return Ok(());
         }
         let bytes = fs::read(path).map_err(Error::storage("cannot read", path))?;
-        let outline = blob::outline(&bytes);
-        if outline.hash() != *hash.as_bytes() {
+        let outline = Outline::of(&bytes);
+        if outline.hash() != *hash {
             return Err(Error::Data(format!(
                 "{}: its content has not the hash {hash}",
                 path.display()
@@ -222,7 +221,7 @@ impl Blobs {
             }
             Err(error) => return Err(Error::storage("cannot read a blob", &entry.file)(error)),
         };
-        if blob::outline(&bytes).hash() == *hash.as_bytes() {
+        if Outline::of(&bytes).hash() == *hash {
             return Ok(Some(bytes));
         }
         tracing::warn!(blob = %hash, file = %entry.file.display(), "a blob on disk is damaged; it is fetched again");
@@ -289,7 +288,7 @@ impl Blobs {
                     round: PINNED,
                     hidden: false,
                 };
-                index.insert(outline.hash().into(), entry);
+                index.insert(outline.hash(), entry);
             }
         });
     }
@@ -375,7 +374,7 @@ fn write_row(round: u64, outline: &Outline) -> Vec<u8> {
 }
 
 fn read_row(hash: &[u8], value: &[u8]) -> Option<(BlobHash, u64, Outline)> {
-    let hash: [u8; 32] = hash.try_into().ok()?;
+    let hash = BlobHash::from(<[u8; 32]>::try_from(hash).ok()?);
     let (round, rest) = value.split_first_chunk::<8>()?;
     let (bytes, rest) = rest.split_first_chunk::<8>()?;
     let (chunks, rest) = rest.as_chunks::<32>();
@@ -383,8 +382,7 @@ fn read_row(hash: &[u8], value: &[u8]) -> Option<(BlobHash, u64, Outline)> {
         bytes: u64::from_le_bytes(*bytes),
         chunks: chunks.to_vec(),
     };
-    (rest.is_empty() && outline.hash() == hash)
-        .then(|| (hash.into(), u64::from_le_bytes(*round), outline))
+    (rest.is_empty() && outline.hash() == hash).then(|| (hash, u64::from_le_bytes(*round), outline))
 }
 
 #[cfg(test)]
@@ -430,7 +428,7 @@ mod tests {
         let blobs = blobs(dir.path());
         let path = dir.path().join("shard");
         fs::write(&path, b"tokens").unwrap();
-        let hash = BlobHash::from(blob::outline(b"tokens").hash());
+        let hash = Outline::of(b"tokens").hash();
         assert_eq!(
             blobs.put_file(&path, &[9; 32].into()).unwrap_err().code(),
             4

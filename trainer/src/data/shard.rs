@@ -9,7 +9,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use weal_kernels::blob;
+use weal_proto::Outline;
 
 use crate::error::{Error, Result};
 
@@ -114,7 +114,7 @@ impl Shard {
             source,
         };
         let bytes = std::fs::read(path).map_err(unreadable)?;
-        if blob::outline(&bytes).hash() != *hash {
+        if Outline::of(&bytes).hash().as_bytes() != hash {
             return Err(wrong(format!(
                 "its content has not the hash {}",
                 hex::encode(hash)
@@ -254,7 +254,7 @@ mod tests {
         for width in [Width::Two, Width::Four] {
             let tokens: Vec<u32> = (0..1000).collect();
             let bytes = shard(width, &tokens, &[400, 600]);
-            let shard = open(&bytes, blob::outline(&bytes).hash(), 1000).unwrap();
+            let shard = open(&bytes, Outline::of(&bytes).hash().into(), 1000).unwrap();
             assert_eq!(shard.tokens(), 1000);
             assert_eq!(shard.read(990, 10).unwrap(), tokens[990..]);
             assert_eq!(documents(&bytes), [400, 600]);
@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn a_shard_with_another_hash_or_an_unknown_token_is_refused() {
         let bytes = shard(Width::Two, &[1, 2, 3], &[3]);
-        let hash = blob::outline(&bytes).hash();
+        let hash = Outline::of(&bytes).hash().into();
         let damaged: Vec<u8> = bytes
             .iter()
             .enumerate()

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use weal_kernels::blob;
+use weal_proto::Outline;
 
 use super::index::{PreparedPart, PreparedShard, shard_name};
 use super::shard::{Width, encode};
@@ -61,7 +61,7 @@ impl ShardWriter {
 
     fn write(&mut self) -> Result<()> {
         let bytes = encode(self.width, &self.tokens, &self.documents);
-        let hash = blob::outline(&bytes).hash();
+        let hash = Outline::of(&bytes).hash().into();
         let path = self.folder.join(shard_name(&hash));
         let failed = |error: std::io::Error| Error::Prepare {
             place: path.display().to_string(),

@@ -1,202 +1,137 @@
-//! `/metrics`: what Prometheus scrapes, in OpenMetrics text.
-//!
-//! Base units only, no rates, and a counter with its cause for everything that is dropped. The doc
-//! line of each metric is also its help text. Counters that the node counts itself are set to the
-//! node's figure.
+//! All metrics of a node, and how a snapshot becomes their values.
 
+use std::fmt;
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::labels::{
+    DropLabels, NodeLabels, PhaseLabels, RefusalLabels, Refused, StateLabels, TrafficLabels,
+};
+use super::reference::{MetricDoc, PREFIX};
 use crate::snapshot::{NodeState, Phase, PhaseSeconds, RoundRecord, Snapshot};
 
-/// The media type of what [`Metrics::encode`] writes.
+/// The media type of [`Metrics::encode`]'s text.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// All names begin with it.
-const PREFIX: &str = "commonweal";
 
 type Count = Counter<u64>;
 type Seconds = Counter<f64, AtomicU64>;
 type Whole = Gauge<u64, AtomicU64>;
 type Real = Gauge<f64, AtomicU64>;
 
-/// Declares the metrics, their names and help texts, and a constructor that registers them all.
+/// Declares the metrics with their names and help texts, a constructor that registers them, and
+/// the list of them for the reference.
 macro_rules! metrics {
-    ($(#[doc = $help:literal] $field:ident: $kind:ty = $name:literal;)+) => {
+    ($($(#[doc = $help:literal])+ $field:ident: $kind:ty = $name:literal;)+) => {
         /// Every metric of a node.
         #[derive(Debug)]
         pub(crate) struct Metrics {
             registry: Registry,
-            /// The labels that `node_info` has, so that they can be taken back.
+            /// The labels of the current `node_info` series, to remove it when they change.
             described: Mutex<Option<NodeLabels>>,
-            $(#[doc = $help] $field: $kind,)+
+            $($(#[doc = $help])+ $field: $kind,)+
         }
 
         impl Metrics {
-            /// Registers every metric, all at zero.
+            /// Registers every metric: losses as NaN, all others as 0.
             pub fn new() -> Self {
                 let mut registry = Registry::with_prefix(PREFIX);
                 $(let $field = <$kind>::default();
-                registry.register($name, help_text($help), $field.clone());)+
+                registry.register($name, help_text(concat!($($help),+)), $field.clone());)+
                 let metrics = Self { registry, described: Mutex::default(), $($field,)+ };
-                // No loss is known yet, and 0 would be a very good one.
+                // No loss is known yet, and 0 would look like a perfect one.
                 metrics.heldout_loss.set(f64::NAN);
                 metrics.train_loss.set(f64::NAN);
                 metrics
+            }
+
+            /// Describes every metric, in the order of registration.
+            pub(super) fn reference() -> Vec<MetricDoc> {
+                vec![$(MetricDoc::of::<$kind>($name, concat!($($help),+)),)+]
             }
         }
     };
 }
 
 metrics! {
-    /// Always 1; its labels say what runs here, and what it trains.
+    /// Always 1; the labels name the version, node, run and device.
     node_info: Family<NodeLabels, Whole> = "node_info";
-    /// When the node last published its state, in seconds since 1970.
+    /// Time of the last published snapshot, in seconds since the Unix epoch.
     published: Real = "published_timestamp_seconds";
-    /// Seconds since the node's start.
+    /// Seconds since the node started.
     uptime: Real = "uptime_seconds";
-    /// 1 for the state that the node is in, 0 for the others.
+    /// 1 for the node's current state, 0 for every other state.
     state: Family<StateLabels, Whole> = "node_state";
-    /// Number of the round under way.
+    /// Number of the current round.
     round: Whole = "round";
-    /// 1 for the phase that the round is in, 0 for the others.
+    /// 1 for the phase of the current round, 0 for every other phase.
     phase: Family<PhaseLabels, Whole> = "round_phase";
-    /// Inner steps done in the round under way.
+    /// Inner steps this node has done in the current round.
     steps_done: Whole = "round_steps_done";
-    /// Inner steps that the round under way asks for.
+    /// Inner steps planned for the current round.
     steps: Whole = "round_steps";
-    /// 1 while the device that trains is lost, 0 while it works; `node_info` names the device.
+    /// 1 while the training device is lost, 0 while it works.
     device_lost: Whole = "device_lost";
-    /// Failures of the device that trains, in mid-run.
+    /// Times the training device was lost since the node started.
     devices_lost: Count = "devices_lost";
-    /// Inner steps that were skipped, since loss or gradient was not finite.
+    /// Inner steps skipped because the loss or a gradient was not finite.
     skipped_steps: Count = "skipped_steps";
-    /// Returns to the agreed weights within a round, since training led to values that are not
-    /// finite.
+    /// Times training produced non-finite values and restarted from the round's weights.
     restorations: Count = "weight_restorations";
-    /// Rounds in which this node learnt nothing for that reason.
+    /// Rounds without a contribution from this node because its training diverged.
     diverged_rounds: Count = "diverged_rounds";
-    /// Decided rounds that this process has seen.
+    /// Decided rounds this process has seen.
     rounds: Count = "rounds";
-    /// Seconds spent in decided rounds, by phase.
+    /// Seconds spent in each phase, summed over the decided rounds this process has seen.
     phase_seconds: Family<PhaseLabels, Seconds> = "phase_seconds";
-    /// Contributions applied in the rounds that this process has seen.
+    /// Contributions applied in the decided rounds this process has seen.
     contributions: Count = "contributions";
     /// Contributions applied in the last decided round.
     last_contributions: Whole = "last_round_contributions";
-    /// Weight behind the last certificate, as a share of the roster's weight.
+    /// Voting weight behind the last certificate, as a fraction of all voting weight.
     last_certificate: Real = "last_round_certificate_weight_ratio";
-    /// Held-out loss of the agreed weights, in nats per byte, when last measured.
+    /// Held-out loss of the agreed weights when last measured, in nats per byte.
     heldout_loss: Real = "heldout_loss_nats_per_byte";
-    /// Mean training loss of this node in its last round, in nats per byte.
+    /// Mean training loss of this node in the last round it trained in, in nats per byte.
     train_loss: Real = "train_loss_nats_per_byte";
-    /// Tokens that all applied contributions were trained on since the run's start.
+    /// Tokens that all applied contributions were trained on, since the start of the run.
     tokens: Whole = "run_tokens";
-    /// Peers that the node is connected to, itself left out.
+    /// Other peers this node is connected to.
     peers_connected: Whole = "peers_connected";
-    /// Peers that vote in this round.
+    /// Peers that vote in the current round.
     voters: Whole = "voters";
-    /// Peers whose weights differ from ours; more than none means that somebody has to repair
-    /// himself.
+    /// Peers that report a different state root; above 0, a node has to fetch the weights again.
     peers_diverged: Whole = "peers_state_root_differs";
     /// Bytes sent, by kind of traffic.
-    bytes_sent: Family<KindLabels, Count> = "sent_bytes";
+    bytes_sent: Family<TrafficLabels, Count> = "sent_bytes";
     /// Bytes received, by kind of traffic.
-    bytes_received: Family<KindLabels, Count> = "received_bytes";
+    bytes_received: Family<TrafficLabels, Count> = "received_bytes";
     /// Messages, contributions and connections dropped, by cause.
-    dropped: Family<CauseLabels, Count> = "dropped";
-    /// Requests that the dashboard refused, by cause.
-    refused: Family<RefusedLabels, Count> = "dashboard_refused_requests";
-}
-
-/// What is running, as labels.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct NodeLabels {
-    version: String,
-    node: String,
-    run: String,
-    run_name: String,
-    device: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StateLabels {
-    state: NodeState,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PhaseLabels {
-    phase: Phase,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct KindLabels {
-    kind: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CauseLabels {
-    cause: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RefusedLabels {
-    cause: Refused,
-}
-
-/// Why the dashboard refused a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Refused {
-    /// It was made under a name that is not this machine's.
-    ForeignHost,
-    /// Too many event streams are open.
-    TooManyStreams,
-}
-
-impl EncodeLabelValue for Refused {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let cause = match self {
-            Self::ForeignHost => "foreign_host",
-            Self::TooManyStreams => "too_many_streams",
-        };
-        cause.encode(encoder)
-    }
-}
-
-impl EncodeLabelValue for NodeState {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
-        self.name().encode(encoder)
-    }
-}
-
-impl EncodeLabelValue for Phase {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
-        self.name().encode(encoder)
-    }
+    dropped: Family<DropLabels, Count> = "dropped";
+    /// Requests the dashboard refused, by cause.
+    refused: Family<RefusalLabels, Count> = "dashboard_refused_requests";
 }
 
 impl Metrics {
-    /// All metrics as OpenMetrics text.
-    pub fn encode(&self) -> Result<String, std::fmt::Error> {
+    /// Writes all metrics as OpenMetrics text.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
     }
 
-    /// Counts a request that was not answered.
+    /// Counts a refused request.
     pub fn refuse(&self, cause: Refused) {
-        self.refused.get_or_create(&RefusedLabels { cause }).inc();
+        self.refused.get_or_create(&RefusalLabels { cause }).inc();
     }
 
-    /// Counts a decided round; to be called once for each.
+    /// Counts a decided round. Call it once per round.
     pub fn round_decided(&self, record: &RoundRecord) {
         self.rounds.inc();
         self.contributions.inc_by(record.contributions);
@@ -211,7 +146,7 @@ impl Metrics {
         }
     }
 
-    /// Sets what belongs to the newest record.
+    /// Sets the gauges of the newest decided round.
     pub fn newest_round(&self, record: &RoundRecord) {
         self.last_contributions.set(record.contributions);
         self.last_certificate
@@ -225,7 +160,7 @@ impl Metrics {
         }
     }
 
-    /// Sets everything that a snapshot says, its records left out.
+    /// Sets everything a snapshot says, except its records.
     pub fn update(&self, snapshot: &Snapshot) {
         self.describe(snapshot);
         self.published.set(snapshot.unix_ms as f64 / 1000.0);
@@ -279,14 +214,14 @@ impl Metrics {
 
     fn update_counters(&self, snapshot: &Snapshot) {
         for (kind, bytes) in &snapshot.traffic {
-            let labels = KindLabels { kind: kind.clone() };
+            let labels = TrafficLabels { kind: kind.clone() };
             raise(&self.bytes_sent, &labels, bytes.bytes_sent);
             raise(&self.bytes_received, &labels, bytes.bytes_received);
         }
         for (cause, count) in &snapshot.dropped {
             raise(
                 &self.dropped,
-                &CauseLabels {
+                &DropLabels {
                     cause: cause.clone(),
                 },
                 *count,
@@ -294,7 +229,7 @@ impl Metrics {
         }
     }
 
-    /// Keeps exactly one `node_info`, though the device is known later than the rest.
+    /// Keeps exactly one `node_info` series, although the device becomes known after the rest.
     fn describe(&self, snapshot: &Snapshot) {
         let labels = NodeLabels {
             version: snapshot.node.version.clone(),
@@ -318,8 +253,8 @@ impl Metrics {
     }
 }
 
-/// Sets a counter to the node's own figure; a smaller one would look like a restart, and is left
-/// out.
+/// Raises a counter to the node's own count. A smaller count would look like a restart of the
+/// process, so it is ignored.
 fn raise<L>(family: &Family<L, Count>, labels: &L, figure: u64)
 where
     L: Clone + Eq + Hash,
@@ -330,7 +265,7 @@ where
         .fetch_max(figure, Ordering::Relaxed);
 }
 
-/// The registry ends every help text with a full stop of its own.
+/// Strips the full stop, because the registry adds one to every help text.
 fn help_text(doc: &str) -> &str {
     doc.trim().trim_end_matches('.')
 }
@@ -338,7 +273,7 @@ fn help_text(doc: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::{Learner, Node, Peer};
+    use crate::snapshot::{Learner, Node, Peer, Traffic};
 
     fn line<'a>(text: &'a str, start: &str) -> &'a str {
         text.lines()
@@ -347,16 +282,16 @@ mod tests {
     }
 
     #[test]
-    fn the_doc_line_is_the_help_text() {
+    fn the_doc_comment_is_the_help_text() {
         let text = Metrics::new().encode().unwrap();
         assert_eq!(
             line(&text, "# HELP commonweal_voters"),
-            "# HELP commonweal_voters Peers that vote in this round."
+            "# HELP commonweal_voters Peers that vote in the current round."
         );
     }
 
     #[test]
-    fn no_loss_is_told_before_one_is_measured() {
+    fn a_loss_is_nan_before_it_is_measured() {
         let text = Metrics::new().encode().unwrap();
         assert_eq!(
             line(&text, "commonweal_heldout_loss"),
@@ -365,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_dropped_is_counted_by_cause() {
+    fn drops_are_counted_by_cause() {
         let metrics = Metrics::new();
         let dropped = [("late commitment".to_owned(), 7)].into();
         metrics.update(&Snapshot {
@@ -380,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_is_known_later_replaces_the_description() {
+    fn a_device_that_becomes_known_replaces_the_node_info() {
         let metrics = Metrics::new();
         for device in ["", "CPU"] {
             let node = Node {
@@ -403,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_device_shows_while_it_is_away_and_counts_for_ever() {
+    fn a_lost_device_sets_a_gauge_and_stays_counted() {
         let metrics = Metrics::new();
         for device_lost in [true, false] {
             let learner = Learner {
@@ -431,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_is_not_its_own_peer() {
+    fn a_node_is_not_counted_as_its_own_peer() {
         let metrics = Metrics::new();
         let peer = |id: &str| Peer {
             id: id.into(),
@@ -454,5 +389,37 @@ mod tests {
             "commonweal_peers_connected 1"
         );
         assert_eq!(line(&text, "commonweal_voters"), "commonweal_voters 2");
+    }
+
+    #[test]
+    fn the_reference_lists_exactly_what_is_encoded() {
+        let metrics = Metrics::new();
+        metrics.update(&Snapshot {
+            traffic: [("gossip".to_owned(), Traffic::default())].into(),
+            dropped: [("late commitment".to_owned(), 1)].into(),
+            ..Snapshot::default()
+        });
+        metrics.round_decided(&RoundRecord::default());
+        metrics.refuse(Refused::ForeignHost);
+        let text = metrics.encode().unwrap();
+        let documented = Metrics::reference();
+        for sample in text.lines().filter(|line| !line.starts_with('#')) {
+            let name = sample.split(['{', ' ']).next().unwrap();
+            let metric = documented.iter().find(|metric| metric.name == name);
+            let metric = metric.unwrap_or_else(|| panic!("{name} is not in the reference"));
+            for label in metric.labels {
+                assert!(sample.contains(&format!("{label}=")), "{label}: {sample}");
+            }
+        }
+        for metric in documented {
+            let start = [&metric.name, " "].concat();
+            let labelled = [&metric.name, "{"].concat();
+            assert!(
+                text.lines()
+                    .any(|line| line.starts_with(&start) || line.starts_with(&labelled)),
+                "{} is not in\n{text}",
+                metric.name
+            );
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Requests and answers, on their way through the swarm.
+//! Passes requests and answers between the swarm, the handle and the server.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -7,23 +7,33 @@ use libp2p::PeerId;
 use libp2p::bytes::Bytes;
 use libp2p::request_response::{Behaviour, Event, Message, OutboundFailure};
 
-use super::driver::{Driver, Reply};
-use super::frames::{Answer, Frames};
-use super::serve::{Exchange, Inbound, Ready};
-use super::{Offence, RequestError};
+use super::command::Reply;
+use super::task::Driver;
+use crate::error::RequestError;
+use crate::frames::{Answer, Frames};
+use crate::protocols::Exchange;
+use crate::reputation::Offence;
+use crate::serve::{Inbound, Ready};
 
-/// Kademlia is asked for the same peer's address no more often than this.
-const LOOK_UP_AGAIN: Duration = Duration::from_secs(10);
-/// Lookups that may be remembered, and so be running.
-const LOOK_UPS: usize = 32;
+/// Pause before Kademlia is asked for the address of the same peer again.
+const LOOKUP_PAUSE: Duration = Duration::from_secs(10);
+/// Limit on lookups in [`LOOKUP_PAUSE`].
+const LOOKUPS: usize = 32;
 
 impl Driver {
-    pub(super) fn ask(&mut self, exchange: Exchange, peer: PeerId, request: Bytes, reply: Reply) {
+    /// Sends a request. The answer goes to `reply`.
+    pub(super) fn request(
+        &mut self,
+        exchange: Exchange,
+        peer: PeerId,
+        request: Bytes,
+        reply: Reply,
+    ) {
         if reply.is_closed() {
             return;
         }
         let id = self.exchange(exchange).send_request(&peer, Some(request));
-        self.asked.insert((exchange, id), reply);
+        self.requests.insert((exchange, id), reply);
     }
 
     pub(super) fn send_answer(&mut self, ready: Option<Ready>) {
@@ -39,7 +49,7 @@ impl Driver {
         if let Some(peer) = malformed {
             self.offended(peer, Offence::MalformedRequest);
         }
-        // A failure here is told by the swarm too, as an inbound failure.
+        // The swarm also reports a failure here as an inbound failure.
         let _ = self.exchange(exchange).send_response(channel, answer);
     }
 
@@ -62,8 +72,8 @@ impl Driver {
                     request,
                     channel,
                 };
-                let at_once = self.server.take(inbound);
-                self.send_answer(at_once);
+                let refused = self.server.accept(inbound);
+                self.send_answer(refused);
             }
             Event::Message {
                 message:
@@ -73,7 +83,7 @@ impl Driver {
                     },
                 ..
             } => {
-                if let Some(reply) = self.asked.remove(&(exchange, request_id)) {
+                if let Some(reply) = self.requests.remove(&(exchange, request_id)) {
                     let _ = reply.send(Ok(response));
                 }
             }
@@ -83,8 +93,8 @@ impl Driver {
                 error,
                 ..
             } => {
-                let error = self.judge_failure(peer, error);
-                if let Some(reply) = self.asked.remove(&(exchange, request_id)) {
+                let error = self.request_error(peer, error);
+                if let Some(reply) = self.requests.remove(&(exchange, request_id)) {
                     let _ = reply.send(Err(error));
                 }
             }
@@ -101,14 +111,17 @@ impl Driver {
         }
     }
 
-    fn judge_failure(&mut self, peer: PeerId, failure: OutboundFailure) -> RequestError {
+    /// Turns a failure into an error, and acts on its cause.
+    fn request_error(&mut self, peer: PeerId, failure: OutboundFailure) -> RequestError {
         match failure {
             OutboundFailure::DialFailure => {
                 self.look_up(peer, Instant::now());
                 RequestError::Unreachable
             }
             OutboundFailure::Timeout => RequestError::TimedOut,
-            OutboundFailure::ConnectionClosed => RequestError::Closed("it went away".into()),
+            OutboundFailure::ConnectionClosed => {
+                RequestError::Closed("the peer disconnected".into())
+            }
             OutboundFailure::UnsupportedProtocols => RequestError::Unsupported,
             OutboundFailure::Io(error) => match error.kind() {
                 io::ErrorKind::InvalidData => {
@@ -121,12 +134,12 @@ impl Driver {
         }
     }
 
-    /// Asks the network where a peer is, for the next attempt.
+    /// Asks Kademlia for the address of a peer, for the next attempt.
     fn look_up(&mut self, peer: PeerId, now: Instant) {
-        self.looked_up
-            .retain(|_, when| now.saturating_duration_since(*when) < LOOK_UP_AGAIN);
-        if self.looked_up.len() < LOOK_UPS && !self.looked_up.contains_key(&peer) {
-            self.looked_up.insert(peer, now);
+        self.lookups
+            .retain(|_, when| now.saturating_duration_since(*when) < LOOKUP_PAUSE);
+        if self.lookups.len() < LOOKUPS && !self.lookups.contains_key(&peer) {
+            self.lookups.insert(peer, now);
             self.swarm.behaviour_mut().kademlia.get_closest_peers(peer);
         }
     }

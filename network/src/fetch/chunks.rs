@@ -1,4 +1,4 @@
-//! Which chunks of a blob are here, on their way, or wanted.
+//! The schedule of one fetch: which chunks are wanted, requested, or here.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -6,46 +6,47 @@ use std::time::{Duration, Instant};
 use rand::seq::SliceRandom;
 use tokio::sync::Notify;
 use tokio::time::timeout;
-use weal_kernels::blob::{CHUNK_BYTES, Outline};
+use weal_proto::{CHUNK_BYTES, Outline, OutlineError};
 
-/// When nothing else is wanted, a chunk that is on its way for so long, and for [`LATE_FACTOR`]
-/// times as long as the chunks that came took in the mean, is asked of a second peer too.
+/// A chunk is late once its request took this long, and [`LATE_FACTOR`] times the mean of the chunks
+/// so far. When no other chunk is wanted, a late chunk is requested from a second peer as well.
 const LATE: Duration = Duration::from_secs(4);
 const LATE_FACTOR: u32 = 2;
 
-/// A blob on its way.
+/// A blob that is being fetched.
 pub(super) struct ChunkSchedule {
     outline: Outline,
     state: Mutex<State>,
-    /// Told whenever a chunk becomes wanted, and when the blob is complete.
+    /// Notified when a chunk becomes wanted, and when the blob is complete.
     changed: Notify,
 }
 
 struct State {
     bytes: Vec<u8>,
     wanted: Vec<u32>,
-    on_the_way: Vec<OnTheWay>,
+    requested: Vec<Requested>,
+    /// Chunks that are not here yet.
     missing: usize,
-    /// How long the chunks that are here took, in all.
+    /// Total time that the requests of the chunks here took.
     took: Duration,
     arrived: u32,
 }
 
-struct OnTheWay {
+struct Requested {
     index: u32,
     since: Instant,
-    /// How many peers were asked and have not answered.
-    asked: usize,
+    /// Peers with an open request for the chunk.
+    peers: usize,
 }
 
-/// A chunk that one lane asks for; wanted again when it is dropped unfilled.
+/// A chunk that one lane requests. If it is dropped unfilled, it is wanted again.
 pub(super) struct Chunk<'a> {
     schedule: &'a ChunkSchedule,
     index: u32,
 }
 
 impl ChunkSchedule {
-    /// Every chunk is wanted, in random order. `None` where there is no memory for the blob.
+    /// Schedules every chunk, in random order. `None` if there is not enough memory for the blob.
     pub(super) fn new(outline: Outline) -> Option<Self> {
         let length = usize::try_from(outline.bytes).ok()?;
         let mut wanted: Vec<u32> = (0..u32::try_from(outline.chunks.len()).ok()?).collect();
@@ -57,7 +58,7 @@ impl ChunkSchedule {
             bytes,
             missing: wanted.len(),
             wanted,
-            on_the_way: Vec::new(),
+            requested: Vec::new(),
             took: Duration::ZERO,
             arrived: 0,
         };
@@ -68,7 +69,7 @@ impl ChunkSchedule {
         })
     }
 
-    /// Waits until a chunk is wanted; false when the blob is complete.
+    /// Waits until a chunk is wanted. Returns `false` once the blob is complete.
     pub(super) async fn wanted(&self) -> bool {
         loop {
             let changed = self.changed.notified();
@@ -83,27 +84,27 @@ impl ChunkSchedule {
                     return true;
                 }
             }
-            // Woken in vain now and then, to see whether something is late.
+            // The timeout is there to notice late chunks.
             let _ = timeout(LATE / 4, changed).await;
         }
     }
 
-    /// A chunk to ask for now.
+    /// Takes a chunk to request now.
     pub(super) fn take(&self) -> Option<Chunk<'_>> {
         let mut state = self.state();
         let index = match state.wanted.pop() {
             Some(index) => {
-                state.on_the_way.push(OnTheWay {
+                state.requested.push(Requested {
                     index,
                     since: Instant::now(),
-                    asked: 1,
+                    peers: 1,
                 });
                 index
             }
             None => {
-                let place = state.late()?;
-                let late = state.on_the_way.get_mut(place)?;
-                late.asked += 1;
+                let position = state.late()?;
+                let late = state.requested.get_mut(position)?;
+                late.peers += 1;
                 late.index
             }
         };
@@ -126,7 +127,7 @@ impl ChunkSchedule {
         }
     }
 
-    /// The blob, or how many chunks of it are missing.
+    /// Returns the blob, or the number of missing chunks.
     pub(super) fn into_bytes(self) -> Result<Vec<u8>, usize> {
         let state = self
             .state
@@ -145,42 +146,40 @@ impl ChunkSchedule {
 }
 
 impl State {
-    /// The place of a chunk that one peer alone was asked for, too long ago.
+    /// Position of a late chunk that only one peer was asked for.
     fn late(&self) -> Option<usize> {
         let mean = self.took.checked_div(self.arrived).unwrap_or_default();
         let late = LATE.max(mean * LATE_FACTOR);
-        self.on_the_way
+        self.requested
             .iter()
-            .position(|chunk| chunk.asked == 1 && chunk.since.elapsed() >= late)
+            .position(|chunk| chunk.peers == 1 && chunk.since.elapsed() >= late)
     }
 
-    fn place(&self, index: u32) -> Option<usize> {
-        self.on_the_way
-            .iter()
-            .position(|chunk| chunk.index == index)
+    fn position(&self, index: u32) -> Option<usize> {
+        self.requested.iter().position(|chunk| chunk.index == index)
     }
 }
 
 impl Chunk<'_> {
-    /// Its place in the blob, in chunks.
+    /// Number of the chunk, from 0.
     pub(super) fn index(&self) -> u32 {
         self.index
     }
 
-    /// Puts the bytes in their place if they are the chunk's.
-    pub(super) fn fill(self, bytes: &[u8]) -> Result<(), weal_kernels::Error> {
+    /// Verifies the bytes and copies them into the blob.
+    pub(super) fn fill(self, bytes: &[u8]) -> Result<(), OutlineError> {
         let index = self.index as usize;
         self.schedule.outline.verify_chunk(index, bytes)?;
         let mut state = self.schedule.state();
-        // A second peer may have been faster.
-        let Some(place) = state.place(self.index) else {
+        // Another peer may have been faster.
+        let Some(position) = state.position(self.index) else {
             return Ok(());
         };
-        let took = state.on_the_way.swap_remove(place).since.elapsed();
+        let took = state.requested.swap_remove(position).since.elapsed();
         state.took += took;
         state.arrived += 1;
-        if let Some(room) = state.bytes.chunks_mut(CHUNK_BYTES).nth(index) {
-            room.copy_from_slice(bytes);
+        if let Some(target) = state.bytes.chunks_mut(CHUNK_BYTES).nth(index) {
+            target.copy_from_slice(bytes);
         }
         state.missing -= 1;
         let complete = state.missing == 0;
@@ -195,16 +194,16 @@ impl Chunk<'_> {
 impl Drop for Chunk<'_> {
     fn drop(&mut self) {
         let mut state = self.schedule.state();
-        // Filled, by this lane or another: nothing to do.
-        let Some(place) = state.place(self.index) else {
+        // Already filled, by this lane or another.
+        let Some(position) = state.position(self.index) else {
             return;
         };
-        let Some(chunk) = state.on_the_way.get_mut(place) else {
+        let Some(chunk) = state.requested.get_mut(position) else {
             return;
         };
-        chunk.asked -= 1;
-        if chunk.asked == 0 {
-            state.on_the_way.swap_remove(place);
+        chunk.peers -= 1;
+        if chunk.peers == 0 {
+            state.requested.swap_remove(position);
             state.wanted.push(self.index);
             drop(state);
             self.schedule.changed.notify_waiters();
@@ -221,9 +220,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn chunks_filled_in_any_order_make_the_blob() {
+    async fn chunks_filled_in_any_order_complete_the_blob() {
         let blob = blob();
-        let schedule = ChunkSchedule::new(weal_kernels::blob::outline(&blob)).unwrap();
+        let schedule = ChunkSchedule::new(Outline::of(&blob)).unwrap();
         assert!(schedule.wanted().await);
         while let Some(chunk) = schedule.take() {
             let start = chunk.index() as usize * CHUNK_BYTES;
@@ -236,10 +235,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_chunk_that_was_not_filled_is_wanted_again() {
-        let schedule = ChunkSchedule::new(weal_kernels::blob::outline(&blob()[..10])).unwrap();
+    async fn an_unfilled_chunk_is_wanted_again() {
+        let schedule = ChunkSchedule::new(Outline::of(&blob()[..10])).unwrap();
         let chunk = schedule.take().unwrap();
-        assert!(schedule.take().is_none(), "given out twice");
+        assert!(schedule.take().is_none(), "requested twice");
         drop(chunk);
         assert!(schedule.wanted().await);
         assert!(schedule.take().unwrap().fill(b"other bytes").is_err());
@@ -248,14 +247,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_late_chunk_is_asked_of_a_second_peer_and_counts_once() {
+    async fn a_late_chunk_is_requested_from_a_second_peer_and_counts_once() {
         let blob = &blob()[..10];
-        let schedule = ChunkSchedule::new(weal_kernels::blob::outline(blob)).unwrap();
+        let schedule = ChunkSchedule::new(Outline::of(blob)).unwrap();
         let slow = schedule.take().unwrap();
-        schedule.state().on_the_way[0].since = Instant::now() - LATE;
+        schedule.state().requested[0].since = Instant::now() - LATE;
         assert!(schedule.wanted().await);
         let second = schedule.take().unwrap();
-        assert!(schedule.take().is_none(), "asked of a third");
+        assert!(schedule.take().is_none(), "requested from a third peer");
         second.fill(blob).unwrap();
         slow.fill(blob).unwrap();
         assert_eq!(schedule.into_bytes().unwrap(), blob);
@@ -263,7 +262,7 @@ mod tests {
 
     #[test]
     fn the_empty_blob_is_complete_at_once() {
-        let schedule = ChunkSchedule::new(weal_kernels::blob::outline(&[])).unwrap();
+        let schedule = ChunkSchedule::new(Outline::of(&[])).unwrap();
         assert!(schedule.take().is_none());
         assert_eq!(schedule.into_bytes().unwrap(), Vec::<u8>::new());
     }

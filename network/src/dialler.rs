@@ -1,5 +1,5 @@
-//! Whom to call, and when again: bootstrap addresses for ever, lost peers a few times, all with
-//! back-off.
+//! Which addresses to dial, and when to retry: bootstrap addresses for ever, other addresses a few
+//! times, all with back-off.
 
 use std::time::{Duration, Instant};
 
@@ -8,33 +8,33 @@ use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
 use rand::Rng;
 
-/// The first pause after a failure; it doubles from there.
+/// The pause after the first failure. It doubles with each further failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// Each pause is this much longer or shorter, at random, so that a network that lost a node does
-/// not call it in step.
+/// Each pause is up to this much longer or shorter, at random, so that the peers of a lost node do
+/// not dial it in step.
 const JITTER: f64 = 0.25;
-/// A lost peer is given up after so many failures.
-const ATTEMPTS_FOR_LOST: u32 = 8;
-/// Addresses held at most; lost peers beyond that are not called again.
-const MOST: usize = 512;
-/// With fewer peers than this, those that were lost or let go are called again.
-pub(super) const ENOUGH_PEERS: usize = 16;
+/// Failures after which an address that is no bootstrap address is given up.
+const MAX_FAILURES: u32 = 8;
+/// Limit on addresses. Further ones are not dialled.
+const MAX_TARGETS: usize = 512;
+/// Below this number of peers, addresses that were reached before are redialled.
+pub(crate) const ENOUGH_PEERS: usize = 16;
 
-/// Why an address is called.
+/// Why an address is dialled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// It stands in the settings: never given up.
+pub(crate) enum Purpose {
+    /// It is in the settings. It is never given up.
     Bootstrap,
-    /// The node or a lost connection asked for it.
+    /// The node, another peer or a lost connection named it.
     Known,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum State {
     Waiting { until: Instant },
-    Calling { connection: ConnectionId },
+    Dialling { connection: ConnectionId },
     Reached { peer: PeerId, admitted: bool },
 }
 
@@ -43,29 +43,29 @@ struct Target {
     address: Multiaddr,
     purpose: Purpose,
     failures: u32,
-    /// It was reached before: while there are peers enough it need not be called again.
+    /// It was reached before, so it need not be redialled while there are enough peers.
     reached_before: bool,
     state: State,
 }
 
-/// A call that failed.
+/// A failed attempt to dial an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Failed {
+pub(crate) struct Failed {
     pub address: Multiaddr,
     pub purpose: Purpose,
-    /// `None`: it is given up.
+    /// Time until the next attempt, or `None` if the address was given up.
     pub retry_in: Option<Duration>,
 }
 
-/// The addresses to call.
+/// The addresses to dial.
 #[derive(Debug, Default)]
-pub(super) struct Dialler {
+pub(crate) struct Dialler {
     targets: Vec<Target>,
 }
 
 impl Dialler {
-    /// Calls an address as soon as possible, unless it is known already.
-    pub(super) fn add(&mut self, address: Multiaddr, purpose: Purpose, now: Instant) {
+    /// Schedules an address to be dialled at once, unless it is being dialled or was reached.
+    pub(crate) fn add(&mut self, address: Multiaddr, purpose: Purpose, now: Instant) {
         if let Some(known) = self
             .targets
             .iter_mut()
@@ -80,15 +80,15 @@ impl Dialler {
         }
     }
 
-    /// Calls the address of a lost peer after a pause, unless it is known already.
-    pub(super) fn call_later(&mut self, address: Multiaddr, now: Instant) {
+    /// Schedules the address of a lost peer to be dialled after a pause, unless it is known already.
+    pub(crate) fn redial(&mut self, address: Multiaddr, now: Instant) {
         if self.targets.iter().all(|target| target.address != address) {
             self.push(address, Purpose::Known, now + pause(0), true);
         }
     }
 
     fn push(&mut self, address: Multiaddr, purpose: Purpose, until: Instant, reached_before: bool) {
-        if self.targets.len() < MOST {
+        if self.targets.len() < MAX_TARGETS {
             let state = State::Waiting { until };
             self.targets.push(Target {
                 address,
@@ -100,9 +100,9 @@ impl Dialler {
         }
     }
 
-    /// The addresses to call now. Each is to be followed by [`Self::calling`], [`Self::postpone`]
-    /// or [`Self::failed_at_once`].
-    pub(super) fn due(&self, peers: usize, now: Instant) -> Vec<Multiaddr> {
+    /// The addresses to dial now. For each, call [`Self::dialling`], [`Self::postpone`] or
+    /// [`Self::failed_at_once`].
+    pub(crate) fn due(&self, peers: usize, now: Instant) -> Vec<Multiaddr> {
         let due = |target: &&Target| match target.state {
             State::Waiting { until } => {
                 until <= now && (!target.reached_before || peers < ENOUGH_PEERS)
@@ -116,23 +116,23 @@ impl Dialler {
             .collect()
     }
 
-    /// The address is being called.
-    pub(super) fn calling(&mut self, address: &Multiaddr, connection: ConnectionId) {
+    /// The address is being dialled.
+    pub(crate) fn dialling(&mut self, address: &Multiaddr, connection: ConnectionId) {
         if let Some(target) = self
             .targets
             .iter_mut()
             .find(|target| target.address == *address)
         {
-            target.state = State::Calling { connection };
+            target.state = State::Dialling { connection };
         }
     }
 
-    /// A connection was made.
-    pub(super) fn connected(&mut self, connection: ConnectionId, peer: PeerId) {
+    /// A connection was opened.
+    pub(crate) fn connected(&mut self, connection: ConnectionId, peer: PeerId) {
         for target in &mut self.targets {
-            let called =
-                matches!(target.state, State::Calling { connection: ours } if ours == connection);
-            if called || (named(&target.address) == Some(peer) && !target.is_at(peer)) {
+            let dialled =
+                matches!(target.state, State::Dialling { connection: ours } if ours == connection);
+            if dialled || (peer_in(&target.address) == Some(peer) && !target.is_at(peer)) {
                 target.state = State::Reached {
                     peer,
                     admitted: false,
@@ -141,8 +141,8 @@ impl Dialler {
         }
     }
 
-    /// The peer is connected, and of this run.
-    pub(super) fn admitted(&mut self, peer: PeerId) {
+    /// The peer is connected and belongs to this run.
+    pub(crate) fn admitted(&mut self, peer: PeerId) {
         for target in self.targets.iter_mut().filter(|target| target.is_at(peer)) {
             target.failures = 0;
             target.reached_before = true;
@@ -153,9 +153,9 @@ impl Dialler {
         }
     }
 
-    /// The peer is unwanted (of another run, or shut out): known addresses of it are given up,
+    /// The peer belongs to another run or is banned. Its known addresses are given up, and its
     /// bootstrap addresses count as failed.
-    pub(super) fn refused(&mut self, peer: PeerId, now: Instant) -> Vec<Failed> {
+    pub(crate) fn refused(&mut self, peer: PeerId, now: Instant) -> Vec<Failed> {
         self.targets
             .retain(|target| target.purpose == Purpose::Bootstrap || !target.leads_to(peer));
         let mut failed = Vec::new();
@@ -171,8 +171,8 @@ impl Dialler {
         failed
     }
 
-    /// The peer is being called under another address: look again in a moment.
-    pub(super) fn postpone(&mut self, address: &Multiaddr, now: Instant) {
+    /// The peer is being dialled at another address. Try this one again in a moment.
+    pub(crate) fn postpone(&mut self, address: &Multiaddr, now: Instant) {
         if let Some(target) = self
             .targets
             .iter_mut()
@@ -184,17 +184,17 @@ impl Dialler {
         }
     }
 
-    /// A call failed.
-    pub(super) fn failed(&mut self, connection: ConnectionId, now: Instant) -> Option<Failed> {
+    /// Dialling failed.
+    pub(crate) fn failed(&mut self, connection: ConnectionId, now: Instant) -> Option<Failed> {
         let place = self
             .targets
             .iter()
-            .position(|target| matches!(target.state, State::Calling { connection: ours } if ours == connection))?;
+            .position(|target| matches!(target.state, State::Dialling { connection: ours } if ours == connection))?;
         self.fail(place, now)
     }
 
-    /// A call could not even be begun.
-    pub(super) fn failed_at_once(&mut self, address: &Multiaddr, now: Instant) -> Option<Failed> {
+    /// The swarm refused to dial the address.
+    pub(crate) fn failed_at_once(&mut self, address: &Multiaddr, now: Instant) -> Option<Failed> {
         let place = self
             .targets
             .iter()
@@ -202,9 +202,9 @@ impl Dialler {
         self.fail(place, now)
     }
 
-    /// The last connection with a peer ended: call it again after a pause. A peer that was never
-    /// admitted has failed.
-    pub(super) fn lost(&mut self, peer: PeerId, now: Instant) -> Vec<Failed> {
+    /// The last connection to a peer closed. It is redialled after a pause; for a peer that was never
+    /// admitted, this counts as a failure.
+    pub(crate) fn lost(&mut self, peer: PeerId, now: Instant) -> Vec<Failed> {
         let mut failed = Vec::new();
         for place in (0..self.targets.len()).rev() {
             match self.targets.get_mut(place) {
@@ -229,10 +229,10 @@ impl Dialler {
         failed
     }
 
-    /// The address is this node's own: never call it again.
-    pub(super) fn forget(&mut self, connection: ConnectionId) {
+    /// The connection leads to this node itself. Its address is never dialled again.
+    pub(crate) fn forget(&mut self, connection: ConnectionId) {
         self.targets
-            .retain(|target| !matches!(target.state, State::Calling { connection: ours } if ours == connection));
+            .retain(|target| !matches!(target.state, State::Dialling { connection: ours } if ours == connection));
     }
 
     fn fail(&mut self, place: usize, now: Instant) -> Option<Failed> {
@@ -241,7 +241,7 @@ impl Dialler {
         target.failures = target.failures.saturating_add(1);
         target.state = State::Waiting { until: now + wait };
         let (address, purpose) = (target.address.clone(), target.purpose);
-        let given_up = purpose == Purpose::Known && target.failures >= ATTEMPTS_FOR_LOST;
+        let given_up = purpose == Purpose::Known && target.failures >= MAX_FAILURES;
         if given_up {
             self.targets.swap_remove(place);
         }
@@ -259,12 +259,12 @@ impl Target {
     }
 
     fn leads_to(&self, peer: PeerId) -> bool {
-        self.is_at(peer) || named(&self.address) == Some(peer)
+        self.is_at(peer) || peer_in(&self.address) == Some(peer)
     }
 }
 
-/// The peer that an address names at its end.
-pub(super) fn named(address: &Multiaddr) -> Option<PeerId> {
+/// The peer whose id ends the address.
+pub(crate) fn peer_in(address: &Multiaddr) -> Option<PeerId> {
     match address.iter().last() {
         Some(Protocol::P2p(peer)) => Some(peer),
         _ => None,
@@ -287,67 +287,67 @@ mod tests {
         format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap()
     }
 
-    fn call(dialler: &mut Dialler, address: &Multiaddr, number: usize) -> ConnectionId {
+    fn dial(dialler: &mut Dialler, address: &Multiaddr, number: usize) -> ConnectionId {
         let connection = ConnectionId::new_unchecked(number);
-        dialler.calling(address, connection);
+        dialler.dialling(address, connection);
         connection
     }
 
     #[test]
-    fn a_bootstrap_address_is_tried_for_ever_with_growing_pauses() {
+    fn a_bootstrap_address_is_retried_for_ever_with_growing_pauses() {
         let (mut dialler, mut now) = (Dialler::default(), Instant::now());
         dialler.add(address(1), Purpose::Bootstrap, now);
         for attempt in 0..50 {
             assert_eq!(dialler.due(0, now), [address(1)]);
-            let connection = call(&mut dialler, &address(1), attempt);
-            assert!(dialler.due(0, now).is_empty(), "called twice at once");
+            let connection = dial(&mut dialler, &address(1), attempt);
+            assert!(dialler.due(0, now).is_empty(), "dialled twice at once");
             let wait = dialler.failed(connection, now).unwrap().retry_in.unwrap();
             assert!(wait <= LONGEST_PAUSE.mul_f64(1.0 + JITTER));
             assert!(attempt < 7 || wait >= LONGEST_PAUSE.mul_f64(1.0 - JITTER));
             assert!(
                 dialler.due(0, now).is_empty(),
-                "called before its pause is over"
+                "dialled before its pause is over"
             );
             now += wait;
         }
     }
 
     #[test]
-    fn a_lost_peer_is_given_up_in_the_end() {
+    fn an_address_is_given_up_after_enough_failures() {
         let (mut dialler, now) = (Dialler::default(), Instant::now());
         dialler.add(address(1), Purpose::Known, now);
-        for attempt in 1..=ATTEMPTS_FOR_LOST {
-            let connection = call(&mut dialler, &address(1), attempt as usize);
+        for attempt in 1..=MAX_FAILURES {
+            let connection = dial(&mut dialler, &address(1), attempt as usize);
             let failed = dialler.failed(connection, now).unwrap();
-            assert_eq!(failed.retry_in.is_none(), attempt == ATTEMPTS_FOR_LOST);
+            assert_eq!(failed.retry_in.is_none(), attempt == MAX_FAILURES);
         }
         assert!(dialler.due(0, now + LONGEST_PAUSE * 2).is_empty());
     }
 
     #[test]
-    fn a_peer_that_left_is_called_again_only_where_peers_are_few() {
+    fn a_lost_peer_is_redialled_only_while_there_are_too_few_peers() {
         let (mut dialler, now, peer) = (Dialler::default(), Instant::now(), PeerId::random());
         dialler.add(address(1), Purpose::Bootstrap, now);
-        let connection = call(&mut dialler, &address(1), 1);
+        let connection = dial(&mut dialler, &address(1), 1);
         dialler.connected(connection, peer);
         dialler.admitted(peer);
         dialler.lost(peer, now);
         let later = now + FIRST_PAUSE * 2;
         assert_eq!(dialler.due(0, later), [address(1)]);
         assert!(dialler.due(ENOUGH_PEERS, later).is_empty());
-        // Asked for by name it is called all the same.
+        // An explicit request dials it all the same.
         dialler.add(address(1), Purpose::Known, later);
         assert_eq!(dialler.due(ENOUGH_PEERS, later), [address(1)]);
     }
 
     #[test]
-    fn a_stranger_at_a_bootstrap_address_is_not_called_in_a_loop() {
+    fn a_stranger_at_a_bootstrap_address_is_not_dialled_in_a_loop() {
         let (mut dialler, mut now, stranger) =
             (Dialler::default(), Instant::now(), PeerId::random());
         dialler.add(address(1), Purpose::Bootstrap, now);
         dialler.add(address(2).with_p2p(stranger).unwrap(), Purpose::Known, now);
         for attempt in 0..10 {
-            let connection = call(&mut dialler, &address(1), attempt);
+            let connection = dial(&mut dialler, &address(1), attempt);
             dialler.connected(connection, stranger);
             let failed = dialler.refused(stranger, now);
             assert!(dialler.lost(stranger, now).is_empty(), "counted twice");
@@ -367,16 +367,16 @@ mod tests {
     }
 
     #[test]
-    fn who_hangs_up_at_once_has_failed() {
+    fn a_peer_that_disconnects_at_once_counts_as_failed() {
         let (mut dialler, now, peer) = (Dialler::default(), Instant::now(), PeerId::random());
         dialler.add(address(1), Purpose::Bootstrap, now);
-        let connection = call(&mut dialler, &address(1), 1);
+        let connection = dial(&mut dialler, &address(1), 1);
         dialler.connected(connection, peer);
         assert_eq!(dialler.lost(peer, now).len(), 1);
     }
 
     #[test]
-    fn a_peer_that_calls_by_itself_need_not_be_called() {
+    fn a_peer_that_dialled_this_node_need_not_be_dialled() {
         let (mut dialler, now, peer) = (Dialler::default(), Instant::now(), PeerId::random());
         let named = address(1).with_p2p(peer).unwrap();
         dialler.add(named, Purpose::Bootstrap, now);

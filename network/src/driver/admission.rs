@@ -1,0 +1,115 @@
+//! Admits peers of this run, turns strangers away, and redials lost peers.
+
+use std::time::{Duration, Instant};
+
+use libp2p::{Multiaddr, PeerId, identify};
+
+use super::task::Driver;
+use crate::dialler::Purpose;
+use crate::event::Event;
+use crate::identity::peer_key;
+use crate::peers::{ADDRESSES, is_useful};
+
+/// Time for which a stranger is not dialled, however often it is announced.
+const STRANGER_FOR: Duration = Duration::from_secs(600);
+/// Limit on strangers remembered.
+const STRANGERS: usize = 1024;
+/// Limit on the characters shown of a text that a peer announces.
+const SHOWN_CHARS: usize = 128;
+
+impl Driver {
+    /// Identify has told which run a peer belongs to. Admits a peer of this run, and turns away
+    /// others.
+    pub(super) fn identified(&mut self, peer: PeerId, info: identify::Info) {
+        if info.protocol_version != self.protocols.identify {
+            self.turn_away(peer, shortened(&info.protocol_version));
+            return;
+        }
+        let Some(met_at) = self.peers.address(&peer).cloned() else {
+            return;
+        };
+        let announced = info.listen_addrs;
+        for address in announced
+            .iter()
+            .take(ADDRESSES)
+            .filter(|address| is_useful(address, &met_at))
+        {
+            self.swarm
+                .behaviour_mut()
+                .kademlia
+                .add_address(&peer, address.clone());
+        }
+        if let Some(address) = self
+            .peers
+            .admit(peer, shortened(&info.agent_version), &announced)
+        {
+            self.dialler.admitted(peer);
+            let demerits = self.reputation.demerits(&peer, Instant::now());
+            self.set_gossip_score(&peer, -demerits);
+            if let Some(key) = peer_key(&peer) {
+                self.tell(Event::Connected { peer: key, address });
+            }
+            self.publish_status();
+        }
+    }
+
+    /// Disconnects a peer that does not belong to this run.
+    pub(super) fn turn_away(&mut self, peer: PeerId, speaks: String) {
+        let now = Instant::now();
+        self.counters.strangers.one();
+        if self.strangers.len() < STRANGERS {
+            self.strangers.insert(peer, now);
+        }
+        let failed = self.dialler.refused(peer, now);
+        self.report(
+            failed,
+            "the peer at this address does not take part in this run",
+        );
+        let address = self.peers.address(&peer).cloned();
+        let _ = self.swarm.disconnect_peer_id(peer);
+        if let Some(address) = address {
+            self.tell(Event::Stranger { address, speaks });
+        }
+    }
+
+    /// The last connection to a peer closed. `address` is where a peer of this run can be redialled.
+    pub(super) fn lost(&mut self, peer: PeerId, address: Option<Multiaddr>, now: Instant) {
+        let failed = self.dialler.lost(peer, now);
+        self.report(
+            failed,
+            "the peer disconnected before it announced its run: it may be full, or belong to another run",
+        );
+        let Some(address) = address else { return };
+        self.dialler.redial(address, now);
+        if let Some(peer) = peer_key(&peer) {
+            self.tell(Event::Disconnected { peer });
+        }
+        self.publish_status();
+    }
+
+    /// Dials a peer that was announced, unless it is connected or known to be a stranger.
+    pub(super) fn consider(&mut self, peer: PeerId, address: Multiaddr) {
+        if self.swarm.is_connected(&peer)
+            || self.strangers.contains_key(&peer)
+            || peer == *self.swarm.local_peer_id()
+        {
+            return;
+        }
+        if let Ok(address) = address.with_p2p(peer) {
+            self.dialler.add(address, Purpose::Known, Instant::now());
+        }
+    }
+
+    pub(super) fn forget_strangers(&mut self, now: Instant) {
+        self.strangers
+            .retain(|_, seen| now.saturating_duration_since(*seen) < STRANGER_FOR);
+    }
+}
+
+/// A text that a peer announces, cut to one short line.
+fn shortened(text: &str) -> String {
+    text.chars()
+        .filter(|c| !c.is_control())
+        .take(SHOWN_CHARS)
+        .collect()
+}

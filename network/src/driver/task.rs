@@ -1,0 +1,211 @@
+//! The driver's state, its loop, its timer and its shutdown.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use libp2p::bytes::Bytes;
+use libp2p::core::transport::ListenerId;
+use libp2p::request_response::OutboundRequestId;
+use libp2p::{Multiaddr, PeerId, Swarm, swarm};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::command::{Command, Queues, Reply, Setup};
+use super::event_queue::EventQueue;
+use crate::behaviour::Behaviour;
+use crate::dialler::{Dialler, Purpose};
+use crate::error::Error;
+use crate::identity::{PeerKey, keypair, peer_key};
+use crate::peers::Peers;
+use crate::protocols::{Exchange, Protocols};
+use crate::reputation::Reputation;
+use crate::serve::Server;
+use crate::status::{Counters, Status};
+use crate::traffic::Traffic;
+use crate::transport::{self, CLOSE_TIMEOUT};
+
+/// Period of the timer that dials, updates the status and forgets old entries.
+const TICK: Duration = Duration::from_millis(500);
+
+/// The state of the driver.
+pub(crate) struct Driver {
+    pub(super) swarm: Swarm<Behaviour>,
+    pub(super) protocols: Protocols,
+    local: PeerKey,
+    gossip: mpsc::Receiver<Bytes>,
+    commands: mpsc::Receiver<Command>,
+    pub(super) events: EventQueue,
+    status: watch::Sender<Status>,
+    pub(super) counters: Arc<Counters>,
+    traffic: Arc<Traffic>,
+    pub(super) peers: Peers,
+    pub(super) dialler: Dialler,
+    pub(super) reputation: Reputation,
+    pub(super) server: Server,
+    /// Requests of this node that wait for an answer.
+    pub(super) requests: HashMap<(Exchange, OutboundRequestId), Reply>,
+    /// Listeners without an address yet.
+    pub(super) starting: HashMap<ListenerId, Multiaddr>,
+    /// Peers of other runs, and when each was seen.
+    pub(super) strangers: HashMap<PeerId, Instant>,
+    /// Peers whose address Kademlia was asked for, and when.
+    pub(super) lookups: HashMap<PeerId, Instant>,
+    /// Gossip of this node that waits for the first peer.
+    pub(super) early_gossip: VecDeque<Bytes>,
+}
+
+impl Driver {
+    /// Builds the swarm and listens.
+    pub(crate) async fn listen(setup: Setup<'_>, queues: Queues) -> Result<Self, Error> {
+        let settings = setup.settings;
+        let key = keypair(setup.secret)?;
+        let protocols = Protocols::of_run(setup.run)?;
+        let traffic = Traffic::new(&protocols);
+        let transport = transport::build(&key, &traffic)?;
+        let behaviour = Behaviour::new(&key, &protocols, settings)?;
+        let config = swarm::Config::with_tokio_executor()
+            .with_smart_dial()
+            .with_idle_connection_timeout(settings.idle_timeout);
+        let local = key.public().to_peer_id();
+        let mut driver = Self {
+            swarm: Swarm::new(transport, behaviour, local, config),
+            protocols,
+            local: peer_key(&local).ok_or(Error::Key)?,
+            gossip: queues.gossip,
+            commands: queues.commands,
+            events: EventQueue::new(queues.events, Arc::clone(&setup.counters)),
+            status: queues.status,
+            server: Server::new(setup.service, Arc::clone(&setup.counters)),
+            counters: setup.counters,
+            traffic,
+            peers: Peers::default(),
+            dialler: Dialler::default(),
+            reputation: Reputation::default(),
+            requests: HashMap::new(),
+            starting: HashMap::new(),
+            strangers: HashMap::new(),
+            lookups: HashMap::new(),
+            early_gossip: VecDeque::new(),
+        };
+        driver.open(&settings.listen).await?;
+        for address in &settings.external {
+            driver.swarm.add_external_address(address.clone());
+        }
+        let now = Instant::now();
+        for address in &settings.bootstrap {
+            driver.dialler.add(address.clone(), Purpose::Bootstrap, now);
+        }
+        Ok(driver)
+    }
+
+    /// This node's key.
+    pub(crate) fn local(&self) -> PeerKey {
+        self.local
+    }
+
+    /// Runs until the shutdown, or until every handle is dropped.
+    pub(crate) async fn run(mut self) {
+        let done = self.serve().await;
+        let held = self.close().await;
+        drop(self);
+        transport::released(&held).await;
+        if let Some(done) = done {
+            let _ = done.send(());
+        }
+    }
+
+    /// The loop. Returns whom to tell about the end of the shutdown, if anyone.
+    async fn serve(&mut self) -> Option<oneshot::Sender<()>> {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                event = self.swarm.select_next_some() => self.on_swarm_event(event),
+                command = self.commands.recv() => match command {
+                    Some(Command::Shutdown(done)) => return Some(done),
+                    Some(command) => self.on_command(command),
+                    None => return None,
+                },
+                Some(bytes) = self.gossip.recv() => self.publish(bytes),
+                ready = self.server.ready(), if self.server.is_working() => self.send_answer(ready),
+                () = self.events.send_waiting(), if self.events.has_waiting() => {}
+                _ = tick.tick() => self.on_tick(Instant::now()),
+            }
+        }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Verdict { id, verdict } => self.report_verdict(&id, verdict),
+            Command::Request {
+                exchange,
+                peer,
+                request,
+                reply,
+            } => self.request(exchange, peer, request, reply),
+            Command::Offended { peer, offence } => self.offended(peer, offence),
+            Command::Dial(address) => {
+                self.dialler.add(address, Purpose::Known, Instant::now());
+                self.dial_due(Instant::now());
+            }
+            Command::Shutdown(_) => {}
+        }
+    }
+
+    fn on_tick(&mut self, now: Instant) {
+        self.dial_due(now);
+        for peer in self.peers.silent(now) {
+            self.turn_away(peer, String::new());
+        }
+        for peer in self.reputation.unbanned(now) {
+            self.swarm.behaviour_mut().banned.unblock_peer(peer);
+        }
+        self.forget_strangers(now);
+        self.publish_status();
+    }
+
+    pub(super) fn publish_status(&mut self) {
+        let local = *self.swarm.local_peer_id();
+        let (external, listeners) = (self.swarm.external_addresses(), self.swarm.listeners());
+        let mut listen: Vec<_> = external
+            .chain(listeners)
+            .filter_map(|address| address.clone().with_p2p(local).ok())
+            .collect();
+        let mut seen = HashSet::new();
+        listen.retain(|address| seen.insert(address.clone()));
+        let status = Status {
+            listen,
+            peers: self.peers.status(&self.traffic),
+            traffic: self.traffic.by_kind(),
+            drops: self.counters.read(),
+        };
+        self.status.send_if_modified(|last| {
+            let differs = *last != status;
+            *last = status;
+            differs
+        });
+    }
+
+    /// Closes every connection. Returns the addresses that the node listened on.
+    async fn close(&mut self) -> Vec<Multiaddr> {
+        let held = self.swarm.listeners().cloned().collect();
+        let peers: Vec<_> = self.swarm.connected_peers().copied().collect();
+        for peer in peers {
+            let _ = self.swarm.disconnect_peer_id(peer);
+        }
+        let all_closed = async {
+            while self.swarm.network_info().num_peers() > 0 {
+                let event = self.swarm.select_next_some().await;
+                self.on_swarm_event(event);
+            }
+        };
+        let _ = timeout(CLOSE_TIMEOUT, all_closed).await;
+        self.status.send_modify(|status| {
+            status.listen.clear();
+            status.peers.clear();
+        });
+        held
+    }
+}

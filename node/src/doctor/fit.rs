@@ -4,7 +4,7 @@ use serde::Serialize;
 use weal_trainer::{Choice, ModelSpec, Place, Site, Wishes, flops_per_token};
 
 use super::Check;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// A model on this machine.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -71,7 +71,7 @@ fn fit(
     wishes: &Wishes,
     speed: Option<f64>,
 ) -> Result<ModelFit> {
-    let failed = |error: weal_trainer::Error| Error::Internal(error.to_string());
+    let failed = |error: weal_trainer::Error| Error::of(ErrorKind::Internal, error);
     let choose = |wishes: &Wishes| site.choose(model, batch, wishes).map_err(failed);
     let precision = wishes.precision;
     let fastest = Wishes {
@@ -151,7 +151,7 @@ pub fn check(models: &[ModelFit], is_run: bool) -> Check {
                 "there is no room for any preset"
             },
             "end other programs, raise compute.memory, or leave micro_batch, recompute and states to \"auto\"",
-            Error::Device,
+            Error::device,
         ),
     }
 }

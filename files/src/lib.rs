@@ -1,0 +1,36 @@
+//! Writes files and folders atomically and durably.
+//!
+//! *Atomic*: the content is written under a temporary name beside its destination and renamed at
+//! the end. After a crash the old content is there or the new one, never a part. *Durable*: once a
+//! function returns, the content survives a power cut. Before the rename the content is synced;
+//! after it, on Unix, the folder that holds the name.
+//!
+//! Temporary names begin with `.weal-`. A process that is killed may leave one behind.
+
+#![forbid(unsafe_code)]
+
+mod error;
+mod file;
+mod folder;
+mod link;
+mod sync;
+
+use std::path::{Path, PathBuf};
+
+pub use error::{Error, Result};
+pub use file::{Access, create, write, write_with};
+pub use folder::create_folder;
+pub use link::{copy_permissions, link_or_write};
+
+/// How the names of temporary files and folders begin.
+const TEMPORARY: &str = ".weal-";
+
+/// The folder that holds `path`; made if it is missing.
+fn make_parent(path: &Path) -> Result<PathBuf> {
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    std::fs::create_dir_all(parent).map_err(Error::at("cannot make the folder", parent))?;
+    Ok(parent.to_owned())
+}

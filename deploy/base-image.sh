@@ -1,25 +1,24 @@
 #!/usr/bin/env bash
-# Makes the image `debian:bookworm-slim` on a machine that cannot pull it, from Debian's packages, and tags it under
-# that name so that the Dockerfile is the same everywhere. Needs root, Docker and a Debian mirror.
+# Builds the image `debian:bookworm-slim` from Debian's packages, for machines that cannot pull it. It gets the usual
+# name, so that the Dockerfile works unchanged. Needs root, Docker and a Debian mirror. If the image can be pulled after
+# all, pulls it instead; if it is present, does nothing.
 #
-#   deploy/base-image.sh            does nothing when the image is here already
-#
-# The file system is kept packed under ${WEAL_CI_CACHE:-~/.cache/commonweal}, so a second run needs no mirror.
+# The packed file system is cached in ${WEAL_CI_CACHE:-~/.cache/commonweal}, so a second run needs no mirror.
 set -euo pipefail
 
 readonly IMAGE=debian:bookworm-slim
 readonly SUITE=bookworm
 readonly MIRROR=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
-# What the Dockerfile would install on top: the Vulkan loader, by which `weal` finds a GPU's driver.
+# Installs the Vulkan loader, so that the Dockerfile need not: `weal` finds a GPU's driver through it.
 readonly EXTRA=ca-certificates,libvulkan1
 readonly CACHE=${WEAL_CI_CACHE:-$HOME/.cache/commonweal}
 readonly PACKED=$CACHE/base-image-$SUITE.tar.gz
 
 say() { printf 'base-image: %s\n' "$*" >&2; }
 
-here() { docker image inspect "$IMAGE" >/dev/null 2>&1; }
+is_present() { docker image inspect "$IMAGE" >/dev/null 2>&1; }
 
-# Packs the smallest Debian into $PACKED, by a temporary name, so that a broken run leaves no half of it.
+# Packs a minimal Debian into $PACKED. Writes to a temporary name first, so that a failed run leaves no partial file.
 pack() (
     if ! command -v debootstrap >/dev/null; then
         say "installing debootstrap"
@@ -28,13 +27,13 @@ pack() (
     fi
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
-    say "putting $SUITE together with debootstrap"
+    say "building $SUITE with debootstrap"
     if ! debootstrap --variant=minbase --include="$EXTRA" "$SUITE" "$work/root" "$MIRROR" >"$work/log" 2>&1; then
         tail -n 20 "$work/log" >&2
-        say "debootstrap failed; is $MIRROR reachable? Another mirror: DEBIAN_MIRROR=…"
+        say "debootstrap failed; if $MIRROR is unreachable, set DEBIAN_MIRROR to another mirror"
         exit 1
     fi
-    # As in Docker's own slim image: no package lists, no manuals, nothing that only a person at a terminal reads.
+    # As in Docker's slim image: no package lists, manuals or translations.
     rm -rf "$work"/root/var/cache/apt/archives/*.deb "$work"/root/var/lib/apt/lists/* "$work"/root/var/log/* \
         "$work"/root/usr/share/{doc,man,info,locale}/*
     mkdir -p "$CACHE"
@@ -43,17 +42,17 @@ pack() (
 )
 
 main() {
-    if here; then
-        say "$IMAGE is here"
+    if is_present; then
+        say "$IMAGE is present"
         return
     fi
     if [ "${CI:-}" != true ] && timeout 60 docker pull -q "$IMAGE" >/dev/null 2>&1; then
-        say "$IMAGE pulled"
+        say "pulled $IMAGE"
         return
     fi
     [ -s "$PACKED" ] || pack
     docker import --change 'CMD ["bash"]' "$PACKED" "$IMAGE" >/dev/null
-    say "$IMAGE made from $PACKED"
+    say "made $IMAGE from $PACKED"
 }
 
 main "$@"

@@ -1,16 +1,16 @@
-// What stands beside the curve: the invitation, the run's facts, this machine's facts.
+// The cards beside the loss curve: the invitation, the run and this node.
 
 import { byId, facts, text } from "./dom.js";
 import { copy } from "./copy.js";
-import { compact, count, duration, shortHex } from "./format.js";
+import { compact, count, duration, plural, shortHex } from "./format.js";
 
 let link = "";
 
-/** Makes the copy buttons work. */
+/** Connects the copy buttons. */
 export function setUpInvite() {
   byId("copy-command").addEventListener("click", () => copy(command(link), "Command"));
   byId("copy-link").addEventListener("click", () => copy(link, "Link"));
-  byId("run-id").addEventListener("click", () => copy(byId("run-id").dataset.id, "Run id"));
+  byId("run-id").addEventListener("click", () => copy(byId("run-id").dataset.id, "Run ID"));
 }
 
 const command = (target) => `weal join '${target}'`;
@@ -24,21 +24,21 @@ export function drawAbout({ snapshot }) {
 function drawInvite(run) {
   link = run.link;
   for (const id of ["copy-command", "copy-link"]) byId(id).disabled = !link;
-  text(byId("invite-command"), link ? command(link) : "the link is not known yet");
+  text(byId("invite-command"), link ? command(link) : "no link yet");
   const warning = link ? reach(link) : "";
   text(byId("invite-warning"), warning);
   byId("invite-warning").hidden = !warning;
 }
 
-/** An invitation whose addresses lead nowhere should say so before it is sent. */
+/** A warning if others could not connect by the link's addresses, else an empty string. */
 function reach(target) {
   const addresses = [...new URLSearchParams(target.split("?")[1] ?? "").getAll("peer")];
-  if (addresses.length === 0) return "It names no peer: others must be on the same local network to find the run.";
+  if (addresses.length === 0) return "This link has no addresses, so it only works on this local network.";
   if (addresses.every((address) => /^\/ip4\/127\.|^\/ip6\/::1\//.test(address))) {
-    return "Its addresses work only on this machine.";
+    return "The addresses in this link only work on this machine.";
   }
   if (addresses.every((address) => /^\/ip4\/(127|10|192\.168|172\.(1[6-9]|2\d|3[01]))\./.test(address))) {
-    return "Its addresses work only in the local network.";
+    return "The addresses in this link only work on this local network.";
   }
   return "";
 }
@@ -50,26 +50,26 @@ function drawRun(run) {
   id.hidden = !run.id;
   if (id.dataset.id !== run.id) {
     id.dataset.id = run.id;
-    id.setAttribute("aria-label", `Copy run id ${run.id}`);
-    id.title = `Run id ${run.id}: copy`;
+    id.setAttribute("aria-label", `Copy run ID ${run.id}`);
+    id.title = `Copy run ID ${run.id}`;
     text(id, shortHex(run.id));
   }
   facts(byId("run-facts"), [
     ["Model", run.model],
     ["Parameters", run.parameters && compact(run.parameters)],
     ["Data", run.data],
-    ["Steps per round", run.inner_steps && `${count(run.inner_steps)} of ${count(run.batch)} sequences`],
-    ["Sent per round", run.keep && run.chunk && `${count(run.keep)} of each ${count(run.chunk)} values`],
+    ["Inner steps per round", run.inner_steps && `${count(run.inner_steps)}, of ${plural(run.batch, "sequence", "sequences")} each`],
+    ["Compression", run.keep && run.chunk && `${count(run.keep)} of every ${count(run.chunk)} values sent`],
   ]);
 }
 
 function drawNode(node) {
   facts(byId("node-facts"), [
     ["Name", node.name],
-    ["Key", node.id && shortHex(node.id)],
+    ["Public key", node.id && shortHex(node.id)],
     ["Device", node.device],
     ["Threads", node.threads && count(node.threads)],
-    ["Running for", node.uptime_seconds && duration(Math.floor(node.uptime_seconds))],
+    ["Uptime", node.uptime_seconds && duration(Math.floor(node.uptime_seconds))],
   ]);
   text(byId("version"), node.version ? `weal ${node.version}` : "Commonweal");
 }

@@ -1,4 +1,4 @@
-// What went by: log lines, bytes by kind, and what was dropped.
+// Recent activity: log lines, traffic by kind, and drops by cause.
 
 import { byId, el, keyed, text } from "./dom.js";
 import { bytes, count, time } from "./format.js";
@@ -11,7 +11,7 @@ export function drawActivity({ snapshot }) {
   drawDropped(snapshot.dropped);
 }
 
-/** Newest first, so that reading needs no scrolling. */
+/** Shows the newest line first, so that nobody has to scroll. */
 function drawLog(events) {
   const seen = new Map();
   const lines = events.map((line) => {
@@ -28,15 +28,15 @@ function drawLog(events) {
         "li",
         { class: line.level },
         el("time", { datetime: new Date(line.unix_ms).toISOString() }, time(line.unix_ms)),
-        el("span", { class: "log-text" }, ...grave(line.level), line.text),
+        el("span", { class: "log-text" }, ...levelWords(line.level), line.text),
       ),
     () => {},
   );
   byId("log-empty").hidden = events.length > 0;
 }
 
-/** Colour alone must not carry the meaning. */
-const grave = (level) => (level === "warn" || level === "error" ? [el("b", {}, level === "warn" ? "Warning: " : "Error: ")] : []);
+/** The level in words, because colour alone must not carry the meaning. */
+const levelWords = (level) => (level === "warn" || level === "error" ? [el("b", {}, level === "warn" ? "Warning: " : "Error: ")] : []);
 
 function drawTraffic(traffic) {
   const rows = Object.entries(traffic).sort(([, a], [, b]) => total(b) - total(a));

@@ -1,4 +1,4 @@
-// The page of one node: connects, keeps what it hears in the store, and has every part draw itself from there.
+// The page of one node: connects, puts updates into the store, and lets every part draw itself from there.
 
 import { drawAbout, setUpInvite } from "./about.js";
 import { drawActivity } from "./activity.js";
@@ -13,27 +13,27 @@ import { Rounds } from "./rounds.js";
 import { Store } from "./store.js";
 import { announcement, message, sentence } from "./words.js";
 
-/** The phase bar moves between snapshots. */
+/** How often the phase bar moves between snapshots. */
 const TICK_MS = 250;
 
-/** A short interruption is nobody's business. */
-const PATIENCE_MS = 2_000;
+/** Shorter interruptions are not shown. */
+const SHORT_LOSS_MS = 2_000;
 
 const main = byId("main");
 const store = new Store();
 const rounds = new Rounds(store);
 const chart = new Chart(store, (points) => (main.dataset.lossPoints = points));
 let lostAt = null;
-let lastNews = null;
+let lastUpdate = null;
 
 setUpInvite();
 const feed = new Feed({ onLink, onUpdate, onCurve });
 setInterval(tick, TICK_MS);
 
 function onUpdate(update) {
-  lastNews = Date.now();
-  const another = store.update(update);
-  if (another || update.skipped) feed.loadCurve();
+  lastUpdate = Date.now();
+  const switched = store.update(update);
+  if (switched || update.skipped) feed.loadCurve();
   draw();
 }
 
@@ -42,7 +42,7 @@ function onCurve(curve) {
   draw();
 }
 
-/** Draws everything; parts leave alone what did not change. */
+/** Draws everything; each part skips what did not change. */
 function draw() {
   if (store.snapshot === null) return;
   const { node, peers } = store.snapshot;
@@ -73,19 +73,19 @@ function onLink(live) {
 }
 
 function tick() {
-  const lost = lostAt !== null && Date.now() - lostAt > PATIENCE_MS;
-  const link = lost ? "lost" : lastNews === null ? "connecting" : "live";
+  const lost = lostAt !== null && Date.now() - lostAt > SHORT_LOSS_MS;
+  const link = lost ? "lost" : lastUpdate === null ? "connecting" : "live";
   main.dataset.link = link;
   byId("link-state").dataset.link = link;
-  text(byId("link-state"), link);
+  text(byId("link-state"), lost ? "disconnected" : link);
   showBanner(lost);
   if (!lost && store.snapshot !== null) drawPhases(store);
 }
 
-/** The age changes all the time, and is kept out of what screen readers are told. */
+/** The age changes every second, so it is hidden from screen readers. */
 function showBanner(lost) {
   byId("banner").hidden = !lost;
-  text(byId("banner-words"), lost ? "The node does not answer. Trying again." : "");
-  const age = lastNews === null ? "" : `What you see is ${duration(Math.floor((Date.now() - lastNews) / 1000))} old.`;
+  text(byId("banner-words"), lost ? "The node is not responding. Reconnecting…" : "");
+  const age = lastUpdate === null ? "" : `Last update ${duration(Math.floor((Date.now() - lastUpdate) / 1000))} ago.`;
   text(byId("banner-age"), age);
 }

@@ -1,19 +1,19 @@
-// The loss curve: held-out and training loss over rounds or tokens, with what simpler models reach as dashed lines.
+// The loss curve: held-out and training loss over rounds or tokens. Dashed lines show the loss of simpler models.
 
 import { byId, el, text } from "./dom.js";
 import { count, known, loss } from "./format.js";
 
-/** Beyond this many points, markers only clutter the line. */
+/** With more points than this, markers would clutter the line. */
 const MARKERS_UP_TO = 60;
 
-/** Labels of the dashed lines keep this distance, in pixels. */
+/** The least distance between labels of dashed lines, in pixels. */
 const LABEL_HEIGHT = 15;
 
 const MARGIN = { top: 10, bottom: 42, left: 48, right: 92 };
 
 const CONFIG = { displayModeBar: false, doubleClick: "reset" };
 
-/** Fewer rounds than this get a tick each: plotly.js would put ticks between them. */
+/** Up to this many rounds get one tick each; plotly.js would also put ticks between them. */
 const TICK_EACH_UP_TO = 8;
 
 export class Chart {
@@ -40,7 +40,7 @@ export class Chart {
     document.documentElement.addEventListener("themechange", () => this.draw());
   }
 
-  /** Draws where something changed: new rounds, another axis, theme or floors. */
+  /** Redraws if something changed: rounds, axis, theme or floors. */
   async draw() {
     const { snapshot, version } = this.store;
     if (snapshot === null) return;
@@ -59,7 +59,7 @@ export class Chart {
     this.onDrawn(measured.length);
   }
 
-  /** Fills the room there is; the plot itself follows only the window. */
+  /** Resizes the plot to its container; plotly.js itself follows only the window. */
   async fit() {
     const plotly = await this.plotly;
     const graph = byId("chart");
@@ -106,7 +106,7 @@ export class Chart {
       showlegend: false,
       hovermode: "x unified",
       hoverlabel: { bgcolor: this.colour("--surface"), bordercolor: this.colour("--line"), font: { color: this.colour("--ink") } },
-      // A finger scrolls the page; a mouse may zoom.
+      // A finger scrolls the page, so only a mouse zooms.
       dragmode: touch ? false : "zoom",
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: ink },
       uirevision: `${this.axis} ${this.log}`,
@@ -122,7 +122,7 @@ export class Chart {
     const linearStep = rounds && points.length <= TICK_EACH_UP_TO ? 1 : undefined;
     return {
       title: { text: rounds ? "round" : "tokens", standoff: 8 },
-      // Round 0 has no place on a logarithmic axis; plotly.js leaves it out.
+      // plotly.js omits round 0 on a logarithmic axis.
       type: this.log ? "log" : "linear",
       rangemode: this.log ? "normal" : "tozero",
       showgrid: false,
@@ -133,7 +133,7 @@ export class Chart {
       exponentformat: "B",
       automargin: false,
       tickformat: rounds ? "d" : undefined,
-      // Powers of ten where there are several, else 1, 2 and 5.
+      // Ticks at powers of ten if there are several, else at 1, 2 and 5.
       dtick: this.log ? (points.length > 50 ? 1 : "D2") : linearStep,
     };
   }
@@ -143,7 +143,7 @@ export class Chart {
     return { type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y, line, opacity: 0.75, layer: "below" };
   }
 
-  /** Labels stand to the right of their lines, and give way to one another. */
+  /** Places labels to the right of their lines, and keeps them apart. */
   labels(floors, [bottom, top]) {
     const pixels = byId("chart").clientHeight - MARGIN.top - MARGIN.bottom;
     const perNat = pixels / (top - bottom);
@@ -168,43 +168,43 @@ export class Chart {
       });
   }
 
-  /** A colour of the theme, as plotly.js reads it: custom properties hold both themes' colours. */
+  /** A colour of the current theme, resolved because custom properties hold both themes' colours. */
   colour(name) {
     this.probe.style.color = `var(${name})`;
     return getComputedStyle(this.probe).color;
   }
 }
 
-/** plotly.js is a classic script of 4.6 MB: fetched beside the rest, so that the page need not wait for it. */
+/** Loads plotly.js, a classic script of 4.6 MB, without making the page wait for it. */
 function loadPlotly() {
   return new Promise((resolve, reject) => {
     const script = el("script", { src: "/assets/plotly.js" });
     script.addEventListener("load", () => resolve(window.Plotly));
-    script.addEventListener("error", () => reject(new Error("plotly.js could not be loaded from the node")));
+    script.addEventListener("error", () => reject(new Error("could not load plotly.js from the node")));
     document.head.append(script);
   });
 }
 
-/** From a little under the lowest to a little over the highest of everything that is drawn. */
+/** The vertical range of everything drawn, with a small margin. */
 function rangeOf(points, floors) {
   const values = points.flatMap(([, point]) => [point.heldout, point.train]).filter(known);
   values.push(...floors.map((floor) => floor.nats_per_byte));
   const [low, high] = values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
   if (low > high) return [0, 1];
-  const room = Math.max(0.06 * (high - low), 0.02);
-  return [low - room, high + room];
+  const margin = Math.max(0.06 * (high - low), 0.02);
+  return [low - margin, high + margin];
 }
 
-/** plotly.js reads a small subset of HTML in labels. */
+/** Escapes a label, because plotly.js reads some HTML in it. */
 const escape = (name) => name.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 
-/** The curve in words. */
+/** The caption: the curve in words. */
 function caption(measured, floors) {
   if (measured.length === 0) return "";
   const [first, last] = [measured[0], measured.at(-1)];
   const now = last[1].heldout;
   if (measured.length === 1) return `Held-out loss is ${loss(now)} nats per byte after round ${count(last[0])}.`;
-  const verb = now < first[1].heldout ? "fell" : "went";
+  const verb = now < first[1].heldout ? "fell" : "changed";
   const words = `Held-out loss ${verb} from ${loss(first[1].heldout)} to ${loss(now)} nats per byte by round ${count(last[0])}`;
   const beaten = floors.filter((floor) => now < floor.nats_per_byte).sort((a, b) => a.nats_per_byte - b.nats_per_byte)[0];
   return beaten ? `${words}, below ${beaten.name} (${beaten.nats_per_byte.toFixed(2)}).` : `${words}.`;

@@ -1,17 +1,17 @@
-// Copying to the clipboard, with a word that it worked.
+// Copies to the clipboard, and confirms it in a toast.
 
 import { byId, text } from "./dom.js";
 
 const TOAST_MS = 1800;
 let hiding;
 
-/** Copies, and says so in the toast. */
+/** Copies `value`; the toast says `what` was copied. */
 export async function copy(value, what) {
   const copied = (await viaClipboard(value)) || viaSelection(value);
-  say(copied ? `${what} copied` : `Could not copy: select the text and copy it by hand`);
+  showToast(copied ? `${what} copied` : "Could not copy. Select the text and copy it manually.");
 }
 
-/** Browsers offer this only on localhost and under https. */
+/** Browsers allow this only on localhost and over HTTPS. */
 async function viaClipboard(value) {
   try {
     await navigator.clipboard.writeText(value);
@@ -21,7 +21,7 @@ async function viaClipboard(value) {
   }
 }
 
-/** The old way, which works everywhere else. */
+/** The deprecated way, which works everywhere else. */
 function viaSelection(value) {
   const area = document.createElement("textarea");
   area.value = value;
@@ -35,7 +35,7 @@ function viaSelection(value) {
   return copied;
 }
 
-function say(words) {
+function showToast(words) {
   const toast = byId("toast");
   text(toast, words);
   toast.classList.add("shown");

@@ -1,4 +1,4 @@
-// The few ways in which the page changes its document. Text goes in as text, never as markup.
+// Helpers that change the document. They insert text as text, never as markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -9,7 +9,7 @@ export function el(tag, attributes = {}, ...children) {
   return build(document.createElement(tag), attributes, children);
 }
 
-/** The same for SVG. */
+/** An SVG element, likewise. */
 export function svg(tag, attributes = {}, ...children) {
   return build(document.createElementNS(SVG, tag), attributes, children);
 }
@@ -22,20 +22,20 @@ function build(node, attributes, children) {
   return node;
 }
 
-/** Sets text where it differs, so that selections and screen readers are left in peace. */
+/** Sets text only if it differs, so that selections survive and screen readers stay quiet. */
 export function text(node, value) {
   if (node.textContent !== value) node.textContent = value;
 }
 
-/** Sets an attribute where it differs; undefined removes it. */
+/** Sets an attribute only if it differs; undefined removes it. */
 export function attribute(node, name, value) {
   if (value === undefined || value === null) node.removeAttribute(name);
   else if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value);
 }
 
 /**
- * Makes the children of `parent` those of `items`, in order: nodes of known keys stay and are updated, so that focus
- * and scroll position survive.
+ * Shows `items` as the children of `parent`, in order. Nodes with known keys are updated in place, so that focus and
+ * scroll position survive.
  */
 export function keyed(parent, items, keyOf, create, update) {
   const nodes = (parent.nodesByKey ??= new Map());

@@ -1,20 +1,20 @@
 // The connection to the node: the event stream, and the curve once per connection.
 //
-// A browser reconnects an event stream by itself, but not after every kind of failure, and it does not notice a
-// connection that went silent. So this watches the pings, and starts again with growing pauses.
+// Browsers reconnect an event stream after some failures only, and do not notice a connection that went silent. So this
+// watches the pings, and reconnects with growing pauses.
 
-/** Pings come every five seconds. */
+/** The node sends a ping every five seconds. */
 const SILENT_AFTER_MS = 12_000;
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 8_000;
 
 export class Feed {
-  /** `onLink(live)` tells when the connection comes or goes, `onUpdate(update)` and `onCurve(curve)` what came. */
+  /** Calls `onLink(live)` when the connection comes or goes, `onUpdate(update)` and `onCurve(curve)` with new data. */
   constructor({ onLink, onUpdate, onCurve }) {
     Object.assign(this, { onLink, onUpdate, onCurve });
     this.pause = FIRST_PAUSE_MS;
     this.open();
-    // A sleeping laptop or a hidden tab comes back: do not wait for the pause to end.
+    // When a laptop wakes up or a tab is shown again, reconnect without waiting for the pause.
     window.addEventListener("online", () => this.restart());
     document.addEventListener("visibilitychange", () => {
       if (document.visibilityState === "visible" && this.source === null) this.restart();
@@ -72,12 +72,12 @@ export class Feed {
       const answer = await fetch("/api/curve");
       if (answer.ok) this.onCurve(await answer.json());
     } catch {
-      // The event stream notices the same failure, and tries again.
+      // The event stream notices the same failure, and reconnects.
     }
   }
 }
 
-/** Records in full of rounds before `round`, ascending. */
+/** Fetches the full records of rounds before `round`, ascending. */
 export async function recordsBefore(round, limit) {
   const answer = await fetch(`/api/history?before=${round}&limit=${limit}`);
   if (!answer.ok) throw new Error(`the node answered ${answer.status}`);

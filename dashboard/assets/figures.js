@@ -1,10 +1,10 @@
-// The five big numbers.
+// The five key figures.
 
 import { byId, el, keyed, text } from "./dom.js";
 import { UNKNOWN, compact, count, duration, known, loss, percent, plural } from "./format.js";
 
 export function drawFigures(store) {
-  const figures = [heldout(store), round(store), tokens(store), peers(store), compute(store)];
+  const figures = [heldout(store), round(store), tokens(store), peers(store), trainingTime(store)];
   keyed(byId("figures"), figures, (figure) => figure.name, create, update);
 }
 
@@ -41,8 +41,8 @@ function round(store) {
   const recent = store.recent();
   const decided = store.curve.size;
   const seconds = average(recent.map((record) => record.seconds));
-  const pace = recent.length > 0 ? `, ${duration(seconds)} each` : "";
-  return { name: "Round", value: count(store.snapshot.round.number), sub: `${count(decided)} decided${pace}` };
+  const each = recent.length > 0 ? `, ${duration(seconds)} each` : "";
+  return { name: "Round", value: count(store.snapshot.round.number), sub: `${count(decided)} decided${each}` };
 }
 
 function tokens(store) {
@@ -50,7 +50,7 @@ function tokens(store) {
   const total = recent[0]?.tokens ?? 0;
   const oldest = recent.at(-1);
   const seconds = sum(recent.slice(0, -1).map((record) => record.seconds));
-  const rate = seconds > 0 ? `${compact((total - oldest.tokens) / seconds)} a second, all together` : "trained on by all";
+  const rate = seconds > 0 ? `${compact((total - oldest.tokens) / seconds)} per second, all peers` : "all peers together";
   return { name: "Tokens", value: compact(total), sub: total > 0 ? rate : "none yet" };
 }
 
@@ -61,20 +61,21 @@ function peers(store) {
   const differing = all.filter((peer) => peer.state_root_agrees === false).length;
   if (all.length === 0) return { name: "Peers", value: UNKNOWN, sub: "none known yet" };
   const value = { name: "Peers", value: count(connected), unit: connected < all.length ? `of ${count(all.length)}` : "" };
-  if (differing > 0) return { ...value, sub: `${plural(differing, "peer has", "peers have")} other weights`, tone: "bad" };
-  return { ...value, sub: `${plural(voters, "votes", "vote")}, all with equal weights` };
+  if (differing > 0) return { ...value, sub: `${plural(differing, "peer has", "peers have")} different weights`, tone: "bad" };
+  const agreeing = all.every((peer) => peer.state_root_agrees === true);
+  return { ...value, sub: `${plural(voters, "voter", "voters")}${agreeing ? ", same weights" : ""}` };
 }
 
-function compute(store) {
+function trainingTime(store) {
   const recent = store.recent().filter((record) => record.seconds > 0);
   const total = sum(recent.map((record) => record.seconds));
   const training = sum(recent.map((record) => record.phases.train));
   const share = total > 0 ? Math.min(1, training / total) : undefined;
   return {
-    name: "Compute share",
+    name: "Time training",
     value: percent(share),
     unit: share === undefined ? "" : "%",
-    sub: share === undefined ? "not measured yet" : `of this machine’s time is training`,
+    sub: share === undefined ? "not measured yet" : "of recent rounds on this node",
   };
 }
 

@@ -1,9 +1,9 @@
-// Numbers as people read them.
+// Formats numbers, sizes and times for people.
 
 const counts = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const compactCounts = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
 
-/** A dash of the width of a digit stands for what is not known. */
+/** Shown for unknown values: a dash as wide as a digit. */
 export const UNKNOWN = "–";
 
 export const known = (value) => value !== null && value !== undefined && Number.isFinite(value);
@@ -22,7 +22,7 @@ export function plural(number, one, many) {
   return `${count(number)} ${number === 1 ? one : many}`;
 }
 
-/** Bytes in decimal units, three digits. */
+/** Bytes in decimal units, with three digits. */
 export function bytes(value) {
   if (!known(value)) return UNKNOWN;
   const units = ["B", "kB", "MB", "GB", "TB", "PB"];
@@ -52,7 +52,7 @@ function pair(value, divisor, large, small) {
   return rest ? `${Math.floor(value / divisor)} ${large} ${rest} ${small}` : `${value / divisor} ${large}`;
 }
 
-/** The start of a hash. */
+/** The first eight digits of a hash. */
 export const shortHex = (hex) => (hex ? hex.slice(0, 8) : UNKNOWN);
 
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });

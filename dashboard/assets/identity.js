@@ -1,8 +1,8 @@
-// Colours and small pictures made from hashes: what is equal looks equal, at a glance.
+// Colours and small pictures derived from hashes, so that equal hashes look equal at a glance.
 
 import { el, svg } from "./dom.js";
 
-/** FNV-1a, 32 bits; only for looks. */
+/** FNV-1a with a final mix, 32 bits. Not for security. */
 function mix(string, seed) {
   let hash = 0x811c9dc5 ^ seed;
   for (let index = 0; index < string.length; index += 1) {
@@ -14,12 +14,12 @@ function mix(string, seed) {
 
 const hue = (string, seed) => mix(string, seed) % 360;
 
-/** The colour of a peer; lightness comes from the theme. */
+/** The hue of a peer's colour; the theme sets the lightness. */
 export const peerHue = (id) => String(hue(id, 1));
 
 const GRID = 5;
 
-/** A peer's picture: a mirrored pattern of 5 × 5 cells in its colour. */
+/** A peer's avatar: a mirrored pattern of 5 × 5 cells in its colour. */
 export function avatar(id) {
   const bits = mix(id, 2);
   let path = "";
@@ -34,7 +34,7 @@ export function avatar(id) {
   return picture;
 }
 
-/** Four stripes of colour from a hash. */
+/** Four coloured stripes derived from a hash. */
 export function stripes(hash) {
   const band = el("span", { class: "stripes", "aria-hidden": "true" });
   for (let seed = 11; seed < 15; seed += 1) {

@@ -1,14 +1,14 @@
-// Everyone who takes part, and what each contributed.
+// All peers of the run, and what each contributed.
 
 import { attribute, byId, el, keyed, svg, text } from "./dom.js";
 import { bytes, count, plural, shortHex } from "./format.js";
 import { avatar, peerHue } from "./identity.js";
 
-/** Rounds shown in a peer's bar. */
+/** Rounds in a peer's bar. */
 const BAR_ROUNDS = 40;
 const BAR = { step: 4, width: 3, height: 18 };
 
-const THIS_ROUND = { none: "not yet", committed: "committed", fetched: "fetched", valid: "valid", invalid: "refused" };
+const THIS_ROUND = { none: "nothing yet", committed: "committed", fetched: "fetched", valid: "valid", invalid: "rejected" };
 
 export function drawPeers(store) {
   const { peers, node } = store.snapshot;
@@ -17,13 +17,13 @@ export function drawPeers(store) {
   const totalWeight = peers.reduce((total, peer) => total + (peer.voter ? peer.weight : 0), 0);
   const rows = [...peers]
     .sort((a, b) => b.weight - a.weight || b.contributions - a.contributions || a.id.localeCompare(b.id))
-    .map((peer) => ({ peer, own: peer.id === node.id, totalWeight, contributed: contributors.map((set) => set.has(peer.id)) }));
+    .map((peer) => ({ peer, self: peer.id === node.id, totalWeight, contributed: contributors.map((set) => set.has(peer.id)) }));
   keyed(byId("peers"), rows, (row) => row.peer.id, create, update);
   byId("peers-empty").hidden = peers.length > 0;
-  text(byId("peers-note"), peers.length > 0 ? `Bars show the last ${plural(rounds.length, "round", "rounds")}.` : "");
+  text(byId("peers-note"), peers.length > 0 ? `The bars show contributions to the last ${plural(rounds.length, "round", "rounds")}.` : "");
 }
 
-/** A cell; `label` is its heading on a narrow screen. */
+/** A table cell; `label` is its heading on narrow screens. */
 const cell = (label, ...children) => el("td", { role: "cell", "data-label": label }, ...children);
 
 function create({ peer }) {
@@ -32,7 +32,7 @@ function create({ peer }) {
     { role: "row" },
     el(
       "td",
-      { role: "cell", class: "who" },
+      { role: "cell", class: "peer" },
       avatar(peer.id),
       el("span", { class: "names" }, el("span", { class: "name" }), el("span", { class: "address" })),
     ),
@@ -46,24 +46,24 @@ function create({ peer }) {
   return row;
 }
 
-function update(row, { peer, own, totalWeight, contributed }) {
-  const [who, vote, round, contributions, weights, traffic] = row.children;
-  row.classList.toggle("away", !peer.connected);
-  row.classList.toggle("own", own);
-  text(who.querySelector(".name"), peer.name || shortHex(peer.id));
-  text(who.querySelector(".address"), own ? "this machine" : peer.connected ? peer.address || "connected" : "not connected");
-  attribute(who, "title", `${peer.id}${peer.address ? `\n${peer.address}` : ""}`);
+function update(row, { peer, self, totalWeight, contributed }) {
+  const [name, vote, round, contributions, weights, traffic] = row.children;
+  row.classList.toggle("disconnected", !peer.connected);
+  row.classList.toggle("self", self);
+  text(name.querySelector(".name"), peer.name || shortHex(peer.id));
+  text(name.querySelector(".address"), self ? "this node" : peer.connected ? peer.address || "connected" : "not connected");
+  attribute(name, "title", `${peer.id}${peer.address ? `\n${peer.address}` : ""}`);
   text(vote.firstChild, voteWords(peer, totalWeight));
   showState(round, peer.this_round);
   showBar(contributions.firstChild, contributed);
   text(contributions.lastChild, count(peer.contributions));
-  showRoot(weights.firstChild, peer.state_root_agrees, own);
-  text(traffic.firstChild, own ? "" : `↑ ${bytes(peer.bytes_sent)}`);
-  text(traffic.lastChild, own ? "" : `↓ ${bytes(peer.bytes_received)}`);
+  showRoot(weights.firstChild, peer.state_root_agrees, self);
+  text(traffic.firstChild, self ? "" : `↑ ${bytes(peer.bytes_sent)}`);
+  text(traffic.lastChild, self ? "" : `↓ ${bytes(peer.bytes_received)}`);
 }
 
 function voteWords(peer, totalWeight) {
-  if (!peer.voter) return "not yet";
+  if (!peer.voter) return "none yet";
   const share = totalWeight > 0 ? Math.round((100 * peer.weight) / totalWeight) : 0;
   return `${share} %`;
 }
@@ -76,10 +76,12 @@ function showState(cell, { state, reason }) {
   attribute(cell, "title", reason);
 }
 
-function showRoot(node, agrees, own) {
-  const words = own ? "ours" : agrees === true ? "equal" : agrees === false ? "differ" : "unknown";
-  node.className = `root-state ${words}`;
-  text(node, words);
+const ROOT_WORDS = { self: "this node’s", same: "same", different: "different", unknown: "not reported" };
+
+function showRoot(node, agrees, self) {
+  const state = self ? "self" : agrees === true ? "same" : agrees === false ? "different" : "unknown";
+  node.className = `root-state ${state}`;
+  text(node, ROOT_WORDS[state]);
 }
 
 function contributionBar(id) {
@@ -93,7 +95,7 @@ function contributionBar(id) {
   return bar;
 }
 
-/** The newest round is at the right end. */
+/** Draws a peer's bar, with the newest round on the right. */
 function showBar(bar, contributed) {
   const [missed, made] = bar.children;
   const paths = { missed: "", made: "" };

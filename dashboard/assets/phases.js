@@ -1,11 +1,11 @@
-// The bar of a round's phases, and how far the current one is.
+// The bar of a round's phases, with the progress of the current one.
 
 import { attribute, byId, el, keyed, text } from "./dom.js";
 import { duration } from "./format.js";
 import { PHASES, PHASE_MEANINGS, PHASE_NAMES } from "./words.js";
 
-/** A phase that is over or done at 100 % looks finished; the current one never quite does. */
-const NEARLY = 0.97;
+/** The current phase never looks finished if its progress is estimated from time. */
+const MOST_ESTIMATED = 0.97;
 
 export function drawPhases(store) {
   const { round, node } = store.snapshot;
@@ -22,18 +22,18 @@ export function drawPhases(store) {
   keyed(byId("phases"), items, (item) => item.phase, create, update);
 }
 
-/** Seconds that the current phase has taken so far, by the node's clock. */
+/** Seconds since the current phase began, by the node's clock. */
 function phaseSeconds(store) {
   const started = store.snapshot.round.phase_started_unix_ms;
   return started > 0 ? Math.max(0, (store.now() - started) / 1000) : 0;
 }
 
-/** Steps tell more than time, where there are steps. */
+/** The progress of the current phase, from 0 to 1: by steps if there are any, else by time. */
 function progress(store) {
   const { round } = store.snapshot;
   if (round.phase === "train" && round.steps > 0) return Math.min(1, round.steps_done / round.steps);
   const expected = round.expected[round.phase];
-  return expected > 0 ? Math.min(NEARLY, phaseSeconds(store) / expected) : 0;
+  return expected > 0 ? Math.min(MOST_ESTIMATED, phaseSeconds(store) / expected) : 0;
 }
 
 function create({ phase }) {
@@ -51,7 +51,7 @@ function update(node, item) {
   node.classList.toggle("running", item.running);
   node.classList.toggle("over", item.over);
   attribute(node, "aria-current", item.running ? "step" : undefined);
-  // Square roots: training takes nearly all the time, and the others should still be seen.
+  // Square roots, because training takes most of the time and the other phases should stay visible.
   node.style.setProperty("--share", Math.sqrt(Math.max(item.expected, 0.05)).toFixed(2));
   track.firstChild.style.transform = `scaleX(${item.done.toFixed(3)})`;
   text(timeLabel, label(item));

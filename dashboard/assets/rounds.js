@@ -1,4 +1,4 @@
-// Decided rounds, newest first, with the root that proves their weights.
+// Decided rounds, newest first, each with the state root of its weights.
 
 import { byId, el, keyed, text } from "./dom.js";
 import { bytes, count, duration, known, loss, plural, shortHex } from "./format.js";
@@ -9,8 +9,8 @@ import { PHASES, PHASE_NAMES } from "./words.js";
 
 const SHOWN_FIRST = 10;
 const SHOWN_MORE = 50;
-/** Contributors shown as pictures; the rest are a number. */
-const PICTURES = 6;
+/** Contributors shown as avatars; all are counted beside them. */
+const AVATARS = 6;
 
 export class Rounds {
   constructor(store) {
@@ -36,7 +36,7 @@ export class Rounds {
     return new Map(this.store.snapshot.peers.map((peer) => [peer.id, peer.name]));
   }
 
-  /** Shows more rounds, and fetches those that are not here yet. */
+  /** Shows more rounds, and fetches the missing ones. */
   async showOlder() {
     const button = byId("older-rounds");
     button.disabled = true;
@@ -46,11 +46,11 @@ export class Rounds {
       if (all.length < this.shown && all.length > 0) {
         const older = await recordsBefore(all.at(-1).round, SHOWN_MORE);
         this.store.addRecords(older);
-        // Rounds older than the node keeps in full: only the curve still knows them.
+        // The node no longer has full records of older rounds, only their curve.
         if (older.length === 0) button.remove();
       }
     } catch {
-      // The banner says that the node is gone; the button stays for another try.
+      // The banner shows that the node is gone. The button stays, to retry.
       this.shown -= SHOWN_MORE;
     }
     button.disabled = false;
@@ -59,14 +59,14 @@ export class Rounds {
 }
 
 function create({ record }) {
-  const root = el("button", { class: "chip root", type: "button", title: `State root ${record.root}: copy` });
+  const root = el("button", { class: "chip root", type: "button", title: `Copy state root ${record.root}` });
   root.addEventListener("click", () => copy(root.dataset.root, "State root"));
   return el(
     "tr",
     {},
     el("th", { scope: "row" }, count(record.round)),
     el("td", {}, el("span", { class: "loss" }), el("span", { class: "delta" })),
-    el("td", {}, el("span", { class: "faces" }), el("span", { class: "face-count" })),
+    el("td", {}, el("span", { class: "contributors" }), el("span", { class: "contributor-count" })),
     el("td", { class: "wide" }),
     el("td", {}, root),
     el("td", { class: "medium" }, el("span", { class: "split", "aria-hidden": "true" }), el("span", { class: "seconds" })),
@@ -78,7 +78,7 @@ function update(row, { record, before, names }) {
   const [, lossCell, contributions, signed, root, time, traffic] = row.children;
   text(lossCell.firstChild, loss(record.heldout_nats_per_byte));
   showDelta(lossCell.lastChild, record, before);
-  showFaces(contributions, record, names);
+  showContributors(contributions, record, names);
   text(signed, certificate(record));
   showRoot(root.firstChild, record.root);
   showTime(time, record);
@@ -93,14 +93,14 @@ function showDelta(node, record, before) {
   node.classList.toggle("good", change < 0);
 }
 
-function showFaces(cell, { contributors, contributions }, names) {
-  const faces = contributors.slice(0, PICTURES).map((id) => ({ id, name: names.get(id) || shortHex(id) }));
-  keyed(cell.firstChild, faces, (face) => face.id, ({ id, name }) => el("span", { title: name }, avatar(id)), () => {});
+function showContributors(cell, { contributors, contributions }, names) {
+  const avatars = contributors.slice(0, AVATARS).map((id) => ({ id, name: names.get(id) || shortHex(id) }));
+  keyed(cell.firstChild, avatars, (item) => item.id, ({ id, name }) => el("span", { title: name }, avatar(id)), () => {});
   text(cell.lastChild, count(contributions));
 }
 
 function certificate({ certificate_voters: voters, certificate_weight: weight, roster_weight: all }) {
-  const share = all > 0 ? `, ${Math.round((100 * weight) / all)} % of weight` : "";
+  const share = all > 0 ? `, ${Math.round((100 * weight) / all)} % of votes` : "";
   return `${plural(voters, "voter", "voters")}${share}`;
 }
 

@@ -1,34 +1,34 @@
-// What the page knows: the latest snapshot, decided rounds by number, and the loss curve of all rounds.
+// The page's data: the latest snapshot, decided rounds by number, and the loss curve of all rounds.
 
-/** Rounds over which recent averages are taken. */
+/** Rounds in a recent average. */
 export const RECENT = 20;
 
 export class Store {
   constructor() {
     this.snapshot = null;
-    /** How much the node's clock is ahead of ours, in milliseconds. */
+    /** How far the node's clock is ahead of the browser's, in milliseconds. */
     this.clockAhead = 0;
     this.forget();
   }
 
-  /** Another run: nothing known of rounds holds any more. */
+  /** Discards all rounds, because the node switched to another run. */
   forget() {
     /** Full records by round number. */
     this.records = new Map();
     /** `{heldout, train, tokens}` by round number. */
     this.curve = new Map();
-    /** Counts changes of the records and the curve, so that views redraw only when there is something new. */
+    /** Counts changes of records and curve, so that views redraw only when something changed. */
     this.version = (this.version ?? 0) + 1;
   }
 
-  /** Takes in an update from the event stream; returns whether it is about another run than before. */
+  /** Stores an update from the event stream. Returns whether it belongs to another run than before. */
   update({ snapshot, records, now_unix_ms: now }) {
-    const another = this.snapshot !== null && this.snapshot.run.id !== snapshot.run.id;
-    if (another) this.forget();
+    const switched = this.snapshot !== null && this.snapshot.run.id !== snapshot.run.id;
+    if (switched) this.forget();
     this.snapshot = snapshot;
     this.clockAhead = now - Date.now();
     this.addRecords(records);
-    return another;
+    return switched;
   }
 
   addRecords(records) {
@@ -55,12 +55,12 @@ export class Store {
     this.version += 1;
   }
 
-  /** The node's clock now, in milliseconds since 1970. */
+  /** The current time by the node's clock, in milliseconds since 1970. */
   now() {
     return Date.now() + this.clockAhead;
   }
 
-  /** Full records, newest first. */
+  /** All full records, newest first. */
   newestFirst() {
     return this.sorted().records;
   }
@@ -75,7 +75,7 @@ export class Store {
     return this.sorted().points;
   }
 
-  /** Both, sorted once for each change. */
+  /** Records and points, sorted once per change. */
   sorted() {
     if (this.order?.version !== this.version) {
       this.order = {

@@ -1,4 +1,4 @@
-// Light, dark, or as the system says. A classic script in the head, so that the page never flashes in the wrong one.
+// The theme: light, dark or the system's. A classic script in the head, so that the wrong theme never flashes.
 "use strict";
 
 {
@@ -6,7 +6,7 @@
   const KEY = "commonweal-theme";
   const root = document.documentElement;
 
-  /** Storage may be forbidden; the choice then lasts as long as the page. */
+  /** The saved theme. If storage is blocked, the choice lasts until the page is closed. */
   const stored = () => {
     try {
       return localStorage.getItem(KEY);
@@ -31,7 +31,7 @@
       try {
         localStorage.setItem(KEY, next);
       } catch {
-        // Nothing to do: see above.
+        // Storage is blocked: see `stored`.
       }
       choose(next);
     });

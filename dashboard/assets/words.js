@@ -1,13 +1,13 @@
-// The state of the node in plain words.
+// The state of the node in words.
 
 import { count, plural } from "./format.js";
 
 const TITLES = {
   starting: "Starting",
-  catching_up: "Catching up with the run",
-  waiting: "Waiting for others",
+  catching_up: "Catching up",
+  waiting: "Waiting for peers",
   paused: "Paused",
-  error: "Stopped by an error",
+  error: "Cannot train",
 };
 
 export const PHASES = ["train", "commit", "fetch", "attest", "decide", "apply"];
@@ -21,30 +21,30 @@ export const PHASE_NAMES = {
   apply: "Apply",
 };
 
-/** What happens in a phase, for a tooltip. */
+/** What happens in each phase, for the tooltips and the line under the headline. */
 export const PHASE_MEANINGS = {
-  train: "Every peer trains on its own samples, from the same weights",
-  commit: "Peers commit to what they learnt, before anyone shows it",
-  fetch: "Contributions are revealed and fetched",
-  attest: "Voters measure what each contribution does to the loss",
+  train: "Each peer trains on different samples, starting from the same weights",
+  commit: "Each peer commits to its contribution before any are revealed",
+  fetch: "Peers reveal their contributions and fetch the others",
+  attest: "Peers check that contributions are well-formed and attest the valid ones",
   decide: "Voters agree on the exact set to apply",
-  apply: "Everyone applies the agreed set, and has the same weights again",
+  apply: "Every peer applies the agreed set and arrives at the same weights",
 };
 
-/** One sentence: "Round 12: training, step 6 of 10". */
+/** The headline: "Round 12: training, step 6 of 10". */
 export function sentence(snapshot) {
   const { node, round } = snapshot;
   if (node.state !== "training") return TITLES[node.state] ?? node.state;
   return `Round ${count(round.number)}: ${phaseWords(snapshot)}`;
 }
 
-/** What the node has to say; else, what the phase is for. */
+/** The line under the headline: the node's message, or else the meaning of the phase. */
 export function message({ node, round }) {
   if (node.message || node.state !== "training") return node.message;
   return `${PHASE_MEANINGS[round.phase]}.`;
 }
 
-/** The sentence without what changes every second, for screen readers. */
+/** The headline for screen readers, without the numbers that change every second. */
 export function announcement(snapshot) {
   const { node, round } = snapshot;
   if (node.state !== "training") return `${sentence(snapshot)}. ${node.message}`;
@@ -59,11 +59,11 @@ function phaseWords({ round, peers }) {
     case "commit":
       return `${count(reached("committed", "fetched", "valid", "invalid"))} of ${plural(peers.length, "peer has", "peers have")} committed`;
     case "fetch":
-      return `fetching contributions, ${count(reached("fetched", "valid", "invalid"))} here`;
+      return `fetching contributions, ${count(reached("fetched", "valid", "invalid"))} received`;
     case "attest":
-      return `measuring contributions, ${count(reached("valid"))} found good`;
+      return `checking contributions, ${count(reached("valid"))} valid`;
     case "decide":
-      return "the voters are agreeing on the set";
+      return "voters are deciding on the set";
     case "apply":
       return "applying the agreed contributions";
     default:

@@ -1,7 +1,8 @@
-//! A made-up run that moves, to look at the page without a network of peers.
+//! Shows the page with a simulated run, without a network of peers.
 //!
-//! `cargo run -p weal-dashboard --example demo -- [PORT] [ROUNDS]` serves it on 127.0.0.1 (8090 by
-//! default), with so many rounds decided already (42). The same arguments give the same run.
+//! `cargo run -p weal-dashboard --example demo -- [PORT] [ROUNDS]` serves it on 127.0.0.1. PORT is
+//! 8090 by default. The run starts with ROUNDS decided rounds (42 by default). The same arguments
+//! give the same run.
 
 use std::error::Error;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -24,7 +25,7 @@ const NAMES: [&str; 7] = [
     "cellar",
 ];
 
-/// Seconds that each phase takes, about.
+/// Seconds each phase takes on average.
 const EXPECTED: PhaseSeconds = PhaseSeconds {
     train: 9.0,
     commit: 0.8,
@@ -61,7 +62,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The run's state, and how long its current phase will take.
+/// The state of the simulated run.
 struct Demo {
     random: StdRng,
     snapshot: Snapshot,
@@ -90,12 +91,12 @@ impl Demo {
             (
                 29_500,
                 Level::Warn,
-                "cellar's weights differ from the agreed root; it is repairing itself",
+                "the weights of cellar differ from the agreed root; it is fetching them again",
             ),
             (
                 16_000,
                 Level::Debug,
-                "2 addresses of library are behind the same router",
+                "library has 2 addresses behind the same router",
             ),
         ] {
             demo.snapshot.events.push(LogLine {
@@ -107,7 +108,7 @@ impl Demo {
         demo
     }
 
-    /// What the node would publish now.
+    /// Advances to the present, and returns what a node would publish.
     fn advance(&mut self) -> Snapshot {
         let now = unix_ms();
         let spent = now.saturating_sub(self.snapshot.round.phase_started_unix_ms) as f64 / 1000.0;
@@ -156,14 +157,14 @@ impl Demo {
                 (Phase::Commit, _) => PeerRound::Committed,
                 (Phase::Fetch, _) => PeerRound::Fetched,
                 (_, 5) if self.snapshot.round.number.is_multiple_of(3) => PeerRound::Invalid {
-                    reason: "the loss rises by 3.1 % on its own samples".into(),
+                    reason: "an index points past the end of its chunk".into(),
                 },
                 (_, _) => PeerRound::Valid,
             };
         }
     }
 
-    /// Ends the round, and begins the next one.
+    /// Ends the round, and starts the next one.
     fn decide(&mut self) {
         let number = self.snapshot.round.number;
         let record = self.record(number, self.snapshot.round.elapsed);
@@ -191,7 +192,7 @@ impl Demo {
                 .entry("late commitment".into())
                 .or_default() += 1;
         }
-        // Earlier records are with the dashboard by now.
+        // The dashboard has earlier records already.
         self.snapshot.history = vec![record];
         let round = &mut self.snapshot.round;
         *round = Round {
@@ -245,10 +246,10 @@ impl Demo {
             peer.bytes_received += self.random.random_range(0..160_000);
         }
         for (kind, scale) in [
-            ("blobs", 120_000),
+            ("blob", 120_000),
             ("gossip", 3_000),
             ("sync", 200),
-            ("control", 600),
+            ("upkeep", 600),
         ] {
             let traffic: &mut Traffic = self.snapshot.traffic.entry(kind.into()).or_default();
             traffic.bytes_sent += self.random.random_range(0..scale);
@@ -271,7 +272,7 @@ fn first_snapshot(random: &mut StdRng, decided: u64) -> Snapshot {
             ),
             id: run,
             name: "Shakespeare by many hands".into(),
-            model: "nano: 4 layers, width 128, 256 bytes of vocabulary".into(),
+            model: "nano: 4 layers of width 128, 256 tokens (bytes)".into(),
             parameters: 1_052_416,
             data: "Shakespeare, 5.4 MB of text".into(),
             inner_steps: STEPS,

@@ -1,7 +1,7 @@
-//! The page's files, all of them in the binary: it works without a network.
+//! The page's files. All are in the binary, so the page works without internet access.
 //!
-//! Ours are in `dashboard/assets`; plotly.js comes in the `plotly` crate, wrapped in HTML, and is
-//! taken out of it once.
+//! Most are in `dashboard/assets`. plotly.js is part of the `plotly` crate, wrapped in HTML, from
+//! which it is extracted once.
 
 use std::sync::LazyLock;
 
@@ -12,10 +12,10 @@ use axum::response::{IntoResponse, Response};
 use plotly::Plot;
 use rust_embed::{EmbeddedFile, RustEmbed};
 
-/// Changes with the binary: look again each time, but fetch only what differs.
+/// Files change with the binary, so browsers must revalidate them each time.
 const REVALIDATE: &str = "no-cache";
 
-/// 4.6 MB that change only with the `plotly` crate.
+/// For plotly.js: 4.6 MB that only change with the `plotly` crate.
 const KEEP_A_MONTH: &str = "public, max-age=2592000";
 
 #[derive(RustEmbed)]
@@ -45,11 +45,15 @@ pub(crate) async fn plotly_js() -> Response {
             ];
             (headers, script.clone()).into_response()
         }
-        None => (StatusCode::NOT_FOUND, "the plotly crate carries no script").into_response(),
+        None => (
+            StatusCode::NOT_FOUND,
+            "the plotly crate contains no script\n",
+        )
+            .into_response(),
     }
 }
 
-/// The body of the first `<script>` element.
+/// The contents of the first `<script>` element.
 fn first_script(html: &str) -> Option<&str> {
     let (_, from_tag) = html.split_once("<script")?;
     let (_, from_body) = from_tag.split_once('>')?;
@@ -80,7 +84,7 @@ fn embedded(path: &str, headers: &HeaderMap) -> Response {
         .into_response()
 }
 
-/// Weak, since the same file goes out compressed or not.
+/// A weak tag, because the same file is sent with and without compression.
 fn etag(file: &EmbeddedFile) -> String {
     let hash = file.metadata.sha256_hash();
     let hex: String = hash
@@ -107,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_script_is_taken_out_of_its_wrapper() {
+    fn the_first_script_is_extracted() {
         let html =
             "\n<script type=\"text/javascript\">let a = 1 > 0;</script>\n<script>let b;</script>";
         assert_eq!(first_script(html), Some("let a = 1 > 0;"));

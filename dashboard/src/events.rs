@@ -1,8 +1,8 @@
-//! `/api/events`: the snapshot whenever it changes, as server-sent events.
+//! `/api/events`: a server-sent event whenever the snapshot changes.
 //!
-//! The first event of a stream carries the newest records, each later one only those that changed
-//! since. A browser that reconnects simply starts again: it knows rounds by their number, so that
-//! being told twice is harmless.
+//! The first event of a stream has the newest records, each later one only those that changed since.
+//! A browser that reconnects starts over. It keeps rounds by number, so receiving one twice is
+//! harmless.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -21,26 +21,26 @@ use crate::metrics::Refused;
 use crate::snapshot::{RoundRecord, Snapshot};
 use crate::state::{Dashboard, News, unix_ms};
 
-/// The shortest time between two events of a stream: at most four a second.
-pub const EVENT_INTERVAL: Duration = Duration::from_millis(250);
+/// The shortest time between two events of a stream.
+const EVENT_INTERVAL: Duration = Duration::from_millis(250);
 
-/// A `ping` event goes out when nothing else did for this long, so that the page notices a node
-/// that is gone.
-pub const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// A stream sends a `ping` event after this long without another event, so that the page notices
+/// when the node is gone.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What a `snapshot` event says.
+/// The data of a `snapshot` event.
 #[derive(Serialize)]
 struct Update<'a> {
-    /// This machine's clock, so that a browser whose clock is wrong still draws a phase's progress
-    /// right.
+    /// The time by this machine's clock, so that the progress of a phase is right even if the
+    /// browser's clock is wrong.
     now_unix_ms: u64,
     snapshot: &'a Snapshot,
     records: Vec<&'a RoundRecord>,
-    /// More records changed than are told here: the curve is to be fetched again.
+    /// Older records were left out, so the browser should fetch the curve again.
     skipped: bool,
 }
 
-/// One listener's place in the stream.
+/// The state of one event stream.
 struct Listener {
     dashboard: Dashboard,
     published: watch::Receiver<u64>,
@@ -50,11 +50,11 @@ struct Listener {
     _permit: OwnedSemaphorePermit,
 }
 
-/// Answers `/api/events`; 503 where too many streams are open already.
+/// Answers `/api/events`, with status 503 if too many streams are open.
 pub(crate) async fn events(State(dashboard): State<Dashboard>) -> Response {
     let Ok(permit) = dashboard.streams().try_acquire_owned() else {
         dashboard.metrics().refuse(Refused::TooManyStreams);
-        let advice = "too many event streams are open; close a tab that shows this page";
+        let advice = "too many event streams are open; close some tabs with this page\n";
         return (StatusCode::SERVICE_UNAVAILABLE, advice).into_response();
     };
     let ping = KeepAlive::new()
@@ -70,7 +70,7 @@ fn stream(
     permit: OwnedSemaphorePermit,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
     let mut published = dashboard.published();
-    // What was published before this listener came is news to it.
+    // A snapshot published earlier is new to this listener.
     published.mark_changed();
     let listener = Listener {
         published,
@@ -87,7 +87,7 @@ fn stream(
 }
 
 impl Listener {
-    /// Waits for news; none once the dashboard is closed.
+    /// Waits for the next event; none once the dashboard is closed.
     async fn next(&mut self) -> Option<Event> {
         let mut closed = self.closed.clone();
         tokio::select! {
@@ -108,7 +108,7 @@ impl Listener {
             self.next_event = Instant::now() + EVENT_INTERVAL;
             match encode(&news) {
                 Ok(event) => return Some(event),
-                Err(error) => tracing::warn!(%error, "a snapshot could not be written as JSON"),
+                Err(error) => tracing::warn!(%error, "could not encode a snapshot as JSON"),
             }
         }
     }

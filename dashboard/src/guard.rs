@@ -1,12 +1,12 @@
-//! Who may ask, and what browsers may do with the answers.
+//! Refuses foreign host names, and sets security headers.
 //!
-//! The page has no password: that it is bound to loopback is what keeps it private. A web page
-//! elsewhere could still reach it through *DNS rebinding*: its own name, suddenly resolving to
-//! 127.0.0.1, makes the visitor's browser ask us under that foreign name and hand the answers over.
-//! So a loopback dashboard answers only to names of this machine.
+//! The page has no password. It is private because it listens on loopback only. A web site could
+//! still reach it by *DNS rebinding*: the site's own name suddenly resolves to 127.0.0.1, so that a
+//! visitor's browser sends requests here under the site's name and lets the site read the answers.
+//! Therefore a dashboard on loopback answers only to names of this machine.
 //!
-//! The content security policy allows nothing but what this server serves: text that peers chose
-//! (names, reasons) could run no script even if the page failed to escape it.
+//! The content security policy allows only what this server serves. Text chosen by peers (names,
+//! reasons) could not run a script even if the page failed to escape it.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -18,17 +18,17 @@ use axum::response::{IntoResponse, Response};
 use crate::metrics::Refused;
 use crate::state::Dashboard;
 
-/// The names under which a dashboard answers.
+/// The host names to which a dashboard answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hosts {
     /// Only names of this machine: `localhost` and loopback addresses, with any port.
     Loopback,
-    /// Any name: its owner opened it to a network on purpose.
+    /// Any name, because the owner opened the dashboard to a network on purpose.
     Any,
 }
 
 impl Hosts {
-    /// What suits a listener bound to `address`.
+    /// The host names for a listener bound to `address`: on loopback only names of this machine.
     pub fn for_address(address: SocketAddr) -> Self {
         if address.ip().is_loopback() {
             Self::Loopback
@@ -37,13 +37,13 @@ impl Hosts {
         }
     }
 
-    /// Whether a request for this authority (`localhost:8080`, `[::1]`) is answered.
+    /// Whether to answer a request for this authority, such as `localhost:8080` or `[::1]`.
     pub fn allow(self, authority: &str) -> bool {
         self == Self::Any || is_loopback(host_of(authority))
     }
 }
 
-/// The host in an authority, without port and brackets.
+/// The host of an authority, without port and brackets.
 fn host_of(authority: &str) -> &str {
     if let Some(rest) = authority.strip_prefix('[') {
         return rest.split_once(']').map_or("", |(host, _)| host);
@@ -62,14 +62,14 @@ fn is_loopback(host: &str) -> bool {
             .is_ok_and(|address| address.is_loopback())
 }
 
-/// What [`check_host`] needs to know.
+/// The state of [`check_host`].
 #[derive(Debug, Clone)]
 pub(crate) struct Guard {
     pub dashboard: Dashboard,
     pub hosts: Hosts,
 }
 
-/// Refuses requests made under a foreign name (421).
+/// Refuses requests for a foreign host name, with status 421.
 pub(crate) async fn check_host(
     State(guard): State<Guard>,
     request: Request,
@@ -79,18 +79,18 @@ pub(crate) async fn check_host(
         .headers()
         .get(header::HOST)
         .and_then(|value| value.to_str().ok());
-    let asked = request
+    let host = request
         .uri()
         .authority()
         .map(|authority| authority.as_str())
         .or(header);
-    if guard.hosts == Hosts::Any || asked.is_some_and(|authority| guard.hosts.allow(authority)) {
+    if guard.hosts == Hosts::Any || host.is_some_and(|authority| guard.hosts.allow(authority)) {
         return next.run(request).await;
     }
     guard.dashboard.metrics().refuse(Refused::ForeignHost);
-    tracing::debug!(host = asked, "refused a request under a foreign name");
-    let advice = "this dashboard is private to its machine: open it as http://localhost:<port>, or \
-                  through an SSH tunnel that ends at localhost\n";
+    tracing::debug!(host, "refused a request for a foreign host name");
+    let advice = "this page only answers on its own machine: open http://localhost:<port>, or use \
+                  an SSH tunnel to that address\n";
     (StatusCode::MISDIRECTED_REQUEST, advice).into_response()
 }
 
@@ -117,7 +117,7 @@ const HEADERS: [(HeaderName, &str); 7] = [
     ),
 ];
 
-/// Puts the security headers on every answer.
+/// Adds the security headers to every answer.
 pub(crate) async fn secure(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     for (name, value) in HEADERS {
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_private_dashboard_answers_to_this_machines_names_with_any_port() {
+    fn a_loopback_dashboard_answers_to_names_of_this_machine_with_any_port() {
         for name in [
             "localhost",
             "LOCALHOST:8080",
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_private_dashboard_refuses_every_other_name() {
+    fn a_loopback_dashboard_refuses_every_other_name() {
         for name in [
             "",
             "evil.example",
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn the_listeners_address_decides() {
+    fn the_listeners_address_decides_which_names_are_allowed() {
         assert_eq!(
             Hosts::for_address(([127, 0, 0, 1], 80).into()),
             Hosts::Loopback

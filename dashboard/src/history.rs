@@ -1,8 +1,8 @@
-//! Decided rounds by number: the newest in full, the loss curve of all of them.
+//! Decided rounds by number: full records of the newest, and the loss curve of all.
 //!
-//! A run may go on for months, so both are bounded: [`RECORDS_KEPT`] full records, [`POINTS_KEPT`]
-//! points of the curve. Each record carries the revision at which it last changed, so that a
-//! listener is sent only what it has not seen.
+//! A run may take months, so both are bounded: [`RECORDS_KEPT`] full records, [`POINTS_KEPT`] points
+//! of the curve. Each record has the revision at which it last changed, so that a listener receives
+//! only what it has not seen.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,18 +11,18 @@ use serde::Serialize;
 
 use crate::snapshot::RoundRecord;
 
-/// Full records kept, newest first to stay.
-pub const RECORDS_KEPT: usize = 4096;
+/// The most full records kept; the oldest are dropped first.
+const RECORDS_KEPT: usize = 4096;
 
-/// Points of the loss curve kept, newest first to stay.
-pub const POINTS_KEPT: usize = 262_144;
+/// The most points of the loss curve kept; the oldest are dropped first.
+const POINTS_KEPT: usize = 262_144;
 
-/// Points of the loss curve handed out at once; a longer curve is thinned evenly.
-pub const POINTS_SERVED: usize = 4096;
+/// About the most points of the loss curve in one answer; longer curves are thinned evenly.
+const POINTS_SERVED: usize = 4096;
 
-/// All that is remembered of decided rounds.
+/// The decided rounds the dashboard remembers.
 #[derive(Debug, Default)]
-pub struct History {
+pub(crate) struct History {
     revision: u64,
     records: BTreeMap<u64, Entry>,
     curve: BTreeMap<u64, Point>,
@@ -43,42 +43,42 @@ struct Point {
 
 /// The loss over all rounds, as columns of equal length.
 #[derive(Debug, Default, PartialEq, Serialize)]
-pub struct Curve {
+pub(crate) struct Curve {
     /// Round numbers, ascending.
     pub round: Vec<u64>,
-    /// Held-out loss after that round, nats per byte.
+    /// Held-out loss after each round, in nats per byte.
     pub heldout_nats_per_byte: Vec<Option<f64>>,
-    /// This node's training loss in that round, nats per byte.
+    /// This node's training loss in each round, in nats per byte.
     pub train_nats_per_byte: Vec<Option<f64>>,
-    /// Tokens from the run's start to that round's end.
+    /// Tokens from the start of the run to the end of each round.
     pub tokens: Vec<u64>,
 }
 
-/// What a record changed.
+/// What inserting a record changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// A round not known before.
+pub(crate) enum Change {
+    /// The round was not known before.
     New,
-    /// More, or something else, is known about a round.
+    /// The record of a known round changed.
     Updated,
-    /// Nothing: the same record again, or one too old to keep.
+    /// Nothing: the record was known already, or is too old to keep.
     Nothing,
 }
 
 impl History {
-    /// Forgets everything; the revision goes on, so that listeners notice.
+    /// Clears everything, and raises the revision so that listeners notice.
     pub fn clear(&mut self) {
         self.records.clear();
         self.curve.clear();
         self.revision += 1;
     }
 
-    /// The number of the latest change.
+    /// The revision of the latest change.
     pub fn revision(&self) -> u64 {
         self.revision
     }
 
-    /// Takes in one record.
+    /// Adds or replaces a record.
     pub fn insert(&mut self, record: RoundRecord) -> Change {
         let number = record.round;
         if self.is_too_old(number) {
@@ -114,7 +114,7 @@ impl History {
         change
     }
 
-    /// Whether a full store would drop this round at once.
+    /// Whether the history is full and would drop this round at once.
     fn is_too_old(&self, round: u64) -> bool {
         self.records.len() >= RECORDS_KEPT
             && self
@@ -145,7 +145,7 @@ impl History {
             .collect()
     }
 
-    /// Records that changed after `revision`, at most the newest `count`, ascending.
+    /// The newest `count` of the records that changed after `revision`, ascending.
     pub fn changed_after(&self, revision: u64, count: usize) -> Vec<Arc<RoundRecord>> {
         let changed = self
             .records
@@ -160,8 +160,8 @@ impl History {
         records
     }
 
-    /// The loss curve, thinned evenly to about [`POINTS_SERVED`]; its first and last points always
-    /// stay.
+    /// The loss curve, thinned evenly to about [`POINTS_SERVED`] points. Keeps the first and the
+    /// last.
     pub fn curve(&self) -> Curve {
         let stride = self.curve.len().div_ceil(POINTS_SERVED).max(1);
         let last = self.curve.len().saturating_sub(1);
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_learns_its_loss_is_sent_again() {
+    fn a_record_whose_loss_becomes_known_is_sent_again() {
         let mut history = History::default();
         history.insert(RoundRecord {
             heldout_nats_per_byte: None,
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn old_records_go_but_the_curve_stays_and_repeating_them_is_harmless() {
+    fn old_records_are_dropped_but_their_curve_stays() {
         let mut history = History::default();
         let rounds = RECORDS_KEPT as u64 + 10;
         for round in 0..rounds {

@@ -33,16 +33,14 @@ mod router;
 pub mod snapshot;
 mod state;
 
-pub use events::{EVENT_INTERVAL, PING_INTERVAL};
 pub use guard::Hosts;
-pub use history::{POINTS_KEPT, POINTS_SERVED, RECORDS_KEPT};
 pub use metrics::{MetricDoc, MetricKind, metrics_reference};
-pub use router::{HISTORY_PAGE, STALE_AFTER, serve};
+pub use router::serve;
 pub use snapshot::{
     Floor, Learner, Level, LogLine, Node, NodeState, Peer, PeerRound, Phase, PhaseSeconds, Round,
     RoundRecord, Run, Snapshot, Traffic,
 };
-pub use state::{Dashboard, RECENT_ROUNDS, STREAMS_MAX};
+pub use state::{Dashboard, STREAMS_MAX};
 
 /// Why the dashboard's server stopped or could not start.
 #[derive(Debug, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! The routes, and a server for them.
+//! The routes and the server.
 
 use std::future::Future;
 use std::time::Duration;
@@ -21,28 +21,28 @@ use crate::metrics::CONTENT_TYPE;
 use crate::snapshot::{NodeState, RoundRecord, Snapshot};
 use crate::state::Dashboard;
 
-/// Records in one answer of `/api/history`, at most.
-pub const HISTORY_PAGE: usize = 256;
+/// The most records in one answer of `/api/history`.
+const HISTORY_PAGE: usize = 256;
 
-/// A node that published nothing for this long is not healthy.
-pub const STALE_AFTER: Duration = Duration::from_secs(60);
+/// `/healthz` reports a node as unhealthy if it has not published for this long.
+const STALE_AFTER: Duration = Duration::from_secs(60);
 
 /// How long a shutdown waits for open connections.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
 impl Dashboard {
-    /// The routes, for a listener that answers under these names.
+    /// The routes, answering requests for `hosts`.
     ///
     /// | path | answer |
     /// |---|---|
     /// | `/` | the page |
-    /// | `/assets/…` | its files |
-    /// | `/api/status` | the latest [`Snapshot`] with the newest records, JSON |
-    /// | `/api/events` | server-sent events: `snapshot` when something changed, `ping` when nothing did |
-    /// | `/api/curve` | the whole loss curve, as columns, JSON |
-    /// | `/api/history?from=R&before=R&limit=N` | records in full, ascending, JSON |
+    /// | `/assets/…` | the page's files |
+    /// | `/api/status` | the latest [`Snapshot`] with the newest records, as JSON |
+    /// | `/api/events` | server-sent events: `snapshot` after a change, `ping` without one |
+    /// | `/api/curve` | the whole loss curve, as columns in JSON |
+    /// | `/api/history?from=R&before=R&limit=N` | full records, ascending, as JSON |
     /// | `/metrics` | OpenMetrics text for Prometheus |
-    /// | `/healthz` | 200 while the node works, 503 with the reason otherwise |
+    /// | `/healthz` | 200 while the node works, otherwise 503 with the reason |
     pub fn router(&self, hosts: Hosts) -> Router {
         let guard = Guard {
             dashboard: self.clone(),
@@ -65,14 +65,14 @@ impl Dashboard {
     }
 }
 
-/// Serves the dashboard until `shutdown` is done; the listener's address decides under which names
-/// ([`Hosts`]).
+/// Serves the dashboard until `shutdown` completes. The listener's address decides which host names
+/// are answered (see [`Hosts::for_address`]).
 ///
-/// Open event streams are ended, and other connections given two seconds.
+/// On shutdown, event streams end at once, and other connections have two seconds to finish.
 ///
 /// # Errors
-/// [`Error::Listener`] where the listener's address cannot be read, [`Error::Serve`] where
-/// accepting fails for good.
+/// [`Error::Listener`] if the listener's address cannot be read, [`Error::Serve`] if accepting
+/// connections fails permanently.
 pub async fn serve(
     listener: TcpListener,
     dashboard: Dashboard,
@@ -86,7 +86,7 @@ pub async fn serve(
         dashboard.close();
     });
     let grace = async move {
-        // An error means that the dashboard is gone: the same to us.
+        // An error means that the dashboard was dropped, which also ends the server.
         let _ = closed.wait_for(|closed| *closed).await;
         tokio::time::sleep(SHUTDOWN_GRACE).await;
     };
@@ -104,15 +104,14 @@ async fn curve(State(dashboard): State<Dashboard>) -> Json<Curve> {
     Json(dashboard.curve())
 }
 
-/// Which records `/api/history` is asked for.
+/// The query of `/api/history`.
 #[derive(Debug, Deserialize)]
 struct HistoryQuery {
-    /// Rounds from this one on; the answer starts with it.
+    /// Return the first rounds from this one on.
     from: Option<u64>,
-    /// Rounds before this one; the answer ends with the one before it. `from` wins where both are
-    /// there.
+    /// Return the last rounds before this one. Ignored if `from` is given.
     before: Option<u64>,
-    /// At most this many, and never more than [`HISTORY_PAGE`].
+    /// Return at most this many records, and never more than [`HISTORY_PAGE`].
     limit: Option<usize>,
 }
 
@@ -147,7 +146,7 @@ async fn healthz(State(dashboard): State<Dashboard>) -> Response {
         return (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response();
     };
     if age > STALE_AFTER {
-        let text = format!("no news from the node for {} s\n", age.as_secs());
+        let text = format!("the node has not reported for {} s\n", age.as_secs());
         return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
     }
     if snapshot.node.state == NodeState::Error {

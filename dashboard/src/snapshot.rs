@@ -1,9 +1,8 @@
-//! What a node tells its owner: plain structs that the page, `/api/status` and the metrics are made
-//! from.
+//! What a node reports to its owner: plain structs, from which the page, `/api/status` and the
+//! metrics are made.
 //!
-//! Hashes and keys are lower-case hex strings, since they are only shown here, never checked. Every
-//! field has a default, so that a node fills in what it knows, and an older reader skips what it
-//! does not.
+//! Hashes and keys are lower-case hex strings, because they are shown here and never checked. Every
+//! field has a default, so that nodes and readers of different versions understand each other.
 
 use std::collections::BTreeMap;
 
@@ -13,100 +12,100 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Snapshot {
-    /// When this was published, in milliseconds since 1970. Zero is replaced by the time of
-    /// [`publish`].
+    /// When this was published, in milliseconds since 1970. [`publish`] replaces 0 with the current
+    /// time.
     ///
     /// [`publish`]: crate::Dashboard::publish
     pub unix_ms: u64,
-    /// What is trained.
+    /// The run this node takes part in.
     pub run: Run,
-    /// This machine.
+    /// The node itself.
     pub node: Node,
-    /// What trains here.
+    /// The state of training on this node.
     pub learner: Learner,
-    /// The round under way.
+    /// The current round.
     pub round: Round,
-    /// Decided rounds that are new, or of which more is known now.
+    /// Decided rounds that are new or have changed.
     ///
-    /// The dashboard keeps them by number: a node may publish each once, or all of them every time.
+    /// The dashboard keeps them by number, so a node may publish each once, or all of them every
+    /// time.
     pub history: Vec<RoundRecord>,
-    /// Everyone who takes part in the run, this node among them.
+    /// All known peers of the run, this node included.
     pub peers: Vec<Peer>,
-    /// Losses that simpler models reach on the same held-out text, drawn as dashed lines under the
-    /// curve.
+    /// Losses of simpler models on the same held-out text, drawn as dashed lines.
     pub floors: Vec<Floor>,
-    /// Bytes since this node's start, by kind of traffic (`gossip`, `blobs`, `sync`, …).
+    /// Bytes since the node started, by kind of traffic: `gossip`, `blob`, `sync`, `upkeep`.
     pub traffic: BTreeMap<String, Traffic>,
-    /// Messages, contributions and connections dropped since this node's start, by cause.
+    /// Messages, contributions and connections dropped since the node started, by cause.
     pub dropped: BTreeMap<String, u64>,
     /// Recent log lines, oldest first. The dashboard keeps the last [`EVENTS_KEPT`].
     pub events: Vec<LogLine>,
 }
 
-/// How many log lines a snapshot holds at most.
+/// The most log lines in a snapshot.
 pub const EVENTS_KEPT: usize = 200;
 
-/// The run, as its manifest fixes it.
+/// The run, as its manifest defines it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Run {
-    /// Hash of the manifest, hex.
+    /// The run id: hash of the manifest, hex.
     pub id: String,
-    /// Name from the manifest.
+    /// The run's name in the manifest.
     pub name: String,
-    /// The link that invites others: `weal:<run id>?peer=<multiaddr>`.
+    /// The run link, to invite others: `weal:<run id>?peer=<multiaddr>`.
     pub link: String,
-    /// Model in a few words: `nano, 4 layers of width 128`.
+    /// The model in a few words, such as `nano, 4 layers of width 128`.
     pub model: String,
-    /// Weights in the model.
+    /// Number of the model's weights.
     pub parameters: u64,
-    /// Data in a few words: `3 text files, 12.4 MB`.
+    /// The data in a few words, such as `3 text files, 12.4 MB`.
     pub data: String,
-    /// H: inner steps in a round.
+    /// Inner steps per round.
     pub inner_steps: u64,
-    /// Sequences in one inner step.
+    /// Sequences per inner step.
     pub batch: u64,
-    /// k: values kept of each chunk of the pseudo-gradient.
+    /// Values of each chunk of the pseudo-gradient that are sent.
     pub keep: u64,
-    /// Values in a chunk of the pseudo-gradient.
+    /// Values per chunk of the pseudo-gradient.
     pub chunk: u64,
 }
 
-/// The machine that serves the page.
+/// The node that serves the page.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Node {
     /// Public key, hex.
     pub id: String,
-    /// Name its owner chose; may be empty.
+    /// A name for people; may be empty.
     pub name: String,
     /// Version of `weal`.
     pub version: String,
-    /// What it trains on: `NVIDIA GeForce RTX 4070, Vulkan`.
+    /// The training device, such as `NVIDIA GeForce RTX 4070, Vulkan`.
     pub device: String,
-    /// Threads it may use.
+    /// Threads it uses.
     pub threads: u64,
-    /// Seconds since the program's start.
+    /// Seconds since the program started.
     pub uptime_seconds: f64,
     /// What it is doing, in one word.
     pub state: NodeState,
-    /// Why it is in that state, in words for its owner; empty where the state says it all.
+    /// The reason for the state, in words; may be empty.
     pub message: String,
 }
 
-/// What trains on this machine, and what went wrong with it since the node's start.
+/// The state of training on this node, and counts of failures since it started.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Learner {
-    /// Whether there is nothing to train on now, since the device failed.
+    /// Whether the training device is lost, so that this node cannot train now.
     pub device_lost: bool,
-    /// Failures of the device in mid-run.
+    /// Times the training device was lost.
     pub devices_lost: u64,
-    /// Inner steps that were not finite and changed nothing.
+    /// Inner steps skipped because the loss or a gradient was not finite.
     pub skipped_steps: u64,
-    /// How often training led to values that are not finite, and went back to the agreed weights.
+    /// Times training produced non-finite values and restarted from the round's weights.
     pub restorations: u64,
-    /// Rounds in which nothing was learnt for that reason.
+    /// Rounds without a contribution because training diverged.
     pub diverged_rounds: u64,
 }
 
@@ -114,23 +113,23 @@ pub struct Learner {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeState {
-    /// Opening its store and device, looking for its first peer.
+    /// Opening its store and its device.
     #[default]
     Starting,
-    /// Fetching weights and decided rounds.
+    /// Fetching weights or decided rounds.
     CatchingUp,
-    /// Taking part in rounds.
+    /// Training in the current round.
     Training,
-    /// Ready, but the run cannot go on: too few voters, or nobody else there.
+    /// Done training in this round, and waiting for peers.
     Waiting,
-    /// Stopped by its owner, or by a limit of his (disk, bandwidth, power, GPU in use).
+    /// Paused, for a reason that the node's message gives.
     Paused,
-    /// Something failed that needs its owner.
+    /// Unable to train; the node's message gives the reason.
     Error,
 }
 
 impl NodeState {
-    /// All states, in the order a node passes through them.
+    /// All states.
     pub const ALL: [Self; 6] = [
         Self::Starting,
         Self::CatchingUp,
@@ -153,27 +152,27 @@ impl NodeState {
     }
 }
 
-/// The part of a round that is under way.
+/// A phase of a round.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// Inner steps on this round's samples.
+    /// Peers train on their samples.
     #[default]
     Train,
-    /// Commitments are gathered until the deadline.
+    /// Peers publish their commitments, until a deadline.
     Commit,
-    /// Contributions are revealed and fetched.
+    /// Peers reveal their contributions and fetch the others.
     Fetch,
-    /// Contributions are measured, and attestations gathered.
+    /// Peers check contributions and attest the valid ones.
     Attest,
-    /// Voters agree on the set.
+    /// Voters agree on the set to apply.
     Decide,
-    /// The agreed set is applied to the weights.
+    /// Peers apply the agreed set to the weights.
     Apply,
 }
 
 impl Phase {
-    /// All phases, in a round's order.
+    /// All phases, in the order of a round.
     pub const ALL: [Self; 6] = [
         Self::Train,
         Self::Commit,
@@ -196,21 +195,21 @@ impl Phase {
     }
 }
 
-/// Seconds for each phase of a round.
+/// Seconds spent in each phase of a round.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PhaseSeconds {
-    /// Inner training.
+    /// Seconds of training.
     pub train: f64,
-    /// Gathering commitments.
+    /// Seconds of waiting for commitments.
     pub commit: f64,
-    /// Fetching contributions.
+    /// Seconds of fetching contributions.
     pub fetch: f64,
-    /// Measuring contributions and gathering attestations.
+    /// Seconds of waiting for attestations.
     pub attest: f64,
-    /// Agreeing on the set.
+    /// Seconds until the set was decided.
     pub decide: f64,
-    /// Applying the set.
+    /// Seconds of applying the set.
     pub apply: f64,
 }
 
@@ -240,26 +239,25 @@ impl PhaseSeconds {
     }
 }
 
-/// The round under way.
+/// The current round.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Round {
-    /// Its number; the first is 0.
+    /// The round's number, from 0.
     pub number: u64,
-    /// The phase it is in.
+    /// The current phase.
     pub phase: Phase,
-    /// When that phase began, in milliseconds since 1970.
+    /// When the current phase began, in milliseconds since 1970.
     pub phase_started_unix_ms: u64,
-    /// Seconds that the phases already over took; zero for the current and later ones.
+    /// Seconds spent in the finished phases; 0 for the current and later ones.
     pub elapsed: PhaseSeconds,
-    /// Seconds that each phase is expected to take; zero where nobody knows.
+    /// Seconds each phase is expected to take; 0 if unknown.
     pub expected: PhaseSeconds,
     /// Inner steps this node has done.
     pub steps_done: u64,
-    /// Inner steps it means to do.
+    /// Inner steps this node will do.
     pub steps: u64,
-    /// When the current phase ends at the latest, in milliseconds since 1970; absent where it has
-    /// no such time.
+    /// The deadline of the current phase, in milliseconds since 1970, if it has one.
     pub deadline_unix_ms: Option<u64>,
 }
 
@@ -267,32 +265,30 @@ pub struct Round {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RoundRecord {
-    /// Its number.
+    /// The round's number, from 0.
     pub round: u64,
-    /// Loss on held-out text of the weights after this round, in nats per byte; absent where it was
-    /// not measured.
+    /// Held-out loss of the weights after this round, in nats per byte, if it was measured.
     pub heldout_nats_per_byte: Option<f64>,
-    /// This node's mean training loss in this round, in nats per byte; absent where it did not
-    /// train.
+    /// This node's mean training loss in this round, in nats per byte, if it trained.
     pub train_nats_per_byte: Option<f64>,
-    /// Tokens that all applied contributions were trained on, from the run's start to the end of
-    /// this round.
+    /// Tokens that all applied contributions were trained on, from the start of the run to the end
+    /// of this round.
     pub tokens: u64,
-    /// Contributions in the agreed set.
+    /// Contributions applied.
     pub contributions: u64,
-    /// Keys (hex) of the peers whose contributions were applied.
+    /// Public keys (hex) of the peers whose contributions were applied.
     pub contributors: Vec<String>,
     /// State root of the weights after this round, hex.
     pub root: String,
     /// Voters that signed the certificate.
     pub certificate_voters: u64,
-    /// Weight behind the certificate.
+    /// Voting weight of those voters.
     pub certificate_weight: u64,
-    /// Weight of all voters.
+    /// Voting weight of the whole roster.
     pub roster_weight: u64,
-    /// Seconds from the round's start to its end.
+    /// Seconds from the start to the end of the round.
     pub seconds: f64,
-    /// Where they went.
+    /// Those seconds by phase.
     pub phases: PhaseSeconds,
     /// Bytes this node sent in this round.
     pub bytes_sent: u64,
@@ -300,67 +296,68 @@ pub struct RoundRecord {
     pub bytes_received: u64,
 }
 
-/// One participant.
+/// A peer of the run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Peer {
     /// Public key, hex.
     pub id: String,
-    /// Name it goes by; may be empty, and nothing vouches for it.
+    /// A name for people; may be empty, and is not verified.
     pub name: String,
-    /// Whether it votes in this round.
+    /// Whether it votes in the current round.
     pub voter: bool,
-    /// Its voting weight in this round.
+    /// Its voting weight in the current round.
     pub weight: u64,
-    /// Its contributions applied since the run's start.
+    /// Its contributions applied since the start of the run.
     pub contributions: u64,
     /// The last round it contributed to.
     pub last_round: Option<u64>,
-    /// Whether this node has a connection to it (true for itself).
+    /// Whether this node is connected to it (true for the node itself).
     pub connected: bool,
-    /// Where it is reached: a multiaddr; empty where it is not connected.
+    /// Its multiaddr; empty if it is not connected.
     pub address: String,
-    /// Bytes sent to it since this node's start.
+    /// Bytes sent to it since this node started.
     pub bytes_sent: u64,
-    /// Bytes received from it since this node's start.
+    /// Bytes received from it since this node started.
     pub bytes_received: u64,
-    /// What is known of its contribution to the round under way.
+    /// The state of its contribution to the current round.
     pub this_round: PeerRound,
-    /// Whether its weights are the same as ours, bit for bit; absent until it has said.
+    /// Whether its weights equal this node's, bit for bit; absent if it has not reported a root.
+    /// Nodes do not report roots yet, so this is always absent today.
     pub state_root_agrees: Option<bool>,
 }
 
-/// What is known of a peer's contribution to the round under way. In JSON `{"state": "valid"}`.
+/// The state of a peer's contribution to the current round. In JSON `{"state": "valid"}`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum PeerRound {
-    /// Nothing yet.
+    /// Nothing has arrived yet.
     #[default]
     None,
     /// Its commitment has arrived.
     Committed,
     /// Its contribution has arrived.
     Fetched,
-    /// Its contribution passed all checks that this node makes.
+    /// Its contribution passed this node's checks.
     Valid,
-    /// Its contribution was refused.
+    /// Its contribution failed a check.
     Invalid {
-        /// Why, in words.
+        /// The reason, in words.
         reason: String,
     },
 }
 
-/// A loss that something simpler reaches.
+/// The loss of a simpler model, for comparison.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Floor {
-    /// What reaches it: `bigram`.
+    /// The model's name, such as `bigram`.
     pub name: String,
     /// Its loss on held-out text, in nats per byte.
     pub nats_per_byte: f64,
 }
 
-/// Bytes both ways.
+/// Bytes in both directions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Traffic {
@@ -370,28 +367,28 @@ pub struct Traffic {
     pub bytes_received: u64,
 }
 
-/// A line of the log.
+/// A log line.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LogLine {
-    /// When, in milliseconds since 1970.
+    /// When it was logged, in milliseconds since 1970.
     pub unix_ms: u64,
-    /// How grave.
+    /// Its severity.
     pub level: Level,
     /// What happened, in one line.
     pub text: String,
 }
 
-/// How grave a log line is.
+/// The severity of a log line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
-    /// For those who look closely.
+    /// Details for debugging.
     Debug,
-    /// What happens in a healthy run.
+    /// Normal events of a healthy run.
     #[default]
     Info,
-    /// Something was put right, or should be looked at.
+    /// Something went wrong that the node could handle, or that deserves a look.
     Warn,
     /// Something failed.
     Error,

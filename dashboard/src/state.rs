@@ -1,4 +1,4 @@
-//! The handle that the node publishes to, and that every request reads from.
+//! The handle to which the node publishes, and from which every request reads.
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,13 +9,13 @@ use crate::history::{Change, Curve, History};
 use crate::metrics::Metrics;
 use crate::snapshot::{EVENTS_KEPT, RoundRecord, Snapshot};
 
-/// Decided rounds that `/api/status` and the first event of a stream carry.
-pub const RECENT_ROUNDS: usize = 64;
+/// Decided rounds in `/api/status` and in the first event of a stream.
+const RECENT_ROUNDS: usize = 64;
 
-/// Event streams open at once; more are refused, and counted.
+/// The most event streams open at once. Further ones are refused and counted.
 pub const STREAMS_MAX: usize = 64;
 
-/// What one node shows of itself. Cheap to clone: all clones are the same dashboard.
+/// The dashboard of one node. Cloning is cheap, and all clones share the same state.
 #[derive(Debug, Clone)]
 pub struct Dashboard {
     shared: Arc<Shared>,
@@ -24,9 +24,9 @@ pub struct Dashboard {
 #[derive(Debug)]
 struct Shared {
     state: RwLock<State>,
-    /// The number of snapshots published so far; waking every event stream is its only use.
+    /// The number of snapshots published so far; a change wakes every event stream.
     published: watch::Sender<u64>,
-    /// True once the server shuts down: event streams would otherwise keep it open for ever.
+    /// True once the server shuts down. Event streams end then; otherwise they would keep it open.
     closed: watch::Sender<bool>,
     streams: Arc<Semaphore>,
     metrics: Metrics,
@@ -34,21 +34,21 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The latest snapshot, its records moved to `history`; none before the first one.
+    /// The latest snapshot, without its records, which are in `history`.
     snapshot: Option<Arc<Snapshot>>,
     history: History,
 }
 
-/// What one listener has not seen yet.
+/// What a listener has not seen yet.
 #[derive(Debug, Clone)]
 pub(crate) struct News {
     /// The latest snapshot, without records.
     pub snapshot: Arc<Snapshot>,
     /// Records that are new to this listener, ascending.
     pub records: Vec<Arc<RoundRecord>>,
-    /// Whether there were more than fit: the listener had better fetch the curve again.
+    /// Whether older records were left out, so that the listener should fetch the curve again.
     pub skipped: bool,
-    /// What to ask for next time.
+    /// The revision to pass in the next call.
     pub revision: u64,
 }
 
@@ -59,7 +59,7 @@ impl Default for Dashboard {
 }
 
 impl Dashboard {
-    /// A dashboard that has nothing to show yet.
+    /// A dashboard with nothing to show yet.
     pub fn new() -> Self {
         Self {
             shared: Arc::new(Shared {
@@ -74,8 +74,8 @@ impl Dashboard {
 
     /// Shows this snapshot from now on, and adds its records to the history.
     ///
-    /// Never waits for a reader of the page; call it as often as something changes (streams send at
-    /// most four a second). A snapshot of another run starts the history afresh.
+    /// Never waits for a browser, so call it on every change; streams send at most four events a
+    /// second. A snapshot of another run clears the history.
     pub fn publish(&self, mut snapshot: Snapshot) {
         if snapshot.unix_ms == 0 {
             snapshot.unix_ms = unix_ms();
@@ -107,8 +107,8 @@ impl Dashboard {
         self.shared.published.send_modify(|count| *count += 1);
     }
 
-    /// The latest snapshot with the newest [`RECENT_ROUNDS`] records; the default one before the
-    /// first is published.
+    /// The latest snapshot with the newest 64 records. Before the first is published, the default
+    /// one.
     pub fn status(&self) -> Snapshot {
         let (snapshot, records) = {
             let state = self.read();
@@ -119,20 +119,20 @@ impl Dashboard {
         status
     }
 
-    /// Makes every event stream end, so that a server can shut down.
+    /// Ends all event streams, so that the server can shut down.
     pub fn close(&self) {
         self.shared.closed.send_replace(true);
     }
 
-    /// How long ago the node last published, with the snapshot; none before the first one.
+    /// The latest snapshot and its age; none before the first one.
     pub(crate) fn latest(&self) -> Option<(Arc<Snapshot>, Duration)> {
         let snapshot = self.read().snapshot.clone()?;
         let age = Duration::from_millis(unix_ms().saturating_sub(snapshot.unix_ms));
         Some((snapshot, age))
     }
 
-    /// What a listener that has seen `revision` (none: nothing yet) should be sent; none before the
-    /// first snapshot.
+    /// What to send to a listener that has seen `revision` (none if it has seen nothing); none
+    /// before the first snapshot.
     pub(crate) fn news(&self, revision: Option<u64>) -> Option<News> {
         let state = self.read();
         let mut records = match revision {
@@ -177,8 +177,8 @@ impl Dashboard {
         self.shared.streams.clone()
     }
 
-    /// A panic elsewhere while publishing leaves a snapshot that is at worst half new: worth
-    /// showing still.
+    /// Ignores poisoning: a panic while publishing leaves at worst a partly updated snapshot, which
+    /// is still worth showing.
     fn read(&self) -> RwLockReadGuard<'_, State> {
         self.shared
             .state
@@ -194,7 +194,7 @@ impl Dashboard {
     }
 }
 
-/// This machine's clock, in milliseconds since 1970.
+/// The current time by this machine's clock, in milliseconds since 1970.
 pub(crate) fn unix_ms() -> u64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_is_sent_each_record_once() {
+    fn a_listener_receives_each_record_once() {
         let dashboard = Dashboard::new();
         assert!(dashboard.news(None).is_none());
         dashboard.publish(snapshot("aa", 0..2));
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn another_run_starts_the_history_afresh() {
+    fn another_run_clears_the_history() {
         let dashboard = Dashboard::new();
         dashboard.publish(snapshot("aa", 0..5));
         dashboard.publish(snapshot("bb", 0..1));

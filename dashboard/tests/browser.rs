@@ -1,8 +1,10 @@
-//! The page in a real browser: what it draws, what it says when the node goes, and that it never
-//! complains.
+//! Tests the page in headless Chromium: what it draws, how it reacts when the node stops, and that
+//! the console stays empty.
 //!
-//! Skipped where there is no Chromium, unless `WEAL_REQUIRE_ALL=1`. Pictures go to `WEAL_PICTURES`,
-//! if set.
+//! Skipped without Chromium, unless `WEAL_REQUIRE_ALL=1`. Screenshots are kept in the folder
+//! `WEAL_PICTURES`, if set.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[allow(dead_code)]
 #[path = "../../tests/src/browser.rs"]
@@ -25,7 +27,7 @@ use weal_dashboard::{
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A dashboard on a port of its own.
+/// A served dashboard.
 struct Site {
     runtime: Runtime,
     dashboard: Dashboard,
@@ -51,7 +53,7 @@ impl Site {
     }
 
     fn start(&mut self) {
-        // A stopped server leaves its dashboard closed, as a stopped node does.
+        // A stopped server leaves its dashboard closed, as in a stopped node.
         self.dashboard = Dashboard::new();
         let listener = self
             .runtime
@@ -84,7 +86,7 @@ impl Site {
         folder.join(name)
     }
 
-    /// None where the test is skipped.
+    /// Opens the page; `None` if the test is skipped.
     fn open(&self) -> Option<Tab> {
         let browser = allow_missing(Browser::start())?;
         Some(browser.open(&self.url(), Window::default()).unwrap())
@@ -226,7 +228,7 @@ fn a_new_round_is_drawn_in_place_and_the_axis_can_be_changed() {
 }
 
 #[test]
-fn the_invitation_is_copied() {
+fn the_join_command_is_copied() {
     let site = Site::new();
     site.dashboard.publish(snapshot(1));
     let Some(mut tab) = site.open() else { return };
@@ -249,7 +251,7 @@ fn the_invitation_is_copied() {
 }
 
 #[test]
-fn what_peers_call_themselves_is_text_and_never_markup() {
+fn text_from_peers_is_never_markup() {
     let site = Site::new();
     let mut hostile = snapshot(2);
     let markup = "<img src=x onerror=alert(1)><script>document.title='owned'</script>";
@@ -288,7 +290,7 @@ fn what_peers_call_themselves_is_text_and_never_markup() {
 }
 
 #[test]
-fn a_node_that_only_starts_is_shown_without_a_curve() {
+fn a_starting_node_is_shown_without_a_curve() {
     let site = Site::new();
     let Some(mut tab) = site.open() else { return };
     let node = Node {
@@ -314,7 +316,7 @@ fn a_node_that_only_starts_is_shown_without_a_curve() {
 }
 
 #[test]
-fn the_page_says_when_the_node_is_gone_and_finds_it_again() {
+fn the_page_shows_that_the_node_is_gone_and_reconnects() {
     let mut site = Site::new();
     site.dashboard.publish(snapshot(3));
     let Some(mut tab) = site.open() else { return };
@@ -340,7 +342,7 @@ fn the_page_says_when_the_node_is_gone_and_finds_it_again() {
 }
 
 #[test]
-fn no_window_is_too_narrow() {
+fn the_page_fits_every_window_width() {
     let site = Site::new();
     site.dashboard.publish(snapshot(70));
     let Some(mut tab) = site.open() else { return };

@@ -1,4 +1,6 @@
-//! What the dashboard answers, asked without a network.
+//! Tests the answers of the routes, without a network.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::time::Duration;
 
@@ -9,7 +11,7 @@ use futures::StreamExt;
 use tower::ServiceExt;
 use weal_dashboard::{Dashboard, Hosts, Node, NodeState, Round, RoundRecord, Run, Snapshot};
 
-/// More than any answer takes.
+/// Longer than any answer takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn snapshot(rounds: std::ops::Range<u64>) -> Snapshot {
@@ -118,7 +120,7 @@ async fn every_module_that_a_module_imports_is_served() {
 }
 
 #[tokio::test]
-async fn the_page_has_no_inline_scripts_or_styles_and_asks_nobody_else() {
+async fn the_page_has_no_inline_scripts_or_styles_and_loads_nothing_from_elsewhere() {
     let (_, headers, html) = get(&Dashboard::new(), "/").await;
     let policy = headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
     assert!(
@@ -151,7 +153,7 @@ async fn an_unchanged_file_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn plotly_is_served_bare_and_compressed_on_request() {
+async fn plotly_is_served_as_a_script_and_compressed_on_request() {
     let dashboard = Dashboard::new();
     let (status, headers, script) = get(&dashboard, "/assets/plotly.js").await;
     assert_eq!(status, StatusCode::OK);
@@ -179,7 +181,7 @@ async fn plotly_is_served_bare_and_compressed_on_request() {
 }
 
 #[tokio::test]
-async fn a_foreign_name_is_refused_and_counted() {
+async fn a_foreign_host_name_is_refused_and_counted() {
     let dashboard = Dashboard::new();
     for path in [
         "/",
@@ -233,7 +235,7 @@ async fn the_status_is_the_snapshot_that_was_published() {
 }
 
 #[tokio::test]
-async fn history_is_paged_and_the_curve_is_whole() {
+async fn history_is_paged_and_the_curve_is_complete() {
     let dashboard = Dashboard::new();
     dashboard.publish(snapshot(0..300));
     let page = get_json(&dashboard, "/api/history?before=100&limit=10").await;
@@ -317,7 +319,7 @@ async fn health_follows_the_nodes_state() {
     assert!(text.contains("disk full"));
 }
 
-/// Reads server-sent events until a `snapshot` event is whole.
+/// Reads server-sent events until a `snapshot` event is complete.
 async fn next_snapshot(
     stream: &mut (impl StreamExt<Item = Result<axum::body::Bytes, axum::Error>> + Unpin),
 ) -> serde_json::Value {
@@ -340,7 +342,7 @@ async fn next_snapshot(
 }
 
 #[tokio::test]
-async fn the_event_stream_tells_each_snapshot_and_only_new_records() {
+async fn the_event_stream_sends_each_snapshot_and_only_new_records() {
     let dashboard = Dashboard::new();
     let response = router(&dashboard)
         .oneshot(request("/api/events").body(Body::empty()).unwrap())

@@ -1,4 +1,6 @@
-//! The server on a real loopback socket.
+//! Tests the server on a real loopback socket.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::time::Duration;
 
@@ -36,7 +38,7 @@ async fn a_shutdown_ends_open_event_streams_and_the_server() {
     stop.send(()).unwrap();
     let served = tokio::time::timeout(Duration::from_secs(20), server).await;
     served
-        .expect("the server goes on after its shutdown")
+        .expect("the server did not shut down")
         .unwrap()
         .unwrap();
 }

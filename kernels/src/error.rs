@@ -49,10 +49,7 @@ pub enum Error {
         got: usize,
     },
     /// A value to compress is NaN or infinite.
-    #[error(
-        "{what} of tensor `{tensor}` is not finite at value {index}: training has diverged; \
-         restart from the round's weights or lower the learning rate"
-    )]
+    #[error("{what} of tensor `{tensor}` is not finite at value {index}: training has diverged")]
     NotFinite {
         /// The quantity, such as `the pseudo-gradient`.
         what: &'static str,
@@ -62,7 +59,7 @@ pub enum Error {
         index: usize,
     },
     /// A device cannot compress.
-    #[error("the device cannot compress: {why}; compress on the processor instead")]
+    #[error("the device cannot compress: {why}")]
     Device {
         /// What the device lacks, or its error message.
         why: String,

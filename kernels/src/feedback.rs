@@ -29,7 +29,7 @@ use crate::codec::record::{self, Shape};
 use crate::codec::rice::Rice;
 use crate::grid::{Chunk, Grid};
 use crate::quantise::{Kept, Scale};
-use crate::wide::{prefetch, widest};
+use crate::simd::{multiversion, prefetch};
 use crate::{Compression, Contribution, Error, Layout, topk};
 
 /// Turns the weights after the inner steps into the pseudo-gradient: `local <- base - local`.
@@ -139,7 +139,7 @@ struct Scratch {
     kept: Vec<Kept>,
 }
 
-widest! {
+multiversion! {
     /// Turns a chunk's pseudo-gradient into its next error feedback, puts the `keep` values to
     /// send into `scratch.kept`, and returns the scale; `None` if something is not finite.
     fn compress_chunk(
@@ -464,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn wide_vectors_change_no_bit() {
+    fn avx2_changes_no_bit() {
         assert!(compressed_by(compress_chunk) == compressed_by(accumulate_and_send));
     }
 

@@ -15,7 +15,7 @@
 //!
 //! [`compress`] adds the pseudo-gradient to what was not sent in earlier rounds (the *error
 //! feedback*, see [`feedback`]). Of every 4096 values it keeps the 32 largest, as a sign each and
-//! one scale for all 32, and encodes their positions in about 8.5 bits each. In all that is 9.6
+//! one scale for all 32, and encodes their positions in about 8.5 bits each. In all that is 9.5
 //! bits per kept value: about 430 times fewer bytes than every value as f32.
 //!
 //! With the feature `gpu`, `gpu::compress` does the same in a GPU's memory, and only the records
@@ -107,6 +107,7 @@ mod quantise;
 #[allow(dead_code)] // shared with the tests of the whole
 #[path = "../../tests/src/require.rs"]
 mod require;
+mod simd;
 pub mod softmax;
 pub mod state;
 pub mod swiglu;
@@ -114,7 +115,6 @@ pub mod swiglu;
 mod testing;
 mod topk;
 pub mod update;
-mod wide;
 
 pub use aggregate::{Rule, apply, apply_and_outline, clip_factors};
 pub use codec::body::max_body_bytes;

@@ -15,7 +15,7 @@
 use rayon::prelude::*;
 
 use crate::exp::exp;
-use crate::wide::widest;
+use crate::simd::multiversion;
 
 /// Partial sums kept side by side.
 const LANES: usize = 16;
@@ -86,12 +86,12 @@ pub fn causal_softmax_backward(
     });
 }
 
-widest! {
+multiversion! {
     /// See [`softmax_any`].
     fn softmax_row(scores: &mut [f32]) -> () = softmax_any
 }
 
-widest! {
+multiversion! {
     /// See [`backward_any`].
     fn backward_row(weights: &[f32], gradients: &mut [f32]) -> () = backward_any
 }

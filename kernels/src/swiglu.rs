@@ -10,7 +10,7 @@
 use rayon::prelude::*;
 
 use crate::exp::exp;
-use crate::wide::widest;
+use crate::simd::multiversion;
 
 /// Values per parallel task.
 const TASK: usize = 1 << 15;
@@ -53,17 +53,17 @@ pub fn swiglu_backward_ups(gates: &[f32], gradients: &mut [f32]) {
     both.for_each(|(gradients, gates)| of_ups(gates, gradients));
 }
 
-widest! {
+multiversion! {
     /// See [`swiglu`].
     fn forward(gates: &mut [f32], ups: &[f32]) -> () = forward_any
 }
 
-widest! {
+multiversion! {
     /// See [`swiglu_backward_gates`].
     fn of_gates(gates: &[f32], ups: &[f32], gradients: &mut [f32]) -> () = of_gates_any
 }
 
-widest! {
+multiversion! {
     /// See [`swiglu_backward_ups`].
     fn of_ups(gates: &[f32], gradients: &mut [f32]) -> () = of_ups_any
 }

@@ -10,7 +10,7 @@
 
 use rayon::prelude::*;
 
-use crate::wide::widest;
+use crate::simd::multiversion;
 
 /// Values per parallel task.
 const TASK: usize = 1 << 14;
@@ -115,18 +115,18 @@ pub fn add(sums: &mut [f32], values: &[f32]) {
         });
 }
 
-widest! {
+multiversion! {
     /// See [`adamw`].
     fn adamw_part(weights: &mut [f32], first: &mut [f32], second: &mut [f32], gradients: &[f32], settings: &AdamW) -> () =
         adamw_any
 }
 
-widest! {
+multiversion! {
     /// See [`nesterov`].
     fn nesterov_part(momentum: &mut [f32], gradients: &mut [f32], memory: f32, scale: f32) -> () = nesterov_any
 }
 
-widest! {
+multiversion! {
     /// See [`sum_of_squares`].
     fn squares_part(values: &[f32]) -> f64 = squares_any
 }
@@ -261,10 +261,10 @@ mod tests {
     }
 
     #[test]
-    fn wide_vectors_change_no_bit() {
+    fn avx2_changes_no_bit() {
         let gradients = values(71);
         type Update = fn(&mut [f32], &mut [f32], &mut [f32], &[f32], &AdamW);
-        let [wide, plain] = [adamw_part as Update, adamw_any].map(|update| {
+        let [avx2, plain] = [adamw_part as Update, adamw_any].map(|update| {
             let (mut weights, mut first, mut second) =
                 (values(37), values(53), vec![0.25; gradients.len()]);
             update(&mut weights, &mut first, &mut second, &gradients, &SETTINGS);
@@ -274,10 +274,10 @@ mod tests {
                 .map(f32::to_bits)
                 .collect::<Vec<_>>()
         });
-        assert!(wide == plain);
-        let [wide, plain] =
+        assert!(avx2 == plain);
+        let [avx2, plain] =
             [squares_part as fn(&[f32]) -> f64, squares_any].map(|sum| sum(&gradients).to_bits());
-        assert_eq!(wide, plain);
+        assert_eq!(avx2, plain);
     }
 
     #[test]

@@ -1,37 +1,23 @@
-//! The structural check of a contribution: cheapest first, and nothing is allocated that a peer's
-//! number decides before that number has been checked.
+//! The structural check of a contribution. The cheapest tests come first, and a number from a peer
+//! decides about an allocation only after it was checked.
 
-use weal_kernels::{Contribution, Error, decode};
-use weal_proto::{BlobHeader, LayoutHash, PeerId, RoundNumber, RunId, StateRoot, Verdict};
+use weal_kernels::{Contribution, Error as CodecError, decode};
+use weal_proto::{BlobHeader, Commitment, LayoutHash, PeerId, RunId, Verdict};
 
 use crate::plan::Plan;
 
-/// What a contribution must be, by its commitment and its round.
-#[derive(Debug, Clone, Copy)]
-pub struct Claim {
-    /// The round.
-    pub round: RoundNumber,
-    /// Who contributed.
-    pub peer: PeerId,
-    /// Length of the blob in bytes.
-    pub blob_bytes: u64,
-    /// State root of the weights the training started from.
-    pub base_root: StateRoot,
-}
-
 /// Why a contribution was not found valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub(crate) struct Refusal {
     /// What this voter attests.
     pub verdict: Verdict,
-    /// What it is counted under.
+    /// The name under which the metrics count it.
     pub cause: &'static str,
     /// What is wrong, for people.
     pub why: String,
 }
 
 impl Refusal {
-    /// A refusal for that reason.
     pub fn new(verdict: Verdict, cause: &'static str, why: impl Into<String>) -> Self {
         Self {
             verdict,
@@ -41,58 +27,70 @@ impl Refusal {
     }
 }
 
-/// Examines a blob that was fetched for a commitment.
-///
-/// # Errors
-/// The first thing that is wrong with it.
-pub fn contribution(
-    plan: &Plan,
-    run: RunId,
-    codec: u32,
-    claim: &Claim,
-    blob: &[u8],
-) -> Result<Contribution, Refusal> {
-    if blob.len() as u64 != claim.blob_bytes || blob.len() > plan.max_blob_bytes {
-        let why = format!(
-            "{} bytes, {} committed to, at most {}",
-            blob.len(),
-            claim.blob_bytes,
-            plan.max_blob_bytes
-        );
-        return Err(Refusal::new(Verdict::WrongSize, "contribution_size", why));
-    }
-    let wrong_header = |why: String| Refusal::new(Verdict::WrongHeader, "contribution_header", why);
-    let (header, body) =
-        BlobHeader::split(blob).map_err(|error| wrong_header(error.to_string()))?;
-    if header.base_root != claim.base_root {
-        let why = "it starts from other weights than it was committed to with";
-        return Err(Refusal::new(Verdict::WrongBase, "contribution_base", why));
-    }
-    let expected = BlobHeader {
-        run,
-        round: claim.round,
-        peer: claim.peer,
-        base_root: claim.base_root,
-        layout: LayoutHash::from(plan.layout.hash()),
-        codec,
-    };
-    if header != expected {
-        return Err(wrong_header(
-            "the header is not that of this run, round, peer, model and codec".into(),
-        ));
-    }
-    decode(&plan.layout, &plan.compression, body, plan.max_blob_bytes)
-        .map_err(|error| undecodable(&error))
+/// What a contribution is checked against, besides its commitment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Check<'a> {
+    pub plan: &'a Plan,
+    pub run: RunId,
+    /// Version of the contribution codec.
+    pub codec: u32,
 }
 
-fn undecodable(error: &Error) -> Refusal {
+impl Check<'_> {
+    /// Examines the blob that was fetched for a peer's commitment.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn contribution(
+        &self,
+        peer: PeerId,
+        commitment: &Commitment,
+        blob: &[u8],
+    ) -> Result<Contribution, Refusal> {
+        let plan = self.plan;
+        if blob.len() as u64 != commitment.blob_bytes || blob.len() > plan.max_blob_bytes {
+            let why = format!(
+                "{} bytes; the commitment says {}, and at most {} are allowed",
+                blob.len(),
+                commitment.blob_bytes,
+                plan.max_blob_bytes
+            );
+            return Err(Refusal::new(Verdict::WrongSize, "contribution_size", why));
+        }
+        let wrong_header =
+            |why: String| Refusal::new(Verdict::WrongHeader, "contribution_header", why);
+        let (header, body) =
+            BlobHeader::split(blob).map_err(|error| wrong_header(error.to_string()))?;
+        if header.base_root != commitment.base_root {
+            let why = "its base root is not the committed one";
+            return Err(Refusal::new(Verdict::WrongBase, "contribution_base", why));
+        }
+        let expected = BlobHeader {
+            run: self.run,
+            round: commitment.round,
+            peer,
+            base_root: commitment.base_root,
+            layout: LayoutHash::from(plan.layout.hash()),
+            codec: self.codec,
+        };
+        if header != expected {
+            return Err(wrong_header(
+                "its header names another run, round, peer, model or codec".into(),
+            ));
+        }
+        decode(&plan.layout, &plan.compression, body, plan.max_blob_bytes)
+            .map_err(|error| undecodable(&error))
+    }
+}
+
+fn undecodable(error: &CodecError) -> Refusal {
     let (verdict, cause) = match error {
-        Error::Scale { .. } => (Verdict::BadValues, "contribution_scale"),
-        Error::BodyTooLong { .. } => (Verdict::Malformed, "contribution_too_long"),
-        Error::BodyTooShort { .. } => (Verdict::Malformed, "contribution_too_short"),
-        Error::IndexOutOfRange { .. } => (Verdict::Malformed, "contribution_index"),
-        Error::Padding { .. } => (Verdict::Malformed, "contribution_padding"),
-        Error::TrailingBytes { .. } => (Verdict::Malformed, "contribution_trailing_bytes"),
+        CodecError::Scale { .. } => (Verdict::BadValues, "contribution_scale"),
+        CodecError::BodyTooLong { .. } => (Verdict::Malformed, "contribution_too_long"),
+        CodecError::BodyTooShort { .. } => (Verdict::Malformed, "contribution_too_short"),
+        CodecError::IndexOutOfRange { .. } => (Verdict::Malformed, "contribution_index"),
+        CodecError::Padding { .. } => (Verdict::Malformed, "contribution_padding"),
+        CodecError::TrailingBytes { .. } => (Verdict::Malformed, "contribution_trailing_bytes"),
         _ => (Verdict::Malformed, "contribution_malformed"),
     };
     Refusal::new(verdict, cause, error.to_string())
@@ -104,7 +102,7 @@ mod tests {
     use weal_kernels::{Compression, Layout, TensorSpec};
 
     #[test]
-    fn what_does_not_decode_is_counted_by_its_cause() {
+    fn a_contribution_that_cannot_be_decoded_is_counted_by_its_cause() {
         let layout = Layout::new(vec![TensorSpec::new("w", [8])]).unwrap();
         let compression = Compression {
             chunk: 8,
@@ -115,7 +113,7 @@ mod tests {
             let refusal = undecodable(&decode(&layout, &compression, body, 4).unwrap_err());
             (refusal.verdict, refusal.cause)
         };
-        // A whole body is 1c 01 42: see docs/protocol/contribution.md.
+        // A complete body is 1c 01 42: see docs/protocol/contribution.md.
         assert!(decode(&layout, &compression, &[0x1c, 0x01, 0x42], 4).is_ok());
         let malformed = |cause| (Verdict::Malformed, cause);
         assert_eq!(refusal(&[0; 5]), malformed("contribution_too_long"));

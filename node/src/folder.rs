@@ -2,24 +2,26 @@
 //!
 //! | name | holds |
 //! |---|---|
-//! | `key` | the secret key, 64 hexadecimal digits, readable by its owner alone |
+//! | `key` | the secret key: 64 hexadecimal digits, readable by its owner alone |
 //! | `settings.toml` | how this machine takes part |
-//! | `manifest.bin` | what fixes the run |
-//! | `store.redb` | what was decided, own messages, known peers |
+//! | `run.toml` | a run that was written but not started yet |
+//! | `manifest.bin` | the manifest, which fixes the run |
+//! | `store.redb` | decided rounds, this node's own messages, known peers |
 //! | `blobs/` | contributions, data and other byte strings, by hash |
 //! | `weights/` | weights at the start of the newest rounds |
 //! | `learner/` | error feedback and optimiser moments |
 //! | `lock` | held by the process that uses the folder |
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 
+use weal_files::Access;
 use weal_proto::{Manifest, Message, RunId, SigningKey};
 
 use crate::error::{Error, Result};
 
-/// A data folder. It may not exist yet.
+/// A data folder. It need not exist yet.
 #[derive(Debug, Clone)]
 pub struct Folder {
     root: PathBuf,
@@ -27,7 +29,7 @@ pub struct Folder {
 
 /// Keeps every other process out of a folder while it lives.
 #[derive(Debug)]
-pub struct FolderLock {
+pub(crate) struct FolderLock {
     _file: File,
 }
 
@@ -37,32 +39,32 @@ impl Folder {
         Self { root: root.into() }
     }
 
-    /// Its path.
+    /// The folder's path.
     pub fn path(&self) -> &Path {
         &self.root
     }
 
-    /// Where the settings are.
+    /// Path of `settings.toml`.
     pub fn settings(&self) -> PathBuf {
         self.root.join("settings.toml")
     }
 
-    /// Where the decided rounds are.
+    /// Path of the database.
     pub fn store(&self) -> PathBuf {
         self.root.join("store.redb")
     }
 
-    /// Where blobs are.
+    /// Path of the folder of blobs.
     pub fn blobs(&self) -> PathBuf {
         self.root.join("blobs")
     }
 
-    /// Where weights are.
+    /// Path of the folder of weights.
     pub fn weights(&self) -> PathBuf {
         self.root.join("weights")
     }
 
-    /// Where the learner's own state is.
+    /// Path of the folder of error feedback and moments.
     pub fn learner(&self) -> PathBuf {
         self.root.join("learner")
     }
@@ -75,34 +77,23 @@ impl Folder {
         self.root.join("key")
     }
 
-    /// Makes the folder, for its owner alone.
+    /// Locks the folder for this process; makes it if it is missing.
     ///
     /// # Errors
-    /// When it cannot be made.
-    pub fn create(&self) -> Result<()> {
+    /// When another process has locked it.
+    pub(crate) fn lock(&self) -> Result<FolderLock> {
         fs::create_dir_all(&self.root)
-            .map_err(Error::storage("cannot make the data folder", &self.root))
-    }
-
-    /// Takes the folder for this process.
-    ///
-    /// # Errors
-    /// When another process has it.
-    pub fn lock(&self) -> Result<FolderLock> {
-        self.create()?;
+            .map_err(Error::storage("cannot make the data folder", &self.root))?;
         let path = self.root.join("lock");
         let file = File::create(&path).map_err(Error::storage("cannot open", &path))?;
         match file.try_lock() {
             Ok(()) => Ok(FolderLock { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(Error::Folder(format!(
-                "{}: another weal process uses this data folder; stop it, or choose another folder with --dir",
-                self.root.display()
-            ))),
+            Err(TryLockError::WouldBlock) => Err(Error::folder_in_use(&self.root)),
             Err(TryLockError::Error(source)) => Err(Error::storage("cannot lock", &path)(source)),
         }
     }
 
-    /// The key of this folder; a new one is drawn where there is none.
+    /// The node's key. A new key is drawn and stored if the folder has none.
     ///
     /// # Errors
     /// When it cannot be read or written.
@@ -112,18 +103,18 @@ impl Folder {
             Ok(text) => read_key(&path, &text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let key = SigningKey::from_seed(rand::random());
-                self.create()?;
-                write_secret(&path, &hex::encode(key.seed()))?;
+                let text = format!("{}\n", hex::encode(key.seed()));
+                weal_files::create(&path, Access::Owner, text.as_bytes())?;
                 Ok(key)
             }
             Err(error) => Err(Error::storage("cannot read the key", &path)(error)),
         }
     }
 
-    /// The run's manifest, if the folder has one.
+    /// The manifest of the folder's run; `None` if the folder has no run.
     ///
     /// # Errors
-    /// When it cannot be read, or is damaged.
+    /// When it cannot be read or is damaged.
     pub fn manifest(&self) -> Result<Option<Manifest>> {
         let path = self.manifest_path();
         match fs::read(&path) {
@@ -136,29 +127,21 @@ impl Folder {
     }
 
     /// Makes this the folder of a run.
-    ///
-    /// # Errors
-    /// When it is another run's folder, or cannot be written.
-    pub fn adopt(&self, manifest: &Manifest) -> Result<()> {
-        match self.manifest()? {
-            Some(present) => self.expect_run(present.run(), manifest.run()),
-            None => {
-                self.create()?;
-                write_atomically(&self.manifest_path(), &manifest.encode())
-            }
-        }
+    pub(crate) fn write_manifest(&self, manifest: &Manifest) -> Result<()> {
+        let path = self.manifest_path();
+        Ok(weal_files::write(&path, Access::Owner, &manifest.encode())?)
     }
 
-    /// Refuses a folder that belongs to another run.
+    /// Refuses a folder whose run is not the wanted one.
     ///
     /// # Errors
-    /// When the two runs differ.
+    /// When the two differ.
     pub fn expect_run(&self, present: RunId, wanted: RunId) -> Result<()> {
         if present == wanted {
             return Ok(());
         }
-        Err(Error::Folder(format!(
-            "{}: holds run {}, not {}; choose another folder with --dir",
+        Err(Error::folder(format!(
+            "{}: holds run {}, not {}",
             self.root.display(),
             present.short(),
             wanted.short()
@@ -169,53 +152,9 @@ impl Folder {
 fn read_key(path: &Path, text: &str) -> Result<SigningKey> {
     let mut seed = [0; 32];
     hex::decode_to_slice(text.trim(), &mut seed).map_err(|_| {
-        Error::configuration(
-            path.display(),
-            "not a key: 64 hexadecimal digits are expected",
-        )
+        Error::configuration(path.display(), "not a key; expected 64 hexadecimal digits")
     })?;
     Ok(SigningKey::from_seed(seed))
-}
-
-fn write_secret(path: &Path, text: &str) -> Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let written = options.open(path).and_then(|mut file| {
-        writeln!(file, "{text}")?;
-        file.sync_all()
-    });
-    written.map_err(Error::storage("cannot write the key", path))
-}
-
-/// Writes a file so that a crash leaves either the old content or the new one.
-///
-/// # Errors
-/// When it cannot be written.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_atomically_with(path, |file| file.write_all(bytes))
-}
-
-/// The same for what is written piece by piece, and never held as a whole.
-///
-/// # Errors
-/// When it cannot be written.
-pub fn write_atomically_with(
-    path: &Path,
-    content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).map_err(Error::storage("cannot make the folder", folder))?;
-    let write = || {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        content(&mut file)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        // The rename itself is durable only once the folder is.
-        File::open(folder)?.sync_all()
-    };
-    write().map_err(Error::storage("cannot write", path))
 }
 
 #[cfg(test)]
@@ -254,6 +193,9 @@ mod tests {
         let _lock = folder.lock().unwrap();
         let error = folder.lock().unwrap_err();
         assert_eq!(error.code(), 9);
-        assert!(error.to_string().contains("--dir"), "{error}");
+        assert!(
+            error.hint().is_some_and(|hint| hint.contains("--dir")),
+            "{error}"
+        );
     }
 }

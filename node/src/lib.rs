@@ -1,33 +1,40 @@
-//! The daemon: a thin ring of I/O round the pure core.
+//! The node: an event loop of I/O around the pure core of the rules.
 //!
-//! | module | is |
+//! | module | holds |
 //! |---|---|
-//! | [`daemon`] | the loop that carries the core's outputs out and brings inputs in |
-
+//! | [`daemon`] | the loop that carries out the core's outputs and feeds it inputs |
+//! | `learner` | the thread that trains |
 //! | [`store`] | what survives a crash |
-//! | [`learner`] | the thread that trains |
-//! | [`folder`], [`settings`], [`link`] | a node's data folder, its settings, how people are invited |
-//! | [`plan`], [`check`], [`data`] | what a manifest means here; checking contributions; reading text |
-//! | [`new_run`], [`join`] | making a run, and coming to one |
+//! | [`folder`], [`home`] | a node's data folder, and the run in it once it is opened |
+//! | [`settings`], [`link`] | how this machine takes part; how people are invited |
+//! | `plan`, `check`, `data` | what a manifest means here; checking contributions; reading text |
+//! | [`new_run`], [`join`] | making a run, and joining one |
+//! | [`loaded_model`] | a model to generate with, to measure or to export |
+//! | [`status_client`] | asking a running node for its status |
 //! | [`testnet`] | a whole network on this machine |
+//! | [`error`] | errors, their hints and their exit codes |
 //! | [`cli`] | the command line |
 
-pub mod bench;
-pub mod check;
+#![forbid(unsafe_code)]
+
+mod bench;
+mod check;
 pub mod cli;
 pub mod daemon;
-pub mod data;
-pub mod doctor;
+mod data;
+mod doctor;
 pub mod error;
 pub mod folder;
+pub mod home;
 pub mod join;
-pub mod learner;
+mod learner;
 pub mod link;
-pub mod plan;
-
 pub mod loaded_model;
+mod network_settings;
 pub mod new_run;
+mod plan;
 pub mod settings;
+pub mod status_client;
 pub mod store;
 pub mod testnet;
 

@@ -33,7 +33,7 @@ impl FromStr for RunLink {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = |why: String| {
-            Error::Link(format!(
+            Error::link(format!(
                 "not a run link: {why}; expected weal:<64 hexadecimal digits>?peer=<multiaddr>"
             ))
         };

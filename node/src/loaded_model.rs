@@ -6,7 +6,7 @@ use std::sync::Arc;
 use weal_proto::manifest::{Manifest, Tokeniser as TokeniserSource};
 use weal_trainer::{Checkpoint, FileProgress, ModelSpec, Tokeniser};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::folder::Folder;
 use crate::plan::Plan;
 use crate::store::blobs;
@@ -38,7 +38,7 @@ impl LoadedModel {
     pub fn folder(folder: &Folder, round: Option<u64>) -> Result<Self> {
         let place = folder.path().display();
         let missing = |what: String| {
-            Error::Folder(format!(
+            Error::folder(format!(
                 "{place}: no {what} in this data folder; give a node's folder with --dir"
             ))
         };
@@ -80,7 +80,7 @@ impl LoadedModel {
     /// # Errors
     /// When it is not one, or is of an architecture that cannot be computed.
     pub fn checkpoint(folder: &Path, progress: FileProgress) -> Result<Self> {
-        let failed = |error: weal_trainer::Error| Error::Data(error.to_string());
+        let failed = |error: weal_trainer::Error| Error::of(ErrorKind::Data, error);
         let Checkpoint {
             model,
             weights,
@@ -91,7 +91,7 @@ impl LoadedModel {
             Some(json) => Tokeniser::from_bytes(&json).map_err(failed)?,
             None if model.vocabulary == 256 => Tokeniser::Bytes,
             None => {
-                return Err(Error::Data(format!(
+                return Err(Error::data(format!(
                     "{}: has no tokenizer.json",
                     folder.display()
                 )));

@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("weal: {error}");
+            eprintln!("{}", error.report());
             ExitCode::from(&error)
         }
     }

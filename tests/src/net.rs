@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use weal::folder::Folder;
 use weal::new_run::RunFile;
 use weal::settings::Device;
-use weal::testnet::ask;
+use weal::status_client;
 use weal::testnet::prepare::{NodePlan, Plan, PreparedNode, local_nodes, prepare};
 use weal_dashboard::Snapshot;
 use weal_proto::Manifest;
@@ -155,7 +155,7 @@ impl Net {
 
     /// What a node says of itself, if it answers.
     pub fn status(&self, node: usize) -> Option<Snapshot> {
-        ask::status(self.nodes[node].page).ok()
+        status_client::status(self.nodes[node].page).ok()
     }
 
     /// Rounds that a node has decided and applied.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use weal::testnet::ask;
+use weal::status_client;
 use weal_tests::compose::{Compose, NODES};
 use weal_tests::require;
 
@@ -28,7 +28,7 @@ fn four_containers_train_and_one_that_is_killed_comes_back_to_the_same_weights()
     testnet.wait_for("every container healthy", PATIENCE, |testnet| {
         (0..NODES).all(|node| testnet.health(node) == "healthy")
     });
-    let page = ask::status(testnet.page()).expect("node 1's page is published");
+    let page = status_client::status(testnet.page()).expect("node 1's page is published");
     assert_eq!(page.peers.len(), NODES, "the page lists {:?}", page.peers);
 
     testnet.kill(VICTIM);

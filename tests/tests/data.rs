@@ -8,8 +8,8 @@ use std::process::{Command, Output};
 use std::thread;
 use std::time::Duration;
 
+use weal::status_client;
 use weal::store::blobs;
-use weal::testnet::ask;
 use weal_proto::manifest::Data;
 use weal_tests::net::{Net, StartedNode, program, quick_run};
 
@@ -169,7 +169,7 @@ fn a_network_trains_on_prepared_data_and_a_newcomer_fetches_it() {
     assert!(joined.status.success(), "{}", text(&joined));
     let again = StartedNode::run(folder.path());
     let goes_on = || {
-        ask::status(again.page).is_ok_and(|status| {
+        status_client::status(again.page).is_ok_and(|status| {
             status
                 .history
                 .last()

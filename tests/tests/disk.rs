@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use weal::testnet::ask;
+use weal::status_client;
 use weal_tests::net::{StartedNode, program};
 use weal_tests::require::leave_out;
 
@@ -95,7 +95,8 @@ fn a_full_disk_ends_the_node_with_a_clear_error_and_loses_nothing() {
     disk.grow("256m").expect("more room");
     assert_eq!(weal(&["key", "--dir", dir]).stdout, key);
     let node = StartedNode::run(disk.0.path());
-    let decided = || ask::status(node.page).is_ok_and(|status| !status.history.is_empty());
+    let decided =
+        || status_client::status(node.page).is_ok_and(|status| !status.history.is_empty());
     node.wait_for(
         "a round decided once there is room",
         Duration::from_secs(120),

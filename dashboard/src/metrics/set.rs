@@ -106,7 +106,7 @@ metrics! {
     peers_connected: Whole = "peers_connected";
     /// Peers that vote in the current round.
     voters: Whole = "voters";
-    /// Peers that report a different state root; above 0, a node has to fetch the weights again.
+    /// Peers that report a different state root; always 0 today, because nodes do not report roots.
     peers_diverged: Whole = "peers_state_root_differs";
     /// Bytes sent, by kind of traffic.
     bytes_sent: Family<TrafficLabels, Count> = "sent_bytes";

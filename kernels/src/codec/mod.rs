@@ -5,4 +5,6 @@ pub(crate) mod body;
 pub(crate) mod gamma;
 pub(crate) mod record;
 pub(crate) mod rice;
+#[cfg(test)]
+mod tests;
 pub(crate) mod unpack;

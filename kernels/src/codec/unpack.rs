@@ -63,7 +63,7 @@ type FindOnes = fn(&[u8], usize, usize, &mut Places) -> usize;
 
 impl Default for Unpacked {
     fn default() -> Self {
-        let find_ones = wide::places_of_ones().unwrap_or(places_of_ones);
+        let find_ones = avx512::places_of_ones().unwrap_or(places_of_ones);
         Self {
             find_ones,
             places: Box::new([0; _]),
@@ -175,7 +175,7 @@ fn take_four(word: &mut u64) -> u64 {
 
 /// The same with AVX-512's byte compression: a mask selects among the numbers 0 to 63.
 #[cfg(target_arch = "x86_64")]
-mod wide {
+mod avx512 {
     use std::arch::x86_64::{
         __m512i, _mm512_add_epi16, _mm512_castsi512_si256, _mm512_cvtepu8_epi16,
         _mm512_extracti64x4_epi64, _mm512_maskz_compress_epi8, _mm512_set1_epi16,
@@ -241,7 +241,7 @@ mod wide {
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-mod wide {
+mod avx512 {
     pub(super) fn places_of_ones() -> Option<super::FindOnes> {
         None
     }
@@ -308,7 +308,7 @@ mod tests {
             let bytes: Vec<u8> = (0..1000).map(|_| (0..8).fold(0, |byte, bit| byte | u8::from(random.below(density) == 0) << bit)).collect();
             let is_one = |place: &usize| bytes[(start + place) / 8] >> ((start + place) % 8) & 1 == 1;
             let expected: Vec<u16> = (0..8000 - start).filter(is_one).map(|place| place as u16).collect();
-            for find in [Some(places_of_ones as FindOnes), wide::places_of_ones()].into_iter().flatten() {
+            for find in [Some(places_of_ones as FindOnes), avx512::places_of_ones()].into_iter().flatten() {
                 let mut places = Box::new([0; _]);
                 for count in [1, expected.len().div_ceil(3), expected.len()] {
                     if let Some(last) = count.checked_sub(1).and_then(|last| expected.get(last)) {

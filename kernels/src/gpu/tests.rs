@@ -1,11 +1,14 @@
 //! Compares the kernel with [`crate::compress`], on any GPU present, a software one included.
 
+use cubecl::client::Client;
 use cubecl::prelude::*;
+use cubecl::server::Handle;
 use proptest::prelude::*;
 
-use super::*;
+use super::compress;
 use crate::require;
 use crate::testing::{SplitMix, bits, layout, settings, values};
+use crate::{Compression, Error};
 
 /// A client of the GPU, or `None` if there is none and tests may be skipped.
 fn client(test: &str) -> Option<Client> {
@@ -16,7 +19,7 @@ fn client(test: &str) -> Option<Client> {
     match std::panic::catch_unwind(open) {
         Ok(Ok(client)) => Some(client),
         _ => {
-            require::leave_out(test, "there is no GPU, not even a software one");
+            require::leave_out(test, "no GPU found, not even a software one");
             None
         }
     }
@@ -81,7 +84,7 @@ impl Round {
             });
             assert_eq!(
                 differs, None,
-                "what is left with {:?} of {:?}",
+                "the error feedback with {:?} of {:?}",
                 self.compression, self.lengths
             );
             assert_eq!(
@@ -196,7 +199,7 @@ fn scales_of_all_octaves_are_the_same() {
 }
 
 #[test]
-fn denormals_are_told_apart_and_kept() {
+fn denormals_are_compared_exactly_and_kept() {
     let Some(client) = client("the kernel on denormals") else {
         return;
     };
@@ -213,7 +216,7 @@ fn denormals_are_told_apart_and_kept() {
 
 #[test]
 fn a_value_that_is_not_finite_is_named() {
-    let Some(client) = client("the kernel on what is not finite") else {
+    let Some(client) = client("the kernel on values that are not finite") else {
         return;
     };
     for poison in [

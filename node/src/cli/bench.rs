@@ -15,7 +15,7 @@ use weal_trainer::{
 use super::node::set_threads;
 use super::open_device;
 use crate::bench::{self, CodecSpeed};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::settings::{Auto, Bits, Device, StatesIn};
 
 #[derive(Debug, Args)]
@@ -122,12 +122,12 @@ impl TrainArgs {
     fn run(self) -> Result<ExitCode> {
         set_threads(self.threads)?;
         let mut model = ModelSpec::preset(&self.preset)
-            .map_err(|error| Error::Usage(format!("--preset {}: {error}", self.preset)))?;
+            .map_err(|error| Error::usage(format!("--preset {}: {error}", self.preset)))?;
         let corpus = self.data.as_deref().map(open_corpus).transpose()?;
         if let Some(corpus) = &corpus {
             model = model.with_vocabulary(corpus.tokeniser().vocabulary());
         }
-        let failed = |error: weal_trainer::Error| Error::Device(error.to_string());
+        let failed = |error: weal_trainer::Error| Error::of(ErrorKind::Device, error);
         let device = open_device(self.device)?;
         let load = TrainLoad {
             batch: self.batch,
@@ -164,7 +164,7 @@ impl TrainArgs {
                 loader_tokens_per_second: speed.loader_tokens_per_second,
             };
             let json = serde_json::to_string_pretty(&trained)
-                .map_err(|error| Error::Internal(error.to_string()))?;
+                .map_err(|error| Error::of(ErrorKind::Internal, error))?;
             println!("{json}");
         } else {
             let million = parameters as f64 / 1e6;
@@ -183,7 +183,7 @@ fn open_corpus(folder: &Path) -> Result<Arc<Corpus>> {
     let folder = PreparedFolder::open(folder).and_then(|folder| Corpus::of_folder(&folder));
     folder
         .map(Arc::new)
-        .map_err(|error| Error::Data(error.to_string()))
+        .map_err(|error| Error::of(ErrorKind::Data, error))
 }
 
 /// What training alone needs of the memory that is measured: nothing is compressed or saved here,
@@ -271,13 +271,13 @@ impl CodecArgs {
             ..Compression::default()
         };
         let measured = bench::codec(&layout, &compression, self.contributions.into());
-        let mut speed = measured.map_err(|error| Error::Usage(error.to_string()))?;
-        let failed = |error: weal_trainer::Error| Error::Device(error.to_string());
+        let mut speed = measured.map_err(|error| Error::of(ErrorKind::Usage, error))?;
+        let failed = |error: weal_trainer::Error| Error::of(ErrorKind::Device, error);
         let device = open_device(self.device)?;
         speed.gpu = bench::gpu(&layout, &compression, &device).map_err(failed)?;
         if self.json {
             let json = serde_json::to_string_pretty(&speed)
-                .map_err(|error| Error::Internal(error.to_string()))?;
+                .map_err(|error| Error::of(ErrorKind::Internal, error))?;
             println!("{json}");
         } else {
             show(&self.preset, &speed);
@@ -287,7 +287,7 @@ impl CodecArgs {
 
     fn layout(&self) -> Result<Layout> {
         let refused = |error: &dyn std::fmt::Display| {
-            Error::Usage(format!("--preset {}: {error}", self.preset))
+            Error::usage(format!("--preset {}: {error}", self.preset))
         };
         let model = ModelSpec::preset(&self.preset).map_err(|error| refused(&error))?;
         model.layout().map_err(|error| refused(&error))

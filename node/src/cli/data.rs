@@ -15,7 +15,7 @@ use weal_trainer::{
 
 use super::progress::Bar;
 use super::{block_on, stop_signal};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Files that were left out and are named on the screen.
 const LEFT_OUT_SHOWN: usize = 5;
@@ -138,8 +138,8 @@ impl PrepareArgs {
             });
             let summary = work
                 .await
-                .map_err(|error| Error::Internal(error.to_string()))?;
-            summary.map_err(|error| Error::Data(error.to_string()))
+                .map_err(|error| Error::of(ErrorKind::Internal, error))?;
+            summary.map_err(|error| Error::of(ErrorKind::Data, error))
         })?;
         let seconds = start.elapsed().as_secs_f64();
         if self.json {
@@ -153,12 +153,12 @@ impl PrepareArgs {
         let tokeniser = match &self.tokeniser {
             None => Tokeniser::Bytes,
             Some(path) => {
-                Tokeniser::from_file(path).map_err(|error| Error::Data(error.to_string()))?
+                Tokeniser::from_file(path).map_err(|error| Error::of(ErrorKind::Data, error))?
             }
         };
         let end_of_text = match (&self.end_of_text, &self.tokeniser) {
             (Some(name), _) => Some(tokeniser.token_of(name).ok_or_else(|| {
-                Error::Usage(format!(
+                Error::usage(format!(
                     "--end-of-text {name}: the tokeniser has no such token"
                 ))
             })?),
@@ -268,7 +268,8 @@ impl PrepareArgs {
         };
         println!(
             "{}",
-            serde_json::to_string(&summary).map_err(|error| Error::Internal(error.to_string()))?
+            serde_json::to_string(&summary)
+                .map_err(|error| Error::of(ErrorKind::Internal, error))?
         );
         Ok(ExitCode::SUCCESS)
     }
@@ -276,12 +277,12 @@ impl PrepareArgs {
 
 impl CheckArgs {
     fn run(self) -> Result<ExitCode> {
-        let folder =
-            PreparedFolder::open(&self.folder).map_err(|error| Error::Data(error.to_string()))?;
+        let folder = PreparedFolder::open(&self.folder)
+            .map_err(|error| Error::of(ErrorKind::Data, error))?;
         let bar = Bar::new("checking");
         let checked = folder.check(&mut bar.told());
         bar.end();
-        checked.map_err(|error| Error::Data(error.to_string()))?;
+        checked.map_err(|error| Error::of(ErrorKind::Data, error))?;
         let shards = |part: &PreparedPart| {
             format!(
                 "{} tokens in {} shards",

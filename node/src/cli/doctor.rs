@@ -8,7 +8,7 @@ use weal_trainer::format_bytes;
 use super::FolderArgs;
 use super::node::{NodeArgs, set_threads};
 use crate::doctor::{Questions, Report, State, examine};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::settings::{Bytes, Settings};
 
 #[derive(Debug, Args)]
@@ -49,7 +49,7 @@ impl DoctorArgs {
         })?;
         if self.json {
             let json = serde_json::to_string_pretty(&report)
-                .map_err(|error| Error::Internal(error.to_string()))?;
+                .map_err(|error| Error::of(ErrorKind::Internal, error))?;
             println!("{json}");
         } else {
             show(&report);

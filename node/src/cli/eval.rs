@@ -10,7 +10,7 @@ use weal_trainer::{Evaluator, parse_questions};
 
 use super::node::set_threads;
 use super::{FolderArgs, open_model};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::settings::Device;
 
 #[derive(Debug, Args)]
@@ -66,7 +66,7 @@ impl EvalArgs {
             .map(|file| read(file))
             .collect::<Result<Vec<_>>>()?;
         let (opened, device) = open_model(self.model.as_ref(), &self.folder, self.device)?;
-        let failed = |error: weal_trainer::Error| Error::Device(error.to_string());
+        let failed = |error: weal_trainer::Error| Error::of(ErrorKind::Device, error);
         let mut evaluator = Evaluator::new(
             opened.model,
             opened.tokeniser,
@@ -79,7 +79,7 @@ impl EvalArgs {
             let found = examine(&mut evaluator, file, text)?;
             if self.json {
                 let json = serde_json::to_string(&found)
-                    .map_err(|error| Error::Internal(error.to_string()))?;
+                    .map_err(|error| Error::of(ErrorKind::Internal, error))?;
                 println!("{json}");
             } else {
                 println!("{found}");
@@ -91,13 +91,13 @@ impl EvalArgs {
 
 fn read(file: &Path) -> Result<Vec<u8>> {
     std::fs::read(file)
-        .map_err(|error| Error::Data(format!("{}: cannot be read: {error}", file.display())))
+        .map_err(|error| Error::data(format!("{}: cannot be read: {error}", file.display())))
 }
 
 fn examine(evaluator: &mut Evaluator, path: &Path, text: &[u8]) -> Result<Found> {
     let unusable = |error: weal_trainer::Error| match error {
-        error @ weal_trainer::Error::Device { .. } => Error::Device(error.to_string()),
-        error => Error::Data(error.to_string()),
+        error @ weal_trainer::Error::Device { .. } => Error::of(ErrorKind::Device, error),
+        error => Error::of(ErrorKind::Data, error),
     };
     let file = path.display().to_string();
     let bar = ProgressBar::new(0);
@@ -110,7 +110,7 @@ fn examine(evaluator: &mut Evaluator, path: &Path, text: &[u8]) -> Result<Found>
         .is_some_and(|extension| extension == "jsonl")
     {
         let text = std::str::from_utf8(text)
-            .map_err(|error| Error::Data(format!("{file}: is not text: {error}")))?;
+            .map_err(|error| Error::data(format!("{file}: is not text: {error}")))?;
         let (form, questions) = parse_questions(path, text).map_err(unusable)?;
         let found = evaluator.choices(&questions, &mut told).map_err(unusable)?;
         Found::Choices {
@@ -125,7 +125,7 @@ fn examine(evaluator: &mut Evaluator, path: &Path, text: &[u8]) -> Result<Found>
     } else {
         let found = evaluator
             .text(text, &mut told)
-            .map_err(|error| Error::Data(format!("{file}: {error}")))?;
+            .map_err(|error| Error::data(format!("{file}: {error}")))?;
         Found::Text {
             file,
             tokens: found.tokens,

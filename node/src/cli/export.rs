@@ -8,7 +8,7 @@ use weal_trainer::{Export, FloatFormat, GgufFormat};
 
 use super::FolderArgs;
 use super::progress::Bar;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::loaded_model::LoadedModel;
 
 #[derive(Debug, Args)]
@@ -39,7 +39,7 @@ impl ExportArgs {
             Wanted::Folder(self.parse("f32")?)
         };
         let opened = LoadedModel::folder(&self.folder.folder(), self.round)?;
-        let failed = |error: weal_trainer::Error| Error::Data(error.to_string());
+        let failed = |error: weal_trainer::Error| Error::of(ErrorKind::Data, error);
         let export = Export::new(
             &opened.model,
             &opened.weights,
@@ -63,7 +63,7 @@ impl ExportArgs {
     fn parse<T: std::str::FromStr<Err = String>>(&self, default: &str) -> Result<T> {
         let text = self.format.as_deref().unwrap_or(default);
         text.parse()
-            .map_err(|accepted| Error::Usage(format!("--type is {text}; {accepted}")))
+            .map_err(|accepted| Error::usage(format!("--type is {text}; {accepted}")))
     }
 }
 

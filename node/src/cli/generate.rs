@@ -10,7 +10,7 @@ use weal_trainer::{GeneratedText, Sampling, TextGenerator};
 
 use super::node::set_threads;
 use super::{FolderArgs, open_model};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::settings::Device;
 
 #[derive(Debug, Args)]
@@ -50,7 +50,7 @@ impl GenerateArgs {
     pub fn run(self) -> Result<ExitCode> {
         set_threads(0)?;
         let (opened, device) = open_model(self.model.as_ref(), &self.folder, self.device)?;
-        let failed = |error: weal_trainer::Error| Error::Device(error.to_string());
+        let failed = |error: weal_trainer::Error| Error::of(ErrorKind::Device, error);
         let generator =
             TextGenerator::new(opened.model, opened.tokeniser, &opened.weights, &device)
                 .map_err(failed)?;
@@ -140,9 +140,9 @@ fn speed(written: &GeneratedText) -> String {
 }
 
 fn unreadable(error: std::io::Error) -> Error {
-    Error::Usage(format!("standard input cannot be read: {error}"))
+    Error::usage(format!("standard input cannot be read: {error}"))
 }
 
 fn unusable(error: weal_trainer::Error) -> Error {
-    Error::Usage(error.to_string())
+    Error::of(ErrorKind::Usage, error)
 }

@@ -10,7 +10,7 @@ use super::node::{NodeArgs, set_threads, take_part};
 use super::{FolderArgs, block_on};
 use crate::daemon::Options;
 use crate::error::Result;
-use crate::join::{Own, join};
+use crate::join::{JoinRequest, LocalData, join};
 use crate::link::RunLink;
 
 #[derive(Debug, Args)]
@@ -37,23 +37,19 @@ impl JoinArgs {
     pub fn run(self) -> Result<ExitCode> {
         let link: RunLink = self.link.parse()?;
         let folder = self.folder.folder();
-        if let Some(present) = folder.manifest()? {
-            folder.expect_run(present.run(), link.run)?;
-        }
         let mut settings = self.node.settings(&folder)?;
         set_threads(settings.compute.threads)?;
-        let own = Own::read(&self.data)?;
+        let local = LocalData::read(&self.data)?;
         block_on(async {
             let tell = |text: &str| eprintln!("{text}");
-            join(
-                &folder,
-                &link,
-                &settings,
-                Duration::from_secs(self.patience),
-                own,
-                &tell,
-            )
-            .await?;
+            let request = JoinRequest {
+                link: &link,
+                settings: &settings.network,
+                patience: Duration::from_secs(self.patience),
+                local,
+                tell: &tell,
+            };
+            let home = join(folder.enter()?, request).await?;
             for peer in link.peers {
                 if !settings.network.bootstrap.contains(&peer) {
                     settings.network.bootstrap.push(peer);
@@ -63,7 +59,7 @@ impl JoinArgs {
                 return Ok(());
             }
             take_part(Options {
-                folder,
+                home,
                 settings,
                 rounds: self.node.rounds,
                 device: None,

@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 use weal_trainer::OpenDevice;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::folder::Folder;
 use crate::loaded_model::LoadedModel;
 use crate::settings::Device;
@@ -108,7 +108,7 @@ fn open_model(
 
 /// A device for work that somebody waits for.
 fn open_device(device: Device) -> Result<OpenDevice> {
-    let opened = OpenDevice::open(device).map_err(|error| Error::Device(error.to_string()))?;
+    let opened = OpenDevice::open(device).map_err(|error| Error::of(ErrorKind::Device, error))?;
     Ok(spinning(opened))
 }
 
@@ -136,7 +136,7 @@ impl Cli {
     /// With a message for people and an exit code.
     pub fn run(self) -> Result<ExitCode> {
         let filter = EnvFilter::try_new(&self.log)
-            .map_err(|error| Error::Usage(format!("--log {}: {error}", self.log)))?;
+            .map_err(|error| Error::usage(format!("--log {}: {error}", self.log)))?;
         tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_target(false)
@@ -166,7 +166,7 @@ fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| Error::Internal(format!("the runtime cannot start: {error}")))?
+        .map_err(|error| Error::internal(format!("the runtime cannot start: {error}")))?
         .block_on(future)
 }
 
@@ -174,7 +174,7 @@ fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
 /// process at once.
 fn stop_signal() -> Result<watch::Receiver<bool>> {
     let (tell, stop) = watch::channel(false);
-    let unusable = |error| Error::Internal(format!("signals cannot be received: {error}"));
+    let unusable = |error| Error::internal(format!("signals cannot be received: {error}"));
     #[cfg(unix)]
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .map_err(unusable)?;

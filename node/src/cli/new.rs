@@ -47,11 +47,11 @@ impl NewArgs {
 pub(super) fn write(folder: &Folder, file: &RunFile) -> Result<ExitCode> {
     let key = folder.key()?.peer();
     // Whatever is wrong with it is said now, not at the first start.
-    let new =
-        new_run::NewRun::from_file(file, folder.path(), key, &folder.path().join("run.toml"))?;
+    let manifest =
+        new_run::NewRun::preview(file, folder.path(), key, &folder.path().join("run.toml"))?;
     let path = new_run::write_file(folder, file)?;
     let dir = folder.path().display();
-    let model = &new.manifest.model;
+    let model = &manifest.model;
     println!(
         "{} parameters, {} layers, context {}",
         model.parameters(),
@@ -67,5 +67,5 @@ pub(super) fn write(folder: &Folder, file: &RunFile) -> Result<ExitCode> {
 }
 
 pub(super) fn absolute(path: &PathBuf) -> Result<PathBuf> {
-    std::path::absolute(path).map_err(|error| Error::Data(format!("{}: {error}", path.display())))
+    std::path::absolute(path).map_err(|error| Error::data(format!("{}: {error}", path.display())))
 }

@@ -104,7 +104,7 @@ pub(super) fn set_threads(threads: usize) -> Result<()> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build_global()
-        .map_err(|error| Error::Internal(format!("threads cannot be started: {error}")))
+        .map_err(|error| Error::internal(format!("threads cannot be started: {error}")))
 }
 
 /// Takes part until told to stop.

@@ -23,9 +23,8 @@ impl RunArgs {
         let folder = self.folder.folder();
         let settings = self.node.settings(&folder)?;
         set_threads(settings.compute.threads)?;
-        new_run::seal(&folder)?;
         block_on(take_part(Options {
-            folder,
+            home: new_run::seal(&folder)?,
             settings,
             rounds: self.node.rounds,
             device: None,

@@ -7,9 +7,9 @@ use clap::Args;
 use weal_dashboard::{NodeState, Snapshot};
 
 use super::FolderArgs;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::settings::Settings;
-use crate::testnet::ask;
+use crate::status_client;
 
 /// Exit code of `--healthy` when the node answers, but takes no part (yet).
 const UNHEALTHY: u8 = 1;
@@ -35,10 +35,8 @@ impl StatusArgs {
             Some(page) => page,
             None => Settings::read(&self.folder.folder())?.page.listen,
         };
-        let snapshot = ask::status(local(page)).map_err(|error| {
-            Error::Network(format!(
-                "{error}; is it running? Another page's address goes with --page"
-            ))
+        let snapshot = status_client::status(local(page)).map_err(|error| {
+            error.with_hint("start the node, or give the address of its page with --page")
         })?;
         if self.healthy {
             let takes_part = matches!(
@@ -49,7 +47,7 @@ impl StatusArgs {
         }
         if self.json {
             let json = serde_json::to_string_pretty(&snapshot)
-                .map_err(|error| Error::Internal(error.to_string()))?;
+                .map_err(|error| Error::of(ErrorKind::Internal, error))?;
             println!("{json}");
         } else {
             print(&snapshot);

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use super::block_on;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::new_run::RunFile;
 use crate::settings::Device;
 use crate::testnet::prepare::{self, NodePlan, Plan, PreparedNode, local_nodes, named_nodes};
@@ -77,7 +77,7 @@ struct RunChoice {
 impl RunChoice {
     fn file(&self) -> Result<RunFile> {
         if self.peers == 0 || self.peers > 64 {
-            return Err(Error::Usage(format!(
+            return Err(Error::usage(format!(
                 "--peers is {}; accepted: 1 to 64",
                 self.peers
             )));
@@ -175,7 +175,7 @@ impl TestnetArgs {
         summary.print();
         if self.json {
             let json = serde_json::to_string(&summary)
-                .map_err(|error| Error::Internal(error.to_string()))?;
+                .map_err(|error| Error::of(ErrorKind::Internal, error))?;
             println!("{json}");
         }
         if let Some(folder) = &self.keep {
@@ -193,7 +193,7 @@ fn gpu_peer(nodes: &mut [NodePlan], number: usize) -> Result<()> {
     let count = nodes.len();
     let node = number.checked_sub(1).and_then(|index| nodes.get_mut(index));
     let node = node
-        .ok_or_else(|| Error::Usage(format!("--gpu-peer is {number}; accepted: 1 to {count}")))?;
+        .ok_or_else(|| Error::usage(format!("--gpu-peer is {number}; accepted: 1 to {count}")))?;
     node.device = Device::Gpu;
     Ok(())
 }

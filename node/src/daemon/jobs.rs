@@ -9,83 +9,70 @@ use std::time::Duration;
 
 use rand::seq::SliceRandom;
 use tokio::sync::Semaphore;
-use weal_coordinator_free::{Apply, Chosen, Fetch};
+use weal_coordinator_free::{Apply, Fetch};
 use weal_kernels::{Contribution, apply_and_outline, state};
+use weal_network::{Network, PeerKey};
 use weal_proto::{
-    BlobHash, Decided, Envelope, EnvelopeHash, Message, PeerId, Request, Response, RoundNumber,
-    RunId, StateRoot, Status, Verdict, limits,
+    BlobHash, Commitment, Decided, Envelope, EnvelopeHash, Message, PeerId, Request, Response,
+    RoundNumber, RunId, StateRoot, Status, Verdict, limits,
 };
 
-use crate::check::{self, Claim, Refusal};
-use crate::error::{Error, Result};
-use crate::plan::{self, Plan};
+use crate::check::{Check, Refusal};
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::{Plan, outer_rate, outer_rule};
 use crate::store::blobs::{Blobs, Keep};
 use crate::store::weights::{WeightFiles, Weights, from_bytes};
-use weal_network::{Network, PeerKey};
 
 /// Blobs fetched at the same time.
 const FETCHES: usize = 8;
-/// Peers asked for the same thing at the same time.
+/// Peers asked for the same thing.
 const ASKED: usize = 2;
-
-/// Pause before weights that nobody had are asked for again.
+/// Pause before the node asks again for weights that no peer had.
 const WEIGHTS_RETRY: Duration = Duration::from_secs(2);
 
 /// How a job ended.
-pub enum Done {
+pub(super) enum Done {
     /// A contribution was examined.
-    Validated {
-        /// The commitment.
+    Examined {
         commitment: EnvelopeHash,
-        /// Who contributed.
         peer: PeerId,
-        /// What was found wrong with it, if anything.
+        /// What is wrong with it; `None` if it is valid.
         refusal: Option<Refusal>,
     },
     /// New weights are in memory and on disk.
     Weights(Weights),
-    /// A round cannot be applied, for want of its blobs.
-    ApplyFailed {
-        /// The round.
-        round: RoundNumber,
-        /// Why.
-        why: String,
-    },
-    /// Weights could not be fetched, and why; a pause has passed since.
+    /// A round cannot be applied because its blobs cannot be fetched.
+    ApplyFailed { round: RoundNumber, why: String },
+    /// Weights could not be fetched; the pause before the next attempt is over.
     WeightsMissing(String),
     /// Decided rounds arrived.
     Decided(Vec<Decided>),
     /// Messages of a round arrived.
     Messages(Vec<Envelope>),
-    /// A peer told where it is.
+    /// A peer reported how far it is.
     Status(PeerId, Status),
-    /// Nothing came of it, and the core asks again by itself.
+    /// No peer answered; the core asks again by itself.
     Nothing,
-    /// The node cannot go on.
+    /// The node cannot continue.
     Fatal(Error),
 }
 
 /// What every job may use. Cheap to clone.
 #[derive(Clone)]
-pub struct Workshop {
-    /// The run.
+pub(super) struct JobContext {
     pub run: RunId,
     /// Version of the contribution codec.
     pub codec: u32,
-    /// What the manifest means.
     pub plan: Arc<Plan>,
-    /// Blobs on disk.
     pub blobs: Blobs,
-    /// Weights on disk.
     pub weight_files: WeightFiles,
-    /// The network.
     pub network: Network,
-    /// Bounds the fetches that run at once.
+    /// Bounds the fetches that run at the same time.
     pub fetches: Arc<Semaphore>,
 }
 
-impl Workshop {
-    /// The bound on fetches that run at once.
+impl JobContext {
+    /// Slots for the fetches that run at the same time.
     pub fn fetch_slots() -> Arc<Semaphore> {
         Arc::new(Semaphore::new(FETCHES))
     }
@@ -104,70 +91,60 @@ impl Workshop {
         peers
     }
 
-    /// Gets a contribution, from disk or from whoever has it, and checks it.
+    /// Gets a contribution, from disk or from a peer, and checks it.
     pub async fn examine(self, fetch: Fetch) -> Done {
-        let (commitment, peer) = (fetch.commitment, fetch.peer);
-        let refusal = match self
-            .obtain(fetch.round, fetch.peer, fetch.blob, fetch.blob_bytes)
-            .await
-        {
-            Ok(blob) => self.check(fetch, blob).await,
-            Err(why) => Some(Refusal::new(
+        let (commitment, peer) = (fetch.hash, fetch.peer);
+        let refusal = match self.obtain(peer, &fetch.commitment).await {
+            Ok(blob) => self.check_in_background(fetch, blob).await,
+            Err(error) => Some(Refusal::new(
                 Verdict::Unavailable,
                 "contribution_unavailable",
-                why,
+                format!("{error:#}"),
             )),
         };
-        Done::Validated {
+        Done::Examined {
             commitment,
             peer,
             refusal,
         }
     }
 
-    async fn check(self, fetch: Fetch, blob: Vec<u8>) -> Option<Refusal> {
+    async fn check_in_background(self, fetch: Fetch, blob: Vec<u8>) -> Option<Refusal> {
         let Fetch {
-            round,
-            peer,
-            blob_bytes,
-            base_root,
-            ..
+            peer, commitment, ..
         } = fetch;
-        let claim = Claim {
-            round,
-            peer,
-            blob_bytes,
-            base_root,
-        };
-        let checked = tokio::task::spawn_blocking(move || {
-            check::contribution(&self.plan, self.run, self.codec, &claim, &blob).err()
-        });
+        let checked =
+            tokio::task::spawn_blocking(move || self.check(peer, &commitment, &blob).err());
         // A check that panics has met something it should have refused.
         checked.await.unwrap_or_else(|error| {
             Some(Refusal::new(
                 Verdict::Malformed,
                 "contribution_panic",
-                format!("checking it failed: {error}"),
+                format!("the check failed: {error}"),
             ))
         })
     }
 
-    /// The blob of a contribution, stored here from now on.
-    async fn obtain(
+    fn check(
         &self,
-        round: RoundNumber,
         peer: PeerId,
-        hash: BlobHash,
-        bytes: u64,
-    ) -> Result<Vec<u8>, String> {
-        if let Some(blob) = self.blobs.get(&hash).map_err(|error| error.to_string())? {
+        commitment: &Commitment,
+        blob: &[u8],
+    ) -> Result<Contribution, Refusal> {
+        let check = Check {
+            plan: &self.plan,
+            run: self.run,
+            codec: self.codec,
+        };
+        check.contribution(peer, commitment, blob)
+    }
+
+    /// The blob of a contribution. It is stored here from now on.
+    async fn obtain(&self, peer: PeerId, commitment: &Commitment) -> Result<Vec<u8>> {
+        if let Some(blob) = self.blobs.get(&commitment.blob)? {
             return Ok(blob);
         }
-        let _slot = self
-            .fetches
-            .acquire()
-            .await
-            .map_err(|error| error.to_string())?;
+        let _slot = self.fetches.acquire().await.map_err(stopping)?;
         let mut holders = vec![peer.into()];
         holders.extend(
             self.connected()
@@ -176,125 +153,118 @@ impl Workshop {
         );
         let blob = self
             .network
-            .fetch_blob(hash, bytes, holders)
-            .await
-            .map_err(|error| error.to_string())?;
-        let blobs = self.blobs.clone();
-        let stored = tokio::task::spawn_blocking(move || {
-            let stored = blobs.put(&blob, Keep::Round(round), false);
-            stored.map(|_| blob)
-        });
-        stored
-            .await
-            .map_err(|error| error.to_string())?
-            .map_err(|error| error.to_string())
+            .fetch_blob(commitment.blob, commitment.blob_bytes, holders)
+            .await?;
+        let (blobs, keep) = (self.blobs.clone(), Keep::Round(commitment.round));
+        let stored =
+            tokio::task::spawn_blocking(move || blobs.put(&blob, keep, false).map(|_| blob));
+        stored.await.map_err(stopping)?
     }
 
-    /// Takes weights to the next round.
+    /// Applies a decided round: the weights of the next one.
     pub async fn apply(self, weights: Weights, apply: Apply) -> Done {
         let round = apply.round;
         let mut blobs = Vec::with_capacity(apply.contributions.len());
         for chosen in &apply.contributions {
-            match self
-                .obtain(round, chosen.peer, chosen.blob, chosen.blob_bytes)
-                .await
-            {
+            match self.obtain(chosen.peer, &chosen.commitment).await {
                 Ok(blob) => blobs.push(blob),
-                Err(why) => return Done::ApplyFailed { round, why },
+                Err(error) => {
+                    let why = format!("{error:#}");
+                    return Done::ApplyFailed { round, why };
+                }
             }
         }
         match tokio::task::spawn_blocking(move || self.compute(&weights, &apply, &blobs)).await {
             Ok(Ok(weights)) => Done::Weights(weights),
             Ok(Err(error)) => Done::Fatal(error),
-            Err(error) => Done::Fatal(Error::Internal(format!(
-                "round {round} could not be applied: {error}"
-            ))),
+            Err(error) => Done::Fatal(
+                Error::internal(format!("round {round} could not be applied")).caused_by(error),
+            ),
         }
     }
 
-    fn compute(&self, weights: &Weights, step: &Apply, blobs: &[Vec<u8>]) -> Result<Weights> {
-        let contributions = self.open_chosen(step, blobs)?;
+    fn compute(&self, weights: &Weights, apply: &Apply, blobs: &[Vec<u8>]) -> Result<Weights> {
+        let contributions = self.decode_chosen(apply, blobs)?;
         let mut values = weights.values.as_ref().clone();
-        let (rate, rule) = (plan::rate(step.outer_rate_ppm), plan::rule(step.rule));
-        let outline = apply_and_outline(&self.plan.layout, &mut values, &contributions, rate, rule)
-            .map_err(|error| Error::Internal(error.to_string()))?;
-        let next = Weights::with_outline(&self.plan.layout, step.round.next(), values, outline)?;
+        let outline = apply_and_outline(
+            &self.plan.layout,
+            &mut values,
+            &contributions,
+            outer_rate(apply.outer_rate_ppm),
+            outer_rule(apply.rule),
+        )?;
+        let next = Weights::with_outline(&self.plan.layout, apply.round.next(), values, outline)?;
         self.weight_files.save(&next)?;
         Ok(next)
     }
 
-    fn open_chosen(&self, step: &Apply, blobs: &[Vec<u8>]) -> Result<Vec<Contribution>> {
-        let open = |(chosen, blob): (&Chosen, &Vec<u8>)| {
-            let Chosen {
-                peer, blob_bytes, ..
-            } = *chosen;
-            let claim = Claim {
-                round: step.round,
-                peer,
-                blob_bytes,
-                base_root: step.base_root,
-            };
-            check::contribution(&self.plan, self.run, self.codec, &claim, blob).map_err(|refusal| {
-                // More than two thirds found it valid and this node does not: it must not guess.
-                let who = peer.short();
-                Error::Internal(format!(
-                    "round {}: a chosen contribution of {who} is {:?} here: {}",
-                    step.round, refusal.verdict, refusal.why
-                ))
+    fn decode_chosen(&self, apply: &Apply, blobs: &[Vec<u8>]) -> Result<Vec<Contribution>> {
+        let chosen = apply.contributions.iter().zip(blobs);
+        chosen
+            .map(|(chosen, blob)| {
+                let checked = self.check(chosen.peer, &chosen.commitment, blob);
+                checked.map_err(|refusal| {
+                    // More than two thirds of the weight found it valid. A node that disagrees must
+                    // not guess.
+                    Error::internal(format!(
+                        "round {}: the chosen contribution of {} is {:?} here: {}",
+                        apply.round,
+                        chosen.peer.short(),
+                        refusal.verdict,
+                        refusal.why
+                    ))
+                })
             })
-        };
-        step.contributions.iter().zip(blobs).map(open).collect()
+            .collect()
     }
 
-    /// Fetches the weights at a round's start from peers; every chunk is proven by the decided
-    /// root.
+    /// Fetches the weights at a round's start from peers. The decided root proves every chunk.
     pub async fn fetch_weights(self, round: RoundNumber, root: StateRoot) -> Done {
         match self.try_fetch_weights(round, root).await {
             Ok(weights) => Done::Weights(weights),
-            Err(error @ Error::Storage { .. }) => Done::Fatal(error),
+            Err(error) if error.kind() == ErrorKind::Storage => Done::Fatal(error),
             Err(error) => {
                 tokio::time::sleep(WEIGHTS_RETRY).await;
-                Done::WeightsMissing(error.to_string())
+                Done::WeightsMissing(format!("{error:#}"))
             }
         }
     }
 
     async fn try_fetch_weights(&self, round: RoundNumber, root: StateRoot) -> Result<Weights> {
-        let request = Request::State { round }.encode();
-        let mut found = None;
-        for peer in self.connected() {
-            if let Some(Response::State { tensors, .. }) = self.ask(peer, &request).await
-                && state_root(&self.plan, &tensors) == Some(root)
-            {
-                found = Some(tensors);
-                break;
-            }
-        }
-        let tensors = found.ok_or_else(|| {
-            Error::Network(format!("nobody here holds the weights of round {round}"))
-        })?;
+        let tensors = self.find_tensors(round, root).await?;
         let layout = &self.plan.layout;
         let mut values = Vec::with_capacity(layout.parameters());
         for (range, tensor) in layout.ranges().zip(&tensors) {
             let bytes = self
                 .network
                 .fetch_blob(*tensor, range.len() as u64 * 4, self.connected())
-                .await
-                .map_err(|error| Error::Network(error.to_string()))?;
-            values.extend(from_bytes(
-                &self.weight_files.path(round),
-                &bytes,
-                range.len(),
-            )?);
+                .await?;
+            let path = self.weight_files.path(round);
+            values.extend(from_bytes(&path, &bytes, range.len())?);
         }
         let weights = Weights::new(layout, round, values)?;
         if weights.root != root {
-            return Err(Error::Network(format!(
+            return Err(Error::network(format!(
                 "the weights of round {round} that arrived are not the decided ones"
             )));
         }
         self.weight_files.save(&weights)?;
         Ok(weights)
+    }
+
+    /// Asks peers which tensors make up the weights with this root.
+    async fn find_tensors(&self, round: RoundNumber, root: StateRoot) -> Result<Vec<BlobHash>> {
+        let request = Request::State { round }.encode();
+        for peer in self.connected() {
+            if let Some(Response::State { tensors, .. }) = self.ask(peer, &request).await
+                && state_root(&self.plan, &tensors) == Some(root)
+            {
+                return Ok(tensors);
+            }
+        }
+        Err(Error::network(format!(
+            "no connected peer has the weights of round {round}"
+        )))
     }
 
     /// Asks peers for decided rounds.
@@ -330,7 +300,7 @@ impl Workshop {
         }
     }
 
-    /// Asks one peer where it is.
+    /// Asks one peer how far it is.
     pub async fn request_status(self, peer: PeerKey) -> Done {
         match self.ask(peer, &Request::Status.encode()).await {
             Some(Response::Status(status)) => Done::Status(peer.into(), status),
@@ -341,15 +311,19 @@ impl Workshop {
     async fn ask(&self, peer: PeerKey, request: &[u8]) -> Option<Response> {
         let answer = self.network.request(peer, request.to_vec()).await;
         let bytes = answer
-            .inspect_err(|error| tracing::debug!(%error, "a request was not answered"))
+            .inspect_err(|error| tracing::debug!("a peer did not answer a request: {error}"))
             .ok()?;
         Response::decode(&bytes)
-            .inspect_err(|error| tracing::debug!(%error, "an answer is not understood"))
+            .inspect_err(|error| tracing::debug!("a peer's answer cannot be decoded: {error}"))
             .ok()
     }
 }
 
-/// The state root of tensors by their hashes; a wrong number of them has none.
+fn stopping(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::internal("the node is stopping").caused_by(error)
+}
+
+/// The state root of tensors with these hashes; `None` if there are too many or too few.
 fn state_root(plan: &Plan, tensors: &[BlobHash]) -> Option<StateRoot> {
     let hashes: Vec<[u8; 32]> = tensors.iter().map(|tensor| (*tensor).into()).collect();
     state::root_of_hashes(&plan.layout, &hashes).map(Into::into)

@@ -1,47 +1,41 @@
-//! What this node answers when others ask: from the store, from the blobs, and, for the running
+//! This node's answers to its peers' requests: from the store, from the blobs and, for the running
 //! round, from the core.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::{mpsc, oneshot};
+use weal_network::{PeerKey, Service};
 use weal_proto::{
     BlobHash, Envelope, Message, Outline, Request, Response, RoundNumber, Status, limits,
 };
 
 use crate::store::Store;
 use crate::store::blobs::Blobs;
-use weal_network::{PeerKey, Service};
 
 /// Bytes of decided rounds in one answer.
 const DECIDED_BYTES: usize = limits::RESPONSE_BYTES / 2;
-/// Bytes of a round's messages in one answer.
-const MESSAGE_BYTES: usize = limits::RESPONSE_BYTES / 2;
 
 /// Asks the daemon's loop for the messages of a round.
-pub type MessagesRequest = (RoundNumber, oneshot::Sender<Vec<Envelope>>);
+pub(super) type MessagesRequest = (RoundNumber, oneshot::Sender<Vec<Envelope>>);
 
-/// Where this node is in the run, as others are told.
+/// How far this node is in the run, as peers are told.
 #[derive(Debug, Default)]
-pub struct Position {
-    /// Rounds decided.
+pub(super) struct Position {
     pub decided_rounds: u64,
     /// Blob hashes of the tensors at the start of each round whose weights are kept.
     pub tensors: BTreeMap<RoundNumber, Vec<BlobHash>>,
 }
 
-/// Position shared between the daemon's loop and the service.
-pub type SharedPosition = Arc<RwLock<Position>>;
+/// The position, shared between the daemon's loop and the service.
+pub(super) type SharedPosition = Arc<RwLock<Position>>;
 
 /// Answers requests.
-pub struct NodeService {
+pub(super) struct NodeService {
     /// The manifest's canonical bytes.
     pub manifest: Vec<u8>,
-    /// Decided rounds.
     pub store: Store,
-    /// Blobs.
     pub blobs: Blobs,
-    /// Where this node is.
     pub position: SharedPosition,
     /// The way to the core.
     pub messages: mpsc::Sender<MessagesRequest>,
@@ -59,7 +53,7 @@ impl NodeService {
                 match self.store.decided(from, at_most, DECIDED_BYTES) {
                     Ok(decided) => Some(Response::Decided(decided)),
                     Err(error) => {
-                        tracing::warn!(%error, "decided rounds cannot be read for a peer");
+                        tracing::warn!("cannot read decided rounds for a peer: {error:#}");
                         None
                     }
                 }
@@ -88,36 +82,25 @@ impl NodeService {
         }
     }
 
-    /// Called on a blocking thread: waits for the daemon's loop.
+    /// Waits for the daemon's loop; the network calls this on a thread that may block.
     fn round_messages(&self, round: RoundNumber) -> Option<Vec<Envelope>> {
         let (answer, answered) = oneshot::channel();
         self.messages.try_send((round, answer)).ok()?;
-        let mut size = 0;
-        let mut envelopes = answered.blocking_recv().ok()?;
-        envelopes.truncate(limits::ROUND_MESSAGES);
-        Some(
-            envelopes
-                .into_iter()
-                .take_while(|envelope| {
-                    size += envelope.payload.len() + 256;
-                    size <= MESSAGE_BYTES
-                })
-                .collect(),
-        )
+        answered.blocking_recv().ok()
     }
 }
 
 impl Service for NodeService {
     fn answer(&self, _from: PeerKey, request: &[u8]) -> Option<Vec<u8>> {
         let request = Request::decode(request)
-            .inspect_err(|error| tracing::debug!(%error, "a request is not understood"))
+            .inspect_err(|error| tracing::debug!("a request cannot be decoded: {error}"))
             .ok()?;
         self.respond(request).map(|response| response.encode())
     }
 
     fn outline(&self, hash: &BlobHash) -> Option<Outline> {
         let outline = self.blobs.outline(hash).ok()?;
-        Some(Outline::clone(&outline))
+        Some(outline.as_ref().clone())
     }
 
     fn chunk(&self, hash: &BlobHash, index: u32) -> Option<Vec<u8>> {

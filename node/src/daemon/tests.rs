@@ -1,19 +1,21 @@
-//! A node of its own in this process, on a device that fails.
+//! A node in this process, alone in its run, on a device that fails.
 
 use std::time::Duration;
 
-use weal_dashboard::{NodeState, Snapshot};
+use tokio::sync::watch;
+use weal_dashboard::{Dashboard, NodeState, Snapshot};
 use weal_trainer::{InjectedFault, OpenDevice};
 
-use super::*;
+use super::{Options, open};
+use crate::error::Result;
 use crate::new_run::RunFile;
-use crate::settings::{Device, OnDeviceLoss};
+use crate::settings::{Device, OnDeviceLoss, Settings};
 use crate::testnet::prepare::{Plan, local_nodes, prepare};
 
 const POLL: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A node alone in its run, two steps a round.
+/// A node alone in its run, which takes two steps a round.
 struct Alone {
     dashboard: Dashboard,
     stop: watch::Sender<bool>,
@@ -39,7 +41,7 @@ impl Alone {
         settings.compute.on_device_loss = on_device_loss;
         let device = Some(OpenDevice::cpu().with_fault(fault));
         let daemon = open(Options {
-            folder,
+            home: folder.enter().unwrap().expect_home().unwrap(),
             settings,
             rounds: None,
             device,
@@ -73,7 +75,7 @@ impl Alone {
     }
 
     async fn end(self) -> Result<()> {
-        // A node that ended by itself hears nothing.
+        // Fails if the node has ended by itself.
         let _ = self.stop.send(true);
         self.running.await.unwrap()
     }
@@ -92,7 +94,7 @@ fn says(status: &Snapshot, text: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_whose_device_is_lost_goes_on_on_the_processor() {
+async fn a_node_whose_device_is_lost_continues_on_the_cpu() {
     let alone = Alone::start(InjectedFault::after(3, u64::MAX), OnDeviceLoss::Fallback).await;
     let status = alone
         .wait_for("four rounds", |status| own_rounds(status) >= 4)
@@ -102,7 +104,7 @@ async fn a_node_whose_device_is_lost_goes_on_on_the_processor() {
         (1, false)
     );
     assert!(
-        says(&status, "was lost") && says(&status, "training goes on on CPU"),
+        says(&status, "was lost") && says(&status, "training continues on CPU"),
         "{:#?}",
         status.events
     );
@@ -110,15 +112,15 @@ async fn a_node_whose_device_is_lost_goes_on_on_the_processor() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_waits_for_its_device_says_so_and_is_not_held_up() {
-    // Away at first, and back after the first pause.
+async fn a_node_that_waits_for_its_device_says_so_and_stays_in_the_run() {
+    // It refuses to open at first, and opens after the first pause.
     let alone = Alone::start(InjectedFault::after(3, 1), OnDeviceLoss::Wait).await;
     let lost = alone
         .wait_for("lost device", |status| status.learner.device_lost)
         .await;
     assert_eq!(lost.node.state, NodeState::Error);
     assert!(
-        lost.node.message.contains("was lost; tried again in"),
+        lost.node.message.contains("was lost; retrying in"),
         "{}",
         lost.node.message
     );
@@ -135,7 +137,7 @@ async fn a_node_that_waits_for_its_device_says_so_and_is_not_held_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_is_to_be_restarted_ends_with_that_exit_code() {
+async fn a_node_that_is_to_be_restarted_exits_with_the_code_for_it() {
     let Alone {
         running,
         stop: _stop,

@@ -6,7 +6,7 @@ use weal_trainer::{
 };
 
 use super::Check;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// A model on this machine.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -73,7 +73,7 @@ fn fit(
     wishes: &PlanRequest,
     speed: Option<f64>,
 ) -> Result<ModelFit> {
-    let failed = |error: weal_trainer::Error| Error::Internal(error.to_string());
+    let failed = |error: weal_trainer::Error| Error::of(ErrorKind::Internal, error);
     let choose = |wishes: &PlanRequest| site.plan(model, batch, wishes).map_err(failed);
     let precision = wishes.precision;
     let fastest = PlanRequest {
@@ -153,7 +153,7 @@ pub fn check(models: &[ModelFit], is_run: bool) -> Check {
                 "there is no room for any preset"
             },
             "end other programs, raise compute.memory, or leave micro_batch, recompute and states to \"auto\"",
-            Error::Device,
+            Error::device,
         ),
     }
 }

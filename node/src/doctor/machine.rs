@@ -143,7 +143,7 @@ fn port(address: &Multiaddr, runs: bool) -> Option<Check> {
             "port",
             format!("{address}: {error}"),
             "choose another port with --port",
-            Error::Network,
+            Error::network,
         ),
     })
 }
@@ -156,7 +156,7 @@ fn page(address: SocketAddr, runs: bool) -> Check {
             "page",
             format!("{address}: {error}"),
             "choose another address with --page",
-            Error::Network,
+            Error::network,
         ),
     }
 }

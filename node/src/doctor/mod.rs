@@ -16,7 +16,7 @@ use weal_trainer::{
 
 pub use fit::ModelFit;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::folder::Folder;
 use crate::plan::Plan;
 use crate::settings::Settings;
@@ -175,11 +175,11 @@ fn workloads(questions: &Questions, run: Option<&Plan>) -> Result<Vec<(String, M
     }
     let preset = |name: &str| {
         let mut model =
-            ModelSpec::preset(name).map_err(|error| Error::Internal(error.to_string()))?;
+            ModelSpec::preset(name).map_err(|error| Error::of(ErrorKind::Internal, error))?;
         model.context = questions.context.unwrap_or(model.context);
         model
             .validate()
-            .map_err(|error| Error::Usage(format!("--context: {error}")))?;
+            .map_err(|error| Error::usage(format!("--context: {error}")))?;
         Ok((name.to_owned(), model, questions.batch))
     };
     PRESETS.into_iter().map(preset).collect()
@@ -231,7 +231,7 @@ fn open(questions: &Questions, checks: &mut Vec<Check>) -> Option<OpenDevice> {
                 "device",
                 error.to_string(),
                 "install the driver, or use --device cpu",
-                Error::Device,
+                Error::device,
             ));
             None
         }
@@ -323,7 +323,7 @@ fn measured(device: &OpenDevice, checks: &mut Vec<Check>) -> Option<f64> {
                 "speed",
                 error.to_string(),
                 remedy,
-                Error::Device,
+                Error::device,
             ));
             None
         }

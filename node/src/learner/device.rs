@@ -1,11 +1,11 @@
-//! The device that trains: which one is taken after a failure, and when.
+//! Device loss: which device the node uses after a failure, and when.
 //!
-//! A device is lost when its driver resets it, when it is unplugged, when the machine sleeps. Most
-//! come back, at once or after a while, so that the same device is opened again, after longer and
-//! longer pauses. All of it happens within the process: the backend's server for a lost device is
-//! replaced by one that asks the driver anew ([`OpenDevice::reopen`]), which is enough under
-//! Vulkan, Metal and DirectX 12, and keeps peers and the agreement going. Where a driver needs the
-//! whole process to be new (CUDA after a fault), a restart can be asked for instead.
+//! A device is lost when its driver resets it, when it is unplugged, or when the machine sleeps.
+//! Most come back, at once or after a while, so the node opens the same device again after longer
+//! and longer pauses. This happens within the process: a new server of the backend replaces that of
+//! the lost device ([`OpenDevice::reopen`]). That is enough under Vulkan, Metal and DirectX 12, and
+//! the node stays connected meanwhile. A driver that needs a new process, as CUDA does after a
+//! fault, needs `compute.on_device_loss = "restart"`.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use weal_trainer::OpenDevice;
 
 use crate::settings::OnDeviceLoss;
 
-/// The pause after a second failure; it doubles with every further one.
+/// The pause after the second failure in a row. It doubles with every further one.
 const PAUSE: Duration = Duration::from_secs(5);
 /// The longest pause.
 const MOST_PAUSE: Duration = Duration::from_secs(300);
@@ -23,9 +23,9 @@ const MOST_PAUSE: Duration = Duration::from_secs(300);
 pub(super) struct TrainingDevice {
     device: OpenDevice,
     on_loss: OnDeviceLoss,
-    /// Failures since a round was last trained, of the device and of opening it.
+    /// Failures of the device and of opening it since a round was last trained.
     failures: u32,
-    /// When it is opened again, while it is lost.
+    /// When a lost device is opened again.
     retry_at: Option<Instant>,
 }
 
@@ -40,27 +40,27 @@ impl TrainingDevice {
         }
     }
 
-    /// What the device in use is called.
+    /// The name of the device in use.
     pub fn name(&self) -> &str {
         self.device.name()
     }
 
-    /// What is to be done when it is lost.
+    /// What the settings ask for when it is lost.
     pub fn on_loss(&self) -> OnDeviceLoss {
         self.on_loss
     }
 
-    /// When it is to be opened again, while it is lost.
+    /// When a lost device is opened again; `None` while the device works.
     pub fn retry_at(&self) -> Option<Instant> {
         self.retry_at
     }
 
-    /// A round was trained: what failed before is over.
+    /// A round was trained. The next failure counts as the first.
     pub fn has_trained(&mut self) {
         self.failures = 0;
     }
 
-    /// It failed, or could not be opened. Says when it is tried again.
+    /// The device failed, or could not be opened. Returns when to try again.
     pub fn has_failed(&mut self, now: Instant) -> Instant {
         self.failures = self.failures.saturating_add(1);
         let retry_at = now + pause(self.failures);
@@ -68,10 +68,11 @@ impl TrainingDevice {
         retry_at
     }
 
-    /// The device to go on with. It is the one in use from [`TrainingDevice::is_open`] on.
+    /// Opens the device to continue with. [`TrainingDevice::is_open`] then makes it the device in
+    /// use.
     ///
     /// # Errors
-    /// Where the device that was lost is still away.
+    /// When the lost device cannot be opened yet.
     pub fn open(&self) -> weal_trainer::Result<OpenDevice> {
         match self.on_loss {
             OnDeviceLoss::Fallback => Ok(OpenDevice::cpu()),
@@ -79,7 +80,7 @@ impl TrainingDevice {
         }
     }
 
-    /// As if the pause were over.
+    /// Ends the pause.
     #[cfg(test)]
     pub fn skip_pause(&mut self) {
         self.retry_at = self.retry_at.map(|_| Instant::now());
@@ -92,8 +93,8 @@ impl TrainingDevice {
     }
 }
 
-/// The pause after so many failures in a row: none after the first, for most devices are back at
-/// once.
+/// The pause after this number of failures in a row: none after the first, because most devices
+/// come back at once.
 fn pause(failures: u32) -> Duration {
     match failures.checked_sub(2) {
         None => Duration::ZERO,

@@ -1,25 +1,24 @@
-//! What people are told of the learner: how far it is, what it trains on, and what went wrong.
+//! What the page shows of the learner: how far it is, which device it uses, what went wrong.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-/// Time after the end of a round's training in which a device is not called silent: a step may take
-/// long.
+/// How long after the end of a round's training a device counts as silent. A step may take long.
 const SILENCE: Duration = Duration::from_secs(600);
 
-/// How far the running training is.
+/// How far the training of a round is.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct LearnerProgress {
-    /// Steps done.
+pub(crate) struct LearnerProgress {
+    /// Inner steps done in this round.
     pub steps_done: u64,
-    /// Whether anything is being computed.
+    /// Whether the device is computing.
     pub busy: bool,
-    /// When the running training is to be over.
+    /// When the running training has to end.
     pub due: Option<Instant>,
 }
 
 impl LearnerProgress {
-    /// Whether a step takes so long that the device may never answer.
+    /// Whether the device takes so long that it may never answer.
     pub fn is_silent(&self, now: Instant) -> bool {
         self.busy
             && self
@@ -28,34 +27,33 @@ impl LearnerProgress {
     }
 }
 
-/// How the learner is.
+/// What has gone wrong, and what works.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct LearnerHealth {
+pub(crate) struct LearnerHealth {
     /// The device in use, or in use before it was lost.
     pub device: String,
-    /// Set while there is nothing to train on.
+    /// Set while no device works.
     pub lost: Option<LostDevice>,
-    /// Failures of devices.
+    /// How often a device was lost.
     pub devices_lost: u64,
     /// Inner steps that were not finite and changed nothing.
     pub skipped_steps: u64,
-    /// How often training went back to the agreed weights, because it led to values that are not
-    /// finite.
+    /// How often training went back to the agreed weights because its own were no longer finite.
     pub restorations: u64,
-    /// Rounds in which nothing was learnt for that reason.
+    /// Rounds without a contribution because training diverged.
     pub diverged_rounds: u64,
 }
 
-/// A device that failed, and is not replaced yet.
+/// A device that failed and is not replaced yet.
 #[derive(Debug, Clone, PartialEq)]
-pub struct LostDevice {
-    /// What it was doing, and what it said; or why it cannot be opened again.
+pub(crate) struct LostDevice {
+    /// What it was doing and what it said, or why it cannot be opened.
     pub why: String,
-    /// When it is opened again.
+    /// When the node opens it again.
     pub retry_at: Instant,
 }
 
-/// Shared between the thread and its handles.
+/// State shared between the thread and its handles.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Shared {
     progress: Arc<RwLock<LearnerProgress>>,
@@ -91,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_device_at_work_long_after_its_time_is_silent() {
+    fn a_device_is_silent_if_it_computes_long_after_its_time() {
         let due = Instant::now();
         let progress = LearnerProgress {
             steps_done: 3,

@@ -1,13 +1,28 @@
+//! A learner's thread without a thread, on a device that fails.
+
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc;
 use weal_kernels::{Compression, add_back};
-use weal_trainer::{InjectedFault, InnerSpec, ModelSpec, TextSource, Tokeniser};
+use weal_proto::{BlobHash, RoundNumber};
+use weal_trainer::{
+    Corpus, InjectedFault, InnerSpec, ModelSpec, OpenDevice, TextSource, Tokeniser,
+};
 
-use super::thread::open;
-use super::*;
-use crate::settings::OnDeviceLoss;
+use super::contribute::decode_own;
+use super::health::Shared;
+use super::thread::LearnerThread;
+use super::{Contributed, LearnerEvent, LearnerHandle, LearnerSetup, TrainJob};
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::Plan;
+use crate::settings::{ComputeSettings, OnDeviceLoss};
 use crate::store::Store;
+use crate::store::blobs::Blobs;
+use crate::store::learner::{LearnerFiles, LearnerState};
+use crate::store::weights::Weights;
 
 /// Refusals of a device that never comes back.
 const FOR_EVER: u64 = u64::MAX;
@@ -65,7 +80,7 @@ fn setup(folder: &Path, device: OpenDevice, on_device_loss: OnDeviceLoss) -> Lea
     }
 }
 
-/// A thread that is not one, so that a test does one thing after the other.
+/// A learner's thread that the test steps by hand.
 struct Bench {
     thread: LearnerThread,
     shared: Shared,
@@ -78,7 +93,7 @@ impl Bench {
         Self::on(OpenDevice::cpu(), OnDeviceLoss::Wait)
     }
 
-    /// A device that is lost after so many steps.
+    /// A device that is lost after this number of steps, and refuses to open this often.
     fn failing(steps: u64, refusals: u64, on_loss: OnDeviceLoss) -> Self {
         Self::on(
             OpenDevice::cpu().with_fault(InjectedFault::after(steps, refusals)),
@@ -116,10 +131,10 @@ impl Bench {
         self.thread.learner.as_mut().unwrap().moments().unwrap()
     }
 
-    /// The pause before the device is opened again goes by.
+    /// Skips the pause before the device is opened again.
     fn wait(&mut self) -> Option<LearnerEvent> {
         self.thread.skip_pause();
-        self.thread.tend()
+        self.thread.timer_fired()
     }
 
     fn is_ready(&mut self) -> bool {
@@ -161,22 +176,22 @@ fn lost(event: Option<LearnerEvent>) -> String {
 fn failed(event: Option<LearnerEvent>) -> String {
     match event {
         Some(LearnerEvent::Failed { why, .. }) => why,
-        other => panic!("no round was sat out, but {other:?}"),
+        other => panic!("no round was skipped, but {other:?}"),
     }
 }
 
 #[test]
-fn what_was_not_applied_goes_back_into_the_error_feedback_once() {
+fn a_contribution_that_was_not_applied_goes_back_into_the_error_feedback_once() {
     let mut bench = Bench::new();
     let made = bench.thread.contribute(&job(0, None)).unwrap();
     let kept_back = bench.error_feedback();
     let mut whole = kept_back.clone();
     let blob = bench.thread.setup.blobs.get(&made.blob).unwrap().unwrap();
     let plan = plan();
-    add_back(&plan.layout, &open(&plan, &blob).unwrap(), &mut whole).unwrap();
+    add_back(&plan.layout, &decode_own(&plan, &blob).unwrap(), &mut whole).unwrap();
     assert_ne!(whole, kept_back);
 
-    // The rounds go on without it, twice: each time it is asked to take the same contribution back.
+    // Two rounds end before this node is done. Each asks it to take back the same contribution.
     bench.thread.stop_before.store(u64::MAX, Ordering::Release);
     for round in [1, 2] {
         let why = bench
@@ -188,8 +203,7 @@ fn what_was_not_applied_goes_back_into_the_error_feedback_once() {
         assert_eq!(bench.error_feedback(), whole, "in round {round}");
     }
 
-    // A contribution that is made holds it; the one after that, left out in its turn, is taken back
-    // itself.
+    // The next contribution contains it. If that is left out too, it is taken back itself.
     bench.thread.stop_before.store(0, Ordering::Release);
     let second = bench.thread.contribute(&job(3, Some(made.blob))).unwrap();
     let kept_back = bench.error_feedback();
@@ -202,12 +216,12 @@ fn what_was_not_applied_goes_back_into_the_error_feedback_once() {
 }
 
 #[test]
-fn a_lost_device_takes_nothing_with_it_that_was_saved() {
+fn nothing_saved_is_lost_with_a_device() {
     let mut bench = Bench::failing(3, 0, OnDeviceLoss::Wait);
     let first = contributed(bench.train(job(0, None)));
     let (error, moments) = (bench.error_feedback(), bench.moments());
-    // It was not applied, and is taken back just before the device is lost in the second step of
-    // the next round.
+    // The contribution was not applied. It goes back just before the device is lost, in the second
+    // step of the next round.
     let why = lost(bench.train(job(1, Some(first.blob))));
     assert!(
         why.contains("failed while taking an inner step: the device was lost"),
@@ -223,7 +237,7 @@ fn a_lost_device_takes_nothing_with_it_that_was_saved() {
         (error.clone(), moments)
     );
 
-    // What was taken back went with the device, and is taken back once more.
+    // What went back was lost with the device, and goes back once more.
     bench
         .thread
         .contribute(&job(2, Some(first.blob)))
@@ -232,10 +246,10 @@ fn a_lost_device_takes_nothing_with_it_that_was_saved() {
 }
 
 #[test]
-fn the_processor_takes_over_and_the_interrupted_round_goes_on() {
+fn the_cpu_takes_over_and_finishes_the_interrupted_round() {
     let mut bench = Bench::failing(1, FOR_EVER, OnDeviceLoss::Fallback);
     lost(bench.train(job(0, None)));
-    let made = contributed(bench.thread.tend());
+    let made = contributed(bench.thread.timer_fired());
     assert!(bench.is_ready());
     assert_eq!(
         (made.round, made.tokens),
@@ -246,13 +260,13 @@ fn the_processor_takes_over_and_the_interrupted_round_goes_on() {
 }
 
 #[test]
-fn a_device_that_stays_away_is_waited_for_with_the_newest_round() {
+fn the_newest_round_waits_for_a_device_that_stays_away() {
     let mut bench = Bench::failing(1, 2, OnDeviceLoss::Wait);
     lost(bench.train(job(0, None)));
     for refusal in 0..2 {
         assert!(bench.wait().is_none(), "refusal {refusal}");
-        // Nothing is tried before its time, and jobs wait.
-        assert!(bench.thread.tend().is_none() && !bench.is_ready());
+        // Nothing happens before its time, and jobs wait.
+        assert!(bench.thread.timer_fired().is_none() && !bench.is_ready());
         assert!(bench.train(job(refusal + 1, None)).is_none());
     }
     let why = bench.shared.health().lost.unwrap().why;
@@ -263,9 +277,9 @@ fn a_device_that_stays_away_is_waited_for_with_the_newest_round() {
 }
 
 #[test]
-fn a_round_whose_time_is_up_is_sat_out_and_the_next_one_trained() {
+fn a_round_whose_time_is_up_is_skipped_and_the_next_one_trained() {
     let mut bench = Bench::failing(1, 1, OnDeviceLoss::Wait);
-    // One step is always taken, another is not.
+    // The first step is always taken, a second one is not.
     let late = TrainJob {
         deadline: Instant::now(),
         ..job(0, None)
@@ -276,24 +290,23 @@ fn a_round_whose_time_is_up_is_sat_out_and_the_next_one_trained() {
         ..late
     }));
     let why = failed(bench.wait());
-    assert!(why.contains("sat out"), "{why}");
+    assert!(why.contains("skipped"), "{why}");
     assert!(bench.train(job(2, None)).is_none());
     assert_eq!(contributed(bench.wait()).round, RoundNumber(2));
 }
 
 #[test]
-fn a_device_lost_in_a_measurement_is_replaced_too() {
+fn a_device_lost_in_an_evaluation_is_replaced_too() {
     let mut bench = Bench::new();
     let panicked = bench
         .thread
         .attempt(|_| -> Result<()> { panic!("a tensor of no shape") });
     assert!(
-        matches!(&panicked, Err(Error::Device(why)) if why.contains("panicked on CPU")),
+        matches!(&panicked, Err(error) if error.kind() == ErrorKind::Device
+            && error.to_string().contains("panicked on CPU")),
         "{panicked:?}"
     );
-    let why = lost(Some(
-        bench.thread.lose_device(panicked.unwrap_err().to_string()),
-    ));
+    let why = lost(Some(bench.thread.lose_device(panicked.unwrap_err())));
     assert!(why.contains("a tensor of no shape"), "{why}");
     assert!(bench.thread.evaluate(&job(0, None).weights).is_none());
     assert!(bench.wait().is_none() && bench.is_ready());
@@ -304,7 +317,7 @@ fn a_device_lost_in_a_measurement_is_replaced_too() {
 }
 
 #[test]
-fn a_restart_is_asked_for_by_an_error_with_its_own_exit_code() {
+fn a_wanted_restart_is_an_error_with_its_own_exit_code() {
     let mut bench = Bench::failing(0, 0, OnDeviceLoss::Restart);
     match bench.train(job(0, None)) {
         Some(LearnerEvent::Fatal(error)) => assert_eq!(error.code(), 11),
@@ -313,7 +326,7 @@ fn a_restart_is_asked_for_by_an_error_with_its_own_exit_code() {
 }
 
 #[test]
-fn a_round_that_diverged_is_told_with_its_cause_and_the_next_one_trained() {
+fn a_round_that_diverged_is_reported_with_its_cause_and_the_next_one_trained() {
     let mut bench = Bench::new();
     contributed(bench.train(job(0, None)));
     let (error, good) = (bench.error_feedback(), job(1, None));
@@ -343,7 +356,7 @@ fn a_round_that_diverged_is_told_with_its_cause_and_the_next_one_trained() {
 }
 
 #[test]
-fn what_was_saved_and_cannot_be_used_is_left_behind() {
+fn saved_state_that_cannot_be_used_is_ignored() {
     let bench = Bench::new();
     let parameters = plan().layout.parameters();
     let round = RoundNumber(0);
@@ -355,7 +368,7 @@ fn what_was_saved_and_cannot_be_used_is_left_behind() {
     };
     bench.thread.setup.files.save(&state).unwrap();
     let mut bench = bench;
-    bench.thread.lose_device("it was unplugged".into());
+    bench.thread.lose_device(Error::device("it was unplugged"));
     assert!(bench.wait().is_none() && bench.is_ready());
     assert_eq!(bench.error_feedback(), vec![0.0; parameters]);
     contributed(bench.train(job(1, None)));

@@ -10,23 +10,24 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use weal_files::Access;
 use weal_proto::limits::CODEC;
 use weal_proto::manifest::{
-    AggregationRule, Compression, Data, Founder, Initial, Inner, Limits, Manifest, Membership,
-    Model, Optimiser, Outer, OuterRate, PPM, RopeScaling, Schedule, Timing, Tokeniser,
+    AggregationRule, Compression, Data, DataSource, Founder, Initial, Inner, Limits, Manifest,
+    Membership, Optimiser, Outer, OuterRate, PPM, Schedule, Timing, Tokeniser,
 };
-use weal_proto::{BlobHash, Message, PeerId, Weight};
+use weal_proto::{BlobHash, PeerId, Weight};
 use weal_trainer::{Checkpoint, ModelSpec};
 
 pub use file::{FounderChoice, RunFile};
-pub use prepared::token_shards;
+pub(crate) use prepared::token_shards;
 
-use crate::data::{self, TextFile};
-use crate::error::{Error, Result};
-use crate::folder::{Folder, write_atomically};
-use crate::plan::INITIAL_WEIGHTS;
-use crate::store::Store;
-use crate::store::blobs::{Blobs, Keep};
+use crate::data::{self, FoundFile, TextFile};
+use crate::error::{Error, ErrorKind, Result};
+use crate::folder::Folder;
+use crate::home::{Entered, Home};
+use crate::plan::{manifest_model, max_contribution_bytes};
+use crate::store::blobs::Keep;
 use crate::store::weights::to_bytes;
 use prepared::Prepared;
 
@@ -54,44 +55,68 @@ pub fn founder(peer: PeerId) -> FounderChoice {
 /// Writes a commented `run.toml` into a folder.
 ///
 /// # Errors
-/// When there is one already, or it cannot be written.
+/// When the folder holds a run or a `run.toml`, or cannot be written.
 pub fn write_file(folder: &Folder, file: &RunFile) -> Result<PathBuf> {
     let path = folder.path().join(FILE);
     if path.exists() || folder.manifest()?.is_some() {
         let place = folder.path().display();
-        return Err(Error::Folder(format!(
-            "{place}: holds a run already; choose another folder with --dir"
-        )));
+        return Err(Error::folder(format!("{place}: already holds a run")));
     }
-    write_atomically(&path, file.to_commented_toml().as_bytes())?;
+    weal_files::write(&path, Access::Owner, file.to_commented_toml().as_bytes())?;
     Ok(path)
 }
 
-/// Seals a folder's `run.toml`, if the folder has no manifest yet.
+/// Opens the run of a folder. A folder with a `run.toml` and no manifest gets its manifest now.
 ///
 /// # Errors
-/// When the file is wrong, or what it names cannot be read.
-pub fn seal(folder: &Folder) -> Result<()> {
-    if folder.manifest()?.is_some() {
-        return Ok(());
-    }
+/// When the folder holds neither, the file is wrong, or something it names cannot be read.
+pub fn seal(folder: &Folder) -> Result<Home> {
+    let empty = match folder.enter()? {
+        Entered::Run(home) => return Ok(*home),
+        Entered::Empty(empty) => empty,
+    };
     let path = folder.path().join(FILE);
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(empty.no_run()),
         Err(error) => return Err(Error::storage("cannot read", &path)(error)),
     };
     let file: RunFile = toml::from_str(&text)
         .map_err(|error| Error::configuration(path.display(), error.to_string().trim()))?;
-    NewRun::from_file(&file, folder.path(), folder.key()?.peer(), &path)?.adopt(folder)
+    let new = NewRun::from_file(&file, folder.path(), folder.key()?.peer(), &path)?;
+    new.adopt(Entered::Empty(empty))
 }
 
 impl NewRun {
-    /// Reads what the file names, and checks that everything adds up.
+    /// Reads everything that the file names, and checks that it fits together.
     ///
     /// # Errors
-    /// The key that is wrong with what would be accepted, or the data that cannot be read.
+    /// Which key is wrong, with what would be accepted; or what cannot be read.
     pub fn from_file(file: &RunFile, relative_to: &Path, own: PeerId, path: &Path) -> Result<Self> {
+        Self::build(file, relative_to, own, path, Texts::Read)
+    }
+
+    /// Checks the file and what it names without reading the texts, which may be large. The
+    /// manifest is the later one but for the hashes of the texts.
+    ///
+    /// # Errors
+    /// As for [`NewRun::from_file`].
+    pub fn preview(
+        file: &RunFile,
+        relative_to: &Path,
+        own: PeerId,
+        path: &Path,
+    ) -> Result<Manifest> {
+        Ok(Self::build(file, relative_to, own, path, Texts::Find)?.manifest)
+    }
+
+    fn build(
+        file: &RunFile,
+        relative_to: &Path,
+        own: PeerId,
+        path: &Path,
+        texts: Texts,
+    ) -> Result<Self> {
         let wrong = |why: String| Error::configuration(path.display(), why);
         let context = file.model.context.map(|context| context as usize);
         let mut files = Vec::new();
@@ -100,9 +125,9 @@ impl NewRun {
                 Start::preset(&file.model.preset, context, &self::seed(file.seed)).map_err(wrong)?
             }
             Some(folder) => {
-                let checkpoint =
-                    Checkpoint::read(&relative_to.join(folder), context, &mut |_, _| {})
-                        .map_err(|error| Error::Data(error.to_string()))?;
+                let folder = relative_to.join(folder);
+                let checkpoint = Checkpoint::read(&folder, context, &mut |_, _| {})
+                    .map_err(|error| Error::of(ErrorKind::Data, error))?;
                 Start::checkpoint(checkpoint, &mut files)
             }
         };
@@ -130,10 +155,7 @@ impl NewRun {
                 bytes: file.data.generator_bytes,
             }
         } else {
-            let read = data::read(&paths)?;
-            let sources = read.iter().map(|file| file.source.clone()).collect();
-            files.extend(read.into_iter().map(|file| file.text));
-            Data::Sources(sources)
+            Data::Sources(texts.sources(&paths, &mut files)?)
         };
         let manifest = file
             .manifest(&spec, initial, tokeniser, data, own)
@@ -162,7 +184,7 @@ impl NewRun {
         let bytes: u64 = sources.iter().map(|source| source.bytes).sum();
         let needed = 20 * (u64::from(self.manifest.model.context) + 1);
         if bytes < needed {
-            return Err(Error::Data(format!(
+            return Err(Error::data(format!(
                 "{bytes} bytes of text are too few for a context of {} tokens: at least {needed} are needed; give more with --data",
                 self.manifest.model.context
             )));
@@ -173,22 +195,51 @@ impl NewRun {
     /// Makes a folder the folder of this run, with everything the manifest names.
     ///
     /// # Errors
-    /// When it is another run's, or cannot be written.
-    pub fn adopt(&self, folder: &Folder) -> Result<()> {
-        folder.create()?;
-        if let Some(present) = folder.manifest()? {
-            folder.expect_run(present.run(), self.manifest.run())?;
-        }
-        let store = Store::open(&folder.store(), self.manifest.run())?;
-        let blobs = Blobs::open(folder.blobs(), store)?;
+    /// When it holds another run, or cannot be written.
+    pub fn adopt(&self, place: Entered) -> Result<Home> {
+        let home = match place {
+            Entered::Run(home) => {
+                home.folder.expect_run(home.run, self.manifest.run())?;
+                *home
+            }
+            Entered::Empty(empty) => empty.begin(self.manifest.clone())?,
+        };
         for bytes in &self.files {
-            blobs.put(bytes, Keep::Pinned, false)?;
+            home.blobs.put(bytes, Keep::Pinned, false)?;
         }
         for (path, hash) in &self.shards {
-            blobs.put_file(path, hash)?;
+            home.blobs.put_file(path, hash)?;
         }
-        // Last, so that a folder with a manifest has everything the manifest names.
-        folder.adopt(&self.manifest)
+        home.settle()?;
+        Ok(home)
+    }
+}
+
+/// What is done with the texts that a run names.
+#[derive(Debug, Clone, Copy)]
+enum Texts {
+    /// They are read and hashed.
+    Read,
+    /// They are only looked for.
+    Find,
+}
+
+impl Texts {
+    fn sources(self, paths: &[PathBuf], files: &mut Vec<Vec<u8>>) -> Result<Vec<DataSource>> {
+        match self {
+            Self::Find => {
+                let found = data::find(paths)?;
+                Ok(found.iter().map(FoundFile::unread_source).collect())
+            }
+            Self::Read => {
+                let mut sources = Vec::new();
+                for TextFile { source, text } in data::read(paths)? {
+                    sources.push(source);
+                    files.push(text);
+                }
+                Ok(sources)
+            }
+        }
     }
 }
 
@@ -260,20 +311,20 @@ impl Start {
         let is_new = matches!(initial, Initial::Seed(_));
         let Some(json) = json else {
             if !is_new && spec.vocabulary != 256 {
-                return Err(Error::Data(
-                    "there is no tokenizer.json beside the model; give one with --tokeniser".into(),
+                return Err(Error::data(
+                    "there is no tokenizer.json beside the model; give one with --tokeniser",
                 ));
             }
             return Ok((spec, initial, Tokeniser::Bytes));
         };
         let known = weal_trainer::Tokeniser::from_bytes(&json)
-            .map_err(|error| Error::Data(error.to_string()))?;
+            .map_err(|error| Error::of(ErrorKind::Data, error))?;
         let vocabulary = known.vocabulary();
         if is_new {
             spec = spec.with_vocabulary(vocabulary);
         } else if vocabulary > spec.vocabulary {
             let rows = spec.vocabulary;
-            return Err(Error::Data(format!(
+            return Err(Error::data(format!(
                 "the tokeniser has {vocabulary} tokens, and the model's embedding {rows}: they do not belong together"
             )));
         }
@@ -299,51 +350,7 @@ fn seed(number: u64) -> [u8; 32] {
 fn take_one(files: Vec<TextFile>) -> Result<[TextFile; 1]> {
     files
         .try_into()
-        .map_err(|_| Error::Data("the tokeniser must be one file, not a folder".into()))
-}
-
-/// A blob that a manifest names: what it is, its hash and its length.
-pub type Named = (String, BlobHash, u64);
-
-/// The blobs that a manifest names.
-pub fn named_blobs(manifest: &Manifest) -> Vec<Named> {
-    let mut named = Vec::new();
-    if let Initial::Weights(hash) = manifest.initial {
-        named.push((
-            INITIAL_WEIGHTS.to_owned(),
-            hash,
-            manifest.model.parameters().saturating_mul(4),
-        ));
-    }
-    if let Tokeniser::File { hash, bytes, .. } = manifest.tokeniser {
-        named.push(("tokenizer.json".to_owned(), hash, bytes));
-    }
-    match &manifest.data {
-        Data::Generator { .. } => {}
-        Data::Sources(sources) => {
-            named.extend(
-                sources
-                    .iter()
-                    .map(|source| (source.name.clone(), source.hash, source.bytes)),
-            );
-        }
-        Data::Prepared(tokens) => {
-            let shards: Vec<_> = tokens
-                .training
-                .shards
-                .iter()
-                .chain(&tokens.heldout.shards)
-                .collect();
-            let name = |number| format!("tokens {} of {}", number + 1, shards.len());
-            named.extend(
-                shards
-                    .iter()
-                    .enumerate()
-                    .map(|(number, shard)| (name(number), shard.hash, shard.bytes)),
-            );
-        }
-    }
-    named
+        .map_err(|_| Error::data("the tokeniser must be one file, not a folder"))
 }
 
 fn ppm(key: &str, value: f64) -> Result<u32, String> {
@@ -387,7 +394,7 @@ impl RunFile {
         founders.sort_by_key(|founder| founder.peer);
         Ok(Manifest {
             name: self.name.clone(),
-            model: model(spec)?,
+            model: manifest_model(spec)?,
             tokeniser,
             data,
             initial,
@@ -493,55 +500,16 @@ impl RunFile {
         let most = spec
             .layout()
             .ok()
-            .and_then(|layout| crate::plan::blob_bytes(&layout, &compression).ok());
+            .and_then(|layout| max_contribution_bytes(&layout, &compression).ok());
         most.and_then(|most| u32::try_from(most).ok())
             .unwrap_or(u32::MAX)
     }
 }
 
-fn model(spec: &ModelSpec) -> Result<Model, String> {
-    let size = |key: &str, value: usize| {
-        u32::try_from(value).map_err(|_| format!("model.{key} is {value}: too large"))
-    };
-    Ok(Model {
-        vocabulary: size("vocabulary", spec.vocabulary)?,
-        width: size("width", spec.width)?,
-        layers: size("layers", spec.layers)?,
-        heads: size("heads", spec.heads)?,
-        kv_heads: size("kv_heads", spec.kv_heads)?,
-        feed_forward: size("feed_forward", spec.feed_forward)?,
-        context: size("context", spec.context)?,
-        tied_embeddings: spec.tied,
-        rope_theta: spec.rope_theta,
-        norm_epsilon_ppb: spec.norm_epsilon_ppb,
-        head_width: size("head_width", spec.head_width.unwrap_or(0))?,
-        query_key_norm: spec.query_key_norm,
-        rope_scaling: spec.rope_scaling.map(|scaling| RopeScaling {
-            factor_ppm: scaling.factor_ppm,
-            low_frequency_ppm: scaling.low_frequency_ppm,
-            high_frequency_ppm: scaling.high_frequency_ppm,
-            original_context: scaling.original_context,
-        }),
-    })
-}
-
-/// A manifest's bytes as fetched from a stranger.
-///
-/// # Errors
-/// When they are not a manifest, or not of that run.
-pub fn check_fetched(bytes: &[u8], run: weal_proto::RunId) -> Result<Manifest> {
-    if Manifest::run_of(bytes) != run {
-        return Err(Error::Link(
-            "the manifest that arrived is not the link's".into(),
-        ));
-    }
-    Manifest::decode(bytes)
-        .map_err(|error| Error::Link(format!("the run's manifest is not acceptable: {error}")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::named_blobs;
 
     fn build(file: &RunFile, folder: &Path) -> Result<NewRun> {
         NewRun::from_file(file, folder, [1; 32].into(), Path::new("run.toml"))
@@ -592,14 +560,13 @@ mod tests {
         file.data.files = vec!["book.txt".into()];
         let new = build(&file, dir.path()).unwrap();
         let folder = Folder::new(dir.path().join("node"));
-        new.adopt(&folder).unwrap();
-        new.adopt(&folder).unwrap();
-        let store = Store::open(&folder.store(), new.manifest.run()).unwrap();
-        let blobs = Blobs::open(folder.blobs(), store).unwrap();
-        assert!(
-            named_blobs(&new.manifest)
-                .iter()
-                .all(|(_, hash, _)| blobs.has(hash))
-        );
+        for _ in 0..2 {
+            let home = new.adopt(folder.enter().unwrap()).unwrap();
+            assert!(
+                named_blobs(&new.manifest)
+                    .iter()
+                    .all(|blob| home.blobs.has(&blob.hash))
+            );
+        }
     }
 }

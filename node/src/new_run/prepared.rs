@@ -6,7 +6,7 @@ use weal_proto::BlobHash;
 use weal_proto::manifest::{Data, PreparedTokens, TokenPart, TokenShard};
 use weal_trainer::{PreparedFolder, PreparedPart, PreparedShard};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// A folder of prepared data that a run is to train on.
 pub struct Prepared {
@@ -24,12 +24,13 @@ impl Prepared {
             return Ok(None);
         };
         if paths.len() > 1 {
-            return Err(Error::Data(format!(
+            return Err(Error::data(format!(
                 "{}: prepared data stands alone; prepare all of it together, or give this folder only",
                 place.display()
             )));
         }
-        let folder = PreparedFolder::open(place).map_err(|error| Error::Data(error.to_string()))?;
+        let folder =
+            PreparedFolder::open(place).map_err(|error| Error::of(ErrorKind::Data, error))?;
         Ok(Some(Self {
             folder,
             place: place.clone(),
@@ -42,9 +43,9 @@ impl Prepared {
         let own = self
             .folder
             .tokeniser()
-            .map_err(|error| Error::Data(error.to_string()))?;
+            .map_err(|error| Error::of(ErrorKind::Data, error))?;
         if wanted.is_some() && wanted != own {
-            return Err(Error::Data(format!(
+            return Err(Error::data(format!(
                 "{}: its tokens are of another tokeniser than the run's; prepare the data with that one, by --tokeniser",
                 self.place.display()
             )));
@@ -97,7 +98,7 @@ pub fn check_length(tokens: &PreparedTokens, context: u32) -> Result<()> {
     ] {
         let count: u64 = part.shards.iter().map(|shard| shard.tokens).sum();
         if count <= u64::from(context) {
-            return Err(Error::Data(format!(
+            return Err(Error::data(format!(
                 "the {name} part has {count} tokens, too few for a context of {context}; prepare more data, or hold out more \
                  with --heldout"
             )));

@@ -11,11 +11,12 @@ use libp2p::Multiaddr;
 use serde::{Deserialize, Serialize};
 
 pub use values::{Auto, Bits, Bytes, StatesIn};
+use weal_files::Access;
 pub use weal_trainer::DeviceChoice as Device;
 use weal_trainer::{PlanRequest, Precision, StatePlacement};
 
 use crate::error::{Error, Result};
-use crate::folder::{Folder, write_atomically};
+use crate::folder::Folder;
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
@@ -288,7 +289,11 @@ impl Settings {
             Ok(text) => toml::from_str(&text)
                 .map_err(|error| Error::configuration(path.display(), error.to_string().trim())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                write_atomically(&path, defaults.to_commented_toml()?.as_bytes())?;
+                weal_files::write(
+                    &path,
+                    Access::Owner,
+                    defaults.to_commented_toml()?.as_bytes(),
+                )?;
                 Ok(defaults.clone())
             }
             Err(error) => Err(Error::storage("cannot read the settings", &path)(error)),

@@ -1,7 +1,8 @@
-//! Content-addressed files: contributions, data, tokenisers; and views of weights as blobs.
+//! Content-addressed files: contributions, data and tokenisers. Tensors of stored weights are
+//! served as blobs too, without a copy.
 //!
-//! A contribution is *hidden* until the round's commit phase has closed here, so that nobody can
-//! copy what he has not already committed to.
+//! A contribution is *hidden*, which means not served, until the round's commit phase is over on
+//! this node: no peer can copy a contribution before it has committed to its own.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -10,21 +11,21 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::ReadableTable;
+use weal_files::Access;
 use weal_kernels::Layout;
 use weal_proto::{BlobHash, CHUNK_BYTES, Outline, RoundNumber};
 
 use crate::error::{Error, Result};
-use crate::folder::write_atomically;
+use crate::store::database::{BLOBS, Store};
 use crate::store::weights::{WeightFiles, Weights};
-use crate::store::{BLOBS, Store};
 
-/// Marks a blob that no round's end deletes.
+/// The round of a blob that is never deleted.
 const PINNED: u64 = u64::MAX;
 
-/// What a blob is kept for.
+/// How long a blob is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
-    /// Until this round is long decided.
+    /// Until [`Blobs::prune`] deletes this round.
     Round(RoundNumber),
     /// Always.
     Pinned,
@@ -34,17 +35,18 @@ pub enum Keep {
 struct Entry {
     outline: Arc<Outline>,
     file: PathBuf,
+    /// Where the blob begins in the file; not 0 for a tensor of stored weights.
     offset: u64,
     round: u64,
     hidden: bool,
 }
 
-/// Why a part of a blob is not given.
+/// Why a blob is not served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Withheld {
-    /// It is not here.
+    /// The node does not have it.
     NotHere,
-    /// It is not to be revealed yet.
+    /// It is hidden.
     NotYet,
 }
 
@@ -81,12 +83,12 @@ impl Blobs {
             let Some((hash, round, outline)) = read_row(&hash, &value) else {
                 return Err(Error::corrupt(
                     &blobs.folder,
-                    "an entry of the blob index is not readable",
+                    "an entry of the blob index cannot be read",
                 ));
             };
             let file = blobs.path(&hash);
-            // Decided rounds are no secret; the running one is revealed, again perhaps, when the
-            // rules come to it.
+            // Contributions to decided rounds are public. The core reveals those to the running
+            // round, if need be once more.
             let hidden = round != PINNED && round >= decided;
             let entry = Entry {
                 outline: outline.into(),
@@ -112,7 +114,7 @@ impl Blobs {
         change(&mut self.index.write().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Stores a blob durably; `hidden` ones are not served until [`Blobs::reveal`].
+    /// Stores a blob durably. A `hidden` one is not served before [`Blobs::reveal`].
     ///
     /// # Errors
     /// When the disk refuses.
@@ -124,13 +126,12 @@ impl Blobs {
             Keep::Pinned => PINNED,
         };
         let file = self.path(&hash);
-        write_atomically(&file, bytes)?;
+        weal_files::write(&file, Access::Owner, bytes)?;
         self.enter(hash, outline, file, round, hidden)?;
         Ok(hash)
     }
 
-    /// Takes in a file that is to stay: by a second name where it lies on the same disk, else as a
-    /// copy. Its content is checked.
+    /// Stores a file for ever, as a hard link or else as a copy. Its content is checked.
     ///
     /// # Errors
     /// When it is not the blob of this hash, or the disk refuses.
@@ -141,19 +142,17 @@ impl Blobs {
         let bytes = fs::read(path).map_err(Error::storage("cannot read", path))?;
         let outline = Outline::of(&bytes);
         if outline.hash() != *hash {
-            return Err(Error::Data(format!(
-                "{}: its content has not the hash {hash}",
+            return Err(Error::data(format!(
+                "{}: its content does not have the hash {hash}",
                 path.display()
             )));
         }
         let file = self.path(hash);
-        if !link(path, &file) {
-            write_atomically(&file, &bytes)?;
-        }
+        weal_files::link_or_write(path, &file, Access::Owner, &bytes)?;
         self.enter(*hash, outline, file, PINNED, false)
     }
 
-    /// The file that a blob lies in, if it is here.
+    /// The file that holds a blob.
     pub fn file(&self, hash: &BlobHash) -> Option<PathBuf> {
         self.look(|index| index.get(hash).map(|entry| entry.file.clone()))
     }
@@ -184,7 +183,7 @@ impl Blobs {
         Ok(())
     }
 
-    /// From now on the blob is served.
+    /// Serves the blob from now on.
     pub fn reveal(&self, hash: &BlobHash) {
         self.change(|index| {
             if let Some(entry) = index.get_mut(hash) {
@@ -193,16 +192,16 @@ impl Blobs {
         });
     }
 
-    /// Whether the blob is here.
+    /// Whether the node has the blob.
     pub fn has(&self, hash: &BlobHash) -> bool {
         self.look(|index| index.contains_key(hash))
     }
 
-    /// Reads a whole blob and checks it. One that is damaged is forgotten, so that it can be
-    /// fetched again.
+    /// Reads a blob and checks it. A blob that is damaged or missing on disk is forgotten, so that
+    /// it can be fetched again.
     ///
     /// # Errors
-    /// When the file cannot be read for another reason than not being there.
+    /// When the file exists but cannot be read.
     pub fn get(&self, hash: &BlobHash) -> Result<Option<Vec<u8>>> {
         let Some(entry) = self.look(|index| index.get(hash).cloned()) else {
             return Ok(None);
@@ -224,23 +223,26 @@ impl Blobs {
         if Outline::of(&bytes).hash() == *hash {
             return Ok(Some(bytes));
         }
-        tracing::warn!(blob = %hash, file = %entry.file.display(), "a blob on disk is damaged; it is fetched again");
+        tracing::warn!(
+            "blob {hash} is damaged in {}; fetching it again",
+            entry.file.display()
+        );
         self.forget(hash)?;
         Ok(None)
     }
 
-    /// Outline of a blob, for a peer that asks.
+    /// The outline of a blob, for a peer.
     ///
     /// # Errors
-    /// [`Withheld`] when it is not here or not revealed.
+    /// When the node does not have it, or it is hidden.
     pub fn outline(&self, hash: &BlobHash) -> Result<Arc<Outline>, Withheld> {
         self.shown(hash).map(|entry| entry.outline)
     }
 
-    /// A chunk of a blob, for a peer that asks. The peer checks it.
+    /// A chunk of a blob, for a peer, which checks it.
     ///
     /// # Errors
-    /// [`Withheld`] when it is not here, not revealed, or cannot be read.
+    /// When the node does not have it or cannot read it, or it is hidden.
     pub fn chunk(&self, hash: &BlobHash, index: u32) -> Result<Vec<u8>, Withheld> {
         let entry = self.shown(hash)?;
         let index = usize::try_from(index).map_err(|_| Withheld::NotHere)?;
@@ -249,7 +251,7 @@ impl Blobs {
             .offset
             .saturating_add((index as u64).saturating_mul(CHUNK_BYTES as u64));
         read_at(&entry.file, start, length).map_err(|error| {
-            tracing::debug!(%error, file = %entry.file.display(), "a chunk cannot be read");
+            tracing::debug!("cannot read a chunk of {}: {error}", entry.file.display());
             Withheld::NotHere
         })
     }
@@ -265,9 +267,9 @@ impl Blobs {
         }
     }
 
-    /// Serves the tensors of stored weights as blobs, in place of those of rounds that are no
-    /// longer on disk.
-    pub fn show_weights(
+    /// Serves the tensors of stored weights as blobs, and no longer those of weights that are not
+    /// `kept`.
+    pub(crate) fn show_weights(
         &self,
         layout: &Layout,
         weights: &Weights,
@@ -293,7 +295,7 @@ impl Blobs {
         });
     }
 
-    /// The oldest round whose contributions are here.
+    /// The oldest round whose contributions the node has.
     pub fn oldest_round(&self) -> Option<RoundNumber> {
         self.look(|index| {
             index
@@ -339,21 +341,11 @@ impl Blobs {
     }
 }
 
-/// Where a blob lies in a folder of blobs.
+/// Path of a blob in a folder of blobs.
 pub fn path(folder: &Path, hash: &BlobHash) -> PathBuf {
     let name = hash.to_string();
     let (group, _) = name.split_at(2);
     folder.join(group).join(&name)
-}
-
-/// Gives a file a second name. Says whether it could: not from one disk to another, nor where the
-/// system has no such thing.
-fn link(path: &Path, name: &Path) -> bool {
-    // What stands there is in no index.
-    let _ = fs::remove_file(name);
-    name.parent()
-        .is_some_and(|folder| fs::create_dir_all(folder).is_ok())
-        && fs::hard_link(path, name).is_ok()
 }
 
 fn read_at(path: &Path, offset: u64, length: usize) -> io::Result<Vec<u8>> {
@@ -374,7 +366,7 @@ fn write_row(round: u64, outline: &Outline) -> Vec<u8> {
 }
 
 fn read_row(hash: &[u8], value: &[u8]) -> Option<(BlobHash, u64, Outline)> {
-    let hash = BlobHash::from(<[u8; 32]>::try_from(hash).ok()?);
+    let hash: [u8; 32] = hash.try_into().ok()?;
     let (round, rest) = value.split_first_chunk::<8>()?;
     let (bytes, rest) = rest.split_first_chunk::<8>()?;
     let (chunks, rest) = rest.as_chunks::<32>();
@@ -382,6 +374,7 @@ fn read_row(hash: &[u8], value: &[u8]) -> Option<(BlobHash, u64, Outline)> {
         bytes: u64::from_le_bytes(*bytes),
         chunks: chunks.to_vec(),
     };
+    let hash = BlobHash::from(hash);
     (rest.is_empty() && outline.hash() == hash).then(|| (hash, u64::from_le_bytes(*round), outline))
 }
 

@@ -1,41 +1,40 @@
-//! The learner's own state on disk: error feedback and optimiser moments after the training of a
-//! round.
+//! The learner's state on disk: error feedback and optimiser moments after a round's training.
 //!
-//! It is written together with the round's blob, before the commitment: a node that is killed goes
-//! on with exactly the error feedback that belongs to what it committed to.
+//! It is written together with the contribution's blob, before the commitment: a node that is killed
+//! continues with exactly the error feedback that belongs to its commitment.
 
 use std::fs;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
+use weal_files::Access;
 use weal_proto::{BlobHash, RoundNumber};
 
 use crate::error::{Error, Result};
-use crate::folder::write_atomically_with;
 use crate::store::weights::{from_bytes, to_bytes};
 
 const MAGIC: &[u8; 8] = b"WEALLRN1";
 const CHECK_BYTES: usize = 32;
-/// Values that are made bytes at once.
+/// Values that are turned into bytes at once.
 const PIECE: usize = 1 << 20;
-/// The newest, and the one before it in case the newest is damaged.
+/// States kept: the newest, and the one before it in case the newest is damaged.
 const KEPT: usize = 2;
 
 /// Error feedback and moments after a round's training.
 #[derive(Debug, Clone, PartialEq)]
-pub struct LearnerState {
-    /// The round trained in.
+pub(crate) struct LearnerState {
     pub round: RoundNumber,
-    /// The contribution made of it.
+    /// The contribution that was made in the round.
     pub blob: BlobHash,
     /// Error feedback, in the layout's order.
     pub error: Vec<f32>,
-    /// The optimiser's moments, as the trainer writes them.
+    /// The optimiser's moments, in the trainer's encoding.
     pub moments: Vec<u8>,
 }
 
 /// The folder of learner states.
 #[derive(Debug, Clone)]
-pub struct LearnerFiles {
+pub(crate) struct LearnerFiles {
     folder: PathBuf,
 }
 
@@ -54,23 +53,10 @@ impl LearnerFiles {
     /// # Errors
     /// When the disk refuses.
     pub fn save(&self, state: &LearnerState) -> Result<()> {
-        // Piece by piece: a second copy of all this would be as large as the model three times
-        // over.
-        write_atomically_with(&self.path(state.round.0), |file| {
-            let mut hasher = blake3::Hasher::new();
-            let mut write = |bytes: &[u8]| {
-                hasher.update_rayon(bytes);
-                file.write_all(bytes)
-            };
-            write(MAGIC)?;
-            write(&state.round.0.to_le_bytes())?;
-            write(state.blob.as_bytes())?;
-            state
-                .error
-                .chunks(PIECE)
-                .try_for_each(|piece| write(&to_bytes(piece)))?;
-            write(&state.moments)?;
-            file.write_all(hasher.finalize().as_bytes())
+        // In pieces, because a second copy of all this would take three times the model's memory.
+        let path = self.path(state.round.0);
+        weal_files::write_with(&path, Access::Owner, |file| {
+            write_state(state, file).map_err(Error::storage("cannot write", &path))
         })?;
         let rounds = self.rounds();
         for round in rounds.iter().take(rounds.len().saturating_sub(KEPT)) {
@@ -100,7 +86,7 @@ impl LearnerFiles {
         rounds
     }
 
-    /// The newest state that is whole. A damaged one is passed over: a learner may begin with
+    /// The newest state that is not damaged. `None` if there is none: a learner may start from
     /// zeros.
     pub fn newest(&self, parameters: usize) -> Option<LearnerState> {
         self.rounds()
@@ -114,7 +100,10 @@ impl LearnerFiles {
         let bytes = fs::read(&path).ok()?;
         let (content, check) = bytes.split_at_checked(bytes.len().checked_sub(CHECK_BYTES)?)?;
         if blake3::hash(content).as_bytes() != check {
-            tracing::warn!(path = %path.display(), "the learner's state is damaged and passed over");
+            tracing::warn!(
+                "the learner's state in {} is damaged; ignoring it",
+                path.display()
+            );
             return None;
         }
         let rest = content.strip_prefix(MAGIC)?;
@@ -128,6 +117,22 @@ impl LearnerFiles {
             moments: moments.to_vec(),
         })
     }
+}
+
+fn write_state(state: &LearnerState, file: &mut impl Write) -> io::Result<()> {
+    let mut hasher = blake3::Hasher::new();
+    let mut write = |bytes: &[u8]| {
+        hasher.update_rayon(bytes);
+        file.write_all(bytes)
+    };
+    write(MAGIC)?;
+    write(&state.round.0.to_le_bytes())?;
+    write(state.blob.as_bytes())?;
+    for piece in state.error.chunks(PIECE) {
+        write(&to_bytes(piece))?;
+    }
+    write(&state.moments)?;
+    file.write_all(hasher.finalize().as_bytes())
 }
 
 #[cfg(test)]
@@ -155,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_state_is_passed_over() {
+    fn a_damaged_state_is_ignored() {
         let dir = tempfile::tempdir().unwrap();
         let files = LearnerFiles::new(dir.path().to_owned());
         files.save(&state(1)).unwrap();

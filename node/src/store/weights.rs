@@ -1,53 +1,49 @@
-//! Weights on disk: one file of little-endian f32 for each of the newest rounds.
+//! Weights on disk: one file of little-endian f32 values for each of the newest rounds.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
+use weal_files::Access;
 use weal_kernels::{Layout, state};
 use weal_proto::{RoundNumber, StateRoot};
 
 use crate::error::{Error, Result};
-use crate::folder::write_atomically;
 
-/// The weights at a round's start.
+/// The weights at a round's start. Cheap to clone.
 #[derive(Clone)]
-pub struct Weights {
-    /// The round.
+pub(crate) struct Weights {
+    /// The round that starts from them.
     pub round: RoundNumber,
-    /// Their state root.
     pub root: StateRoot,
     /// The values, flat, in the layout's order.
-    pub values: std::sync::Arc<Vec<f32>>,
-    /// Blob outlines of the tensors.
-    pub outline: std::sync::Arc<state::StateOutline>,
+    pub values: Arc<Vec<f32>>,
+    /// Outlines of the tensors as blobs.
+    pub outline: Arc<state::StateOutline>,
 }
 
 impl Weights {
-    /// Computes outline and root.
+    /// Weights with these values.
     ///
     /// # Errors
-    /// When the values are not of the layout.
+    /// When there are more or fewer values than the layout has.
     pub fn new(layout: &Layout, round: RoundNumber, values: Vec<f32>) -> Result<Self> {
-        let outline =
-            state::outline(layout, &values).map_err(|error| Error::Internal(error.to_string()))?;
+        let outline = state::outline(layout, &values)?;
         Self::with_outline(layout, round, values, outline)
     }
 
-    /// Weights whose outline is known.
+    /// Weights whose outline is known already.
     ///
     /// # Errors
-    /// When the outline is not of the layout.
+    /// When the outline does not fit the layout.
     pub fn with_outline(
         layout: &Layout,
         round: RoundNumber,
         values: Vec<f32>,
         outline: state::StateOutline,
     ) -> Result<Self> {
-        let root = outline
-            .root(layout)
-            .map_err(|error| Error::Internal(error.to_string()))?
-            .into();
+        let root = outline.root(layout)?.into();
         Ok(Self {
             round,
             root,
@@ -59,7 +55,7 @@ impl Weights {
 
 /// The folder of weights.
 #[derive(Debug, Clone)]
-pub struct WeightFiles {
+pub(crate) struct WeightFiles {
     folder: PathBuf,
 }
 
@@ -69,7 +65,7 @@ impl WeightFiles {
         Self { folder }
     }
 
-    /// Where the weights at a round's start are, if they are kept.
+    /// Path of the weights at a round's start.
     pub fn path(&self, round: RoundNumber) -> PathBuf {
         self.folder.join(format!("{:010}.f32", round.0))
     }
@@ -79,10 +75,15 @@ impl WeightFiles {
     /// # Errors
     /// When the disk refuses.
     pub fn save(&self, weights: &Weights) -> Result<()> {
-        write_atomically(&self.path(weights.round), &to_bytes(&weights.values))
+        let bytes = to_bytes(&weights.values);
+        Ok(weal_files::write(
+            &self.path(weights.round),
+            Access::Owner,
+            &bytes,
+        )?)
     }
 
-    /// Rounds at whose start weights are kept, oldest first.
+    /// Rounds whose starting weights are on disk, the oldest first.
     ///
     /// # Errors
     /// When the folder cannot be read.
@@ -109,10 +110,10 @@ impl WeightFiles {
         Ok(rounds)
     }
 
-    /// Reads weights back. What is on disk may be damaged: compare the root with the decided one.
+    /// Reads weights. The file may be damaged: compare the root with the decided one.
     ///
     /// # Errors
-    /// When the file cannot be read, or is not of the layout.
+    /// When the file cannot be read, or has more or fewer values than the layout.
     pub fn load(&self, layout: &Layout, round: RoundNumber) -> Result<Weights> {
         let path = self.path(round);
         let bytes = fs::read(&path).map_err(Error::storage("cannot read weights", &path))?;
@@ -120,7 +121,7 @@ impl WeightFiles {
         Weights::new(layout, round, values)
     }
 
-    /// Deletes all but the newest `keep` files.
+    /// Deletes all but the newest `keep` files, but never the newest two.
     ///
     /// # Errors
     /// When a file cannot be deleted.
@@ -143,7 +144,7 @@ impl WeightFiles {
     }
 }
 
-/// Little-endian bytes of f32 values.
+/// Values as little-endian bytes, four each.
 pub fn to_bytes(values: &[f32]) -> Vec<u8> {
     let mut bytes = vec![0; values.len() * 4];
     let (slots, _) = bytes.as_chunks_mut::<4>();
@@ -155,16 +156,16 @@ pub fn to_bytes(values: &[f32]) -> Vec<u8> {
     bytes
 }
 
-/// f32 values of little-endian bytes.
+/// Values from little-endian bytes, four each. `path` is named in the error.
 ///
 /// # Errors
-/// When there are not `count` of them.
-pub fn from_bytes(path: &Path, bytes: &[u8], count: usize) -> Result<Vec<f32>> {
+/// When there are not exactly `count` values.
+pub(crate) fn from_bytes(path: &Path, bytes: &[u8], count: usize) -> Result<Vec<f32>> {
     let (slots, rest) = bytes.as_chunks::<4>();
     if slots.len() != count || !rest.is_empty() {
         return Err(Error::corrupt(
             path,
-            format_args!("{} bytes, {} are expected", bytes.len(), count * 4),
+            format!("{} bytes instead of {}", bytes.len(), count * 4),
         ));
     }
     Ok(slots

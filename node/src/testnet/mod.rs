@@ -3,11 +3,9 @@
 //! | file | holds |
 //! |---|---|
 //! | [`prepare`] | writes the folders |
-//! | [`ask`] | asks a node's page |
 //! | [`processes`] | starts and stops the nodes |
 //! | [`watch`] | follows the rounds, tells people and programs |
 
-pub mod ask;
 pub mod prepare;
 pub mod processes;
 pub mod watch;

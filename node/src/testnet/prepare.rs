@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 
 use libp2p::Multiaddr;
 use rand::Rng;
+use weal_files::Access;
 use weal_proto::{Manifest, PeerId};
 
 use crate::error::{Error, Result};
-use crate::folder::{Folder, write_atomically};
+use crate::folder::Folder;
 use crate::new_run::{NewRun, RunFile};
 use crate::settings::{
     ComputeSettings, Device, EvaluationSettings, NetworkSettings, PageSettings, Settings,
@@ -82,8 +83,9 @@ pub fn prepare(plan: &Plan) -> Result<(Manifest, Vec<PreparedNode>)> {
     let manifest = adopt_run(plan, &nodes)?;
     for (index, (node, prepared)) in plan.nodes.iter().zip(&nodes).enumerate() {
         let settings = settings(plan, &nodes, index, node);
-        write_atomically(
+        weal_files::write(
             &prepared.folder.settings(),
+            Access::Owner,
             settings.to_commented_toml()?.as_bytes(),
         )?;
     }
@@ -96,7 +98,7 @@ fn adopt_run(plan: &Plan, nodes: &[PreparedNode]) -> Result<Manifest> {
     {
         for node in nodes {
             let present = node.folder.manifest()?.ok_or_else(|| {
-                Error::Folder(format!(
+                Error::folder(format!(
                     "{}: has no run, but node1 has; choose another folder",
                     node.folder.path().display()
                 ))
@@ -114,7 +116,9 @@ fn adopt_run(plan: &Plan, nodes: &[PreparedNode]) -> Result<Manifest> {
         .first()
         .map_or_else(|| PeerId::from([0; 32]), |node| node.peer);
     let new = NewRun::from_file(&file, Path::new(""), own, Path::new("testnet"))?;
-    nodes.iter().try_for_each(|node| new.adopt(&node.folder))?;
+    for node in nodes {
+        new.adopt(node.folder.enter()?)?;
+    }
     Ok(new.manifest)
 }
 
@@ -217,7 +221,7 @@ fn addresses(host: &str, port: u16) -> Vec<Multiaddr> {
 fn quic(host: &str, port: u16) -> Result<Multiaddr> {
     let text = format!("{host}/udp/{port}/quic-v1");
     text.parse()
-        .map_err(|error| Error::Usage(format!("{text} is not an address: {error}")))
+        .map_err(|error| Error::usage(format!("{text} is not an address: {error}")))
 }
 
 /// Ports to choose from: systems take those of outgoing connections from further up, and may do so
@@ -236,7 +240,7 @@ fn free_port(wanted: u16, taken: &mut Vec<u16>) -> Result<u16> {
         .filter(|port| *port != 0)
         .chain(random)
         .find(|port| !taken.contains(port) && is_free(port));
-    let port = found.ok_or_else(|| Error::Network("no free port on loopback".into()))?;
+    let port = found.ok_or_else(|| Error::network("no free port on loopback"))?;
     taken.push(port);
     Ok(port)
 }

@@ -30,7 +30,7 @@ impl Processes {
     /// When one cannot be started.
     pub fn start(nodes: &[PreparedNode], rounds: Option<u64>, log: &str) -> Result<Self> {
         let program = std::env::current_exe()
-            .map_err(|error| Error::Internal(format!("this program cannot be found: {error}")))?;
+            .map_err(|error| Error::internal(format!("this program cannot be found: {error}")))?;
         let mut children = Vec::new();
         for node in nodes {
             let path = node.folder.path().join("log.txt");
@@ -58,7 +58,7 @@ impl Processes {
             }
             let child = command
                 .spawn()
-                .map_err(|error| Error::Internal(format!("a node cannot be started: {error}")))?;
+                .map_err(|error| Error::internal(format!("a node cannot be started: {error}")))?;
             children.push((path, child));
         }
         Ok(Self { children })
@@ -71,7 +71,7 @@ impl Processes {
     pub fn check(&mut self) -> Result<()> {
         for (log, child) in &mut self.children {
             if let Ok(Some(status)) = child.try_wait() {
-                return Err(Error::Internal(format!(
+                return Err(Error::internal(format!(
                     "a node has ended ({status}); {}:\n{}",
                     log.display(),
                     tail(log)

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use weal_dashboard::{RoundRecord, Snapshot};
 
 use crate::error::{Error, Result};
-use crate::testnet::ask;
+use crate::status_client;
 use crate::testnet::prepare::PreparedNode;
 use crate::testnet::processes::Processes;
 
@@ -112,7 +112,7 @@ impl<'a> Watcher<'a> {
             processes.check()?;
             for node in self.nodes {
                 let page = node.page;
-                let answer = tokio::task::spawn_blocking(move || ask::status(page)).await;
+                let answer = tokio::task::spawn_blocking(move || status_client::status(page)).await;
                 if let Ok(Ok(snapshot)) = answer {
                     self.take(&node.peer.to_string(), snapshot);
                 }
@@ -168,7 +168,7 @@ impl<'a> Watcher<'a> {
                     .iter()
                     .map(|(peer, record)| format!("{peer} {}", record.root))
                     .collect();
-                return Err(Error::Internal(format!(
+                return Err(Error::internal(format!(
                     "round {round}: peers hold different weights:\n{}",
                     roots.join("\n")
                 )));

@@ -1,33 +1,30 @@
-//! What the node is doing, in one word and in a sentence.
+//! What the node is doing, in a word and a sentence.
 
 use std::time::Instant;
 
 use weal_coordinator_free::Phase as CorePhase;
 use weal_dashboard::{Learner, NodeState, Phase};
 
-use super::{Page, Seen};
+use super::feed::PageFeed;
+use super::snapshot::Observed;
 use crate::learner::LearnerHealth;
 
-impl Page {
-    /// The node's state, and why it is in it.
-    pub(super) fn state(&self, seen: &Seen<'_>) -> (NodeState, String) {
-        let core = seen.core;
-        if let Some(trouble) = trouble(seen, Instant::now()) {
-            return (NodeState::Error, format!("round {}: {trouble}", core.round));
+impl PageFeed {
+    /// The node's state, and why it is in that state.
+    pub(super) fn state(&self, observed: &Observed<'_>) -> (NodeState, String) {
+        let core = observed.core;
+        let round = core.round;
+        if let Some(trouble) = trouble(observed, Instant::now()) {
+            return (NodeState::Error, format!("round {round}: {trouble}"));
         }
-        if seen
-            .weights_round
-            .is_none_or(|weights| weights < core.round)
-        {
-            return (
-                NodeState::CatchingUp,
-                format!("round {}: bringing the weights up to date", core.round),
-            );
+        if observed.weights_round.is_none_or(|weights| weights < round) {
+            let text = format!("round {round}: bringing the weights up to date");
+            return (NodeState::CatchingUp, text);
         }
-        if self.phase == Phase::Train {
+        if self.clock.phase() == Phase::Train {
             let text = format!(
-                "round {}: training, step {} of {}",
-                core.round, seen.learner.steps_done, self.steps
+                "round {round}: training, step {} of {}",
+                observed.learner.steps_done, self.run.inner_steps
             );
             return (NodeState::Training, text);
         }
@@ -38,29 +35,31 @@ impl Page {
             .count();
         let text = match core.phase {
             CorePhase::Committing if missing > 0 => {
-                format!("round {}: waiting for {missing} peers to train", core.round)
+                format!("round {round}: waiting for {missing} peers to train")
             }
-            phase => format!("round {}: {phase}", core.round),
+            phase => format!("round {round}: {phase}"),
         };
         (NodeState::Waiting, text)
     }
 }
 
-/// What keeps this node from training, though its network is well.
-fn trouble(seen: &Seen<'_>, now: Instant) -> Option<String> {
-    let LearnerHealth { device, lost, .. } = &seen.health;
+/// What keeps this node from training while its network works.
+fn trouble(observed: &Observed<'_>, now: Instant) -> Option<String> {
+    let LearnerHealth { device, lost, .. } = &observed.health;
     if let Some(lost) = lost {
         let seconds = lost.retry_at.saturating_duration_since(now).as_secs();
         return Some(format!(
-            "{device} was lost; tried again in {seconds} s ({})",
+            "{device} was lost; retrying in {seconds} s ({})",
             lost.why
         ));
     }
-    let is_silent = seen.learner.is_silent(now);
-    is_silent.then(|| format!("{device} does not answer; if that lasts, start the node again"))
+    observed
+        .learner
+        .is_silent(now)
+        .then(|| format!("{device} does not respond; if it stays like that, restart the node"))
 }
 
-/// What the page and the metrics say of the learner.
+/// What the page and the metrics show of the learner.
 pub(super) fn learner(health: &LearnerHealth) -> Learner {
     Learner {
         device_lost: health.lost.is_some(),

@@ -9,7 +9,7 @@
 
 /// Defines a function that calls `$inner`, compiled for AVX2 if the processor has it. `$inner` and
 /// everything it calls must be `#[inline(always)]`.
-macro_rules! widest {
+macro_rules! multiversion {
     ($(#[$doc:meta])* $visible:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) -> $output:ty = $inner:ident) => {
         $(#[$doc])*
         $visible fn $name($($argument: $type),*) -> $output {
@@ -19,7 +19,7 @@ macro_rules! widest {
                 fn compiled_for_avx2($($argument: $type),*) -> $output {
                     $inner($($argument),*)
                 }
-                if $crate::wide::has_avx2() {
+                if $crate::simd::has_avx2() {
                     // SAFETY: the processor has all features that `compiled_for_avx2` enables.
                     #[allow(unsafe_code)]
                     return unsafe { compiled_for_avx2($($argument),*) };
@@ -29,7 +29,7 @@ macro_rules! widest {
         }
     };
 }
-pub(crate) use widest;
+pub(crate) use multiversion;
 
 /// Prefetches the cache lines of the 64 values from `start` on. Any pointer is safe.
 #[inline(always)]

@@ -1,13 +1,13 @@
-//! What became of the own newest contribution: what was never applied goes back into the error
+//! Whether this node's newest contribution was applied. If not, it goes back into the error
 //! feedback, so that nothing learnt is lost.
 
 use weal_proto::{BlobHash, RoundNumber};
 
-/// The own newest contribution, and the newest round that is settled.
+/// This node's newest contribution, and the newest settled round.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Own {
+pub(super) struct OwnContribution {
     newest: Option<Contribution>,
-    /// The newest round of which it is known what is applied.
+    /// The newest round of which the applied contributions are known.
     settled: Option<RoundNumber>,
 }
 
@@ -18,7 +18,7 @@ struct Contribution {
     left_out: bool,
 }
 
-impl Own {
+impl OwnContribution {
     /// A contribution that an earlier process made, and whether it is known to have been left out.
     pub fn recovered(round: RoundNumber, blob: BlobHash, left_out: bool) -> Self {
         Self {
@@ -31,7 +31,7 @@ impl Own {
         }
     }
 
-    /// A contribution is made. It may come too late, for a round that is being applied already.
+    /// A contribution was made. It may be late: its round may be applied already.
     pub fn made(&mut self, round: RoundNumber, blob: BlobHash) {
         let left_out = self.settled.is_some_and(|settled| settled >= round);
         self.newest = Some(Contribution {
@@ -41,24 +41,27 @@ impl Own {
         });
     }
 
-    /// These are applied in `round`. Says whether the own contribution to it is not among them.
+    /// These contributions are applied in `round`. Returns whether this node's contribution to the
+    /// round is not among them.
     pub fn settle(
         &mut self,
         round: RoundNumber,
         mut applied: impl Iterator<Item = BlobHash>,
     ) -> bool {
         self.settled = self.settled.max(Some(round));
-        let Some(own) = self.newest.filter(|own| own.round == round) else {
+        let Some(newest) = self.newest.filter(|newest| newest.round == round) else {
             return false;
         };
-        let left_out = !applied.any(|blob| blob == own.blob);
-        self.newest = left_out.then_some(Contribution { left_out, ..own });
+        let left_out = !applied.any(|blob| blob == newest.blob);
+        self.newest = left_out.then_some(Contribution { left_out, ..newest });
         left_out
     }
 
-    /// The contribution whose content has to go back into the error feedback, if there is one.
+    /// The contribution whose content has to go back into the error feedback.
     pub fn unapplied(&self) -> Option<BlobHash> {
-        self.newest.filter(|own| own.left_out).map(|own| own.blob)
+        self.newest
+            .filter(|newest| newest.left_out)
+            .map(|newest| newest.blob)
     }
 }
 
@@ -72,14 +75,14 @@ mod tests {
         [byte; 32].into()
     }
 
-    fn made() -> Own {
-        let mut own = Own::default();
+    fn made() -> OwnContribution {
+        let mut own = OwnContribution::default();
         own.made(ROUND, blob(1));
         own
     }
 
     #[test]
-    fn what_is_applied_is_done_with() {
+    fn an_applied_contribution_is_forgotten() {
         let mut own = made();
         assert_eq!(own.unapplied(), None);
         assert!(!own.settle(ROUND, [blob(2), blob(1)].into_iter()));
@@ -87,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_goes_back() {
+    fn a_contribution_that_is_left_out_goes_back() {
         let mut own = made();
         assert!(own.settle(ROUND, [blob(2)].into_iter()));
         assert_eq!(own.unapplied(), Some(blob(1)));
@@ -96,15 +99,15 @@ mod tests {
     }
 
     #[test]
-    fn another_round_says_nothing_of_it() {
+    fn another_round_decides_nothing_about_it() {
         let mut own = made();
         assert!(!own.settle(RoundNumber(6), [blob(2)].into_iter()));
         assert_eq!(own.unapplied(), None);
     }
 
     #[test]
-    fn what_comes_after_its_round_was_applied_goes_back() {
-        let mut own = Own::default();
+    fn a_contribution_made_after_its_round_was_applied_goes_back() {
+        let mut own = OwnContribution::default();
         assert!(!own.settle(ROUND, [blob(2)].into_iter()));
         own.made(ROUND, blob(1));
         assert_eq!(own.unapplied(), Some(blob(1)));
@@ -113,11 +116,14 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_remembers_what_was_left_out() {
+    fn a_restart_remembers_a_contribution_that_was_left_out() {
         assert_eq!(
-            Own::recovered(ROUND, blob(1), true).unapplied(),
+            OwnContribution::recovered(ROUND, blob(1), true).unapplied(),
             Some(blob(1))
         );
-        assert_eq!(Own::recovered(ROUND, blob(1), false).unapplied(), None);
+        assert_eq!(
+            OwnContribution::recovered(ROUND, blob(1), false).unapplied(),
+            None
+        );
     }
 }

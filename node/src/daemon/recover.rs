@@ -1,0 +1,96 @@
+//! What a node reads back from disk when it starts.
+
+use std::sync::Arc;
+
+use weal_coordinator_free::{Config, Core, Recovered};
+use weal_proto::{BlobHash, Commitment, Envelope, RoundNumber, SigningKey, limits};
+
+use super::own_contribution::OwnContribution;
+use crate::error::Result;
+use crate::home::Home;
+use crate::plan::{self, Plan};
+use crate::store::Store;
+use crate::store::learner::LearnerState;
+use crate::store::weights::{WeightFiles, Weights};
+
+/// The newest weights on disk whose root is the decided one. If there are none, the initial
+/// weights, to which the decided rounds are applied again.
+pub(super) fn weights(home: &Home, plan: &Plan, files: &WeightFiles) -> Result<Weights> {
+    let store = &home.store;
+    let decided = store.decided_rounds()?;
+    let rounds = files.rounds()?.into_iter().rev();
+    for round in rounds.filter(|round| round.0 <= decided) {
+        let weights = match files.load(&plan.layout, round) {
+            Ok(weights) => weights,
+            Err(error) => {
+                tracing::warn!("the weights of round {round} are ignored: {error:#}");
+                continue;
+            }
+        };
+        let decided_root = store
+            .decided(round, 1, 0)?
+            .first()
+            .map(|decided| decided.value.base_root);
+        if decided_root.is_none_or(|root| root == weights.root) {
+            return Ok(weights);
+        }
+        tracing::warn!("the weights of round {round} are not the decided ones; deleting them");
+        files.remove(round)?;
+    }
+    let values = plan::initial_weights(&home.manifest, plan, &home.blobs)?;
+    let weights = Weights::new(&plan.layout, RoundNumber(0), values)?;
+    files.save(&weights)?;
+    Ok(weights)
+}
+
+/// The core, with every decided round and what the undecided one left on disk.
+pub(super) fn core(home: &Home, key: &SigningKey, weights_round: RoundNumber) -> Result<Core> {
+    let mut decided = Vec::new();
+    let mut next = RoundNumber(0);
+    loop {
+        let batch = home
+            .store
+            .decided(next, limits::DECIDED_BATCH, usize::MAX)?;
+        let Some(last) = batch.last() else { break };
+        next = last.value.round.next();
+        decided.extend(batch);
+    }
+    let records = home.store.undecided_records()?;
+    let manifest = Arc::new(home.manifest.clone());
+    let recovered = Recovered::from_decided(manifest, decided, weights_round, records)?;
+    Ok(Core::new(Config::new(key.clone()), recovered)?)
+}
+
+/// This node's newest contribution, and whether its round was decided without it, or the node
+/// crashed after storing it and before committing to it.
+pub(super) fn own_contribution(
+    store: &Store,
+    learnt: Option<&LearnerState>,
+    key: &SigningKey,
+) -> Result<OwnContribution> {
+    let Some(state) = learnt else {
+        return Ok(OwnContribution::default());
+    };
+    let (round, blob) = (state.round, state.blob);
+    let committed = store
+        .own_commitment(round)?
+        .is_some_and(|envelope| commits_to(&envelope, blob));
+    let chosen = store.decided(round, 1, 0)?.first().map(|decided| {
+        let mut contributions = decided.value.contributions.iter();
+        contributions
+            .find(|envelope| envelope.signer == key.peer())
+            .is_some_and(|envelope| commits_to(envelope, blob))
+    });
+    Ok(match (committed, chosen) {
+        (_, Some(true)) => OwnContribution::default(),
+        (committed, chosen) => {
+            OwnContribution::recovered(round, blob, !committed || chosen.is_some())
+        }
+    })
+}
+
+fn commits_to(envelope: &Envelope, blob: BlobHash) -> bool {
+    envelope
+        .open::<Commitment>()
+        .is_ok_and(|commitment| commitment.blob == blob)
+}

@@ -1,0 +1,73 @@
+//! Joins a run by its link: fetches the manifest and everything that it names from peers, and
+//! checks every byte.
+
+mod fetch;
+mod local_data;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use weal_network::{Network, Silent};
+
+use crate::error::{Error, Result};
+use crate::home::{Entered, Home};
+use crate::link::RunLink;
+use crate::network_settings;
+use crate::plan::named_blobs;
+use crate::settings::NetworkSettings;
+
+use fetch::Newcomer;
+pub use local_data::LocalData;
+
+/// Takes lines of progress for people.
+pub type Tell<'a> = &'a (dyn Fn(&str) + Sync);
+
+/// How a run is joined.
+pub struct JoinRequest<'a> {
+    /// The run, and peers that may have it.
+    pub link: &'a RunLink,
+    /// Limits and mDNS; the node listens on a free port and calls the link's peers.
+    pub settings: &'a NetworkSettings,
+    /// The longest wait for a peer that has the manifest.
+    pub patience: Duration,
+    /// Files of this machine that need not be fetched.
+    pub local: LocalData,
+    /// Hears what happens.
+    pub tell: Tell<'a>,
+}
+
+/// Makes a folder the folder of the link's run, and fetches what is missing there.
+///
+/// # Errors
+/// When the folder holds another run, or no peer behind the link answers in time.
+pub async fn join(place: Entered, request: JoinRequest<'_>) -> Result<Home> {
+    let JoinRequest { link, settings, .. } = request;
+    if let Entered::Run(home) = &place {
+        home.folder.expect_run(home.run, link.run)?;
+        let named = named_blobs(&home.manifest);
+        if named.iter().all(|blob| home.blobs.has(&blob.hash)) {
+            return place.expect_home();
+        }
+    }
+    if link.peers.is_empty() && !settings.mdns {
+        return Err(Error::link("the link names no peer")
+            .with_hint("add ?peer=<multiaddr> to the link, or set network.mdns in settings.toml"));
+    }
+    let folder = match &place {
+        Entered::Run(home) => &home.folder,
+        Entered::Empty(empty) => empty.folder(),
+    };
+    let seed = folder.key()?.seed();
+    let addresses = network_settings::of_newcomer(settings, link.peers.clone());
+    let (network, events) =
+        Network::start(seed, link.run.into(), addresses, Arc::new(Silent)).await?;
+    let newcomer = Newcomer {
+        link,
+        network: &network,
+        patience: request.patience,
+        tell: request.tell,
+    };
+    let fetched = newcomer.fetch(place, events, request.local).await;
+    network.shutdown().await;
+    fetched
+}

@@ -1,0 +1,20 @@
+//! What a manifest means to the crates that do not know it: the trainer's specs, the kernels'
+//! layout and rules.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `run_plan.rs` | [`Plan`]: everything computed from the manifest once |
+//! | `mapping.rs` | manifest to trainer and kernels, and back |
+//! | `named_blobs.rs` | the blobs that a manifest names |
+//! | `run_data.rs` | the weights and the text that a run starts from |
+
+mod mapping;
+mod named_blobs;
+mod run_data;
+mod run_plan;
+
+pub(crate) use mapping::{manifest_model, outer_rate, outer_rule};
+pub(crate) use named_blobs::{NamedBlob, named_blobs};
+pub(crate) use run_data::{corpus, initial_weights};
+pub use run_plan::Plan;
+pub(crate) use run_plan::max_contribution_bytes;

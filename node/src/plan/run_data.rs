@@ -1,0 +1,103 @@
+//! The weights and the text that a run starts from, read from the blobs that its manifest names.
+
+use std::path::Path;
+
+use weal_proto::BlobHash;
+use weal_proto::manifest::{self, Data, Initial, Manifest, Tokeniser as TokeniserSource};
+use weal_trainer::{Corpus, TextSource, TokenPart, TokenShard, Tokeniser};
+
+use super::named_blobs::INITIAL_WEIGHTS;
+use super::run_plan::Plan;
+use crate::error::{Error, Result};
+use crate::store::blobs::Blobs;
+use crate::store::weights::from_bytes;
+
+/// The weights that a run starts from, flat, in the layout's order.
+///
+/// # Errors
+/// When they come from an earlier training and are missing, damaged or of another model.
+pub(crate) fn initial_weights(manifest: &Manifest, plan: &Plan, blobs: &Blobs) -> Result<Vec<f32>> {
+    match &manifest.initial {
+        Initial::Seed(seed) => Ok(weal_trainer::initial_weights(&plan.model, seed)?),
+        Initial::Weights(hash) => {
+            let bytes = required(blobs, hash, INITIAL_WEIGHTS)?;
+            from_bytes(Path::new(INITIAL_WEIGHTS), &bytes, plan.layout.parameters())
+        }
+    }
+}
+
+/// The tokens of a run, from blobs or from the generator.
+///
+/// # Errors
+/// When a blob is missing, or does not hold text or tokens that can be trained on.
+pub(crate) fn corpus(manifest: &Manifest, blobs: &Blobs) -> Result<Corpus> {
+    let tokeniser = match &manifest.tokeniser {
+        TokeniserSource::Bytes => Tokeniser::Bytes,
+        TokeniserSource::File { hash, .. } => {
+            Tokeniser::from_bytes(&required(blobs, hash, "tokenizer.json")?)?
+        }
+    };
+    let sources = match &manifest.data {
+        Data::Prepared(tokens) => {
+            let training = token_part(&tokens.training, blobs)?;
+            let heldout = token_part(&tokens.heldout, blobs)?;
+            let corpus = Corpus::prepared(&training, &heldout, tokeniser);
+            if corpus.is_err() {
+                // Reading a damaged shard removes it from the index, so that it is fetched again.
+                for shard in tokens.training.shards.iter().chain(&tokens.heldout.shards) {
+                    blobs.get(&shard.hash)?;
+                }
+            }
+            return Ok(corpus?);
+        }
+        Data::Generator { seed, bytes } => {
+            vec![TextSource::Generated {
+                seed: generator_seed(*seed),
+                bytes: usize::try_from(*bytes).unwrap_or(usize::MAX),
+            }]
+        }
+        Data::Sources(sources) => sources
+            .iter()
+            .map(|source| {
+                Ok(TextSource::Text(required(
+                    blobs,
+                    &source.hash,
+                    &source.name,
+                )?))
+            })
+            .collect::<Result<_>>()?,
+    };
+    Ok(Corpus::new(&sources, tokeniser)?)
+}
+
+/// A blob that the manifest names.
+fn required(blobs: &Blobs, hash: &BlobHash, name: &str) -> Result<Vec<u8>> {
+    blobs.get(hash)?.ok_or_else(|| missing(name))
+}
+
+fn missing(name: &str) -> Error {
+    Error::data(format!("{name}: missing from the data folder, or damaged")).with_hint(
+        "run `weal join` with the run's link to fetch it from peers, or to take it from --data",
+    )
+}
+
+fn token_part(part: &manifest::TokenPart, blobs: &Blobs) -> Result<TokenPart> {
+    let shard = |shard: &manifest::TokenShard| {
+        let path = blobs
+            .file(&shard.hash)
+            .ok_or_else(|| missing("a shard of tokens"))?;
+        Ok(TokenShard {
+            path,
+            hash: *shard.hash.as_bytes(),
+            tokens: shard.tokens,
+        })
+    };
+    Ok(TokenPart {
+        text_bytes: part.text_bytes,
+        shards: part.shards.iter().map(shard).collect::<Result<_>>()?,
+    })
+}
+
+fn generator_seed(seed: u64) -> [u8; 32] {
+    blake3::derive_key("commonweal generator v1", &seed.to_le_bytes())
+}

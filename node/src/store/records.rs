@@ -1,0 +1,142 @@
+//! How the core's records lie in the database.
+
+use redb::ReadableTable;
+use weal_coordinator_free::Record;
+use weal_proto::{Attestation, Commitment, Envelope, Kind, Leave, Message, RoundNumber};
+
+use super::database::{AGREEMENT, DECIDED, OWN, Store};
+use crate::error::{Error, Result};
+
+/// Rounds whose own messages and agreement logs are kept behind the newest decision: enough to tell
+/// whether this node signed a message that comes back to it.
+const KEPT_ROUNDS: u64 = 8;
+
+/// The kinds of this node's messages that are kept.
+#[derive(Clone, Copy)]
+enum OwnMessage {
+    Commitment = 1,
+    Attestation = 2,
+    Leave = 3,
+}
+
+impl Store {
+    /// Stores records in one transaction: all of them are on disk when this returns, or none.
+    ///
+    /// # Errors
+    /// When the disk refuses. The node must then stop: if it went on, it could contradict itself.
+    pub fn persist(&self, records: &[&Record]) -> Result<()> {
+        self.write(|tables| {
+            for record in records {
+                write_record(tables, record)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// This node's commitment in a round.
+    ///
+    /// # Errors
+    /// When the database cannot be read or is damaged.
+    pub fn own_commitment(&self, round: RoundNumber) -> Result<Option<Envelope>> {
+        let key = (round.0, OwnMessage::Commitment as u8);
+        let bytes = self.read(|tables| {
+            Ok(tables
+                .open_table(OWN)?
+                .get(key)?
+                .map(|value| value.value().to_vec()))
+        })?;
+        bytes.map(|bytes| self.envelope(&bytes)).transpose()
+    }
+
+    /// What the undecided rounds left on disk: own messages, then the entries of the agreement log
+    /// in the order they were written.
+    ///
+    /// # Errors
+    /// When the database cannot be read or is damaged.
+    pub fn undecided_records(&self) -> Result<Vec<Record>> {
+        let round = self.decided_rounds()?;
+        let (own, log) = self.read(|tables| {
+            let (mut own, mut log) = (Vec::new(), Vec::new());
+            for entry in tables.open_table(OWN)?.range((round, 0)..)? {
+                let (key, value) = entry?;
+                own.push((key.value().1, value.value().to_vec()));
+            }
+            for entry in tables.open_table(AGREEMENT)?.range((round, 0)..)? {
+                let (key, value) = entry?;
+                log.push((key.value().0, value.value().to_vec()));
+            }
+            Ok((own, log))
+        })?;
+        let mut records = Vec::new();
+        for (kind, bytes) in own {
+            let envelope = self.envelope(&bytes)?;
+            records.push(match kind {
+                kind if kind == OwnMessage::Commitment as u8 => Record::OwnCommitment(envelope),
+                kind if kind == OwnMessage::Attestation as u8 => Record::OwnAttestation(envelope),
+                _ => Record::OwnLeave(envelope),
+            });
+        }
+        records.extend(log.into_iter().map(|(round, bytes)| Record::AgreementLog {
+            round: RoundNumber(round),
+            bytes,
+        }));
+        Ok(records)
+    }
+
+    fn envelope(&self, bytes: &[u8]) -> Result<Envelope> {
+        Envelope::decode(bytes).map_err(|why| Error::corrupt(self.path(), why))
+    }
+}
+
+fn write_record(tables: &redb::WriteTransaction, record: &Record) -> Result<(), redb::Error> {
+    let own = |kind: OwnMessage, envelope: &Envelope, round: u64| -> Result<(), redb::Error> {
+        tables
+            .open_table(OWN)?
+            .insert((round, kind as u8), envelope.encode().as_slice())?;
+        Ok(())
+    };
+    match record {
+        Record::OwnCommitment(envelope) => {
+            own(OwnMessage::Commitment, envelope, round_of(envelope))
+        }
+        Record::OwnAttestation(envelope) => {
+            own(OwnMessage::Attestation, envelope, round_of(envelope))
+        }
+        Record::OwnLeave(envelope) => own(OwnMessage::Leave, envelope, round_of(envelope)),
+        Record::AgreementLog { round, bytes } => {
+            let mut table = tables.open_table(AGREEMENT)?;
+            let next = table
+                .range((round.0, 0)..=(round.0, u64::MAX))?
+                .next_back()
+                .transpose()?;
+            let sequence = next.map_or(0, |(key, _)| key.value().1 + 1);
+            table.insert((round.0, sequence), bytes.as_slice())?;
+            Ok(())
+        }
+        Record::Decided(decided) => {
+            let round = decided.value.round.0;
+            tables
+                .open_table(DECIDED)?
+                .insert(round, decided.encode().as_slice())?;
+            // The log of this round stays: it is replayed if the node crashes now.
+            let oldest = round.saturating_sub(KEPT_ROUNDS);
+            tables
+                .open_table(OWN)?
+                .retain_in(..(oldest, 0), |_, _| false)?;
+            tables
+                .open_table(AGREEMENT)?
+                .retain_in(..(oldest, 0), |_, _| false)?;
+            Ok(())
+        }
+    }
+}
+
+fn round_of(envelope: &Envelope) -> u64 {
+    let round = match envelope.kind {
+        Kind::Commitment => envelope.open::<Commitment>().map(|c| c.round),
+        Kind::Attestation => envelope.open::<Attestation>().map(|a| a.round),
+        _ => envelope.open::<Leave>().map(|l| l.round),
+    };
+    // This node's messages always open. One that does not is filed where nothing deletes it.
+    round.map_or(u64::MAX, |round| round.0)
+}

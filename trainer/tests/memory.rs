@@ -1,6 +1,7 @@
 //! The memory model against allocator reports.
 
 #![allow(unsafe_code)] // an allocator that counts
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ops::ControlFlow;

@@ -1,5 +1,7 @@
 //! Opening a GPU again. In its own process, so that no other test uses the device.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use weal_testing::require;
 use weal_trainer::{DeviceChoice, OpenDevice, gpus};
 

@@ -316,7 +316,7 @@ mod tests {
     use crate::kernel_cache::child::{CHILD, printed, start};
     use crate::kernel_cache::tuned;
     use crate::kernel_warmup::used_kernels;
-    use crate::require;
+    use weal_testing::require;
 
     #[test]
     fn device_names_round_trip() {
@@ -374,7 +374,7 @@ mod tests {
             return use_a_gpu();
         }
         if gpus().is_empty() {
-            return require::leave_out(
+            return require::skip(
                 "tuning a GPU once",
                 "it has no GPU, not even a software one",
             );

@@ -24,7 +24,7 @@ pub(super) struct FolderArgs {
 }
 
 impl FolderArgs {
-    pub fn folder(&self) -> Folder {
+    pub(super) fn folder(&self) -> Folder {
         Folder::new(&self.dir)
     }
 }
@@ -98,7 +98,7 @@ pub(super) struct NewRunArgs {
 
 impl NewRunArgs {
     /// A run file with these values and the defaults.
-    pub fn run_file(&self) -> Result<RunFile> {
+    pub(super) fn run_file(&self) -> Result<RunFile> {
         let mut file = RunFile {
             name: self.name.clone(),
             ..RunFile::default()

@@ -64,9 +64,8 @@ impl Cli {
     /// # Errors
     /// When the command fails; the error's kind is the exit code.
     pub fn run(self) -> Result<ExitCode> {
-        let filter = EnvFilter::try_new(&self.log).map_err(|error| {
-            Error::usage(format!("--log {}: not a log filter", self.log)).caused_by(error)
-        })?;
+        let filter = EnvFilter::try_new(&self.log)
+            .map_err(|error| Error::usage(format!("--log {}: {error}", self.log)))?;
         tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_target(false)

@@ -109,7 +109,7 @@ struct Summary<'a> {
 }
 
 impl DataArgs {
-    pub fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitCode> {
         match self.command {
             DataCommand::Prepare(args) => args.run(),
             DataCommand::Check(args) => args.run(),

@@ -35,7 +35,7 @@ pub(super) struct DoctorArgs {
 }
 
 impl DoctorArgs {
-    pub fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitCode> {
         let folder = self.folder.folder();
         let settings = self.node.override_settings(Settings::read(&folder)?);
         set_threads(settings.compute.threads)?;

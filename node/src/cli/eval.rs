@@ -50,7 +50,7 @@ enum Evaluation {
 }
 
 impl EvalArgs {
-    pub fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitCode> {
         set_threads(0)?;
         // A file that cannot be read is reported before the model, which may be large, is read.
         let texts = self

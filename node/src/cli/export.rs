@@ -27,7 +27,7 @@ pub(super) struct ExportArgs {
 }
 
 impl ExportArgs {
-    pub fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitCode> {
         let is_gguf = self
             .to
             .extension()

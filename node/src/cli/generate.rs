@@ -39,7 +39,7 @@ pub(super) struct GenerateArgs {
 }
 
 impl GenerateArgs {
-    pub fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitCode> {
         set_threads(0)?;
         let (loaded, device) = self.model.open()?;
         let failed = |error: weal_trainer::Error| Error::from(error).with_kind(ErrorKind::Device);

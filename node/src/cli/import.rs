@@ -25,7 +25,7 @@ pub(super) struct ImportArgs {
 }
 
 impl ImportArgs {
-    pub fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitCode> {
         let mut file = self.run.run_file()?;
         file.model.checkpoint = Some(absolute(&self.model)?);
         file.model.context = self.context;

@@ -35,7 +35,7 @@ pub(super) struct JoinArgs {
 }
 
 impl JoinArgs {
-    pub fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitCode> {
         let link: RunLink = self.link.parse()?;
         let folder = self.folder.folder();
         let mut settings = self.node.settings(&folder)?;

@@ -14,7 +14,7 @@ pub(super) struct KeyArgs {
 }
 
 impl KeyArgs {
-    pub fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitCode> {
         println!("{}", self.folder.folder().key()?.peer());
         Ok(ExitCode::SUCCESS)
     }

@@ -19,7 +19,7 @@ pub(super) struct NewArgs {
 }
 
 impl NewArgs {
-    pub fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitCode> {
         let mut file = self.run.run_file()?;
         file.seed = rand::random::<u32>().into();
         file.model.preset = self.preset;

@@ -25,7 +25,7 @@ pub(super) struct ModelArgs {
 
 impl ModelArgs {
     /// Loads the model and opens the device, and says on standard error which they are.
-    pub fn open(&self) -> Result<(LoadedModel, OpenDevice)> {
+    pub(super) fn open(&self) -> Result<(LoadedModel, OpenDevice)> {
         let bar = ByteBar::new("reading");
         let loaded = LoadedModel::open(
             self.model.as_ref(),

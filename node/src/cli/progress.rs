@@ -11,14 +11,14 @@ use weal_trainer::{KernelWarmup, OpenDevice};
 pub(super) struct ByteBar(ProgressBar);
 
 impl ByteBar {
-    pub fn new(what: &'static str) -> Self {
+    pub(super) fn new(what: &'static str) -> Self {
         let bar = ProgressBar::new(0).with_message(what);
         let style = ProgressStyle::with_template("{msg} {bar:30} {bytes} of {total_bytes} ({eta})");
         Self(style.map_or(bar.clone(), |style| bar.with_style(style)))
     }
 
     /// Takes the number of bytes done, and of bytes in total.
-    pub fn callback(&self) -> impl FnMut(u64, u64) + use<> {
+    pub(super) fn callback(&self) -> impl FnMut(u64, u64) + use<> {
         let bar = self.0.clone();
         move |done, total| {
             bar.set_length(total);
@@ -27,7 +27,7 @@ impl ByteBar {
     }
 
     /// Removes the bar from the screen.
-    pub fn clear(self) {
+    pub(super) fn clear(self) {
         self.0.finish_and_clear();
     }
 }

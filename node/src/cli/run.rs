@@ -20,7 +20,7 @@ pub(super) struct RunArgs {
 }
 
 impl RunArgs {
-    pub fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitCode> {
         let folder = self.folder.folder();
         let settings = self.node.settings(&folder)?;
         set_threads(settings.compute.threads)?;

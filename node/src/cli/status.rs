@@ -32,7 +32,7 @@ pub(super) struct StatusArgs {
 }
 
 impl StatusArgs {
-    pub fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitCode> {
         let page = match self.page {
             Some(page) => page,
             None => Settings::read(&self.folder.folder())?.page.listen,

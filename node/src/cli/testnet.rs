@@ -124,7 +124,7 @@ struct PrepareArgs {
 }
 
 impl TestnetArgs {
-    pub fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitCode> {
         match self.command {
             Some(TestnetCommand::Prepare(args)) => args.run(),
             None => self.start(),

@@ -32,7 +32,7 @@ pub(crate) struct Check {
 }
 
 impl Check {
-    pub fn ok(what: &'static str, found: impl Into<String>) -> Self {
+    pub(super) fn ok(what: &'static str, found: impl Into<String>) -> Self {
         Self {
             what,
             state: State::Ok,
@@ -42,7 +42,7 @@ impl Check {
         }
     }
 
-    pub fn warning(
+    pub(super) fn warning(
         what: &'static str,
         found: impl Into<String>,
         remedy: impl Into<String>,
@@ -56,7 +56,7 @@ impl Check {
         }
     }
 
-    pub fn wrong(
+    pub(super) fn wrong(
         what: &'static str,
         found: impl Into<String>,
         remedy: impl Into<String>,

@@ -23,7 +23,7 @@ pub(crate) struct Report {
 
 impl Report {
     /// The exit code: that of the first failed check, or 0.
-    pub fn code(&self) -> u8 {
+    pub(crate) fn code(&self) -> u8 {
         self.checks
             .iter()
             .find(|check| check.state == State::Wrong)
@@ -54,7 +54,7 @@ impl Examination {
     ///
     /// # Errors
     /// When the folder's settings or manifest cannot be read.
-    pub fn run(&self) -> Result<Report> {
+    pub(crate) fn run(&self) -> Result<Report> {
         let mut checks = Vec::new();
         let opened = device::open(self.settings.compute.device, &mut checks);
         let planner = device::planner(

@@ -149,8 +149,9 @@ impl Ingredients<'_> {
         let model = &self.file.model;
         let context = model.context.map(|context| context as usize);
         match &model.checkpoint {
-            None => Start::preset(&model.preset, context, &initial_seed(self.file.seed))
-                .map_err(|why| self.wrong(why)),
+            None => Start::preset(&model.preset, context, &initial_seed(self.file.seed)).map_err(
+                |error| error.context(format!("{}: wrong model.preset", self.name.display())),
+            ),
             Some(folder) => {
                 let folder = self.relative_to.join(folder);
                 let checkpoint = Checkpoint::read(&folder, context, &mut |_, _| {})

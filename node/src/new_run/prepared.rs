@@ -19,7 +19,7 @@ impl Prepared {
     ///
     /// # Errors
     /// When there are other paths beside it, or its index cannot be read.
-    pub fn among(paths: &[PathBuf]) -> Result<Option<Self>> {
+    pub(super) fn among(paths: &[PathBuf]) -> Result<Option<Self>> {
         let Some(path) = paths.iter().find(|path| PreparedFolder::is_one(path)) else {
             return Ok(None);
         };
@@ -42,7 +42,7 @@ impl Prepared {
     ///
     /// # Errors
     /// When `wanted` is another tokeniser.
-    pub fn tokeniser(&self, wanted: Option<Vec<u8>>) -> Result<Option<Vec<u8>>> {
+    pub(super) fn tokeniser(&self, wanted: Option<Vec<u8>>) -> Result<Option<Vec<u8>>> {
         let present = self
             .folder
             .tokeniser()
@@ -57,11 +57,11 @@ impl Prepared {
         Ok(present)
     }
 
-    pub fn end_of_text(&self) -> Option<u32> {
+    pub(super) fn end_of_text(&self) -> Option<u32> {
         self.folder.index.end_of_text
     }
 
-    pub fn data(&self) -> Data {
+    pub(super) fn data(&self) -> Data {
         let shard = |s: &PreparedShard| TokenShard {
             hash: s.hash.into(),
             bytes: s.bytes,
@@ -80,7 +80,7 @@ impl Prepared {
         })
     }
 
-    pub fn shards(&self) -> Vec<(PathBuf, BlobHash)> {
+    pub(super) fn shards(&self) -> Vec<(PathBuf, BlobHash)> {
         token_shards(&self.folder)
     }
 }

@@ -21,8 +21,8 @@ pub(super) struct Start {
 }
 
 impl Start {
-    pub fn preset(name: &str, context: Option<usize>, seed: &[u8; 32]) -> Result<Self, String> {
-        let preset = ModelSpec::preset(name).map_err(|error| error.to_string())?;
+    pub(super) fn preset(name: &str, context: Option<usize>, seed: &[u8; 32]) -> Result<Self> {
+        let preset = ModelSpec::preset(name)?;
         let spec = ModelSpec {
             context: context.unwrap_or(preset.context),
             ..preset
@@ -35,7 +35,7 @@ impl Start {
         })
     }
 
-    pub fn checkpoint(checkpoint: Checkpoint, files: &mut Vec<Vec<u8>>) -> Self {
+    pub(super) fn checkpoint(checkpoint: Checkpoint, files: &mut Vec<Vec<u8>>) -> Self {
         let Checkpoint {
             model,
             weights,
@@ -57,7 +57,7 @@ impl Start {
     /// Chooses the tokeniser: the one in `file`, or the one that made the prepared tokens, or the
     /// checkpoint's, or one token per byte. A model with random weights gets as many embeddings as
     /// the tokeniser has tokens.
-    pub fn with_tokeniser(
+    pub(super) fn with_tokeniser(
         self,
         file: Option<&Path>,
         prepared: Option<&Prepared>,

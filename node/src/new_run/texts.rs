@@ -7,17 +7,21 @@ use weal_proto::manifest::DataSource;
 use crate::data::{self, FoundFile, TextFile};
 use crate::error::Result;
 
-/// What is done with the texts that a run names.
+/// What to do with the texts that a run names.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Texts {
-    /// They are read and hashed.
+    /// Read and hash them.
     Read,
-    /// They are only looked for.
+    /// Find them, without reading them.
     Find,
 }
 
 impl Texts {
-    pub fn sources(self, paths: &[PathBuf], files: &mut Vec<Vec<u8>>) -> Result<Vec<DataSource>> {
+    pub(super) fn sources(
+        self,
+        paths: &[PathBuf],
+        files: &mut Vec<Vec<u8>>,
+    ) -> Result<Vec<DataSource>> {
         match self {
             Self::Find => {
                 let found = data::find(paths)?;

@@ -3,9 +3,9 @@
 //! | file | holds |
 //! |---|---|
 //! | [`prepare`] | writes the nodes' folders |
-//! | [`processes`] | starts and stops the nodes |
-//! | [`watch`] | follows the rounds and sums them up |
+//! | `processes` | starts and stops the nodes |
+//! | `watch` | follows the rounds and sums them up |
 
 pub mod prepare;
-pub mod processes;
-pub mod watch;
+pub(crate) mod processes;
+pub(crate) mod watch;

@@ -19,7 +19,7 @@ const TAIL_BYTES: u64 = 2_000;
 
 /// The nodes' processes. Dropping this kills them.
 #[derive(Debug)]
-pub struct Processes {
+pub(crate) struct Processes {
     children: Vec<(PathBuf, Child)>,
 }
 
@@ -28,7 +28,7 @@ impl Processes {
     ///
     /// # Errors
     /// When a process cannot be started.
-    pub fn start(nodes: &[PreparedNode], rounds: Option<u64>, log: &str) -> Result<Self> {
+    pub(crate) fn start(nodes: &[PreparedNode], rounds: Option<u64>, log: &str) -> Result<Self> {
         let program = std::env::current_exe()
             .map_err(|error| Error::internal(format!("this program cannot be found: {error}")))?;
         let mut children = Vec::new();
@@ -68,7 +68,7 @@ impl Processes {
     ///
     /// # Errors
     /// The exit code of a node that stopped, and the end of its log.
-    pub fn check(&mut self) -> Result<()> {
+    pub(crate) fn check(&mut self) -> Result<()> {
         for (log, child) in &mut self.children {
             if let Ok(Some(status)) = child.try_wait() {
                 return Err(Error::internal(format!(
@@ -82,7 +82,7 @@ impl Processes {
     }
 
     /// Asks the nodes to stop, and kills those that take too long.
-    pub async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         for (_, child) in &mut self.children {
             terminate(child);
         }

@@ -21,7 +21,7 @@ const LAST_LOSS_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Summary of a testnet, which `--json` prints.
 #[derive(Debug, Clone, Serialize)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// Seconds from the start of the nodes to the end of the testnet.
     pub seconds: f64,
     /// Seconds from the start of the nodes until a node reported the first decided round.
@@ -36,7 +36,7 @@ pub struct Summary {
 
 /// One decided round.
 #[derive(Debug, Clone, Serialize)]
-pub struct RoundSummary {
+pub(crate) struct RoundSummary {
     /// Number of the round.
     pub round: u64,
     /// Held-out loss after the round, in nats per byte.
@@ -54,7 +54,7 @@ pub struct RoundSummary {
 }
 
 /// Follows a network until a number of rounds is decided, or until Ctrl-C.
-pub struct Watcher<'a> {
+pub(crate) struct Watcher<'a> {
     nodes: &'a [PreparedNode],
     rounds: Option<u64>,
     started: Instant,
@@ -75,7 +75,7 @@ enum Printed {
 
 impl<'a> Watcher<'a> {
     /// Starts the clock of the summary.
-    pub fn new(nodes: &'a [PreparedNode], rounds: Option<u64>) -> Self {
+    pub(crate) fn new(nodes: &'a [PreparedNode], rounds: Option<u64>) -> Self {
         let bar = ProgressBar::new_spinner();
         if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed_precise} {msg}") {
             bar.set_style(style);
@@ -98,7 +98,7 @@ impl<'a> Watcher<'a> {
     ///
     /// # Errors
     /// When a node stops by itself, or two nodes hold different weights after the same round.
-    pub async fn follow(
+    pub(crate) async fn follow(
         &mut self,
         processes: &mut Processes,
         mut stop: watch::Receiver<bool>,
@@ -251,7 +251,7 @@ impl<'a> Watcher<'a> {
     }
 
     /// Sums up the rounds that every node has decided.
-    pub fn summary(&self) -> Summary {
+    pub(crate) fn summary(&self) -> Summary {
         let rounds = self
             .complete_rounds()
             .map(|(round, records)| self.round_summary(*round, records))
@@ -295,7 +295,7 @@ impl<'a> Watcher<'a> {
 
 impl Summary {
     /// Prints the main figures on standard error.
-    pub fn print(&self) {
+    pub(crate) fn print(&self) {
         let last = self
             .rounds
             .iter()

@@ -16,7 +16,12 @@ pub fn commands(program: &Command) -> String {
 fn section(text: &mut String, path: &str, command: &Command) {
     let about = command.get_about().map(ToString::to_string);
     let usage = command.clone().bin_name(path).render_usage().to_string();
-    let usage = usage.trim_start_matches("Usage: ");
+    let usage: Vec<_> = usage
+        .trim_start_matches("Usage: ")
+        .lines()
+        .map(str::trim)
+        .collect();
+    let usage = usage.join("\n");
     let about = wrap(&sentence(&about.unwrap_or_default()), "");
     write!(text, "\n## `{path}`\n\n{about}\n\n```text\n{usage}\n```\n").unwrap();
     let (positional, flags): (Vec<_>, Vec<_>) = command

@@ -63,7 +63,7 @@ fn entry(text: &mut String, key: &Key, default: Option<&Value>, flags: &[String]
         wrap(key.doc, "")
     )
     .unwrap();
-    let default = default.map_or_else(|| "none".to_owned(), |value| format!("`{value}`"));
+    let default = default.map_or_else(|| "unset".to_owned(), |value| format!("`{value}`"));
     text.push_str(&item(&format!("Default: {default}")));
     if !flags.is_empty() {
         text.push_str(&item(&format!("Flag: {}", flags.join(", "))));

@@ -41,6 +41,7 @@ impl Recorder {
             .args(args)
             .current_dir(self.folder.path())
             .env("WEAL_LOG", "off")
+            .env("WEAL_DEVICE", "cpu")
             .env("WEAL_DIR", self.folder.path().join("default"))
             .output()
             .unwrap();
@@ -52,6 +53,9 @@ impl Recorder {
             stderr
         );
         let mut entry = entry.replace(self.folder.path().to_str().unwrap(), "/home/ada");
+        if let Some(run) = run_of_folder(&entry) {
+            entry = entry.replace(&run, "RUN");
+        }
         if let Some(port) = port {
             entry = entry.replace(&port.to_string(), "PORT");
         }
@@ -69,6 +73,12 @@ impl Recorder {
         assert!(status.success());
         path
     }
+}
+
+/// The id of a run that differs each time, from the message that names it.
+fn run_of_folder(entry: &str) -> Option<String> {
+    let (_, rest) = entry.split_once("holds run ")?;
+    Some(rest.split(',').next()?.to_owned())
 }
 
 fn taken_port() -> (TcpListener, u16) {

@@ -36,7 +36,7 @@ pub(super) struct CodecArgs {
 }
 
 impl CodecArgs {
-    pub fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitCode> {
         set_threads(self.threads)?;
         let layout = self.layout()?;
         let compression = Compression {

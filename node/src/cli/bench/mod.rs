@@ -24,7 +24,7 @@ enum BenchCommand {
 }
 
 impl BenchArgs {
-    pub fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitCode> {
         match self.command {
             BenchCommand::Codec(args) => args.run(),
             BenchCommand::Train(args) => args.run(),

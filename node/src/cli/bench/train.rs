@@ -76,7 +76,7 @@ struct TrainResult {
 }
 
 impl TrainArgs {
-    pub fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitCode> {
         set_threads(self.threads)?;
         let mut model = ModelSpec::preset(&self.preset).map_err(|error| {
             Error::from(error)

@@ -217,13 +217,15 @@ impl OpenDevice {
     }
 
     fn best_hardware_gpu() -> Option<Self> {
-        gpus().into_iter().filter(|gpu| gpu.kind != GpuKind::Software).find_map(|gpu| match open_gpu(&gpu) {
+        let hardware = |gpu: &Gpu| gpu.kind != GpuKind::Software;
+        let open = |gpu: Gpu| match open_gpu(&gpu) {
             Ok(device) => Some(device),
             Err(reason) => {
                 tracing::warn!(kind = ?gpu.kind, reason, "a GPU cannot be opened and is skipped");
                 None
             }
-        })
+        };
+        gpus().into_iter().filter(hardware).find_map(open)
     }
 
     fn open_number(number: usize, wanted: &str) -> Result<Self> {

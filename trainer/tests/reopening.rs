@@ -1,6 +1,11 @@
 //! Opening a GPU again. In its own process, so that no other test uses the device.
 
+<<<<<<< HEAD
 use weal_testing::require;
+=======
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+>>>>>>> trainer
 use weal_trainer::{DeviceChoice, OpenDevice, gpus};
 
 #[test]

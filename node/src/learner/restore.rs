@@ -20,7 +20,11 @@ pub(super) fn make_learner(
     let (model, inner) = (plan.model.clone(), plan.inner.clone());
     let mut learner = Learner::new(model, inner, setup.corpus.clone(), device)?;
     let compute = &setup.compute;
+<<<<<<< HEAD
     let planned = device.memory_planner(compute.memory_cap()).plan(
+=======
+    let choice = device.memory_planner(compute.memory_cap()).choose(
+>>>>>>> trainer
         &plan.model,
         plan.inner.batch as usize,
         &compute.wishes(),
@@ -30,7 +34,11 @@ pub(super) fn make_learner(
     } else {
         tracing::warn!("{planned}: this may not fit; run `weal doctor` to see what would");
     }
+<<<<<<< HEAD
     learner.set_plan(&planned.compute)?;
+=======
+    learner.set_plan(&choice.compute)?;
+>>>>>>> trainer
     let Some(state) = learnt else {
         return Ok(learner);
     };

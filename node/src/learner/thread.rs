@@ -266,10 +266,13 @@ impl LearnerThread {
     }
 }
 
+<<<<<<< HEAD
 pub(super) fn no_learner() -> Error {
     Error::device("no device works at the moment")
 }
 
+=======
+>>>>>>> trainer
 /// The error that the node exits with when the settings ask for a restart.
 fn restart_wanted(error: Error) -> Error {
     error

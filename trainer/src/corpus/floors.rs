@@ -10,8 +10,8 @@ const SMOOTHING: f64 = 0.1;
 /// The n-gram figures are cross-entropies: counts of the training part predict the held-out part,
 /// which makes them comparable with a model's held-out loss. 0.1 is added to each count. The
 /// alphabet is the bytes seen in training and one class for all others, which share its probability
-/// equally. On tinyshakespeare this gives 3.35, 2.484 and 2.046. (Conditional entropies of the whole
-/// text are lower, 3.31, 2.45 and 1.91, because such a table has seen the held-out text.)
+/// equally. On tinyshakespeare this gives 3.35, 2.484 and 2.046. (Conditional entropies of the
+/// whole text are lower, 3.31, 2.45 and 1.91, because such a table has seen the held-out text.)
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Floors {
     /// Predicting each byte without context.

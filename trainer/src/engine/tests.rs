@@ -438,8 +438,8 @@ fn a_step_that_is_not_finite_changes_nothing() {
     assert_eq!(engine.moments().unwrap(), moments);
 }
 
-/// Trains on the best GPU. A software GPU takes minutes to compile its kernels, so the test uses one
-/// only under `WEAL_REQUIRE_ALL=1`, which also makes it fail without any GPU.
+/// Trains on the best GPU. A software GPU takes minutes to compile its kernels, so the test uses
+/// one only under `WEAL_REQUIRE_ALL=1`, which also makes it fail without any GPU.
 #[test]
 fn a_gpu_learns_what_the_cpu_learns() {
     if !require::all_required() && !gpus().iter().any(|gpu| gpu.kind != GpuKind::Software) {

@@ -63,19 +63,21 @@ fn targets() -> Outcome<Vec<Target>> {
     Ok(targets)
 }
 
+/// Writes valid inputs to begin with, if the crate has an example `seeds`.
 fn write_seeds(target: &Target) -> Outcome {
-    let current = std::env::current_dir().map_err(|error| error.to_string())?;
-    let corpus = current.join(target.krate).join("fuzz/corpus");
-    let folder = match target.krate {
-        "proto" => corpus,
-        "kernels" => corpus.join("decode"),
-        _ => return Ok(()),
+    let folder = Path::new(target.krate).join("fuzz");
+    if !folder.join("examples/seeds.rs").exists() {
+        return Ok(());
+    }
+    let corpus = match target.krate {
+        "kernels" => folder.join("corpus").join(&target.name),
+        _ => folder.join("corpus"),
     };
-    let manifest = format!("{}/fuzz/Cargo.toml", target.krate);
     start(
-        cargo(["run", "--quiet", "--manifest-path", &manifest])
-            .args(["--example", "seeds", "--"])
-            .arg(folder),
+        cargo(["run", "--quiet", "--example", "seeds", "--manifest-path"])
+            .arg(folder.join("Cargo.toml"))
+            .arg("--")
+            .arg(corpus),
     )
 }
 

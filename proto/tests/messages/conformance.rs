@@ -2,8 +2,8 @@
 //! understand each other only as long as these bytes stay the same, so a change is a new version of
 //! the protocol.
 //!
-//! To change them: `WEAL_BLESS=1 cargo test -p weal-proto conformance`, and say why in
-//! the commit.
+//! To change them on purpose, run `WEAL_BLESS=1 cargo test -p weal-proto conformance`, and say why
+//! in the commit.
 
 use std::fmt::Write as _;
 

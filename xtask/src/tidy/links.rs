@@ -65,7 +65,7 @@ fn normal(path: &Path) -> Option<String> {
     for component in path.components() {
         match component {
             Component::Normal(part) => parts.push(part),
-            Component::ParentDir if !parts.pop() => return None,
+            Component::ParentDir => parts.pop().then_some(())?,
             _ => {}
         }
     }

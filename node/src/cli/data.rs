@@ -232,7 +232,7 @@ impl PrepareArgs {
         }
         if !summary.skipped.is_empty() {
             let names: Vec<_> = summary
-                .left_out
+                .skipped
                 .iter()
                 .take(LEFT_OUT_SHOWN)
                 .map(String::as_str)

@@ -103,10 +103,6 @@ pub mod gpu;
 mod grid;
 mod layout;
 mod quantise;
-#[cfg(all(test, feature = "wgpu"))]
-#[allow(dead_code)] // shared with the tests of the whole
-#[path = "../../tests/src/require.rs"]
-mod require;
 mod simd;
 pub mod softmax;
 pub mod state;

@@ -154,8 +154,8 @@ fn lanes(values: &[f32], start: f32, fold: impl Fn(f32, f32) -> f32) -> [f32; LA
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::SplitMix;
     use proptest::prelude::*;
+    use weal_testing::SplitMix64;
 
     /// The formulas above, in f64.
     fn plain(scores: &[f32], seen: usize) -> Vec<f64> {
@@ -181,7 +181,7 @@ mod tests {
             keys in 1_usize..70, part in 0_usize..70, groups in 1_usize..4, seed: u64, scale in 0.1_f32..30.0
         ) {
             let queries = 1 + part % keys;
-            let mut random = SplitMix(seed);
+            let mut random = SplitMix64(seed);
             let mut numbers = |scale: f32| -> Vec<f32> {
                 (0..groups * queries * keys).map(|_| (random.next() as f32 / u64::MAX as f32 - 0.5) * scale).collect()
             };

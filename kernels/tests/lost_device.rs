@@ -11,10 +11,7 @@ use cubecl::prelude::*;
 use cubecl::wgpu::{AutoGraphicsApi, RuntimeOptions, init_setup};
 use weal_kernels::gpu::{Connection, compress};
 use weal_kernels::{Compression, Layout, TensorSpec};
-
-#[path = "../../tests/src/require.rs"]
-#[allow(dead_code)] // shared with the tests of the whole
-mod require;
+use weal_testing::require;
 
 fn client(device: &WgpuDevice) -> Client {
     cubecl::Device::Wgpu(device.clone()).client()

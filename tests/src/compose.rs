@@ -8,10 +8,11 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 use weal_dashboard::Snapshot;
+use weal_testing::{Patience, wait_for};
 
 use crate::net::program;
 
@@ -21,7 +22,7 @@ pub const NODES: usize = 4;
 const SERVICES: [&str; NODES] = ["node1", "node2", "node3", "node4"];
 /// Both the builder and the base of the image; `deploy/base-image.sh` provides it.
 const BASE: &str = "debian:bookworm-slim";
-/// How often a condition is looked at: each look asks every container.
+/// Pause between two checks of a condition: each check asks every container.
 const POLL: Duration = Duration::from_millis(500);
 /// What a container may have logged at most to be shown when a test fails.
 const LOG_LINES: &str = "40";
@@ -147,16 +148,11 @@ impl Compose {
         patience: Duration,
         mut condition: impl FnMut(&Self) -> bool,
     ) {
-        let started = Instant::now();
-        while !condition(self) {
-            assert!(
-                started.elapsed() < patience,
-                "not within {} s: {what}\n{}",
-                patience.as_secs(),
-                self.logs()
-            );
-            std::thread::sleep(POLL);
-        }
+        let patience = Patience {
+            timeout: patience,
+            pause: POLL,
+        };
+        wait_for(what, patience, || condition(self), || self.logs());
     }
 
     fn build(&self) {

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use weal::status_client;
+use weal_testing::require;
 use weal_tests::compose::{Compose, NODES};
-use weal_tests::require;
 
 /// Small rounds, so that two processors do for four containers.
 const FLAGS: &str = "--steps 2 --train-seconds 5";

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use weal::status_client;
+use weal_testing::require::leave_out;
 use weal_tests::net::{StartedNode, program};
-use weal_tests::require::leave_out;
 
 /// A file system in memory of a chosen size; unmounted when dropped.
 struct SmallDisk(TempDir);

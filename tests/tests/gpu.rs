@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use weal::settings::Device;
 use weal::testnet::prepare::local_nodes;
+use weal_testing::require::leave_out;
 use weal_tests::net::{Net, quick_run};
-use weal_tests::require::leave_out;
 
 /// The first step compiles and tunes every kernel.
 const PATIENCE: Duration = Duration::from_secs(600);

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use weal::new_run::RunFile;
-use weal_tests::browser::{Visit, visit};
+use weal_testing::browser::{Visit, visit};
+use weal_testing::require::leave_out;
 use weal_tests::net::{Net, quick_run};
-use weal_tests::require::leave_out;
 
 const MINUTE: Duration = Duration::from_secs(60);
 

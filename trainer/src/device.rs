@@ -318,7 +318,7 @@ mod tests {
     use crate::kernel_cache::child::{CHILD, printed, start};
     use crate::kernel_cache::tuned;
     use crate::kernel_warmup::used_kernels;
-    use crate::require;
+    use weal_testing::require;
 
     #[test]
     fn device_names_round_trip() {

@@ -62,10 +62,6 @@ mod memory_plan;
 mod memory_probe;
 mod moments;
 mod panic;
-#[cfg(test)]
-#[allow(dead_code)] // shared with the tests of the whole
-#[path = "../../tests/src/require.rs"]
-mod require;
 mod sampling;
 mod spec;
 mod speed;

@@ -8,15 +8,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use weal_kernels::Compression;
+use weal_testing::require;
 use weal_trainer::{
     AGREED_WEIGHTS, Assignment, ComputePlan, Corpus, DeviceChoice, GpuKind, InnerSpec, Learner,
     MemoryItem, ModelSpec, OpenDevice, SAVING, StatePlacement, TextSource, Tokeniser, Workload,
     gpus,
 };
-
-#[allow(dead_code)] // shared with the tests of the whole
-#[path = "../../tests/src/require.rs"]
-mod require;
 
 /// The system allocator, counting.
 struct Counting;

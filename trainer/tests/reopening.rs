@@ -2,11 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use weal_testing::require;
 use weal_trainer::{DeviceChoice, OpenDevice, gpus};
-
-#[path = "../../tests/src/require.rs"]
-#[allow(dead_code)] // shared with the tests of the whole
-mod require;
 
 #[test]
 fn a_gpu_can_be_reopened_repeatedly() {

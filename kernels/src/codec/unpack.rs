@@ -298,13 +298,13 @@ fn lanes(values: [u16; LANES]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::SplitMix;
     use proptest::prelude::*;
+    use weal_testing::SplitMix64;
 
     proptest! {
         #[test]
         fn ones_are_found_at_any_position(seed: u64, density in 1usize..64, start in 0usize..100) {
-            let mut random = SplitMix(seed);
+            let mut random = SplitMix64(seed);
             let bytes: Vec<u8> = (0..1000).map(|_| (0..8).fold(0, |byte, bit| byte | u8::from(random.below(density) == 0) << bit)).collect();
             let is_one = |place: &usize| bytes[(start + place) / 8] >> ((start + place) % 8) & 1 == 1;
             let expected: Vec<u16> = (0..8000 - start).filter(is_one).map(|place| place as u16).collect();

@@ -2,7 +2,7 @@
 //! only while these bytes stay as they are: a change is a new version of the protocol, made on
 //! purpose.
 //!
-//! To change them: `WEAL_CONFORMANCE=write cargo test -p weal-proto conformance`, and say why in
+//! To change them: `WEAL_BLESS=1 cargo test -p weal-proto conformance`, and say why in
 //! the commit.
 
 use std::fmt::Write as _;
@@ -43,7 +43,7 @@ fn lines() -> String {
 #[test]
 fn the_encodings_are_those_of_the_conformance_file() {
     let found = lines();
-    if std::env::var_os("WEAL_CONFORMANCE").is_some_and(|value| value == "write") {
+    if std::env::var_os("WEAL_BLESS").is_some() {
         std::fs::write(FILE, &found).unwrap();
     }
     let expected = std::fs::read_to_string(FILE).unwrap_or_default();

@@ -4,6 +4,7 @@
 
 mod allocation;
 mod conformance;
+mod fuzz_seeds;
 mod manifest;
 mod raw;
 mod refusals;

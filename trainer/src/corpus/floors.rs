@@ -115,7 +115,7 @@ impl Alphabet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::require;
+    use weal_testing::require;
 
     #[test]
     fn a_text_of_fair_coin_tosses_has_the_entropy_of_a_coin() {
@@ -150,7 +150,7 @@ mod tests {
     fn tinyshakespeare_has_its_quoted_floors() {
         let Some(path) = require::test_text() else {
             println!(
-                "LEFT OUT: the floors of a real text: WEAL_TEST_TEXT does not name tinyshakespeare.txt"
+                "SKIPPED: the floors of a real text: WEAL_TEST_TEXT does not name tinyshakespeare.txt"
             );
             return;
         };

@@ -10,8 +10,8 @@ use crate::device::{DeviceChoice, OpenDevice};
 use crate::error::with_causes;
 use crate::gpus::{GpuKind, gpus};
 use crate::initial::initial_weights;
-use crate::require;
 use crate::spec::ModelSpec;
+use weal_testing::require;
 
 /// Small models that cover every branch: several blocks of queries, shared key heads, tied and
 /// untied output projections, a head width of its own, norms of queries and keys.

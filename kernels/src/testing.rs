@@ -1,11 +1,12 @@
-//! Inputs for tests. They are made from integers by exact scaling, so they are equal on all machines.
+//! Inputs for tests. They are made from integers by exact scaling, so they are equal on all
+//! machines.
 
 use weal_testing::SplitMix64;
 
 use crate::{Compression, Layout, TensorSpec};
 
-/// `count` values with a few large ones, as in pseudo-gradients: u³ / 64, where u is the top 24 bits
-/// of the generator's output, in units of 2^-23, minus 1.
+/// `count` values with a few large ones, as in pseudo-gradients: u³ / 64, where u is the top 24
+/// bits of the generator's output, in units of 2^-23, minus 1.
 pub fn values(seed: u64, count: usize) -> Vec<f32> {
     let mut random = SplitMix64(seed);
     let mut value = || {

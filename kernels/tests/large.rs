@@ -1,5 +1,5 @@
-//! Applies sixteen contributions to a large model: the root must not depend on the number of threads
-//! or on the processor, and the step must need little memory.
+//! Applies sixteen contributions to a large model: the root must not depend on the number of
+//! threads or on the processor, and the step must need little memory.
 //!
 //! `WEAL_LARGE_MILLIONS=1024 cargo test --release -p weal-kernels --test large -- --nocapture` uses
 //! a billion parameters, prints time and memory, and needs 13 GB. The roots are the same when built

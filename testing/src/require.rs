@@ -18,7 +18,7 @@ pub fn all_required() -> bool {
 ///
 /// # Panics
 /// If `WEAL_REQUIRE_ALL=1` is set.
-pub fn leave_out(test: &str, why: &str) {
+pub fn skip(test: &str, why: &str) {
     assert!(
         !all_required(),
         "{test}: this machine lacks something: {why} ({REQUIRE_ALL}=1 forbids skipping)"

@@ -2,9 +2,9 @@
 //!
 //! | module | gives |
 //! |---|---|
-//! | [`net`] | real `weal` processes on loopback, to be watched, killed and started again |
+//! | [`net`] | real `weal` processes on loopback, which a test watches, kills and restarts |
 //! | [`compose`] | the testnet of `deploy/`, in containers |
-//! | [`observer`] | a silent peer that writes down what everyone signs |
+//! | [`observer`] | a silent peer that records what every node signs |
 //!
 //! Helpers that need nothing of Commonweal are in the crate `weal-testing`.
 

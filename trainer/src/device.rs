@@ -376,7 +376,7 @@ mod tests {
             return use_a_gpu();
         }
         if gpus().is_empty() {
-            return require::leave_out(
+            return require::skip(
                 "tuning a GPU once",
                 "it has no GPU, not even a software one",
             );

@@ -8,7 +8,7 @@ use weal_trainer::{DeviceChoice, OpenDevice, gpus};
 #[test]
 fn a_gpu_can_be_reopened_repeatedly() {
     if gpus().is_empty() {
-        return require::leave_out(
+        return require::skip(
             "a GPU opened again",
             "it has no GPU, not even a software one",
         );

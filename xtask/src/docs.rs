@@ -20,7 +20,7 @@ const GENERATED: [&[&str]; 4] = [
 
 /// Checks the reference pages and the links, builds the API documentation, and builds the book if
 /// mdBook is installed.
-pub fn run() -> Outcome {
+pub(crate) fn run() -> Outcome {
     start(cargo(["test", "--quiet", "--locked"]).args(GENERATED[0]))?;
     crate::tidy::links()?;
     rustdoc()?;
@@ -33,13 +33,13 @@ pub fn run() -> Outcome {
 }
 
 /// Builds the API documentation of our crates; a warning is an error.
-pub fn rustdoc() -> Outcome {
+pub(crate) fn rustdoc() -> Outcome {
     let arguments = ["doc", "--quiet", "--locked", "--workspace", "--no-deps"];
     start(cargo(arguments).env("RUSTDOCFLAGS", "--deny warnings"))
 }
 
 /// Rewrites every generated file. Look at the difference before you commit it.
-pub fn bless() -> Outcome {
+pub(crate) fn bless() -> Outcome {
     for test in GENERATED {
         start(cargo(["test", "--quiet"]).args(test).env("WEAL_BLESS", "1"))?;
     }

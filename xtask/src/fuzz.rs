@@ -20,7 +20,7 @@ struct Target {
 }
 
 /// Fuzzes the target for some seconds (60 unless given), or lists the targets.
-pub fn run(arguments: &[String]) -> Outcome {
+pub(crate) fn run(arguments: &[String]) -> Outcome {
     let targets = targets()?;
     let Some(name) = arguments.first() else {
         for Target { name, krate } in targets {
@@ -63,34 +63,22 @@ fn targets() -> Outcome<Vec<Target>> {
     Ok(targets)
 }
 
+/// Writes valid inputs to begin with, if the crate has an example `seeds`.
 fn write_seeds(target: &Target) -> Outcome {
-    let current = std::env::current_dir().map_err(|error| error.to_string())?;
-    let corpus = current.join(target.krate).join("fuzz/corpus");
-    match target.krate {
-        "proto" => start(
-            cargo([
-                "test",
-                "--quiet",
-                "--package",
-                "weal-proto",
-                "--test",
-                "messages",
-            ])
-            .arg("fuzz_seeds")
-            .env("WEAL_FUZZ_SEEDS", corpus),
-        ),
-        "kernels" => start(
-            cargo([
-                "run",
-                "--quiet",
-                "--manifest-path",
-                "kernels/fuzz/Cargo.toml",
-            ])
-            .args(["--example", "seeds", "--"])
-            .arg(corpus.join("decode")),
-        ),
-        _ => Ok(()),
+    let folder = Path::new(target.krate).join("fuzz");
+    if !folder.join("examples/seeds.rs").exists() {
+        return Ok(());
     }
+    let corpus = match target.krate {
+        "kernels" => folder.join("corpus").join(&target.name),
+        _ => folder.join("corpus"),
+    };
+    start(
+        cargo(["run", "--quiet", "--example", "seeds", "--manifest-path"])
+            .arg(folder.join("Cargo.toml"))
+            .arg("--")
+            .arg(corpus),
+    )
 }
 
 /// libFuzzer needs unstable flags; `RUSTC_BOOTSTRAP=1` lets the pinned compiler take them.

@@ -5,13 +5,13 @@ use std::fs;
 use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
 
-use crate::step::{Steps, cargo, output, run as start};
+use crate::step::{Steps, cargo, command, output, run as start};
 use crate::suites::Count;
 use crate::{Outcome, lint, suites};
 
 /// Runs every step and prints their times. The last line says how many tests passed and failed, if
 /// it came to that.
-pub fn run() -> Outcome {
+pub(crate) fn run() -> Outcome {
     let mut steps = Steps::default();
     let mut count = None;
     let result = checks(&mut steps, &mut count);
@@ -64,7 +64,7 @@ fn native_folder() -> PathBuf {
 }
 
 fn host() -> Outcome<String> {
-    let version = output(&mut crate::step::command("rustc").arg("-vV"))?;
+    let version = output(command("rustc").arg("-vV"))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
     Ok(host.ok_or("rustc names no host")?.to_owned())
 }

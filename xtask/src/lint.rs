@@ -16,7 +16,7 @@ const STEPS: [(&str, Step); 7] = [
 ];
 
 /// Runs the steps with these names, or all of them.
-pub fn run(names: &[String]) -> Outcome {
+pub(crate) fn run(names: &[String]) -> Outcome {
     let known = |name: &String| STEPS.iter().any(|(step, _)| step == name);
     if let Some(unknown) = names.iter().find(|name| !known(name)) {
         let steps: Vec<_> = STEPS.iter().map(|(name, _)| *name).collect();
@@ -29,13 +29,19 @@ pub fn run(names: &[String]) -> Outcome {
     run_in(&mut steps, names)
 }
 
-/// Runs the steps with these names, or all of them, as part of `steps`.
-pub fn run_in(steps: &mut Steps, names: &[String]) -> Outcome {
+/// Runs the steps with these names, or all of them, as part of `steps`. A step that fails does not
+/// keep the others from running.
+pub(crate) fn run_in(steps: &mut Steps, names: &[String]) -> Outcome {
     let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
+    let mut failures = Vec::new();
     for (name, step) in STEPS.iter().filter(|(name, _)| wanted(name)) {
-        steps.run(name, step)?;
+        failures.extend(steps.run(name, step).err());
     }
-    Ok(())
+    if failures.is_empty() {
+        Ok(())
+    } else {
+        Err(failures.join("\nerror: "))
+    }
 }
 
 fn fmt() -> Outcome {

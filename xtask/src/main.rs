@@ -6,6 +6,7 @@ mod docs;
 mod features;
 mod fuzz;
 mod gate;
+mod json;
 mod lint;
 mod metadata;
 mod step;

@@ -2,13 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
 use crate::Outcome;
+use crate::json::Value;
 use crate::step::{cargo, output};
 
 /// A crate of this workspace.
-pub struct Member {
+pub(crate) struct Member {
     /// The package's name, such as `weal-proto`.
     pub name: String,
     /// Its folder, relative to the repository.
@@ -18,7 +17,7 @@ pub struct Member {
 }
 
 /// One line of a manifest's dependencies.
-pub struct Dependency {
+pub(crate) struct Dependency {
     /// The package's name.
     pub name: String,
     /// Which section the line stands in.
@@ -27,7 +26,7 @@ pub struct Dependency {
 
 /// A section of dependencies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// `[dependencies]`
     Normal,
     /// `[build-dependencies]`
@@ -37,14 +36,14 @@ pub enum Kind {
 }
 
 /// All members, by name.
-pub fn members() -> Outcome<Vec<Member>> {
+pub(crate) fn members() -> Outcome<Vec<Member>> {
     let text = output(&mut cargo([
         "metadata",
         "--no-deps",
         "--format-version",
         "1",
     ]))?;
-    let metadata: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+    let metadata = Value::parse(&text)?;
     let root = PathBuf::from(metadata["workspace_root"].as_str().unwrap_or_default());
     let packages = metadata["packages"].as_array().into_iter().flatten();
     let mut members: Vec<_> = packages

@@ -19,7 +19,7 @@ const SET_BY_CARGO_RUN: [&str; 6] = [
 ];
 
 /// Makes the repository's root the current folder.
-pub fn enter_repository() -> Outcome {
+pub(crate) fn enter_repository() -> Outcome {
     let ours = std::env::var_os("CARGO_MANIFEST_DIR");
     let ours = ours.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
     let root = Path::new(&ours).parent();
@@ -28,7 +28,7 @@ pub fn enter_repository() -> Outcome {
 }
 
 /// A command without the variables that `cargo run` set for this program.
-pub fn command(program: impl AsRef<OsStr>) -> Command {
+pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
@@ -40,7 +40,7 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
 }
 
 /// `cargo` with these arguments.
-pub fn cargo<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
+pub(crate) fn cargo<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut cargo = command(program);
     cargo.args(arguments);
@@ -48,7 +48,7 @@ pub fn cargo<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command
 }
 
 /// Runs a command to its end; its output goes where ours goes.
-pub fn run(command: &mut Command) -> Outcome {
+pub(crate) fn run(command: &mut Command) -> Outcome {
     let shown = shown(command);
     let status = command.status();
     let status = status.map_err(|error| format!("cannot start `{shown}`: {error}"))?;
@@ -60,7 +60,7 @@ pub fn run(command: &mut Command) -> Outcome {
 }
 
 /// Runs a command and returns its standard output.
-pub fn output(command: &mut Command) -> Outcome<String> {
+pub(crate) fn output(command: &mut Command) -> Outcome<String> {
     let shown = shown(command);
     let output = command.stderr(Stdio::inherit()).output();
     let output = output.map_err(|error| format!("cannot start `{shown}`: {error}"))?;
@@ -72,7 +72,7 @@ pub fn output(command: &mut Command) -> Outcome<String> {
 }
 
 /// The command as one would type it.
-pub fn shown(command: &Command) -> String {
+pub(crate) fn shown(command: &Command) -> String {
     let program = PathBuf::from(command.get_program());
     let name = program.file_name().unwrap_or(program.as_os_str());
     let words = std::iter::once(name).chain(command.get_args());
@@ -81,7 +81,7 @@ pub fn shown(command: &Command) -> String {
 }
 
 /// Whether a program can be started with these arguments.
-pub fn installed(program: &str, arguments: &[&str]) -> bool {
+pub(crate) fn installed(program: &str, arguments: &[&str]) -> bool {
     let quiet = |mut command: Command| {
         let command = command.args(arguments).stdin(Stdio::null());
         command.stdout(Stdio::null()).stderr(Stdio::null()).status()
@@ -90,12 +90,12 @@ pub fn installed(program: &str, arguments: &[&str]) -> bool {
 }
 
 /// Whether nothing may be skipped, as in the gate.
-pub fn all_required() -> bool {
+pub(crate) fn all_required() -> bool {
     std::env::var_os("WEAL_REQUIRE_ALL") == Some(OsString::from("1"))
 }
 
 /// Says that a tool is missing; an error if nothing may be skipped.
-pub fn missing(tool: &str, hint: &str) -> Outcome {
+pub(crate) fn missing(tool: &str, hint: &str) -> Outcome {
     if all_required() {
         return Err(format!("{tool} is not installed\nhint: {hint}"));
     }
@@ -105,13 +105,13 @@ pub fn missing(tool: &str, hint: &str) -> Outcome {
 
 /// Runs named steps, and remembers how long each took.
 #[derive(Default)]
-pub struct Steps {
+pub(crate) struct Steps {
     times: Vec<(String, Duration)>,
 }
 
 impl Steps {
     /// Runs one step under its name.
-    pub fn run(&mut self, name: &str, step: impl FnOnce() -> Outcome) -> Outcome {
+    pub(crate) fn run(&mut self, name: &str, step: impl FnOnce() -> Outcome) -> Outcome {
         println!("\n== {name}");
         let started = Instant::now();
         let result = step();
@@ -120,7 +120,7 @@ impl Steps {
     }
 
     /// Prints the time of each step.
-    pub fn print_times(&self) {
+    pub(crate) fn print_times(&self) {
         println!("\n== time of each step");
         for (name, time) in &self.times {
             println!("{:5} s  {name}", time.as_secs());

@@ -1,4 +1,5 @@
-//! The tests in tiers: fast and slow by cargo-nextest (`.config/nextest.toml`), all by `cargo test`.
+//! The tests in tiers: fast and slow by cargo-nextest (`.config/nextest.toml`), all by
+//! `cargo test`.
 
 use std::fmt::{self, Display, Formatter};
 use std::io::{BufRead, BufReader};
@@ -10,12 +11,12 @@ use crate::step::{cargo, installed, run, shown};
 const INSTALL: &str = "cargo install --locked cargo-nextest, or `cargo test --workspace`";
 
 /// Runs the fast tests.
-pub fn fast(arguments: &[String]) -> Outcome {
+pub(crate) fn fast(arguments: &[String]) -> Outcome {
     nextest("default", arguments)
 }
 
 /// Runs the slow tests.
-pub fn slow(arguments: &[String]) -> Outcome {
+pub(crate) fn slow(arguments: &[String]) -> Outcome {
     nextest("slow", arguments)
 }
 
@@ -28,7 +29,7 @@ fn nextest(profile: &str, arguments: &[String]) -> Outcome {
 }
 
 /// Builds every test, as `cargo test --workspace` needs them.
-pub fn build() -> Outcome {
+pub(crate) fn build() -> Outcome {
     run(&mut cargo([
         "test",
         "--quiet",
@@ -39,7 +40,7 @@ pub fn build() -> Outcome {
 }
 
 /// Runs every test and prints how many passed and failed.
-pub fn all() -> Outcome {
+pub(crate) fn all() -> Outcome {
     let mut count = Count::default();
     let result = count_all(&mut count);
     println!("\n{count}");
@@ -48,7 +49,7 @@ pub fn all() -> Outcome {
 
 /// Runs every test, documentation tests included, and counts them. A run that ignored a test, or
 /// had none, is an error.
-pub fn count_all(count: &mut Count) -> Outcome {
+pub(crate) fn count_all(count: &mut Count) -> Outcome {
     let mut command = cargo(["test", "--locked", "--workspace"]);
     let name = shown(&command);
     let started = command.stdout(Stdio::piped()).spawn();
@@ -65,7 +66,7 @@ pub fn count_all(count: &mut Count) -> Outcome {
 
 /// The sums of the summaries that `cargo test` prints.
 #[derive(Debug, Default)]
-pub struct Count {
+pub(crate) struct Count {
     passed: u64,
     failed: u64,
     ignored: u64,

@@ -270,7 +270,7 @@ fn the_newest_round_waits_for_a_device_that_stays_away() {
         assert!(bench.train(job(refusal + 1, None)).is_none());
     }
     let why = bench.shared.health().lost.unwrap().why;
-    assert!(why.contains("still away"), "{why}");
+    assert!(why.contains("still lost"), "{why}");
     assert_eq!(contributed(bench.wait()).round, RoundNumber(2));
     assert!(bench.is_ready());
     assert_eq!(bench.shared.health().devices_lost, 1);

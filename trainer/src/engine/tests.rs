@@ -443,7 +443,7 @@ fn a_step_that_is_not_finite_changes_nothing() {
 #[test]
 fn a_gpu_learns_what_the_cpu_learns() {
     if !require::all_required() && !gpus().iter().any(|gpu| gpu.kind != GpuKind::Software) {
-        return require::leave_out(
+        return require::skip(
             "training on a GPU",
             "it has no hardware GPU, and a software GPU takes minutes",
         );
@@ -514,7 +514,7 @@ fn a_gpu_learns_what_the_cpu_learns() {
 /// A GPU to compress on, software GPUs included: compression has few kernels.
 fn any_gpu(test: &str) -> Option<OpenDevice> {
     if gpus().is_empty() {
-        require::leave_out(test, "it has no GPU, not even a software one");
+        require::skip(test, "it has no GPU, not even a software one");
         return None;
     }
     Some(OpenDevice::open(DeviceChoice::Gpu).unwrap())

@@ -26,7 +26,7 @@ const CRATES: [&str; 8] = [
 type Uses = BTreeMap<String, BTreeSet<String>>;
 
 /// Finds modules of one crate that use each other.
-pub fn check(sources: &[Source]) -> Outcome<Vec<Finding>> {
+pub(crate) fn check(sources: &[Source]) -> Outcome<Vec<Finding>> {
     let mut findings = Vec::new();
     let members = members()?.into_iter();
     for member in members.filter(|member| CRATES.contains(&member.name.as_str())) {

@@ -15,7 +15,7 @@ const FEATURES_ONLY: [(&str, &str); 0] = [];
 const HACK: &str = "workspace-hack";
 
 /// Finds dependencies that no source file names.
-pub fn check(sources: &[Source]) -> Outcome<Vec<Finding>> {
+pub(crate) fn check(sources: &[Source]) -> Outcome<Vec<Finding>> {
     let members = members()?;
     let mut findings: Vec<_> = members
         .iter()

@@ -5,7 +5,7 @@ use super::source::Source;
 use crate::Outcome;
 
 /// Finds imports of several modules in one item, and `#[path]`.
-pub fn check(sources: &[Source]) -> Outcome<Vec<Finding>> {
+pub(crate) fn check(sources: &[Source]) -> Outcome<Vec<Finding>> {
     let rust = sources.iter().filter(|source| source.is("rs"));
     Ok(rust.flat_map(findings).collect())
 }
@@ -28,7 +28,7 @@ fn findings(source: &Source) -> Vec<Finding> {
 }
 
 /// The `use` items, with their offsets.
-pub fn imports(code: &str) -> impl Iterator<Item = (usize, &str)> {
+pub(crate) fn imports(code: &str) -> impl Iterator<Item = (usize, &str)> {
     code.match_indices("use ").filter_map(|(at, _)| {
         let before = code[..at].trim_end_matches(' ');
         let starts = before.is_empty() || before.ends_with(['\n', ';', '{', '}', ')', ']', 'b']);

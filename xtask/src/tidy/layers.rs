@@ -6,12 +6,13 @@ use crate::Outcome;
 use crate::metadata::{Kind, Member, members};
 
 /// Each crate, and what it may depend on besides development dependencies.
-const LAYERS: [(&str, &[&str]); 12] = [
+const LAYERS: [(&str, &[&str]); 13] = [
     ("workspace-hack", &[]),
     ("xtask", &[]),
     ("weal-testing", &[]),
     ("weal-files", &[]),
     ("weal-proto", &[]),
+    ("weal-proto-seeded", &["weal-proto"]),
     ("weal-dashboard", &[]),
     ("weal-kernels", &["weal-proto"]),
     ("weal-network", &["weal-proto"]),
@@ -41,10 +42,10 @@ const ANY: &[&str] = &["*"];
 /// Depended on by everything: it only switches on features.
 const HACK: &str = "workspace-hack";
 /// Depended on by tests only.
-const TESTING: &str = "weal-testing";
+const FOR_TESTS: [&str; 2] = ["weal-testing", "weal-proto-seeded"];
 
 /// Finds dependencies that run upwards.
-pub fn check(_: &[Source]) -> Outcome<Vec<Finding>> {
+pub(crate) fn check(_: &[Source]) -> Outcome<Vec<Finding>> {
     let members = members()?;
     Ok(members
         .iter()
@@ -67,7 +68,7 @@ fn upward(member: &Member, all: &[Member]) -> Vec<Finding> {
     };
     let ours = |name: &str| all.iter().any(|member| member.name == name);
     let allowed = |name: &str, kind| {
-        let for_tests = kind == Kind::Dev && (name == TESTING || name == member.name);
+        let for_tests = kind == Kind::Dev && (FOR_TESTS.contains(&name) || name == member.name);
         *below == ANY || below.contains(&name) || name == HACK || for_tests
     };
     member

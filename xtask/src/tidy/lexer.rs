@@ -2,7 +2,7 @@
 
 /// What a byte of a Rust file belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Code, white space included.
     Code,
     /// A comment of any form, with its marker.
@@ -12,7 +12,7 @@ pub enum Kind {
 }
 
 /// What each byte of a Rust file belongs to.
-pub fn kinds(text: &str) -> Vec<Kind> {
+pub(crate) fn kinds(text: &str) -> Vec<Kind> {
     let bytes = text.as_bytes();
     let mut kinds = Vec::with_capacity(bytes.len());
     while kinds.len() < bytes.len() {

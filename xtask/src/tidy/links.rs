@@ -9,7 +9,7 @@ use super::source::Source;
 use crate::Outcome;
 
 /// Finds relative links that lead nowhere.
-pub fn check(sources: &[Source]) -> Outcome<Vec<Finding>> {
+pub(crate) fn check(sources: &[Source]) -> Outcome<Vec<Finding>> {
     let pages: BTreeMap<&str, &Source> = sources
         .iter()
         .filter(|source| source.is("md"))
@@ -65,11 +65,7 @@ fn normal(path: &Path) -> Option<String> {
     for component in path.components() {
         match component {
             Component::Normal(part) => parts.push(part),
-            Component::ParentDir => {
-                if !parts.pop() {
-                    return None;
-                }
-            }
+            Component::ParentDir => parts.pop().then_some(())?,
             _ => {}
         }
     }

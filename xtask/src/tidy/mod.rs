@@ -16,7 +16,7 @@ use crate::Outcome;
 use source::Source;
 
 /// One broken rule, and where.
-pub struct Finding {
+pub(crate) struct Finding {
     /// The file, relative to the repository.
     pub path: String,
     /// The line, from 1; 0 for the whole file.
@@ -47,14 +47,14 @@ const CHECKS: [Check; 7] = [
 ];
 
 /// Runs every check and prints all findings.
-pub fn run() -> Outcome {
+pub(crate) fn run() -> Outcome {
     let sources = source::all()?;
     length::warn(&sources);
     report(&CHECKS, &sources)
 }
 
 /// Checks the links of Markdown files alone.
-pub fn links() -> Outcome {
+pub(crate) fn links() -> Outcome {
     report(&[links::check], &source::all()?)
 }
 

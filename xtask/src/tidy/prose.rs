@@ -34,7 +34,7 @@ const PHRASES: [(&str, &str); 20] = [
 const QUOTES: [&str; 2] = ["docs/STYLE.md", "xtask/src/tidy/prose.rs"];
 
 /// Finds phrases in comments and literals of Rust, and anywhere in other text.
-pub fn check(sources: &[Source]) -> Outcome<Vec<Finding>> {
+pub(crate) fn check(sources: &[Source]) -> Outcome<Vec<Finding>> {
     let checked = |source: &&Source| !QUOTES.contains(&source.path.as_str());
     Ok(sources.iter().filter(checked).flat_map(findings).collect())
 }

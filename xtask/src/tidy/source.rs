@@ -16,7 +16,7 @@ const EXTENSIONS: [&str; 9] = [
 ];
 
 /// A text file.
-pub struct Source {
+pub(crate) struct Source {
     /// Path relative to the repository, with forward slashes.
     pub path: String,
     /// Its content.
@@ -27,7 +27,7 @@ pub struct Source {
 
 impl Source {
     /// A file with this content.
-    pub fn new(path: impl Into<String>, text: impl Into<String>) -> Self {
+    pub(crate) fn new(path: impl Into<String>, text: impl Into<String>) -> Self {
         let (path, text) = (path.into(), text.into());
         let kinds = if path.ends_with(".rs") {
             kinds(&text)
@@ -38,13 +38,13 @@ impl Source {
     }
 
     /// Whether the file's name ends so.
-    pub fn is(&self, extension: &str) -> bool {
+    pub(crate) fn is(&self, extension: &str) -> bool {
         let path = Path::new(&self.path);
         path.extension().is_some_and(|found| found == extension)
     }
 
     /// The text with everything but code replaced by spaces; lines and columns stay.
-    pub fn code(&self) -> String {
+    pub(crate) fn code(&self) -> String {
         let bytes = self.text.bytes().zip(&self.kinds);
         let code = bytes.map(|(byte, kind)| match kind {
             Kind::Code => byte,
@@ -55,14 +55,14 @@ impl Source {
     }
 
     /// The number of the line that holds the byte at `offset`, from 1.
-    pub fn line_at(&self, offset: usize) -> usize {
+    pub(crate) fn line_at(&self, offset: usize) -> usize {
         let before = self.text.as_bytes().get(..offset).unwrap_or_default();
         before.iter().filter(|byte| **byte == b'\n').count() + 1
     }
 }
 
 /// Every text file below the current folder, by path.
-pub fn all() -> Outcome<Vec<Source>> {
+pub(crate) fn all() -> Outcome<Vec<Source>> {
     let mut sources = Vec::new();
     collect(Path::new("."), &mut sources)?;
     sources.sort_by(|one, other| one.path.cmp(&other.path));

@@ -1,7 +1,5 @@
 //! Errors of the network.
 
-use std::io;
-
 use libp2p::Multiaddr;
 use weal_proto::BlobHash;
 
@@ -23,7 +21,7 @@ pub enum Error {
         why: String,
     },
     /// The system supports none of the addresses in the settings.
-    #[error("this system cannot listen on any address in the setting `listen`: {why}")]
+    #[error("cannot listen on any address: {why}")]
     NothingToListenOn {
         /// The system's error for the last address.
         why: String,
@@ -39,9 +37,23 @@ pub enum Error {
         /// The error of that part.
         why: String,
     },
-    /// A system call failed.
-    #[error("cannot set up the network")]
-    Io(#[from] io::Error),
+}
+
+impl Error {
+    /// What the user can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::PortInUse { .. } => Some(
+                "stop the program that uses the port, or choose another port in the setting `listen`",
+            ),
+            Self::Listen { .. } | Self::NothingToListenOn { .. } => {
+                Some("correct the addresses in the setting `listen`")
+            }
+            Self::Key => Some("restore the key from a backup, or delete it to create a new one"),
+            Self::Setup { .. } => None,
+        }
+    }
 }
 
 /// Why a request to a peer has no answer.

@@ -1,5 +1,8 @@
 //! Preparing data from files, URLs and Hugging Face.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod report;
 mod server;
 
 use std::collections::BTreeSet;
@@ -9,6 +12,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use report::report;
 use server::{Server, Trouble};
 use sha2::{Digest, Sha256};
 use weal_trainer::{
@@ -20,7 +24,8 @@ use weal_trainer::{
 const WORDS: &str = r#"{"version":"1.0","truncation":null,"padding":null,"added_tokens":[
     {"id":3,"content":"</s>","single_word":false,"lstrip":false,"rstrip":false,"normalized":false,"special":true}],
     "normalizer":null,"pre_tokenizer":{"type":"Whitespace"},"post_processor":null,"decoder":null,
-    "model":{"type":"WordLevel","vocab":{"<unk>":0,"the":1,"sea":2,"</s>":3},"unk_token":"<unk>"}}"#;
+    "model":{"type":"WordLevel","vocab":{"<unk>":0,"the":1,"sea":2,"</s>":3},
+    "unk_token":"<unk>"}}"#;
 
 /// A temporary folder with data files.
 struct Workspace(tempfile::TempDir);
@@ -69,20 +74,6 @@ fn prepare(sources: &[&str]) -> Prepare {
     Prepare {
         heldout_ppm: 200_000,
         ..usual
-    }
-}
-
-/// An error with its causes and its hint on one line.
-fn report(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    match error.hint() {
-        Some(hint) => format!("{text}; hint: {hint}"),
-        None => text,
     }
 }
 

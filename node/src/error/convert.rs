@@ -69,7 +69,12 @@ fn trainer_kind(error: &weal_trainer::Error) -> ErrorKind {
 
 impl From<weal_network::Error> for Error {
     fn from(error: weal_network::Error) -> Self {
-        Self::of(ErrorKind::Network, error)
+        let hint = error.hint();
+        let error = Self::of(ErrorKind::Network, error);
+        match hint {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        }
     }
 }
 

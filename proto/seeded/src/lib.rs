@@ -1,5 +1,10 @@
-//! Values of every message, each a function of a seed alone, the same on every machine and for
-//! ever: BLAKE3's output stream is the only source of chance.
+//! Random values of every message of `weal-proto`, for tests and fuzzing.
+//!
+//! A value depends only on its seed, on every machine and for ever: BLAKE3's output stream is the
+//! only source of randomness. `proto/conformance.txt` holds hashes of these values' encodings, so a
+//! change here changes that file.
+
+#![forbid(unsafe_code)]
 
 use weal_proto::manifest::{
     AggregationRule, Compression, Data, DataSource, Founder, Initial, Inner, Limits, Membership,
@@ -14,22 +19,24 @@ use weal_proto::{
     ViewCertificate, ViewSignature, Vote, VoteStep, Weight, limits,
 };
 
-/// An endless stream of chance.
+/// An endless stream of random bytes, drawn from a seed.
 pub struct Source(blake3::OutputReader);
 
 impl Source {
+    /// The stream of a seed.
     pub fn new(seed: u64) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("commonweal seeded messages v1");
         Self(hasher.update(&seed.to_le_bytes()).finalize_xof())
     }
 
+    /// The next bytes.
     pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
         let mut bytes = [0; N];
         self.0.fill(&mut bytes);
         bytes
     }
 
-    /// A number of any size: as many of one bit as of sixty-four.
+    /// A number of random size: every number of bits is equally likely.
     pub fn number(&mut self) -> u64 {
         let bits = self.below(65) as u32;
         u64::from_le_bytes(self.bytes())
@@ -37,19 +44,22 @@ impl Source {
             .unwrap_or(0)
     }
 
+    /// The lower half of [`Self::number`].
     pub fn short_number(&mut self) -> u32 {
         self.number() as u32
     }
 
+    /// A number from 0 to `end`, excluding `end`.
     pub fn below(&mut self, end: u64) -> u64 {
         u64::from_le_bytes(self.bytes()) % end
     }
 
-    /// A number from `from` to `to`, both included.
+    /// A number from `from` to `to`, including both.
     pub fn within(&mut self, from: u32, to: u32) -> u32 {
         from + self.below(u64::from(to - from) + 1) as u32
     }
 
+    /// True or false.
     pub fn coin(&mut self) -> bool {
         self.below(2) == 0
     }
@@ -91,8 +101,10 @@ impl Source {
 
 /// A value drawn from a [`Source`].
 pub trait Seeded: Sized {
+    /// Draws the next value.
     fn seeded(source: &mut Source) -> Self;
 
+    /// Draws the first value of a seed.
     fn of_seed(seed: u64) -> Self {
         Self::seeded(&mut Source::new(seed))
     }
@@ -179,7 +191,7 @@ impl Seeded for RoundSet {
     }
 }
 
-/// Evidence without proposals in it: a round set within a round set would have no end.
+/// Evidence without proposals: they contain round sets, and the recursion would not end.
 fn plain_evidence(source: &mut Source) -> Evidence {
     Evidence {
         first: source.signed::<Vote>(),

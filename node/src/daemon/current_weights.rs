@@ -12,12 +12,12 @@ use crate::store::weights::{WeightFiles, Weights};
 pub(super) struct CurrentWeights {
     newest: Weights,
     files: WeightFiles,
-    /// Files that are kept.
+    /// How many files are kept.
     keep: usize,
 }
 
 impl CurrentWeights {
-    /// These weights, which are on disk already.
+    /// Starts from these weights, which must be on disk.
     pub(super) fn new(newest: Weights, files: WeightFiles, keep: u64) -> Self {
         Self {
             newest,
@@ -40,7 +40,7 @@ impl CurrentWeights {
         (self.newest.round == round).then(|| self.newest.clone())
     }
 
-    /// Takes over newer weights, which are on disk already.
+    /// Switches to newer weights, which must be on disk.
     pub(super) fn replace(&mut self, weights: Weights) {
         self.newest = weights;
     }

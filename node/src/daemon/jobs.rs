@@ -155,7 +155,7 @@ impl JobContext {
         stored.await.map_err(stopping)?
     }
 
-    /// Applies a decided round: the weights of the next one.
+    /// Applies a decided round, which gives the weights of the next one.
     pub(super) async fn apply(self, weights: Weights, apply: Apply) -> Done {
         let round = apply.round;
         let mut blobs = Vec::with_capacity(apply.contributions.len());

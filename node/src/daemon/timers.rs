@@ -26,7 +26,7 @@ impl Timers {
         Millis(u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// The instant of one of the core's times.
+    /// The system's instant for one of the core's times.
     pub(super) fn instant(&self, at: Millis) -> Instant {
         // A time that the system's clock cannot express counts as tomorrow.
         let day = Duration::from_secs(86_400);

@@ -51,7 +51,7 @@ impl LearnerFiles {
     /// Stores a state durably and deletes older ones.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When the disk cannot be written.
     pub(crate) fn save(&self, state: &LearnerState) -> Result<()> {
         // In pieces, because a second copy of all this would take three times the model's memory.
         let path = self.path(state.round.0);

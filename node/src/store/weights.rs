@@ -73,7 +73,7 @@ impl WeightFiles {
     /// Stores weights durably.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When the disk cannot be written.
     pub(crate) fn save(&self, weights: &Weights) -> Result<()> {
         let bytes = to_bytes(&weights.values);
         Ok(weal_files::write(

@@ -1,4 +1,4 @@
-//! Keeps what has happened, for the page.
+//! Collects what happens, for the page.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
@@ -18,7 +18,7 @@ use crate::learner::Contributed;
 /// Rounds kept here. The dashboard keeps a longer history.
 const RECORDS: usize = 8;
 
-/// What has happened.
+/// Everything that has happened, as far as the page shows it.
 pub(in crate::daemon) struct PageFeed {
     pub(super) run: Run,
     pub(super) node: Node,
@@ -41,7 +41,7 @@ pub(in crate::daemon) struct PageFeed {
 }
 
 impl PageFeed {
-    /// Nothing has happened yet.
+    /// A feed in which nothing has happened yet.
     pub(crate) fn new(manifest: &Manifest, node: Node, floors: Vec<Floor>) -> Self {
         Self {
             run: describe(manifest),
@@ -100,7 +100,8 @@ impl PageFeed {
         }
     }
 
-    /// Shows this state in place of the one that follows from the core, or that one again.
+    /// Shows this state instead of the one derived from the core; `None` shows the derived one
+    /// again.
     pub(crate) fn set_message(&mut self, message: Option<(NodeState, String)>) {
         self.message = message;
     }

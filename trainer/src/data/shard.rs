@@ -3,7 +3,7 @@
 //! ```text
 //! "wealtok1" | width: u32 | 0: u32 | tokens: u64 | documents: u64     32 bytes, little-endian
 //! tokens × width                                                      each token in 2 or 4 bytes
-//! documents × u32                                                     tokens of each document, in order
+//! documents × u32                                                     tokens of each document
 //! ```
 
 use std::fs::File;

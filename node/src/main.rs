@@ -1,5 +1,7 @@
 //! The `weal` program.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -7,7 +9,7 @@ use weal::cli::Cli;
 
 fn main() -> ExitCode {
     if let Err(error) = color_eyre::install() {
-        eprintln!("weal: panics will be reported in short only: {error}");
+        eprintln!("warning: panics will be reported without details: {error}");
     }
     match Cli::parse().run() {
         Ok(code) => code,

@@ -1,5 +1,10 @@
 //! Decoding allocates at most a small multiple of its input, whatever the input announces.
 
+#![allow(
+    unsafe_code,
+    reason = "an allocator that counts is unsafe to implement"
+)]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 

@@ -18,16 +18,17 @@
 //!   on the process's memory;
 //! * **announce a huge message**: the length is checked before anything is allocated, and buffers
 //!   grow only as bytes arrive;
-//! * **send many requests**: beyond a limit per peer and one for all peers, they are answered "busy";
+//! * **send many requests**: beyond a limit per peer and one for all peers, they are answered
+//!   "busy";
 //! * **use up the upload bandwidth**: blobs stay within the rate limits in the settings, and gossip
 //!   and requests are small;
 //! * **stop in the middle of a message**: a stream on which no byte moves for 15 s is reset;
-//! * **send wrong chunks**: each chunk is verified on its own; the sender is dropped from the fetch,
-//!   loses reputation, and is banned in the end;
+//! * **send wrong chunks**: each chunk is verified on its own; the sender is excluded from the
+//!   fetch, loses reputation, and is banned in the end;
 //! * **flood with bad gossip**: rejected messages are not forwarded and count against every sender;
 //!   after three, a peer is ignored;
-//! * **belong to another run**: protocol names contain the run id, and identify's answer is checked;
-//!   strangers are disconnected;
+//! * **belong to another run**: protocol names contain the run id, and identify's answer is
+//!   checked; strangers are disconnected;
 //! * **store records in Kademlia**: records are refused, and Kademlia only finds peers.
 //!
 //! Every queue is bounded, and drops are counted by cause ([`Drops`]). Bytes are counted on every

@@ -2,14 +2,16 @@
 //!
 //! | module | gives |
 //! |---|---|
-//! | [`net`] | real `weal` processes on loopback, to be watched, killed and started again |
+//! | [`net`] | real `weal` processes on loopback, which a test watches, kills and restarts |
 //! | [`compose`] | the testnet of `deploy/`, in containers |
-//! | [`observer`] | a silent peer that writes down what everyone signs |
-//! | [`browser`] | a headless Chromium |
-//! | [`require`] | what to do where a machine lacks something |
+//! | [`observer`] | a silent peer that records what every node signs |
+//!
+//! Helpers that need nothing of Commonweal are in the crate `weal-testing`.
 
-pub mod browser;
+#![forbid(unsafe_code)]
+// These helpers run in tests only, where a panic is how a test fails.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 pub mod compose;
 pub mod net;
 pub mod observer;
-pub mod require;

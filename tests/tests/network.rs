@@ -1,16 +1,17 @@
-//! Real processes find each other, train, agree, and hold the same weights; what the page shows of
-//! it.
+//! Real processes find each other, train, agree and hold the same weights, and the page shows it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::time::Duration;
 
 use weal::new_run::RunFile;
-use weal_tests::browser::{Visit, visit};
+use weal_testing::browser::{Visit, visit};
+use weal_testing::require::skip;
 use weal_tests::net::{Net, quick_run};
-use weal_tests::require::leave_out;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Rounds that are long enough to learn something in.
+/// A run whose rounds are long enough to lower the loss.
 fn learning_run() -> RunFile {
     let mut run = quick_run();
     run.inner.steps = 5;
@@ -59,7 +60,7 @@ fn four_peers_learn_and_agree_on_every_round_and_the_page_shows_it() {
             assert!(seen.peers >= 4, "{seen:?}");
             assert!(seen.console_errors.is_empty(), "{seen:?}");
         }
-        Err(error) if error.may_skip() => leave_out("the page in a browser", &error.to_string()),
+        Err(error) if error.may_skip() => skip("the page in a browser", &error.to_string()),
         Err(error) => panic!("{error}"),
     }
 }

@@ -1,15 +1,14 @@
-//! A GPU that is opened again. Alone in its process, where no other test uses the device.
+//! Opening a GPU again. In its own process, so that no other test uses the device.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use weal_testing::require;
 use weal_trainer::{DeviceChoice, OpenDevice, gpus};
 
-#[path = "../../tests/src/require.rs"]
-#[allow(dead_code)] // shared with the tests of the whole
-mod require;
-
 #[test]
-fn a_gpu_can_be_opened_again_and_again() {
+fn a_gpu_can_be_reopened_repeatedly() {
     if gpus().is_empty() {
-        return require::leave_out(
+        return require::skip(
             "a GPU opened again",
             "it has no GPU, not even a software one",
         );

@@ -1,4 +1,4 @@
-//! The loop: one event after the other.
+//! The event loop: it handles one event at a time.
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ use crate::error::Result;
 use crate::folder::FolderLock;
 use crate::learner::{LearnerEvent, LearnerHandle};
 use crate::link::RunLink;
+use crate::node_network::connected_peers;
 use crate::settings::Settings;
 use crate::store::Store;
 
@@ -121,7 +122,7 @@ impl Daemon {
         self.step_for(input, None).await
     }
 
-    /// The same for a gossip message, whose verdict goes back to gossip.
+    /// The same for a message that came through gossip: its verdict goes back there.
     pub(super) async fn step_for(
         &mut self,
         input: Input,
@@ -143,14 +144,7 @@ impl Daemon {
     }
 
     fn ask_status(&mut self) {
-        let peers: Vec<_> = self
-            .network
-            .status()
-            .borrow()
-            .peers
-            .iter()
-            .map(|peer| peer.peer)
-            .collect();
+        let peers = connected_peers(&self.network);
         if !peers.is_empty() {
             let peer = peers[rand::random_range(0..peers.len())];
             self.spawn(self.context.clone().request_status(peer));

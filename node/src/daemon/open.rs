@@ -18,10 +18,10 @@ use super::page::{self, PageFeed};
 use super::recover;
 use super::service::{MessagesRequest, NodeService, SharedPosition};
 use super::timers::Timers;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::home::Home;
 use crate::learner::{LearnerEvent, LearnerHandle, LearnerSetup};
-use crate::network_settings;
+use crate::node_network::settings_of_node;
 use crate::plan::{self, Plan};
 use crate::settings::Settings;
 use crate::store::learner::LearnerFiles;
@@ -74,13 +74,6 @@ pub async fn open(options: Options) -> Result<Daemon> {
     let (learner, learner_events, own) =
         start_learner(&home, &key, &settings, (&plan, &corpus, device))?;
 
-    let node = Node {
-        id: key.peer().to_string(),
-        name: key.peer().short(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        threads: rayon::current_num_threads() as u64,
-        ..Node::default()
-    };
     let context = JobContext {
         run: home.run,
         codec: home.manifest.compression.codec,
@@ -108,12 +101,23 @@ pub async fn open(options: Options) -> Result<Daemon> {
         position,
         own,
         dashboard,
-        page: PageFeed::new(&home.manifest, node, page::floors(&corpus)),
+        page: PageFeed::new(&home.manifest, this_node(&key), page::floors(&corpus)),
         train_loss: None,
         _lock: home.lock,
     };
     daemon.show_history()?;
     Ok(daemon)
+}
+
+/// What the page shows of this node.
+fn this_node(key: &SigningKey) -> Node {
+    Node {
+        id: key.peer().to_string(),
+        name: key.peer().short(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        threads: rayon::current_num_threads() as u64,
+        ..Node::default()
+    }
 }
 
 /// Binds the page's port, and puts the port that was given for port 0 into the settings.
@@ -151,7 +155,7 @@ async fn start_network(
         position,
         messages,
     };
-    let addresses = network_settings::of_node(&settings.network);
+    let addresses = settings_of_node(&settings.network);
     let (network, events) =
         Network::start(key.seed(), home.run.into(), addresses, Arc::new(service)).await?;
     for address in home.store.known_peers()? {
@@ -167,7 +171,8 @@ fn serve_page(listener: TcpListener) -> Dashboard {
     let serving = weal_dashboard::serve(listener, dashboard.clone(), std::future::pending());
     tokio::spawn(async move {
         if let Err(error) = serving.await {
-            tracing::error!("the page is no longer served: {error}");
+            let error = Error::of(ErrorKind::Network, error);
+            tracing::error!("the page is no longer served: {error:#}");
         }
     });
     dashboard

@@ -1,58 +1,58 @@
-//! The core's timers, and the clock it is given: milliseconds since the start of the process.
+//! The core's timers and clock. The clock counts milliseconds since the process started.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use weal_coordinator_free::{Millis, TimerId};
 
-/// Clock and timers.
+/// The clock, and the timers that are set.
 #[derive(Debug)]
-pub struct Timers {
+pub(super) struct Timers {
     origin: Instant,
     set: BTreeMap<TimerId, Instant>,
 }
 
 impl Timers {
     /// A clock that starts now, and no timers.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             origin: Instant::now(),
             set: BTreeMap::new(),
         }
     }
 
-    /// What time it is for the core.
-    pub fn now(&self) -> Millis {
+    /// The core's time now.
+    pub(super) fn now(&self) -> Millis {
         Millis(u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// The instant of one of the core's times.
-    pub fn instant(&self, at: Millis) -> Instant {
-        // A time too far ahead for the system's clock is as good as a day.
+    /// The system's instant for one of the core's times.
+    pub(super) fn instant(&self, at: Millis) -> Instant {
+        // A time that the system's clock cannot express counts as tomorrow.
         let day = Duration::from_secs(86_400);
         self.origin
             .checked_add(Duration::from_millis(at.0))
             .unwrap_or_else(|| Instant::now() + day)
     }
 
-    /// Sets a timer, replacing one of the same name.
-    pub fn set(&mut self, id: TimerId, at: Millis) {
+    /// Sets a timer. It replaces one of the same name.
+    pub(super) fn set(&mut self, id: TimerId, at: Millis) {
         let at = self.instant(at);
         self.set.insert(id, at);
     }
 
-    /// Forgets a timer.
-    pub fn cancel(&mut self, id: TimerId) {
+    /// Cancels a timer, if it is set.
+    pub(super) fn cancel(&mut self, id: TimerId) {
         self.set.remove(&id);
     }
 
-    /// When the next one goes off.
-    pub fn next(&self) -> Option<Instant> {
+    /// When the next timer fires.
+    pub(super) fn next(&self) -> Option<Instant> {
         self.set.values().min().copied()
     }
 
     /// Takes the timers that are due, earliest first.
-    pub fn due(&mut self) -> Vec<TimerId> {
+    pub(super) fn due(&mut self) -> Vec<TimerId> {
         let now = Instant::now();
         let mut due: Vec<_> = self
             .set
@@ -74,7 +74,7 @@ mod tests {
     use weal_proto::RoundNumber;
 
     #[test]
-    fn due_timers_go_off_once_and_later_ones_wait() {
+    fn due_timers_fire_once_and_later_ones_wait() {
         let mut timers = Timers::new();
         timers.set(TimerId::Nudge, Millis(0));
         timers.set(TimerId::CommitClose(RoundNumber(1)), Millis(3_600_000));

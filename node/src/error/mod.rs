@@ -14,6 +14,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use convert::hint_of;
 pub use kind::{ErrorKind, exit_codes};
 pub use report::Report;
 
@@ -57,12 +58,13 @@ impl Error {
         }
     }
 
-    /// An error whose message is that of `source`.
+    /// An error whose message is that of `source`, with the hint that `source` has.
     pub fn of(kind: ErrorKind, source: impl Into<Source>) -> Self {
+        let source = source.into();
         Self {
             kind,
-            what: What::Other(source.into()),
-            hint: None,
+            hint: hint_of(source.as_ref()),
+            what: What::Other(source),
         }
     }
 
@@ -187,12 +189,26 @@ impl Error {
         self.hint
             .as_deref()
             .map(Cow::Borrowed)
+            .or_else(|| self.trainer_hint())
             .or_else(|| self.usual_hint().map(Cow::Borrowed))
     }
 
     /// The error as a person reads it: message, causes and hint, each on a line of its own.
     pub fn report(&self) -> Report<'_> {
         Report(self)
+    }
+
+    /// The hint of the trainer, if this error or one of its causes is the trainer's.
+    fn trainer_hint(&self) -> Option<Cow<'_, str>> {
+        let itself: Option<&(dyn StdError + 'static)> = match &self.what {
+            What::Other(error) => Some(&**error),
+            What::Message { .. } => None,
+        };
+        itself
+            .into_iter()
+            .chain(self.causes())
+            .find_map(|error| error.downcast_ref::<weal_trainer::Error>())?
+            .hint()
     }
 
     fn usual_hint(&self) -> Option<&'static str> {

@@ -12,7 +12,7 @@ use weal_proto_seeded::{Seeded, Source};
 use super::for_every_message;
 
 /// Damages a valid encoding: changes, removes, inserts or repeats bytes.
-pub fn damaged(mut bytes: Vec<u8>, seed: u64) -> Vec<u8> {
+pub(crate) fn damaged(mut bytes: Vec<u8>, seed: u64) -> Vec<u8> {
     let mut source = Source::new(seed);
     for _ in 0..=source.below(4) {
         let at = source.below(bytes.len() as u64 + 1) as usize;

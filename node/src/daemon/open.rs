@@ -18,7 +18,7 @@ use super::page::{self, PageFeed};
 use super::recover;
 use super::service::{MessagesRequest, NodeService, SharedPosition};
 use super::timers::Timers;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::home::Home;
 use crate::learner::{LearnerEvent, LearnerHandle, LearnerSetup};
 use crate::network_settings;
@@ -167,7 +167,8 @@ fn serve_page(listener: TcpListener) -> Dashboard {
     let serving = weal_dashboard::serve(listener, dashboard.clone(), std::future::pending());
     tokio::spawn(async move {
         if let Err(error) = serving.await {
-            tracing::error!("the page is no longer served: {error}");
+            let error = Error::of(ErrorKind::Internal, error);
+            tracing::error!("the page is no longer served: {error:#}");
         }
     });
     dashboard

@@ -1,8 +1,8 @@
 //! `/api/events`: a server-sent event whenever the snapshot changes.
 //!
-//! The first event of a stream has the newest records, each later one only those that changed since.
-//! A browser that reconnects starts over. It keeps rounds by number, so receiving one twice is
-//! harmless.
+//! The first event of a stream has the newest records, each later one only those that changed
+//! since. A browser that reconnects starts over. It keeps rounds by number, so receiving one twice
+//! is harmless.
 
 use std::convert::Infallible;
 use std::sync::Arc;

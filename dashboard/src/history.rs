@@ -1,8 +1,8 @@
 //! Decided rounds by number: full records of the newest, and the loss curve of all.
 //!
-//! A run may take months, so both are bounded: [`RECORDS_KEPT`] full records, [`POINTS_KEPT`] points
-//! of the curve. Each record has the revision at which it last changed, so that a listener receives
-//! only what it has not seen.
+//! A run may take months, so both are bounded: [`RECORDS_KEPT`] full records, [`POINTS_KEPT`]
+//! points of the curve. Each record has the revision at which it last changed, so that a listener
+//! receives only what it has not seen.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -13,8 +13,8 @@
 //! per chunk. Plain error feedback (β = 1; arXiv 1901.09847) never forgets anything. With β below 1
 //! values fade that have waited since weights of many rounds ago.
 //!
-//! Apart from the decay nothing is lost. Where nothing was sent, `e' = v` to the bit. Elsewhere `e'`
-//! is `v - sent` rounded once, and exact if `v` is between half of and twice the value sent
+//! Apart from the decay nothing is lost. Where nothing was sent, `e' = v` to the bit. Elsewhere
+//! `e'` is `v - sent` rounded once, and exact if `v` is between half of and twice the value sent
 //! (Sterbenz's lemma).
 //!
 //! It all takes one pass over memory: Δ and e are read once, and e' overwrites Δ, 12 bytes per

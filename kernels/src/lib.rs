@@ -6,9 +6,9 @@
 //! contributions of others, and takes the step that leads every replica to the same next θ.
 //!
 //! ```text
-//! delta, error ──compress──► body ┄┄network┄┄► decode ──► Contribution ┐
-//!                                              …decided set, in order ├──apply──► next theta ──root──► 32 bytes
-//!                                             decode ──► Contribution ┘
+//! delta, error ─compress─► body ┄network┄► decode ─► Contribution ┐
+//!                           …                          …          ├─apply─► next theta ─► root
+//! delta, error ─compress─► body ┄network┄► decode ─► Contribution ┘
 //! ```
 //!
 //! # Compressing
@@ -40,7 +40,9 @@
 //! # Example: a round of two peers
 //!
 //! ```
-//! use weal_kernels::{Compression, Layout, Rule, TensorSpec, apply, compress, decode, pseudo_gradient, state};
+//! use weal_kernels::{
+//!     Compression, Layout, Rule, TensorSpec, apply, compress, decode, pseudo_gradient, state,
+//! };
 //!
 //! let layout = Layout::new(vec![
 //!     TensorSpec::new("embedding", [256, 32]),

@@ -100,8 +100,8 @@ impl Scale {
     /// [`MAX_CHUNK`](crate::MAX_CHUNK). Of two equally near, the lower.
     ///
     /// The mean is computed in whole numbers, so the order of summation does not matter, and 32
-    /// bits suffice: all mantissas are aligned to the largest exponent and truncated until their sum
-    /// fits.
+    /// bits suffice: all mantissas are aligned to the largest exponent and truncated until their
+    /// sum fits.
     pub fn of(magnitudes: impl ExactSizeIterator<Item = f32> + Clone) -> Self {
         let count = magnitudes.len() as u32;
         let drop = dropped_bits(count);

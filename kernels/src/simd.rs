@@ -10,7 +10,10 @@
 /// Defines a function that calls `$inner`, compiled for AVX2 if the processor has it. `$inner` and
 /// everything it calls must be `#[inline(always)]`.
 macro_rules! multiversion {
-    ($(#[$doc:meta])* $visible:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) -> $output:ty = $inner:ident) => {
+    (
+        $(#[$doc:meta])*
+        $visible:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) -> $output:ty = $inner:ident
+    ) => {
         $(#[$doc])*
         $visible fn $name($($argument: $type),*) -> $output {
             #[cfg(target_arch = "x86_64")]

@@ -47,8 +47,8 @@ pub fn causal_softmax(scores: &mut [f32], keys: usize, queries: usize) {
         });
 }
 
-/// Turns gradients of the weights into gradients of the scores, in place. `weights` is the result of
-/// [`causal_softmax`].
+/// Turns gradients of the weights into gradients of the scores, in place. `weights` is the result
+/// of [`causal_softmax`].
 ///
 /// # Panics
 /// If the slices differ in length, or as [`causal_softmax`] does.
@@ -178,12 +178,18 @@ mod tests {
     proptest! {
         #[test]
         fn weights_and_gradients_match_the_formulas(
-            keys in 1_usize..70, part in 0_usize..70, groups in 1_usize..4, seed: u64, scale in 0.1_f32..30.0
+            keys in 1_usize..70,
+            part in 0_usize..70,
+            groups in 1_usize..4,
+            seed: u64,
+            scale in 0.1_f32..30.0,
         ) {
             let queries = 1 + part % keys;
             let mut random = SplitMix(seed);
             let mut numbers = |scale: f32| -> Vec<f32> {
-                (0..groups * queries * keys).map(|_| (random.next() as f32 / u64::MAX as f32 - 0.5) * scale).collect()
+                (0..groups * queries * keys)
+                    .map(|_| (random.next() as f32 / u64::MAX as f32 - 0.5) * scale)
+                    .collect()
             };
             let (scores, gradients) = (numbers(scale), numbers(1.0));
             let (mut weights, mut back) = (scores.clone(), gradients.clone());
@@ -193,7 +199,11 @@ mod tests {
                 let places = row * keys..(row + 1) * keys;
                 let seen = keys - queries + row % queries + 1;
                 let expected = plain(&scores[places.clone()], seen);
-                let mean: f64 = expected.iter().zip(&gradients[places.clone()]).map(|(p, g)| p * f64::from(*g)).sum();
+                let mean: f64 = expected
+                    .iter()
+                    .zip(&gradients[places.clone()])
+                    .map(|(p, g)| p * f64::from(*g))
+                    .sum();
                 for (place, expected) in places.zip(expected) {
                     prop_assert!((f64::from(weights[place]) - expected).abs() < 1e-5);
                     let gradient = expected * (f64::from(gradients[place]) - mean);

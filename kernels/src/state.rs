@@ -94,8 +94,8 @@ impl StateOutline {
     }
 }
 
-/// The bytes of chunk `chunk` of tensor `tensor`'s blob, to answer a peer's request; `None` if there
-/// is no such tensor or chunk.
+/// The bytes of chunk `chunk` of tensor `tensor`'s blob, to answer a peer's request; `None` if
+/// there is no such tensor or chunk.
 ///
 /// # Errors
 /// [`Error::Length`] if `theta` does not match the layout.
@@ -118,7 +118,8 @@ pub fn chunk(
     }))
 }
 
-/// Writes a tensor's complete blob into `theta`. Check the bytes against the tensor's outline first.
+/// Writes a tensor's complete blob into `theta`. Check the bytes against the tensor's outline
+/// first.
 ///
 /// # Errors
 /// [`Error::NoSuchTensor`], or [`Error::Length`] if `theta` does not match the layout or the bytes
@@ -150,9 +151,9 @@ pub fn restore(
     Ok(())
 }
 
-/// The state root, given the tensors' blob hashes in the layout's order. A newcomer uses it to check
-/// a stranger's list of hashes before it fetches any weights. `None` unless there is one hash per
-/// tensor.
+/// The state root, given the tensors' blob hashes in the layout's order. A newcomer uses it to
+/// check a stranger's list of hashes before it fetches any weights. `None` unless there is one hash
+/// per tensor.
 pub fn root_of_hashes(layout: &Layout, tensors: &[[u8; 32]]) -> Option<[u8; 32]> {
     (tensors.len() == layout.tensors().len())
         .then(|| hash_root(layout.hash(), tensors.iter().copied()))

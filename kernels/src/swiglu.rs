@@ -1,5 +1,5 @@
-//! SwiGLU, the gated unit of the feed-forward block, on the processor: forward and backward, each in
-//! one pass.
+//! SwiGLU, the gated unit of the feed-forward block, on the processor: forward and backward, each
+//! in one pass.
 //!
 //! ```text
 //! y = g σ(g) u,   ∂y/∂g = u σ(g) (1 + g (1 − σ(g))),   ∂y/∂u = g σ(g),   σ(g) = 1 / (1 + exp(−g))

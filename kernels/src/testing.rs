@@ -1,4 +1,5 @@
-//! Inputs for tests. They are made from integers by exact scaling, so they are equal on all machines.
+//! Inputs for tests. They are made from integers by exact scaling, so they are equal on all
+//! machines.
 
 use crate::{Compression, Layout, TensorSpec};
 
@@ -20,8 +21,8 @@ impl SplitMix {
     }
 }
 
-/// `count` values with a few large ones, as in pseudo-gradients: u³ / 64, where u is the top 24 bits
-/// of the generator's output, in units of 2^-23, minus 1.
+/// `count` values with a few large ones, as in pseudo-gradients: u³ / 64, where u is the top 24
+/// bits of the generator's output, in units of 2^-23, minus 1.
 pub fn values(seed: u64, count: usize) -> Vec<f32> {
     let mut random = SplitMix(seed);
     let mut value = || {

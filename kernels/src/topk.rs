@@ -19,8 +19,8 @@ pub(crate) struct Scratch {
 
 /// Writes the indices of the `indices.len()` largest magnitudes into `indices`, in ascending order.
 ///
-/// `values` must be finite, fewer than 2^16 and at least as many as `indices`; `indices` must not be
-/// empty. `ahead` is called with the number of each block of 64 values on the way, so that the
+/// `values` must be finite, fewer than 2^16 and at least as many as `indices`; `indices` must not
+/// be empty. `ahead` is called with the number of each block of 64 values on the way, so that the
 /// caller can prefetch what it needs next.
 #[inline(always)]
 pub(crate) fn select(

@@ -117,13 +117,23 @@ pub fn add(sums: &mut [f32], values: &[f32]) {
 
 multiversion! {
     /// See [`adamw`].
-    fn adamw_part(weights: &mut [f32], first: &mut [f32], second: &mut [f32], gradients: &[f32], settings: &AdamW) -> () =
-        adamw_any
+    fn adamw_part(
+        weights: &mut [f32],
+        first: &mut [f32],
+        second: &mut [f32],
+        gradients: &[f32],
+        settings: &AdamW,
+    ) -> () = adamw_any
 }
 
 multiversion! {
     /// See [`nesterov`].
-    fn nesterov_part(momentum: &mut [f32], gradients: &mut [f32], memory: f32, scale: f32) -> () = nesterov_any
+    fn nesterov_part(
+        momentum: &mut [f32],
+        gradients: &mut [f32],
+        memory: f32,
+        scale: f32,
+    ) -> () = nesterov_any
 }
 
 multiversion! {

@@ -1,5 +1,5 @@
-//! Applies sixteen contributions to a large model: the root must not depend on the number of threads
-//! or on the processor, and the step must need little memory.
+//! Applies sixteen contributions to a large model: the root must not depend on the number of
+//! threads or on the processor, and the step must need little memory.
 //!
 //! `WEAL_LARGE_MILLIONS=1024 cargo test --release -p weal-kernels --test large -- --nocapture` uses
 //! a billion parameters, prints time and memory, and needs 13 GB. The roots are the same when built
@@ -102,13 +102,21 @@ fn a_large_step_gives_the_recorded_root_and_needs_little_memory_beside_the_weigh
         let start = Instant::now();
         let outline = apply_and_outline(&layout, &mut theta, &contributions, 0.7, rule).unwrap();
         let seconds = start.elapsed().as_secs_f64();
-        let more = before.zip(peak_bytes()).map(|(before, after)| after.saturating_sub(before));
+        let more = before
+            .zip(peak_bytes())
+            .map(|(before, after)| after.saturating_sub(before));
         let values: usize = contributions.iter().map(Contribution::values).sum();
-        println!("{parameters} parameters, {values} values, {rule:?}: {seconds:.3} s, {more:?} bytes more");
+        println!("{parameters} parameters, {values} values, {rule:?}: {seconds:.3} s");
+        println!("{more:?} more bytes of memory");
         // The grid's chunks, the sums of one chunk per thread, and hashes.
-        assert!(more.is_none_or(|more| more < parameters / 4 + (32 << 20)), "{more:?}");
+        assert!(
+            more.is_none_or(|more| more < parameters / 4 + (32 << 20)),
+            "{more:?}"
+        );
         let root = outline.root(&layout).unwrap();
-        root.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        root.iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
     });
     let expected = ROOTS
         .iter()

@@ -2,8 +2,8 @@
 
 use crate::Contribution;
 
-/// The clip factors, `[contribution][tensor]`: `median / norm` if the norm is above the median, else
-/// 1.
+/// The clip factors, `[contribution][tensor]`: `median / norm` if the norm is above the median,
+/// else 1.
 ///
 /// The median of a tensor is taken over the contributions whose norm of it is not zero. For an even
 /// number of those it is the mean of the middle two, `(a + b) / 2` in f32.

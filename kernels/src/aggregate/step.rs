@@ -37,8 +37,8 @@ pub enum Rule {
 /// # Errors
 /// [`Error::Length`] if `theta` does not match the layout. [`Error::ForeignContribution`] if a
 /// contribution does not, or if its settings differ from the first one's.
-/// [`Error::OuterLearningRate`] if `alpha` is negative (minus zero too), infinite or NaN. `theta` is
-/// unchanged then.
+/// [`Error::OuterLearningRate`] if `alpha` is negative (minus zero too), infinite or NaN. `theta`
+/// is unchanged then.
 pub fn apply(
     layout: &Layout,
     theta: &mut [f32],

@@ -209,9 +209,10 @@ proptest! {
         peers in 0u64..7, seed in 0u64..1 << 32, alpha in 0.0f32..2.0, rule in 0usize..3,
     ) {
         let (layout, compression) = (layout(&lengths), settings(32, 5));
-        let theta = values(seed, layout.parameters());
+        let parameters = layout.parameters();
+        let theta = values(seed, parameters);
         let set: Vec<Contribution> = (1..=peers)
-            .map(|peer| contribution(&layout, &compression, &values(seed + peer, layout.parameters())))
+            .map(|peer| contribution(&layout, &compression, &values(seed + peer, parameters)))
             .collect();
         let rule = RULES[rule];
         let after = applied(&layout, &theta, &set, alpha, rule);
@@ -223,20 +224,28 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
     #[test]
     fn the_weights_do_not_depend_on_the_tiles(
-        lengths in prop::collection::vec(1usize..40_000, 1..4), tile in 1usize..50_000, seed in 0u64..1 << 32,
+        lengths in prop::collection::vec(1usize..40_000, 1..4),
+        tile in 1usize..50_000,
+        seed in 0u64..1 << 32,
         rule in 0usize..3,
     ) {
         let (layout, compression) = (layout(&lengths), settings(1024, 20));
-        let bodies: Vec<Vec<u8>> = (1..=3)
-            .map(|peer| contribution(&layout, &compression, &values(seed + peer, layout.parameters())).body().to_vec())
-            .collect();
+        let body_of = |peer: u64| -> Vec<u8> {
+            let values = values(seed + peer, layout.parameters());
+            contribution(&layout, &compression, &values).body().to_vec()
+        };
+        let bodies: Vec<Vec<u8>> = (1..=3).map(body_of).collect();
         let rule = RULES[rule];
         let stepped = |tile: usize| {
             let grid = Grid::with_tiles(&layout, &compression, tile).unwrap();
-            let decode = |body: &Vec<u8>| body::decode(&compression, &grid, body).unwrap();
-            let set: Vec<_> = bodies.iter().map(|body| Contribution::new(&layout, &compression, &grid, decode(body))).collect();
+            let decode = |body: &Vec<u8>| {
+                let body = body::decode(&compression, &grid, body).unwrap();
+                Contribution::new(&layout, &compression, &grid, body)
+            };
+            let set: Vec<_> = bodies.iter().map(decode).collect();
             let mut theta = values(seed, layout.parameters());
-            let step = Step { grid, contributions: &set, clips: clip_factors(&set), alpha: 0.7, rule };
+            let clips = clip_factors(&set);
+            let step = Step { grid, contributions: &set, clips, alpha: 0.7, rule };
             step.tiles(&mut theta, |_| ());
             bits(&theta)
         };

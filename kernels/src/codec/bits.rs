@@ -23,7 +23,8 @@ impl<'a> BitWriter<'a> {
         }
     }
 
-    /// Appends the low `count` bits (at most 32) of `value`, lowest first. Its other bits must be 0.
+    /// Appends the low `count` bits (at most 32) of `value`, lowest first. Its other bits must be
+    /// 0.
     pub fn put(&mut self, value: u32, count: u32) {
         debug_assert!(count <= 32 && u64::from(value) < 1 << count);
         self.pending |= u64::from(value) << self.count;
@@ -138,7 +139,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_written_is_read(pieces in prop::collection::vec((any::<u32>(), 0u32..=32), 0..50)) {
+        fn what_was_written_is_read(
+            pieces in prop::collection::vec((any::<u32>(), 0u32..=32), 0..50)
+        ) {
             let cut = |value: u32, count: u32| (u64::from(value) & ((1 << count) - 1)) as u32;
             let mut bytes = vec![7];
             let mut writer = BitWriter::new(&mut bytes);

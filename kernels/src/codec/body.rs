@@ -8,9 +8,9 @@
 //! | high | the high bits of every kept value's gap in unary, in order |
 //!
 //! Each plane is padded to whole bytes with zero bits. For the first chunk's scale, the number
-//! before it counts as 0. A difference d is sent in Elias's gamma code as `1 + 2 d`, or as `-2 d` if
-//! it is negative. A chunk with the scale zero keeps nothing, and appears in no other plane. Every
-//! other chunk keeps exactly the number of values that the settings give.
+//! before it counts as 0. A difference d is sent in Elias's gamma code as `1 + 2 d`, or as `-2 d`
+//! if it is negative. A chunk with the scale zero keeps nothing, and appears in no other plane.
+//! Every other chunk keeps exactly the number of values that the settings give.
 //!
 //! Every body that decodes is therefore the only encoding of its contribution: gaps and signs may
 //! take any value, and everything else is fixed. No lengths are sent. Each follows from the layout
@@ -298,5 +298,9 @@ fn check_kept(
 
 multiversion! {
     /// See [`check`].
-    pub(super) fn check_chunk(cursor: &mut Cursor<'_>, rice: Rice, keep: usize) -> Option<u64> = check
+    pub(super) fn check_chunk(
+        cursor: &mut Cursor<'_>,
+        rice: Rice,
+        keep: usize,
+    ) -> Option<u64> = check
 }

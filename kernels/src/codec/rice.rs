@@ -1,11 +1,12 @@
 //! Rice codes of gaps (Golomb 1966; Rice and Plaunt 1971), in two planes.
 //!
-//! A chunk's kept indices, in ascending order, are sent as gaps: the number of values skipped before
-//! each. If every choice of k of n values is equally likely, gaps are nearly geometric with the mean
-//! `m = (n - k) / (k + 1)`. The Rice code with the largest `2^r` up to `m ln 2` is then within a few
-//! hundredths of a bit of the best prefix code: for 64 of 4096, 7.50 bits per index against a bound
-//! of 7.36. Positions in real pseudo-gradients are practically random: rows, columns, weights and
-//! the previous round's positions predict at most a twentieth of a bit of them.
+//! A chunk's kept indices, in ascending order, are sent as gaps: the number of values skipped
+//! before each. If every choice of k of n values is equally likely, gaps are nearly geometric with
+//! the mean `m = (n - k) / (k + 1)`. The Rice code with the largest `2^r` up to `m ln 2` is then
+//! within a few hundredths of a bit of the best prefix code: for 64 of 4096, 7.50 bits per index
+//! against a bound of 7.36. Positions in real pseudo-gradients are practically random: rows,
+//! columns, weights and the previous round's positions predict at most a twentieth of a bit of
+//! them.
 //!
 //! A gap g is sent as its r low bits in one plane, and as `g >> r` zeros and a one in another. Kept
 //! apart, low bits are found without reading those before them, and the ones are scanned a word at

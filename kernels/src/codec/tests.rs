@@ -124,7 +124,9 @@ proptest! {
     }
 
     #[test]
-    fn a_truncated_or_extended_body_is_refused((layout, compression) in shapes(), seed: u64, extra: u8) {
+    fn a_truncated_or_extended_body_is_refused(
+        (layout, compression) in shapes(), seed: u64, extra: u8
+    ) {
         let grid = Grid::new(&layout, &compression).unwrap();
         let mut body = encode(&compression, &grid, &random_values(&grid, seed));
         for length in 0..body.len() {
@@ -135,7 +137,10 @@ proptest! {
     }
 
     #[test]
-    fn random_bytes_never_panic((layout, compression) in shapes(), mut body in prop::collection::vec(any::<u8>(), 0..400)) {
+    fn random_bytes_never_panic(
+        (layout, compression) in shapes(),
+        mut body in prop::collection::vec(any::<u8>(), 0..400),
+    ) {
         let _ = decode_canonical(&layout, &compression, &body);
         // Once more with a valid scale plane, to get past it.
         let grid = Grid::new(&layout, &compression).unwrap();

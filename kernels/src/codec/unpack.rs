@@ -1,7 +1,7 @@
 //! Decodes indices and signs, several at a time.
 //!
-//! The i-th gap of a chunk, from 0, is h_i 2^r + l_i. In the high plane, the one that ends h_i is at
-//! position p_i = h_0 + … + h_i + i from the chunk's first bit. The i-th index is the sum of the
+//! The i-th gap of a chunk, from 0, is h_i 2^r + l_i. In the high plane, the one that ends h_i is
+//! at position p_i = h_0 + … + h_i + i from the chunk's first bit. The i-th index is the sum of the
 //! gaps up to and including the i-th, plus i:
 //!
 //! ```text
@@ -10,9 +10,9 @@
 //!
 //! Only the sum of the low bits depends on earlier indices. So a first pass collects the positions
 //! of the ones, a word of bits at a time. A second pass computes four indices at a time in the four
-//! 16-bit lanes of a 64-bit word: one multiplication by 2^48 + 2^32 + 2^16 + 1 gives the prefix sums
-//! of the lanes, another spreads four signs over them. (Every processor has 64-bit words, but not
-//! every one has vectors; see Knuth, The Art of Computer Programming, 7.1.3.)
+//! 16-bit lanes of a 64-bit word: one multiplication by 2^48 + 2^32 + 2^16 + 1 gives the prefix
+//! sums of the lanes, another spreads four signs over them. (Every processor has 64-bit words, but
+//! not every one has vectors; see Knuth, The Art of Computer Programming, 7.1.3.)
 
 use super::bits::{MOST_IN_WINDOW, window_at};
 use super::rice::Rice;
@@ -303,18 +303,29 @@ mod tests {
 
     proptest! {
         #[test]
-        fn ones_are_found_at_any_position(seed: u64, density in 1usize..64, start in 0usize..100) {
+        fn ones_are_found_at_any_position(
+            seed: u64, density in 1usize..64, start in 0usize..100
+        ) {
             let mut random = SplitMix(seed);
-            let bytes: Vec<u8> = (0..1000).map(|_| (0..8).fold(0, |byte, bit| byte | u8::from(random.below(density) == 0) << bit)).collect();
-            let is_one = |place: &usize| bytes[(start + place) / 8] >> ((start + place) % 8) & 1 == 1;
-            let expected: Vec<u16> = (0..8000 - start).filter(is_one).map(|place| place as u16).collect();
-            for find in [Some(places_of_ones as FindOnes), avx512::places_of_ones()].into_iter().flatten() {
+            let mut byte = || {
+                (0..8).fold(0, |byte, bit| byte | u8::from(random.below(density) == 0) << bit)
+            };
+            let bytes: Vec<u8> = (0..1000).map(|_| byte()).collect();
+            let is_one = |place: &usize| {
+                let place = start + place;
+                bytes[place / 8] >> (place % 8) & 1 == 1
+            };
+            let ones = (0..8000 - start).filter(is_one);
+            let expected: Vec<u16> = ones.map(|place| place as u16).collect();
+            let finders = [Some(places_of_ones as FindOnes), avx512::places_of_ones()];
+            for find in finders.into_iter().flatten() {
                 let mut places = Box::new([0; _]);
                 for count in [1, expected.len().div_ceil(3), expected.len()] {
                     if let Some(last) = count.checked_sub(1).and_then(|last| expected.get(last)) {
-                        prop_assert_eq!(find(&bytes, start, count, &mut places), usize::from(*last) + 1);
+                        let last = usize::from(*last);
+                        prop_assert_eq!(find(&bytes, start, count, &mut places), last + 1);
                         prop_assert_eq!(&places[..count], &expected[..count]);
-                        prop_assert_eq!(place_of_last_one(&bytes, start, count), Some(usize::from(*last)));
+                        prop_assert_eq!(place_of_last_one(&bytes, start, count), Some(last));
                     }
                 }
             }
@@ -326,9 +337,13 @@ mod tests {
             let rice = Rice::for_settings(&crate::testing::settings(32768, keep));
             let bits = rice.low_bits();
             let numbers = numbers.map(|number| number & ((1 << bits) - 1));
-            let packed = (0..LANES).fold(0, |packed, lane| packed | numbers[lane] << (lane as u32 * bits));
+            let packed = numbers
+                .iter()
+                .rev()
+                .fold(0, |packed, number| packed << bits | number);
             let rest = rest.checked_shl(LANES as u32 * bits).unwrap_or(0);
-            prop_assert_eq!(spread(packed | rest, rice), lanes(numbers.map(|number| number as u16)));
+            let expected = lanes(numbers.map(|number| number as u16));
+            prop_assert_eq!(spread(packed | rest, rice), expected);
         }
     }
 

@@ -1,4 +1,5 @@
-//! The host's side of the compressor: checks its inputs, launches the kernel, and reads records back.
+//! The host's side of the compressor: checks its inputs, launches the kernel, and reads records
+//! back.
 
 use cubecl::MemoryScope;
 use cubecl::client::Client;

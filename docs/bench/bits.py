@@ -1,10 +1,10 @@
-"""Bits that codes need for the places of kept values, on pseudo-gradients that `sparse.py` dumped.
+"""Measure how many bits codes need for the places of kept values, on pseudo-gradients dumped by `sparse.py`.
 
-    venv/bin/python docs/bench/sparse.py text=tinyshakespeare.txt dump=FOLDER
+    venv/bin/python docs/bench/sparse.py text=tinyshakespeare.txt keep=64 dump=FOLDER
     venv/bin/python docs/bench/bits.py FOLDER 16 32 64 128 256
 
-Codes are measured as they are; contexts by the entropy that an ideal adaptive code comes near to, with half a logarithm of
-the count for learning each context.
+Codes are measured as they are. Contexts are measured by the entropy that an ideal adaptive code approaches, plus half a
+logarithm of the count for learning each context.
 """
 
 import math
@@ -35,18 +35,18 @@ def golomb(gaps, modulus):
 
 
 def as_bytes(gaps):
-    """A byte a gap; 255 says that 255 are passed over and the gap goes on."""
+    """One byte per gap; 255 means: skip 255, and the gap continues."""
     return np.concatenate([np.append(np.full(gap // 255, 255), gap % 255) for gap in gaps]).astype(np.uint8)
 
 
 def order_0(symbols):
-    """What a range coder with one fixed table comes to, without the table; Huffman's code is above it by some hundredths."""
+    """Bits that a range coder with one fixed table needs, without the table. Huffman's code needs a few hundredths more."""
     counts = np.unique(symbols, return_counts=True)[1]
     return -(counts * np.log2(counts / counts.sum())).sum()
 
 
 def in_context(mask, valid, context):
-    """Bits for the mask where each value of `context` has a probability of its own."""
+    """Bits for the mask if each value of `context` has its own probability."""
     total = 0.0
     for value in np.unique(context[valid]):
         here = valid & (context == value)

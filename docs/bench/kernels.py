@@ -1,9 +1,9 @@
-"""The kernels' work in PyTorch: error feedback, top-k of each chunk, signs and a scale, packing; and the way back.
+"""Do the kernels' work in PyTorch: error feedback, top-k of each chunk, signs and a scale, packing; then applying.
 
     venv/bin/python docs/bench/kernels.py [millions of parameters, 16] [contributions, 16] [threads, all]
 
-prints milliseconds, the best of five. `WEAL_PYTHON=venv/bin/python cargo bench -p weal-kernels` runs it after its own.
-What PyTorch packs is larger: 16 bits for a place and 8 for a sign, without coding the gaps, checking or hashing.
+prints the best of five runs in milliseconds. `WEAL_PYTHON=venv/bin/python cargo bench -p weal-kernels` runs it after the
+Rust benchmark. PyTorch packs 16 bits for a place and 8 for a sign; it neither codes gaps nor checks nor hashes.
 """
 
 import sys
@@ -24,7 +24,7 @@ def best(run, runs=5):
 
 
 def compress(delta, error):
-    """delta, error: [chunks, CHUNK]; `error` becomes the next one. Returns places, signs and scales."""
+    """delta, error: [chunks, CHUNK]; `error` is updated in place. Returns places, signs and scales."""
     error.mul_(DECAY).add_(delta)
     places = error.abs().topk(KEEP, dim=1, sorted=False).indices.sort(dim=1).values
     kept = error.gather(1, places)

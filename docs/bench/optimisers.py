@@ -1,10 +1,10 @@
-"""Recorded steps of PyTorch's AdamW and Muon, which the trainer's own are compared with.
+"""Record steps of PyTorch's AdamW and Muon, with which a test compares the trainer's.
 
     venv/bin/python docs/bench/optimisers.py > trainer/tests/data/optimisers.json
 
-Three steps each from random weights and gradients: a wide matrix, a tall one, and a vector (AdamW alone). Muon as in
-Moonlight (Liu et al., 2025, https://arxiv.org/abs/2502.16982): the step is scaled to the root mean square of AdamW's. PyTorch
-orthogonalises in bfloat16; here in f32, so that what differs is arithmetic's last bits alone.
+Three steps each from random weights and gradients: a wide matrix, a tall one, and a vector (AdamW only). Muon is
+Moonlight's (Liu et al., 2025, https://arxiv.org/abs/2502.16982): the step is scaled to the root mean square of AdamW's.
+PyTorch orthogonalises in bfloat16; this script does it in f32, so that only the last bits differ.
 """
 
 import json
@@ -31,7 +31,7 @@ def recorded(optimiser, shape, generator):
 
 
 def adamw(parameter):
-    # As ours: norms' gains do not decay.
+    # As in the trainer, gains of norms do not decay.
     decay = DECAY if parameter.dim() == 2 else 0.0
     return torch.optim.AdamW([parameter], lr=RATE, betas=BETAS, eps=EPSILON, weight_decay=decay)
 

@@ -1,4 +1,4 @@
-"""Draws what `sparse.py` found: loss by round, and loss against bytes.
+"""Draw the results of `sparse.py`: loss by round, and loss against bytes.
 
     venv/bin/python docs/bench/plot.py docs/bench/results.jsonl docs/bench
 

@@ -1,6 +1,6 @@
-"""Times one training step of a Commonweal preset in PyTorch, to compare `weal bench train` with.
+"""Time one training step of a Commonweal preset in PyTorch, to compare with `weal bench train`.
 
-Getting PyTorch (processor only, about 200 MB):
+To install PyTorch (CPU only, about 200 MB):
 
     python3 -m venv venv && venv/bin/pip install torch --index-url https://download.pytorch.org/whl/cpu
 
@@ -8,9 +8,9 @@ or plain `pip install torch` for a build with CUDA. Then
 
     venv/bin/python docs/bench/pytorch_llama.py --preset nano --batch 8 --steps 30 --threads 2
 
-The model, the batch and the optimiser are those of the Rust side: RMSNorm, rotary positions in the half-split
+Model, batch and optimiser are the same as on the Rust side: RMSNorm, rotary positions in the half-split
 convention, grouped-query attention, SwiGLU, tied embeddings; AdamW 0.9 / 0.95, decay 0.1 on matrices only, clipping to
-norm 1, float32. Only the text differs: random bytes, which take the same time.
+norm 1, float32. Only the text differs: it is random bytes, which take the same time.
 """
 
 import argparse
@@ -121,7 +121,7 @@ def main():
     arguments.add_argument("--steps", type=int, default=30)
     arguments.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments.add_argument("--device", default="cpu")
-    arguments.add_argument("--compile", action="store_true", help="with torch.compile")
+    arguments.add_argument("--compile", action="store_true", help="use torch.compile")
     settings = arguments.parse_args()
     torch.set_num_threads(settings.threads)
     torch.manual_seed(0)

@@ -1,9 +1,9 @@
-"""Where the time and the bytes of a round go, from a running node's page.
+"""Show where the time and bytes of a round go, from the page of a running node.
 
     cargo run -- testnet --data text.txt --rounds 30 &
     python3 docs/bench/round.py http://127.0.0.1:7780 20
 
-waits until 20 rounds are decided, then prints the mean seconds of each phase and the mean bytes sent a round, by kind.
+waits until 20 rounds are decided, then prints the mean seconds of each phase and the mean bytes sent per round, by kind.
 """
 
 import json
@@ -34,7 +34,7 @@ def main(page, rounds):
     share = sum(r["phases"]["train"] for r in history) / sum(r["seconds"] for r in history)
     print(f"  training {share:.1%} of the time")
     for kind, traffic in seen["traffic"].items():
-        print(f"  {kind:8} {traffic['bytes_sent'] / len(seen['history']):.0f} bytes sent a round")
+        print(f"  {kind:8} {traffic['bytes_sent'] / len(seen['history']):.0f} bytes sent per round")
 
 
 if __name__ == "__main__":

@@ -1,19 +1,19 @@
-"""What a contribution may leave out: training with many peers in one process, under one rule of compression each.
+"""Measure what a contribution may leave out: train with many peers in one process, under one compression rule.
 
     venv/bin/python docs/bench/sparse.py text=tinyshakespeare.txt keep=64 quantiser=sign rule=senders seeds=0,1,2
 
-prints one JSON object for each seed: the held-out loss after every round in nats a byte, and the bits sent. With
-`dump=FOLDER` the pseudo-gradients of some rounds are written as .npz files, which `bits.py` measures codes on.
+prints one JSON object for each seed: the held-out loss after every round in nats per byte, and the bits sent. With
+`dump=FOLDER` it writes the pseudo-gradients of some rounds as .npz files, on which `bits.py` measures codes.
 
 Settings, as name=value:
 
-    peers=4 steps=20 batch=2 rounds=30 rate=2e-3 warmup=50 alpha=1.0 decay=0.95 chunk=4096 keep=64
+    peers=4 steps=20 batch=2 rounds=30 rate=2e-3 warmup=50 alpha=1.0 decay=0.95 chunk=4096 keep=32
     sparsifier   chunk    the `keep` largest of each chunk (SparseLoCo)
                  tensor   as many of each tensor, wherever they are
                  block    the `keep` largest of each 64 x 64 block (SparseLoCo's choice for matrices)
-                 shared   the chunks share out the tensor's budget by the square root of their energy
-                 turn     `keep` of each chunk whose turn it is: the same for all peers, each once in chunk/keep rounds
-                 own-turn the same, but each peer has an order of its own
+                 shared   chunks share the tensor's budget by the square root of their energy
+                 turn     `keep` values of each chunk in turn: the same for all peers, each once in chunk/keep rounds
+                 own-turn the same, but each peer has its own order
                  none     everything
     quantiser    none | sign (mean magnitude of the chunk) | magnitude (sign and one magnitude bit) | covenant
     rule         senders (mean over those that sent a coordinate) | all | root (their sum over the root of their number) |
@@ -35,7 +35,7 @@ from pytorch_llama import PRESETS, Llama
 
 DEFAULTS = dict(
     text=None, preset="nano", peers=4, steps=20, batch=2, rounds=30, rate=2e-3, warmup=50, alpha=1.0, decay=0.95,
-    chunk=4096, keep=64, sparsifier="chunk", quantiser="sign", rule="senders", seeds="0", dump=None, dumped="3,10,25",
+    chunk=4096, keep=32, sparsifier="chunk", quantiser="sign", rule="senders", seeds="0", dump=None, dumped="3,10,25",
     measured=96, threads=1, label="", every=1,
 )  # fmt: skip
 

@@ -80,7 +80,8 @@ impl Dialler {
         }
     }
 
-    /// Schedules the address of a lost peer to be dialled after a pause, unless it is known already.
+    /// Schedules the address of a lost peer to be dialled after a pause, unless it is known
+    /// already.
     pub(crate) fn redial(&mut self, address: Multiaddr, now: Instant) {
         if self.targets.iter().all(|target| target.address != address) {
             self.push(address, Purpose::Known, now + pause(0), true);
@@ -202,8 +203,8 @@ impl Dialler {
         self.fail(place, now)
     }
 
-    /// The last connection to a peer closed. It is redialled after a pause; for a peer that was never
-    /// admitted, this counts as a failure.
+    /// The last connection to a peer closed. It is redialled after a pause; for a peer that was
+    /// never admitted, this counts as a failure.
     pub(crate) fn lost(&mut self, peer: PeerId, now: Instant) -> Vec<Failed> {
         let mut failed = Vec::new();
         for place in (0..self.targets.len()).rev() {

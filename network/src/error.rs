@@ -1,7 +1,5 @@
 //! Errors of the network.
 
-use std::io;
-
 use libp2p::Multiaddr;
 use weal_proto::BlobHash;
 
@@ -9,15 +7,13 @@ use weal_proto::BlobHash;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Another program, often another node, uses the port.
-    #[error(
-        "cannot listen on {address}: the port is in use; stop the program that uses it, or choose another port in the setting `listen`"
-    )]
+    #[error("cannot listen on {address}: the port is in use")]
     PortInUse {
         /// The address as written in the settings.
         address: Multiaddr,
     },
     /// The node cannot listen on the address for another reason.
-    #[error("cannot listen on {address}: {why}; correct it in the setting `listen`")]
+    #[error("cannot listen on {address}: {why}")]
     Listen {
         /// The address as written in the settings.
         address: Multiaddr,
@@ -25,15 +21,13 @@ pub enum Error {
         why: String,
     },
     /// The system supports none of the addresses in the settings.
-    #[error("this system cannot listen on any address in the setting `listen`: {why}")]
+    #[error("cannot listen on any address: {why}")]
     NothingToListenOn {
         /// The system's error for the last address.
         why: String,
     },
     /// The seed is not an Ed25519 secret key.
-    #[error(
-        "the node's key is not a valid Ed25519 seed; restore it from a backup, or delete it to create a new one"
-    )]
+    #[error("the node's key is not a valid Ed25519 seed")]
     Key,
     /// A part of the swarm could not be built.
     #[error("cannot set up the network ({part}): {why}")]
@@ -43,9 +37,23 @@ pub enum Error {
         /// The error of that part.
         why: String,
     },
-    /// A system call failed.
-    #[error("cannot set up the network")]
-    Io(#[from] io::Error),
+}
+
+impl Error {
+    /// What the user can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::PortInUse { .. } => Some(
+                "stop the program that uses the port, or choose another port in the setting `listen`",
+            ),
+            Self::Listen { .. } | Self::NothingToListenOn { .. } => {
+                Some("correct the addresses in the setting `listen`")
+            }
+            Self::Key => Some("restore the key from a backup, or delete it to create a new one"),
+            Self::Setup { .. } => None,
+        }
+    }
 }
 
 /// Why a request to a peer has no answer.

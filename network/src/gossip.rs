@@ -1,11 +1,11 @@
 //! Gossip: small signed messages, flooded through a mesh. This node validates each message before
 //! it forwards it.
 //!
-//! Messages carry no gossipsub author ([`MessageAuthenticity::Anonymous`]). Every message of a run is
-//! already an envelope signed by its author; a second signature would cost each hop a check and 100
-//! bytes, and could name another author. The id of a message is the hash of its bytes, so the same
-//! message spreads once, whoever sends it. A message that must spread again within [`REMEMBERED`] has
-//! to differ in a byte.
+//! Messages carry no gossipsub author ([`MessageAuthenticity::Anonymous`]). Every message of a run
+//! is already an envelope signed by its author; a second signature would cost each hop a check and
+//! 100 bytes, and could name another author. The id of a message is the hash of its bytes, so the
+//! same message spreads once, whoever sends it. A message that must spread again within
+//! [`REMEMBERED`] has to differ in a byte.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -30,8 +30,8 @@ const ID_BYTES: usize = 20;
 /// Heartbeats (seconds) for which a message is kept: for peers that ask for it, and until this
 /// node's verdict.
 const HISTORY: usize = 12;
-/// Heartbeats for which a message is announced to peers outside the mesh, so that late joiners still
-/// get it.
+/// Heartbeats for which a message is announced to peers outside the mesh, so that late joiners
+/// still get it.
 const ANNOUNCED: usize = 8;
 /// Messages that may wait for one slow peer.
 const QUEUE_PER_PEER: usize = 512;

@@ -143,11 +143,11 @@ impl Network {
 
     /// Fetches a blob from its holders, several at once, and verifies each chunk against `hash`.
     ///
-    /// `holders` are the peers that have or may have the blob, the most likely first; only the first
-    /// 32 are asked. A peer that sends a bad chunk loses reputation, and the chunk is fetched from
-    /// another. Holders that fail, are busy or do not have the blob are retried a few times with
-    /// growing pauses. The blob is held in memory once: `max_bytes` limits it. Dropping the future
-    /// cancels the fetch.
+    /// `holders` are the peers that have or may have the blob, the most likely first; only the
+    /// first 32 are asked. A peer that sends a bad chunk loses reputation, and the chunk is fetched
+    /// from another. Holders that fail, are busy or do not have the blob are retried a few times
+    /// with growing pauses. The blob is held in memory once: `max_bytes` limits it. Dropping the
+    /// future cancels the fetch.
     ///
     /// # Errors
     /// See [`FetchError`]. `NotFound` and `Incomplete` say why each holder failed.

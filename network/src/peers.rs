@@ -87,8 +87,8 @@ impl Peers {
         gone.address.filter(|_| gone.admitted)
     }
 
-    /// Records that the peer belongs to this run. Returns its best known address the first time, and
-    /// `None` afterwards.
+    /// Records that the peer belongs to this run. Returns its best known address the first time,
+    /// and `None` afterwards.
     pub(crate) fn admit(
         &mut self,
         peer: PeerId,
@@ -189,8 +189,8 @@ impl Peer {
     }
 }
 
-/// Whether dialling an announced address can reach the peer. Another machine's loopback address leads
-/// to this machine.
+/// Whether dialling an announced address can reach the peer. Another machine's loopback address
+/// leads to this machine.
 pub(crate) fn is_useful(announced: &Multiaddr, met_at: &Multiaddr) -> bool {
     match ip(announced) {
         Some(ip) if ip.is_unspecified() => false,

@@ -1,5 +1,5 @@
-//! A rate limit in bytes per second: over any interval, no more bytes pass than the rate allows, plus
-//! [`BURST`].
+//! A rate limit in bytes per second: over any interval, no more bytes pass than the rate allows,
+//! plus [`BURST`].
 
 use std::num::NonZeroU64;
 use std::sync::{Mutex, PoisonError};

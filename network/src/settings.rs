@@ -7,16 +7,16 @@ use std::time::Duration;
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 
-/// Default of [`Settings::max_gossip_bytes`]: enough for a proposal with the attestations of a hundred
-/// voters, and small enough for every home uplink.
+/// Default of [`Settings::max_gossip_bytes`]: enough for a proposal with the attestations of a
+/// hundred voters, and small enough for every home uplink.
 pub const DEFAULT_MAX_GOSSIP_BYTES: usize = 256 * 1024;
 
 /// Where the node listens, which peers it dials first, and how much bandwidth peers may use.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Addresses to listen on, for QUIC (`/ip4/…/udp/…/quic-v1`) and TCP (`/ip4/…/tcp/…`). The start
-    /// fails if the node cannot listen on one of them, but skips address families that the system
-    /// does not support.
+    /// Addresses to listen on, for QUIC (`/ip4/…/udp/…/quic-v1`) and TCP (`/ip4/…/tcp/…`). The
+    /// start fails if the node cannot listen on one of them, but skips address families that the
+    /// system does not support.
     pub listen: Vec<Multiaddr>,
     /// Addresses at which peers reach this node, if they differ from those it listens on (for
     /// example a forwarded port).
@@ -28,11 +28,11 @@ pub struct Settings {
     pub mdns: bool,
     /// Limit on connections. A quarter of them is reserved for connections that this node dials.
     pub max_connections: u32,
-    /// New connections are refused while the process uses more memory than this. `None` means 95 % of
-    /// the machine's memory.
+    /// New connections are refused while the process uses more memory than this. `None` means 95 %
+    /// of the machine's memory.
     pub max_memory_bytes: Option<usize>,
-    /// Limit on the bytes of a gossip message, sent or received. All peers of a run must agree on it:
-    /// peers with a smaller limit drop larger messages.
+    /// Limit on the bytes of a gossip message, sent or received. All peers of a run must agree on
+    /// it: peers with a smaller limit drop larger messages.
     pub max_gossip_bytes: usize,
     /// Rate limit on blobs sent, in bytes per second over all peers; `None` means no limit. Gossip
     /// and control requests have no rate limit: they are small, and the run needs them in time.

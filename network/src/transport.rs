@@ -19,9 +19,9 @@ use tokio::time::{sleep, timeout};
 use crate::error::Error;
 use crate::traffic::{CountedConnection, Traffic};
 
-/// Bytes that a connection may hold unread. With QUIC's default of 15 MB, a few unread chunk streams
-/// in both directions block a connection; this is enough for every stream that the request limits
-/// allow.
+/// Bytes that a connection may hold unread. With QUIC's default of 15 MB, a few unread chunk
+/// streams in both directions block a connection; this is enough for every stream that the request
+/// limits allow.
 const QUIC_CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
 /// Bytes that a stream may hold unread: several chunks, to fill a path with high bandwidth and high
 /// latency.

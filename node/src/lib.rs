@@ -7,6 +7,7 @@
 //! | [`store`] | what survives a crash |
 //! | [`folder`], [`home`] | a node's data folder, and the run in it once it is opened |
 //! | [`settings`], [`link`] | how this machine takes part; how people are invited |
+//! | `node_network` | how the node uses the network |
 //! | `plan`, `check`, `data` | what a manifest means here; checking contributions; reading text |
 //! | [`new_run`], [`join`] | making a run, and joining one |
 //! | [`loaded_model`] | a model to generate with, to measure or to export |
@@ -30,8 +31,8 @@ pub mod join;
 mod learner;
 pub mod link;
 pub mod loaded_model;
-mod network_settings;
 pub mod new_run;
+mod node_network;
 mod plan;
 pub mod settings;
 pub mod status_client;

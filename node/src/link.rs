@@ -1,4 +1,5 @@
-//! A run link: how people invite others. `weal:<run id>?peer=<multiaddr>&peer=<multiaddr>`.
+//! A run link, which invites people to a run:
+//! `weal:<run id>?peer=<multiaddr>&peer=<multiaddr>`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,13 +9,13 @@ use weal_proto::RunId;
 
 use crate::error::Error;
 
-/// Names a run and some peers of it. The manifest is fetched from them and checked against the id,
-/// so a link needs no more trust than the id in it.
+/// The name of a run, and some of its peers. A newcomer fetches the manifest from them and checks
+/// it against the run id: of the link, only the id has to be trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunLink {
-    /// The run.
+    /// The hash of the run's manifest.
     pub run: RunId,
-    /// Where to begin, each with the peer's identity (`/p2p/…`).
+    /// Peers to call first. Each address ends in the peer's identity (`/p2p/…`).
     pub peers: Vec<Multiaddr>,
 }
 
@@ -47,7 +48,7 @@ impl FromStr for RunLink {
         for part in query.split('&').filter(|part| !part.is_empty()) {
             let address = part
                 .strip_prefix("peer=")
-                .ok_or_else(|| wrong(format!("\"{part}\" is not a peer")))?;
+                .ok_or_else(|| wrong(format!("\"{part}\" is not of the form peer=<multiaddr>")))?;
             peers.push(
                 address
                     .parse()
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_link_reads_back_from_its_text() {
+    fn a_link_survives_the_way_to_text_and_back() {
         let text = format!(
             "weal:{}?peer=/ip4/10.0.0.1/udp/7700/quic-v1&peer=/dns4/example.org/tcp/7700",
             "ab".repeat(32)

@@ -1,4 +1,5 @@
-//! A model to look at: the newest weights of a data folder, or a Hugging Face folder.
+//! A model to generate with, to measure or to export: the newest weights of a data folder, or a
+//! Hugging Face folder.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,32 +16,31 @@ use crate::store::weights::WeightFiles;
 /// A model with its weights and its tokeniser.
 #[derive(Debug)]
 pub struct LoadedModel {
-    /// What people call it.
+    /// The run's name, or the folder's.
     pub name: String,
-    /// Where the weights come from.
+    /// Where the weights come from, for people.
     pub origin: String,
-    /// Its sizes.
+    /// Sizes of the model.
     pub model: ModelSpec,
-    /// Its weights, flat, in the layout's order.
+    /// The weights, flat, in the layout's order.
     pub weights: Arc<Vec<f32>>,
-    /// What turns text into its tokens.
+    /// Turns text into the model's tokens.
     pub tokeniser: Tokeniser,
-    /// The token at which a text ends.
+    /// The token that ends a text.
     pub end_of_text: Option<u32>,
 }
 
 impl LoadedModel {
-    /// The newest weights of a data folder, or those at the start of one round. A node may be
-    /// running in it.
+    /// The newest weights of a data folder, or those at the start of `round`. A node may be running
+    /// in the folder.
     ///
     /// # Errors
-    /// When the folder has no run or no such weights.
+    /// When the folder holds no run, or does not have these weights.
     pub fn folder(folder: &Folder, round: Option<u64>) -> Result<Self> {
         let place = folder.path().display();
         let missing = |what: String| {
-            Error::folder(format!(
-                "{place}: no {what} in this data folder; give a node's folder with --dir"
-            ))
+            Error::folder(format!("{place}: no {what} in this data folder"))
+                .with_hint("choose a node's data folder with --dir")
         };
         let manifest = folder.manifest()?.ok_or_else(|| missing("run".into()))?;
         let plan = Plan::new(&manifest)?;
@@ -59,7 +59,9 @@ impl LoadedModel {
                     .join(", ");
                 let found = kept.iter().find(|kept| kept.0 == round).copied();
                 found.ok_or_else(|| {
-                    missing(format!("weights of round {round} (there are {listed})"))
+                    missing(format!(
+                        "weights of round {round} (it has those of {listed})"
+                    ))
                 })?
             }
         };
@@ -75,10 +77,10 @@ impl LoadedModel {
         })
     }
 
-    /// A Hugging Face folder.
+    /// The model in a Hugging Face folder.
     ///
     /// # Errors
-    /// When it is not one, or is of an architecture that cannot be computed.
+    /// When the folder holds no model, or one of an unsupported architecture.
     pub fn checkpoint(folder: &Path, progress: FileProgress) -> Result<Self> {
         let failed = |error: weal_trainer::Error| Error::of(ErrorKind::Data, error);
         let Checkpoint {
@@ -92,7 +94,7 @@ impl LoadedModel {
             None if model.vocabulary == 256 => Tokeniser::Bytes,
             None => {
                 return Err(Error::data(format!(
-                    "{}: has no tokenizer.json",
+                    "{}: this folder has no tokenizer.json",
                     folder.display()
                 )));
             }
@@ -111,10 +113,11 @@ impl LoadedModel {
         })
     }
 
-    /// One or the other.
+    /// The model in a Hugging Face folder if one is given, otherwise the newest weights of the data
+    /// folder.
     ///
     /// # Errors
-    /// As of the two.
+    /// When that model cannot be read.
     pub fn open(
         checkpoint: Option<&PathBuf>,
         folder: &Folder,
@@ -127,7 +130,7 @@ impl LoadedModel {
     }
 }
 
-/// The run's tokeniser; read beside a running node, so without its database.
+/// The run's tokeniser. It is read without the database, which a running node has locked.
 fn tokeniser(folder: &Folder, manifest: &Manifest) -> Result<(Tokeniser, Option<u32>)> {
     match &manifest.tokeniser {
         TokeniserSource::Bytes => Ok((Tokeniser::Bytes, None)),

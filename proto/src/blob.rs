@@ -1,42 +1,49 @@
-//! The header of a contribution, and the requests by which blobs are fetched chunk by chunk.
+//! Blob messages: the header of a contribution, and requests for parts of a blob.
 
 use crate::error::DecodeError;
 use crate::ids::{BlobHash, LayoutHash, PeerId, RoundNumber, RunId, StateRoot};
 use crate::limits;
-use crate::message::{Message, Wire, required};
+use crate::message::{Message, Standalone};
+use crate::schema::{Value, Wire, message, required};
 use crate::shape::{Shape, id, one, plain};
 use crate::wire;
 
-/// Leads a contribution's blob: a 4-byte little-endian length, this message, then the body of the
-/// named codec.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BlobHeader {
-    /// The run it belongs to.
-    pub run: RunId,
-    /// The round trained in.
-    pub round: RoundNumber,
-    /// Who trained.
-    pub peer: PeerId,
-    /// State root of the weights the training started from.
-    pub base_root: StateRoot,
-    /// The tensor layout the body is coded for.
-    pub layout: LayoutHash,
-    /// Version of the body's codec.
-    pub codec: u32,
+message! {
+    /// The header of a contribution.
+    ///
+    /// The blob of a contribution is the length of the header (4 bytes, little-endian), the header,
+    /// and the body in the codec that the header names.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct BlobHeader("blob header", limits::BLOB_HEADER_BYTES) {
+        /// The run that the contribution belongs to.
+        pub run: RunId = 1,
+        /// The round trained in.
+        pub round: RoundNumber = 2,
+        /// The peer that trained.
+        pub peer: PeerId = 3,
+        /// State root of the weights that the training started from.
+        pub base_root: StateRoot = 4,
+        /// The tensor layout of the body.
+        pub layout: LayoutHash = 5,
+        /// Version of the body's codec.
+        pub codec: u32 = 6,
+    }
 }
 
+impl Standalone for BlobHeader {}
+
 impl BlobHeader {
-    /// The whole blob: length, header, body.
+    /// Returns the whole blob: length, header, body.
     pub fn lead(&self, body: &[u8]) -> Vec<u8> {
         let header = self.encode();
         let length = u32::try_from(header.len()).unwrap_or(u32::MAX);
         [length.to_le_bytes().as_slice(), &header, body].concat()
     }
 
-    /// Takes header and body apart.
+    /// Splits a blob into header and body.
     ///
     /// # Errors
-    /// When the blob is too short for what it says, or the header is not canonical.
+    /// If the blob is shorter than it announces, or the header is not canonical.
     pub fn split(blob: &[u8]) -> Result<(Self, &[u8]), DecodeError> {
         let short = || DecodeError::Malformed {
             message: "blob",
@@ -49,59 +56,21 @@ impl BlobHeader {
     }
 }
 
-impl Wire for BlobHeader {
-    type Wire = wire::BlobHeader;
-    const SHAPE: Shape = Shape {
-        name: "blob header",
-        most_bytes: limits::BLOB_HEADER_BYTES,
-        fields: &[
-            id(1, "BlobHeader.run"),
-            plain(2),
-            id(3, "BlobHeader.peer"),
-            id(4, "BlobHeader.base_root"),
-            id(5, "BlobHeader.layout"),
-            plain(6),
-        ],
-    };
-
-    fn to_wire(&self) -> Self::Wire {
-        wire::BlobHeader {
-            run: self.run.to_wire(),
-            round: self.round.0,
-            peer: self.peer.to_wire(),
-            base_root: self.base_root.to_wire(),
-            layout: self.layout.to_wire(),
-            codec: self.codec,
-        }
-    }
-
-    fn from_wire(wire: Self::Wire) -> Result<Self, DecodeError> {
-        Ok(Self {
-            run: RunId::from_wire("BlobHeader.run", &wire.run)?,
-            round: RoundNumber(wire.round),
-            peer: PeerId::from_wire("BlobHeader.peer", &wire.peer)?,
-            base_root: StateRoot::from_wire("BlobHeader.base_root", &wire.base_root)?,
-            layout: LayoutHash::from_wire("BlobHeader.layout", &wire.layout)?,
-            codec: wire.codec,
-        })
-    }
-}
-
-/// The part of a blob that is asked for.
+/// A part of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BlobPart {
-    /// Its [`Outline`](crate::Outline).
+    /// The [`Outline`](crate::Outline).
     Outline,
-    /// One chunk, by its number. It is answered by its bytes, with nothing around them.
+    /// One chunk, by its number from 0. The answer is the plain bytes of the chunk.
     Chunk(u32),
 }
 
 /// Asks for a part of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlobRequest {
-    /// The blob.
+    /// The blob's name.
     pub blob: BlobHash,
-    /// The part.
+    /// The part asked for.
     pub part: BlobPart,
 }
 
@@ -110,6 +79,8 @@ const EMPTY: Shape = Shape {
     most_bytes: 0,
     fields: &[],
 };
+
+impl Standalone for BlobRequest {}
 
 impl Wire for BlobRequest {
     type Wire = wire::BlobRequest;
@@ -125,7 +96,7 @@ impl Wire for BlobRequest {
             BlobPart::Chunk(index) => wire::blob_request::Part::Chunk(index),
         };
         wire::BlobRequest {
-            blob: self.blob.to_wire(),
+            blob: self.blob.to_field(),
             part: Some(part),
         }
     }
@@ -136,7 +107,7 @@ impl Wire for BlobRequest {
             wire::blob_request::Part::Chunk(index) => BlobPart::Chunk(index),
         };
         Ok(Self {
-            blob: BlobHash::from_wire("BlobRequest.blob", &wire.blob)?,
+            blob: Value::from_field("BlobRequest.blob", wire.blob)?,
             part,
         })
     }

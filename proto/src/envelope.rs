@@ -1,60 +1,51 @@
-//! Who signed what, for which run.
+//! Envelopes: who signed what, for which run.
 //!
-//! The signature is over `domain ‖ run ‖ payload as sent`, where the domain names the kind: bytes
-//! signed as one kind of message, or for one run, are never valid as another. Signatures are
-//! Ed25519 under ZIP-215 rules, so that all verifiers agree on which are valid.
+//! The signature is over `domain ‖ run ‖ payload as sent`. The domain names the kind of message, so
+//! bytes signed as one kind, or for one run, are never valid as another. Signatures are Ed25519
+//! under the rules of ZIP-215, so that all verifiers agree on which are valid.
 
 use std::fmt;
 
 use crate::error::DecodeError;
 use crate::ids::{EnvelopeHash, PeerId, RunId};
 use crate::limits;
-use crate::message::{Message, Wire};
-use crate::round::{Attestation, Commitment, Leave, Proposal, ViewCertificate, Vote};
-use crate::shape::{Shape, exact, id, plain};
-use crate::wire;
+use crate::message::{Message, Standalone};
+use crate::schema::{Value, message, numbered};
+use crate::shape::Form;
 
-const HASH_CONTEXT: &str = "commonweal envelope v1";
+/// BLAKE3 context under which an envelope is hashed.
+const CONTEXT: &str = "commonweal envelope v1";
+/// Bytes of an Ed25519 signature.
+const SIGNATURE_BYTES: usize = 64;
 
-/// What an envelope holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u32)]
-pub enum Kind {
-    /// A [`crate::Commitment`].
-    Commitment = 1,
-    /// An [`crate::Attestation`].
-    Attestation = 2,
-    /// A [`crate::Proposal`].
-    Proposal = 3,
-    /// A [`crate::Vote`].
-    Vote = 4,
-    /// A [`crate::ViewCertificate`].
-    ViewCertificate = 5,
-    /// A [`crate::Leave`].
-    Leave = 6,
+numbered! {
+    /// The kind of message in an envelope.
+    pub enum Kind: u32 {
+        /// A [`crate::Commitment`].
+        Commitment = 1,
+        /// An [`crate::Attestation`].
+        Attestation = 2,
+        /// A [`crate::Proposal`].
+        Proposal = 3,
+        /// A [`crate::Vote`].
+        Vote = 4,
+        /// A [`crate::ViewCertificate`].
+        ViewCertificate = 5,
+        /// A [`crate::Leave`].
+        Leave = 6,
+    }
 }
 
 impl Kind {
-    /// Every kind, in the order of its number.
-    pub const ALL: [Self; 6] = [
-        Self::Commitment,
-        Self::Attestation,
-        Self::Proposal,
-        Self::Vote,
-        Self::ViewCertificate,
-        Self::Leave,
-    ];
-
-    /// The longest payload of this kind, in bytes: what is longer is refused before its signature
-    /// is looked at.
+    /// Limit on the payload in bytes, checked before the signature.
     pub const fn max_payload_bytes(self) -> usize {
         match self {
-            Self::Commitment => Commitment::MAX_BYTES,
-            Self::Attestation => Attestation::MAX_BYTES,
-            Self::Proposal => Proposal::MAX_BYTES,
-            Self::Vote => Vote::MAX_BYTES,
-            Self::ViewCertificate => ViewCertificate::MAX_BYTES,
-            Self::Leave => Leave::MAX_BYTES,
+            Self::Commitment => limits::COMMITMENT_BYTES,
+            Self::Attestation => limits::ATTESTATION_BYTES,
+            Self::Proposal => limits::PAYLOAD_BYTES,
+            Self::Vote => limits::VOTE_BYTES,
+            Self::ViewCertificate => limits::CERTIFICATE_BYTES,
+            Self::Leave => limits::LEAVE_BYTES,
         }
     }
 
@@ -68,27 +59,17 @@ impl Kind {
             Self::Leave => b"commonweal leave v1",
         }
     }
-
-    fn from_number(number: u32) -> Result<Self, DecodeError> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| *kind as u32 == number)
-            .ok_or(DecodeError::UnknownValue {
-                field: "Envelope.kind",
-                value: i64::from(number),
-            })
-    }
 }
 
 /// A message that is sent signed.
 pub trait Signable: Message {
-    /// The envelope's kind for this message.
+    /// The kind of its envelope.
     const KIND: Kind;
 }
 
 /// An Ed25519 signature.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Signature(pub [u8; 64]);
+pub struct Signature(pub [u8; SIGNATURE_BYTES]);
 
 impl fmt::Debug for Signature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -100,37 +81,43 @@ impl fmt::Debug for Signature {
     }
 }
 
-impl Signature {
-    pub(crate) fn from_wire(field: &'static str, bytes: &[u8]) -> Result<Self, DecodeError> {
-        let length = bytes.len();
-        bytes
-            .try_into()
-            .map(Self)
-            .map_err(|_| DecodeError::WrongLength {
+impl Value for Signature {
+    type Wire = Vec<u8>;
+    const FORM: Form = Form::Exact(SIGNATURE_BYTES);
+
+    fn to_field(&self) -> Vec<u8> {
+        self.0.to_vec()
+    }
+
+    fn from_field(field: &'static str, wire: Vec<u8>) -> Result<Self, DecodeError> {
+        match wire.as_slice().try_into() {
+            Ok(bytes) => Ok(Self(bytes)),
+            Err(_) => Err(DecodeError::WrongLength {
                 field,
-                bytes: length,
-                expected: 64,
-            })
+                bytes: wire.len(),
+                expected: SIGNATURE_BYTES,
+            }),
+        }
     }
 }
 
-/// A peer's secret key. Signing is deterministic: the same message is signed with the same bytes
-/// after a restart.
+/// A peer's secret key. Signing is deterministic: the same message gets the same signature after a
+/// restart.
 #[derive(Clone)]
 pub struct SigningKey(ed25519_consensus::SigningKey);
 
 impl SigningKey {
-    /// The key of a 32-byte secret seed.
+    /// The key derived from a 32-byte seed.
     pub fn from_seed(seed: [u8; 32]) -> Self {
         Self(ed25519_consensus::SigningKey::from(seed))
     }
 
-    /// The secret seed: whoever has it is this peer.
+    /// The seed. Anyone who has it can sign as this peer.
     pub fn seed(&self) -> [u8; 32] {
         self.0.to_bytes()
     }
 
-    /// The public half.
+    /// The public key.
     pub fn peer(&self) -> PeerId {
         self.0.verification_key().to_bytes().into()
     }
@@ -142,20 +129,36 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// A signed message, with its payload exactly as it was signed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Envelope {
-    /// What the payload is.
-    pub kind: Kind,
-    /// Who signed.
-    pub signer: PeerId,
-    /// The run it belongs to.
-    pub run: RunId,
-    /// The message's canonical encoding.
-    pub payload: Vec<u8>,
-    /// Over domain, run and payload.
-    pub signature: Signature,
+message! {
+    /// A signed message, with its payload exactly as signed.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Envelope("envelope", limits::ENVELOPE_BYTES, check_payload) {
+        /// The kind of the payload.
+        pub kind: Kind = 1,
+        /// The peer that signed.
+        pub signer: PeerId = 2,
+        /// The run that the message belongs to.
+        pub run: RunId = 3,
+        /// Canonical encoding of the message.
+        pub payload: Vec<u8> = 4,
+        /// Signature over domain, run and payload.
+        pub signature: Signature = 5,
+    }
 }
+
+fn check_payload(envelope: &Envelope) -> Result<(), DecodeError> {
+    let (bytes, limit) = (envelope.payload.len(), envelope.kind.max_payload_bytes());
+    if bytes > limit {
+        return Err(DecodeError::TooLong {
+            message: "envelope payload",
+            bytes,
+            limit,
+        });
+    }
+    Ok(())
+}
+
+impl Standalone for Envelope {}
 
 impl Envelope {
     /// Signs a message for a run.
@@ -171,8 +174,7 @@ impl Envelope {
         }
     }
 
-    /// An envelope put together from a message and a signature that was stored apart, as
-    /// certificates do.
+    /// Rebuilds an envelope from a message and its signature, which certificates store apart.
     pub fn from_parts<M: Signable>(
         signer: PeerId,
         run: RunId,
@@ -188,7 +190,7 @@ impl Envelope {
         }
     }
 
-    /// Checks run and signature.
+    /// Checks the run and the signature.
     ///
     /// # Errors
     /// [`DecodeError::WrongRun`] or [`DecodeError::BadSignature`].
@@ -208,7 +210,7 @@ impl Envelope {
     /// Decodes the payload.
     ///
     /// # Errors
-    /// When the envelope is of another kind, or the payload is not a canonical `M`.
+    /// If the envelope is of another kind, or the payload is not a canonical `M`.
     pub fn open<M: Signable>(&self) -> Result<M, DecodeError> {
         self.check_kind(M::KIND)?;
         M::decode(&self.payload)
@@ -226,9 +228,9 @@ impl Envelope {
         }
     }
 
-    /// Names this signed message.
+    /// The hash that identifies this signed message.
     pub fn hash(&self) -> EnvelopeHash {
-        blake3::derive_key(HASH_CONTEXT, &self.encode()).into()
+        blake3::derive_key(CONTEXT, &self.encode()).into()
     }
 }
 
@@ -236,54 +238,11 @@ fn signed_bytes(kind: Kind, run: RunId, payload: &[u8]) -> Vec<u8> {
     [kind.domain(), run.as_bytes().as_slice(), payload].concat()
 }
 
-impl Wire for Envelope {
-    type Wire = wire::Envelope;
-    const SHAPE: Shape = Shape {
-        name: "envelope",
-        most_bytes: limits::ENVELOPE_BYTES,
-        fields: &[
-            plain(1),
-            id(2, "Envelope.signer"),
-            id(3, "Envelope.run"),
-            plain(4),
-            exact(5, "Envelope.signature", 64),
-        ],
-    };
-
-    fn to_wire(&self) -> Self::Wire {
-        wire::Envelope {
-            kind: self.kind as u32,
-            signer: self.signer.to_wire(),
-            run: self.run.to_wire(),
-            payload: self.payload.clone(),
-            signature: self.signature.0.to_vec(),
-        }
-    }
-
-    fn from_wire(wire: Self::Wire) -> Result<Self, DecodeError> {
-        let kind = Kind::from_number(wire.kind)?;
-        let (bytes, limit) = (wire.payload.len(), kind.max_payload_bytes());
-        if bytes > limit {
-            return Err(DecodeError::TooLong {
-                message: "envelope payload",
-                bytes,
-                limit,
-            });
-        }
-        Ok(Self {
-            kind,
-            signer: PeerId::from_wire("Envelope.signer", &wire.signer)?,
-            run: RunId::from_wire("Envelope.run", &wire.run)?,
-            payload: wire.payload,
-            signature: Signature::from_wire("Envelope.signature", &wire.signature)?,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ids::RoundNumber;
+    use crate::round::Leave;
 
     fn run() -> RunId {
         [9; 32].into()
@@ -338,12 +297,12 @@ mod tests {
     }
 
     #[test]
-    fn no_domain_leads_another() {
+    fn no_domain_is_a_prefix_of_another() {
         for one in Kind::ALL {
             for other in Kind::ALL.into_iter().filter(|other| *other != one) {
                 assert!(
                     !one.domain().starts_with(other.domain()),
-                    "{one:?} and {other:?} could sign for one another"
+                    "a signature of {one:?} could be valid for {other:?}"
                 );
             }
         }

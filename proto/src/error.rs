@@ -1,93 +1,103 @@
-//! Why bytes from elsewhere were refused.
+//! Why bytes from a stranger were refused.
 
 use thiserror::Error;
 
-use crate::manifest::ManifestError;
-
-/// Why a message was refused while decoding or verifying it.
+/// Why a message could not be decoded or verified.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum DecodeError {
-    /// More bytes than any message of this type may have.
-    #[error("{message}: {bytes} bytes, at most {limit} are accepted")]
+    /// The message has more bytes than its type allows.
+    #[error("{message}: {bytes} bytes exceed the limit of {limit}")]
     TooLong {
-        /// Type of the message.
+        /// Name of the message.
         message: &'static str,
         /// Bytes received.
         bytes: usize,
-        /// Bytes accepted.
+        /// Limit in bytes.
         limit: usize,
     },
-    /// Not an encoding of the schema's message.
-    #[error("{message}: not the schema's encoding: {cause}")]
+    /// The bytes do not encode a message of the schema.
+    #[error("{message}: malformed: {cause}")]
     Malformed {
-        /// Type of the message.
+        /// Name of the message.
         message: &'static str,
-        /// What prost says.
+        /// What is wrong with the bytes.
         cause: String,
     },
-    /// The schema's message, but not in the one form it is sent in.
+    /// The bytes encode a message, but not in its canonical form.
     #[error("{message}: not the canonical encoding")]
     NotCanonical {
-        /// Type of the message.
+        /// Name of the message.
         message: &'static str,
     },
-    /// A field that must be there is not.
+    /// A required field is missing.
     #[error("{field}: missing")]
     Missing {
-        /// The field's name in the schema.
+        /// Name of the field.
         field: &'static str,
     },
-    /// A fixed-size field of another size.
-    #[error("{field}: {bytes} bytes, {expected} are expected")]
+    /// A field of fixed length has another length.
+    #[error("{field}: {bytes} bytes instead of {expected}")]
     WrongLength {
-        /// The field's name in the schema.
+        /// Name of the field.
         field: &'static str,
         /// Bytes received.
         bytes: usize,
         /// Bytes expected.
         expected: usize,
     },
-    /// A list with more entries than accepted.
-    #[error("{field}: {count} entries, at most {limit} are accepted")]
+    /// A list has more entries than its limit.
+    #[error("{field}: {count} entries exceed the limit of {limit}")]
     TooMany {
-        /// The field's name in the schema.
+        /// Name of the field.
         field: &'static str,
         /// Entries received.
         count: usize,
-        /// Entries accepted.
+        /// Limit on the entries.
         limit: usize,
     },
-    /// A list that is not strictly rising.
+    /// A list is not sorted, or has an entry twice.
     #[error("{field}: entries are not strictly rising")]
     NotSorted {
-        /// The field's name in the schema.
+        /// Name of the field.
         field: &'static str,
     },
-    /// A number that stands for nothing.
-    #[error("{field}: {value} is not one of the values accepted")]
+    /// A number has no meaning.
+    #[error("{field}: unknown value {value}")]
     UnknownValue {
-        /// The field's name in the schema.
+        /// Name of the field.
         field: &'static str,
         /// The number received.
         value: i64,
     },
-    /// An envelope of another kind than asked for.
-    #[error("envelope of kind {found}, expected {expected}")]
+    /// The envelope is of another kind than expected.
+    #[error("the envelope is of kind {found} instead of {expected}")]
     WrongKind {
         /// Kind of the envelope.
         found: u32,
         /// Kind expected.
         expected: u32,
     },
-    /// An envelope of another run.
-    #[error("envelope of another run")]
+    /// The envelope belongs to another run.
+    #[error("the envelope belongs to another run")]
     WrongRun,
-    /// The signature is not the signer's over these bytes.
-    #[error("signature does not verify")]
+    /// The signature is not valid.
+    #[error("the signature is not valid")]
     BadSignature,
-    /// The manifest does not add up.
+    /// The manifest breaks a rule.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+}
+
+/// A manifest breaks a rule.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("manifest: {key} is {value}; accepted: {accepted}")]
+pub struct ManifestError {
+    /// Path of the key in the manifest, for example `inner.steps`.
+    pub key: &'static str,
+    /// Value of the key.
+    pub value: String,
+    /// The values accepted.
+    pub accepted: String,
 }
 
 /// Why an outline or a chunk is not the one asked for.

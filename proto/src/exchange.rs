@@ -1,36 +1,37 @@
-//! Requests and answers between two peers, apart from blobs.
+//! Control requests and answers between two peers.
 
 use crate::envelope::Envelope;
 use crate::error::DecodeError;
 use crate::ids::{BlobHash, RoundNumber};
 use crate::limits;
-use crate::message::{Wire, list, required};
+use crate::message::Standalone;
 use crate::round::Decided;
+use crate::schema::{Value, Wire, message, required};
 use crate::shape::{self, Shape, ids, one, plain};
 use crate::wire;
 
-/// What one peer asks another for.
+/// A control request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
-    /// Where are you?
+    /// Asks where the peer is in the run.
     Status,
-    /// The run's manifest.
+    /// Asks for the manifest of the run.
     Manifest,
-    /// Decided rounds with their certificates.
+    /// Asks for decided rounds with their certificates.
     Decided {
         /// The first round wanted.
         from: RoundNumber,
-        /// How many at most.
+        /// Limit on the number of rounds.
         at_most: u32,
     },
-    /// Every signed message of the round that is running: what gossip may have lost.
+    /// Asks for every signed message of the current round, because gossip may have lost some.
     RoundMessages {
-        /// The round.
+        /// The current round.
         round: RoundNumber,
     },
-    /// The blob hashes of the tensors at a round's start.
+    /// Asks for the blob hashes of the tensors at the start of a round.
     State {
-        /// The round.
+        /// The round whose start is meant.
         round: RoundNumber,
     },
 }
@@ -50,6 +51,8 @@ const DECIDED: Shape = Shape {
     most_bytes: 24,
     fields: &[plain(1), plain(2)],
 };
+
+impl Standalone for Request {}
 
 impl Wire for Request {
     type Wire = wire::Request;
@@ -101,42 +104,39 @@ impl Wire for Request {
     }
 }
 
-/// Where a peer is in the run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Status {
-    /// Rounds decided so far: the number of the round that is running.
-    pub decided_rounds: u64,
-    /// Newest round at whose start this peer holds the weights.
-    pub weights_round: RoundNumber,
-    /// Oldest round whose contributions it still holds.
-    pub oldest_blobs_round: RoundNumber,
+message! {
+    /// Where a peer is in the run.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Status("status", 64) {
+        /// Number of rounds decided so far, which is the number of the current round.
+        pub decided_rounds: u64 = 1,
+        /// The newest round for whose start the peer has the weights.
+        pub weights_round: RoundNumber = 2,
+        /// The oldest round whose contributions the peer still has.
+        pub oldest_blobs_round: RoundNumber = 3,
+    }
 }
 
-/// Answers a [`Request`].
+/// The answer to a [`Request`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Response {
-    /// To [`Request::Status`].
+    /// Answers [`Request::Status`].
     Status(Status),
-    /// To [`Request::Manifest`]: its bytes, to be checked against the run id.
+    /// Answers [`Request::Manifest`] with its bytes. Check them against the run id.
     Manifest(Vec<u8>),
-    /// To [`Request::Decided`]: consecutive rounds, as many as fit.
+    /// Answers [`Request::Decided`] with consecutive rounds, as many as fit.
     Decided(Vec<Decided>),
-    /// To [`Request::RoundMessages`].
+    /// Answers [`Request::RoundMessages`].
     RoundMessages(Vec<Envelope>),
-    /// To [`Request::State`]: in the layout's order.
+    /// Answers [`Request::State`].
     State {
-        /// The round.
+        /// The round whose start is meant.
         round: RoundNumber,
-        /// Blob hash of each tensor.
+        /// Blob hash of each tensor, in the layout's order.
         tensors: Vec<BlobHash>,
     },
 }
 
-const STATUS: Shape = Shape {
-    name: "status",
-    most_bytes: 64,
-    fields: &[plain(1), plain(2), plain(3)],
-};
 const MANIFEST: Shape = Shape {
     name: "manifest's bytes",
     most_bytes: limits::MANIFEST_BYTES + 16,
@@ -168,13 +168,15 @@ const STATE_TENSORS: Shape = Shape {
     fields: &[plain(1), ids(2, "StateTensors.tensors", limits::TENSORS)],
 };
 
+impl Standalone for Response {}
+
 impl Wire for Response {
     type Wire = wire::Response;
     const SHAPE: Shape = Shape {
         name: "response",
         most_bytes: limits::RESPONSE_BYTES,
         fields: &[
-            one(1, &STATUS),
+            one(1, &Status::SHAPE),
             one(2, &MANIFEST),
             one(3, &DECIDED_BATCH),
             one(4, &ROUND_MESSAGES),
@@ -185,23 +187,19 @@ impl Wire for Response {
     fn to_wire(&self) -> Self::Wire {
         use wire::response::What;
         let what = match self {
-            Self::Status(status) => What::Status(wire::Status {
-                decided_rounds: status.decided_rounds,
-                weights_round: status.weights_round.0,
-                oldest_blobs_round: status.oldest_blobs_round.0,
-            }),
+            Self::Status(status) => What::Status(status.to_wire()),
             Self::Manifest(manifest) => What::Manifest(wire::ManifestBytes {
                 manifest: manifest.clone(),
             }),
             Self::Decided(decided) => What::Decided(wire::DecidedBatch {
-                decided: decided.iter().map(Wire::to_wire).collect(),
+                decided: decided.to_field(),
             }),
             Self::RoundMessages(envelopes) => What::RoundMessages(wire::RoundMessages {
-                envelopes: envelopes.iter().map(Wire::to_wire).collect(),
+                envelopes: envelopes.to_field(),
             }),
             Self::State { round, tensors } => What::State(wire::StateTensors {
                 round: round.0,
-                tensors: tensors.iter().map(|t| t.to_wire()).collect(),
+                tensors: tensors.iter().map(Value::to_field).collect(),
             }),
         };
         wire::Response { what: Some(what) }
@@ -210,11 +208,7 @@ impl Wire for Response {
     fn from_wire(wire: Self::Wire) -> Result<Self, DecodeError> {
         use wire::response::What;
         Ok(match required("Response.what", wire.what)? {
-            What::Status(s) => Self::Status(Status {
-                decided_rounds: s.decided_rounds,
-                weights_round: RoundNumber(s.weights_round),
-                oldest_blobs_round: RoundNumber(s.oldest_blobs_round),
-            }),
+            What::Status(status) => Self::Status(Status::from_wire(status)?),
             What::Manifest(m) if m.manifest.len() <= limits::MANIFEST_BYTES => {
                 Self::Manifest(m.manifest)
             }
@@ -225,13 +219,19 @@ impl Wire for Response {
                     limit: limits::MANIFEST_BYTES,
                 });
             }
-            What::Decided(d) => Self::Decided(list(d.decided, Decided::from_wire)?),
-            What::RoundMessages(m) => Self::RoundMessages(list(m.envelopes, Envelope::from_wire)?),
+            What::Decided(d) => {
+                Self::Decided(Value::from_field("DecidedBatch.decided", d.decided)?)
+            }
+            What::RoundMessages(m) => {
+                Self::RoundMessages(Value::from_field("RoundMessages.envelopes", m.envelopes)?)
+            }
             What::State(s) => Self::State {
                 round: RoundNumber(s.round),
-                tensors: list(s.tensors, |t| {
-                    BlobHash::from_wire("StateTensors.tensors", &t)
-                })?,
+                tensors: s
+                    .tensors
+                    .into_iter()
+                    .map(|hash| BlobHash::from_field("StateTensors.tensors", hash))
+                    .collect::<Result<_, _>>()?,
             },
         })
     }

@@ -1,4 +1,4 @@
-//! Hashes, keys and numbers, one type each, so that none is taken for another.
+//! Hashes, keys and numbers: one type each, so that they cannot be confused.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,10 +6,12 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::DecodeError;
+use crate::schema::Value;
+use crate::shape::Form;
 
-/// A text that is not the 64 hexadecimal digits of an id.
+/// A text that is not an id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not an id: 64 hexadecimal digits are expected")]
+#[error("\"{0}\" is not an id: expected 64 hexadecimal digits")]
 pub struct ParseIdError(String);
 
 macro_rules! bytes32 {
@@ -24,22 +26,25 @@ macro_rules! bytes32 {
                 &self.0
             }
 
-            /// The first eight hexadecimal digits, for people.
+            /// The first eight hexadecimal digits, for display.
             pub fn short(&self) -> String {
                 hex::encode(self.0.get(..4).unwrap_or_default())
             }
+        }
 
-            #[allow(dead_code, reason = "seeds are derived, never sent")]
-            pub(crate) fn from_wire(field: &'static str, bytes: &[u8]) -> Result<Self, DecodeError> {
-                match <[u8; 32]>::try_from(bytes) {
-                    Ok(bytes) => Ok(Self(bytes)),
-                    Err(_) => Err(DecodeError::WrongLength { field, bytes: bytes.len(), expected: 32 }),
-                }
+        impl Value for $name {
+            type Wire = Vec<u8>;
+            const FORM: Form = Form::ID;
+
+            fn to_field(&self) -> Vec<u8> {
+                self.0.to_vec()
             }
 
-            #[allow(dead_code, reason = "seeds are derived, never sent")]
-            pub(crate) fn to_wire(self) -> Vec<u8> {
-                self.0.to_vec()
+            fn from_field(field: &'static str, wire: Vec<u8>) -> Result<Self, DecodeError> {
+                match <[u8; 32]>::try_from(wire.as_slice()) {
+                    Ok(bytes) => Ok(Self(bytes)),
+                    Err(_) => Err(DecodeError::WrongLength { field, bytes: wire.len(), expected: 32 }),
+                }
             }
         }
 
@@ -94,39 +99,39 @@ macro_rules! bytes32 {
 }
 
 bytes32!(
-    /// Names a run: the hash of its manifest.
+    /// Identifies a run: the hash of its manifest.
     RunId
 );
 bytes32!(
-    /// Names a peer: its Ed25519 public key, which is also its libp2p identity.
+    /// Identifies a peer: its Ed25519 public key, which is also its libp2p identity.
     PeerId
 );
 bytes32!(
-    /// Names a byte string cut into chunks; see [`crate::outline`].
+    /// Identifies a blob: the hash of its [`Outline`](crate::Outline).
     BlobHash
 );
 bytes32!(
-    /// Commits to all weights; see `weal_kernels::state`.
+    /// Identifies the weights of a model: one hash over all tensors, see `weal_kernels::state`.
     StateRoot
 );
 bytes32!(
-    /// Names the order, names and shapes of a model's tensors.
+    /// Identifies a tensor layout: the order, names and shapes of a model's tensors.
     LayoutHash
 );
 bytes32!(
-    /// Names a signed message: the hash of its envelope.
+    /// Identifies a signed message: the hash of its envelope.
     EnvelopeHash
 );
 bytes32!(
-    /// Names what a round decided: the hash of its round set.
+    /// Identifies what a round decided: the hash of its round set.
     RoundSetHash
 );
 bytes32!(
-    /// Commits to every peer's weight and standing.
+    /// Identifies a ledger: the hash of every peer's weight and standing.
     LedgerRoot
 );
 bytes32!(
-    /// Public randomness of a round.
+    /// The public randomness of a round.
     Seed
 );
 
@@ -137,6 +142,19 @@ macro_rules! number {
         #[serde(transparent)]
         pub struct $name(pub $inner);
 
+        impl Value for $name {
+            type Wire = $inner;
+            const FORM: Form = Form::Plain;
+
+            fn to_field(&self) -> $inner {
+                self.0
+            }
+
+            fn from_field(_: &'static str, wire: $inner) -> Result<Self, DecodeError> {
+                Ok(Self(wire))
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 self.0.fmt(f)
@@ -146,19 +164,19 @@ macro_rules! number {
 }
 
 number!(
-    /// Counts the rounds of a run from 0.
+    /// Number of a round, from 0.
     RoundNumber(u64)
 );
 number!(
-    /// Counts the attempts to decide one round from 0 (Tendermint's round).
+    /// Number of an attempt to decide a round, from 0. Tendermint calls it a round.
     View(u32)
 );
 number!(
-    /// Training sequences.
+    /// A number of training sequences.
     Samples(u64)
 );
 number!(
-    /// What a vote counts.
+    /// The weight of a vote.
     Weight(u64)
 );
 
@@ -168,7 +186,7 @@ impl RoundNumber {
         Self(self.0.saturating_add(1))
     }
 
-    /// The round before this one, if there is one.
+    /// The round before this one, or `None` for round 0.
     pub const fn previous(self) -> Option<Self> {
         match self.0.checked_sub(1) {
             Some(round) => Some(Self(round)),
@@ -182,14 +200,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_reads_back_from_its_text() {
+    fn an_id_is_parsed_from_its_text() {
         let id = RunId::from([0xab; 32]);
         assert_eq!(id.to_string().parse::<RunId>(), Ok(id));
         assert_eq!(id.short(), "abababab");
     }
 
     #[test]
-    fn a_text_that_is_no_id_is_refused_with_what_is_expected() {
+    fn the_error_for_a_text_that_is_not_an_id_says_what_is_expected() {
         let error = "xyz".parse::<RunId>().unwrap_err().to_string();
         assert!(error.contains("64 hexadecimal digits"), "{error}");
     }

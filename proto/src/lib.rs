@@ -1,11 +1,11 @@
-//! What peers say to one another: the schema, typed ids, signed envelopes, and a limit for every
+//! The messages of the protocol: their schema, typed ids, signed envelopes, and a limit on every
 //! length.
 //!
-//! Everything here arrives from strangers. [`Message::decode`] therefore refuses, in this order:
-//! more bytes than the type may have; lists, parts and ids out of their limits, before anything is
-//! allocated for them; bytes that are not the schema's; values that stand for nothing; and any
-//! encoding but the canonical one. So one value has one byte string, a hash of the bytes names the
-//! value, and decoding costs a small multiple of the bytes.
+//! Messages arrive from strangers. [`Message::decode`] therefore refuses, in this order: more bytes
+//! than the type allows; lists, parts and ids beyond their limits, before anything is allocated for
+//! them; bytes that do not follow the schema; values without a meaning; and any encoding but the
+//! canonical one. So each value has one byte string, a hash of the bytes identifies the value, and
+//! decoding costs a small multiple of the bytes.
 //!
 //! ```
 //! use weal_proto::{Commitment, Envelope, Message, RoundNumber, RunId, Samples, SigningKey};
@@ -29,13 +29,15 @@
 //! | file | holds |
 //! |---|---|
 //! | [`ids`] | hashes, keys, numbers: one type each |
-//! | [`message`] | the trait every message has, and how it is decoded |
+//! | [`message`] | the trait of every message: encode and decode |
 //! | [`envelope`] | who signed what, for which run |
-//! | [`manifest`] | what fixes a run, and the rules it must keep |
+//! | [`manifest`] | what defines a run, and the rules that it must keep |
 //! | [`round`] | commitments, attestations, the round set, votes, certificates |
-//! | [`exchange`] | requests and answers between two peers |
-//! | [`blob`] | the header of a contribution, and chunk requests |
+//! | [`exchange`] | control requests and answers |
+//! | [`blob`] | the header of a contribution, and requests for parts of a blob |
 //! | [`outline`] | how a blob is cut into chunks, named and verified |
+
+#![forbid(unsafe_code)]
 
 pub mod blob;
 pub mod envelope;
@@ -47,18 +49,19 @@ pub mod manifest;
 pub mod message;
 pub mod outline;
 pub mod round;
+mod schema;
 mod shape;
 mod wire;
 
 pub use blob::{BlobHeader, BlobPart, BlobRequest};
 pub use envelope::{Envelope, Kind, Signable, Signature, SigningKey};
-pub use error::{DecodeError, OutlineError};
+pub use error::{DecodeError, ManifestError, OutlineError};
 pub use exchange::{Request, Response, Status};
 pub use ids::{
     BlobHash, EnvelopeHash, LayoutHash, LedgerRoot, PeerId, RoundNumber, RoundSetHash, RunId,
     Samples, Seed, StateRoot, View, Weight,
 };
-pub use manifest::{Manifest, ManifestError};
+pub use manifest::Manifest;
 pub use message::Message;
 pub use outline::{CHUNK_BYTES, Outline};
 pub use round::{

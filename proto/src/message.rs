@@ -1,40 +1,34 @@
-//! The trait every message has: one canonical encoding, decoded within limits.
+//! Messages: one canonical encoding each, decoded within limits.
 
 use prost::Message as _;
 
 use crate::error::DecodeError;
-use crate::shape::Shape;
+use crate::schema::Wire;
 
-/// A message of the schema.
+/// A message with an encoding of its own.
 ///
-/// `decode` accepts exactly the byte strings that `encode` makes.
+/// `decode` accepts exactly the byte strings that `encode` returns.
 pub trait Message: Sized {
-    /// What it is called in errors.
+    /// Name of the message in errors.
     const NAME: &'static str;
-    /// More bytes than this are refused before anything else is looked at.
+    /// Limit on the encoding, checked before anything else.
     const MAX_BYTES: usize;
 
-    /// The canonical encoding.
+    /// Returns the canonical encoding.
     fn encode(&self) -> Vec<u8>;
 
-    /// Reads a canonical encoding.
+    /// Decodes a canonical encoding.
     ///
     /// # Errors
-    /// When the bytes are too many, are not the schema's, break a limit, or are not canonical.
+    /// If there are too many bytes, or they do not follow the schema, break a limit, or are not
+    /// canonical.
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError>;
 }
 
-/// How a message maps to the struct that prost made of the schema.
-pub(crate) trait Wire: Sized {
-    type Wire: prost::Message + Default;
-    /// Its name and its limits, checked before prost sees the bytes.
-    const SHAPE: Shape;
+/// Marks a message of the schema that is encoded on its own, not only within another.
+pub(crate) trait Standalone: Wire {}
 
-    fn to_wire(&self) -> Self::Wire;
-    fn from_wire(wire: Self::Wire) -> Result<Self, DecodeError>;
-}
-
-impl<T: Wire> Message for T {
+impl<T: Standalone> Message for T {
     const NAME: &'static str = T::SHAPE.name;
     const MAX_BYTES: usize = T::SHAPE.most_bytes;
 
@@ -50,38 +44,11 @@ impl<T: Wire> Message for T {
             cause: cause.to_string(),
         })?;
         let value = T::from_wire(wire)?;
-        // Protobuf lets one value be written in many ways; a hash must name exactly one.
+        // Protobuf can encode a value in many ways, but a hash must name exactly one byte string.
         if value.encode() == bytes {
             Ok(value)
         } else {
             Err(DecodeError::NotCanonical { message })
         }
     }
-}
-
-/// Reads every entry of a list; how many there are, the shape has checked.
-pub(crate) fn list<W, T>(
-    wire: Vec<W>,
-    read: impl FnMut(W) -> Result<T, DecodeError>,
-) -> Result<Vec<T>, DecodeError> {
-    wire.into_iter().map(read).collect()
-}
-
-/// Refuses a list whose keys do not strictly rise: this forbids duplicates and a second order of
-/// the same list.
-pub(crate) fn rising<T, K: Ord>(
-    field: &'static str,
-    list: Vec<T>,
-    key: impl Fn(&T) -> K,
-) -> Result<Vec<T>, DecodeError> {
-    if list.is_sorted_by(|a, b| key(a) < key(b)) {
-        Ok(list)
-    } else {
-        Err(DecodeError::NotSorted { field })
-    }
-}
-
-/// A field that must be there.
-pub(crate) fn required<T>(field: &'static str, value: Option<T>) -> Result<T, DecodeError> {
-    value.ok_or(DecodeError::Missing { field })
 }

@@ -11,7 +11,8 @@ use rayon::prelude::*;
 use crate::error::{DecodeError, OutlineError};
 use crate::ids::BlobHash;
 use crate::limits;
-use crate::message::Wire;
+use crate::message::Standalone;
+use crate::schema::Wire;
 use crate::shape::{Shape, plain};
 use crate::wire;
 
@@ -104,6 +105,8 @@ impl Outline {
         }
     }
 }
+
+impl Standalone for Outline {}
 
 impl Wire for Outline {
     type Wire = wire::Outline;

@@ -1,80 +1,82 @@
-//! A look at a message's bytes before anything is allocated for them.
+//! Checks the bytes of a message before anything is allocated for them.
 //!
-//! The attack: to prost, an empty entry of a list costs two bytes on the wire and a hundred in
-//! memory, so that an answer of 4 MiB becomes hundreds; and a part that is sent twice is merged, so
-//! that limits on each half say nothing about the whole. [`Shape::check`] walks the bytes,
-//! allocates nothing, and refuses whatever the schema's message cannot be: a list or a part that is
-//! too long, an id of another size, a field that is unknown, out of order or there twice. What it
-//! lets through costs a small multiple of its bytes to decode.
+//! The attack: to prost, an empty list entry costs two bytes on the wire and a hundred in memory,
+//! so 4 MiB of bytes become hundreds of MiB. And prost merges a part that is sent twice, so limits
+//! on each half do not limit the whole. [`Shape::check`] walks the bytes without allocating. It
+//! refuses lists and parts above their limits, ids of another length, and fields that are unknown,
+//! repeated or out of order. What passes costs a small multiple of its bytes to decode.
 
 use crate::error::DecodeError;
 
 /// Bytes of a hash or a key.
 const ID_BYTES: usize = 32;
 
-/// What a message may hold, field by field.
+/// What the bytes of a message may hold.
 pub(crate) struct Shape {
-    /// What the message is called in errors.
+    /// Name of the message in errors.
     pub name: &'static str,
-    /// More bytes than this are refused.
+    /// Limit on its bytes.
     pub most_bytes: usize,
-    /// Rising by number, as prost writes them.
+    /// The fields, sorted by number, as prost writes them.
     pub fields: &'static [Field],
 }
 
 /// One field of a message.
 pub(crate) struct Field {
-    number: u32,
-    form: Form,
+    pub number: u32,
+    /// Name of the field in errors.
+    pub name: &'static str,
+    pub form: Form,
+    /// Limit on the entries of a list.
+    pub most: usize,
 }
 
-enum Form {
-    /// A number, or bytes whose length is looked at where they are taken apart.
+/// What the bytes of a field may hold.
+#[derive(Clone, Copy)]
+pub(crate) enum Form {
+    /// A number, or bytes whose length is checked later.
     Plain,
-    /// Bytes of one length, always there.
-    Exact { name: &'static str, bytes: usize },
+    /// This many bytes, always present.
+    Exact(usize),
     /// A message, at most once.
-    One(&'static Shape),
-    /// Messages, at most so many.
-    List {
-        name: &'static str,
-        most: usize,
-        of: &'static Shape,
-    },
-    /// Ids, at most so many.
-    Ids { name: &'static str, most: usize },
+    Message(&'static Shape),
+    /// A list of messages.
+    List(&'static Shape),
+    /// A list of hashes or keys.
+    Ids,
 }
 
-/// A number, or bytes whose length is looked at later.
-pub(crate) const fn plain(number: u32) -> Field {
+impl Form {
+    /// A hash or a key.
+    pub(crate) const ID: Self = Self::Exact(ID_BYTES);
+}
+
+/// A field that is no list.
+const fn single(number: u32, name: &'static str, form: Form) -> Field {
     Field {
         number,
-        form: Form::Plain,
+        name,
+        form,
+        most: 1,
     }
+}
+
+/// A number, or bytes whose length is checked later.
+pub(crate) const fn plain(number: u32) -> Field {
+    single(number, "", Form::Plain)
 }
 
 /// A hash or a key.
 pub(crate) const fn id(number: u32, name: &'static str) -> Field {
-    exact(number, name, ID_BYTES)
-}
-
-/// Bytes of one length.
-pub(crate) const fn exact(number: u32, name: &'static str, bytes: usize) -> Field {
-    Field {
-        number,
-        form: Form::Exact { name, bytes },
-    }
+    single(number, name, Form::ID)
 }
 
 /// A message within the message.
 pub(crate) const fn one(number: u32, of: &'static Shape) -> Field {
-    Field {
-        number,
-        form: Form::One(of),
-    }
+    single(number, "", Form::Message(of))
 }
 
-/// A list of messages.
+/// A list of at most `most` messages.
 pub(crate) const fn list(
     number: u32,
     name: &'static str,
@@ -83,20 +85,24 @@ pub(crate) const fn list(
 ) -> Field {
     Field {
         number,
-        form: Form::List { name, most, of },
+        name,
+        form: Form::List(of),
+        most,
     }
 }
 
-/// A list of hashes or keys.
+/// A list of at most `most` hashes or keys.
 pub(crate) const fn ids(number: u32, name: &'static str, most: usize) -> Field {
     Field {
         number,
-        form: Form::Ids { name, most },
+        name,
+        form: Form::Ids,
+        most,
     }
 }
 
 impl Shape {
-    /// Refuses bytes that cannot be this message, without allocating for those that can.
+    /// Refuses bytes that cannot be this message. Allocates only for errors.
     pub(crate) fn check(&self, bytes: &[u8]) -> Result<(), DecodeError> {
         if bytes.len() > self.most_bytes {
             return Err(DecodeError::TooLong {
@@ -128,8 +134,7 @@ impl Shape {
         fields.try_for_each(Field::absent)
     }
 
-    /// The field of this number, if only fields that may be absent lie between it and the one
-    /// before.
+    /// Finds the field of this number. Every field that is skipped must be optional.
     fn skip_to<'a>(
         &self,
         number: u32,
@@ -148,44 +153,36 @@ impl Shape {
 impl Field {
     fn absent(&self) -> Result<(), DecodeError> {
         match self.form {
-            Form::Exact { name, bytes } => Err(DecodeError::WrongLength {
-                field: name,
+            Form::Exact(expected) => Err(DecodeError::WrongLength {
+                field: self.name,
                 bytes: 0,
-                expected: bytes,
+                expected,
             }),
             _ => Ok(()),
         }
     }
 
-    /// Looks at the `count`th value of this field in `message`.
+    /// Checks the `count`th value of this field in `message`.
     fn check(
         &self,
         message: &'static str,
         count: usize,
         value: Value<'_>,
     ) -> Result<(), DecodeError> {
-        match (&self.form, value) {
-            (Form::List { name, most, .. } | Form::Ids { name, most }, _) if count > *most => {
-                Err(DecodeError::TooMany {
-                    field: name,
-                    count,
-                    limit: *most,
-                })
-            }
-            (Form::List { of, .. }, Value::Bytes(bytes)) => of.check(bytes),
-            (Form::Ids { name, .. }, Value::Bytes(bytes)) => length(name, bytes, ID_BYTES),
-            (Form::List { .. } | Form::Ids { .. }, Value::Number) => Err(another_type(message)),
+        match (self.form, value) {
+            (Form::List(_) | Form::Ids, _) if count > self.most => Err(DecodeError::TooMany {
+                field: self.name,
+                count,
+                limit: self.most,
+            }),
+            (Form::List(of), Value::Bytes(bytes)) => of.check(bytes),
+            (Form::Ids, Value::Bytes(bytes)) => length(self.name, bytes, ID_BYTES),
+            (Form::List(_) | Form::Ids, Value::Number) => Err(another_type(message)),
             _ if count > 1 => Err(DecodeError::NotCanonical { message }),
             (Form::Plain, _) => Ok(()),
-            (
-                Form::Exact {
-                    name,
-                    bytes: expected,
-                },
-                Value::Bytes(bytes),
-            ) => length(name, bytes, *expected),
-            (Form::One(of), Value::Bytes(bytes)) => of.check(bytes),
-            (Form::Exact { .. } | Form::One(_), Value::Number) => Err(another_type(message)),
+            (Form::Exact(expected), Value::Bytes(bytes)) => length(self.name, bytes, expected),
+            (Form::Message(of), Value::Bytes(bytes)) => of.check(bytes),
+            (Form::Exact(_) | Form::Message(_), Value::Number) => Err(another_type(message)),
         }
     }
 }
@@ -213,7 +210,7 @@ fn another_type(message: &'static str) -> DecodeError {
     malformed(message, "a field of another type")
 }
 
-/// What stands behind a field's key.
+/// The value after a field's key.
 #[derive(Clone, Copy)]
 enum Value<'a> {
     Number,
@@ -243,12 +240,13 @@ impl<'a> Reader<'a> {
         let (bytes, rest) = self
             .rest
             .split_at_checked(length)
-            .ok_or_else(|| malformed(self.message, "shorter than it says"))?;
+            .ok_or_else(|| malformed(self.message, "shorter than it announces"))?;
         self.rest = rest;
         Ok(bytes)
     }
 
-    /// Seven bits a byte, the lowest first; the high bit says that another byte follows.
+    /// Reads a varint: seven bits per byte, the lowest first. The high bit means that another byte
+    /// follows.
     fn varint(&mut self) -> Result<u64, DecodeError> {
         let mut value = 0_u64;
         for shift in (0..u64::BITS).step_by(7) {

@@ -1,7 +1,7 @@
-//! The compose testnet of `deploy/`, brought up under a project name of its own.
+//! The compose testnet of `deploy/`, under its own project name.
 //!
-//! The image is built from the program that was built beside the tests, since a build of it within
-//! Docker would need a registry, and twenty minutes.
+//! The image contains the program that was built beside the tests. Building it within Docker would
+//! need a registry, and twenty minutes.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -19,14 +19,14 @@ use crate::net::program;
 pub const NODES: usize = 4;
 
 const SERVICES: [&str; NODES] = ["node1", "node2", "node3", "node4"];
-/// Both the builder and the base of the image; `deploy/base-image.sh` provides it.
+/// The image of the builder and of the result. `deploy/base-image.sh` provides it.
 const BASE: &str = "debian:bookworm-slim";
-/// How often a condition is looked at: each look asks every container.
+/// How often a condition is checked. Each check asks every container.
 const POLL: Duration = Duration::from_millis(500);
-/// What a container may have logged at most to be shown when a test fails.
+/// Lines of each container's log that are shown when a test fails.
 const LOG_LINES: &str = "40";
 
-/// A testnet in containers; it is taken down, with all it wrote, when this is dropped.
+/// A testnet in containers. It is removed, with its data, when this is dropped.
 #[derive(Debug)]
 pub struct Compose {
     tool: Tool,
@@ -47,10 +47,10 @@ impl Compose {
     /// Builds the image and brings the nodes up; `flags` go to `weal testnet prepare`.
     ///
     /// # Errors
-    /// Why it is not possible on this machine, in words for people.
+    /// Why this machine cannot do that, in words for people.
     ///
     /// # Panics
-    /// When it is possible, and fails.
+    /// When the machine could do it and it fails.
     pub fn up(flags: &str) -> Result<Self, String> {
         let tool = Tool::find()?;
         let base = succeeds(Command::new("bash").arg(repository().join("deploy/base-image.sh")));
@@ -78,7 +78,7 @@ impl Compose {
         Ok(compose)
     }
 
-    /// Kills a node on the spot.
+    /// Kills a node at once.
     ///
     /// # Panics
     /// When it is not running.
@@ -94,7 +94,7 @@ impl Compose {
         docker(["start", &self.containers[node]]);
     }
 
-    /// What a node says of itself, asked within its container; `None` where it does not answer.
+    /// A node's status, asked from within its container; `None` if it does not answer.
     pub fn status(&self, node: usize) -> Option<Snapshot> {
         let json = output(docker_command([
             "exec",
@@ -114,7 +114,7 @@ impl Compose {
             .unwrap_or(0)
     }
 
-    /// What Docker's own check says of a node: `starting`, `healthy` or `unhealthy`.
+    /// The result of Docker's health check of a node: `starting`, `healthy` or `unhealthy`.
     ///
     /// # Panics
     /// When the container is not there.
@@ -171,7 +171,7 @@ impl Compose {
         built.unwrap_or_else(|error| panic!("the image cannot be built: {error}"));
     }
 
-    /// The program was linked against this machine's C library; an older one in the image cannot
+    /// The program is linked against this machine's C library. An image with an older one cannot
     /// load it.
     fn can_run(&self) -> Result<(), String> {
         match output(docker_command(["run", "--rm", &self.image, "--version"])) {
@@ -194,7 +194,7 @@ impl Compose {
             .args(["--project-name", &self.project, "--file"])
             .arg(repository().join("deploy/compose.yaml"))
             .env("WEAL_IMAGE", &self.image)
-            // Docker chooses a free one.
+            // Docker chooses a free port.
             .env("WEAL_PAGE_PORT", "0");
         command
     }
@@ -210,7 +210,7 @@ impl Compose {
 
 impl Drop for Compose {
     fn drop(&mut self) {
-        // What is left over hurts nobody's result, and a panic here would hide the test's own.
+        // Leftovers do no harm, and a panic here would hide the test's own.
         let _ = succeeds(self.command().args([
             "down",
             "--volumes",
@@ -254,7 +254,7 @@ fn repository() -> &'static Path {
         .expect("the tests lie in the repository")
 }
 
-/// A build context with nothing but the program in it, without what only a debugger reads.
+/// A build context that contains only the program, without debug information.
 fn context() -> TempDir {
     let context = TempDir::new().expect("a temporary folder");
     let binary: PathBuf = context.path().join("dist/weal");
@@ -287,7 +287,7 @@ fn succeeds(command: &mut Command) -> Result<(), String> {
     output(command).map(drop)
 }
 
-/// What a command prints; its complaint where it fails.
+/// What a command prints. If it fails, what it prints to standard error.
 fn output(mut command: impl std::borrow::BorrowMut<Command>) -> Result<String, String> {
     let command = command.borrow_mut().stdin(Stdio::null());
     let name = command.get_program().to_string_lossy().into_owned();

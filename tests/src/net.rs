@@ -15,7 +15,7 @@ use weal::testnet::prepare::{NodePlan, Plan, PreparedNode, local_nodes, prepare}
 use weal_dashboard::Snapshot;
 use weal_proto::Manifest;
 
-/// How often a condition is looked at.
+/// How often a condition is checked.
 const POLL: Duration = Duration::from_millis(100);
 
 /// The program, built beside the tests.
@@ -37,40 +37,40 @@ pub fn program() -> PathBuf {
     program
 }
 
-/// A node: its folder, its page, and its process while it runs.
+/// A node: its data folder, its page, and its process while it runs.
 pub struct TestNode {
-    /// Its folder.
+    /// Its data folder.
     pub folder: Folder,
-    /// What it is called in the page: its key.
+    /// Its public key, which the page shows.
     pub peer: String,
-    /// Its page.
+    /// Address of its page.
     pub page: std::net::SocketAddr,
     process: Option<Child>,
 }
 
-/// A network of processes; they end with it.
+/// A network of processes, which are killed when it is dropped.
 pub struct Net {
-    /// The run.
+    /// The run's manifest.
     pub manifest: Manifest,
-    /// The nodes; newcomers come last.
+    /// The nodes; newcomers come last, in the order they joined.
     pub nodes: Vec<TestNode>,
     root: TempDir,
 }
 
 impl Net {
-    /// Writes folders and starts a process for each.
+    /// Writes a folder for each peer and starts its process.
     ///
     /// # Panics
-    /// When anything of it fails.
+    /// When that fails.
     pub fn start(peers: usize, run: RunFile) -> Self {
         let nodes = local_nodes(peers, 0, Device::Cpu, 1).expect("free ports");
         Self::start_planned(nodes, run)
     }
 
-    /// Starts nodes that were planned one by one.
+    /// Starts nodes with individual settings.
     ///
     /// # Panics
-    /// When anything of it fails.
+    /// When that fails.
     pub fn start_planned(nodes: Vec<NodePlan>, run: RunFile) -> Self {
         let root = TempDir::new().expect("a temporary folder");
         let plan = Plan {
@@ -78,7 +78,7 @@ impl Net {
             nodes,
             run,
         };
-        let (manifest, prepared) = prepare(&plan).expect("a run that adds up");
+        let (manifest, prepared) = prepare(&plan).expect("a valid run");
         let nodes = prepared.into_iter().map(TestNode::from).collect();
         let mut net = Self {
             manifest,
@@ -91,7 +91,7 @@ impl Net {
         net
     }
 
-    /// Starts a node's process, new or again.
+    /// Starts a node's process, for the first time or again.
     ///
     /// # Panics
     /// When it cannot be started.
@@ -101,7 +101,7 @@ impl Net {
         node.spawn(&["run".into(), "--dir".into(), dir.into_os_string()]);
     }
 
-    /// Adds a newcomer that joins by link.
+    /// Adds a newcomer that joins by link. Returns its index.
     ///
     /// # Panics
     /// When it cannot be started.
@@ -143,7 +143,7 @@ impl Net {
         self.nodes.len() - 1
     }
 
-    /// Kills a node's process on the spot, as a power cut would.
+    /// Kills a node's process at once, as a power cut would.
     ///
     /// # Panics
     /// When it is not running.
@@ -153,7 +153,7 @@ impl Net {
         process.wait().expect("a process that ends");
     }
 
-    /// What a node says of itself, if it answers.
+    /// A node's status, if it answers.
     pub fn status(&self, node: usize) -> Option<Snapshot> {
         status_client::status(self.nodes[node].page).ok()
     }
@@ -178,10 +178,10 @@ impl Net {
         wait_for(what, patience, || condition(self), || self.logs());
     }
 
-    /// Waits until every running node has decided so many rounds.
+    /// Waits until every running node has decided this number of rounds.
     ///
     /// # Panics
-    /// When it takes too long.
+    /// When that takes longer than `patience`.
     pub fn wait_for_rounds(&self, rounds: u64, patience: Duration) {
         let what = format!("{rounds} rounds decided everywhere");
         self.wait_for(&what, patience, |net| {
@@ -191,7 +191,7 @@ impl Net {
         });
     }
 
-    /// State roots by round, at each node that has the round on its page.
+    /// State roots by round and node, of the rounds that the node's page shows.
     pub fn roots(&self) -> BTreeMap<u64, BTreeMap<String, String>> {
         let mut roots: BTreeMap<u64, BTreeMap<String, String>> = BTreeMap::new();
         for (index, node) in self.nodes.iter().enumerate() {
@@ -209,8 +209,8 @@ impl Net {
         roots
     }
 
-    /// Asserts that no two nodes hold different weights after any round; returns how many rounds
-    /// two or more nodes had.
+    /// Asserts that no two nodes hold different weights after any round. Returns the number of
+    /// rounds that at least two nodes had.
     ///
     /// # Panics
     /// When two differ.
@@ -282,22 +282,22 @@ impl TestNode {
 impl Drop for TestNode {
     fn drop(&mut self) {
         if let Some(process) = &mut self.process {
-            // It may have ended already.
+            // It may have exited already.
             let _ = process.kill();
             let _ = process.wait();
         }
     }
 }
 
-/// One node in a folder of its own; it ends with this.
+/// A single node, which is killed when this is dropped.
 pub struct StartedNode {
-    /// Its page.
+    /// Address of its page.
     pub page: std::net::SocketAddr,
     node: TestNode,
 }
 
 impl StartedNode {
-    /// Runs the node of a folder that holds a run.
+    /// Runs the node of a data folder that holds a run.
     ///
     /// # Panics
     /// When it cannot be started.

@@ -1,4 +1,4 @@
-//! A silent peer that writes down what everyone signs, and finds whoever contradicts himself.
+//! A silent peer that records what every node signs, and finds equivocations.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,12 +8,12 @@ use weal_proto::{
     Attestation, Commitment, Envelope, Kind, Message, PeerId, Proposal, RunId, Vote, VoteStep,
 };
 
-/// The place of a message: a peer may sign one message for it, ever.
-type Place = (PeerId, Kind, u64, u32, bool);
+/// What a message is about. A peer that signs two different messages for one slot equivocates.
+type Slot = (PeerId, Kind, u64, u32, bool);
 
 #[derive(Default)]
 struct Book {
-    signed: BTreeMap<Place, Vec<u8>>,
+    signed: BTreeMap<Slot, Vec<u8>>,
     contradictions: Vec<String>,
 }
 
@@ -65,7 +65,7 @@ impl Observer {
         }
     }
 
-    /// Messages written down.
+    /// The number of recorded slots.
     pub fn heard(&self) -> usize {
         self.book
             .lock()
@@ -74,7 +74,7 @@ impl Observer {
             .len()
     }
 
-    /// Pairs of messages that no honest peer signs.
+    /// Equivocations, in words: pairs of messages that no honest node signs.
     pub fn contradictions(&self) -> Vec<String> {
         self.book
             .lock()
@@ -92,25 +92,25 @@ impl Book {
         if envelope.verify(run).is_err() {
             return;
         }
-        let Some(place) = place(&envelope) else {
+        let Some(slot) = slot(&envelope) else {
             return;
         };
         let first = self
             .signed
-            .entry(place)
+            .entry(slot)
             .or_insert_with(|| envelope.payload.clone());
         if *first != envelope.payload {
             self.contradictions.push(format!(
                 "{:?} of {} in round {}",
-                place.1,
-                place.0.short(),
-                place.2
+                slot.1,
+                slot.0.short(),
+                slot.2
             ));
         }
     }
 }
 
-fn place(envelope: &Envelope) -> Option<Place> {
+fn slot(envelope: &Envelope) -> Option<Slot> {
     let (round, view, precommit) = match envelope.kind {
         Kind::Commitment => (envelope.open::<Commitment>().ok()?.round, 0, false),
         Kind::Attestation => (envelope.open::<Attestation>().ok()?.round, 0, false),

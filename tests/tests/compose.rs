@@ -1,5 +1,7 @@
-//! The testnet of `deploy/`: four containers train, one is killed, the others go on, and it comes
-//! back to the same weights.
+//! The testnet of `deploy/`: four containers train, one is killed, the others continue, and the
+//! killed one comes back to the same weights.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -8,7 +10,7 @@ use weal::status_client;
 use weal_tests::compose::{Compose, NODES};
 use weal_tests::require;
 
-/// Small rounds, so that two processors do for four containers.
+/// Small rounds, so that two cores are enough for four containers.
 const FLAGS: &str = "--steps 2 --train-seconds 5";
 /// A container starts slowly on a busy machine, and its first round waits for the last one.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -34,7 +36,7 @@ fn four_containers_train_and_one_that_is_killed_comes_back_to_the_same_weights()
     testnet.kill(VICTIM);
     let other = (VICTIM + 1) % NODES;
     let before = testnet.rounds(other);
-    testnet.wait_for("the others go on for two rounds", PATIENCE, |testnet| {
+    testnet.wait_for("two more rounds of the others", PATIENCE, |testnet| {
         testnet.rounds(other) >= before + 2
     });
     assert!(
@@ -57,7 +59,8 @@ fn least_rounds(testnet: &Compose) -> u64 {
         .unwrap_or(0)
 }
 
-/// How many rounds all containers know the weights of; all of them must be the same.
+/// Asserts that all containers have the same weights after each round. Returns the number of rounds
+/// whose weights all containers know.
 fn rounds_agreed(testnet: &Compose) -> usize {
     let mut roots: BTreeMap<u64, Vec<String>> = BTreeMap::new();
     for node in 0..NODES {

@@ -1,4 +1,6 @@
-//! Data prepared by the program, over HTTP and from files, and a network that trains on it.
+//! The program prepares data, from HTTP and from files, and a network trains on it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -34,7 +36,7 @@ fn path(path: &Path) -> &str {
     path.to_str().expect("a path in UTF-8")
 }
 
-/// Some thousand documents, the same every time.
+/// Three thousand documents, the same every time.
 fn texts() -> String {
     let text = |number: u32| {
         format!(
@@ -47,7 +49,7 @@ fn texts() -> String {
         .collect()
 }
 
-/// Answers every request with these bytes; each connection but the last ends too early.
+/// Serves these bytes. The first two connections break off halfway.
 fn unreliable_server(bytes: Vec<u8>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");
@@ -143,7 +145,7 @@ fn a_network_trains_on_prepared_data_and_a_newcomer_fetches_it() {
         assert!(fetched == own);
     }
 
-    // A shard that is damaged is refused at the next start, by name, and can be fetched again.
+    // At the next start the node refuses a damaged shard by name. It can be fetched again.
     let damaged = data.training.shards[1].hash;
     net.kill(newcomer);
     let folder = net.nodes[newcomer].folder.clone();
@@ -168,7 +170,7 @@ fn a_network_trains_on_prepared_data_and_a_newcomer_fetches_it() {
     ]);
     assert!(joined.status.success(), "{}", text(&joined));
     let again = StartedNode::run(folder.path());
-    let goes_on = || {
+    let continues = || {
         status_client::status(again.page).is_ok_and(|status| {
             status
                 .history
@@ -176,11 +178,11 @@ fn a_network_trains_on_prepared_data_and_a_newcomer_fetches_it() {
                 .is_some_and(|record| record.round >= 2)
         })
     };
-    again.wait_for("the newcomer goes on", 2 * MINUTE, goes_on);
+    again.wait_for("another round of the newcomer", 2 * MINUTE, continues);
 }
 
 #[test]
-fn data_that_cannot_be_used_is_told_with_file_and_way_out() {
+fn data_that_cannot_be_used_is_refused_with_its_file_and_a_remedy() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let (source, out) = (dir.path().join("texts.jsonl"), dir.path().join("tokens"));
     fs::write(&source, texts()).expect("a file");

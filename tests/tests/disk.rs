@@ -1,5 +1,7 @@
-//! A disk that is full: the node says so and ends with its own exit code, loses nothing, and goes
-//! on once there is room.
+//! A full disk: the node says so, exits with a code of its own, loses nothing, and continues once
+//! there is space.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -10,7 +12,7 @@ use weal::status_client;
 use weal_tests::net::{StartedNode, program};
 use weal_tests::require::leave_out;
 
-/// A file system in memory of a chosen size; unmounted when dropped.
+/// A file system of this size in memory. It is unmounted when dropped.
 struct SmallDisk(TempDir);
 
 impl SmallDisk {
@@ -30,7 +32,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // What cannot be unmounted goes with the machine.
+        // If it cannot be unmounted, it lasts until the machine stops.
         let _ = Command::new("umount")
             .arg("--lazy")
             .arg(self.0.path())
@@ -92,13 +94,13 @@ fn a_full_disk_ends_the_node_with_a_clear_error_and_loses_nothing() {
         "{message}"
     );
 
-    disk.grow("256m").expect("more room");
+    disk.grow("256m").expect("more space");
     assert_eq!(weal(&["key", "--dir", dir]).stdout, key);
     let node = StartedNode::run(disk.0.path());
     let decided =
         || status_client::status(node.page).is_ok_and(|status| !status.history.is_empty());
     node.wait_for(
-        "a round decided once there is room",
+        "a round decided once there is space",
         Duration::from_secs(120),
         decided,
     );

@@ -1,5 +1,7 @@
-//! A model that a network trained, handed to others; and a model from elsewhere that a network goes
-//! on with.
+//! A model that a network trained is exported and read by other programs. A network continues from
+//! a model that was trained elsewhere.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
 use std::path::Path;
@@ -19,7 +21,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const PROMPT: &str = "Once upon";
 const TOKENS: usize = 40;
 
-/// What `weal` prints; it must succeed.
+/// The output of `weal`, which must succeed.
 fn weal(args: &[&str]) -> String {
     let output = Command::new(program())
         .args(args)
@@ -37,7 +39,7 @@ fn path(path: &Path) -> &str {
     path.to_str().expect("a path in UTF-8")
 }
 
-/// The likeliest text, by candle.
+/// The likeliest text, computed by candle.
 fn candle_writes(folder: &Path) -> String {
     let config = fs::read(folder.join("config.json")).expect("a config");
     let config: LlamaConfig =
@@ -67,14 +69,14 @@ fn candle_writes(folder: &Path) -> String {
 }
 
 #[test]
-fn a_trained_model_writes_the_same_text_everywhere_and_a_network_goes_on_with_it() {
+fn a_trained_model_generates_the_same_text_everywhere_and_a_network_continues_from_it() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let (model, file) = (dir.path().join("model"), dir.path().join("model.gguf"));
     let (model_arg, file_arg) = (path(&model), path(&file));
     {
         let net = Net::start(2, quick_run());
         net.wait_for_rounds(2, 2 * MINUTE);
-        // The node goes on while its newest weights are written.
+        // The node keeps training while its newest weights are exported.
         let node = path(net.nodes[0].folder.path()).to_owned();
         assert!(weal(&["export", model_arg, "--dir", &node]).contains("written to"));
         weal(&["export", file_arg, "--type", "q8_0", "--dir", &node]);
@@ -95,7 +97,7 @@ fn a_trained_model_writes_the_same_text_everywhere_and_a_network_goes_on_with_it
     assert_eq!(ours, format!("{}\n", candle_writes(&model)));
     assert_eq!(&fs::read(&file).expect("a GGUF file")[..4], b"GGUF");
 
-    // A new run begins with exactly these weights, for founders and for newcomers.
+    // A new run starts from exactly these weights, for founders and for newcomers.
     let mut run = quick_run();
     run.model.checkpoint = Some(model.clone());
     let mut net = Net::start(2, run);
@@ -107,12 +109,12 @@ fn a_trained_model_writes_the_same_text_everywhere_and_a_network_goes_on_with_it
     });
     assert!(net.assert_roots_agree() > 0);
     let Initial::Weights(hash) = net.manifest.initial else {
-        panic!("the run begins with random weights")
+        panic!("the run starts from random weights")
     };
     let exported = LoadedModel::checkpoint(&model, &mut |_, _| {}).expect("an exported model");
     for node in &net.nodes {
         let fetched =
-            fs::read(blobs::path(&node.folder.blobs(), &hash)).expect("the weights to begin with");
+            fs::read(blobs::path(&node.folder.blobs(), &hash)).expect("the initial weights");
         assert!(fetched == to_bytes(&exported.weights));
     }
 }

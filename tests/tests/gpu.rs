@@ -1,4 +1,6 @@
-//! A peer on a GPU (here: lavapipe, a processor that imitates one) beside peers on processors.
+//! A peer on a GPU beside peers on CPUs. The GPU may be lavapipe, which emulates one on the CPU.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::time::Duration;
 
@@ -11,10 +13,10 @@ use weal_tests::require::leave_out;
 const PATIENCE: Duration = Duration::from_secs(600);
 
 #[test]
-fn a_gpu_peer_and_processor_peers_hold_the_same_weights() {
+fn a_gpu_peer_and_cpu_peers_hold_the_same_weights() {
     if weal_trainer::gpus().is_empty() {
         leave_out(
-            "a GPU peer beside processor peers",
+            "a GPU peer beside CPU peers",
             "no Vulkan driver; on Debian: apt-get install mesa-vulkan-drivers",
         );
         return;
@@ -22,7 +24,7 @@ fn a_gpu_peer_and_processor_peers_hold_the_same_weights() {
     let mut nodes = local_nodes(3, 0, Device::Cpu, 1).expect("free ports");
     nodes[2].device = Device::Gpu;
     let mut run = quick_run();
-    // Long enough for the first step of the GPU peer; a round ends early when all are done.
+    // Long enough for the GPU peer's first step. A round ends early once all peers are done.
     run.timing.train_seconds = 400.0;
     run.timing.fetch_seconds = 30.0;
     let net = Net::start_planned(nodes, run);

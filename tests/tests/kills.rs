@@ -1,5 +1,7 @@
-//! A power cut at any instant: the others go on, the node comes back to the same weights, and
-//! nobody ever signs two things in one place.
+//! Power cuts at any instant: the other nodes continue, the killed one comes back to the same
+//! weights, and no node ever equivocates.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::time::Duration;
 
@@ -9,7 +11,7 @@ use weal_tests::observer::Observer;
 const KILLS: u64 = 20;
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A fixed sequence that looks random: which node, and how long after the last event.
+/// A fixed sequence that looks random. It decides which node is killed, and when.
 fn draw(step: u64, below: u64) -> u64 {
     let mut x = step.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5bd1_e995;
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -18,9 +20,9 @@ fn draw(step: u64, below: u64) -> u64 {
 }
 
 #[test]
-fn twenty_power_cuts_lose_nothing_and_nobody_contradicts_himself() {
+fn twenty_power_cuts_lose_nothing_and_no_node_equivocates() {
     let mut run = quick_run();
-    // A killed node is waited for once: that is what the test spends its time on.
+    // The others wait once for each killed node. The test spends its time on that.
     run.timing.train_seconds = 2.5;
     run.timing.fetch_seconds = 2.0;
     run.timing.attest_seconds = 1.5;
@@ -31,8 +33,7 @@ fn twenty_power_cuts_lose_nothing_and_nobody_contradicts_himself() {
     let observer = Observer::start(net.manifest.run(), link.peers);
     for kill in 0..KILLS {
         let victim = draw(2 * kill, 4) as usize;
-        // The instant is drawn from a round's length; what the process is doing then is up to
-        // chance.
+        // The kill comes at any point of a round; what the process is doing then is up to chance.
         let instant = Duration::from_millis(draw(2 * kill + 1, 1500));
         let until = std::time::Instant::now() + instant;
         net.wait_for("the instant of the power cut", PATIENCE, |_| {
@@ -41,7 +42,7 @@ fn twenty_power_cuts_lose_nothing_and_nobody_contradicts_himself() {
         net.kill(victim);
         let other = (victim + 1) % 4;
         let before = net.rounds(other);
-        net.wait_for("the others go on", PATIENCE, |net| {
+        net.wait_for("the others to continue", PATIENCE, |net| {
             net.rounds(other) > before
         });
         net.launch(victim);

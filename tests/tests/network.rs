@@ -1,5 +1,6 @@
-//! Real processes find each other, train, agree, and hold the same weights; what the page shows of
-//! it.
+//! Real processes find each other, train, agree and hold the same weights, and the page shows it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use weal_tests::require::leave_out;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Rounds that are long enough to learn something in.
+/// A run whose rounds are long enough to lower the loss.
 fn learning_run() -> RunFile {
     let mut run = quick_run();
     run.inner.steps = 5;

@@ -1,6 +1,6 @@
-//! Simulates a run in one process: R peers train H steps each from the same weights on their own
-//! samples, and their compressed pseudo-gradients are averaged, round after round. Prints the
-//! held-out loss and the time, to choose the settings of a manifest by.
+//! Simulates a run in one process: in each round, several peers train from the same weights on their
+//! own samples, and the averaged pseudo-gradients update the weights. Prints the held-out loss and
+//! the time of each round, to help choose the settings of a manifest.
 //!
 //! ```sh
 //! cargo run -p weal-trainer --example learn -- text=tinyshakespeare.txt peers=4 rounds=30
@@ -13,11 +13,11 @@ use std::time::Instant;
 
 use weal_kernels::{Compression, Rule, apply, decode};
 use weal_trainer::{
-    Assignment, Corpus, DeviceChoice, InnerSpec, Learner, ModelSpec, OpenDevice, Optimiser, Source,
-    Tokeniser, initial_weights,
+    Assignment, Corpus, DeviceChoice, InnerSpec, Learner, ModelSpec, OpenDevice, Optimiser,
+    TextSource, Tokeniser, initial_weights,
 };
 
-/// What can be set on the command line as `name=value`.
+/// The settings; each can be given on the command line as `name=value`.
 struct Settings {
     text: Option<PathBuf>,
     preset: String,
@@ -28,7 +28,7 @@ struct Settings {
     keep: usize,
     decay_ppm: u32,
     rule: Rule,
-    /// Windows of the held-out part that are measured after each round.
+    /// Windows of the held-out part to measure after each round.
     measured: usize,
     seed: u8,
     /// Stop once the held-out loss is below this, in nats per byte.
@@ -54,7 +54,9 @@ impl Settings {
             inner: InnerSpec::default(),
         };
         for argument in std::env::args().skip(1) {
-            let (name, value) = argument.split_once('=').ok_or("arguments are name=value")?;
+            let (name, value) = argument
+                .split_once('=')
+                .ok_or("arguments must be name=value")?;
             match name {
                 "text" => settings.text = Some(value.into()),
                 "preset" => settings.preset = value.to_owned(),
@@ -84,7 +86,7 @@ impl Settings {
                     }
                 }
                 "clip_ppm" => settings.inner.clip_ppm = value.parse()?,
-                _ => return Err(format!("there is no setting {name:?}").into()),
+                _ => return Err(format!("unknown setting {name:?}").into()),
             }
         }
         Ok(settings)
@@ -94,8 +96,8 @@ impl Settings {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let settings = Settings::from_arguments()?;
     let source = match &settings.text {
-        Some(path) => Source::Path(path.clone()),
-        None => Source::Generated {
+        Some(path) => TextSource::Path(path.clone()),
+        None => TextSource::Generated {
             seed: [0; 32],
             bytes: 1 << 20,
         },
@@ -109,11 +111,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         device.name(),
         settings.inner
     );
-    println!("without learning: {:?}", corpus.floors());
+    println!("loss floors: {:?}", corpus.floors());
     run(&settings, &model, &corpus, &device)
 }
 
-/// One peer: its learner, and what it could not send yet.
 fn run(
     settings: &Settings,
     model: &ModelSpec,
@@ -169,7 +170,7 @@ fn run(
             .heldout_loss(&theta, settings.measured)?
             .nats_per_byte;
         println!(
-            "round {:3}  {computing:7.2} s  training {loss:.4}  held-out {heldout:.4} nats/byte  {} B a peer and round",
+            "round {:3}  {computing:7.2} s  training {loss:.4}  held-out {heldout:.4} nats/byte  {} B per peer and round",
             round + 1,
             bytes / settings.peers / (round as usize + 1),
         );

@@ -1,4 +1,4 @@
-//! How fast data is prepared, next to the `tokenizers` crate alone on all cores, in one run:
+//! Compares the speed of data preparation with that of the `tokenizers` crate alone on all cores:
 //!
 //! ```sh
 //! cargo run --release -p weal-trainer --example tokenise -- tokenizer.json texts.jsonl
@@ -10,15 +10,17 @@ use std::time::Instant;
 
 use weal_trainer::{Prepare, Tokeniser};
 
-/// Documents that the crate is given at once.
+/// Documents per call of the crate.
 const AT_ONCE: usize = 512;
-/// Turns of each side; the best counts.
+/// Runs of each; the fastest counts.
 const TURNS: usize = 3;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let (Some(json), Some(texts)) = (args.next(), args.next()) else {
-        return Err("give a tokenizer.json and a file of JSON lines with the key \"text\"".into());
+        return Err(
+            "expected a tokenizer.json and a file of JSON lines with the key \"text\"".into(),
+        );
     };
     let mut best = [f64::INFINITY; 2];
     for _ in 0..TURNS {
@@ -40,7 +42,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// The texts are in memory before the time begins.
+/// The crate alone. Reads the texts into memory before timing starts.
 fn crate_alone(json: &str, texts: &str) -> Result<(f64, usize, usize), Box<dyn std::error::Error>> {
     let tokeniser = tokenizers::Tokenizer::from_file(json).map_err(|error| error.to_string())?;
     let texts: Vec<String> = std::fs::read_to_string(texts)?
@@ -73,7 +75,7 @@ fn crate_alone(json: &str, texts: &str) -> Result<(f64, usize, usize), Box<dyn s
     }
 }
 
-/// From the file to shards on disk.
+/// Data preparation, from the file to shards on disk.
 fn prepare(json: &str, texts: &str) -> Result<(f64, u64), Box<dyn std::error::Error>> {
     let out = tempfile::tempdir()?;
     let prepare = Prepare::new(

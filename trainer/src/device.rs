@@ -1,4 +1,4 @@
-//! What to compute on, chosen at run time: the processor, or one of the machine's GPUs.
+//! The device that computes, chosen at run time: the CPU or one of the machine's GPUs.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,29 +7,28 @@ use std::str::FromStr;
 use burn::tensor::{Device, Int, Tensor};
 use serde::{Deserialize, Serialize};
 use weal_kernels::gpu::Connection;
-use weal_kernels::{Compression, Layout};
 
-use crate::engine::compress::{CompressSpeed, compress_speed};
-use crate::engine::{Engine, connection, panic_message};
+use crate::compute_plan::Precision;
 use crate::error::{Error, Result};
-use crate::fault::Fault;
+use crate::fault::InjectedFault;
+use crate::gpu_client;
 use crate::gpus::{Gpu, GpuBackend, GpuKind, gpus};
-use crate::kernel_warmup::{FirstUse, Kernels, Teller};
-use crate::spec::ModelSpec;
+use crate::kernel_warmup::{KernelWarmup, WarmupReporter, WarmupWatch};
+use crate::panic::panic_message;
 
-/// The device that a person asks for.
+/// The device that a user asks for: `auto`, `cpu`, `gpu` or `gpu:<number>`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum DeviceChoice {
-    /// The best real GPU (discrete before virtual before integrated), or else the processor. A
-    /// software GPU, such as lavapipe, is never taken.
+    /// The best hardware GPU (discrete before virtual before integrated), or else the CPU. Never a
+    /// software GPU such as lavapipe.
     #[default]
     Auto,
-    /// The processor.
+    /// The CPU.
     Cpu,
-    /// The best GPU, a software one included; an error where there is none.
+    /// The best GPU, software GPUs included; an error if the machine has none.
     Gpu,
-    /// The GPU of that number in [`gpus`]; an error where there is none.
+    /// The GPU with that index in [`gpus`]; an error if it does not exist.
     GpuNumber(usize),
 }
 
@@ -80,24 +79,23 @@ impl fmt::Display for DeviceChoice {
 pub struct OpenDevice {
     name: String,
     device: Device,
-    /// What is made anew where the device was lost; the processor has none.
+    /// Renewed after a device loss; the CPU has none.
     connection: Option<Connection>,
-    fault: Option<Fault>,
-    /// Whom to tell that kernels are being made ready; nobody on the processor, which has them.
-    teller: Option<Teller>,
+    fault: Option<InjectedFault>,
+    /// Receives kernel warm-ups; `None` on the CPU, whose kernels are compiled in.
+    reporter: Option<WarmupReporter>,
 }
 
 impl OpenDevice {
     /// Opens the device that `choice` asks for.
     ///
     /// # Errors
-    /// [`Error::NoDevice`] where a GPU is demanded and none can be used; it names what there is and
-    /// what to do. With [`DeviceChoice::Auto`] a GPU that fails to open is passed over, with a
-    /// warning in the log.
+    /// [`Error::NoDevice`] if `choice` demands a GPU and none can be used. With
+    /// [`DeviceChoice::Auto`], a GPU that fails to open is skipped with a warning in the log.
     pub fn open(choice: DeviceChoice) -> Result<Self> {
         match choice {
             DeviceChoice::Cpu => Ok(Self::cpu()),
-            DeviceChoice::Auto => Ok(Self::best_real_gpu().unwrap_or_else(Self::cpu)),
+            DeviceChoice::Auto => Ok(Self::best_hardware_gpu().unwrap_or_else(Self::cpu)),
             DeviceChoice::Gpu => Self::open_number(0, "a GPU"),
             DeviceChoice::GpuNumber(number) => {
                 Self::open_number(number, &format!("GPU number {number}"))
@@ -105,7 +103,7 @@ impl OpenDevice {
         }
     }
 
-    /// The processor.
+    /// The CPU, with one thread per core.
     pub fn cpu() -> Self {
         let threads = rayon::current_num_threads();
         let plural = if threads == 1 { "" } else { "s" };
@@ -115,15 +113,15 @@ impl OpenDevice {
             device: Device::flex(),
             connection: None,
             fault: None,
-            teller: None,
+            reporter: None,
         }
     }
 
-    /// Opens the same device anew after it failed; what was on it is gone. Every
-    /// [`Learner`](crate::Learner) on it has to be dropped before.
+    /// Opens the same device again after it failed; its memory is lost. Drop every
+    /// [`Learner`](crate::Learner) on it first.
     ///
     /// # Errors
-    /// [`Error::NoDevice`] where it is away, or computes nothing; it may be tried again.
+    /// [`Error::NoDevice`] while the device is missing or computes nothing; the caller may retry.
     pub fn reopen(&self) -> Result<Self> {
         if let Some(fault) = &self.fault {
             fault.open(&self.name)?;
@@ -131,115 +129,98 @@ impl OpenDevice {
         if !self.is_gpu() {
             return Ok(self.clone());
         }
-        let away = |found: String| Error::NoDevice {
+        let lost = |found: String| Error::NoDevice {
             wanted: self.name.clone(),
             found,
-            remedy: "if it does not come back, start the node again, or update the GPU's driver"
-                .to_owned(),
+            remedy: "restart the node; if that does not help, update the GPU driver".to_owned(),
         };
         let connection = self
             .connection
-            .ok_or_else(|| away("its backend needs a new process for it".to_owned()))?;
+            .ok_or_else(|| lost("its backend can only open it in a new process".to_owned()))?;
         let gpu = gpus().into_iter().find(|gpu| gpu.device == self.device);
-        let gpu = gpu.ok_or_else(|| away("it is not there".to_owned()))?;
+        let gpu = gpu.ok_or_else(|| lost("the machine no longer lists it".to_owned()))?;
         let renewed = catch_unwind(|| connection.renew()).map_err(|panic| panic_message(&*panic));
-        renewed.and_then(|renewed| renewed).map_err(away)?;
+        renewed.and_then(|renewed| renewed).map_err(lost)?;
         let opened =
-            open_gpu(&gpu).map_err(|reason| away(format!("it cannot be opened ({reason})")))?;
+            open_gpu(&gpu).map_err(|reason| lost(format!("it cannot be opened ({reason})")))?;
         Ok(Self {
             fault: self.fault.clone(),
-            teller: self.teller.clone(),
+            reporter: self.reporter.clone(),
             ..opened
         })
     }
 
-    /// The device, which fails when `fault` says so.
-    pub fn with_fault(self, fault: Fault) -> Self {
+    /// The device, failing as `fault` says; for tests.
+    pub fn with_fault(self, fault: InjectedFault) -> Self {
         Self {
             fault: Some(fault),
             ..self
         }
     }
 
-    /// What the device calls itself.
+    /// The device's name, such as `NVIDIA L4 (discrete GPU)` or `CPU (flex, 8 threads)`.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether it is a graphics device.
+    /// Whether the device is a GPU, software GPUs included.
     pub fn is_gpu(&self) -> bool {
         self.device != Device::flex()
     }
 
-    /// Has `told` hear that a GPU compiles and tunes its kernels, twice a second while it does; by
-    /// default the log does, every few seconds. A processor has nothing to tell.
-    pub fn telling(mut self, told: impl Fn(Kernels) + Send + Sync + 'static) -> Self {
-        self.teller = self.teller.map(|_| Teller::new(told));
+    /// Calls `report` twice a second during a kernel warm-up, in place of logging it. The CPU never
+    /// calls it.
+    pub fn on_kernel_warmup(
+        mut self,
+        report: impl Fn(KernelWarmup) + Send + Sync + 'static,
+    ) -> Self {
+        self.reporter = self.reporter.map(|_| WarmupReporter::new(report));
         self
     }
 
-    /// How fast it compresses `delta`, with the error feedback `error`, to bodies: the best of
-    /// `runs`. `None` on the processor, where [`weal_kernels::compress`] is what there is to
-    /// measure.
-    ///
-    /// # Errors
-    /// [`Error::Device`] where the device fails. [`Error::Layout`] where either is not of that
-    /// layout.
-    pub fn compress_speed(
-        &self,
-        layout: &Layout,
-        compression: &Compression,
-        (error, delta): (&[f32], &[f32]),
-        runs: usize,
-    ) -> Result<Option<CompressSpeed>> {
-        for (what, values) in [("error", error), ("delta", delta)] {
-            let (expected, got) = (layout.parameters(), values.len());
-            if got != expected {
-                return Err(weal_kernels::Error::Length {
-                    what,
-                    expected,
-                    got,
-                }
-                .into());
-            }
+    /// Whether the device multiplies natively in that precision. The CPU emulates bf16, for tests,
+    /// and gains nothing by it.
+    pub fn supports(&self, precision: Precision) -> bool {
+        match precision {
+            Precision::F32 => true,
+            Precision::Bf16 => self.device.supports_dtype(burn::tensor::FloatDType::BF16),
         }
-        if !self.is_gpu() {
-            return Ok(None);
-        }
-        let measure = || compress_speed(&self.device, compression, layout, (error, delta), runs);
-        let measured = self
-            .watched(|| catch_unwind(AssertUnwindSafe(measure)))
-            .unwrap_or_else(|panic| Err(panic_message(&*panic)));
-        measured.map(Some).map_err(|reason| Error::Device {
-            device: self.name.clone(),
-            action: "compressed",
-            reason,
-        })
     }
 
-    /// The device as burn knows it.
+    /// bf16 on a GPU that supports it, else f32.
+    pub fn best_precision(&self) -> Precision {
+        if self.is_gpu() && self.supports(Precision::Bf16) {
+            Precision::Bf16
+        } else {
+            Precision::F32
+        }
+    }
+
+    /// burn's handle of the device.
     pub(crate) fn raw(&self) -> &Device {
         &self.device
     }
 
-    /// Measures something on the device, and meanwhile tells of new kernels.
+    /// Runs a measurement on the device, and reports kernel warm-ups meanwhile.
     pub(crate) fn watched<T>(&self, measure: impl FnOnce() -> T) -> T {
-        FirstUse::new(self.teller.clone()).watch("measured", measure)
+        self.warmup_watch().watch("measured", measure)
     }
 
-    /// An engine for `spec` on this device.
-    pub(crate) fn engine(&self, spec: &ModelSpec) -> Result<Engine> {
-        let engine = Engine::new(spec, self.device.clone(), self.name.clone())?;
-        Ok(engine
-            .failing(self.fault.clone())
-            .telling(self.teller.clone()))
+    /// A watch for kernel warm-ups that reports to this device's reporter.
+    pub(crate) fn warmup_watch(&self) -> WarmupWatch {
+        WarmupWatch::new(self.reporter.clone())
     }
 
-    fn best_real_gpu() -> Option<Self> {
+    /// The fault that tests injected.
+    pub(crate) fn fault(&self) -> Option<InjectedFault> {
+        self.fault.clone()
+    }
+
+    fn best_hardware_gpu() -> Option<Self> {
         gpus().into_iter().filter(|gpu| gpu.kind != GpuKind::Software).find_map(|gpu| match open_gpu(&gpu) {
             Ok(device) => Some(device),
             Err(reason) => {
-                tracing::warn!(kind = ?gpu.kind, reason, "a GPU is there, but cannot be opened; it is passed over");
+                tracing::warn!(kind = ?gpu.kind, reason, "a GPU cannot be opened and is skipped");
                 None
             }
         })
@@ -249,8 +230,8 @@ impl OpenDevice {
         let gpus = gpus();
         let found = match gpus.len() {
             0 => "no Vulkan, Metal or DirectX 12 device was found".to_owned(),
-            1 => "there is one GPU, number 0".to_owned(),
-            many => format!("there are {many} GPUs, numbers 0 to {}", many - 1),
+            1 => "this machine has one GPU, number 0".to_owned(),
+            many => format!("this machine has {many} GPUs, numbers 0 to {}", many - 1),
         };
         let refuse = |found: String, remedy: &str| {
             Err(Error::NoDevice {
@@ -263,36 +244,37 @@ impl OpenDevice {
             return if gpus.is_empty() {
                 refuse(
                     found,
-                    "install the GPU's driver (on Debian and Ubuntu also libvulkan1, for AMD and Intel \
-                     mesa-vulkan-drivers; in a container hand the GPU through), or use --device cpu",
+                    "install the GPU's driver (on Debian and Ubuntu also libvulkan1, and \
+                     mesa-vulkan-drivers for AMD and Intel; in a container, pass the GPU through), \
+                     or use --device cpu",
                 )
             } else {
-                refuse(found, "choose one of these, or use --device cpu")
+                refuse(found, "choose one of them, or use --device cpu")
             };
         };
         open_gpu(gpu).or_else(|reason| {
             refuse(
                 format!("it cannot be opened ({reason})"),
-                "update the GPU's driver, or use --device cpu",
+                "update the GPU driver, or use --device cpu",
             )
         })
     }
 }
 
-/// Opens a GPU, asks its name, and has it add some numbers. Drivers report failure by panicking
-/// somewhere below, so that is caught.
+/// Opens a GPU, reads its name, and has it add some numbers. Drivers report failures by panicking,
+/// so panics are caught.
 fn open_gpu(gpu: &Gpu) -> std::result::Result<OpenDevice, String> {
     let open = || {
         (
             gpu.device.identity().map(|identity| identity.name),
             trial_sum(&gpu.device),
-            connection(&gpu.device),
+            gpu_client::connection(&gpu.device),
         )
     };
     let (name, sum, connection) =
         catch_unwind(AssertUnwindSafe(open)).map_err(|panic| panic_message(&*panic))?;
     if sum? != TRIAL_SUM {
-        return Err("it computes wrongly".to_owned());
+        return Err("it computes wrong results".to_owned());
     }
     let name = name.unwrap_or_else(|| "GPU".to_owned());
     let name = match gpu.backend {
@@ -300,13 +282,13 @@ fn open_gpu(gpu: &Gpu) -> std::result::Result<OpenDevice, String> {
         GpuBackend::Rocm => format!("{name} ({}, ROCm)", gpu.kind),
         GpuBackend::Wgpu => format!("{name} ({})", gpu.kind),
     };
-    let teller = Some(Teller::log(name.clone()));
+    let reporter = Some(WarmupReporter::log(name.clone()));
     Ok(OpenDevice {
         name,
         device: gpu.device.clone(),
         connection,
         fault: None,
-        teller,
+        reporter,
     })
 }
 
@@ -314,7 +296,7 @@ fn open_gpu(gpu: &Gpu) -> std::result::Result<OpenDevice, String> {
 const TRIAL_SUM: f32 = (TRIAL_NUMBERS * (TRIAL_NUMBERS - 1) / 2) as f32;
 const TRIAL_NUMBERS: i64 = 1024;
 
-/// A device can be opened and yet run no kernel, or run it wrongly.
+/// A device may open and yet run no kernel, or run it wrongly.
 fn trial_sum(device: &Device) -> std::result::Result<f32, String> {
     let numbers = Tensor::<1, Int>::arange(0..TRIAL_NUMBERS, device).float();
     let sum = numbers
@@ -331,9 +313,13 @@ fn trial_sum(device: &Device) -> std::result::Result<f32, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel_cache::child::{CHILD, printed, start};
+    use crate::kernel_cache::tuned;
+    use crate::kernel_warmup::used_kernels;
+    use crate::require;
 
     #[test]
-    fn names_of_devices_go_there_and_back() {
+    fn device_names_round_trip() {
         let choices = [
             DeviceChoice::Auto,
             DeviceChoice::Cpu,
@@ -349,19 +335,75 @@ mod tests {
     }
 
     #[test]
-    fn automatic_choice_always_finds_something_and_never_a_software_gpu() {
+    fn the_automatic_choice_always_finds_a_device_and_never_a_software_gpu() {
         let device = OpenDevice::open(DeviceChoice::Auto).unwrap();
         assert!(!device.name().contains("software"), "{}", device.name());
     }
 
     #[test]
-    fn a_gpu_that_is_not_there_is_refused_with_what_to_do() {
-        let message = OpenDevice::open(DeviceChoice::GpuNumber(99))
-            .unwrap_err()
-            .to_string();
+    fn a_missing_gpu_is_refused_with_a_hint() {
+        let error = OpenDevice::open(DeviceChoice::GpuNumber(99)).unwrap_err();
+        let (message, hint) = (error.to_string(), error.hint().unwrap());
         assert!(
-            message.contains("GPU number 99") && message.contains("--device cpu"),
-            "{message}"
+            message.contains("GPU number 99") && hint.contains("--device cpu"),
+            "{message}: {hint}"
+        );
+    }
+
+    #[test]
+    fn the_cpu_computes_in_f32_by_default() {
+        let cpu = OpenDevice::cpu();
+        assert_eq!(cpu.best_precision(), Precision::F32);
+        assert!(cpu.supports(Precision::F32));
+    }
+
+    /// Opens a GPU and multiplies two small matrices. Prints the number of tuned shapes before and
+    /// after, and the number of kernels used.
+    fn use_a_gpu() {
+        let gpu = OpenDevice::open(DeviceChoice::Gpu).unwrap();
+        let before = tuned();
+        let ones = || Tensor::<2>::ones([24, 24], gpu.raw());
+        let product = gpu.watched(|| ones().matmul(ones()).sum().into_scalar::<f32>());
+        assert_eq!(product, 24.0 * 24.0 * 24.0);
+        println!("\nprinted {before} {} {}", tuned(), used_kernels());
+    }
+
+    #[test]
+    fn a_second_start_tunes_nothing() {
+        if std::env::var_os(CHILD).is_some() {
+            return use_a_gpu();
+        }
+        if gpus().is_empty() {
+            return require::leave_out(
+                "tuning a GPU once",
+                "it has no GPU, not even a software one",
+            );
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let start = || {
+            printed(start(
+                "device::tests::a_second_start_tunes_nothing",
+                folder.path(),
+                "use a GPU",
+            ))
+        };
+        let [first, second] = [start(), start()];
+        println!("{first:?}, then {second:?}");
+        let [before, after, tried] = first[..] else {
+            panic!("{first:?}")
+        };
+        assert!(after > before, "the product was not tuned: {first:?}");
+        let [found, left, used] = second[..] else {
+            panic!("{second:?}")
+        };
+        assert_eq!(
+            (found, left),
+            (after, after),
+            "the second start finds all that the first one tuned, and adds nothing"
+        );
+        assert!(
+            used < tried,
+            "the second start tries {used} kernels, as the first one did {tried}"
         );
     }
 }

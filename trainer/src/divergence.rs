@@ -1,49 +1,50 @@
-//! The course of a round's inner steps: what counts as learnt, and when training goes back to the
-//! agreed weights.
+//! Divergence: what a round does when a step is not finite, and when it returns to the agreed
+//! weights.
 //!
-//! A step whose loss or gradient is not finite changes nothing. Where the weights are still sound,
-//! a bad batch was to blame, and training goes on from them. Where they are not, or where the next
-//! step is not finite either, earlier steps led there: what they learnt is dropped.
+//! A step whose loss or gradient is not finite is skipped. If the weights are still finite, the
+//! batch was bad, and training continues. If they are not, or if the next step is not finite
+//! either, earlier steps diverged: what they learnt is dropped, and training continues from the
+//! agreed weights.
 
 use crate::engine::StepReport;
 use crate::error::{Error, Result};
 
-/// What a round's steps came to so far.
+/// Counts a round's steps and detects divergence.
 #[derive(Debug, Default)]
-pub(crate) struct Course {
+pub(crate) struct DivergenceMonitor {
     pub steps: u64,
     pub skipped: u64,
     pub restorations: u64,
-    /// Steps behind the weights, since they were last the agreed ones.
+    /// Good steps since training last started from the agreed weights.
     learnt: u64,
-    /// Sum of their losses.
+    /// Sum of the losses of these steps.
     losses: f64,
     was_skipped: bool,
     loss: f64,
     learning_rate: f64,
 }
 
-/// Whether what was learnt is sound.
+/// What a step says about the steps before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Doubt {
-    /// Nothing speaks against it.
+pub(crate) enum Divergence {
+    /// No sign of divergence.
     None,
-    /// The weights have to be looked at.
-    Weights,
-    /// It is not.
+    /// Diverged if the weights are not finite, which has to be checked.
+    IfWeightsAreNotFinite,
+    /// Diverged.
     Certain,
 }
 
-impl Course {
-    /// A step was taken.
-    pub fn took(&mut self, report: &StepReport, learning_rate: f64) -> Doubt {
+impl DivergenceMonitor {
+    /// Records a step.
+    pub fn record(&mut self, report: &StepReport, learning_rate: f64) -> Divergence {
         self.steps += 1;
         (self.loss, self.learning_rate) = (report.loss, learning_rate);
         let was_skipped = std::mem::replace(&mut self.was_skipped, !report.is_finite());
         if report.is_finite() {
             self.learnt += 1;
             self.losses += report.loss;
-            return Doubt::None;
+            return Divergence::None;
         }
         self.skipped += 1;
         let (step, loss, gradient_norm) = (self.steps, report.loss, report.gradient_norm);
@@ -52,17 +53,17 @@ impl Course {
             loss,
             gradient_norm,
             learning_rate,
-            "an inner step was not finite and is skipped"
+            "skipped an inner step: its loss or gradient is not finite"
         );
         match (self.learnt, was_skipped) {
-            // The weights are the agreed ones.
-            (0, _) => Doubt::None,
-            (_, false) => Doubt::Weights,
-            (_, true) => Doubt::Certain,
+            // Training has not left the agreed weights yet.
+            (0, _) => Divergence::None,
+            (_, false) => Divergence::IfWeightsAreNotFinite,
+            (_, true) => Divergence::Certain,
         }
     }
 
-    /// The agreed weights are in use again.
+    /// Records that training returned to the agreed weights.
     pub fn restored(&mut self) {
         let Self {
             steps,
@@ -76,21 +77,21 @@ impl Course {
             loss,
             learning_rate,
             dropped = learnt,
-            "training led to values that are not finite; it goes back to the agreed weights, with fresh moments"
+            "training diverged; restarting from the agreed weights with fresh moments"
         );
         self.restorations += 1;
         (self.learnt, self.losses) = (0, 0.0);
     }
 
-    /// Whether anything is learnt.
+    /// Whether any step was learnt from.
     pub fn has_learnt(&self) -> bool {
         self.learnt > 0
     }
 
-    /// The mean loss of the steps behind the weights.
+    /// The mean loss of the steps that were learnt from.
     ///
     /// # Errors
-    /// [`Error::Diverged`] where there are none.
+    /// [`Error::Diverged`] if no step was.
     pub fn mean_loss(&self) -> Result<f32> {
         let Self {
             steps,
@@ -128,43 +129,43 @@ mod tests {
         gradient_norm: f64::INFINITY,
     };
 
-    fn doubts(reports: &[StepReport]) -> (Course, Vec<Doubt>) {
-        let mut course = Course::default();
-        let doubts = reports
+    fn divergences(reports: &[StepReport]) -> (DivergenceMonitor, Vec<Divergence>) {
+        let mut monitor = DivergenceMonitor::default();
+        let divergences = reports
             .iter()
-            .map(|report| course.took(report, 1e-3))
+            .map(|report| monitor.record(report, 1e-3))
             .collect();
-        (course, doubts)
+        (monitor, divergences)
     }
 
     #[test]
-    fn one_bad_step_asks_about_the_weights_and_a_second_settles_it() {
+    fn one_bad_step_checks_the_weights_and_a_second_one_means_divergence() {
         for bad in [BAD_LOSS, BAD_GRADIENT] {
-            let (course, doubts) = doubts(&[GOOD, bad, bad, GOOD, bad]);
+            let (monitor, found) = divergences(&[GOOD, bad, bad, GOOD, bad]);
             assert_eq!(
-                doubts,
+                found,
                 [
-                    Doubt::None,
-                    Doubt::Weights,
-                    Doubt::Certain,
-                    Doubt::None,
-                    Doubt::Weights
+                    Divergence::None,
+                    Divergence::IfWeightsAreNotFinite,
+                    Divergence::Certain,
+                    Divergence::None,
+                    Divergence::IfWeightsAreNotFinite
                 ]
             );
             assert_eq!(
-                (course.steps, course.skipped, course.mean_loss().unwrap()),
+                (monitor.steps, monitor.skipped, monitor.mean_loss().unwrap()),
                 (5, 3, 2.0)
             );
         }
     }
 
     #[test]
-    fn agreed_weights_are_not_gone_back_to_twice() {
-        let (mut course, _) = doubts(&[GOOD, BAD_LOSS]);
-        course.restored();
-        assert_eq!(course.took(&BAD_LOSS, 1e-3), Doubt::None);
-        assert_eq!(course.restorations, 1);
-        let message = course.mean_loss().unwrap_err().to_string();
+    fn training_does_not_return_twice_to_the_agreed_weights() {
+        let (mut monitor, _) = divergences(&[GOOD, BAD_LOSS]);
+        monitor.restored();
+        assert_eq!(monitor.record(&BAD_LOSS, 1e-3), Divergence::None);
+        assert_eq!(monitor.restorations, 1);
+        let message = monitor.mean_loss().unwrap_err().to_string();
         assert!(
             message.contains("in 3 inner steps, of which 2")
                 && message.contains("learning rate 0.001"),
@@ -173,10 +174,10 @@ mod tests {
     }
 
     #[test]
-    fn losses_of_what_was_dropped_do_not_count() {
-        let (mut course, _) = doubts(&[StepReport { loss: 1e9, ..GOOD }, BAD_LOSS]);
-        course.restored();
-        course.took(&GOOD, 1e-3);
-        assert_eq!(course.mean_loss().unwrap(), 2.0);
+    fn losses_of_dropped_steps_do_not_count() {
+        let (mut monitor, _) = divergences(&[StepReport { loss: 1e9, ..GOOD }, BAD_LOSS]);
+        monitor.restored();
+        monitor.record(&GOOD, 1e-3);
+        assert_eq!(monitor.mean_loss().unwrap(), 2.0);
     }
 }

@@ -1,151 +1,155 @@
-//! What can go wrong in the learner, and how to mend it.
+//! The crate's error: what failed, what caused it, and a hint that says how to fix it.
 
-use std::path::PathBuf;
+use std::borrow::Cow;
+use std::io;
+use std::path::{Path, PathBuf};
 
-/// The result of everything fallible in this crate.
+/// The result of every fallible function of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error of the learner. Every message says what failed, why, and what mends it.
+/// The cause of an error, of any type.
+pub type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// An error of the learner. The message says what failed, [`source`](std::error::Error::source)
+/// what caused it, and [`hint`](Self::hint) how to fix it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A model's sizes do not fit together.
-    #[error("model.{key} = {value} cannot be used: {accepted}")]
+    /// A size of the model is out of range or contradicts another.
+    #[error("model.{key} = {value} is invalid: {rule}")]
     Model {
-        /// The size at fault, as it is called in the manifest.
+        /// The size's key in the manifest, below `model`.
         key: &'static str,
-        /// Its value.
+        /// The value given.
         value: String,
-        /// What would be accepted.
-        accepted: String,
+        /// What the value must be.
+        rule: String,
     },
 
-    /// There is no preset of that name.
-    #[error("there is no model preset {name:?}: choose one of {known}")]
+    /// No preset has that name.
+    #[error("unknown model preset {name:?}: expected one of {known}")]
     UnknownPreset {
-        /// The name that was asked for.
+        /// The name given.
         name: String,
-        /// The names there are.
+        /// The names of all presets.
         known: String,
     },
 
-    /// A setting of the inner optimiser is out of range.
-    #[error("inner.{key} = {value} cannot be used: {accepted}")]
+    /// A setting of the inner optimiser is out of range or contradicts another.
+    #[error("inner.{key} = {value} is invalid: {rule}")]
     Inner {
-        /// The setting at fault.
+        /// The setting's key in the manifest, below `inner`.
         key: &'static str,
-        /// Its value.
+        /// The value given.
         value: String,
-        /// What would be accepted.
-        accepted: &'static str,
+        /// What the value must be.
+        rule: &'static str,
     },
 
-    /// The device does not multiply in a precision.
-    #[error(
-        "{device} does not compute in {precision}: set compute.precision to \"auto\" or \"f32\""
-    )]
+    /// The device does not multiply in that precision.
+    #[error("{device} does not compute in {precision}")]
     Precision {
-        /// The precision.
+        /// The precision asked for.
         precision: String,
-        /// What the device calls itself.
+        /// The device's name.
         device: String,
     },
 
-    /// A vector of weights has not the length that the model's layout has.
-    #[error(
-        "{what} holds {found} values, but the model has {expected}: it belongs to another model"
-    )]
+    /// A vector does not have one value for each parameter of the model.
+    #[error("{what} holds {found} values, but the model has {expected}")]
     Length {
-        /// What was handed over.
+        /// What the vector is.
         what: &'static str,
         /// Its length, in values.
         found: usize,
-        /// The length that the model needs, in values.
+        /// The model's parameters.
         expected: usize,
     },
 
     /// The kernels refused the model's tensor layout.
-    #[error("the model's tensors do not form a layout: {0}")]
+    #[error("the model's tensors do not form a valid layout")]
     Layout(#[from] weal_kernels::Error),
 
-    /// What was learnt cannot be compressed.
-    #[error("what was learnt cannot be sent: {0}")]
-    Compress(weal_kernels::Error),
+    /// The pseudo-gradient cannot be compressed.
+    #[error("cannot compress the pseudo-gradient")]
+    Compress(#[source] weal_kernels::Error),
 
     /// A data file or folder cannot be read.
-    #[error("cannot read the training data {path}: {source}; check the path and its permissions", path = path.display())]
+    #[error("cannot read the training data {path}", path = path.display())]
     DataUnreadable {
         /// The file or folder.
         path: PathBuf,
-        /// What the operating system said.
-        source: std::io::Error,
+        /// The system's error.
+        source: io::Error,
     },
 
-    /// A data file, or all files of a folder, hold no text.
-    #[error("the training data {path} holds no text: name a file or a folder with at least one file that is not empty", path = path.display())]
+    /// A data file, or every file of a folder, is empty.
+    #[error("the training data {path} holds no text", path = path.display())]
     DataEmpty {
         /// The file or folder.
         path: PathBuf,
     },
 
-    /// A data file is not text, though the tokeniser needs text.
-    #[error("the training data {path} is not UTF-8 from byte {offset} on: convert it, or use the tokeniser \"bytes\", which takes any file", path = path.display())]
+    /// A data file is not UTF-8, which every tokeniser but `bytes` needs.
+    #[error("the training data {path} is not UTF-8 from byte {offset} on", path = path.display())]
     DataNotText {
         /// The file.
         path: PathBuf,
-        /// Where the first invalid byte stands.
+        /// Offset of the first invalid byte.
         offset: usize,
     },
 
     /// The corpus is shorter than one training window.
     #[error(
-        "the {part} part of the data has {found} tokens, but a context of {context} needs at least {needed}: add data, or make model.context smaller"
+        "the {part} part of the data has {found} tokens, but a context of {context} needs at least {needed}"
     )]
     DataTooShort {
         /// `training` or `held-out`.
         part: &'static str,
-        /// Tokens that are there.
+        /// Tokens found.
         found: usize,
         /// The model's context, in tokens.
         context: usize,
-        /// Tokens that are needed.
+        /// Tokens needed.
         needed: usize,
     },
 
-    /// A shard of tokens is not what it is said to be.
-    #[error("cannot use the tokens {path}: {reason}; fetch it again, or prepare the data again", path = path.display())]
+    /// A shard of tokens is damaged, or is not the one listed.
+    #[error("cannot use the token shard {path}: {reason}", path = path.display())]
     Shard {
-        /// The file.
+        /// The shard's file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
     },
 
-    /// Data cannot be made ready for training.
+    /// Data cannot be prepared for training.
     #[error("cannot prepare {place}: {reason}")]
     Prepare {
-        /// The file, address or folder at fault.
+        /// The file, URL or folder at fault.
         place: String,
-        /// What is wrong with it, and what mends it.
+        /// What is wrong with it.
         reason: String,
+        /// How to fix it.
+        hint: Option<Cow<'static, str>>,
     },
 
-    /// Whoever asked for it wants it no more.
+    /// The caller stopped the work.
     #[error("stopped")]
     Stopped,
 
     /// A tokeniser file cannot be used.
-    #[error("cannot use the tokeniser {name}: {reason}; it must be a Hugging Face tokenizer.json")]
+    #[error("cannot use the tokeniser {name}: {reason}")]
     Tokeniser {
-        /// The file, or `tokenizer.json` where it came as bytes.
+        /// The file, or `tokenizer.json` if it was given as bytes.
         name: String,
-        /// What the parser said.
-        reason: String,
+        /// What it failed to do.
+        reason: &'static str,
+        /// The error of the system or the parser.
+        source: Source,
     },
 
-    /// The tokeniser knows more tokens than the model has embeddings.
-    #[error(
-        "the tokeniser has {tokeniser} tokens, but model.vocabulary = {model}: set model.vocabulary to at least {tokeniser}"
-    )]
+    /// The tokeniser has more tokens than the model has embeddings.
+    #[error("the tokeniser has {tokeniser} tokens, but model.vocabulary = {model}")]
     Vocabulary {
         /// Tokens of the tokeniser.
         tokeniser: usize,
@@ -153,48 +157,44 @@ pub enum Error {
         model: usize,
     },
 
-    /// A device was asked for that this machine has not.
-    #[error("{wanted} was asked for, but {found}: {remedy}")]
+    /// This machine does not have the device that was requested.
+    #[error("{wanted} was requested, but {found}")]
     NoDevice {
-        /// What was asked for.
+        /// The device requested.
         wanted: String,
-        /// What there is instead.
+        /// What was found instead.
         found: String,
-        /// What to do.
+        /// How to fix it.
         remedy: String,
     },
 
     /// A device's name cannot be parsed.
-    #[error("{0:?} is not a device: write auto, cpu, gpu or gpu:<number>")]
+    #[error("{0:?} is not a device: expected auto, cpu, gpu or gpu:<number>")]
     DeviceName(String),
 
     /// The device failed while it computed.
-    #[error(
-        "the device {device} failed while it {action}: {reason}; update its driver, or go on with --device cpu"
-    )]
+    #[error("the device {device} failed while {action}: {reason}")]
     Device {
         /// The device's name.
         device: String,
-        /// What it was doing.
+        /// What it was doing, such as `taking an inner step`.
         action: &'static str,
-        /// What it said.
+        /// The driver's message.
         reason: String,
     },
 
     /// Saved optimiser moments cannot be restored.
-    #[error(
-        "the saved optimiser moments cannot be used: {0}; without them training goes on with fresh moments"
-    )]
+    #[error("cannot restore the saved optimiser moments: {0}")]
     Moments(String),
 
-    /// Nothing was learnt in a round: its inner steps gave, or led to, values that are not finite.
+    /// A round learnt nothing: its inner steps produced, or led to, values that are not finite.
     #[error(
-        "nothing was learnt in {steps} inner steps, of which {skipped} gave a loss or gradient that is not finite (the last: loss {loss}, learning rate {learning_rate}): lower inner.learning_rate, or go back to an earlier checkpoint"
+        "nothing was learnt in {steps} inner steps, of which {skipped} had a loss or gradient that is not finite (the last: loss {loss}, learning rate {learning_rate})"
     )]
     Diverged {
-        /// Steps that were tried.
+        /// Steps tried.
         steps: u64,
-        /// Steps that were skipped; the others led nowhere.
+        /// Steps skipped; what the others learnt was dropped.
         skipped: u64,
         /// Loss of the last step, in nats per token.
         loss: f64,
@@ -202,32 +202,28 @@ pub enum Error {
         learning_rate: f64,
     },
 
-    /// An error feedback that was handed over cannot be used.
-    #[error(
-        "the error feedback holds a value that is not finite in {tensor}; without it training goes on with zeros"
-    )]
+    /// A restored error feedback holds a value that is not finite.
+    #[error("the error feedback holds a value that is not finite in {tensor}")]
     ErrorFeedback {
         /// The tensor's name.
         tensor: String,
     },
 
-    /// The weights handed over hold a value that is not finite.
-    #[error(
-        "the weights hold a value that is not finite in {tensor}: they are damaged; fetch them again"
-    )]
+    /// The weights hold a value that is not finite.
+    #[error("the weights hold a value that is not finite in {tensor}")]
     NotFinite {
         /// The tensor's name.
         tensor: String,
     },
 
-    /// A window of text lies outside the corpus.
+    /// A window of tokens lies outside the corpus.
     #[error("sample {start} of {length} tokens lies outside the {available} tokens of the data")]
     Window {
         /// The window's first token.
         start: u64,
-        /// Its length.
+        /// The window's length, in tokens.
         length: usize,
-        /// Tokens that are there.
+        /// Tokens in the corpus.
         available: usize,
     },
 
@@ -242,32 +238,142 @@ pub enum Error {
         reason: String,
     },
 
-    /// A model cannot be read from its files.
-    #[error("cannot read the model {path}: {reason}", path = path.display())]
+    /// A model's files are damaged, or of a kind that cannot be imported.
+    #[error("cannot import the model {path}: {reason}", path = path.display())]
     ModelFile {
         /// The file or folder at fault.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
+        /// How to fix it.
+        hint: Option<&'static str>,
     },
 
-    /// Files cannot be written.
+    /// A file of a model cannot be read.
+    #[error("cannot read {path}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+
+    /// A model cannot be exported in that format, or to that place.
     #[error("cannot write {path}: {reason}", path = path.display())]
     Export {
         /// The file or folder.
         path: PathBuf,
         /// Why not.
         reason: String,
+        /// How to fix it.
+        hint: Option<&'static str>,
+    },
+
+    /// A file or folder cannot be written atomically.
+    #[error(transparent)]
+    Files(#[from] weal_files::Error),
+
+    /// A file or folder cannot be written.
+    #[error("cannot write {path}", path = path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// The error of the system or the encoder.
+        source: Source,
     },
 
     /// A setting for text generation is out of range.
-    #[error("{key} = {value} cannot be used for generation: {accepted}")]
+    #[error("{key} = {value} is invalid: {rule}")]
     Generation {
-        /// The setting at fault.
+        /// The setting.
         key: &'static str,
-        /// Its value.
+        /// The value given.
         value: String,
-        /// What would be accepted.
-        accepted: &'static str,
+        /// What the value must be.
+        rule: &'static str,
     },
+}
+
+impl Error {
+    /// How to fix it, in the imperative: the command, flag or key to change.
+    pub fn hint(&self) -> Option<Cow<'_, str>> {
+        let fixed = match self {
+            Self::Precision { .. } => "set compute.precision to \"auto\" or \"f32\"",
+            Self::DataUnreadable { .. } => "check the path and its permissions",
+            Self::DataEmpty { .. } => {
+                "name a file, or a folder with at least one file that is not empty"
+            }
+            Self::DataNotText { .. } => {
+                "convert it to UTF-8, or use the tokeniser \"bytes\", which accepts any file"
+            }
+            Self::DataTooShort { .. } => "add data, or lower model.context",
+            Self::Shard { .. } => "fetch it again, or prepare the data again",
+            Self::Tokeniser { .. } => "use a Hugging Face tokenizer.json",
+            Self::Device { .. } => "update the device's driver, or use --device cpu",
+            Self::Diverged { .. } => {
+                "lower inner.learning_rate, or go back to an earlier checkpoint"
+            }
+            Self::NotFinite { .. } => "the weights are damaged: fetch them again",
+            Self::Vocabulary { tokeniser, .. } => {
+                return Some(format!("set model.vocabulary to at least {tokeniser}").into());
+            }
+            Self::Files(error) if error.source.kind() == io::ErrorKind::AlreadyExists => {
+                "name a folder that does not exist yet"
+            }
+            Self::NoDevice { remedy, .. } => return Some(remedy.into()),
+            Self::Prepare { hint, .. } => return hint.as_deref().map(Cow::Borrowed),
+            Self::ModelFile { hint, .. } | Self::Export { hint, .. } => {
+                return hint.map(Cow::Borrowed);
+            }
+            _ => return None,
+        };
+        Some(fixed.into())
+    }
+
+    /// Data at `place` that cannot be prepared, without a hint.
+    pub(crate) fn prepare(place: impl ToString, reason: impl ToString) -> Self {
+        Self::Prepare {
+            place: place.to_string(),
+            reason: reason.to_string(),
+            hint: None,
+        }
+    }
+
+    /// A file or folder that cannot be written.
+    pub(crate) fn write(path: &Path, source: impl Into<Source>) -> Self {
+        Self::Write {
+            path: path.to_owned(),
+            source: source.into(),
+        }
+    }
+}
+
+/// An error with its causes on one line, for assertions.
+#[cfg(test)]
+pub(crate) fn with_causes(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_message_the_cause_and_the_hint_are_separate() {
+        let source = io::Error::new(io::ErrorKind::NotFound, "no such file");
+        let error = Error::DataUnreadable {
+            path: "book.txt".into(),
+            source,
+        };
+        assert_eq!(error.to_string(), "cannot read the training data book.txt");
+        assert!(with_causes(&error).ends_with(": no such file"));
+        assert_eq!(error.hint().unwrap(), "check the path and its permissions");
+        assert_eq!(Error::Stopped.hint(), None);
+    }
 }

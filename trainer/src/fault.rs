@@ -1,19 +1,20 @@
-//! A device that fails on purpose: what has to bear a lost device is tested with it.
+//! A device that fails on purpose, to test how everything above handles device loss.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
 
-/// When a device fails, and how long it stays away. Copies count together.
+/// When a device fails, and for how long it stays lost. Clones share one count.
 #[derive(Clone, Debug)]
-pub struct Fault {
+pub struct InjectedFault {
     steps: Arc<AtomicU64>,
     refusals: Arc<AtomicU64>,
 }
 
-impl Fault {
-    /// Fails once, in the inner step after so many, and cannot be opened again so many times.
+impl InjectedFault {
+    /// Fails once, in the inner step after `steps` good ones, and then refuses to be opened
+    /// `refusals` times.
     pub fn after(steps: u64, refusals: u64) -> Self {
         Self {
             steps: Arc::new(AtomicU64::new(steps + 1)),
@@ -21,10 +22,10 @@ impl Fault {
         }
     }
 
-    /// An inner step begins.
+    /// Called when an inner step begins.
     ///
     /// # Panics
-    /// As drivers do, where it is this one.
+    /// In the step that is to fail, as a driver would.
     pub(crate) fn step(&self) {
         assert!(
             count_down(&self.steps) != Some(1),
@@ -32,20 +33,20 @@ impl Fault {
         );
     }
 
-    /// The device is opened again.
+    /// Called when the device is opened again.
     pub(crate) fn open(&self, device: &str) -> Result<()> {
         match count_down(&self.refusals) {
             None => Ok(()),
             Some(_) => Err(Error::NoDevice {
                 wanted: device.to_owned(),
-                found: "it is still away, for a test".to_owned(),
+                found: "it is still lost, for a test".to_owned(),
                 remedy: "wait".to_owned(),
             }),
         }
     }
 }
 
-/// What was there before it is one less; nothing at zero.
+/// Decrements a count and returns its value before; `None` if it was zero.
 fn count_down(count: &AtomicU64) -> Option<u64> {
     count
         .fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| {

@@ -1,4 +1,4 @@
-//! Text from a model, token by token.
+//! Text generation, token by token.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -11,22 +11,22 @@ use crate::initial::check_weights;
 use crate::spec::ModelSpec;
 use crate::tokeniser::Tokeniser;
 
-/// How tokens are chosen from the model's scores.
+/// How to choose tokens from the model's scores.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sampling {
-    /// Most tokens to generate.
+    /// The most tokens to generate.
     pub max_tokens: usize,
-    /// Scores are divided by it: below 1 safer, above 1 more surprising; 0 takes the likeliest
-    /// token every time.
+    /// Divisor of the scores: below 1 makes likely tokens likelier, above 1 the opposite. 0 always
+    /// takes the likeliest token.
     pub temperature: f32,
-    /// Only the likeliest tokens that together have at least this probability are kept; 1 keeps all
+    /// Keep only the likeliest tokens that together have at least this probability; 1 keeps all
     /// (Holtzman et al., 2020).
     pub top_p: f32,
-    /// Only that many of the likeliest tokens are kept; 0 keeps all.
+    /// Keep only this many of the likeliest tokens; 0 keeps all.
     pub top_k: usize,
     /// The same seed gives the same text on the same device.
     pub seed: u64,
-    /// The text ends before the first of these.
+    /// Stop strings: the text ends before the first of them.
     pub stop: Vec<String>,
 }
 
@@ -45,41 +45,41 @@ impl Default for Sampling {
 
 impl Sampling {
     fn validate(&self) -> Result<()> {
-        let refuse = |key, value: f32, accepted| {
+        let refuse = |key, value: f32, rule| {
             Err(Error::Generation {
                 key,
                 value: value.to_string(),
-                accepted,
+                rule,
             })
         };
         if !(0.0..=100.0).contains(&self.temperature) {
-            return refuse("temperature", self.temperature, "0 to 100 is accepted");
+            return refuse("temperature", self.temperature, "it must be 0 to 100");
         }
         if !(self.top_p > 0.0 && self.top_p <= 1.0) {
-            return refuse("top_p", self.top_p, "more than 0, up to 1 is accepted");
+            return refuse("top_p", self.top_p, "it must be more than 0 and at most 1");
         }
         if self.stop.iter().any(String::is_empty) {
             return Err(Error::Generation {
                 key: "stop",
                 value: "\"\"".into(),
-                accepted: "at least one letter is needed",
+                rule: "a stop string must not be empty",
             });
         }
         Ok(())
     }
 }
 
-/// Why a text ended.
+/// Why generation stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// It has as many tokens as were asked for.
+pub enum StopReason {
+    /// The text reached [`Sampling::max_tokens`].
     Length,
-    /// The model ended it.
+    /// The model produced the end-of-text token.
     EndOfText,
-    /// What it must stop before has come.
+    /// A stop string appeared.
     Stop,
-    /// The one who listened broke off.
-    BrokenOff,
+    /// The caller cancelled.
+    Cancelled,
 }
 
 /// What a call of [`TextGenerator::generate`] did.
@@ -87,32 +87,32 @@ pub enum Ending {
 pub struct GeneratedText {
     /// The text after the prompt.
     pub text: String,
-    /// The tokens that were generated.
+    /// The generated tokens.
     pub tokens: Vec<u32>,
-    /// Why there are no more.
-    pub ending: Ending,
-    /// Tokens that had to be read before: the prompt's.
+    /// Why generation stopped.
+    pub ending: StopReason,
+    /// Tokens of the prompt.
     pub prompt_tokens: usize,
-    /// Seconds until the prompt was read and the first token chosen.
+    /// Seconds to read the prompt and choose the first token.
     pub prompt_seconds: f64,
-    /// Seconds that all of it took.
+    /// Seconds in total.
     pub seconds: f64,
 }
 
-/// A model with weights, ready to write.
+/// A model with weights that generates text.
 pub struct TextGenerator {
     spec: ModelSpec,
     tokeniser: Arc<Tokeniser>,
     end_of_text: Option<u32>,
     engine: Engine,
-    /// The text so far, the end of it at least.
+    /// The text so far, or its end.
     text: Vec<u32>,
-    /// Tokens of it that the engine has read.
+    /// Tokens of the text that the engine has read.
     read: usize,
 }
 
 impl TextGenerator {
-    /// A generator of text from `weights` on `device`.
+    /// Loads `weights` onto `device`.
     pub fn new(
         spec: ModelSpec,
         tokeniser: Tokeniser,
@@ -127,7 +127,7 @@ impl TextGenerator {
                 model: spec.vocabulary,
             });
         }
-        let mut engine = device.engine(&spec)?;
+        let mut engine = Engine::on(device, &spec)?;
         engine.load(weights)?;
         Ok(Self {
             spec,
@@ -139,40 +139,39 @@ impl TextGenerator {
         })
     }
 
-    /// Ends texts where the model writes this token.
+    /// Ends a text when the model produces this token.
     pub fn ending_at(mut self, end_of_text: Option<u32>) -> Self {
         self.end_of_text = end_of_text;
         self
     }
 
-    /// Begins a text with `prompt` (with a new line where it is empty), and goes on from there;
-    /// hands every piece of text to `on_text` as soon as it is whole, and ends where that breaks
-    /// off.
+    /// Starts a text with `prompt` (a newline if it is empty) and continues it. Passes every piece
+    /// of text to `on_text` as soon as its characters are complete, and stops if that breaks.
     ///
-    /// The model sees at most its context. Where a text grows longer, it goes on from the second
-    /// half of what it saw, which is read again.
+    /// The model sees at most its context. When a text outgrows it, the model reads the second half
+    /// of the window again and continues from there.
     ///
     /// # Errors
-    /// [`Error::Generation`] for settings out of range, [`Error::Device`] where the device fails.
+    /// [`Error::Generation`] for settings out of range, [`Error::Device`] if the device fails.
     pub fn generate(
         &mut self,
         prompt: &str,
         sampling: &Sampling,
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<GeneratedText> {
-        self.forget();
-        self.go_on(
+        self.reset();
+        self.resume(
             if prompt.is_empty() { "\n" } else { prompt },
             sampling,
             on_text,
         )
     }
 
-    /// Goes on with the text so far after `more`, which somebody else wrote.
+    /// Appends `more` to the text so far, such as a user's next line, and continues it.
     ///
     /// # Errors
-    /// As of [`Self::generate`].
-    pub fn go_on(
+    /// As for [`Self::generate`].
+    pub fn resume(
         &mut self,
         more: &str,
         sampling: &Sampling,
@@ -189,7 +188,7 @@ impl TextGenerator {
         let tokeniser = self.tokeniser.clone();
         let mut stream = tokeniser.stream();
         let mut watch = StopWatch::new(&sampling.stop);
-        let mut dice = Dice::new(sampling.seed);
+        let mut random = Random::new(sampling.seed);
         let known = tokeniser.vocabulary();
         let (mut text, mut tokens, mut prompt_seconds) = (String::new(), Vec::new(), 0.0);
         let mut say = |piece: &str, text: &mut String| {
@@ -202,29 +201,29 @@ impl TextGenerator {
         };
         let ending = loop {
             if tokens.len() == sampling.max_tokens {
-                break Ending::Length;
+                break StopReason::Length;
             }
             let logits = self.next()?;
-            let token = choose(&logits[..known.min(logits.len())], sampling, &mut dice);
+            let token = choose(&logits[..known.min(logits.len())], sampling, &mut random);
             if tokens.is_empty() {
                 prompt_seconds = start.elapsed().as_secs_f64();
             }
             if Some(token) == self.end_of_text {
-                break Ending::EndOfText;
+                break StopReason::EndOfText;
             }
             self.text.push(token);
             tokens.push(token);
             let (piece, stopped) = watch.push(&stream.push(token)?);
             let broken_off = say(&piece, &mut text).is_break();
             if stopped {
-                break Ending::Stop;
+                break StopReason::Stop;
             }
             if broken_off {
-                break Ending::BrokenOff;
+                break StopReason::Cancelled;
             }
         };
-        if matches!(ending, Ending::Length | Ending::EndOfText) {
-            // What was held back, because it could have become what the text stops before, has not.
+        if matches!(ending, StopReason::Length | StopReason::EndOfText) {
+            // The held-back tail was no stop string after all.
             let _ = say(&watch.finish(), &mut text);
         }
         let seconds = start.elapsed().as_secs_f64();
@@ -238,25 +237,25 @@ impl TextGenerator {
         })
     }
 
-    /// Forgets the text so far.
-    pub fn forget(&mut self) {
+    /// Drops the text so far.
+    pub fn reset(&mut self) {
         self.text.clear();
         self.read = 0;
         self.engine.begin_text();
     }
 
-    /// The scores of every token as the next one after `tokens`, `[vocabulary]`; of more than the
-    /// model's context, the end. The text so far is forgotten.
+    /// The scores of every token as the next one after `tokens`, `[vocabulary]`. Of more tokens than
+    /// the context, only the last count. Drops the text so far.
     ///
     /// # Errors
-    /// [`Error::Device`] where the device fails.
+    /// [`Error::Device`] if the device fails.
     pub fn logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
-        self.forget();
+        self.reset();
         self.text.extend_from_slice(tokens);
         self.next()
     }
 
-    /// Reads what was not read yet, and gives the scores of every token as the next one.
+    /// Reads the unread end of the text, and returns the scores of every token as the next one.
     fn next(&mut self) -> Result<Vec<f32>> {
         let context = self.spec.context;
         if self.text.len() > context {
@@ -271,10 +270,10 @@ impl TextGenerator {
     }
 }
 
-/// Text on its way out, watched for what it must stop before.
+/// Holds text back while it may be the start of a stop string.
 struct StopWatch<'a> {
     stop: &'a [String],
-    /// What may be the beginning of one of them.
+    /// Text that may be the start of a stop string.
     held: String,
 }
 
@@ -286,7 +285,7 @@ impl<'a> StopWatch<'a> {
         }
     }
 
-    /// The text that can go out now, and whether it ends there.
+    /// The text to pass on now, and whether a stop string ends it there.
     fn push(&mut self, piece: &str) -> (String, bool) {
         self.held.push_str(piece);
         if let Some(end) = self
@@ -312,31 +311,31 @@ impl<'a> StopWatch<'a> {
         (std::mem::replace(&mut self.held, kept), false)
     }
 
-    /// What is still held back.
+    /// The text still held back.
     fn finish(self) -> String {
         self.held
     }
 }
 
 /// Random numbers from a seed, the same on every machine.
-struct Dice(blake3::OutputReader);
+struct Random(blake3::OutputReader);
 
-impl Dice {
+impl Random {
     fn new(seed: u64) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("commonweal text generation v1");
         Self(hasher.update(&seed.to_le_bytes()).finalize_xof())
     }
 
-    /// A number in 0..1.
-    fn roll(&mut self) -> f64 {
+    /// A uniform number in 0..1.
+    fn uniform(&mut self) -> f64 {
         let mut bytes = [0; 8];
         self.0.fill(&mut bytes);
         (u64::from_le_bytes(bytes) >> 11) as f64 / (1u64 << 53) as f64
     }
 }
 
-/// Chooses a token by its score; scores that are not numbers are never chosen, unless all are.
-fn choose(logits: &[f32], sampling: &Sampling, dice: &mut Dice) -> u32 {
+/// Chooses a token by its score. Never chooses a NaN score, unless all are NaN.
+fn choose(logits: &[f32], sampling: &Sampling, random: &mut Random) -> u32 {
     let mut ranked: Vec<(u32, f32)> = (0u32..)
         .zip(logits.iter().copied())
         .filter(|(_, score)| !score.is_nan())
@@ -359,7 +358,7 @@ fn choose(logits: &[f32], sampling: &Sampling, dice: &mut Dice) -> u32 {
         mass += weight(ranked[kept].1);
         kept += 1;
     }
-    let mut rest = dice.roll() * mass;
+    let mut rest = random.uniform() * mass;
     for (token, score) in &ranked[..kept] {
         rest -= weight(*score);
         if rest < 0.0 {
@@ -375,10 +374,10 @@ mod tests {
 
     fn counts(sampling: &Sampling) -> [u32; 4] {
         let logits = [0.6f32.ln(), 0.3f32.ln(), 0.1f32.ln(), f32::NAN];
-        let mut dice = Dice::new(sampling.seed);
+        let mut random = Random::new(sampling.seed);
         let mut counts = [0; 4];
         for _ in 0..10_000 {
-            counts[choose(&logits, sampling, &mut dice) as usize] += 1;
+            counts[choose(&logits, sampling, &mut random) as usize] += 1;
         }
         counts
     }
@@ -393,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_come_as_often_as_the_model_says() {
+    fn tokens_are_drawn_with_model_probabilities() {
         let [a, b, c, nan] = counts(&sampling(1.0, 1.0, 0));
         assert!(
             a.abs_diff(6000) < 200 && b.abs_diff(3000) < 200 && c.abs_diff(1000) < 200,
@@ -403,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn temperature_zero_takes_the_likeliest() {
+    fn temperature_zero_takes_the_likeliest_token() {
         assert_eq!(counts(&sampling(0.0, 1.0, 0)), [10_000, 0, 0, 0]);
     }
 
@@ -416,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn text_stops_before_the_first_of_what_it_must_stop_before() {
+    fn text_ends_before_the_first_stop_string() {
         let stop = ["END".to_owned(), "\n\n".to_owned()];
         let heard = |pieces: &[&str]| {
             let mut watch = StopWatch::new(&stop);

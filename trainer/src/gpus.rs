@@ -1,4 +1,4 @@
-//! The GPUs of this machine, as the backends see them that were compiled in.
+//! The GPUs of this machine, as the compiled-in backends list them.
 //!
 //! | feature | backend | GPUs |
 //! |---|---|---|
@@ -6,29 +6,28 @@
 //! | `rocm` | HIP | AMD's |
 //! | always | wgpu: Vulkan, Metal or DirectX 12 | all |
 //!
-//! wgpu compiles WGSL; with the feature `vulkan` SPIR-V on Vulkan, with `metal` MSL on Metal.
+//! wgpu compiles WGSL by default, SPIR-V with the feature `vulkan`, MSL with the feature `metal`.
 
 use std::fmt;
 use std::panic::catch_unwind;
 
 use burn::tensor::{Device, DeviceKind, DeviceType};
 
-use crate::device::OpenDevice;
 use crate::kernel_cache;
 
-/// GPUs of one kind that are looked for.
-const MOST_GPUS: usize = 16;
+/// The most GPUs of one kind that are listed.
+const MAX_GPUS: usize = 16;
 
 /// What kind of graphics device a [`Gpu`] is, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum GpuKind {
     /// A card with its own memory.
     Discrete,
-    /// A GPU handed to a virtual machine.
+    /// A GPU passed through to a virtual machine.
     Virtual,
-    /// A GPU that shares the processor's memory.
+    /// A GPU that shares the CPU's memory.
     Integrated,
-    /// A GPU that the processor imitates (lavapipe, llvmpipe, WARP).
+    /// A GPU emulated on the CPU (lavapipe, llvmpipe, WARP).
     Software,
 }
 
@@ -43,12 +42,12 @@ impl fmt::Display for GpuKind {
     }
 }
 
-/// What a [`Gpu`] is reached through.
+/// The interface through which a [`Gpu`] is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GpuBackend {
-    /// NVIDIA's own interface.
+    /// NVIDIA's CUDA.
     Cuda,
-    /// AMD's own interface.
+    /// AMD's HIP.
     Rocm,
     /// Vulkan, Metal or DirectX 12.
     Wgpu,
@@ -57,29 +56,25 @@ pub enum GpuBackend {
 /// A GPU that can be opened.
 #[derive(Clone, Debug)]
 pub struct Gpu {
-    /// What it is.
+    /// Discrete, virtual, integrated or software.
     pub kind: GpuKind,
-    /// What it is reached through.
+    /// CUDA, HIP or wgpu.
     pub backend: GpuBackend,
     pub(crate) device: Device,
 }
 
-impl Gpu {
-    /// Whether it is that device.
-    pub(crate) fn is(&self, device: &OpenDevice) -> bool {
-        self.device == *device.raw()
-    }
-}
-
-/// The graphics devices of this machine, best first; none of them is opened. A card that two
-/// backends reach is there twice, first under its maker's own interface.
+/// Lists the GPUs of this machine, best first, without opening them. A card that two backends can
+/// use is listed twice, first under its vendor's backend.
 pub fn gpus() -> Vec<Gpu> {
     kernel_cache::set_up();
-    own_interfaces().into_iter().chain(through_wgpu()).collect()
+    through_vendor_backends()
+        .into_iter()
+        .chain(through_wgpu())
+        .collect()
 }
 
-/// What is found under the makers' own interfaces, none of which tells the kind.
-fn own_interfaces() -> Vec<Gpu> {
+/// The GPUs that CUDA and HIP list. Neither reports the kind.
+fn through_vendor_backends() -> Vec<Gpu> {
     let backends: &[(GpuBackend, DeviceType)] = &[
         #[cfg(feature = "cuda")]
         (GpuBackend::Cuda, DeviceType::Cuda),
@@ -106,24 +101,24 @@ fn through_wgpu() -> Vec<Gpu> {
             device: Device::wgpu(device(number)),
         })
     };
-    candidates(GpuKind::Discrete, DeviceKind::DiscreteGpu, MOST_GPUS)
+    candidates(GpuKind::Discrete, DeviceKind::DiscreteGpu, MAX_GPUS)
         .chain(candidates(
             GpuKind::Virtual,
             DeviceKind::VirtualGpu,
-            MOST_GPUS,
+            MAX_GPUS,
         ))
         .chain(candidates(
             GpuKind::Integrated,
             DeviceKind::IntegratedGpu,
-            MOST_GPUS,
+            MAX_GPUS,
         ))
         .chain(candidates(GpuKind::Software, |_| DeviceKind::Cpu, 1))
         .filter(|gpu| present.contains(&gpu.device))
         .collect()
 }
 
-/// The devices of one backend. A broken driver may panic in the middle of being asked; then there
-/// is none to use.
+/// The devices of one backend. A broken driver may panic when it is queried; its devices are
+/// unusable then.
 fn present(which: DeviceType) -> Vec<Device> {
     catch_unwind(|| Device::enumerate(which).into_vec()).unwrap_or_default()
 }

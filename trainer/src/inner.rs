@@ -1,5 +1,5 @@
-//! The inner optimiser's settings: AdamW or Muon, the learning-rate schedule, and how much of it
-//! makes one round.
+//! The inner optimiser's settings: AdamW or Muon, the learning-rate schedule, and the steps of a
+//! round.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,65 +7,63 @@ use crate::error::{Error, Result};
 
 /// How a peer trains between two rounds.
 ///
-/// All fields are integers, so that a manifest can hold them canonically; fractions are in parts
-/// per million (ppm) or per thousand million (ppb).
+/// All fields are integers, so that a manifest encodes them canonically. Fractions are in parts per
+/// million (ppm) or per billion (ppb).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct InnerSpec {
-    /// H: inner steps of a round.
+    /// H, the inner steps of a round.
     pub steps: u32,
     /// Sequences of an inner step.
     pub batch: u32,
-    /// Highest learning rate, in ppb (2 000 000 is 2e-3).
+    /// Peak learning rate, in ppb (2 000 000 is 2e-3).
     pub learning_rate_ppb: u32,
-    /// Inner steps of the whole run over which the rate rises from 0 to its highest.
+    /// Inner steps at the start of the run over which the learning rate rises to its peak.
     pub warmup_steps: u64,
-    /// Steps over which the rate rises after a peer begins with empty moments in the middle of a
-    /// run; a newcomer's first steps are otherwise too long, because the moments are estimated from
-    /// few gradients.
+    /// Warm-up steps of a peer that starts with empty moments during a run. Its first steps would
+    /// otherwise be too large, because few gradients make poor estimates of the moments.
     pub rejoin_warmup_steps: u64,
-    /// What the rate does after the warm-up.
+    /// The learning rate after the warm-up.
     pub schedule: Schedule,
-    /// What makes a gradient a step.
+    /// The optimiser that turns gradients into steps.
     pub optimiser: Optimiser,
-    /// AdamW's β₁, the memory of the mean gradient, in ppm.
+    /// AdamW's β₁, the decay of the first moment, in ppm.
     pub beta1_ppm: u32,
-    /// AdamW's β₂, the memory of the squared gradient, in ppm.
+    /// AdamW's β₂, the decay of the second moment, in ppm.
     pub beta2_ppm: u32,
-    /// Decoupled weight decay of matrices, in ppm of the learning rate per step; norm gains do not
-    /// decay.
+    /// Decoupled weight decay of matrices, in ppm of the learning rate. Norm gains do not decay.
     pub weight_decay_ppm: u32,
-    /// Largest global norm of a gradient, in ppm; longer ones are scaled down to it. 0 leaves
-    /// gradients as they are.
+    /// Largest global gradient norm, in ppm; larger gradients are scaled down to it. 0 disables
+    /// clipping.
     pub clip_ppm: u32,
 }
 
-/// What the learning rate does after the warm-up.
+/// The course of the learning rate after the warm-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Schedule {
-    /// It stays at its highest.
+    /// Constant at its peak.
     Constant,
-    /// It falls along half a cosine, and stays at the bottom after that.
+    /// Half a cosine down to a floor, then constant.
     Cosine {
-        /// Inner step of the run at which the bottom is reached.
+        /// The inner step of the run that reaches the floor.
         total_steps: u64,
-        /// The bottom, in ppm of the highest rate.
+        /// The floor, in ppm of the peak.
         floor_ppm: u32,
     },
-    /// It stays at its highest for most of the run, and falls at the end as one minus the root of
-    /// the way (Hägele et al., 2024, <https://arxiv.org/abs/2405.18392>): warm-up, stable, decay.
+    /// Warm-up, stable, decay: constant at its peak, then down to a floor as one minus the square
+    /// root of the progress (Hägele et al., 2024, <https://arxiv.org/abs/2405.18392>).
     Wsd {
-        /// Inner step of the run at which it begins to fall.
+        /// The inner step of the run at which the decay starts.
         decay_start: u64,
-        /// Inner step of the run at which the bottom is reached.
+        /// The inner step of the run that reaches the floor.
         total_steps: u64,
-        /// The bottom, in ppm of the highest rate.
+        /// The floor, in ppm of the peak.
         floor_ppm: u32,
     },
 }
 
-/// What makes a gradient a step.
+/// What turns a gradient into a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Optimiser {
@@ -74,7 +72,7 @@ pub enum Optimiser {
     AdamW,
     /// Muon for the matrices within the blocks, AdamW for the rest, at one learning rate.
     Muon {
-        /// Memory of the mean gradient, in ppm.
+        /// The decay of the momentum, in ppm.
         momentum_ppm: u32,
     },
 }
@@ -82,10 +80,10 @@ pub enum Optimiser {
 impl Default for InnerSpec {
     /// Settings that suit the `nano` preset on a few home machines.
     ///
-    /// Measured with `examples/learn.rs` on tinyshakespeare, 4 peers, 64 of 4096 values sent: the
-    /// held-out loss is below the bigram floor after 5 rounds and below the trigram floor after 26.
-    /// With 10 steps a round it takes 7 and 34 rounds, but two thirds of the computing; larger
-    /// batches cost more than they gain this early.
+    /// Measured with `examples/learn.rs` on tinyshakespeare with 4 peers that send 64 of 4096
+    /// values: the held-out loss falls below the bigram floor after 5 rounds and below the trigram
+    /// floor after 26. With 10 steps a round it takes 7 and 34 rounds, but two thirds of the
+    /// compute. Larger batches cost more than they gain this early.
     fn default() -> Self {
         Self {
             steps: 20,
@@ -106,14 +104,14 @@ impl Default for InnerSpec {
 impl InnerSpec {
     /// Checks every setting against its range.
     pub fn validate(&self) -> Result<()> {
-        let check = |key, value: u64, fits: bool, accepted| {
+        let check = |key, value: u64, fits: bool, rule| {
             if fits {
                 Ok(())
             } else {
                 Err(Error::Inner {
                     key,
                     value: value.to_string(),
-                    accepted,
+                    rule,
                 })
             }
         };
@@ -122,42 +120,37 @@ impl InnerSpec {
             "steps",
             self.steps.into(),
             small(self.steps),
-            "1 to 1000000 is accepted",
+            "it must be 1 to 1000000",
         )?;
         check(
             "batch",
             self.batch.into(),
             (1..=65_536).contains(&self.batch),
-            "1 to 65536 is accepted",
+            "it must be 1 to 65536",
         )?;
         let rate = self.learning_rate_ppb;
         check(
             "learning_rate_ppb",
             rate.into(),
             (1..=1_000_000_000).contains(&rate),
-            "1 to 1000000000 is accepted",
+            "it must be 1 to 1000000000",
         )?;
         for (key, beta) in [("beta1_ppm", self.beta1_ppm), ("beta2_ppm", self.beta2_ppm)] {
-            check(
-                key,
-                beta.into(),
-                beta < 1_000_000,
-                "0 to 999999 is accepted",
-            )?;
+            check(key, beta.into(), beta < 1_000_000, "it must be 0 to 999999")?;
         }
         let decay = self.weight_decay_ppm;
         check(
             "weight_decay_ppm",
             decay.into(),
             decay <= 1_000_000,
-            "0 to 1000000 is accepted",
+            "it must be 0 to 1000000",
         )?;
         if let Optimiser::Muon { momentum_ppm } = self.optimiser {
             check(
                 "momentum_ppm",
                 momentum_ppm.into(),
                 momentum_ppm < 1_000_000,
-                "0 to 999999 is accepted",
+                "it must be 0 to 999999",
             )?;
         }
         let (start, total_steps, floor_ppm) = match self.schedule {
@@ -171,39 +164,39 @@ impl InnerSpec {
                 total_steps,
                 floor_ppm,
             } => {
-                let accepted = "it must be at least warmup_steps";
+                let rule = "it must be at least warmup_steps";
                 check(
                     "schedule.decay_start",
                     decay_start,
                     decay_start >= self.warmup_steps,
-                    accepted,
+                    rule,
                 )?;
                 (decay_start, total_steps, floor_ppm)
             }
         };
-        let accepted = "it must be after the beginning of the fall";
+        let rule = "it must be after the start of the decay";
         check(
             "schedule.total_steps",
             total_steps,
             total_steps > start,
-            accepted,
+            rule,
         )?;
         check(
             "schedule.floor_ppm",
             floor_ppm.into(),
             floor_ppm <= 1_000_000,
-            "0 to 1000000 is accepted",
+            "it must be 0 to 1000000",
         )
     }
 
     /// The learning rate of an inner step.
     ///
-    /// `global_step` counts the inner steps of the run (round · H + step); `own_updates` counts the
-    /// updates behind the moments that this step uses, so that a peer with fresh moments warms up
+    /// `global_step` counts the inner steps of the run (round · H + step). `updates` counts the
+    /// updates that this peer's moments have seen, so that a peer with fresh moments warms up
     /// again.
-    pub fn learning_rate(&self, global_step: u64, own_updates: u64) -> f64 {
+    pub fn learning_rate(&self, global_step: u64, updates: u64) -> f64 {
         let peak = f64::from(self.learning_rate_ppb) / 1e9;
-        peak * self.schedule_factor(global_step) * rise(own_updates, self.rejoin_warmup_steps)
+        peak * self.schedule_factor(global_step) * rise(updates, self.rejoin_warmup_steps)
     }
 
     fn schedule_factor(&self, step: u64) -> f64 {
@@ -217,18 +210,21 @@ impl InnerSpec {
                 floor_ppm,
             } => {
                 let cosine =
-                    (std::f64::consts::PI * way(self.warmup_steps, step, total_steps)).cos();
+                    (std::f64::consts::PI * progress(self.warmup_steps, step, total_steps)).cos();
                 between(floor_ppm, 0.5 * (1.0 + cosine))
             }
             Schedule::Wsd {
                 decay_start,
                 total_steps,
                 floor_ppm,
-            } => between(floor_ppm, 1.0 - way(decay_start, step, total_steps).sqrt()),
+            } => between(
+                floor_ppm,
+                1.0 - progress(decay_start, step, total_steps).sqrt(),
+            ),
         }
     }
 
-    /// Muon's momentum, where there is one.
+    /// Muon's momentum, if Muon is the optimiser.
     pub(crate) fn muon(&self) -> Option<f64> {
         match self.optimiser {
             Optimiser::AdamW => None,
@@ -236,25 +232,24 @@ impl InnerSpec {
         }
     }
 
-    /// The largest global gradient norm, if there is one.
+    /// The largest global gradient norm; `None` if clipping is disabled.
     pub(crate) fn clip(&self) -> Option<f64> {
         (self.clip_ppm > 0).then(|| f64::from(self.clip_ppm) / 1e6)
     }
 }
 
-/// How much of the way from `start` to `end` is behind `step`, from 0 to 1.
-fn way(start: u64, step: u64, end: u64) -> f64 {
+/// The progress of `step` from `start` to `end`, from 0 to 1.
+fn progress(start: u64, step: u64, end: u64) -> f64 {
     (step.saturating_sub(start) as f64 / end.saturating_sub(start).max(1) as f64).min(1.0)
 }
 
-/// `share` of the way from the floor up to 1.
+/// The factor at `share` of the way from the floor up to 1.
 fn between(floor_ppm: u32, share: f64) -> f64 {
     let floor = f64::from(floor_ppm) / 1e6;
     floor + (1.0 - floor) * share
 }
 
-/// The share of the full rate at `step` of a linear rise over `steps`; never 0, so that the first
-/// step counts.
+/// The factor at `step` of a linear rise over `steps`; never 0, so that the first step learns.
 fn rise(step: u64, steps: u64) -> f64 {
     if step >= steps {
         1.0
@@ -306,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stable_rate_falls_at_the_end() {
+    fn a_stable_rate_decays_at_the_end() {
         let schedule = Schedule::Wsd {
             decay_start: 100,
             total_steps: 200,
@@ -326,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn fresh_moments_in_the_middle_of_a_run_warm_up_again() {
+    fn fresh_moments_during_a_run_warm_up_again() {
         let inner = InnerSpec {
             learning_rate_ppb: 2_000_000,
             warmup_steps: 0,

@@ -1,8 +1,7 @@
-//! Tells people why a GPU seems to do nothing: at first use its kernels are compiled, and several
-//! tried for each shape.
+//! Kernel warm-up: on first use a GPU compiles its kernels and tries several for each shape, which
+//! takes seconds to minutes. This module reports it, so that nobody takes the GPU for stuck.
 //!
-//! Work of each sort is watched until it is done without a kernel that this process had not used
-//! before.
+//! Each sort of work is watched until one run of it used no kernel that was new to this process.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -15,44 +14,47 @@ use std::time::{Duration, Instant};
 use cubecl::hash::StableHash;
 use cubecl::launched::LaunchedKernels;
 
-/// How often it is told.
-const EVERY: Duration = Duration::from_millis(500);
-/// How often it is logged, in seconds.
-const LOGGED_EVERY: u64 = 5;
+/// How often a reporter is called during a warm-up.
+const REPORT_EVERY: Duration = Duration::from_millis(500);
+/// How often a warm-up is logged, in seconds.
+const LOG_EVERY: u64 = 5;
 
-/// What a GPU that is not heard of does.
+/// What a GPU's kernels are doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kernels {
-    /// It compiles kernels and chooses among them.
-    Preparing {
-        /// Kernels that this work has used for the first time.
-        new: usize,
-        /// Since the work began.
+pub enum KernelWarmup {
+    /// The GPU compiles and tunes kernels.
+    Running {
+        /// Kernels used for the first time so far.
+        new_kernels: usize,
+        /// Time since the work began.
         elapsed: Duration,
     },
     /// The work is done.
-    Ready,
+    Done,
 }
 
-/// Whom to tell what a GPU does.
+/// Receives the progress of kernel warm-ups.
 #[derive(Clone)]
-pub(crate) struct Teller(Arc<dyn Fn(Kernels) + Send + Sync>);
+pub(crate) struct WarmupReporter(Arc<dyn Fn(KernelWarmup) + Send + Sync>);
 
-impl Teller {
-    pub fn new(told: impl Fn(Kernels) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(told))
+impl WarmupReporter {
+    pub fn new(report: impl Fn(KernelWarmup) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(report))
     }
 
-    /// Writes to the log.
+    /// A reporter that writes to the log, every [`LOG_EVERY`] seconds.
     pub fn log(device: String) -> Self {
         let last = AtomicU64::new(0);
-        Self::new(move |kernels| match kernels {
-            Kernels::Ready => last.store(0, Ordering::Relaxed),
-            Kernels::Preparing { new, elapsed } => {
-                let turn = elapsed.as_secs() / LOGGED_EVERY;
+        Self::new(move |warmup| match warmup {
+            KernelWarmup::Done => last.store(0, Ordering::Relaxed),
+            KernelWarmup::Running {
+                new_kernels,
+                elapsed,
+            } => {
+                let turn = elapsed.as_secs() / LOG_EVERY;
                 if last.fetch_max(turn, Ordering::Relaxed) < turn {
                     tracing::info!(
-                        "compiling and tuning GPU kernels for {device}: {new} so far, {} s; what is found is kept",
+                        "compiling and tuning GPU kernels for {device}: {new_kernels} so far, {} s; the result is cached",
                         elapsed.as_secs()
                     );
                 }
@@ -61,47 +63,47 @@ impl Teller {
     }
 }
 
-impl fmt::Debug for Teller {
+impl fmt::Debug for WarmupReporter {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Teller")
+        formatter.write_str("WarmupReporter")
     }
 }
 
-/// Every kernel that this process has used while it was watched.
+/// Every kernel that this process has used under watch.
 static USED: LazyLock<Mutex<HashSet<StableHash>>> = LazyLock::new(Mutex::default);
 
-/// The first uses of a device.
+/// Watches the work of one device for kernel warm-ups.
 #[derive(Debug, Default)]
-pub(crate) struct FirstUse {
-    teller: Option<Teller>,
-    /// Sorts of work that have all their kernels.
-    ready: HashSet<&'static str>,
+pub(crate) struct WarmupWatch {
+    reporter: Option<WarmupReporter>,
+    /// Sorts of work whose kernels are all compiled and tuned.
+    warm: HashSet<&'static str>,
 }
 
-impl FirstUse {
-    /// Of a device; nobody is told of one that has its kernels.
-    pub fn new(teller: Option<Teller>) -> Self {
+impl WarmupWatch {
+    /// Without a reporter nothing is watched.
+    pub fn new(reporter: Option<WarmupReporter>) -> Self {
         Self {
-            teller,
-            ready: HashSet::new(),
+            reporter,
+            warm: HashSet::new(),
         }
     }
 
-    /// Does some work of that sort, and meanwhile tells of new kernels.
+    /// Runs some work of that sort, and reports new kernels while it runs.
     pub fn watch<T>(&mut self, sort: &'static str, work: impl FnOnce() -> T) -> T {
-        let Some(teller) = self.teller.as_ref().filter(|_| !self.ready.contains(sort)) else {
+        let Some(reporter) = self.reporter.as_ref().filter(|_| !self.warm.contains(sort)) else {
             return work();
         };
-        let mut watched = Watched::new();
+        let mut new_kernels = NewKernels::begin();
         let (done, is_done) = sync_channel::<()>(0);
         let result = thread::scope(|scope| {
-            let watched = &mut watched;
+            let new_kernels = &mut new_kernels;
             scope.spawn(move || {
-                while is_done.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
-                    if watched.look() > 0 {
-                        teller.0(Kernels::Preparing {
-                            new: watched.new,
-                            elapsed: watched.begun.elapsed(),
+                while is_done.recv_timeout(REPORT_EVERY) == Err(RecvTimeoutError::Timeout) {
+                    if new_kernels.count() > 0 {
+                        reporter.0(KernelWarmup::Running {
+                            new_kernels: new_kernels.count,
+                            elapsed: new_kernels.begun.elapsed(),
                         });
                     }
                 }
@@ -110,44 +112,44 @@ impl FirstUse {
             drop(done);
             result
         });
-        if watched.look() == 0 {
-            self.ready.insert(sort);
+        if new_kernels.count() == 0 {
+            self.warm.insert(sort);
         }
-        teller.0(Kernels::Ready);
+        reporter.0(KernelWarmup::Done);
         result
     }
 }
 
-/// Kernels that are used from now on.
-struct Watched {
+/// Counts the kernels that are launched for the first time from now on.
+struct NewKernels {
     begun: Instant,
     launched: LaunchedKernels,
-    new: usize,
+    count: usize,
 }
 
-impl Watched {
-    fn new() -> Self {
+impl NewKernels {
+    fn begin() -> Self {
         Self {
             begun: Instant::now(),
             launched: LaunchedKernels::new(),
-            new: 0,
+            count: 0,
         }
     }
 
-    /// How many were new so far.
-    fn look(&mut self) -> usize {
-        // The next collection begins before this one ends: none is lost.
+    /// The number so far.
+    fn count(&mut self) -> usize {
+        // The next collection begins before this one ends, so that no kernel is missed.
         let launched = std::mem::replace(&mut self.launched, LaunchedKernels::new()).finish();
         let mut used = USED.lock().unwrap_or_else(PoisonError::into_inner);
-        self.new += launched
+        self.count += launched
             .into_iter()
             .filter(|kernel| used.insert(*kernel))
             .count();
-        self.new
+        self.count
     }
 }
 
-/// Kernels that were used while they were watched.
+/// The number of kernels that were used under watch.
 #[cfg(test)]
 pub(crate) fn used_kernels() -> usize {
     USED.lock().unwrap_or_else(PoisonError::into_inner).len()

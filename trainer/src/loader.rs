@@ -1,4 +1,4 @@
-//! Batches are read while the device computes, so that it need not wait for a disk.
+//! Reads batches ahead while the device computes, so that training does not wait for the disk.
 
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::engine::Batch;
 use crate::error::{Error, Result};
 
-/// Batches that are read before they are needed.
+/// Batches read before they are needed.
 const AHEAD: usize = 4;
 
 /// The batches of a round's steps, in order.
@@ -18,7 +18,7 @@ pub(crate) struct Loader {
 }
 
 impl Loader {
-    /// Begins to read the batches of these steps.
+    /// Starts reading the batches of these steps on a thread of `scope`.
     pub fn start<'scope, 'env>(
         scope: &'scope Scope<'scope, 'env>,
         steps: Range<u64>,
@@ -26,7 +26,7 @@ impl Loader {
     ) -> Self {
         let (send, batches) = sync_channel(AHEAD);
         scope.spawn(move || {
-            // Nobody listens any more once training has been broken off.
+            // Sending fails once training has stopped.
             let _ = steps.map(read).try_for_each(|batch| send.send(batch));
         });
         Self {
@@ -38,7 +38,7 @@ impl Loader {
     /// The next step's batch.
     ///
     /// # Errors
-    /// Where it cannot be read.
+    /// If the batch cannot be read.
     pub fn next(&mut self) -> Result<Batch> {
         let start = Instant::now();
         let batch = self.batches.recv().unwrap_or(Err(Error::Stopped));
@@ -46,7 +46,7 @@ impl Loader {
         batch
     }
 
-    /// How long training has waited for batches, the first one included.
+    /// How long training has waited for batches so far, the first one included.
     pub fn waited(&self) -> Duration {
         self.waited
     }
@@ -78,12 +78,12 @@ mod tests {
                 );
             }
         });
-        // Those that were taken, those that lay ready, and the one that found no place.
+        // The batches taken, those in the queue, and the one waiting to enter it.
         assert!(read.load(Ordering::Relaxed) <= 50 + AHEAD as u64 + 1);
     }
 
     #[test]
-    fn a_batch_that_cannot_be_read_is_an_error_when_it_is_needed() {
+    fn a_batch_that_cannot_be_read_fails_when_it_is_needed() {
         thread::scope(|scope| {
             let mut loader = Loader::start(scope, 0..9, |step| {
                 if step < 2 {

@@ -1,98 +1,98 @@
-//! What training needs of memory, predicted: a count of the tensors that are alive at once, at the
+//! The memory model: predicts how much memory training needs, by counting the tensors alive at the
 //! worst moment of a step.
 //!
-//! A step goes through phases, and what is alive differs: at the scores everything is that blocks
-//! keep for their way back; a block later a part of it is gone and gradients are there instead; the
-//! update needs gradients and moments and nothing of the blocks. The prediction is the largest of
-//! these, item by item. The tensors are those of `engine/model.rs` and `engine/gradient.rs`; how
-//! many temporary ones there are beside them was measured (`trainer/tests/memory.rs`, which also
-//! holds the prediction to what the allocators report).
+//! A step goes through phases. While scores are computed, all activations of all blocks are alive.
+//! Going backward, activations are freed and gradients take their place. The update needs gradients
+//! and moments, and no activations. The prediction is the largest of these phases, item by item.
+//! The tensors are those of `engine/model.rs` and `engine/gradient.rs`; the number of temporaries
+//! was measured. `tests/memory.rs` compares the predictions with allocator reports.
 
-use crate::compute::{ComputePlan, Place};
+use crate::compute_plan::{ComputePlan, StatePlacement};
 use crate::engine::SCORES_AT_ONCE;
 use crate::error::Result;
 use crate::spec::ModelSpec;
 
-/// Training that memory is needed for.
+/// A training setup whose memory to predict.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Workload {
-    /// The model, with its context.
+    /// The model; its context sets the window length.
     pub model: ModelSpec,
-    /// Sequences of a step.
+    /// Sequences of an inner step.
     pub batch: usize,
     /// How the device is used.
     pub plan: ComputePlan,
-    /// The threads of the processor that it runs on; `None` on a GPU.
+    /// CPU threads that train; `None` on a GPU.
     pub threads: Option<usize>,
 }
 
-/// A part of a prediction.
+/// One item of a prediction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryItem {
-    /// What it is for.
+    /// What needs the memory, such as `activations`.
     pub what: &'static str,
     /// Bytes.
     pub bytes: u64,
 }
 
-/// What training needs at the most, item by item.
+/// The peak memory of training, item by item.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemoryNeed {
-    /// Of a GPU's memory; nothing on the processor.
+    /// GPU memory; empty on the CPU.
     pub device: Vec<MemoryItem>,
-    /// Of the machine's memory.
+    /// Host memory.
     pub host: Vec<MemoryItem>,
 }
 
-/// What could not be sent yet.
+/// The item of the error feedback.
 pub const ERROR_FEEDBACK: &str = "error feedback";
-/// The weights that a run agreed on, and the next ones while they are made: what a node holds
-/// beside its learner.
+/// The item of the weights that a node holds beside its learner: the agreed ones, and the next ones
+/// while they are computed.
 pub const AGREED_WEIGHTS: &str = "agreed weights";
-/// What is written of the learner to disk, while it is put together.
+/// The item of the learner's state while it is serialised to disk.
 pub const SAVING: &str = "saving";
 
 impl MemoryNeed {
-    /// Bytes of a GPU's memory.
+    /// Bytes of GPU memory.
     pub fn device_bytes(&self) -> u64 {
         self.device.iter().map(|item| item.bytes).sum()
     }
 
-    /// Bytes of the machine's memory.
+    /// Bytes of host memory.
     pub fn host_bytes(&self) -> u64 {
         self.host.iter().map(|item| item.bytes).sum()
     }
 }
 
-/// Scores and their relatives, `[rows, vocabulary]` in f32, that are alive at once on the way back
-/// from the loss.
+/// Tensors of the scores' shape, `[rows, vocabulary]` in f32, alive at once in the backward pass of
+/// the loss.
 const SCORE_TENSORS: f64 = 4.0;
-/// What a block's way back needs at once beside what was kept, over what was kept.
+/// Temporaries of a block's backward pass, as a share of its activations.
 const BACKWARD_SHARE: f64 = 0.25;
-/// Bytes that a GPU's allocator sets aside for small things.
+/// Bytes that a GPU's allocator reserves for small buffers.
 const POOLS: f64 = 5.5e6;
-/// What a GPU's allocator sets aside over what is used: ends of pages, and pages of a size that is
-/// not asked for any more.
+/// Bytes that a GPU's allocator reserves but does not use, as a share of those used: ends of pages,
+/// and pages of sizes no longer requested.
 const PAGES_SHARE: f64 = 0.14;
 
-/// Numbers that the phases share; bytes, as floating point.
+/// Sizes that the phases share, in bytes, as floating point.
 struct Sizes {
     parameters: f64,
-    /// Of the largest tensor.
+    /// Parameters of the largest tensor.
     largest: f64,
-    /// Threads that differentiate tokens of their own; a GPU is one.
+    /// Threads that each differentiate some of the sequences; 1 on a GPU.
     workers: f64,
-    /// Bytes of a value that matrices are multiplied in.
+    /// Bytes of a value in matrix products.
     short: f64,
-    /// What one block keeps of one worker's tokens.
+    /// Activations of one block for one worker's tokens.
     block: f64,
-    /// What one worker's stream takes.
+    /// The residual stream of one worker's tokens.
     stream: f64,
-    /// Scores that one worker holds at once, and the gradients of the head while they are added up.
+    /// Scores that one worker holds at once, and the output projection's gradients while they are
+    /// summed up.
     scores: f64,
 }
 
-/// What is alive beside the weights in a phase.
+/// What is alive in a phase, beside weights and states.
 #[derive(Clone, Copy, Default)]
 struct Phase {
     activations: f64,
@@ -107,8 +107,10 @@ impl Phase {
 }
 
 impl Workload {
+    /// Predicts the peak memory.
+    ///
     /// # Errors
-    /// Where the model is out of range.
+    /// If the model is out of range.
     pub fn memory(&self) -> Result<MemoryNeed> {
         let sizes = self.sizes()?;
         let worst = self
@@ -122,7 +124,7 @@ impl Workload {
                 }
             });
         let parameters = sizes.parameters;
-        let on_host = self.plan.states == Place::Host;
+        let on_host = self.plan.states == StatePlacement::Host;
         let is_short = sizes.short < 4.0;
         let item = |what, bytes: f64| MemoryItem {
             what,
@@ -176,7 +178,7 @@ impl Workload {
         Ok(need)
     }
 
-    /// What positions are turned with, and on a GPU what hides later tokens.
+    /// The rotary tables, and on a GPU the causal mask.
     fn tables(&self) -> f64 {
         let spec = &self.model;
         let (context, group) = (spec.context as f64, (spec.heads / spec.kv_heads) as f64);
@@ -211,14 +213,14 @@ impl Workload {
             largest,
             workers,
             short,
-            block: tokens * self.kept_by_a_block(short),
+            block: tokens * self.activations_of_a_block(short),
             stream: 4.0 * tokens * spec.width as f64,
             scores,
         })
     }
 
-    /// Bytes that a block keeps of each token for its way back.
-    fn kept_by_a_block(&self, short: f64) -> f64 {
+    /// Bytes of activations that a block stores for each token.
+    fn activations_of_a_block(&self, short: f64) -> f64 {
         let spec = &self.model;
         let [width, query, keys, inner] = [
             spec.width,
@@ -228,14 +230,14 @@ impl Workload {
         ]
         .map(|size| size as f64);
         let is_short = short < 4.0;
-        // Two norms: the stream, the normed stream before and after its gain.
+        // Two norms: the stream, and the normed stream before and after its gain.
         let norms = 2.0 * (8.0 + short) * width;
         let heads = short * (query + 2.0 * keys);
         let weights =
             (spec.heads * spec.context) as f64 * (4.0 + if is_short { short } else { 0.0 });
         let is_gpu = self.threads.is_none();
-        // Without fused operations what was gathered is divided afterwards, and the gate's sigmoid
-        // and its product are kept.
+        // Without fused operations, the output of attention is normalised afterwards, and the
+        // gate's sigmoid and product are stored.
         let gathered = short * query + if is_gpu { 4.0 * query } else { 0.0 };
         let gated = if is_gpu {
             5.0 * short * inner
@@ -252,15 +254,15 @@ impl Workload {
 
     fn phases(&self, sizes: &Sizes) -> Vec<Phase> {
         let layers = self.model.layers as f64;
-        let on_host = self.plan.states == Place::Host;
-        let is_last_group_of_many = self
+        let on_host = self.plan.states == StatePlacement::Host;
+        let has_earlier_micro_batches = self
             .plan
             .micro_batch
             .is_some_and(|sequences| sequences < self.batch);
-        // What earlier groups left, and what this one has so far.
-        // A GPU that goes block by block adds to it at once.
+        // Gradient sums of earlier micro-batches, and gradients of this one so far. A GPU that
+        // recomputes block by block adds each gradient to the sums at once.
         let adds_at_once = on_host || (self.plan.recompute && self.threads.is_none());
-        let left = if adds_at_once || !is_last_group_of_many {
+        let left = if adds_at_once || !has_earlier_micro_batches {
             0.0
         } else {
             4.0 * sizes.parameters
@@ -277,8 +279,8 @@ impl Workload {
             let streams = sizes.workers * sizes.stream * (layers + 4.0);
             let own = if on_host { 0.0 } else { 4.0 };
             let block = sizes.workers * sizes.block;
-            // A GPU makes a copy to be read, with the values in the layout's order; on the
-            // processor a block's gradients are there only once as much of what it kept is gone.
+            // A GPU copies each gradient into the layout's order before the host reads it. On the
+            // CPU, a block's gradients appear only after as many of its activations are freed.
             let copies = if self.threads.is_none() { 2.0 } else { 0.0 };
             let of_block = if on_host {
                 copies * sizes.workers * sizes.short * per_block

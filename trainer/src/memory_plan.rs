@@ -1,88 +1,88 @@
-//! The fastest way to use a device that its memory has room for.
+//! The memory plan: the fastest [`ComputePlan`] that fits the free memory.
 
 use std::fmt;
 
-use crate::compute::{ComputePlan, Place, Precision};
+use crate::compute_plan::{ComputePlan, Precision, StatePlacement};
 use crate::error::Result;
 use crate::memory_model::{MemoryNeed, Workload};
 use crate::spec::ModelSpec;
 
-/// What a person has settled; `None` is left to the choice.
+/// What the user has fixed; the planner chooses the settings that are `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wishes {
-    /// The most sequences that are differentiated at once; 0 for all.
+pub struct PlanRequest {
+    /// The most sequences that go through the model at once; 0 for the whole batch.
     pub micro_batch: Option<usize>,
-    /// Whether what a block needs for its gradient is computed again.
+    /// Whether to recompute activations in the backward pass instead of storing them.
     pub recompute: Option<bool>,
-    /// Where what is only needed once a step lies.
-    pub states: Option<Place>,
-    /// What matrices are multiplied in.
+    /// Where f32 weights, gradient sums and moments live.
+    pub states: Option<StatePlacement>,
+    /// The type of matrix products.
     pub precision: Option<Precision>,
 }
 
-/// How much memory there is, in bytes; `None` where nobody knows.
+/// How much memory training may use, in bytes; `None` if unknown, which counts as unlimited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Room {
-    /// Of the GPU.
+pub struct MemoryBudget {
+    /// GPU memory.
     pub device: Option<u64>,
-    /// Of the machine.
+    /// Host memory.
     pub host: Option<u64>,
 }
 
-/// Where training is to run.
+/// Plans training for one device and one memory budget.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Site {
-    /// The threads of the processor that it runs on; `None` on a GPU.
+pub struct MemoryPlanner {
+    /// CPU threads that train; `None` on a GPU.
     pub threads: Option<usize>,
-    /// Its fastest precision.
+    /// The device's fastest precision, used unless the request fixes one.
     pub precision: Precision,
-    /// How much memory there is.
-    pub room: Room,
+    /// The memory that training may use.
+    pub budget: MemoryBudget,
 }
 
-/// A plan, and what it takes.
+/// A compute plan, the memory it needs, and the budget it was made for.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Choice {
-    /// The plan.
-    pub plan: ComputePlan,
-    /// What it needs.
+pub struct MemoryPlan {
+    /// How to use the device.
+    pub compute: ComputePlan,
+    /// The predicted need.
     pub need: MemoryNeed,
-    /// How much there is.
-    pub room: Room,
+    /// The budget.
+    pub budget: MemoryBudget,
 }
 
-impl Choice {
-    /// Whether there is room for it, as far as anybody knows.
+impl MemoryPlan {
+    /// Whether the need fits the budget. An unknown budget fits everything.
     pub fn fits(&self) -> bool {
-        fits(&self.need, &self.room)
+        fits(&self.need, &self.budget)
     }
 }
 
 /// `micro-batch 4, recompute on, states in host memory, f32: 5.1 of 5.6 GB on the GPU, 20.3 of 31.2 GB in the machine`.
-impl fmt::Display for Choice {
+impl fmt::Display for MemoryPlan {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: ", self.plan)?;
-        let part = |need: u64, room: Option<u64>, place: &str| match room {
-            Some(room) => format!("{} of {} {place}", gigabytes(need), gigabytes(room)),
-            None => format!("{} {place}", gigabytes(need)),
+        write!(formatter, "{}: ", self.compute)?;
+        let part = |need: u64, budget: Option<u64>, place: &str| match budget {
+            Some(budget) => format!("{} of {} {place}", format_bytes(need), format_bytes(budget)),
+            None => format!("{} {place}", format_bytes(need)),
         };
         if !self.need.device.is_empty() {
             write!(
                 formatter,
                 "{}, ",
-                part(self.need.device_bytes(), self.room.device, "on the GPU")
+                part(self.need.device_bytes(), self.budget.device, "on the GPU")
             )?;
         }
         formatter.write_str(&part(
             self.need.host_bytes(),
-            self.room.host,
+            self.budget.host,
             "in the machine",
         ))
     }
 }
 
-/// Bytes as people read them.
-pub fn gigabytes(bytes: u64) -> String {
+/// A number of bytes in megabytes or gigabytes, such as `5.1 GB`.
+pub fn format_bytes(bytes: u64) -> String {
     if bytes < 1_000_000_000 {
         format!("{:.1} MB", bytes as f64 / 1e6)
     } else {
@@ -90,75 +90,80 @@ pub fn gigabytes(bytes: u64) -> String {
     }
 }
 
-/// Of the memory there is, what a plan may take: the rest is for what no prediction knows.
+/// The share of the budget that a plan may need; the rest absorbs what the memory model misses.
 const USABLE: f64 = 0.9;
-/// How many times longer a step takes whose blocks are computed again.
-const RECOMPUTING: f64 = 1.3;
-/// How many times longer a step takes on a GPU whose states are in host memory.
-const FETCHING: f64 = 1.25;
-/// What each halving of the sequences that are computed at once adds to a GPU's step.
-const HALVING: f64 = 0.05;
+/// How many times longer a step takes with recomputation.
+const RECOMPUTE_COST: f64 = 1.3;
+/// How many times longer a GPU's step takes with its states in host memory.
+const HOST_STATES_COST: f64 = 1.25;
+/// The share that each halving of the micro-batch adds to a GPU's step.
+const HALVING_COST: f64 = 0.05;
 
-impl Site {
-    /// The fastest plan for which there is room, among those that fulfil the wishes. Where there is
-    /// room for none, the one that needs least.
+impl MemoryPlanner {
+    /// The fastest plan that meets the request and fits the budget; if none fits, the one that
+    /// needs the least memory.
     ///
     /// # Errors
-    /// Where the model is out of range.
-    pub fn choose(&self, model: &ModelSpec, batch: usize, wishes: &Wishes) -> Result<Choice> {
-        let mut choices: Vec<Choice> = self
-            .plans(batch, wishes)
+    /// If the model is out of range.
+    pub fn plan(
+        &self,
+        model: &ModelSpec,
+        batch: usize,
+        request: &PlanRequest,
+    ) -> Result<MemoryPlan> {
+        let mut plans: Vec<MemoryPlan> = self
+            .candidates(batch, request)
             .into_iter()
-            .map(|plan| {
+            .map(|compute| {
                 let workload = Workload {
                     model: model.clone(),
                     batch,
-                    plan,
+                    plan: compute,
                     threads: self.threads,
                 };
-                Ok(Choice {
-                    plan,
+                Ok(MemoryPlan {
+                    compute,
                     need: workload.memory()?,
-                    room: self.room,
+                    budget: self.budget,
                 })
             })
             .collect::<Result<_>>()?;
-        choices.sort_by(|left, right| {
-            self.cost(batch, &left.plan)
-                .total_cmp(&self.cost(batch, &right.plan))
+        plans.sort_by(|left, right| {
+            self.cost(batch, &left.compute)
+                .total_cmp(&self.cost(batch, &right.compute))
         });
-        let best = choices.iter().position(Choice::fits).or_else(|| {
-            let least = choices
+        let best = plans.iter().position(MemoryPlan::fits).or_else(|| {
+            let least = plans
                 .iter()
                 .enumerate()
-                .min_by_key(|(_, choice)| least_first(choice))?;
+                .min_by_key(|(_, plan)| least_first(plan))?;
             Some(least.0)
         });
-        Ok(choices.swap_remove(best.unwrap_or(0)))
+        Ok(plans.swap_remove(best.unwrap_or(0)))
     }
 
-    fn plans(&self, batch: usize, wishes: &Wishes) -> Vec<ComputePlan> {
-        let whole = |sequences: usize| (0 < sequences && sequences < batch).then_some(sequences);
+    fn candidates(&self, batch: usize, request: &PlanRequest) -> Vec<ComputePlan> {
+        let smaller = |sequences: usize| (0 < sequences && sequences < batch).then_some(sequences);
         let halves = std::iter::successors(Some(batch), |sequences| {
             (*sequences > 1).then(|| sequences.div_ceil(2))
         });
-        let micro_batches: Vec<Option<usize>> = match wishes.micro_batch {
-            Some(sequences) => vec![whole(sequences)],
-            None => halves.map(whole).collect(),
+        let micro_batches: Vec<Option<usize>> = match request.micro_batch {
+            Some(sequences) => vec![smaller(sequences)],
+            None => halves.map(smaller).collect(),
         };
-        // The processor has nothing to win by moving states within one memory.
-        let places = match (wishes.states, self.threads) {
-            (Some(place), _) => vec![place],
-            (None, Some(_)) => vec![Place::Device],
-            (None, None) => vec![Place::Device, Place::Host],
+        // On the CPU both placements are the same memory.
+        let placements = match (request.states, self.threads) {
+            (Some(placement), _) => vec![placement],
+            (None, Some(_)) => vec![StatePlacement::Device],
+            (None, None) => vec![StatePlacement::Device, StatePlacement::Host],
         };
-        let recomputing = wishes
+        let recompute_options = request
             .recompute
             .map_or(vec![false, true], |recompute| vec![recompute]);
-        let precision = wishes.precision.unwrap_or(self.precision);
+        let precision = request.precision.unwrap_or(self.precision);
         let mut plans = Vec::new();
-        for states in places {
-            for recompute in &recomputing {
+        for states in placements {
+            for recompute in &recompute_options {
                 let plan = |micro_batch| ComputePlan {
                     micro_batch,
                     recompute: *recompute,
@@ -171,17 +176,17 @@ impl Site {
         plans
     }
 
-    /// How long a step takes under a plan, next to the fastest.
+    /// How long a step takes under a plan, relative to the fastest plan.
     fn cost(&self, batch: usize, plan: &ComputePlan) -> f64 {
         let group = plan.micro_batch.unwrap_or(batch).clamp(1, batch.max(1));
         let smaller = match self.threads {
-            // Threads that have no sequence of their own stand idle.
+            // Threads without a sequence of their own are idle.
             Some(threads) => threads.min(batch).max(1) as f64 / threads.min(group).max(1) as f64,
-            None => 1.0 + HALVING * (batch.max(1) as f64 / group as f64).log2(),
+            None => 1.0 + HALVING_COST * (batch.max(1) as f64 / group as f64).log2(),
         };
-        let recompute = if plan.recompute { RECOMPUTING } else { 1.0 };
-        let states = if plan.states == Place::Host {
-            FETCHING
+        let recompute = if plan.recompute { RECOMPUTE_COST } else { 1.0 };
+        let states = if plan.states == StatePlacement::Host {
+            HOST_STATES_COST
         } else {
             1.0
         };
@@ -189,105 +194,109 @@ impl Site {
     }
 }
 
-fn fits(need: &MemoryNeed, room: &Room) -> bool {
-    let within =
-        |need: u64, room: Option<u64>| room.is_none_or(|room| need as f64 <= USABLE * room as f64);
-    within(need.device_bytes(), room.device) && within(need.host_bytes(), room.host)
+fn fits(need: &MemoryNeed, budget: &MemoryBudget) -> bool {
+    let within = |need: u64, budget: Option<u64>| {
+        budget.is_none_or(|budget| need as f64 <= USABLE * budget as f64)
+    };
+    within(need.device_bytes(), budget.device) && within(need.host_bytes(), budget.host)
 }
 
-/// The scarcer memory comes first.
-fn least_first(choice: &Choice) -> (u64, u64) {
-    (choice.need.device_bytes(), choice.need.host_bytes())
+/// Orders plans by need; GPU memory is scarcer and comes first.
+fn least_first(plan: &MemoryPlan) -> (u64, u64) {
+    (plan.need.device_bytes(), plan.need.host_bytes())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn gpu(gigabytes: u64) -> Site {
-        let room = Room {
+    fn gpu(gigabytes: u64) -> MemoryPlanner {
+        let budget = MemoryBudget {
             device: Some(gigabytes * 1_000_000_000),
             host: Some(64_000_000_000),
         };
-        Site {
+        MemoryPlanner {
             threads: None,
             precision: Precision::F32,
-            room,
+            budget,
         }
     }
 
     #[test]
-    fn with_room_for_all_nothing_is_given_up() {
+    fn with_enough_memory_the_fastest_plan_is_chosen() {
         let nano = ModelSpec::preset("nano").unwrap();
-        let choice = gpu(24).choose(&nano, 8, &Wishes::default()).unwrap();
-        assert_eq!(choice.plan, ComputePlan::default());
+        let choice = gpu(24).plan(&nano, 8, &PlanRequest::default()).unwrap();
+        assert_eq!(choice.compute, ComputePlan::default());
         assert!(choice.fits());
-        let unknown = Site {
-            room: Room::default(),
+        let unknown = MemoryPlanner {
+            budget: MemoryBudget::default(),
             ..gpu(1)
         };
         let billion = ModelSpec::preset("1b").unwrap();
         assert_eq!(
             unknown
-                .choose(&billion, 8, &Wishes::default())
+                .plan(&billion, 8, &PlanRequest::default())
                 .unwrap()
-                .plan,
+                .compute,
             ComputePlan::default()
         );
     }
 
     #[test]
-    fn with_less_room_time_is_given_for_memory_step_by_step() {
+    fn with_less_memory_plans_get_slower_step_by_step() {
         let model = ModelSpec {
             context: 1024,
             ..ModelSpec::preset("1b").unwrap()
         };
-        let wishes = Wishes {
+        let request = PlanRequest {
             precision: Some(Precision::Bf16),
-            ..Wishes::default()
+            ..PlanRequest::default()
         };
         let mut last = u64::MAX;
-        for room in [80, 40, 24, 16, 12, 8, 6] {
-            let choice = gpu(room).choose(&model, 8, &wishes).unwrap();
-            assert!(choice.fits(), "{room} GB: {choice}");
+        for gigabytes in [80, 40, 24, 16, 12, 8, 6] {
+            let choice = gpu(gigabytes).plan(&model, 8, &request).unwrap();
+            assert!(choice.fits(), "{gigabytes} GB: {choice}");
             assert!(choice.need.device_bytes() <= last);
             last = choice.need.device_bytes();
         }
-        let small = gpu(6).choose(&model, 8, &wishes).unwrap().plan;
-        assert!(small.recompute && small.states == Place::Host, "{small}");
-        let none = gpu(2).choose(&model, 8, &wishes).unwrap();
-        assert!(!none.fits() && none.plan.micro_batch == Some(1));
+        let small = gpu(6).plan(&model, 8, &request).unwrap().compute;
+        assert!(
+            small.recompute && small.states == StatePlacement::Host,
+            "{small}"
+        );
+        let none = gpu(2).plan(&model, 8, &request).unwrap();
+        assert!(!none.fits() && none.compute.micro_batch == Some(1));
     }
 
     #[test]
-    fn what_a_person_settled_stays() {
+    fn settings_that_the_user_fixed_stay() {
         let model = ModelSpec::preset("small").unwrap();
-        let wishes = Wishes {
+        let request = PlanRequest {
             micro_batch: Some(3),
             recompute: Some(true),
-            states: Some(Place::Host),
+            states: Some(StatePlacement::Host),
             precision: None,
         };
-        let plan = gpu(100).choose(&model, 8, &wishes).unwrap().plan;
+        let plan = gpu(100).plan(&model, 8, &request).unwrap().compute;
         let expected = ComputePlan {
             micro_batch: Some(3),
             recompute: true,
-            states: Place::Host,
+            states: StatePlacement::Host,
             ..plan
         };
         assert_eq!(plan, expected);
-        let all = Wishes {
+        let all = PlanRequest {
             micro_batch: Some(0),
-            ..Wishes::default()
+            ..PlanRequest::default()
         };
         assert_eq!(
-            gpu(100).choose(&model, 8, &all).unwrap().plan.micro_batch,
+            gpu(100).plan(&model, 8, &all).unwrap().compute.micro_batch,
             None
         );
     }
 
     #[test]
-    fn the_processors_threads_are_kept_busy_as_long_as_possible() {
+    fn all_cpu_threads_stay_busy_as_long_as_memory_allows() {
         let model = ModelSpec::preset("small").unwrap();
         let need = |plan| {
             Workload {
@@ -304,25 +313,32 @@ mod tests {
             micro_batch: Some(2),
             ..ComputePlan::default()
         };
-        let room = Room {
+        let budget = MemoryBudget {
             device: None,
             host: Some((need(busy) as f64 / USABLE) as u64 + 1),
         };
-        let site = Site {
+        let planner = MemoryPlanner {
             threads: Some(2),
             precision: Precision::F32,
-            room,
+            budget,
         };
         assert_eq!(
-            site.choose(&model, 8, &Wishes::default()).unwrap().plan,
+            planner
+                .plan(&model, 8, &PlanRequest::default())
+                .unwrap()
+                .compute,
             busy
         );
     }
 
     #[test]
-    fn a_choice_says_what_it_takes() {
+    fn a_memory_plan_prints_its_need_and_its_budget() {
         let choice = gpu(24)
-            .choose(&ModelSpec::preset("micro").unwrap(), 8, &Wishes::default())
+            .plan(
+                &ModelSpec::preset("micro").unwrap(),
+                8,
+                &PlanRequest::default(),
+            )
             .unwrap();
         let text = choice.to_string();
         assert!(

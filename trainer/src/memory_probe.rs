@@ -1,27 +1,27 @@
-//! How much memory there is, as far as the system says.
+//! How much memory the GPU and the machine have free, as far as the system reports it.
 
 use std::process::Command;
 
 use crate::device::OpenDevice;
-use crate::engine::{memory_capacity, memory_in_use};
+use crate::gpu_client;
 use crate::gpus::{GpuKind, gpus};
-use crate::memory_plan::{Room, Site};
+use crate::memory_plan::{MemoryBudget, MemoryPlanner};
 
-/// A GPU's memory and driver, as its driver says.
+/// What a GPU's driver reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DriverReport {
     /// The GPU's name.
     pub name: String,
     /// The driver's version.
     pub driver: String,
-    /// Memory that nobody uses, in bytes.
+    /// Free memory, in bytes.
     pub free: u64,
-    /// All memory, in bytes.
+    /// Total memory, in bytes.
     pub total: u64,
 }
 
-/// Memory of the machine that can be had, in bytes: what is free, and what the system would give
-/// up. `None` where the system does not say.
+/// Bytes of host memory that a program can still get: free memory and the caches that the system
+/// would drop. `None` if the system does not report it.
 pub fn free_host_memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text
@@ -31,25 +31,25 @@ pub fn free_host_memory() -> Option<u64> {
     Some(kilobytes * 1024)
 }
 
-/// What NVIDIA's driver says of its GPUs, by its own tool; nothing where there is none.
+/// What `nvidia-smi` reports; empty if the machine does not have it.
 pub fn driver_reports() -> Vec<DriverReport> {
     let query = [
         "--query-gpu=name,driver_version,memory.free,memory.total",
         "--format=csv,noheader,nounits",
     ];
-    let Ok(said) = Command::new("nvidia-smi").args(query).output() else {
+    let Ok(output) = Command::new("nvidia-smi").args(query).output() else {
         return Vec::new();
     };
-    if !said.status.success() {
+    if !output.status.success() {
         return Vec::new();
     }
-    String::from_utf8_lossy(&said.stdout)
+    String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(read_report)
         .collect()
 }
 
-/// Name, driver, free and all memory in MiB.
+/// Parses name, driver, free and total memory in MiB.
 fn read_report(line: &str) -> Option<DriverReport> {
     let mut fields = line.split(',').map(str::trim);
     let (name, driver) = (fields.next()?.to_owned(), fields.next()?.to_owned());
@@ -62,7 +62,7 @@ fn read_report(line: &str) -> Option<DriverReport> {
     })
 }
 
-/// Free memory of AMD's cards, one for each, in bytes.
+/// Free memory of each AMD card, in bytes.
 fn amd_free_memory() -> Vec<u64> {
     let Ok(cards) = std::fs::read_dir("/sys/class/drm") else {
         return Vec::new();
@@ -76,7 +76,7 @@ fn amd_free_memory() -> Vec<u64> {
     };
     let free = |card: std::fs::DirEntry| {
         let device = card.path().join("device");
-        // Connectors lie beside their cards, and name the same device.
+        // Connectors are listed beside their cards and link to the same device.
         let is_card = !card.file_name().to_string_lossy().contains('-');
         let total = read(device.join("mem_info_vram_total")).filter(|_| is_card)?;
         Some(total.saturating_sub(read(device.join("mem_info_vram_used"))?))
@@ -85,9 +85,9 @@ fn amd_free_memory() -> Vec<u64> {
 }
 
 impl OpenDevice {
-    /// Where training on this device runs, and with how much memory. `cap` is the most that its
-    /// owner gives it: of the GPU's memory, or on the processor of the machine's.
-    pub fn site(&self, cap: Option<u64>) -> Site {
+    /// A planner for training on this device within the memory that is free now. `cap` limits the
+    /// memory further, in bytes: the GPU's, or the host's if the device is the CPU.
+    pub fn memory_planner(&self, cap: Option<u64>) -> MemoryPlanner {
         let least = |known: Option<u64>| match (known, cap) {
             (Some(known), Some(cap)) => Some(known.min(cap)),
             (known, cap) => known.or(cap),
@@ -95,38 +95,37 @@ impl OpenDevice {
         let host = free_host_memory();
         if !self.is_gpu() {
             let threads = Some(rayon::current_num_threads());
-            let room = Room {
+            let budget = MemoryBudget {
                 device: None,
                 host: least(host),
             };
-            return Site {
+            return MemoryPlanner {
                 threads,
                 precision: self.best_precision(),
-                room,
+                budget,
             };
         }
-        Site {
+        MemoryPlanner {
             threads: None,
             precision: self.best_precision(),
-            room: Room {
+            budget: MemoryBudget {
                 device: least(self.free_memory()),
                 host,
             },
         }
     }
 
-    /// Bytes of a GPU's memory that its allocator has set aside for this process; `None` on the
-    /// processor.
+    /// Bytes of GPU memory that the allocator of this process has reserved; `None` on the CPU.
     pub fn memory_in_use(&self) -> Option<u64> {
-        memory_in_use(self.raw())
+        gpu_client::memory_in_use(self.raw())
     }
 
-    /// Memory that this GPU can give, in bytes: what its driver calls free, or else all it has.
-    /// `None` where nobody says.
+    /// Bytes of GPU memory that training can use: what the driver reports as free plus what this
+    /// process holds already, or else the GPU's total. `None` if neither is reported.
     pub fn free_memory(&self) -> Option<u64> {
         let is_shared = |kind| matches!(kind, GpuKind::Integrated | GpuKind::Software);
-        let gpus = gpus();
-        if gpus.iter().any(|gpu| is_shared(gpu.kind) && gpu.is(self)) {
+        let is_this = |gpu: &crate::gpus::Gpu| gpu.device == *self.raw();
+        if gpus().iter().any(|gpu| is_shared(gpu.kind) && is_this(gpu)) {
             return free_host_memory();
         }
         let reports = driver_reports();
@@ -136,12 +135,11 @@ impl OpenDevice {
             .map(|report| report.free);
         let amd = amd_free_memory();
         let only = (amd.len() == 1 && reports.is_empty()).then(|| amd[0]);
-        // What this process has already is its own to use.
-        let own = self.memory_in_use().unwrap_or(0);
+        let in_use = self.memory_in_use().unwrap_or(0);
         named
             .or(only)
-            .map(|free| free + own)
-            .or_else(|| memory_capacity(self.raw()))
+            .map(|free| free + in_use)
+            .or_else(|| gpu_client::memory_capacity(self.raw()))
     }
 }
 
@@ -150,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_drivers_line_is_read() {
+    fn an_nvidia_smi_line_is_parsed() {
         let report = read_report("NVIDIA GeForce RTX 3060, 550.54.14, 11000, 12288").unwrap();
         assert_eq!(
             (report.name.as_str(), report.driver.as_str()),
@@ -163,15 +161,15 @@ mod tests {
     }
 
     #[test]
-    fn a_cap_is_honoured() {
-        let site = OpenDevice::cpu().site(Some(1_000_000));
+    fn a_cap_limits_the_budget() {
+        let planner = OpenDevice::cpu().memory_planner(Some(1_000_000));
         assert_eq!(
-            site.room,
-            Room {
+            planner.budget,
+            MemoryBudget {
                 device: None,
                 host: Some(1_000_000)
             }
         );
-        assert!(site.threads.is_some());
+        assert!(planner.threads.is_some());
     }
 }

@@ -1,24 +1,25 @@
-//! The optimiser's moments as bytes, so that a restarted node goes on where it was.
+//! The optimiser's moments as bytes, so that a restarted node continues where it stopped.
 
 use crate::engine::MomentVectors;
 use crate::error::{Error, Result};
 
-/// First bytes of a saved state: what it is, and its version.
+/// The first bytes of saved moments: format and version.
 const MAGIC: &[u8; 8] = b"WEALADM1";
 
-/// Bytes before the values: magic, number of parameters, updates behind the moments.
+/// Bytes before the values: magic, number of parameters, number of updates.
 const HEADER: usize = 24;
 
-/// AdamW's state between two rounds.
+/// The optimiser's state between two rounds.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct SavedMoments {
-    /// Updates behind the moments, for their bias correction.
+    /// Updates that the moments have seen, for their bias correction.
     pub updates: u64,
     pub vectors: MomentVectors,
 }
 
 impl SavedMoments {
-    /// Magic, parameters and updates as little-endian u64, then both moments as little-endian f32.
+    /// Encodes magic, parameters and updates as little-endian u64, then both moments as
+    /// little-endian f32.
     pub fn to_bytes(updates: u64, first: &[f32], second: &[f32]) -> Vec<u8> {
         let parameters = first.len();
         let mut bytes = Vec::with_capacity(HEADER + parameters * 8);
@@ -31,9 +32,8 @@ impl SavedMoments {
         bytes
     }
 
-    /// Reads what [`Self::to_bytes`] wrote for a model of `parameters` parameters; every length is
-    /// checked before anything is allocated, and every value is checked to be one that AdamW can go
-    /// on from.
+    /// Decodes what [`Self::to_bytes`] wrote for a model of `parameters` parameters. Checks every
+    /// length before allocating, and that the optimiser can continue from every value.
     pub fn from_bytes(bytes: &[u8], parameters: usize) -> Result<Self> {
         let refuse = |reason: String| Err(Error::Moments(reason));
         let (header, values) = match bytes.split_at_checked(HEADER) {
@@ -52,12 +52,12 @@ impl SavedMoments {
         let (saved, updates) = (number(8..16), number(16..24));
         if saved != parameters as u64 {
             return refuse(format!(
-                "they belong to a model of {saved} parameters, this one has {parameters}"
+                "they belong to a model of {saved} parameters, but this one has {parameters}"
             ));
         }
         if values.len() != parameters * 8 {
             return refuse(format!(
-                "{} bytes of values are there, {} are needed",
+                "they hold {} bytes of values instead of {}",
                 values.len(),
                 parameters * 8
             ));
@@ -75,7 +75,7 @@ impl SavedMoments {
     }
 }
 
-/// Checks that the optimiser can go on from every value.
+/// Checks that the optimiser can continue from every value.
 pub(crate) fn check(first: &[f32], second: &[f32]) -> Result<()> {
     let refuse = |reason: &str| Err(Error::Moments(reason.to_owned()));
     if !first.iter().all(|value| value.is_finite()) {
@@ -117,12 +117,12 @@ mod tests {
     }
 
     #[test]
-    fn moments_go_there_and_back() {
+    fn moments_round_trip() {
         assert_eq!(SavedMoments::from_bytes(&bytes(), 2).unwrap(), saved());
     }
 
     #[test]
-    fn bytes_that_are_short_long_foreign_or_damaged_are_refused_with_the_reason() {
+    fn short_long_foreign_or_damaged_bytes_are_refused_with_the_reason() {
         let good = bytes();
         let with = |index: usize, values: &[u8]| {
             let mut bytes = good.clone();

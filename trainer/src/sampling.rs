@@ -1,10 +1,10 @@
-//! Which window of the training text is a peer's i-th sample: a pure function, so that no
-//! coordinator deals them out and anybody can check them.
+//! Which window of the training text is a peer's i-th sample: a pure function, so no coordinator
+//! assigns samples, and every peer can check another's.
 
-/// Separates this use of keyed BLAKE3 from every other.
+/// Domain separation from every other use of keyed BLAKE3.
 const DOMAIN: &[u8] = b"commonweal sample v1";
 
-/// The stream of samples that a round gives to a peer.
+/// The stream of samples that a round assigns to a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Assignment {
     /// The round's seed, the same for every peer.
@@ -17,9 +17,9 @@ impl Assignment {
     /// The peer's sample number `index` among `windows` windows of the training text, in
     /// `0..windows`.
     ///
-    /// Uniform without bias: 64-bit draws from keyed BLAKE3 are scaled by a 128-bit multiplication,
-    /// and the few that would favour some windows are thrown away (Lemire, 2019,
-    /// <https://arxiv.org/abs/1805.10941>). `windows` = 0 gives 0.
+    /// Uniform without bias: a 64-bit draw from keyed BLAKE3 is scaled by a 128-bit multiplication,
+    /// and the few draws that would favour some windows are rejected (Lemire, 2019,
+    /// <https://arxiv.org/abs/1805.10941>). Returns 0 if `windows` is 0.
     pub fn sample(&self, index: u64, windows: u64) -> u64 {
         let mut hasher = blake3::Hasher::new_keyed(&self.seed);
         hasher
@@ -27,7 +27,7 @@ impl Assignment {
             .update(&self.peer)
             .update(&index.to_le_bytes());
         let mut stream = hasher.finalize_xof();
-        let unfair = if windows == 0 {
+        let rejected = if windows == 0 {
             0
         } else {
             windows.wrapping_neg() % windows
@@ -36,7 +36,7 @@ impl Assignment {
             let mut draw = [0; 8];
             stream.fill(&mut draw);
             let product = u128::from(u64::from_le_bytes(draw)) * u128::from(windows);
-            if product as u64 >= unfair {
+            if product as u64 >= rejected {
                 return (product >> 64) as u64;
             }
         }
@@ -53,7 +53,7 @@ mod tests {
     };
 
     #[test]
-    fn the_samples_are_those_of_every_other_machine() {
+    fn the_samples_are_the_same_on_every_machine() {
         let samples: Vec<u64> = (0..4)
             .map(|index| ASSIGNMENT.sample(index, 1_000_000))
             .collect();

@@ -1,4 +1,4 @@
-//! A model's sizes, and the order and names of its tensors.
+//! [`ModelSpec`]: a model's sizes, and the order and names of its tensors.
 
 use std::ops::Range;
 
@@ -9,22 +9,22 @@ use crate::error::{Error, Result};
 
 /// The sizes of a Llama-architecture decoder.
 ///
-/// All fields are integers, so that a manifest can hold them canonically. The architecture is that
-/// of Hugging Face's `LlamaForCausalLM`: RMSNorm before each block, rotary positions in the
-/// half-split convention, grouped-query attention, SwiGLU, and no biases; `query_key_norm` makes it
-/// that of `Qwen3ForCausalLM`.
+/// All fields are integers, so that a manifest encodes them canonically. The architecture is Hugging
+/// Face's `LlamaForCausalLM`: RMSNorm before each block, rotary positions in the half-split
+/// convention, grouped-query attention, SwiGLU, and no biases. With `query_key_norm` it is
+/// `Qwen3ForCausalLM`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
-    /// Rows of the embedding; the tokeniser may use fewer, never more.
+    /// Rows of the embedding. The tokeniser may have fewer tokens, never more.
     pub vocabulary: usize,
     /// Width of the residual stream.
     pub width: usize,
     /// Number of blocks.
     pub layers: usize,
-    /// Query heads; divides `width` unless `head_width` is given.
+    /// Query heads. Must divide `width` unless `head_width` is given.
     pub heads: usize,
-    /// Key and value heads; divides `heads`. Equal to `heads` for plain multi-head attention.
+    /// Key and value heads. Must divide `heads`; equal to `heads` for plain multi-head attention.
     pub kv_heads: usize,
     /// Width of the feed-forward block.
     pub feed_forward: usize,
@@ -34,42 +34,41 @@ pub struct ModelSpec {
     pub tied: bool,
     /// Base of the rotary frequencies.
     pub rope_theta: u32,
-    /// What RMSNorm adds under the root, in parts per thousand million (10 000 is 1e-5).
+    /// RMSNorm's ε, in parts per billion (10 000 is 1e-5).
     pub norm_epsilon_ppb: u32,
-    /// Width of one head, where it is not width / heads.
+    /// Width of one head, if it is not `width / heads`.
     #[serde(default)]
     pub head_width: Option<usize>,
-    /// Whether queries and keys are normed, head by head, before they are turned (Qwen3).
+    /// Whether queries and keys are normalised per head before rotation (Qwen3).
     #[serde(default)]
     pub query_key_norm: bool,
-    /// How the rotary frequencies are stretched for windows longer than those first trained on
-    /// (Llama 3.1).
+    /// Scaling of the rotary frequencies, for windows longer than the original context (Llama 3.1).
     #[serde(default)]
     pub rope_scaling: Option<RopeScaling>,
 }
 
-/// Llama 3.1's stretching of rotary frequencies: slow ones are divided by `factor`, fast ones stay,
-/// and between them the change is gradual (`_compute_llama3_parameters` in Hugging Face's
+/// Llama 3.1's scaling of rotary frequencies: low ones are divided by `factor`, high ones stay, and
+/// those between are interpolated (`_compute_llama3_parameters` in Hugging Face's
 /// `modeling_rope_utils.py`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RopeScaling {
-    /// What slow frequencies are divided by, in ppm (8,000,000 is 8).
+    /// Divisor of low frequencies, in ppm (8,000,000 is 8).
     pub factor_ppm: u32,
-    /// Waves longer than `original_context` over this are slow; in ppm.
+    /// Wavelengths above `original_context` over this count as low frequencies; in ppm.
     pub low_frequency_ppm: u32,
-    /// Waves shorter than `original_context` over this are fast; in ppm.
+    /// Wavelengths below `original_context` over this count as high frequencies; in ppm.
     pub high_frequency_ppm: u32,
-    /// Longest window of the training before, in tokens.
+    /// The context of the original training, in tokens.
     pub original_context: u32,
 }
 
-/// Most parameters a model may have: what a `u32` byte offset of an index plane can still address
-/// with room to spare.
-const MOST_PARAMETERS: u128 = 1 << 38;
+/// The most parameters of a model: a `u32` byte offset into an index plane still addresses them,
+/// with a margin.
+const MAX_PARAMETERS: u128 = 1 << 38;
 
-/// Most blocks a model may have; bounds the number of tensors before any is allocated.
-const MOST_LAYERS: usize = 1024;
+/// The most blocks of a model. Bounds the number of tensors before any is allocated.
+const MAX_LAYERS: usize = 1024;
 
 /// The names of the presets, smallest first.
 pub const PRESETS: [&str; 6] = ["nano", "micro", "tiny", "small", "medium", "1b"];
@@ -143,37 +142,37 @@ impl ModelSpec {
         self.kv_heads * self.head_width()
     }
 
-    /// What RMSNorm adds under the root.
+    /// RMSNorm's ε.
     pub fn norm_epsilon(&self) -> f32 {
         (f64::from(self.norm_epsilon_ppb) / 1e9) as f32
     }
 
-    /// Checks that the sizes fit together and stay within what can be addressed; call it on every
-    /// size that came from outside, before anything is allocated.
+    /// Checks that the sizes fit together and are in range. Call it on every spec from outside
+    /// before allocating anything.
     pub fn validate(&self) -> Result<()> {
-        let refuse = |key, value: usize, accepted: &str| {
+        let refuse = |key, value: usize, rule: &str| {
             Err(Error::Model {
                 key,
                 value: value.to_string(),
-                accepted: accepted.to_owned(),
+                rule: rule.to_owned(),
             })
         };
         let within = |key, value: usize, most: usize| {
             if value == 0 || value > most {
-                refuse(key, value, &format!("1 to {most} is accepted"))
+                refuse(key, value, &format!("it must be 1 to {most}"))
             } else {
                 Ok(())
             }
         };
         within("vocabulary", self.vocabulary, 1 << 20)?;
         within("width", self.width, 1 << 16)?;
-        within("layers", self.layers, MOST_LAYERS)?;
+        within("layers", self.layers, MAX_LAYERS)?;
         within("heads", self.heads, 1 << 12)?;
         within("kv_heads", self.kv_heads, self.heads)?;
         within("feed_forward", self.feed_forward, 1 << 18)?;
         within("context", self.context, 1 << 17)?;
         if self.context < 2 {
-            return refuse("context", self.context, "at least 2 tokens are needed");
+            return refuse("context", self.context, "it must be at least 2 tokens");
         }
         match self.head_width {
             None if !self.width.is_multiple_of(self.heads) => {
@@ -187,17 +186,13 @@ impl ModelSpec {
                 return refuse(
                     "heads",
                     self.heads,
-                    "model.width / model.heads must be even, for the rotary positions",
+                    "model.width / model.heads must be even for rotary positions",
                 );
             }
             Some(width) => {
                 within("head_width", width, 1 << 12)?;
                 if !width.is_multiple_of(2) {
-                    return refuse(
-                        "head_width",
-                        width,
-                        "it must be even, for the rotary positions",
-                    );
+                    return refuse("head_width", width, "it must be even for rotary positions");
                 }
             }
             None => {}
@@ -223,20 +218,20 @@ impl ModelSpec {
             .iter()
             .map(|(_, [rows, columns])| *rows as u128 * *columns as u128)
             .sum();
-        if parameters > MOST_PARAMETERS {
+        if parameters > MAX_PARAMETERS {
             return Err(Error::Model {
                 key: "width",
                 value: self.width.to_string(),
-                accepted: format!(
-                    "the model would have {parameters} parameters; at most {MOST_PARAMETERS} are accepted"
+                rule: format!(
+                    "the model would have {parameters} parameters, but at most {MAX_PARAMETERS} are allowed"
                 ),
             });
         }
         Ok(())
     }
 
-    /// The model's tensors in the order in which they lie in the flat parameter vector, with their
-    /// Hugging Face names; matrices are `[out, in]`, row major.
+    /// The model's tensors in the order of the flat parameter vector, with their Hugging Face names.
+    /// Matrices are `[out, in]`, row major.
     pub fn layout(&self) -> Result<Layout> {
         self.validate()?;
         let tensors = self
@@ -289,43 +284,39 @@ impl ModelSpec {
 
 impl RopeScaling {
     fn validate(&self) -> Result<()> {
-        let refuse = |key, value: u32, accepted: &str| {
+        let refuse = |key, value: u32, rule: &str| {
             Err(Error::Model {
                 key,
                 value: value.to_string(),
-                accepted: accepted.to_owned(),
+                rule: rule.to_owned(),
             })
         };
         if self.factor_ppm < 1_000_000 {
             return refuse(
                 "rope_scaling.factor_ppm",
                 self.factor_ppm,
-                "at least 1000000 is accepted",
+                "it must be at least 1000000",
             );
         }
         if self.low_frequency_ppm == 0 {
-            return refuse(
-                "rope_scaling.low_frequency_ppm",
-                0,
-                "at least 1 is accepted",
-            );
+            return refuse("rope_scaling.low_frequency_ppm", 0, "it must be at least 1");
         }
         if self.high_frequency_ppm <= self.low_frequency_ppm {
-            let accepted = "it must be more than low_frequency_ppm";
+            let rule = "it must be more than low_frequency_ppm";
             return refuse(
                 "rope_scaling.high_frequency_ppm",
                 self.high_frequency_ppm,
-                accepted,
+                rule,
             );
         }
         if self.original_context == 0 {
-            return refuse("rope_scaling.original_context", 0, "at least 1 is accepted");
+            return refuse("rope_scaling.original_context", 0, "it must be at least 1");
         }
         Ok(())
     }
 }
 
-/// Where each tensor of the model stands in the layout.
+/// The position of each tensor in the layout.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TensorIndex {
     layers: usize,
@@ -333,7 +324,7 @@ pub(crate) struct TensorIndex {
     tied: bool,
 }
 
-/// Where the tensors of one block stand in the layout.
+/// The positions of one block's tensors in the layout.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BlockIndex {
     pub query: usize,
@@ -345,15 +336,15 @@ pub(crate) struct BlockIndex {
     pub down: usize,
     pub attention_norm: usize,
     pub feed_forward_norm: usize,
-    /// Norms of the queries and the keys, in models that have them.
+    /// Norms of the queries and the keys, in models with `query_key_norm`.
     pub query_key_norms: Option<(usize, usize)>,
 }
 
 impl BlockIndex {
     /// All tensors of the block.
     pub fn tensors(self) -> Range<usize> {
-        let own = if self.query_key_norms.is_some() { 2 } else { 0 };
-        self.query..self.feed_forward_norm + 1 + own
+        let norms = if self.query_key_norms.is_some() { 2 } else { 0 };
+        self.query..self.feed_forward_norm + 1 + norms
     }
 }
 
@@ -394,7 +385,7 @@ impl TensorIndex {
         1 + self.layers * self.per_block
     }
 
-    /// The output projection: the embedding itself where they are tied.
+    /// The output projection; the embedding itself if they are tied.
     pub fn head(self) -> usize {
         if self.tied {
             self.embedding()
@@ -409,7 +400,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_preset_is_valid_and_has_the_size_its_name_promises() {
+    fn every_preset_is_valid_and_has_its_documented_size() {
         let parameters = PRESETS.map(|name| {
             ModelSpec::preset(name)
                 .unwrap()
@@ -431,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_preset_is_refused_with_the_names_there_are() {
+    fn an_unknown_preset_is_refused_with_the_known_names() {
         let message = ModelSpec::preset("huge").unwrap_err().to_string();
         assert!(
             message.contains("huge") && message.contains("nano, micro"),
@@ -467,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_may_have_a_width_and_norms_of_their_own() {
+    fn heads_may_have_their_own_width_and_norms() {
         let spec = ModelSpec {
             head_width: Some(48),
             query_key_norm: true,
@@ -505,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_that_do_not_fit_together_are_refused_by_name() {
+    fn inconsistent_sizes_are_refused_by_name() {
         let nano = ModelSpec::preset("nano").unwrap();
         let cases = [
             (

@@ -1,33 +1,37 @@
-//! How fast a device trains, next to how fast it can multiply matrices.
+//! Benchmarks of a device: training, and compressing contributions on a GPU.
 
 use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
 use burn::tensor::{Device, Distribution, Tensor};
+use weal_kernels::{Compression, Layout};
 
-use crate::compute::ComputePlan;
-use crate::corpus::{Corpus, Source};
+use crate::compute_plan::ComputePlan;
+use crate::corpus::{Corpus, TextSource};
 use crate::device::OpenDevice;
-use crate::engine::memory_in_use;
-use crate::error::Result;
+use crate::engine::compress_tensors;
+use crate::error::{Error, Result};
+use crate::initial::initial_weights;
 use crate::inner::InnerSpec;
 use crate::learner::Learner;
+use crate::panic::panic_message;
 use crate::sampling::Assignment;
 use crate::spec::ModelSpec;
 use crate::tokeniser::Tokeniser;
 
-/// Rows and columns of the matrices that are multiplied.
+/// Rows and columns of the matrices in the product benchmark.
 const MATRIX: usize = 1024;
-/// How often.
+/// Products timed; the fastest counts.
 const PRODUCTS: usize = 5;
 
-/// What is measured.
+/// The training to benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrainLoad {
     /// Sequences of a step.
     pub batch: u32,
-    /// Steps that are timed; one before them is not.
+    /// Steps to time, after one that is not timed.
     pub steps: u32,
     /// How the device is used.
     pub plan: ComputePlan,
@@ -36,38 +40,37 @@ pub struct TrainLoad {
 /// How fast a model trains.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TrainSpeed {
-    /// The first step, in which a GPU compiles its kernels and chooses among them.
+    /// Seconds of the first step, which includes a GPU's kernel warm-up.
     pub first_step_seconds: f64,
-    /// A later step: the median.
+    /// Median seconds of a later step.
     pub step_seconds: f64,
-    /// Tokens in a later step, over its time.
+    /// Tokens per second of a later step.
     pub tokens_per_second: f64,
-    /// Floating-point operations of a token, forwards and backwards: see [`flops_per_token`].
+    /// Floating-point operations per token, forward and backward: see [`flops_per_token`].
     pub flops_per_token: f64,
-    /// Floating-point operations a second of the best of some products of 1024 × 1024 matrices in
-    /// f32.
+    /// Floating-point operations per second of the fastest f32 product of 1024 × 1024 matrices.
     pub matrix_flops_per_second: f64,
-    /// The most bytes that training held: of the device's memory, or of the process's beyond what
-    /// it held before. `None` where the system does not say.
+    /// Peak memory of training, in bytes: the GPU's, or what the process added to its own on the
+    /// CPU. `None` if the system does not report it.
     pub peak_memory_bytes: Option<u64>,
-    /// How long all steps together waited for data, the first one's included.
+    /// Seconds that all steps together waited for data, the first one included.
     pub data_wait_seconds: f64,
-    /// Tokens a second that the data gives where nothing is trained on them.
+    /// Tokens per second that the data loader delivers without training.
     pub loader_tokens_per_second: f64,
 }
 
 impl TrainSpeed {
-    /// What of the speed of large products reaches the training.
+    /// Training speed as a share of the speed of large matrix products.
     pub fn flops_utilisation(&self) -> f64 {
         self.tokens_per_second * self.flops_per_token / self.matrix_flops_per_second
     }
 }
 
 impl OpenDevice {
-    /// Trains a model from random weights on `corpus`, or on the generator's text, and measures.
+    /// Trains a model from random weights on `corpus`, or on generated text, and measures.
     ///
     /// # Errors
-    /// Where the model is out of range, the corpus too short for it, or the device fails.
+    /// If the model is out of range, the corpus is too short for it, or the device fails.
     pub fn train_speed(
         &self,
         model: &ModelSpec,
@@ -80,21 +83,21 @@ impl OpenDevice {
         let corpus = match corpus {
             Some(corpus) => corpus,
             None => Arc::new(Corpus::new(
-                &[Source::Generated {
+                &[TextSource::Generated {
                     seed: [0; 32],
                     bytes,
                 }],
                 Tokeniser::Bytes,
             )?),
         };
-        let theta = crate::initial::initial_weights(model, &[0; 32])?;
+        let theta = initial_weights(model, &[0; 32])?;
         let inner = InnerSpec {
             batch: load.batch,
             steps: load.steps + 1,
             ..InnerSpec::default()
         };
         let mut learner = Learner::new(model.clone(), inner, corpus, self)?;
-        learner.arrange(&load.plan)?;
+        learner.set_plan(&load.plan)?;
         let assignment = Assignment {
             seed: [0; 32],
             peer: [0; 32],
@@ -111,7 +114,7 @@ impl OpenDevice {
             .get(later.len() / 2)
             .copied()
             .unwrap_or(first_step_seconds);
-        let peak_memory_bytes = match memory_in_use(self.raw()) {
+        let peak_memory_bytes = match self.memory_in_use() {
             Some(bytes) => Some(bytes),
             None => peak_resident_bytes()
                 .zip(resident)
@@ -128,17 +131,104 @@ impl OpenDevice {
             loader_tokens_per_second: learner.loader_speed(&assignment, load.steps)?,
         })
     }
+
+    /// Measures how fast a GPU compresses `delta` with the error feedback `error`: the best of
+    /// `runs`. `None` on the CPU, where [`weal_kernels::compress`] is what to measure.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device fails, [`Error::Layout`] if a vector does not have the
+    /// layout's length.
+    pub fn compress_speed(
+        &self,
+        layout: &Layout,
+        compression: &Compression,
+        (error, delta): (&[f32], &[f32]),
+        runs: usize,
+    ) -> Result<Option<CompressSpeed>> {
+        for (what, values) in [("error", error), ("delta", delta)] {
+            let (expected, got) = (layout.parameters(), values.len());
+            if got != expected {
+                return Err(weal_kernels::Error::Length {
+                    what,
+                    expected,
+                    got,
+                }
+                .into());
+            }
+        }
+        if !self.is_gpu() {
+            return Ok(None);
+        }
+        let measure = || compress_speed(self.raw(), compression, layout, (error, delta), runs);
+        let measured = self
+            .watched(|| catch_unwind(AssertUnwindSafe(measure)))
+            .unwrap_or_else(|panic| Err(panic_message(&*panic)));
+        measured.map(Some).map_err(|reason| Error::Device {
+            device: self.name().to_owned(),
+            action: "compressing",
+            reason,
+        })
+    }
 }
 
-/// Floating-point operations of a token, forwards and backwards: 6 for every weight of a matrix it
-/// is multiplied with, and 12 · layers · width of the queries · context for attention (Chowdhery et
-/// al., 2022, appendix B).
+/// How fast a GPU compresses, next to how fast it copies.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CompressSpeed {
+    /// Seconds from pseudo-gradient to body: the kernel, reading its records back, and assembling
+    /// the body.
+    pub compress_seconds: f64,
+    /// Seconds to copy as many values on the device.
+    pub copy_seconds: f64,
+}
+
+fn compress_speed(
+    device: &Device,
+    compression: &Compression,
+    layout: &Layout,
+    (error, delta): (&[f32], &[f32]),
+    runs: usize,
+) -> std::result::Result<CompressSpeed, String> {
+    let upload = |values: &[f32]| -> Vec<Tensor<1>> {
+        layout
+            .ranges()
+            .map(|part| Tensor::from_data(&values[part], device))
+            .collect()
+    };
+    let (mut error, mut delta) = (upload(error), upload(delta));
+    let synced = || device.sync().map_err(|error| error.to_string());
+    let mut speed = CompressSpeed {
+        compress_seconds: f64::INFINITY,
+        copy_seconds: f64::INFINITY,
+    };
+    // The first run warms the kernels up.
+    for _ in 0..=runs {
+        synced()?;
+        let start = Instant::now();
+        let compressed = compress_tensors(layout, compression, error, delta.clone());
+        let (_, left) = compressed.map_err(|error| error.to_string())?;
+        synced()?;
+        speed.compress_seconds = speed.compress_seconds.min(start.elapsed().as_secs_f64());
+        // What is left is the next error feedback; its copy serves as the next pseudo-gradient.
+        error = left;
+        let start = Instant::now();
+        delta = error
+            .iter()
+            .map(|tensor| tensor.clone().add_scalar(0.0))
+            .collect();
+        synced()?;
+        speed.copy_seconds = speed.copy_seconds.min(start.elapsed().as_secs_f64());
+    }
+    Ok(speed)
+}
+
+/// Floating-point operations per token, forward and backward: 6 for every weight that multiplies
+/// it, and 12 · layers · query width · context for attention (Chowdhery et al., 2022, appendix B).
 ///
 /// # Errors
-/// Where the model is out of range.
+/// If the model is out of range.
 pub fn flops_per_token(model: &ModelSpec) -> Result<f64> {
     let parameters = model.layout()?.parameters();
-    // An embedding of its own is looked up, and multiplied with nothing.
+    // An untied embedding is looked up, not multiplied.
     let looked_up = if model.tied {
         0
     } else {
@@ -153,7 +243,7 @@ fn matrix_speed(device: &Device) -> f64 {
     let (left, right) = (matrix(), matrix());
     let product = || {
         let start = Instant::now();
-        // What is read back is only there once the product is.
+        // Reading a value back waits for the product.
         let _ = left
             .clone()
             .matmul(right.clone())
@@ -167,12 +257,12 @@ fn matrix_speed(device: &Device) -> f64 {
     2.0 * (MATRIX as f64).powi(3) / best
 }
 
-/// Memory of this process, in bytes.
+/// Resident memory of this process, in bytes.
 fn resident_bytes() -> Option<u64> {
     status_bytes("VmRSS:")
 }
 
-/// The most there was.
+/// Peak resident memory of this process, in bytes.
 fn peak_resident_bytes() -> Option<u64> {
     status_bytes("VmHWM:")
 }
@@ -189,16 +279,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn operations_are_counted_as_in_palm() {
+    fn operations_are_counted_as_for_palm() {
         let model = ModelSpec::preset("1b").unwrap();
-        // 1.1 G weights, 65.5 M of them an embedding that is looked up; 22 layers, 2048 wide, 2048
-        // tokens.
+        // 1.1 G weights, of which the embedding has 65.5 M; 22 layers, 2048 wide, 2048 tokens.
         let expected = 6.0 * (1_100_048_384.0 - 65_536_000.0) + 12.0 * 22.0 * 2048.0 * 2048.0;
         assert_eq!(flops_per_token(&model).unwrap(), expected);
     }
 
     #[test]
-    fn a_model_that_trains_is_timed() {
+    fn a_benchmark_times_training() {
         let model = ModelSpec {
             layers: 1,
             context: 32,

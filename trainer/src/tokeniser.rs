@@ -1,26 +1,26 @@
-//! From text to tokens and back: plain bytes, or a Hugging Face `tokenizer.json`.
+//! Tokenisers: one token per byte, or a Hugging Face `tokenizer.json`.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Source};
 
-/// Text is handed to a tokeniser file in pieces of about this many bytes, cut after a line.
+/// Text is encoded in pieces of about this many bytes, each ending with a line.
 const PIECE_BYTES: usize = 1 << 16;
 
-/// What the token at which a text ends is called, in the order in which it is looked for.
+/// Usual names of the end-of-text token, most specific first.
 const ENDS_OF_TEXT: [&str; 5] = ["<|end_of_text|>", "<|endoftext|>", "</s>", "<eos>", "[EOS]"];
 
 /// How text becomes tokens.
 #[derive(Clone, Debug)]
 pub enum Tokeniser {
-    /// Every byte is a token; the vocabulary is 256 and any file can be read.
+    /// One token per byte: a vocabulary of 256, and any file is valid text.
     Bytes,
-    /// What a `tokenizer.json` says; needs UTF-8.
+    /// A `tokenizer.json`. Needs UTF-8.
     File(Box<TokeniserFile>),
 }
 
-/// A `tokenizer.json`: what it says, and its bytes.
+/// A parsed `tokenizer.json` with its bytes.
 #[derive(Clone, Debug)]
 pub struct TokeniserFile {
     tokeniser: tokenizers::Tokenizer,
@@ -34,26 +34,27 @@ impl TokeniserFile {
     }
 }
 
-/// The tokens of a text, and how many of its bytes each stands for.
+/// The tokens of a text, and where each ends in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tokens {
     pub ids: Vec<u32>,
-    /// Bytes of text up to the end of each token, so that a loss can be given per byte.
+    /// Byte offset of the end of each token, so that a loss can be computed per byte.
     pub ends: Vec<u64>,
 }
 
 impl Tokeniser {
-    /// Reads a `tokenizer.json`.
+    /// Reads a `tokenizer.json` file.
     pub fn from_file(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
         let bytes = std::fs::read(path).map_err(|error| Error::Tokeniser {
             name: name.clone(),
-            reason: error.to_string(),
+            reason: "it cannot be read",
+            source: error.into(),
         })?;
         Self::parse(&bytes, name)
     }
 
-    /// Parses the contents of a `tokenizer.json`, as fetched from peers by its hash.
+    /// Parses the bytes of a `tokenizer.json`, such as one fetched from peers by its hash.
     pub fn from_bytes(json: &[u8]) -> Result<Self> {
         Self::parse(json, "tokenizer.json".to_owned())
     }
@@ -66,13 +67,14 @@ impl Tokeniser {
                     json: json.into(),
                 }))
             })
-            .map_err(|error| Error::Tokeniser {
+            .map_err(|source| Error::Tokeniser {
                 name,
-                reason: error.to_string(),
+                reason: "it cannot be parsed",
+                source,
             })
     }
 
-    /// One more than the largest token id: the rows that a model's embedding needs.
+    /// The largest token id plus one: the rows that a model's embedding needs.
     pub fn vocabulary(&self) -> usize {
         match self {
             Self::Bytes => 256,
@@ -85,8 +87,8 @@ impl Tokeniser {
         }
     }
 
-    /// The tokens of `text`, without special tokens. A file tokeniser reads bytes that are not
-    /// UTF-8 as replacement characters; a corpus refuses them earlier.
+    /// Encodes `text`, without special tokens. A `tokenizer.json` reads invalid UTF-8 as replacement
+    /// characters; a corpus refuses such text earlier.
     pub fn encode(&self, text: &[u8]) -> Result<Vec<u32>> {
         let Self::File(file) = self else {
             return Ok(text.iter().map(|byte| u32::from(*byte)).collect());
@@ -103,7 +105,7 @@ impl Tokeniser {
         Ok(ids)
     }
 
-    /// The text of `tokens`. Tokens that make no whole character give the replacement character.
+    /// Decodes `tokens`. Incomplete characters become replacement characters.
     pub fn decode(&self, tokens: &[u32]) -> Result<String> {
         match self {
             Self::Bytes => Ok(String::from_utf8_lossy(&bytes_of(tokens)).into_owned()),
@@ -111,7 +113,7 @@ impl Tokeniser {
         }
     }
 
-    /// What a token is called in a `tokenizer.json`; the built-in bytes have no names.
+    /// A token's name in the `tokenizer.json`. Byte tokens have no names.
     pub fn name_of(&self, token: u32) -> Option<String> {
         match self {
             Self::Bytes => None,
@@ -119,7 +121,7 @@ impl Tokeniser {
         }
     }
 
-    /// The token of that name, special ones included.
+    /// The token with that name, special tokens included.
     pub fn token_of(&self, name: &str) -> Option<u32> {
         match self {
             Self::Bytes => None,
@@ -127,8 +129,8 @@ impl Tokeniser {
         }
     }
 
-    /// The token at which a text ends, as the `tokenizer_config.json` beside the file at `path`
-    /// says, or as the usual names tell.
+    /// The end-of-text token: the one in the `tokenizer_config.json` beside the file at `path`, or
+    /// else the first that has one of the usual names.
     pub fn end_of_text(&self, path: &Path) -> Option<u32> {
         let config = path.with_file_name("tokenizer_config.json");
         let config: Option<serde_json::Value> = std::fs::read(config)
@@ -169,14 +171,14 @@ impl Tokeniser {
             );
             before += piece.len() as u64;
         }
-        // Characters that a normaliser dropped at the very end belong to the last token.
+        // Characters that a normaliser dropped at the end belong to the last token.
         if let Some(end) = tokens.ends.last_mut() {
             *end = before;
         }
         Ok(tokens)
     }
 
-    /// A decoder that gives out text as tokens arrive, whole characters at a time.
+    /// A decoder that returns text as tokens arrive, in whole characters.
     pub(crate) fn stream(&self) -> StreamDecoder<'_> {
         match self {
             Self::Bytes => StreamDecoder::Bytes(Vec::new()),
@@ -187,7 +189,7 @@ impl Tokeniser {
 
 /// Text from tokens as they arrive.
 pub(crate) enum StreamDecoder<'a> {
-    /// Bytes that do not yet make a whole character.
+    /// Bytes that do not complete a character yet.
     Bytes(Vec<u8>),
     File(Box<FileStream<'a>>),
 }
@@ -202,7 +204,7 @@ type FileStream<'a> = tokenizers::tokenizer::DecodeStream<
 >;
 
 impl StreamDecoder<'_> {
-    /// The text that `token` completes; empty while a character is still incomplete.
+    /// The text that `token` completes; empty while a character is incomplete.
     pub fn push(&mut self, token: u32) -> Result<String> {
         match self {
             Self::Bytes(pending) => {
@@ -217,8 +219,8 @@ impl StreamDecoder<'_> {
     }
 }
 
-/// Takes the whole characters off the front of `pending`; bytes that can never become one give the
-/// replacement character.
+/// Takes the complete characters off the front of `pending`. Bytes that can never complete one
+/// become replacement characters.
 fn take_text(pending: &mut Vec<u8>) -> String {
     let whole = match std::str::from_utf8(pending) {
         Ok(_) => pending.len(),
@@ -237,21 +239,23 @@ fn bytes_of(tokens: &[u32]) -> Vec<u8> {
     tokens.iter().map(|token| *token as u8).collect()
 }
 
-fn encode_error(error: impl std::fmt::Display) -> Error {
+fn encode_error(source: Source) -> Error {
     Error::Tokeniser {
         name: "tokenizer.json".to_owned(),
-        reason: format!("it cannot encode the text: {error}"),
+        reason: "it cannot encode the text",
+        source,
     }
 }
 
-fn decode_error(error: impl std::fmt::Display) -> Error {
+fn decode_error(source: Source) -> Error {
     Error::Tokeniser {
         name: "tokenizer.json".to_owned(),
-        reason: format!("it cannot decode its tokens: {error}"),
+        reason: "it cannot decode its own tokens",
+        source,
     }
 }
 
-/// Cuts `text` after the first line end beyond every [`PIECE_BYTES`] bytes.
+/// Cuts `text` into pieces of at least [`PIECE_BYTES`] bytes, each ending with a line.
 fn pieces(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -277,13 +281,13 @@ fn pieces(text: &str) -> impl Iterator<Item = &str> {
 mod tests {
     use super::*;
 
-    /// A word-level tokeniser with gaps in its ids and white space that belongs to no token.
+    /// A word-level tokeniser with gaps in its ids. White space belongs to no token.
     const WORDS: &str = r#"{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,
         "pre_tokenizer":{"type":"Whitespace"},"post_processor":null,"decoder":null,
         "model":{"type":"WordLevel","vocab":{"<unk>":0,"the":1,"sea":2,"é":9},"unk_token":"<unk>"}}"#;
 
     #[test]
-    fn bytes_go_there_and_back() {
+    fn byte_tokens_round_trip() {
         let text = "Grüße, 世界\n";
         let tokens = Tokeniser::Bytes.encode(text.as_bytes()).unwrap();
         assert_eq!(tokens.len(), text.len());
@@ -292,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_gives_out_whole_characters_only() {
+    fn a_stream_returns_whole_characters_only() {
         let mut stream = Tokeniser::Bytes.stream();
         let parts: Vec<String> = "aé世"
             .bytes()
@@ -330,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_tokeniser_is_named() {
+    fn a_file_that_is_not_a_tokeniser_is_named() {
         let message = Tokeniser::from_bytes(b"{}").unwrap_err().to_string();
         assert!(message.contains("tokenizer.json"), "{message}");
         let message = Tokeniser::from_file(Path::new("/nowhere/t.json"))

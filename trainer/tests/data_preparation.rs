@@ -1,4 +1,4 @@
-//! Data from files and from elsewhere, prepared as a person would have it.
+//! Preparing data from files, URLs and Hugging Face.
 
 mod server;
 
@@ -12,19 +12,20 @@ use std::time::Duration;
 use server::{Server, Trouble};
 use sha2::{Digest, Sha256};
 use weal_trainer::{
-    Client, Corpus, Error, Prepare, PrepareProgress, PrepareSummary, PreparedFolder, TokenPart,
-    Tokeniser,
+    Corpus, DownloadClient, Error, Prepare, PrepareProgress, PrepareSummary, PreparedFolder,
+    TokenPart, Tokeniser,
 };
 
-/// A word-level tokeniser with a token that ends a text.
+/// A word-level tokeniser with an end-of-text token.
 const WORDS: &str = r#"{"version":"1.0","truncation":null,"padding":null,"added_tokens":[
     {"id":3,"content":"</s>","single_word":false,"lstrip":false,"rstrip":false,"normalized":false,"special":true}],
     "normalizer":null,"pre_tokenizer":{"type":"Whitespace"},"post_processor":null,"decoder":null,
     "model":{"type":"WordLevel","vocab":{"<unk>":0,"the":1,"sea":2,"</s>":3},"unk_token":"<unk>"}}"#;
 
-struct Place(tempfile::TempDir);
+/// A temporary folder with data files.
+struct Workspace(tempfile::TempDir);
 
-impl Place {
+impl Workspace {
     fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
@@ -52,9 +53,9 @@ impl Place {
     }
 }
 
-/// Fails fast where a server gives nothing.
-fn client(endpoint: &str) -> Client {
-    let mut client = Client::default();
+/// A client that fails fast.
+fn client(endpoint: &str) -> DownloadClient {
+    let mut client = DownloadClient::default();
     client.endpoint = endpoint.to_owned();
     (client.attempts, client.pause) = (4, Duration::from_millis(5));
     client
@@ -68,6 +69,20 @@ fn prepare(sources: &[&str]) -> Prepare {
     Prepare {
         heldout_ppm: 200_000,
         ..usual
+    }
+}
+
+/// An error with its causes and its hint on one line.
+fn report(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    match error.hint() {
+        Some(hint) => format!("{text}; hint: {hint}"),
+        None => text,
     }
 }
 
@@ -88,7 +103,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// The text of both parts.
+/// The text of the training part and of the held-out part.
 fn texts(folder: &Path) -> (String, String) {
     let folder = PreparedFolder::open(folder).unwrap();
     folder.check(&mut |_, _| {}).unwrap();
@@ -111,8 +126,8 @@ fn texts(folder: &Path) -> (String, String) {
 }
 
 #[test]
-fn whatever_form_it_comes_in_the_same_text_gives_the_same_shards() {
-    let place = Place::new();
+fn the_same_text_gives_the_same_shards_in_any_form() {
+    let place = Workspace::new();
     let text = lines(documents(2_000));
     let plain = place.write("plain/a.jsonl", &text);
     let gz = place.write("gz/a.jsonl.gz", gzip(text.as_bytes()));
@@ -136,8 +151,8 @@ fn whatever_form_it_comes_in_the_same_text_gives_the_same_shards() {
 }
 
 #[test]
-fn every_document_is_on_one_side_whole_and_copies_are_on_the_same() {
-    let place = Place::new();
+fn every_document_is_on_one_side_and_copies_are_on_the_same() {
+    let place = Workspace::new();
     let all: Vec<String> = documents(1_000).collect();
     let source = place.write("a.jsonl", lines(all.iter().chain(&all).cloned()));
     let summary = place.run(&prepare(&[&source])).unwrap();
@@ -152,8 +167,8 @@ fn every_document_is_on_one_side_whole_and_copies_are_on_the_same() {
 }
 
 #[test]
-fn a_book_keeps_its_order_and_lends_sections_to_the_held_out_part() {
-    let place = Place::new();
+fn a_book_keeps_its_order_and_some_of_its_sections_are_held_out() {
+    let place = Workspace::new();
     let book: String = (0..60_000)
         .map(|number| format!("line {number:06}\n"))
         .collect();
@@ -175,7 +190,7 @@ fn a_book_keeps_its_order_and_lends_sections_to_the_held_out_part() {
 
 #[test]
 fn a_tokeniser_ends_each_document_with_its_token() {
-    let place = Place::new();
+    let place = Workspace::new();
     let json = place.write("tokenizer.json", WORDS);
     let tokeniser = Tokeniser::from_file(Path::new(&json)).unwrap();
     let end_of_text = tokeniser.end_of_text(Path::new(&json));
@@ -210,8 +225,8 @@ fn a_tokeniser_ends_each_document_with_its_token() {
 }
 
 #[test]
-fn prepared_tokens_are_what_a_learner_trains_on() {
-    let place = Place::new();
+fn a_learner_trains_on_prepared_tokens() {
+    let place = Workspace::new();
     let source = place.write("a.jsonl", lines(documents(500)));
     place.run(&prepare(&[&source])).unwrap();
     let (training, heldout) =
@@ -251,8 +266,8 @@ fn prepared_tokens_are_what_a_learner_trains_on() {
 }
 
 #[test]
-fn bad_records_are_counted_and_every_one_is_named() {
-    let place = Place::new();
+fn bad_records_are_counted_and_listed() {
+    let place = Workspace::new();
     let good = lines(documents(200));
     let source = place.write(
         "a.jsonl",
@@ -275,7 +290,7 @@ fn bad_records_are_counted_and_every_one_is_named() {
     assert_eq!(counts, [(400, 1, 3), (0, 0, 1)]);
     let named = fs::read_to_string(place.path("tokens/bad-records.txt")).unwrap();
     let starts = [
-        "a.jsonl, line 201: no JSON",
+        "a.jsonl, line 201: not JSON",
         "a.jsonl, line 202: its \"text\"",
         "a.jsonl, line 404: it has no",
         "b.txt, byte 0: not UTF-8 from its byte 3",
@@ -297,8 +312,8 @@ fn bad_records_are_counted_and_every_one_is_named() {
 }
 
 #[test]
-fn what_fails_or_is_stopped_leaves_nothing_behind() {
-    let place = Place::new();
+fn a_failed_or_stopped_preparation_leaves_nothing_behind() {
+    let place = Workspace::new();
     let good = place.write("a.jsonl", lines(documents(300)));
     let mut cut = gzip(lines(documents(3_000)).as_bytes());
     cut.truncate(cut.len() - 20);
@@ -320,11 +335,11 @@ fn what_fails_or_is_stopped_leaves_nothing_behind() {
 }
 
 #[test]
-fn what_is_there_is_not_overwritten() {
-    let place = Place::new();
+fn an_existing_folder_is_not_overwritten() {
+    let place = Workspace::new();
     let source = place.write("a.jsonl", lines(documents(300)));
     place.write("tokens/mine.txt", "mine");
-    let why = place.run(&prepare(&[&source])).unwrap_err().to_string();
+    let why = report(&place.run(&prepare(&[&source])).unwrap_err());
     assert!(why.contains("tokens") && why.contains("already"), "{why}");
     assert_eq!(
         fs::read_to_string(place.path("tokens/mine.txt")).unwrap(),
@@ -333,8 +348,8 @@ fn what_is_there_is_not_overwritten() {
 }
 
 #[test]
-fn an_index_and_its_shards_are_checked() {
-    let place = Place::new();
+fn the_index_and_its_shards_are_checked() {
+    let place = Workspace::new();
     let source = place.write("a.jsonl", lines(documents(300)));
     place.run(&prepare(&[&source])).unwrap();
     let folder = PreparedFolder::open(&place.path("tokens")).unwrap();
@@ -354,8 +369,8 @@ fn an_index_and_its_shards_are_checked() {
 }
 
 #[test]
-fn progress_ends_with_all_that_was_read() {
-    let place = Place::new();
+fn progress_ends_at_the_total() {
+    let place = Workspace::new();
     let source = place.write("a.jsonl", lines(documents(3_000)));
     let mut last = PrepareProgress::default();
     let told = &mut |progress: &PrepareProgress| {
@@ -373,9 +388,9 @@ fn progress_ends_with_all_that_was_read() {
     assert_eq!(last.total_bytes, last.read_bytes);
 }
 
-/// Prepares from a server that makes trouble, and from the disk, and compares.
-fn from_elsewhere(trouble: &[Trouble]) -> (Place, Server, weal_trainer::Result<PrepareSummary>) {
-    let place = Place::new();
+/// Prepares the same data from a faulty server and from disk, and compares.
+fn from_server(trouble: &[Trouble]) -> (Workspace, Server, weal_trainer::Result<PrepareSummary>) {
+    let place = Workspace::new();
     let text = lines(documents(20_000));
     let local = place.write("local/a.jsonl", &text);
     let expected = place.run(&prepare(&[&local])).unwrap().index;
@@ -397,15 +412,15 @@ fn from_elsewhere(trouble: &[Trouble]) -> (Place, Server, weal_trainer::Result<P
 }
 
 #[test]
-fn a_file_is_fetched_over_http() {
-    let (_, server, summary) = from_elsewhere(&[]);
+fn a_file_is_downloaded_over_http() {
+    let (_, server, summary) = from_server(&[]);
     summary.unwrap();
     assert_eq!(server.requests().len(), 1);
 }
 
 #[test]
-fn a_transfer_that_breaks_off_goes_on_where_it_stopped() {
-    let (_, server, summary) = from_elsewhere(&[
+fn an_interrupted_transfer_resumes_where_it_stopped() {
+    let (_, server, summary) = from_server(&[
         Trouble::BreakAfter(700_000),
         Trouble::BreakAfter(900_000),
         Trouble::Busy,
@@ -425,26 +440,26 @@ fn a_transfer_that_breaks_off_goes_on_where_it_stopped() {
 }
 
 #[test]
-fn a_file_that_changed_meanwhile_is_fetched_anew() {
-    let (_, server, summary) = from_elsewhere(&[Trouble::BreakAfter(700_000), Trouble::Changed]);
+fn a_file_that_changed_meanwhile_is_downloaded_again() {
+    let (_, server, summary) = from_server(&[Trouble::BreakAfter(700_000), Trouble::Changed]);
     summary.unwrap();
     assert_eq!(server.requests().len(), 2);
 }
 
 #[test]
-fn a_server_that_knows_no_ranges_is_read_from_the_beginning() {
-    let (_, server, summary) = from_elsewhere(&[Trouble::NoRanges, Trouble::BreakAfter(700_000)]);
+fn a_server_without_ranges_is_read_from_the_start() {
+    let (_, server, summary) = from_server(&[Trouble::NoRanges, Trouble::BreakAfter(700_000)]);
     summary.unwrap();
     assert_eq!(server.requests().len(), 2);
 }
 
 #[test]
-fn what_was_fetched_is_used_by_the_next_attempt() {
+fn the_next_attempt_uses_earlier_downloads() {
     let trouble = [700_000, 1, 1, 1, 1].map(Trouble::BreakAfter);
-    let (place, server, summary) = from_elsewhere(&trouble);
-    let why = summary.unwrap_err().to_string();
+    let (place, server, summary) = from_server(&trouble);
+    let why = report(&summary.unwrap_err());
     assert!(
-        why.contains("/data/a.jsonl") && why.contains("goes on from there"),
+        why.contains("/data/a.jsonl") && why.contains("resumes where it stopped"),
         "{why}"
     );
     assert_eq!(
@@ -469,22 +484,19 @@ fn what_was_fetched_is_used_by_the_next_attempt() {
 }
 
 #[test]
-fn what_is_not_given_is_told_with_what_mends_it() {
-    for (trouble, mends) in [
+fn a_refused_download_has_a_hint() {
+    for (trouble, hint) in [
         (Trouble::Missing, "check the address"),
         (Trouble::Forbidden, "HF_TOKEN"),
     ] {
-        let (_, server, summary) = from_elsewhere(&[trouble]);
-        let why = summary.unwrap_err().to_string();
-        assert!(
-            why.contains(mends) && why.contains("/data/a.jsonl"),
-            "{why}"
-        );
+        let (_, server, summary) = from_server(&[trouble]);
+        let why = report(&summary.unwrap_err());
+        assert!(why.contains(hint) && why.contains("/data/a.jsonl"), "{why}");
         assert_eq!(server.requests().len(), 1);
     }
 }
 
-/// A data set of two files, listed on two pages.
+/// A server with a data set of two files, listed on two pages.
 fn hub(sha256: &str) -> (Server, Vec<u8>) {
     let (one, two) = (
         lines(documents(500)).into_bytes(),
@@ -519,8 +531,8 @@ fn hub(sha256: &str) -> (Server, Vec<u8>) {
 }
 
 #[test]
-fn a_data_set_is_listed_fetched_and_checked() {
-    let place = Place::new();
+fn a_data_set_is_listed_downloaded_and_checked() {
+    let place = Workspace::new();
     let content = gzip(lines(documents(700)).as_bytes());
     let (server, _) = hub(&hex::encode(Sha256::digest(&content)));
     let mut client = client(&server.url());
@@ -538,7 +550,7 @@ fn a_data_set_is_listed_fetched_and_checked() {
         .map(|s| (s.name.as_str(), s.documents))
         .collect();
     assert_eq!(sources, [("data/a.jsonl", 500), ("data/b c.jsonl.gz", 700)]);
-    assert_eq!(summary.left_out, ["data/notes.pdf"]);
+    assert_eq!(summary.skipped, ["data/notes.pdf"]);
     assert!(
         server
             .requests()
@@ -548,8 +560,8 @@ fn a_data_set_is_listed_fetched_and_checked() {
 }
 
 #[test]
-fn a_file_with_another_hash_than_its_data_set_lists_is_refused() {
-    let place = Place::new();
+fn a_file_with_a_wrong_hash_is_refused() {
+    let place = Workspace::new();
     let (server, _) = hub(&"0".repeat(64));
     let wanted = Prepare {
         client: client(&server.url()),
@@ -564,8 +576,8 @@ fn a_file_with_another_hash_than_its_data_set_lists_is_refused() {
 }
 
 #[test]
-fn a_token_is_shown_to_its_endpoint_alone() {
-    let place = Place::new();
+fn a_token_is_sent_to_its_endpoint_only() {
+    let place = Workspace::new();
     let server = Server::start(&[("/a.jsonl", lines(documents(300)).as_bytes())], &[]);
     let mut client = client("http://127.0.0.1:1");
     client.token = Some("secret".into());

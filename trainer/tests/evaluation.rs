@@ -1,4 +1,4 @@
-//! Examining a model: what it says of text and of questions is what its scores say.
+//! Evaluation against the scores of single tokens.
 
 use weal_trainer::{
     Evaluator, ModelSpec, OpenDevice, Question, TextGenerator, Tokeniser, initial_weights,
@@ -31,7 +31,7 @@ fn evaluator() -> Evaluator {
     .unwrap()
 }
 
-/// log p of each byte of `text` but the first, from the scores of one token after the other.
+/// log p of each byte of `text` but the first, computed token by token.
 fn log_likelihoods(text: &[u8]) -> Vec<f64> {
     let mut model =
         TextGenerator::new(model(), Tokeniser::Bytes, &weights(), &OpenDevice::cpu()).unwrap();
@@ -60,7 +60,7 @@ fn question(context: &str, choices: &[&str], answer: usize) -> Question {
 }
 
 #[test]
-fn a_text_is_predicted_in_windows_one_after_the_other() {
+fn a_text_is_predicted_in_consecutive_windows() {
     let text =
         b"All happy families are alike; each unhappy family is unhappy in its own way. Everything";
     let found = evaluator().text(text, &mut |_, _| {}).unwrap();
@@ -68,7 +68,7 @@ fn a_text_is_predicted_in_windows_one_after_the_other() {
         (found.tokens, found.bytes),
         (text.len() as u64 - 1, text.len() as u64 - 1)
     );
-    // 40 predictions each, the last window with those that are left.
+    // 40 predictions each; the last window has the rest.
     let windows = [&text[..41], &text[40..81], &text[80..]];
     let nats: f64 = windows
         .iter()
@@ -88,7 +88,7 @@ fn an_answer_is_as_likely_as_its_tokens_after_the_question() {
     let context = "Question: What is the colour of the sky?\nAnswer:";
     let choices = ["blue", "a rather deep shade of green", "red"];
     let likelihood = |choice: &str| {
-        // Of a question longer than the context the end is seen.
+        // The model sees only the end of a question longer than its context.
         let whole = format!("{context} {choice}");
         let seen = &whole.as_bytes()[whole.len().saturating_sub(41)..];
         let all = log_likelihoods(seen);
@@ -103,7 +103,7 @@ fn an_answer_is_as_likely_as_its_tokens_after_the_question() {
     let for_its_length = by(&|choice| likelihood(choice) / choice.len() as f64);
     assert_ne!(
         likeliest, for_its_length,
-        "choose other answers: these do not tell the two apart"
+        "choose other answers: these do not distinguish the two scores"
     );
     let ask = |answer| {
         evaluator()

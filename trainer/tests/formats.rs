@@ -1,5 +1,5 @@
-//! Models on disk against another implementation, candle's: the same scores, the same text. And
-//! what is wrong with files from elsewhere, said by name.
+//! Exported models against candle: the same scores, the same text. And how an import names what is
+//! wrong with a file.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -10,14 +10,14 @@ use candle_nn::VarBuilder;
 use candle_transformers::models::{llama, mistral, quantized_llama, qwen3};
 use serde_json::{Value, json};
 use weal_trainer::{
-    Checkpoint, Export, FloatFormat, GgufFormat, ModelSpec, OpenDevice, RopeScaling, Sampling,
-    TextGenerator, Tokeniser, initial_weights,
+    Checkpoint, Error, Export, FloatFormat, GgufFormat, ModelSpec, OpenDevice, RopeScaling,
+    Sampling, TextGenerator, Tokeniser, initial_weights,
 };
 
 const PROMPT: &[u8] = b"It was the best of times";
 const GENERATED: usize = 24;
 
-/// Blocks of 32 values fit into every row.
+/// A model whose rows hold whole blocks of 32 values.
 fn llama() -> ModelSpec {
     ModelSpec {
         width: 64,
@@ -37,7 +37,7 @@ fn untied() -> ModelSpec {
     }
 }
 
-/// Heads with a width of 96 together, in a stream of 64.
+/// Heads with a total width of 96 in a residual stream of 64.
 fn mistral() -> ModelSpec {
     ModelSpec {
         head_width: Some(24),
@@ -55,8 +55,8 @@ fn qwen() -> ModelSpec {
     }
 }
 
-/// Frequencies slow enough to be stretched within the context.
-fn stretched() -> ModelSpec {
+/// A model with rotary frequencies low enough to be scaled within the context.
+fn scaled() -> ModelSpec {
     let rope_scaling = RopeScaling {
         factor_ppm: 8_000_000,
         low_frequency_ppm: 1_000_000,
@@ -69,7 +69,7 @@ fn stretched() -> ModelSpec {
     }
 }
 
-/// Random weights whose norms' gains are not one, so that a gain in the wrong place shows.
+/// Random weights whose gains are not one, so that a gain in the wrong place shows.
 fn weights(model: &ModelSpec) -> Vec<f32> {
     let mut weights = initial_weights(model, &[9; 32]).unwrap();
     for (index, weight) in weights.iter_mut().enumerate() {
@@ -80,16 +80,30 @@ fn weights(model: &ModelSpec) -> Vec<f32> {
     weights
 }
 
+/// An error with its causes and its hint on one line.
+fn report(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    match error.hint() {
+        Some(hint) => format!("{text}; hint: {hint}"),
+        None => text,
+    }
+}
+
 fn write(model: &ModelSpec, weights: &[f32], folder: &Path, format: FloatFormat) {
     let export = Export::new(model, weights, &Tokeniser::Bytes, None).unwrap();
     export.write_folder(folder, format, &mut |_, _| {}).unwrap();
 }
 
 fn read(folder: &Path) -> Result<Checkpoint, String> {
-    Checkpoint::read(folder, None, &mut |_, _| {}).map_err(|error| error.to_string())
+    Checkpoint::read(folder, None, &mut |_, _| {}).map_err(|error| report(&error))
 }
 
-/// What a model says next, token by token: ours, or candle's.
+/// The scores of the next token: ours, or candle's.
 type Scores<'a> = Box<dyn FnMut(&[u32]) -> Vec<f32> + 'a>;
 
 fn ours(model: &ModelSpec, weights: &[f32]) -> TextGenerator {
@@ -107,7 +121,7 @@ fn numbers(logits: Tensor) -> Vec<f32> {
     logits.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// Candle reads the folder, each architecture by its own model.
+/// Loads the folder in candle; each architecture has its own model.
 fn candle(folder: &Path, by: &str) -> Scores<'static> {
     let bytes = fs::read(folder.join("model.safetensors")).unwrap();
     let variables = VarBuilder::from_buffered_safetensors(bytes, DType::F32, &Device::Cpu).unwrap();
@@ -191,7 +205,7 @@ fn an_exported_model_gives_the_same_scores_and_text_in_candle() {
     let cases = [
         (llama(), "llama"),
         (untied(), "llama"),
-        (stretched(), "llama"),
+        (scaled(), "llama"),
         (mistral(), "mistral"),
         (qwen(), "qwen3"),
     ];
@@ -214,8 +228,8 @@ fn an_exported_model_gives_the_same_scores_and_text_in_candle() {
 }
 
 #[test]
-fn what_is_written_is_read_back() {
-    for model in [llama(), untied(), mistral(), qwen(), stretched()] {
+fn exported_folders_are_imported_again() {
+    for model in [llama(), untied(), mistral(), qwen(), scaled()] {
         let weights = weights(&model);
         for format in [FloatFormat::F32, FloatFormat::F16, FloatFormat::Bf16] {
             let dir = tempfile::tempdir().unwrap();
@@ -247,7 +261,7 @@ fn what_is_written_is_read_back() {
 #[test]
 fn a_gguf_file_gives_the_same_text_in_candle() {
     let model = untied();
-    // Values that f16 holds: the file then says exactly what we have.
+    // Values that f16 represents exactly.
     let weights: Vec<f32> = weights(&model)
         .iter()
         .map(|w| half::f16::from_f32(*w).to_f32())
@@ -295,7 +309,7 @@ fn a_gguf_file_gives_the_same_text_in_candle() {
 }
 
 #[test]
-fn quantised_weights_are_what_candle_makes_of_them() {
+fn quantised_weights_match_candle() {
     let (model, dir) = (untied(), tempfile::tempdir().unwrap());
     let weights = weights(&model);
     let layout = model.layout().unwrap();
@@ -344,7 +358,7 @@ fn quantised_weights_are_what_candle_makes_of_them() {
             let tensor = content.tensor(&mut file, theirs, &Device::Cpu).unwrap();
             assert_eq!(tensor.dtype(), kind, "{theirs}");
             let values = numbers(tensor.dequantize(&Device::Cpu).unwrap());
-            // Candle's own quantiser comes to the same blocks.
+            // Candle's own quantiser produces the same blocks.
             let source = Tensor::from_slice(ours(name), values.len(), &Device::Cpu).unwrap();
             let reference = candle_core::quantized::QTensor::quantize(&source, kind).unwrap();
             assert_eq!(
@@ -356,7 +370,7 @@ fn quantised_weights_are_what_candle_makes_of_them() {
     }
 }
 
-/// A folder that was exported, and then damaged.
+/// The error of importing a damaged folder.
 fn damaged(damage: impl FnOnce(&Path)) -> String {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("model");
@@ -372,7 +386,7 @@ fn change_json(path: &Path, change: impl FnOnce(&mut Value)) {
 }
 
 #[test]
-fn what_is_wrong_with_a_folder_is_said_by_name() {
+fn an_import_names_what_is_wrong() {
     let says = |why: String, expected: &[&str]| {
         for part in expected {
             assert!(why.contains(part), "{part:?} is not in: {why}");
@@ -447,7 +461,7 @@ fn what_is_wrong_with_a_folder_is_said_by_name() {
         damaged(|folder| {
             let mut bytes = fs::read(weights_of(folder)).unwrap();
             let end = bytes.len();
-            // The last value of the last tensor becomes an infinity.
+            // Makes the last value of the last tensor infinite.
             bytes[end - 2..].copy_from_slice(&half::bf16::INFINITY.to_le_bytes());
             fs::write(weights_of(folder), bytes).unwrap();
         }),
@@ -486,7 +500,7 @@ fn what_is_wrong_with_a_folder_is_said_by_name() {
 }
 
 #[test]
-fn weights_too_large_for_f16_leave_nothing_behind() {
+fn exporting_weights_too_large_for_f16_leaves_nothing_behind() {
     let (model, dir) = (llama(), tempfile::tempdir().unwrap());
     let mut weights = weights(&model);
     weights[5] = 1e6;

@@ -1,12 +1,12 @@
-//! The learner as a node uses it: rounds of training, evaluation, restarts, and what goes wrong.
+//! The learner as a node uses it: rounds of training, evaluation, restarts, failures.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use weal_kernels::Compression;
 use weal_trainer::{
-    Assignment, Corpus, Ending, Error, Fault, InnerSpec, Learner, ModelSpec, OpenDevice, Optimiser,
-    Progress, Samples, Sampling, Source, TextGenerator, Tokeniser, initial_weights,
+    Assignment, Corpus, Error, InjectedFault, InnerSpec, Learner, ModelSpec, OpenDevice, Optimiser,
+    Progress, Samples, Sampling, StopReason, TextGenerator, TextSource, Tokeniser, initial_weights,
 };
 
 const ASSIGNMENT: Assignment = Assignment {
@@ -14,7 +14,7 @@ const ASSIGNMENT: Assignment = Assignment {
     peer: [2; 32],
 };
 
-/// A model small enough to learn something within a second.
+/// A model small enough to learn something in a second.
 fn model() -> ModelSpec {
     ModelSpec {
         vocabulary: 256,
@@ -45,7 +45,7 @@ fn inner() -> InnerSpec {
 
 fn corpus() -> Arc<Corpus> {
     let text = b"the cat sat on the mat. the dog sat on the log. ".repeat(100);
-    Arc::new(Corpus::new(&[Source::Text(text)], Tokeniser::Bytes).unwrap())
+    Arc::new(Corpus::new(&[TextSource::Text(text)], Tokeniser::Bytes).unwrap())
 }
 
 fn learner(inner: InnerSpec) -> Learner {
@@ -56,7 +56,7 @@ fn theta() -> Vec<f32> {
     initial_weights(&model(), &[0; 32]).unwrap()
 }
 
-fn go_on(_: &Progress) -> ControlFlow<()> {
+fn keep_training(_: &Progress) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
@@ -64,12 +64,14 @@ fn go_on(_: &Progress) -> ControlFlow<()> {
 fn a_tiny_text_is_learnt_in_few_steps() {
     let mut learner = learner(inner());
     let before = learner.heldout_loss(&theta(), 0).unwrap();
-    let trained = learner.train(&theta(), &ASSIGNMENT, 0, &mut go_on).unwrap();
+    let trained = learner
+        .train(&theta(), &ASSIGNMENT, 0, &mut keep_training)
+        .unwrap();
     let local = learner.weights().unwrap();
     let after = learner.heldout_loss(&local, 0).unwrap();
     assert!(
         (before.nats_per_byte - 256f64.ln()).abs() < 1.0,
-        "a new model knows nothing: {before:?}"
+        "an untrained model should predict nothing: {before:?}"
     );
     assert!(after.nats_per_byte < 2.5, "{after:?}");
     assert_eq!(
@@ -80,17 +82,19 @@ fn a_tiny_text_is_learnt_in_few_steps() {
     assert!(trained.mean_loss < 5.0 && trained.seconds > 0.0);
 }
 
-fn go_on_text(_: &str) -> ControlFlow<()> {
+fn keep_generating(_: &str) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
 #[test]
-fn the_text_that_was_learnt_can_be_written() {
+fn a_learnt_text_can_be_generated() {
     let mut learner = learner(InnerSpec {
         steps: 150,
         ..inner()
     });
-    learner.train(&theta(), &ASSIGNMENT, 0, &mut go_on).unwrap();
+    learner
+        .train(&theta(), &ASSIGNMENT, 0, &mut keep_training)
+        .unwrap();
     let local = learner.weights().unwrap();
     let mut generator =
         TextGenerator::new(model(), Tokeniser::Bytes, &local, &OpenDevice::cpu()).unwrap();
@@ -113,38 +117,43 @@ fn the_text_that_was_learnt_can_be_written() {
     );
     assert_eq!((written.tokens.len(), &heard), (60, &written.text));
 
-    assert_eq!((written.ending, written.prompt_tokens), (Ending::Length, 8));
+    assert_eq!(
+        (written.ending, written.prompt_tokens),
+        (StopReason::Length, 8)
+    );
 
     let stopped = generator
         .generate("the ", &sampling, &mut |_| ControlFlow::Break(()))
         .unwrap();
     assert_eq!(
         (stopped.tokens.len(), stopped.ending),
-        (1, Ending::BrokenOff)
+        (1, StopReason::Cancelled)
     );
 
-    // The text ends before "the", wherever its tokens do.
+    // The text ends before the stop string, in the middle of a token if need be.
     let sampling = Sampling {
         stop: vec!["the".into()],
         ..sampling
     };
     let stopped = generator
-        .generate("the cat ", &sampling, &mut go_on_text)
+        .generate("the cat ", &sampling, &mut keep_generating)
         .unwrap();
     assert_eq!(
         (stopped.text.as_str(), stopped.ending),
-        ("sat on ", Ending::Stop)
+        ("sat on ", StopReason::Stop)
     );
-    // And goes on from there, as if it had been one text.
+    // It continues from there as one text.
     let sampling = Sampling {
         stop: Vec::new(),
         max_tokens: 8,
         ..sampling
     };
-    let more = generator.go_on("", &sampling, &mut go_on_text).unwrap();
+    let more = generator
+        .resume("", &sampling, &mut keep_generating)
+        .unwrap();
     assert_eq!(format!("sat on the{}", more.text), written.text[..18]);
 
-    // The model may end it, too.
+    // The end-of-text token ends it as well.
     let mut generator = generator.ending_at(Some(u32::from(b'n')));
     let ended = generator
         .generate(
@@ -153,17 +162,17 @@ fn the_text_that_was_learnt_can_be_written() {
                 max_tokens: 60,
                 ..sampling
             },
-            &mut go_on_text,
+            &mut keep_generating,
         )
         .unwrap();
     assert_eq!(
         (ended.text.as_str(), ended.ending),
-        ("sat o", Ending::EndOfText)
+        ("sat o", StopReason::EndOfText)
     );
 }
 
 #[test]
-fn the_node_can_break_off_after_any_step() {
+fn the_node_can_stop_training_after_any_step() {
     let mut seen = Vec::new();
     let trained = learner(inner())
         .train(&theta(), &ASSIGNMENT, 0, &mut |progress| {
@@ -180,7 +189,7 @@ fn the_node_can_break_off_after_any_step() {
 }
 
 #[test]
-fn a_restarted_node_goes_on_as_if_nothing_had_happened() {
+fn a_restarted_node_continues_as_if_nothing_had_happened() {
     let one_thread = rayon::ThreadPoolBuilder::new()
         .num_threads(1)
         .build()
@@ -207,7 +216,9 @@ fn restarts(inner: InnerSpec) {
         keep: 8,
         ..Compression::default()
     };
-    steady.train(&theta(), &ASSIGNMENT, 0, &mut go_on).unwrap();
+    steady
+        .train(&theta(), &ASSIGNMENT, 0, &mut keep_training)
+        .unwrap();
     steady.compress(&theta(), &compression).unwrap();
     let (first, moments, error) = (
         steady.weights().unwrap(),
@@ -215,7 +226,9 @@ fn restarts(inner: InnerSpec) {
         steady.error_feedback().unwrap(),
     );
     let second_round = |learner: &mut Learner| {
-        learner.train(&first, &ASSIGNMENT, 40, &mut go_on).unwrap();
+        learner
+            .train(&first, &ASSIGNMENT, 40, &mut keep_training)
+            .unwrap();
         let body = learner.compress(&first, &compression).unwrap();
         (
             learner.weights().unwrap(),
@@ -242,7 +255,9 @@ fn muon_learns_too() {
             optimiser,
             ..inner()
         });
-        learner.train(&theta(), &ASSIGNMENT, 0, &mut go_on).unwrap();
+        learner
+            .train(&theta(), &ASSIGNMENT, 0, &mut keep_training)
+            .unwrap();
         let local = learner.weights().unwrap();
         learner.heldout_loss(&local, 0).unwrap().nats_per_byte
     };
@@ -257,34 +272,38 @@ fn muon_learns_too() {
 }
 
 #[test]
-fn moments_of_another_model_are_refused_and_the_own_ones_stay() {
+fn moments_of_another_model_are_refused_and_the_current_ones_stay() {
     let mut learner = learner(inner());
-    learner.train(&theta(), &ASSIGNMENT, 0, &mut go_on).unwrap();
-    let own = learner.moments().unwrap();
+    learner
+        .train(&theta(), &ASSIGNMENT, 0, &mut keep_training)
+        .unwrap();
+    let before = learner.moments().unwrap();
     assert!(matches!(
-        learner.restore_moments(&own[..own.len() - 8]),
+        learner.restore_moments(&before[..before.len() - 8]),
         Err(Error::Moments(_))
     ));
-    assert_eq!(learner.moments().unwrap(), own);
+    assert_eq!(learner.moments().unwrap(), before);
 }
 
 #[test]
 fn another_peer_or_round_trains_on_other_samples() {
     let local = |assignment: &Assignment| {
         let mut learner = learner(inner());
-        learner.train(&theta(), assignment, 0, &mut go_on).unwrap();
+        learner
+            .train(&theta(), assignment, 0, &mut keep_training)
+            .unwrap();
         learner.weights().unwrap()
     };
-    let own = local(&ASSIGNMENT);
+    let first = local(&ASSIGNMENT);
     assert_ne!(
-        own,
+        first,
         local(&Assignment {
             peer: [3; 32],
             ..ASSIGNMENT
         })
     );
     assert_ne!(
-        own,
+        first,
         local(&Assignment {
             seed: [3; 32],
             ..ASSIGNMENT
@@ -293,12 +312,14 @@ fn another_peer_or_round_trains_on_other_samples() {
 }
 
 #[test]
-fn the_samples_that_were_trained_on_are_those_that_can_be_measured() {
+fn the_samples_trained_on_can_be_measured() {
     let mut learner = learner(InnerSpec {
         steps: 1,
         ..inner()
     });
-    let trained = learner.train(&theta(), &ASSIGNMENT, 0, &mut go_on).unwrap();
+    let trained = learner
+        .train(&theta(), &ASSIGNMENT, 0, &mut keep_training)
+        .unwrap();
     let samples = Samples::Assigned {
         assignment: &ASSIGNMENT,
         indices: &[0, 1, 2, 3],
@@ -309,7 +330,7 @@ fn the_samples_that_were_trained_on_are_those_that_can_be_measured() {
 }
 
 #[test]
-fn the_heldout_part_can_be_measured_whole_in_part_or_at_random() {
+fn the_heldout_part_can_be_measured_in_full_in_part_or_at_random() {
     let mut learner = learner(inner());
     let whole = learner.heldout_loss(&theta(), 0).unwrap();
     assert_eq!(whole.tokens, 479 / 32 * 32);
@@ -327,12 +348,12 @@ fn the_heldout_part_can_be_measured_whole_in_part_or_at_random() {
 }
 
 #[test]
-fn weights_that_are_damaged_or_foreign_are_refused_by_name() {
+fn damaged_or_foreign_weights_are_refused_by_name() {
     let mut learner = learner(inner());
     let mut damaged = theta();
     damaged[300] = f32::NAN;
     let message = learner
-        .train(&damaged, &ASSIGNMENT, 0, &mut go_on)
+        .train(&damaged, &ASSIGNMENT, 0, &mut keep_training)
         .unwrap_err()
         .to_string();
     assert!(message.contains("model.embed_tokens.weight"), "{message}");
@@ -344,10 +365,10 @@ fn weights_that_are_damaged_or_foreign_are_refused_by_name() {
 }
 
 #[test]
-fn a_model_that_gives_no_number_any_more_is_an_error_not_a_result() {
+fn a_model_without_finite_losses_is_an_error() {
     let huge: Vec<f32> = theta().iter().map(|weight| weight * 1e30).collect();
     let error = learner(inner())
-        .train(&huge, &ASSIGNMENT, 0, &mut go_on)
+        .train(&huge, &ASSIGNMENT, 0, &mut keep_training)
         .unwrap_err();
     assert!(
         matches!(
@@ -363,19 +384,23 @@ fn a_model_that_gives_no_number_any_more_is_an_error_not_a_result() {
 }
 
 #[test]
-fn a_device_that_is_lost_costs_what_was_learnt_since_the_moments_were_saved() {
+fn device_loss_costs_only_what_was_learnt_since_the_moments_were_saved() {
     let one_thread = rayon::ThreadPoolBuilder::new()
         .num_threads(1)
         .build()
         .unwrap();
     one_thread.install(|| {
         let mut steady = learner(inner());
-        steady.train(&theta(), &ASSIGNMENT, 0, &mut go_on).unwrap();
+        steady
+            .train(&theta(), &ASSIGNMENT, 0, &mut keep_training)
+            .unwrap();
         let (first, moments) = (steady.weights().unwrap(), steady.moments().unwrap());
-        steady.train(&first, &ASSIGNMENT, 40, &mut go_on).unwrap();
+        steady
+            .train(&first, &ASSIGNMENT, 40, &mut keep_training)
+            .unwrap();
 
-        // Lost in the third step of the second round.
-        let device = OpenDevice::cpu().with_fault(Fault::after(2, 1));
+        // The device is lost in the third step of the second round.
+        let device = OpenDevice::cpu().with_fault(InjectedFault::after(2, 1));
         let on = |device: &OpenDevice| {
             let mut learner = Learner::new(model(), inner(), corpus(), device).unwrap();
             learner.restore_moments(&moments).unwrap();
@@ -384,13 +409,15 @@ fn a_device_that_is_lost_costs_what_was_learnt_since_the_moments_were_saved() {
         let mut interrupted = on(&device);
         for _ in 0..2 {
             let error = interrupted
-                .train(&first, &ASSIGNMENT, 40, &mut go_on)
+                .train(&first, &ASSIGNMENT, 40, &mut keep_training)
                 .unwrap_err();
             assert!(matches!(error, Error::Device { .. }), "{error}");
         }
         assert!(matches!(device.reopen(), Err(Error::NoDevice { .. })));
         let mut again = on(&device.reopen().unwrap());
-        again.train(&first, &ASSIGNMENT, 40, &mut go_on).unwrap();
+        again
+            .train(&first, &ASSIGNMENT, 40, &mut keep_training)
+            .unwrap();
         assert_eq!(again.weights().unwrap(), steady.weights().unwrap());
     });
 }
@@ -403,7 +430,7 @@ fn a_tokeniser_with_more_tokens_than_the_model_is_refused() {
     };
     let message = match Learner::new(small, inner(), corpus(), &OpenDevice::cpu()) {
         Ok(_) => panic!("a vocabulary of 100 cannot hold 256 bytes"),
-        Err(error) => error.to_string(),
+        Err(error) => error.hint().unwrap().into_owned(),
     };
     assert!(
         message.contains("model.vocabulary to at least 256"),

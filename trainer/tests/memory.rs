@@ -1,4 +1,4 @@
-//! The prediction of what training needs, held to what allocators report.
+//! The memory model against allocator reports.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ops::ControlFlow;
@@ -8,20 +8,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use weal_kernels::Compression;
 use weal_trainer::{
     AGREED_WEIGHTS, Assignment, ComputePlan, Corpus, DeviceChoice, GpuKind, InnerSpec, Learner,
-    MemoryItem, ModelSpec, OpenDevice, Place, SAVING, Source, Tokeniser, Workload, gpus,
+    MemoryItem, ModelSpec, OpenDevice, SAVING, StatePlacement, TextSource, Tokeniser, Workload,
+    gpus,
 };
 
 #[allow(dead_code)] // shared with the tests of the whole
 #[path = "../../tests/src/require.rs"]
 mod require;
 
-/// The system's allocator, which counts.
+/// The system allocator, counting.
 struct Counting;
 
 static HELD: AtomicUsize = AtomicUsize::new(0);
 static MOST: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: it only passes on, and counts.
+// SAFETY: it counts, and passes every call on to the system allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let held = HELD.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
@@ -44,7 +45,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// One measurement at a time: there is one count for all.
+/// Serialises measurements: all share one count.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {
@@ -52,7 +53,7 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 fn learner(model: &ModelSpec, batch: usize, plan: &ComputePlan, device: &OpenDevice) -> Learner {
-    let source = Source::Generated {
+    let source = TextSource::Generated {
         seed: [0; 32],
         bytes: 200_000,
     };
@@ -63,11 +64,11 @@ fn learner(model: &ModelSpec, batch: usize, plan: &ComputePlan, device: &OpenDev
         ..InnerSpec::default()
     };
     let mut learner = Learner::new(model.clone(), inner, corpus, device).unwrap();
-    learner.arrange(plan).unwrap();
+    learner.set_plan(plan).unwrap();
     learner
 }
 
-/// Two rounds: the second has moments and error feedback from its beginning.
+/// Trains two rounds. The second starts with moments and an error feedback.
 fn train(learner: &mut Learner, theta: &[f32]) {
     let assignment = Assignment {
         seed: [0; 32],
@@ -83,7 +84,7 @@ fn train(learner: &mut Learner, theta: &[f32]) {
     }
 }
 
-fn measured_on_the_processor(model: &ModelSpec, batch: usize, plan: &ComputePlan) -> usize {
+fn peak_on_the_cpu(model: &ModelSpec, batch: usize, plan: &ComputePlan) -> usize {
     let theta = weal_trainer::initial_weights(model, &[0; 32]).unwrap();
     let mut learner = learner(model, batch, plan, &OpenDevice::cpu());
     let before = HELD.load(Ordering::Relaxed);
@@ -122,7 +123,7 @@ fn cases() -> Vec<(&'static str, usize, ComputePlan)> {
             "nano",
             8,
             ComputePlan {
-                states: Place::Host,
+                states: StatePlacement::Host,
                 ..plain
             },
         ),
@@ -130,7 +131,7 @@ fn cases() -> Vec<(&'static str, usize, ComputePlan)> {
             "nano",
             4,
             ComputePlan {
-                states: Place::Host,
+                states: StatePlacement::Host,
                 ..recompute
             },
         ),
@@ -139,7 +140,7 @@ fn cases() -> Vec<(&'static str, usize, ComputePlan)> {
             "micro",
             2,
             ComputePlan {
-                states: Place::Host,
+                states: StatePlacement::Host,
                 ..recompute
             },
         ),
@@ -154,7 +155,7 @@ fn cases() -> Vec<(&'static str, usize, ComputePlan)> {
     ]
 }
 
-/// What a prediction says of a learner alone: a node's share is not there.
+/// The learner's share of a prediction, without the node's.
 fn of_the_learner(items: &[MemoryItem]) -> u64 {
     items
         .iter()
@@ -177,17 +178,17 @@ fn assert_near(what: &str, predicted: u64, measured: u64) {
 }
 
 #[test]
-fn the_processors_allocator_reports_what_was_predicted() {
+fn the_cpu_allocator_confirms_the_prediction() {
     let _alone = alone();
-    // More threads than the machine has cores would not all be at their worst at once, as the
-    // prediction says.
+    // The prediction assumes that all threads peak at once, which they do not if they outnumber the
+    // cores.
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(2)
         .build()
         .unwrap();
     for (preset, batch, plan) in cases() {
         let model = ModelSpec::preset(preset).unwrap();
-        let measured = pool.install(|| measured_on_the_processor(&model, batch, &plan)) as u64;
+        let measured = pool.install(|| peak_on_the_cpu(&model, batch, &plan)) as u64;
         let need = Workload {
             model,
             batch,
@@ -204,28 +205,28 @@ fn the_processors_allocator_reports_what_was_predicted() {
     }
 }
 
-/// On the best GPU. A software GPU takes minutes to compile its kernels, so it is only used where
-/// `WEAL_REQUIRE_ALL=1` demands it; then the absence of any is a failure.
+/// Measures on the best GPU. A software GPU takes minutes to compile its kernels, so the test uses
+/// one only under `WEAL_REQUIRE_ALL=1`, which also makes it fail without any GPU.
 #[test]
-fn a_gpus_allocator_reports_what_was_predicted() {
+fn a_gpu_allocator_confirms_the_prediction() {
     if !require::all_required() && !gpus().iter().any(|gpu| gpu.kind != GpuKind::Software) {
         return require::leave_out(
             "measuring a GPU's memory",
-            "it has none but perhaps a software one, which takes minutes",
+            "it has no hardware GPU, and a software GPU takes minutes",
         );
     }
     let _alone = alone();
     let device = OpenDevice::open(DeviceChoice::Gpu).unwrap();
     let model = ModelSpec::preset("nano").unwrap();
     let theta = weal_trainer::initial_weights(&model, &[0; 32]).unwrap();
-    // The allocator gives nothing back: what needs more comes later.
+    // The allocator never gives memory back, so plans that need more come later.
     let plain = ComputePlan::default();
-    let thrifty = ComputePlan {
+    let frugal = ComputePlan {
         recompute: true,
-        states: Place::Host,
+        states: StatePlacement::Host,
         ..plain
     };
-    for (batch, plan) in [(4, thrifty), (2, plain), (8, plain)] {
+    for (batch, plan) in [(4, frugal), (2, plain), (8, plain)] {
         let mut learner = learner(&model, batch, &plan, &device);
         train(&mut learner, &theta);
         drop(learner);

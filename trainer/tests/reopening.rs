@@ -1,4 +1,4 @@
-//! A GPU that is opened again. Alone in its process, where no other test uses the device.
+//! Opening a GPU again. In its own process, so that no other test uses the device.
 
 use weal_trainer::{DeviceChoice, OpenDevice, gpus};
 
@@ -7,7 +7,7 @@ use weal_trainer::{DeviceChoice, OpenDevice, gpus};
 mod require;
 
 #[test]
-fn a_gpu_can_be_opened_again_and_again() {
+fn a_gpu_can_be_reopened_repeatedly() {
     if gpus().is_empty() {
         return require::leave_out(
             "a GPU opened again",

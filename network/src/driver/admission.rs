@@ -72,7 +72,8 @@ impl Driver {
         }
     }
 
-    /// The last connection to a peer closed. `address` is where a peer of this run can be redialled.
+    /// The last connection to a peer closed. `address` is where a peer of this run can be
+    /// redialled.
     pub(super) fn lost(&mut self, peer: PeerId, address: Option<Multiaddr>, now: Instant) {
         let failed = self.dialler.lost(peer, now);
         self.report(

@@ -52,8 +52,8 @@ impl Driver {
 
 /// The addresses that this system can listen on; at least one.
 ///
-/// All are probed before the first is opened: a plain socket on `::` would conflict with this node's
-/// listener on `0.0.0.0`.
+/// All are probed before the first is opened: a plain socket on `::` would conflict with this
+/// node's listener on `0.0.0.0`.
 fn usable(addresses: &[Multiaddr]) -> Result<Vec<&Multiaddr>, Error> {
     let mut unsupported = None;
     let mut usable = Vec::new();

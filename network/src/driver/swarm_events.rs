@@ -57,6 +57,12 @@ impl Driver {
                 tracing::debug!("an incoming connection failed: {error}");
                 self.counters.connections_refused.one();
             }
+            event => self.on_listener_event(event),
+        }
+    }
+
+    fn on_listener_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
             SwarmEvent::NewListenAddr {
                 listener_id,
                 address,

@@ -8,8 +8,9 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 use weal_proto::{CHUNK_BYTES, Outline, OutlineError};
 
-/// A chunk is late once its request took this long, and [`LATE_FACTOR`] times the mean of the chunks
-/// so far. When no other chunk is wanted, a late chunk is requested from a second peer as well.
+/// A chunk is late once its request took this long, and [`LATE_FACTOR`] times the mean of the
+/// chunks so far. When no other chunk is wanted, a late chunk is requested from a second peer as
+/// well.
 const LATE: Duration = Duration::from_secs(4);
 const LATE_FACTOR: u32 = 2;
 

@@ -106,8 +106,8 @@ impl Holder {
         self.set(Standing::Proven);
     }
 
-    /// Records a failed request and sets the time of the next one. A network problem fails all lanes
-    /// at once, so requests that began before the last failure count with it.
+    /// Records a failed request and sets the time of the next one. A network problem fails all
+    /// lanes at once, so requests that began before the last failure count with it.
     pub(super) fn failed(&self, error: &RequestError, began: Instant) {
         let mut state = self.state();
         state.why = Some(error.to_string());

@@ -110,7 +110,7 @@ async fn an_error_names_the_port_in_use() {
             matches!(&error, Error::PortInUse { address: named } if *named == address),
             "{error}"
         );
-        assert!(error.to_string().contains("`listen`"), "{error}");
+        assert!(error.hint().unwrap().contains("`listen`"), "{error}");
     }
 }
 

@@ -193,7 +193,7 @@ fn predicted(
     load: &TrainLoad,
     device: &OpenDevice,
 ) -> weal_trainer::Result<u64> {
-    let threads = device.site(None).threads;
+    let threads = device.memory_planner(None).threads;
     let workload = Workload {
         model: model.clone(),
         batch: load.batch as usize,

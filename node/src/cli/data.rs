@@ -9,7 +9,8 @@ use clap::{Args, Subcommand};
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 use serde::Serialize;
 use weal_trainer::{
-    Client, Kind, Prepare, PrepareProgress, PrepareSummary, PreparedFolder, PreparedPart, Tokeniser,
+    DownloadClient, FileKind, Prepare, PrepareProgress, PrepareSummary, PreparedFolder,
+    PreparedPart, Tokeniser,
 };
 
 use super::progress::Bar;
@@ -56,7 +57,7 @@ struct PrepareArgs {
     heldout: u32,
     /// What all files hold, whatever they are called: text, jsonl or parquet.
     #[arg(long, value_parser = kind)]
-    format: Option<Kind>,
+    format: Option<FileKind>,
     /// Field of JSON lines, or column of Parquet, that holds the text; a.b is b within a.
     #[arg(long, default_value = "text", value_name = "NAME")]
     text_field: String,
@@ -182,7 +183,7 @@ impl PrepareArgs {
             } else {
                 self.threads
             },
-            client: Client::from_environment(),
+            client: DownloadClient::from_environment(),
             downloads: self.downloads.clone(),
             keep_downloads: self.keep_downloads,
             strict: self.strict,
@@ -227,21 +228,21 @@ impl PrepareArgs {
                 self.out.join("bad-records.txt").display()
             );
         }
-        if !summary.left_out.is_empty() {
+        if !summary.skipped.is_empty() {
             let names: Vec<_> = summary
-                .left_out
+                .skipped
                 .iter()
                 .take(LEFT_OUT_SHOWN)
                 .map(String::as_str)
                 .collect();
-            let more = if summary.left_out.len() > LEFT_OUT_SHOWN {
+            let more = if summary.skipped.len() > LEFT_OUT_SHOWN {
                 ", …"
             } else {
                 ""
             };
             println!(
                 "left out: {} files of other kinds: {}{more}",
-                summary.left_out.len(),
+                summary.skipped.len(),
                 names.join(", ")
             );
         }
@@ -257,7 +258,7 @@ impl PrepareArgs {
             documents: index.sources.iter().map(|source| source.documents).sum(),
             empty: index.sources.iter().map(|source| source.empty).sum(),
             bad: index.sources.iter().map(|source| source.bad).sum(),
-            left_out: &summary.left_out,
+            left_out: &summary.skipped,
             text_bytes,
             training_tokens: index.training.tokens,
             heldout_tokens: index.heldout.tokens,
@@ -349,8 +350,8 @@ fn share(text: &str) -> Result<u32, String> {
     }
 }
 
-fn kind(text: &str) -> Result<Kind, String> {
-    let known = Kind::NAMES.iter().find(|(name, _)| *name == text);
+fn kind(text: &str) -> Result<FileKind, String> {
+    let known = FileKind::NAMES.iter().find(|(name, _)| *name == text);
     known
         .map(|(_, kind)| *kind)
         .ok_or_else(|| "accepted: text, jsonl, parquet".to_owned())

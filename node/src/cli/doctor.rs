@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use weal_trainer::gigabytes;
+use weal_trainer::format_bytes;
 
 use super::FolderArgs;
 use super::node::{NodeArgs, set_threads};
@@ -72,8 +72,8 @@ fn show(report: &Report) {
     }
     let is_gpu = report.models.iter().any(|model| model.device_bytes > 0);
     let pair = |device: u64, host: u64| match is_gpu {
-        true => format!("{} + {}", gigabytes(device), gigabytes(host)),
-        false => gigabytes(host),
+        true => format!("{} + {}", format_bytes(device), format_bytes(host)),
+        false => format_bytes(host),
     };
     let legend = if is_gpu {
         ", on the GPU + in the machine"

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use indicatif::ProgressBar;
 use serde::Serialize;
-use weal_trainer::{Evaluator, questions};
+use weal_trainer::{Evaluator, parse_questions};
 
 use super::node::set_threads;
 use super::{FolderArgs, open_model};
@@ -111,7 +111,7 @@ fn examine(evaluator: &mut Evaluator, path: &Path, text: &[u8]) -> Result<Found>
     {
         let text = std::str::from_utf8(text)
             .map_err(|error| Error::data(format!("{file}: is not text: {error}")))?;
-        let (form, questions) = questions(path, text).map_err(unusable)?;
+        let (form, questions) = parse_questions(path, text).map_err(unusable)?;
         let found = evaluator.choices(&questions, &mut told).map_err(unusable)?;
         Found::Choices {
             file,

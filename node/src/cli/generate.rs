@@ -98,7 +98,7 @@ fn take_turns(generator: &mut TextGenerator, sampling: &mut Sampling) -> Result<
             .filter(|line| !line.is_empty())
             .unwrap_or("\n");
         let written = generator
-            .go_on(line, sampling, &mut say)
+            .resume(line, sampling, &mut say)
             .map_err(unusable)?;
         println!();
         eprintln!("{}", speed(&written));

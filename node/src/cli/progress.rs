@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use weal_trainer::{Kernels, OpenDevice};
+use weal_trainer::{KernelWarmup, OpenDevice};
 
 /// A progress bar of bytes.
 pub(super) struct Bar(ProgressBar);
@@ -36,14 +36,14 @@ impl Bar {
 pub(super) fn spinning(device: OpenDevice) -> OpenDevice {
     let name = device.name().to_owned();
     let shown = Mutex::new(None);
-    device.telling(move |kernels| {
+    device.on_kernel_warmup(move |kernels| {
         let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
         match kernels {
-            Kernels::Preparing { new, elapsed } => shown.get_or_insert_with(spinner).set_message(format!(
+            KernelWarmup::Running { new_kernels: new, elapsed } => shown.get_or_insert_with(spinner).set_message(format!(
                 "compiling and tuning GPU kernels for {name}: {new} so far, {} s; what is found is kept",
                 elapsed.as_secs()
             )),
-            Kernels::Ready => {
+            KernelWarmup::Done => {
                 if let Some(spinner) = shown.take() {
                     spinner.finish_and_clear();
                 }

@@ -20,6 +20,7 @@ use crate::error::Result;
 use crate::folder::FolderLock;
 use crate::learner::{LearnerEvent, LearnerHandle};
 use crate::link::RunLink;
+use crate::node_network::connected_peers;
 use crate::settings::Settings;
 use crate::store::Store;
 
@@ -143,14 +144,7 @@ impl Daemon {
     }
 
     fn ask_status(&mut self) {
-        let peers: Vec<_> = self
-            .network
-            .status()
-            .borrow()
-            .peers
-            .iter()
-            .map(|peer| peer.peer)
-            .collect();
+        let peers = connected_peers(&self.network);
         if !peers.is_empty() {
             let peer = peers[rand::random_range(0..peers.len())];
             self.spawn(self.context.clone().request_status(peer));

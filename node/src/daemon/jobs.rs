@@ -19,6 +19,7 @@ use weal_proto::{
 
 use crate::check::{Check, Refusal};
 use crate::error::{Error, ErrorKind, Result};
+use crate::node_network::connected_peers;
 use crate::plan::{Plan, outer_rate, outer_rule};
 use crate::store::blobs::{Blobs, Keep};
 use crate::store::weights::{WeightFiles, Weights, from_bytes};
@@ -79,14 +80,7 @@ impl JobContext {
 
     /// Connected peers, in random order.
     fn connected(&self) -> Vec<PeerKey> {
-        let mut peers: Vec<_> = self
-            .network
-            .status()
-            .borrow()
-            .peers
-            .iter()
-            .map(|peer| peer.peer)
-            .collect();
+        let mut peers = connected_peers(&self.network);
         peers.shuffle(&mut rand::rng());
         peers
     }

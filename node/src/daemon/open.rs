@@ -21,7 +21,7 @@ use super::timers::Timers;
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::Home;
 use crate::learner::{LearnerEvent, LearnerHandle, LearnerSetup};
-use crate::network_settings;
+use crate::node_network::settings_of_node;
 use crate::plan::{self, Plan};
 use crate::settings::Settings;
 use crate::store::learner::LearnerFiles;
@@ -151,7 +151,7 @@ async fn start_network(
         position,
         messages,
     };
-    let addresses = network_settings::of_node(&settings.network);
+    let addresses = settings_of_node(&settings.network);
     let (network, events) =
         Network::start(key.seed(), home.run.into(), addresses, Arc::new(service)).await?;
     for address in home.store.known_peers()? {
@@ -167,7 +167,7 @@ fn serve_page(listener: TcpListener) -> Dashboard {
     let serving = weal_dashboard::serve(listener, dashboard.clone(), std::future::pending());
     tokio::spawn(async move {
         if let Err(error) = serving.await {
-            let error = Error::of(ErrorKind::Internal, error);
+            let error = Error::of(ErrorKind::Network, error);
             tracing::error!("the page is no longer served: {error:#}");
         }
     });

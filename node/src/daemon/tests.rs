@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use weal_dashboard::{Dashboard, NodeState, Snapshot};
-use weal_trainer::{Fault, OpenDevice};
+use weal_trainer::{InjectedFault, OpenDevice};
 
 use super::{Options, open};
 use crate::error::Result;
@@ -24,7 +24,7 @@ struct Alone {
 }
 
 impl Alone {
-    async fn start(fault: Fault, on_device_loss: OnDeviceLoss) -> Self {
+    async fn start(fault: InjectedFault, on_device_loss: OnDeviceLoss) -> Self {
         let root = tempfile::tempdir().unwrap();
         let mut run = RunFile::default();
         run.inner.steps = 2;
@@ -95,7 +95,7 @@ fn says(status: &Snapshot, text: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_whose_device_is_lost_continues_on_the_cpu() {
-    let alone = Alone::start(Fault::after(3, u64::MAX), OnDeviceLoss::Fallback).await;
+    let alone = Alone::start(InjectedFault::after(3, u64::MAX), OnDeviceLoss::Fallback).await;
     let status = alone
         .wait_for("four rounds", |status| own_rounds(status) >= 4)
         .await;
@@ -114,7 +114,7 @@ async fn a_node_whose_device_is_lost_continues_on_the_cpu() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_waits_for_its_device_says_so_and_stays_in_the_run() {
     // It refuses to open at first, and opens after the first pause.
-    let alone = Alone::start(Fault::after(3, 1), OnDeviceLoss::Wait).await;
+    let alone = Alone::start(InjectedFault::after(3, 1), OnDeviceLoss::Wait).await;
     let lost = alone
         .wait_for("lost device", |status| status.learner.device_lost)
         .await;
@@ -142,7 +142,7 @@ async fn a_node_that_is_to_be_restarted_exits_with_the_code_for_it() {
         running,
         stop: _stop,
         ..
-    } = Alone::start(Fault::after(3, 0), OnDeviceLoss::Restart).await;
+    } = Alone::start(InjectedFault::after(3, 0), OnDeviceLoss::Restart).await;
     let error = running.await.unwrap().unwrap_err();
     assert_eq!(error.code(), 11, "{error}");
 }

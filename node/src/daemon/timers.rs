@@ -1,13 +1,13 @@
-//! The core's timers, and the clock it is given: milliseconds since the start of the process.
+//! The core's timers and clock. The clock counts milliseconds since the process started.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use weal_coordinator_free::{Millis, TimerId};
 
-/// Clock and timers.
+/// The clock, and the timers that are set.
 #[derive(Debug)]
-pub struct Timers {
+pub(super) struct Timers {
     origin: Instant,
     set: BTreeMap<TimerId, Instant>,
 }
@@ -21,32 +21,32 @@ impl Timers {
         }
     }
 
-    /// What time it is for the core.
+    /// The core's time now.
     pub fn now(&self) -> Millis {
         Millis(u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
     /// The instant of one of the core's times.
     pub fn instant(&self, at: Millis) -> Instant {
-        // A time too far ahead for the system's clock is as good as a day.
+        // A time that the system's clock cannot express counts as tomorrow.
         let day = Duration::from_secs(86_400);
         self.origin
             .checked_add(Duration::from_millis(at.0))
             .unwrap_or_else(|| Instant::now() + day)
     }
 
-    /// Sets a timer, replacing one of the same name.
+    /// Sets a timer. It replaces one of the same name.
     pub fn set(&mut self, id: TimerId, at: Millis) {
         let at = self.instant(at);
         self.set.insert(id, at);
     }
 
-    /// Forgets a timer.
+    /// Cancels a timer, if it is set.
     pub fn cancel(&mut self, id: TimerId) {
         self.set.remove(&id);
     }
 
-    /// When the next one goes off.
+    /// When the next timer fires.
     pub fn next(&self) -> Option<Instant> {
         self.set.values().min().copied()
     }
@@ -74,7 +74,7 @@ mod tests {
     use weal_proto::RoundNumber;
 
     #[test]
-    fn due_timers_go_off_once_and_later_ones_wait() {
+    fn due_timers_fire_once_and_later_ones_wait() {
         let mut timers = Timers::new();
         timers.set(TimerId::Nudge, Millis(0));
         timers.set(TimerId::CommitClose(RoundNumber(1)), Millis(3_600_000));

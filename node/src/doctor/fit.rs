@@ -1,7 +1,9 @@
 //! What models need of memory here, and whether there is room.
 
 use serde::Serialize;
-use weal_trainer::{Choice, ModelSpec, Place, Site, Wishes, flops_per_token};
+use weal_trainer::{
+    MemoryPlan, MemoryPlanner, ModelSpec, PlanRequest, StatePlacement, flops_per_token,
+};
 
 use super::Check;
 use crate::error::{Error, ErrorKind, Result};
@@ -53,8 +55,8 @@ pub struct Item {
 /// How each model fits. `speed` is in floating-point operations a second.
 pub fn models(
     models: &[(String, ModelSpec, usize)],
-    site: &Site,
-    wishes: &Wishes,
+    site: &MemoryPlanner,
+    wishes: &PlanRequest,
     speed: Option<f64>,
 ) -> Result<Vec<ModelFit>> {
     models
@@ -67,25 +69,25 @@ fn fit(
     name: &str,
     model: &ModelSpec,
     batch: usize,
-    site: &Site,
-    wishes: &Wishes,
+    site: &MemoryPlanner,
+    wishes: &PlanRequest,
     speed: Option<f64>,
 ) -> Result<ModelFit> {
     let failed = |error: weal_trainer::Error| Error::of(ErrorKind::Internal, error);
-    let choose = |wishes: &Wishes| site.choose(model, batch, wishes).map_err(failed);
+    let choose = |wishes: &PlanRequest| site.plan(model, batch, wishes).map_err(failed);
     let precision = wishes.precision;
-    let fastest = Wishes {
+    let fastest = PlanRequest {
         micro_batch: Some(0),
         recompute: Some(false),
-        states: Some(Place::Device),
+        states: Some(StatePlacement::Device),
         precision,
     };
     let states = Some(if site.threads.is_none() {
-        Place::Host
+        StatePlacement::Host
     } else {
-        Place::Device
+        StatePlacement::Device
     });
-    let least = Wishes {
+    let least = PlanRequest {
         micro_batch: Some(1),
         recompute: Some(true),
         states,
@@ -101,7 +103,7 @@ fn fit(
         fastest_host_bytes: fastest.need.host_bytes(),
         least_device_bytes: least.need.device_bytes(),
         least_host_bytes: least.need.host_bytes(),
-        plan: here.plan.to_string(),
+        plan: here.compute.to_string(),
         device_bytes: here.need.device_bytes(),
         host_bytes: here.need.host_bytes(),
         fits: here.fits(),
@@ -113,7 +115,7 @@ fn fit(
     })
 }
 
-fn items(choice: &Choice) -> Vec<Item> {
+fn items(choice: &MemoryPlan) -> Vec<Item> {
     let device = choice.need.device.iter().map(|item| (item, "device"));
     let host = choice.need.host.iter().map(|item| (item, "host"));
     device

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
-use weal_trainer::gigabytes;
+use weal_trainer::format_bytes;
 
 use super::{Check, existing};
 use crate::error::Error;
@@ -52,14 +52,14 @@ fn disk(folder: &Path, need: u64) -> Check {
         None => Check::warning(
             "disk",
             format!("free space at {place} is not known"),
-            format!("{} are needed", gigabytes(need)),
+            format!("{} are needed", format_bytes(need)),
         ),
         Some(free) if free < need => Check::wrong(
             "disk",
             format!(
                 "{} free at {place}, {} are needed",
-                gigabytes(free),
-                gigabytes(need)
+                format_bytes(free),
+                format_bytes(need)
             ),
             "make room, keep fewer rounds (keep.weights), or choose another folder with --dir",
             |_| Error::storage("no room", Path::new(""))(std::io::ErrorKind::StorageFull.into()),
@@ -68,8 +68,8 @@ fn disk(folder: &Path, need: u64) -> Check {
             "disk",
             format!(
                 "{} free at {place}, {} are needed",
-                gigabytes(free),
-                gigabytes(need)
+                format_bytes(free),
+                format_bytes(need)
             ),
         ),
     }

@@ -10,8 +10,8 @@ use std::path::Path;
 
 use serde::Serialize;
 use weal_trainer::{
-    ComputePlan, GpuKind, ModelSpec, OpenDevice, PRESETS, Precision, Room, Site, TrainLoad,
-    driver_reports, gigabytes, gpus,
+    ComputePlan, GpuKind, MemoryBudget, MemoryPlanner, ModelSpec, OpenDevice, PRESETS, Precision,
+    TrainLoad, driver_reports, format_bytes, gpus,
 };
 
 pub use fit::ModelFit;
@@ -190,8 +190,8 @@ fn open(questions: &Questions, checks: &mut Vec<Check>) -> Option<OpenDevice> {
     for report in driver_reports() {
         let memory = format!(
             "{} of {} free",
-            gigabytes(report.free),
-            gigabytes(report.total)
+            format_bytes(report.free),
+            format_bytes(report.total)
         );
         checks.push(Check::ok(
             "driver",
@@ -239,38 +239,41 @@ fn open(questions: &Questions, checks: &mut Vec<Check>) -> Option<OpenDevice> {
 }
 
 /// The device that there is, or the one that is supposed.
-fn site(questions: &Questions, device: Option<&OpenDevice>) -> Site {
+fn site(questions: &Questions, device: Option<&OpenDevice>) -> MemoryPlanner {
     let cap = questions.settings.compute.memory_cap();
-    let there = device.map_or_else(|| OpenDevice::cpu().site(cap), |device| device.site(cap));
+    let there = device.map_or_else(
+        || OpenDevice::cpu().memory_planner(cap),
+        |device| device.memory_planner(cap),
+    );
     match questions.suppose {
         None => there,
         Some(bytes) => {
-            let room = Room {
+            let budget = MemoryBudget {
                 device: Some(bytes),
                 host: None,
             };
-            Site {
+            MemoryPlanner {
                 threads: None,
                 precision: Precision::Bf16,
-                room,
+                budget,
             }
         }
     }
 }
 
-fn memory(site: &Site) -> Vec<Check> {
+fn memory(site: &MemoryPlanner) -> Vec<Check> {
     let free = |what, bytes: Option<u64>, remedy: &str| match bytes {
-        Some(bytes) => Check::ok(what, format!("{} for training", gigabytes(bytes))),
+        Some(bytes) => Check::ok(what, format!("{} for training", format_bytes(bytes))),
         None => Check::warning(what, "the system does not say how much is free", remedy),
     };
     let mut checks = Vec::new();
     if site.threads.is_none() {
         let remedy = "say it with compute.memory = \"6 GB\" in settings.toml, or with --memory";
-        checks.push(free("GPU memory", site.room.device, remedy));
+        checks.push(free("GPU memory", site.budget.device, remedy));
     }
     checks.push(free(
         "memory",
-        site.room.host,
+        site.budget.host,
         "compare the table below with what the machine has",
     ));
     checks

@@ -1,6 +1,31 @@
-//! Errors of other crates: which kind each is, decided once.
+//! Errors of other crates: which kind each is, and what fixes it, decided once.
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
 
 use super::{Error, ErrorKind};
+
+/// What fixes an error of another crate, if that crate or this one knows.
+pub(super) fn hint_of(error: &(dyn StdError + Send + Sync + 'static)) -> Option<Cow<'static, str>> {
+    if let Some(error) = error.downcast_ref::<weal_trainer::Error>() {
+        return error.hint().map(|hint| hint.into_owned().into());
+    }
+    network_hint(error.downcast_ref()?).map(Cow::Borrowed)
+}
+
+fn network_hint(error: &weal_network::Error) -> Option<&'static str> {
+    use weal_network::Error as Network;
+    match error {
+        Network::PortInUse { .. } => {
+            Some("stop the program that uses the port, or choose another one with --port")
+        }
+        Network::Listen { .. } | Network::NothingToListenOn { .. } => {
+            Some("correct network.listen in settings.toml, or use --port")
+        }
+        Network::Key => Some("restore the file `key` from a backup, or delete it to get a new key"),
+        _ => None,
+    }
+}
 
 impl From<weal_files::Error> for Error {
     fn from(error: weal_files::Error) -> Self {
@@ -32,18 +57,24 @@ fn trainer_kind(error: &weal_trainer::Error) -> ErrorKind {
         | Trainer::Tokeniser { .. }
         | Trainer::Vocabulary { .. }
         | Trainer::Question { .. }
-        | Trainer::ModelFile { .. } => ErrorKind::Data,
+        | Trainer::ModelFile { .. }
+        | Trainer::Read { .. } => ErrorKind::Data,
         Trainer::Device { .. } | Trainer::NoDevice { .. } | Trainer::Precision { .. } => {
             ErrorKind::Device
         }
-        Trainer::Export { .. } => ErrorKind::Storage,
+        Trainer::Export { .. } | Trainer::Files(_) | Trainer::Write { .. } => ErrorKind::Storage,
         _ => ErrorKind::Internal,
     }
 }
 
 impl From<weal_network::Error> for Error {
     fn from(error: weal_network::Error) -> Self {
-        Self::of(ErrorKind::Network, error)
+        let hint = error.hint();
+        let error = Self::of(ErrorKind::Network, error);
+        match hint {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use convert::hint_of;
 pub use kind::{ErrorKind, exit_codes};
 pub use report::Report;
 
@@ -57,12 +58,13 @@ impl Error {
         }
     }
 
-    /// An error whose message is that of `source`.
+    /// An error whose message is that of `source`, with the hint that `source` has.
     pub fn of(kind: ErrorKind, source: impl Into<Source>) -> Self {
+        let source = source.into();
         Self {
             kind,
-            what: What::Other(source.into()),
-            hint: None,
+            hint: hint_of(source.as_ref()),
+            what: What::Other(source),
         }
     }
 

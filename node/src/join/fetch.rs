@@ -12,6 +12,7 @@ use super::{LocalData, Tell};
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::{Entered, Home};
 use crate::link::RunLink;
+use crate::node_network::connected_peers;
 use crate::plan::{NamedBlob, named_blobs};
 use crate::store::blobs::Keep;
 
@@ -59,14 +60,7 @@ impl Newcomer<'_> {
     async fn fetch_blob(&self, blob: &NamedBlob) -> Result<Vec<u8>> {
         let NamedBlob { name, hash, bytes } = blob;
         self.tell(format!("fetching {name} ({bytes} bytes)"));
-        let holders: Vec<_> = self
-            .network
-            .status()
-            .borrow()
-            .peers
-            .iter()
-            .map(|peer| peer.peer)
-            .collect();
+        let holders = connected_peers(self.network);
         let fetched = self.network.fetch_blob(*hash, *bytes, holders).await;
         fetched.map_err(|error| {
             Error::link(format!("{name} could not be fetched"))

@@ -12,7 +12,7 @@ use weal_network::{Network, Silent};
 use crate::error::{Error, Result};
 use crate::home::{Entered, Home};
 use crate::link::RunLink;
-use crate::network_settings;
+use crate::node_network::settings_of_newcomer;
 use crate::plan::named_blobs;
 use crate::settings::NetworkSettings;
 
@@ -58,7 +58,7 @@ pub async fn join(place: Entered, request: JoinRequest<'_>) -> Result<Home> {
         Entered::Empty(empty) => empty.folder(),
     };
     let seed = folder.key()?.seed();
-    let addresses = network_settings::of_newcomer(settings, link.peers.clone());
+    let addresses = settings_of_newcomer(settings, link.peers.clone());
     let (network, events) =
         Network::start(seed, link.run.into(), addresses, Arc::new(Silent)).await?;
     let newcomer = Newcomer {

@@ -9,9 +9,9 @@ use weal_proto::{BlobHash, BlobHeader, Samples};
 use weal_trainer::{Assignment, Learner, Trained};
 
 use super::event::Contributed;
-use super::handle::TrainJob;
 use super::health::LearnerProgress;
-use super::thread::LearnerThread;
+use super::job::TrainJob;
+use super::thread::{LearnerThread, no_learner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Plan;
 use crate::store::blobs::Keep;
@@ -157,10 +157,6 @@ impl LearnerThread {
             restored => Ok(restored?),
         }
     }
-}
-
-pub(super) fn no_learner() -> Error {
-    Error::device("there is no device to train on")
 }
 
 /// The contribution in a blob of this node.

@@ -3,67 +3,20 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::time::Instant;
 
 use tokio::sync::mpsc;
-use weal_proto::{BlobHash, PeerId, RoundNumber, RunId, Seed};
-use weal_trainer::{Corpus, OpenDevice};
+use weal_proto::RoundNumber;
 
 use super::event::LearnerEvent;
 use super::health::{LearnerHealth, LearnerProgress, Shared};
+use super::job::{Job, TrainJob};
+use super::setup::LearnerSetup;
 use super::thread::LearnerThread;
 use crate::error::{Error, Result};
-use crate::plan::Plan;
-use crate::settings::ComputeSettings;
-use crate::store::blobs::Blobs;
-use crate::store::learner::{LearnerFiles, LearnerState};
 use crate::store::weights::Weights;
 
 /// Jobs that may wait. The core gives one at a time; an evaluation comes now and then.
 const QUEUE: usize = 8;
-
-/// A round's training.
-#[derive(Clone)]
-pub(crate) struct TrainJob {
-    pub round: RoundNumber,
-    /// Decides which samples this node trains on.
-    pub seed: Seed,
-    /// The weights to start from.
-    pub weights: Weights,
-    /// Training stops at this instant, even if steps are left.
-    pub deadline: Instant,
-    /// This node's contribution to an earlier round that was not applied: its content goes back
-    /// into the error feedback.
-    pub unapplied: Option<BlobHash>,
-}
-
-/// What the thread is asked to do.
-pub(super) enum Job {
-    Train(Box<TrainJob>),
-    Evaluate(Weights),
-}
-
-/// What the thread needs.
-pub(crate) struct LearnerSetup {
-    pub run: RunId,
-    /// This node.
-    pub peer: PeerId,
-    pub plan: Arc<Plan>,
-    pub corpus: Arc<Corpus>,
-    pub device: OpenDevice,
-    /// Contributions go here.
-    pub blobs: Blobs,
-    /// Error feedback and moments go here.
-    pub files: LearnerFiles,
-    /// What an earlier process saved in `files`.
-    pub learnt: Option<LearnerState>,
-    /// Held-out sequences of an evaluation.
-    pub evaluation_sequences: usize,
-    /// Version of the contribution codec.
-    pub codec: u32,
-    /// How the device is used.
-    pub compute: ComputeSettings,
-}
 
 /// Gives the learner's thread its jobs. Cheap to clone.
 #[derive(Clone)]

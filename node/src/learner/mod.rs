@@ -3,8 +3,9 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `handle.rs` | [`LearnerHandle`]: jobs go in |
+//! | `handle.rs`, `job.rs` | [`LearnerHandle`]: jobs go in |
 //! | `event.rs` | [`LearnerEvent`]: results come out |
+//! | `setup.rs` | what the thread needs |
 //! | `thread.rs` | the thread, and what it does when the device fails |
 //! | `contribute.rs` | a round's training, up to a stored contribution |
 //! | `restore.rs` | a learner made from what was saved last |
@@ -16,11 +17,15 @@ mod device;
 mod event;
 mod handle;
 mod health;
+mod job;
 mod restore;
+mod setup;
 #[cfg(test)]
 mod tests;
 mod thread;
 
 pub(crate) use event::{Contributed, LearnerEvent};
-pub(crate) use handle::{LearnerHandle, LearnerSetup, TrainJob};
+pub(crate) use handle::LearnerHandle;
 pub(crate) use health::{LearnerHealth, LearnerProgress};
+pub(crate) use job::TrainJob;
+pub(crate) use setup::LearnerSetup;

@@ -2,7 +2,7 @@
 
 use weal_trainer::{Learner, OpenDevice};
 
-use super::handle::LearnerSetup;
+use super::setup::LearnerSetup;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::learner::LearnerState;
 
@@ -20,17 +20,17 @@ pub(super) fn make_learner(
     let (model, inner) = (plan.model.clone(), plan.inner.clone());
     let mut learner = Learner::new(model, inner, setup.corpus.clone(), device)?;
     let compute = &setup.compute;
-    let choice = device.site(compute.memory_cap()).choose(
+    let planned = device.memory_planner(compute.memory_cap()).plan(
         &plan.model,
         plan.inner.batch as usize,
         &compute.wishes(),
     )?;
-    if choice.fits() {
-        tracing::info!("{choice}");
+    if planned.fits() {
+        tracing::info!("{planned}");
     } else {
-        tracing::warn!("{choice}: this may not fit; run `weal doctor` to see what would");
+        tracing::warn!("{planned}: this may not fit; run `weal doctor` to see what would");
     }
-    learner.arrange(&choice.plan)?;
+    learner.set_plan(&planned.compute)?;
     let Some(state) = learnt else {
         return Ok(learner);
     };

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use weal_kernels::{Compression, add_back};
 use weal_proto::{BlobHash, RoundNumber};
-use weal_trainer::{Corpus, Fault, InnerSpec, ModelSpec, OpenDevice, Source, Tokeniser};
+use weal_trainer::{
+    Corpus, InjectedFault, InnerSpec, ModelSpec, OpenDevice, TextSource, Tokeniser,
+};
 
 use super::contribute::decode_own;
 use super::health::Shared;
@@ -56,7 +58,7 @@ fn plan() -> Plan {
 
 fn setup(folder: &Path, device: OpenDevice, on_device_loss: OnDeviceLoss) -> LearnerSetup {
     let store = Store::open(&folder.join("store.redb"), [1; 32].into()).unwrap();
-    let text = Source::Generated {
+    let text = TextSource::Generated {
         seed: [4; 32],
         bytes: 4096,
     };
@@ -94,7 +96,7 @@ impl Bench {
     /// A device that is lost after this number of steps, and refuses to open this often.
     fn failing(steps: u64, refusals: u64, on_loss: OnDeviceLoss) -> Self {
         Self::on(
-            OpenDevice::cpu().with_fault(Fault::after(steps, refusals)),
+            OpenDevice::cpu().with_fault(InjectedFault::after(steps, refusals)),
             on_loss,
         )
     }
@@ -222,7 +224,7 @@ fn nothing_saved_is_lost_with_a_device() {
     // step of the next round.
     let why = lost(bench.train(job(1, Some(first.blob))));
     assert!(
-        why.contains("failed while it took an inner step: the device was lost"),
+        why.contains("failed while taking an inner step: the device was lost"),
         "{why}"
     );
     assert!(bench.thread.learner.is_none() && bench.shared.health().lost.is_some());
@@ -268,7 +270,7 @@ fn the_newest_round_waits_for_a_device_that_stays_away() {
         assert!(bench.train(job(refusal + 1, None)).is_none());
     }
     let why = bench.shared.health().lost.unwrap().why;
-    assert!(why.contains("still away"), "{why}");
+    assert!(why.contains("still lost"), "{why}");
     assert_eq!(contributed(bench.wait()).round, RoundNumber(2));
     assert!(bench.is_ready());
     assert_eq!(bench.shared.health().devices_lost, 1);
@@ -375,7 +377,7 @@ fn saved_state_that_cannot_be_used_is_ignored() {
 #[test]
 fn the_thread_lives_on_when_its_device_does_not() {
     let folder = tempfile::tempdir().unwrap();
-    let device = OpenDevice::cpu().with_fault(Fault::after(1, FOR_EVER));
+    let device = OpenDevice::cpu().with_fault(InjectedFault::after(1, FOR_EVER));
     let (events_in, mut events) = mpsc::channel(16);
     let handle = LearnerHandle::start(
         setup(folder.path(), device, OnDeviceLoss::Fallback),

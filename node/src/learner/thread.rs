@@ -1,10 +1,10 @@
 //! The learner's thread: it trains one round after the other.
 //!
 //! When a device fails, only what was on it is lost: error feedback and moments come back as they
-//! were saved with the last contribution, and the weights are the agreed ones. The thread starts the
-//! interrupted round again as soon as there is a device. If the round's time is up by then, the node
-//! skips it. A panic counts as a failure of the device: the learner goes, whatever state it is in,
-//! and the thread lives on.
+//! were saved with the last contribution, and the weights are the agreed ones. The thread starts
+//! the interrupted round again as soon as there is a device. If the round's time is up by then, the
+//! node skips it. A panic counts as a failure of the device: the learner goes, whatever state it is
+//! in, and the thread lives on.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -16,12 +16,12 @@ use tokio::sync::mpsc;
 use weal_proto::BlobHash;
 use weal_trainer::Learner;
 
-use super::contribute::no_learner;
 use super::device::TrainingDevice;
 use super::event::LearnerEvent;
-use super::handle::{Job, LearnerSetup, TrainJob};
 use super::health::{LearnerProgress, LostDevice, Shared};
+use super::job::{Job, TrainJob};
 use super::restore::make_learner;
+use super::setup::LearnerSetup;
 use crate::error::{Error, ErrorKind, Result};
 use crate::settings::OnDeviceLoss;
 use crate::store::weights::Weights;
@@ -264,6 +264,10 @@ impl LearnerThread {
             }
         }
     }
+}
+
+pub(super) fn no_learner() -> Error {
+    Error::device("no device works at the moment")
 }
 
 /// The error that the node exits with when the settings ask for a restart.

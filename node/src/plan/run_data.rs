@@ -4,7 +4,7 @@ use std::path::Path;
 
 use weal_proto::BlobHash;
 use weal_proto::manifest::{self, Data, Initial, Manifest, Tokeniser as TokeniserSource};
-use weal_trainer::{Corpus, Source, TokenPart, TokenShard, Tokeniser};
+use weal_trainer::{Corpus, TextSource, TokenPart, TokenShard, Tokeniser};
 
 use super::named_blobs::INITIAL_WEIGHTS;
 use super::run_plan::Plan;
@@ -51,14 +51,20 @@ pub(crate) fn corpus(manifest: &Manifest, blobs: &Blobs) -> Result<Corpus> {
             return Ok(corpus?);
         }
         Data::Generator { seed, bytes } => {
-            vec![Source::Generated {
+            vec![TextSource::Generated {
                 seed: generator_seed(*seed),
                 bytes: usize::try_from(*bytes).unwrap_or(usize::MAX),
             }]
         }
         Data::Sources(sources) => sources
             .iter()
-            .map(|source| Ok(Source::Text(required(blobs, &source.hash, &source.name)?)))
+            .map(|source| {
+                Ok(TextSource::Text(required(
+                    blobs,
+                    &source.hash,
+                    &source.name,
+                )?))
+            })
             .collect::<Result<_>>()?,
     };
     Ok(Corpus::new(&sources, tokeniser)?)

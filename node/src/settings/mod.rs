@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use values::{Auto, Bits, Bytes, StatesIn};
 use weal_files::Access;
 pub use weal_trainer::DeviceChoice as Device;
-use weal_trainer::{Place, Precision, Wishes};
+use weal_trainer::{PlanRequest, Precision, StatePlacement};
 
 use crate::error::{Error, Result};
 use crate::folder::Folder;
@@ -137,11 +137,11 @@ pub struct ComputeSettings {
 
 impl ComputeSettings {
     /// What is settled of the way the device is used.
-    pub fn wishes(&self) -> Wishes {
-        Wishes {
+    pub fn wishes(&self) -> PlanRequest {
+        PlanRequest {
             micro_batch: self.micro_batch.set(),
             recompute: self.recompute.set(),
-            states: self.states.set().map(Place::from),
+            states: self.states.set().map(StatePlacement::from),
             precision: self.precision.set().map(Precision::from),
         }
     }

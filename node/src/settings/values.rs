@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use weal_trainer::{Place, Precision};
+use weal_trainer::{Precision, StatePlacement};
 
 /// A value that a person may leave to the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -93,7 +93,7 @@ impl FromStr for StatesIn {
     }
 }
 
-impl From<StatesIn> for Place {
+impl From<StatesIn> for StatePlacement {
     fn from(states: StatesIn) -> Self {
         match states {
             StatesIn::Device => Self::Device,

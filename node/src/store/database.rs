@@ -118,8 +118,8 @@ impl Store {
         })
     }
 
-    /// Decided rounds in order, starting with `from`: at most `at_most`, and about `bytes` bytes. The
-    /// first one is returned however long it is.
+    /// Decided rounds in order, starting with `from`: at most `at_most`, and about `bytes` bytes.
+    /// The first one is returned however long it is.
     ///
     /// # Errors
     /// When the database cannot be read or is damaged.

@@ -1,7 +1,7 @@
 //! The learner's state on disk: error feedback and optimiser moments after a round's training.
 //!
-//! It is written together with the contribution's blob, before the commitment: a node that is killed
-//! continues with exactly the error feedback that belongs to its commitment.
+//! It is written together with the contribution's blob, before the commitment: a node that is
+//! killed continues with exactly the error feedback that belongs to its commitment.
 
 use std::fs;
 use std::io::{self, Write};

@@ -1,18 +1,12 @@
-//! Writes what the fuzzer begins with: for each target, encodings of the values that the tests use
-//! too.
+//! Writes the seed corpus of every fuzz target: encodings of the same values that the tests use.
 //!
-//! They go to `corpus/` beside this crate's `Cargo.toml`, or to the folder given.
-
-// The tests' own generator; a few of its functions are used there alone.
-#[allow(dead_code)]
-#[path = "../../tests/messages/seeded.rs"]
-mod seeded;
+//! The files go to `corpus/` beside this crate's `Cargo.toml`, or to the folder given as argument.
 
 use std::path::PathBuf;
 use std::{env, fs, io};
 
-use seeded::Seeded;
 use weal_proto::{BlobHeader, Message};
+use weal_proto_seeded::Seeded;
 
 const SEEDS: u64 = 64;
 

@@ -1,7 +1,7 @@
-//! What all targets have in common: bytes are refused, or they are exactly what the message they
-//! decode to encodes to.
+//! The check of all targets: bytes are refused, or they are the canonical encoding of the message
+//! that they decode to.
 //!
-//! In `proto/`, with cargo-fuzz:
+//! Run in `proto/`, with cargo-fuzz:
 //!
 //! ```text
 //! cargo run --manifest-path fuzz/Cargo.toml --example seeds
@@ -11,7 +11,7 @@
 pub use libfuzzer_sys;
 use weal_proto::Message;
 
-/// Decodes, and holds what was accepted against its own encoding.
+/// Decodes, and checks that what is accepted encodes to the same bytes.
 pub fn nothing_but_itself<M: Message>(bytes: &[u8]) {
     if let Ok(message) = M::decode(bytes) {
         assert_eq!(

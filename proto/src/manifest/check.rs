@@ -1,37 +1,24 @@
-//! The rules a manifest must keep, each with the key, the value and what would be accepted.
+//! The rules that a manifest must keep. An error names the key, its value and the values accepted.
 
 use std::fmt::Display;
-
-use thiserror::Error;
 
 use super::{
     Compression, Data, Inner, Limits, Manifest, Membership, Model, Optimiser, Outer, PPM,
     RopeScaling, Schedule, Timing, TokenPart, Tokeniser,
 };
+use crate::error::ManifestError;
 use crate::limits;
 
-/// A manifest that does not add up.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("manifest: {key} is {value}; accepted: {accepted}")]
-pub struct ManifestError {
-    /// Where in the manifest.
-    pub key: &'static str,
-    /// What stands there.
-    pub value: String,
-    /// What would be accepted.
-    pub accepted: String,
-}
-
-/// What one peer may ever weigh: [`limits::VOTERS`] of them stay below 2^60 together, which the
-/// agreement engine needs.
+/// Limit on a peer's weight. [`limits::VOTERS`] such weights sum to less than 2^60, as the
+/// agreement engine requires.
 const MOST_PEER_WEIGHT: u64 = 1 << 50;
-/// The built-in tokeniser makes a token of every byte.
+/// Vocabulary of the built-in tokeniser, one token per byte.
 const BYTES_VOCABULARY: u32 = 256;
 const MOST_VOCABULARY: u32 = 1 << 22;
 const MOST_TOKENISER_BYTES: u64 = 256 << 20;
 const MOST_STEPS: u32 = 1_000_000_000;
 const MOST_ROUNDS: u32 = 1 << 20;
-/// Parameters of the largest model: 2^40 f32 values are 4 TiB.
+/// Limit on the parameters of a model: 2^40 f32 values are 4 TiB.
 const MOST_PARAMETERS: u64 = 1 << 40;
 const DAY_MS: u32 = 24 * 60 * 60 * 1000;
 
@@ -98,11 +85,8 @@ fn model(m: &Model) -> Result<(), ManifestError> {
     within("model.norm_epsilon_ppb", m.norm_epsilon_ppb, 1, PPM)?;
     if m.head_width == 0 {
         let even = m.width.is_multiple_of(m.heads) && (m.width / m.heads).is_multiple_of(2);
-        let accepted = format_args!(
-            "a number that divides the width {} into even parts",
-            m.width
-        )
-        .to_string();
+        let accepted =
+            format_args!("a divisor of the width {} with an even quotient", m.width).to_string();
         unless(even, "model.heads", m.heads, accepted)?;
     } else {
         within("model.head_width", m.head_width, 2, 1 << 12)?;
@@ -118,7 +102,7 @@ fn model(m: &Model) -> Result<(), ManifestError> {
         shared,
         "model.kv_heads",
         m.kv_heads,
-        format_args!("a number that divides the {} heads", m.heads),
+        format_args!("a divisor of the {} heads", m.heads),
     )?;
     m.rope_scaling.iter().try_for_each(rope_scaling)?;
     within("model (parameters)", m.parameters(), 1, MOST_PARAMETERS)
@@ -190,7 +174,7 @@ fn data(data: &Data) -> Result<(), ManifestError> {
             within("data.sources (number)", sources.len(), 1, limits::SOURCES)?;
             for source in sources {
                 name("data.sources.name", &source.name, limits::NAME_BYTES)?;
-                names_no_place(&source.name)?;
+                stays_in_folder(&source.name)?;
                 within("data.sources.bytes", source.bytes, 1, 1 << 42)?;
             }
             Ok(())
@@ -213,8 +197,8 @@ fn token_part(key: &'static str, part: &TokenPart, width: u32) -> Result<(), Man
     Ok(())
 }
 
-/// A node may file a source under its name: that must not lead out of the folder.
-fn names_no_place(name: &str) -> Result<(), ManifestError> {
+/// A node may store a source under its name, so the name must not lead out of a folder.
+fn stays_in_folder(name: &str) -> Result<(), ManifestError> {
     let inside = name
         .split(['/', '\\'])
         .all(|part| !matches!(part, "" | "." | ".."));
@@ -222,7 +206,7 @@ fn names_no_place(name: &str) -> Result<(), ManifestError> {
         inside,
         "data.sources.name",
         format_args!("{name:?}"),
-        "a name that is no absolute path and has no \"..\"",
+        "a relative path without \"..\"",
     )
 }
 
@@ -267,7 +251,7 @@ fn inner(i: &Inner) -> Result<(), ManifestError> {
         }
     };
     let falls = i.decay_steps == 0 || i.decay_steps > start;
-    let accepted = format!("0, or more than {start}, where the fall begins");
+    let accepted = format!("0, or more than {start}, where the decay begins");
     unless(falls, "inner.decay_steps", i.decay_steps, accepted)
 }
 
@@ -336,7 +320,7 @@ fn bounds(m: &Manifest) -> Result<(), ManifestError> {
         holds,
         "limits.blob_bytes",
         blob_bytes,
-        format_args!("at least the {least} that this model sends"),
+        format_args!("at least the {least} bytes of this model's contributions"),
     )?;
     let founders = u32::try_from(m.founders.len()).unwrap_or(u32::MAX);
     within(
@@ -347,9 +331,9 @@ fn bounds(m: &Manifest) -> Result<(), ManifestError> {
     )
 }
 
-/// What the kept values of every full chunk take up: ⌊log₂ (chunk / keep)⌋ bits for where each
-/// stands, and its sign. No code can do with less, since there are at least (chunk / keep)^keep
-/// ways to choose them.
+/// A lower bound on the bytes of a contribution: ⌊log₂ (chunk / keep)⌋ bits for the position of
+/// each value kept of a full chunk, and one for its sign. No code needs fewer, because there are at
+/// least (chunk / keep)^keep ways to choose the values.
 fn least_contribution_bytes(m: &Manifest) -> u64 {
     let (chunk, keep) = (m.compression.chunk.max(1), m.compression.keep.max(1));
     let bits = u64::from(
@@ -370,7 +354,7 @@ fn membership(m: &Membership) -> Result<(), ManifestError> {
         1,
         PPM - 1,
     )?;
-    // Who contributes to every round comes to weigh credit / (1 - decay).
+    // The weight of a peer that contributes to every round approaches credit / (1 - decay).
     let fading = u64::from(PPM.saturating_sub(m.weight_decay_ppm));
     within(
         "membership.credit",

@@ -1,11 +1,11 @@
-//! What is said and decided in a round.
+//! The messages of a round.
 //!
 //! | file | holds |
 //! |---|---|
-//! | `commitment` | what a peer commits to before anything is revealed |
-//! | `attestation` | what a voter found of the contributions |
-//! | `leave` | how a peer takes its leave |
-//! | `round_set` | what a round decides, with its proof |
+//! | `commitment` | what a peer commits to before it reveals its contribution |
+//! | `attestation` | what a voter found when it examined the contributions |
+//! | `leave` | how a peer leaves a run |
+//! | `round_set` | what a round decides |
 //! | `vote` | proposals and votes |
 //! | `certificate` | proofs made of many votes, and decided rounds |
 

@@ -4,142 +4,100 @@ use crate::envelope::{Envelope, Kind};
 use crate::error::DecodeError;
 use crate::ids::{LedgerRoot, RoundNumber, RoundSetHash, StateRoot};
 use crate::limits;
-use crate::message::{Message, Wire, list, required, rising};
-use crate::shape::{self, Shape, id, one, plain};
-use crate::wire;
+use crate::message::{Message, Standalone};
+use crate::schema::{Value, message, rising};
+use crate::shape::Form;
 
-const ROUND_SET_CONTEXT: &str = "commonweal round set v1";
+/// BLAKE3 context under which a round set is hashed.
+const CONTEXT: &str = "commonweal round set v1";
 
-/// What a round decides. Its validity is a function of these bytes and of what was decided before,
-/// so that a voter who misses a blob can still vote.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RoundSet {
-    /// The round decided.
-    pub round: RoundNumber,
-    /// Hash of the round set before; the run id for round 0.
-    pub parent: RoundSetHash,
-    /// State root of the weights at the round's start.
-    pub base_root: StateRoot,
-    /// Hash of the ledger that this round is decided by.
-    pub ledger_root: LedgerRoot,
-    /// Commitment envelopes of the chosen contributions, strictly rising by signer. They are
-    /// applied in this order.
-    pub contributions: Vec<Envelope>,
-    /// The proof: attestation envelopes, strictly rising by signer.
-    pub attestations: Vec<Envelope>,
-    /// Leave envelopes, strictly rising by signer.
-    pub leaves: Vec<Envelope>,
-    /// Proven contradictions, at most one for each peer, strictly rising by signer of the first.
-    pub evidence: Vec<Evidence>,
+message! {
+    /// What a round decides.
+    ///
+    /// Whether it is valid depends only on its bytes and on what was decided before, so a voter
+    /// without the blobs can still vote.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct RoundSet("round set", limits::ROUND_SET_BYTES, sorted) {
+        /// The round decided.
+        pub round: RoundNumber = 1,
+        /// Hash of the previous round set, or the run id for round 0.
+        pub parent: RoundSetHash = 2,
+        /// State root of the weights at the start of the round.
+        pub base_root: StateRoot = 3,
+        /// Hash of the ledger whose weights decide this round.
+        pub ledger_root: LedgerRoot = 4,
+        /// Commitment envelopes of the chosen contributions, strictly rising by signer. They are
+        /// applied in this order.
+        pub contributions: Vec<Envelope> = 5[limits::CONTRIBUTIONS],
+        /// The proof: attestation envelopes, strictly rising by signer.
+        pub attestations: Vec<Envelope> = 6[limits::VOTERS],
+        /// Leave envelopes, strictly rising by signer.
+        pub leaves: Vec<Envelope> = 7[limits::LEAVES],
+        /// Evidence of equivocation: at most one piece per peer, strictly rising by the signer of
+        /// the first message.
+        pub evidence: Vec<Evidence> = 8[limits::EVIDENCE],
+    }
 }
 
 impl RoundSet {
-    /// Names this round set.
+    /// The hash that identifies this round set.
     pub fn hash(&self) -> RoundSetHash {
-        blake3::derive_key(ROUND_SET_CONTEXT, &self.encode()).into()
+        blake3::derive_key(CONTEXT, &self.encode()).into()
     }
 }
 
-impl Wire for RoundSet {
-    type Wire = wire::RoundSet;
-    const SHAPE: Shape = Shape {
-        name: "round set",
-        most_bytes: limits::ROUND_SET_BYTES,
-        fields: &[
-            plain(1),
-            id(2, "RoundSet.parent"),
-            id(3, "RoundSet.base_root"),
-            id(4, "RoundSet.ledger_root"),
-            shape::list(
-                5,
-                "RoundSet.contributions",
-                limits::CONTRIBUTIONS,
-                &Envelope::SHAPE,
-            ),
-            shape::list(6, "RoundSet.attestations", limits::VOTERS, &Envelope::SHAPE),
-            shape::list(7, "RoundSet.leaves", limits::LEAVES, &Envelope::SHAPE),
-            shape::list(8, "RoundSet.evidence", limits::EVIDENCE, &Evidence::SHAPE),
-        ],
-    };
-
-    fn to_wire(&self) -> Self::Wire {
-        wire::RoundSet {
-            round: self.round.0,
-            parent: self.parent.to_wire(),
-            base_root: self.base_root.to_wire(),
-            ledger_root: self.ledger_root.to_wire(),
-            contributions: self.contributions.iter().map(Wire::to_wire).collect(),
-            attestations: self.attestations.iter().map(Wire::to_wire).collect(),
-            leaves: self.leaves.iter().map(Wire::to_wire).collect(),
-            evidence: self.evidence.iter().map(Wire::to_wire).collect(),
-        }
-    }
-
-    fn from_wire(wire: Self::Wire) -> Result<Self, DecodeError> {
-        let evidence = list(wire.evidence, Evidence::from_wire)?;
-        Ok(Self {
-            round: RoundNumber(wire.round),
-            parent: RoundSetHash::from_wire("RoundSet.parent", &wire.parent)?,
-            base_root: StateRoot::from_wire("RoundSet.base_root", &wire.base_root)?,
-            ledger_root: LedgerRoot::from_wire("RoundSet.ledger_root", &wire.ledger_root)?,
-            contributions: by_signer(
-                "RoundSet.contributions",
-                Kind::Commitment,
-                wire.contributions,
-            )?,
-            attestations: by_signer(
-                "RoundSet.attestations",
-                Kind::Attestation,
-                wire.attestations,
-            )?,
-            leaves: by_signer("RoundSet.leaves", Kind::Leave, wire.leaves)?,
-            evidence: rising("RoundSet.evidence", evidence, |e| e.first.signer)?,
-        })
-    }
+fn sorted(set: &RoundSet) -> Result<(), DecodeError> {
+    by_signer(
+        "RoundSet.contributions",
+        Kind::Commitment,
+        &set.contributions,
+    )?;
+    by_signer(
+        "RoundSet.attestations",
+        Kind::Attestation,
+        &set.attestations,
+    )?;
+    by_signer("RoundSet.leaves", Kind::Leave, &set.leaves)?;
+    rising("RoundSet.evidence", &set.evidence, |e| e.first.signer)
 }
 
-/// Envelopes of one kind, strictly rising by signer.
-fn by_signer(
-    field: &'static str,
-    kind: Kind,
-    wire: Vec<wire::Envelope>,
-) -> Result<Vec<Envelope>, DecodeError> {
-    let envelopes = list(wire, |wire| {
-        let envelope = Envelope::from_wire(wire)?;
-        envelope.check_kind(kind)?;
-        Ok(envelope)
-    })?;
+/// Refuses envelopes that are not all of one kind and strictly rising by signer.
+fn by_signer(field: &'static str, kind: Kind, envelopes: &[Envelope]) -> Result<(), DecodeError> {
+    envelopes
+        .iter()
+        .try_for_each(|envelope| envelope.check_kind(kind))?;
     rising(field, envelopes, |envelope| envelope.signer)
 }
 
-/// Two signed messages that contradict each other. Whether they do is for the rules to check.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Evidence {
-    /// The one with the smaller hash.
-    pub first: Envelope,
-    /// The other.
-    pub second: Envelope,
-}
+impl Standalone for RoundSet {}
 
-impl Wire for Evidence {
-    type Wire = wire::Evidence;
-    const SHAPE: Shape = Shape {
-        name: "evidence",
-        most_bytes: 2 * limits::ENVELOPE_BYTES + 16,
-        fields: &[one(1, &Envelope::SHAPE), one(2, &Envelope::SHAPE)],
-    };
+/// A hash that is empty bytes if absent.
+impl Value for Option<RoundSetHash> {
+    type Wire = Vec<u8>;
+    const FORM: Form = Form::Plain;
 
-    fn to_wire(&self) -> Self::Wire {
-        wire::Evidence {
-            first: Some(self.first.to_wire()),
-            second: Some(self.second.to_wire()),
+    fn to_field(&self) -> Vec<u8> {
+        self.as_ref().map_or_else(Vec::new, Value::to_field)
+    }
+
+    fn from_field(field: &'static str, wire: Vec<u8>) -> Result<Self, DecodeError> {
+        if wire.is_empty() {
+            Ok(None)
+        } else {
+            RoundSetHash::from_field(field, wire).map(Some)
         }
     }
+}
 
-    fn from_wire(wire: Self::Wire) -> Result<Self, DecodeError> {
-        Ok(Self {
-            first: Envelope::from_wire(required("Evidence.first", wire.first)?)?,
-            second: Envelope::from_wire(required("Evidence.second", wire.second)?)?,
-        })
+message! {
+    /// Two signed messages of one peer that contradict each other. The rules check whether they do.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Evidence("evidence", 2 * limits::ENVELOPE_BYTES + 16) {
+        /// The message with the smaller hash.
+        pub first: Envelope = 1,
+        /// The other message.
+        pub second: Envelope = 2,
     }
 }
+
+impl Standalone for Evidence {}

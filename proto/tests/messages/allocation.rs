@@ -1,18 +1,17 @@
-//! Decoding may not allocate more than a small multiple of what it is given, whatever that says of
-//! itself.
+//! Decoding allocates at most a small multiple of its input, whatever the input announces.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use weal_proto::{DecodeError, Message, Response};
+use weal_proto_seeded::Seeded;
 
 use super::for_every_message;
 use super::raw::Raw;
 use super::round_trip::damaged;
-use super::seeded::Seeded;
 
-/// Counts what this thread holds. Growing counts as old and new at once, since both are there while
-/// it is copied.
+/// Counts the bytes that this thread holds. A reallocation counts old and new bytes, because both
+/// exist during the copy.
 struct Counting;
 
 thread_local! {
@@ -20,18 +19,18 @@ thread_local! {
     static PEAK: Cell<usize> = const { Cell::new(0) };
 }
 
-// SAFETY: every call is passed on to the system's allocator as it is.
+// SAFETY: every call goes unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         HELD.set(HELD.get().wrapping_add(layout.size()));
         PEAK.set(PEAK.get().max(HELD.get()));
-        // SAFETY: the caller's promises are the system's.
+        // SAFETY: the caller upholds the contract of the system's allocator.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
         HELD.set(HELD.get().wrapping_sub(layout.size()));
-        // SAFETY: the caller's promises are the system's.
+        // SAFETY: the caller upholds the contract of the system's allocator.
         unsafe { System.dealloc(place, layout) }
     }
 }
@@ -39,7 +38,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// Bytes held at once while `work` ran, beyond those held before.
+/// The peak of bytes held while `work` ran, beyond those held before.
 fn peak_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
     HELD.set(0);
     PEAK.set(0);
@@ -47,8 +46,8 @@ fn peak_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
     (result, PEAK.get())
 }
 
-/// Decodes and checks what that allocated: prost's copy, ours, and the encoding it is compared
-/// with, each with a list's room to grow.
+/// Decodes, and checks the bytes allocated: prost's copy, ours, and the encoding for comparison,
+/// each with spare capacity.
 fn decode_frugally<M: Message>(bytes: &[u8]) -> Result<M, DecodeError> {
     let (result, peak) = peak_of(|| M::decode(bytes));
     let bound = 6 * bytes.len() + 1_024;
@@ -61,8 +60,7 @@ fn decode_frugally<M: Message>(bytes: &[u8]) -> Result<M, DecodeError> {
     result
 }
 
-/// As many empty entries of one field as the message's limit lets through, in so many levels of
-/// parts.
+/// `entries` empty entries of a field, nested in parts.
 fn bomb(levels: &[u32], entries: usize) -> Vec<u8> {
     let (innermost, outer) = levels.split_last().unwrap();
     let entries = Raw::new().parts(*innermost, &Raw::new(), entries);
@@ -79,7 +77,7 @@ macro_rules! frugal {
             use super::*;
 
             #[test]
-            fn honest_messages_cost_little() {
+            fn valid_messages_cost_little() {
                 for seed in 0..200 {
                     decode_frugally::<$message>(&<$message>::of_seed(seed).encode()).unwrap();
                 }
@@ -109,14 +107,14 @@ macro_rules! frugal {
 for_every_message!(frugal);
 
 #[test]
-fn a_list_in_parts_is_not_merged_past_its_limit() {
+fn a_list_split_into_parts_does_not_exceed_its_limit() {
     let half = Raw::new().parts(2, &Raw::new(), 1_000);
     let merged = Raw::new().parts(4, &half, 1_000).done();
     assert!(decode_frugally::<Response>(&merged).is_err());
 }
 
 #[test]
-fn a_length_that_is_not_there_allocates_nothing() {
+fn a_length_beyond_the_end_allocates_nothing() {
     let promise = Raw::new()
         .then(&[0x12, 0xff, 0xff, 0xff, 0xff, 0x0f])
         .done();

@@ -1,16 +1,16 @@
-//! The encodings, held against the hashes in `conformance.txt`. Peers of different builds agree
-//! only while these bytes stay as they are: a change is a new version of the protocol, made on
-//! purpose.
+//! Compares the encodings with the hashes in `conformance.txt`. Peers of different builds
+//! understand each other only as long as these bytes stay the same, so a change is a new version of
+//! the protocol.
 //!
-//! To change them: `WEAL_CONFORMANCE=write cargo test -p weal-proto conformance`, and say why in
-//! the commit.
+//! To change them on purpose, run `WEAL_CONFORMANCE=write cargo test -p weal-proto conformance`,
+//! and say why in the commit.
 
 use std::fmt::Write as _;
 
 use weal_proto::Message;
+use weal_proto_seeded::Seeded;
 
 use super::for_every_message;
-use super::seeded::Seeded;
 
 const SEEDS: u64 = 1_000;
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/conformance.txt");
@@ -41,7 +41,7 @@ fn lines() -> String {
 }
 
 #[test]
-fn the_encodings_are_those_of_the_conformance_file() {
+fn encodings_match_the_conformance_file() {
     let found = lines();
     if std::env::var_os("WEAL_CONFORMANCE").is_some_and(|value| value == "write") {
         std::fs::write(FILE, &found).unwrap();
@@ -50,7 +50,7 @@ fn the_encodings_are_those_of_the_conformance_file() {
     for (found, expected) in found.lines().zip(expected.lines()) {
         assert_eq!(
             found, expected,
-            "the encoding has changed: peers of the last build would not understand it"
+            "the encoding has changed: peers with an earlier build would not understand it"
         );
     }
     assert_eq!(found, expected);

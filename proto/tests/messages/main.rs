@@ -1,6 +1,5 @@
-//! Every message, as a stranger would send it: seeded values that must come back unchanged, bytes
-//! that must be refused and with which error, what decoding may allocate, and the encodings that
-//! may not change unnoticed.
+//! Tests of every message: random values decode to themselves, broken bytes are refused with the
+//! right error, decoding allocates little, and the encodings match `conformance.txt`.
 
 mod allocation;
 mod conformance;
@@ -8,9 +7,8 @@ mod manifest;
 mod raw;
 mod refusals;
 mod round_trip;
-mod seeded;
 
-/// Calls a macro with the name and the type of every message that has an encoding of its own.
+/// Calls a macro with the name and type of every message that is encoded on its own.
 macro_rules! for_every_message {
     ($then:ident) => {
         $then! {

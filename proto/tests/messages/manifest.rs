@@ -1,15 +1,14 @@
-//! A manifest that does not add up is refused with the key, the value and what would be accepted.
+//! A manifest that breaks a rule is refused, with the key, its value and the values accepted.
 
 use weal_proto::manifest::{
     Data, DataSource, Founder, Initial, Inner, Optimiser, OuterRate, PPM, PreparedTokens,
     RopeScaling, Schedule, TokenPart, TokenShard, Tokeniser,
 };
 use weal_proto::{DecodeError, Manifest, Message, PeerId, Weight};
+use weal_proto_seeded::Seeded;
 
-use super::seeded::Seeded;
-
-/// A manifest as people would write one: small, and right.
-fn sound() -> Manifest {
+/// A small, valid manifest.
+fn valid() -> Manifest {
     let mut manifest = (0..)
         .map(Manifest::of_seed)
         .find(|m| m.founders.len() > 2)
@@ -45,10 +44,10 @@ fn sources(names: &[&str]) -> Data {
     Data::Sources(names.iter().map(|name| source(name)).collect())
 }
 
-/// Breaks one thing, and checks what the refusal says, from `validate` and from decoding alike.
+/// Breaks one rule, and checks the error of both `validate` and `decode`.
 #[track_caller]
 fn refused(break_it: impl FnOnce(&mut Manifest), key: &str, value: &str, accepted: &str) {
-    let mut manifest = sound();
+    let mut manifest = valid();
     break_it(&mut manifest);
     let error = manifest.validate().unwrap_err();
     assert_eq!((error.key, error.value.as_str()), (key, value), "{error}");
@@ -63,7 +62,7 @@ fn refused(break_it: impl FnOnce(&mut Manifest), key: &str, value: &str, accepte
     );
 }
 
-/// Refuses a number on either side of its bounds, and takes the bounds themselves.
+/// Checks that values outside the bounds are refused.
 macro_rules! bounds {
     ($key:literal, $($field:ident).+, $from:expr, $to:expr) => {{
         let (from, to) = (u64::from($from), u64::from($to));
@@ -80,8 +79,8 @@ macro_rules! bounds {
 }
 
 #[test]
-fn a_sound_manifest_is_accepted_and_its_run_is_named_by_its_bytes() {
-    let manifest = sound();
+fn a_valid_manifest_is_accepted_and_its_bytes_identify_the_run() {
+    let manifest = valid();
     assert_eq!(manifest.validate(), Ok(()));
     let bytes = manifest.encode();
     assert_eq!(Manifest::decode(&bytes), Ok(manifest.clone()));
@@ -92,7 +91,7 @@ fn a_sound_manifest_is_accepted_and_its_run_is_named_by_its_bytes() {
 }
 
 #[test]
-fn sizes_of_the_model_have_bounds() {
+fn model_sizes_have_bounds() {
     bounds!("model.width", model.width, 2_u32, 65_536_u32);
     bounds!("model.layers", model.layers, 1_u32, 1_024_u32);
     bounds!("model.heads", model.heads, 1_u32, 1_024_u32);
@@ -105,26 +104,26 @@ fn sizes_of_the_model_have_bounds() {
 }
 
 #[test]
-fn heads_share_the_width_evenly() {
+fn heads_divide_the_width_evenly() {
     refused(
         |m| m.model.heads = 3,
         "model.heads",
         "3",
-        "divides the width 128 into even parts",
+        "a divisor of the width 128 with an even quotient",
     );
     refused(
         |m| m.model.kv_heads = 3,
         "model.kv_heads",
         "3",
-        "divides the 4 heads",
+        "a divisor of the 4 heads",
     );
     let odd_head = |m: &mut Manifest| (m.model.width, m.model.heads) = (12, 4);
-    refused(odd_head, "model.heads", "4", "even parts");
+    refused(odd_head, "model.heads", "4", "even quotient");
 }
 
 #[test]
-fn a_head_may_have_a_width_of_its_own() {
-    let mut own = sound();
+fn heads_may_have_a_width_that_does_not_divide_the_models() {
+    let mut own = valid();
     (own.model.heads, own.model.kv_heads, own.model.head_width) = (6, 3, 64);
     assert_eq!(own.validate(), Ok(()));
     refused(
@@ -142,14 +141,14 @@ fn a_head_may_have_a_width_of_its_own() {
 }
 
 #[test]
-fn rotary_frequencies_are_stretched_and_not_squeezed() {
+fn rotary_frequencies_may_only_be_scaled_down() {
     let scaling = RopeScaling {
         factor_ppm: 8 * PPM,
         low_frequency_ppm: PPM,
         high_frequency_ppm: 4 * PPM,
         original_context: 8192,
     };
-    let mut stretched = sound();
+    let mut stretched = valid();
     stretched.model.rope_scaling = Some(scaling);
     assert_eq!(stretched.validate(), Ok(()));
     let with = |change: fn(&mut RopeScaling)| {
@@ -186,15 +185,15 @@ fn rotary_frequencies_are_stretched_and_not_squeezed() {
 }
 
 #[test]
-fn weights_begin_from_a_seed_or_from_others() {
-    let mut going_on = sound();
+fn initial_weights_come_from_a_seed_or_a_blob() {
+    let mut going_on = valid();
     going_on.initial = Initial::Weights([5; 32].into());
     assert_eq!(Manifest::decode(&going_on.encode()), Ok(going_on.clone()));
-    assert_ne!(going_on.run(), sound().run());
+    assert_ne!(going_on.run(), valid().run());
 }
 
 #[test]
-fn a_model_of_a_size_that_nobody_has_is_refused() {
+fn a_model_with_too_many_parameters_is_refused() {
     let vast = |m: &mut Manifest| {
         (m.model.width, m.model.layers, m.model.feed_forward) = (65_536, 1_024, 262_144);
     };
@@ -233,7 +232,7 @@ fn the_built_in_tokeniser_needs_a_token_for_every_byte() {
 }
 
 #[test]
-fn data_is_something_under_a_name_that_leads_nowhere() {
+fn data_is_not_empty_and_its_names_stay_in_the_folder() {
     refused(
         |m| m.data = sources(&[]),
         "data.sources (number)",
@@ -257,7 +256,7 @@ fn data_is_something_under_a_name_that_leads_nowhere() {
             |m| m.data = sources(&[name]),
             "data.sources.name",
             &format!("{name:?}"),
-            "no absolute path",
+            "a relative path without",
         );
     }
     let long = "n".repeat(257);
@@ -305,8 +304,8 @@ fn prepared(change: impl Fn(&mut PreparedTokens)) -> impl Fn(&mut Manifest) {
 }
 
 #[test]
-fn tokens_have_shards_that_can_hold_them() {
-    let mut manifest = sound();
+fn shards_are_long_enough_for_their_tokens() {
+    let mut manifest = valid();
     prepared(|_| {})(&mut manifest);
     manifest.validate().unwrap();
     refused(
@@ -412,7 +411,7 @@ fn inner_steps_have_bounds() {
         early,
         "inner.decay_steps",
         "100",
-        "0, or more than 100, where the fall begins",
+        "0, or more than 100, where the decay begins",
     );
     let stable = |start, end| {
         move |m: &mut Manifest| {
@@ -425,15 +424,15 @@ fn inner_steps_have_bounds() {
             };
         }
     };
-    let mut sound = sound();
-    stable(100, 200)(&mut sound);
-    assert_eq!(sound.validate(), Ok(()));
+    let mut manifest = valid();
+    stable(100, 200)(&mut manifest);
+    assert_eq!(manifest.validate(), Ok(()));
     refused(stable(9, 200), "inner.decay_start", "9", "10 to");
     refused(
         stable(100, 100),
         "inner.decay_steps",
         "100",
-        "0, or more than 100, where the fall begins",
+        "0, or more than 100, where the decay begins",
     );
     refused(
         |m| m.inner.decay_start = 1,
@@ -508,7 +507,7 @@ fn outer_rates_begin_at_round_0_and_rise() {
 }
 
 #[test]
-fn phases_take_at_least_a_moment_and_at_most_a_day() {
+fn phases_take_between_100_ms_and_a_day() {
     bounds!("timing.train_ms", timing.train_ms, 100_u32, 86_400_000_u32);
     bounds!("timing.fetch_ms", timing.fetch_ms, 100_u32, 86_400_000_u32);
     bounds!(
@@ -527,7 +526,7 @@ fn phases_take_at_least_a_moment_and_at_most_a_day() {
 }
 
 #[test]
-fn a_round_holds_what_its_peers_send() {
+fn limits_are_large_enough_for_the_model_and_the_founders() {
     bounds!("limits.contributions", limits.contributions, 1_u32, 256_u32);
     refused(
         |m| m.limits.blob_bytes = 1_023,
@@ -539,10 +538,15 @@ fn a_round_holds_what_its_peers_send() {
         (m.model.layers, m.model.feed_forward) = (4, 344);
         (m.compression.keep, m.limits.blob_bytes) = (64, 10_000);
     };
-    refused(tight, "limits.blob_bytes", "10000", "that this model sends");
+    refused(
+        tight,
+        "limits.blob_bytes",
+        "10000",
+        "of this model's contributions",
+    );
     let few = |m: &mut Manifest| (m.limits.contributions, m.limits.peers) = (20, 19);
     refused(few, "limits.peers", "19", "20 to 1024");
-    let founders = sound().founders.len();
+    let founders = valid().founders.len();
     let fewer_than_founders = |m: &mut Manifest| (m.limits.contributions, m.limits.peers) = (1, 1);
     refused(
         fewer_than_founders,
@@ -553,7 +557,7 @@ fn a_round_holds_what_its_peers_send() {
 }
 
 #[test]
-fn a_weight_fades_and_stays_below_what_the_agreement_engine_can_add() {
+fn weights_decay_and_stay_below_the_engines_limit() {
     bounds!(
         "membership.weight_decay_ppm",
         membership.weight_decay_ppm,
@@ -591,7 +595,7 @@ fn a_weight_fades_and_stays_below_what_the_agreement_engine_can_add() {
 }
 
 #[test]
-fn founders_are_there_once_each_in_order_with_a_weight() {
+fn founders_are_sorted_unique_and_have_a_weight() {
     refused(|m| m.founders.clear(), "founders (number)", "0", "1 to 128");
     refused(
         |m| m.founders.reverse(),
@@ -622,7 +626,7 @@ fn founders_are_there_once_each_in_order_with_a_weight() {
 
 #[test]
 fn too_many_founders_are_refused_by_validation() {
-    let mut manifest = sound();
+    let mut manifest = valid();
     let founder = |n: u8| Founder {
         peer: PeerId::from([n; 32]),
         weight: Weight(1),

@@ -1,6 +1,6 @@
-//! Protobuf by hand: what prost would never write.
+//! Writes Protobuf by hand, to make bytes that prost would never write.
 
-/// Bytes that are put together field by field.
+/// Bytes built field by field.
 #[derive(Clone, Default)]
 pub struct Raw(Vec<u8>);
 
@@ -9,12 +9,12 @@ impl Raw {
         Self::default()
     }
 
-    /// A field that is a number.
+    /// Appends a number.
     pub fn number(self, field: u32, value: u64) -> Self {
         self.varint(u64::from(field) << 3).varint(value)
     }
 
-    /// A field that is bytes.
+    /// Appends a field of bytes.
     pub fn bytes(self, field: u32, bytes: &[u8]) -> Self {
         let mut led = self
             .varint(u64::from(field) << 3 | 2)
@@ -23,17 +23,17 @@ impl Raw {
         led
     }
 
-    /// A field that is a message.
+    /// Appends a message.
     pub fn part(self, field: u32, part: &Self) -> Self {
         self.bytes(field, &part.0)
     }
 
-    /// A field that is a message, so many times.
+    /// Appends the same message `times` times.
     pub fn parts(self, field: u32, part: &Self, times: usize) -> Self {
         (0..times).fold(self, |raw, _| raw.part(field, part))
     }
 
-    /// Anything at all.
+    /// Appends raw bytes.
     pub fn then(mut self, bytes: &[u8]) -> Self {
         self.0.extend_from_slice(bytes);
         self

@@ -1,15 +1,15 @@
-//! Which error each kind of broken message meets: the node counts what it drops by cause.
+//! Every kind of broken message is refused with the right error: the node counts drops by cause.
 
 use weal_proto::{
     Attestation, BlobHeader, BlobRequest, Certificate, Commitment, Decided, DecodeError, Envelope,
     Evidence, Finding, Kind, Leave, Manifest, Message, Outline, Proposal, Request, Response,
     RoundNumber, RoundSet, SigningKey, View, ViewCertificate, Vote, limits,
 };
+use weal_proto_seeded::{Seeded, Source};
 
 use super::raw::Raw;
-use super::seeded::{Seeded, Source};
 
-/// The first seeded value that has what the test is about.
+/// The first seeded value that `fits`.
 fn seeded<M: Seeded>(fits: impl Fn(&M) -> bool) -> M {
     (0..).map(M::of_seed).find(fits).unwrap()
 }
@@ -65,23 +65,23 @@ fn round_set() -> Raw {
 }
 
 #[test]
-fn a_field_that_the_schema_does_not_know_is_refused() {
-    macro_rules! with_a_stranger {
+fn an_unknown_field_is_refused() {
+    macro_rules! with_an_unknown_field {
         ($($name:ident: $message:ty),* $(,)?) => {$(
             for seed in 0..20 {
                 let known = <$message>::of_seed(seed).encode();
-                for stranger in [Raw::new().then(&known).number(15, 1), Raw::new().then(&known).bytes(2_000, b"?")] {
-                    let error = refusal::<$message>(&stranger.done());
+                for unknown in [Raw::new().then(&known).number(15, 1), Raw::new().then(&known).bytes(2_000, b"?")] {
+                    let error = refusal::<$message>(&unknown.done());
                     assert_eq!(error, not_canonical(<$message>::NAME), "{}", stringify!($name));
                 }
             }
         )*};
     }
-    super::for_every_message!(with_a_stranger);
+    super::for_every_message!(with_an_unknown_field);
 }
 
 #[test]
-fn a_message_longer_than_its_type_is_refused_before_it_is_read() {
+fn a_message_above_its_limit_is_refused_unread() {
     macro_rules! too_long {
         ($($name:ident: $message:ty),* $(,)?) => {$({
             let (message, limit) = (<$message>::NAME, <$message>::MAX_BYTES);
@@ -93,7 +93,7 @@ fn a_message_longer_than_its_type_is_refused_before_it_is_read() {
 }
 
 #[test]
-fn a_zero_that_is_written_out_is_not_canonical() {
+fn an_encoded_zero_is_not_canonical() {
     let padded = Raw::new().number(1, 0).bytes(2, &id(1)).done();
     assert_eq!(
         refusal::<Attestation>(&padded),
@@ -120,7 +120,7 @@ fn a_number_too_large_for_its_field_is_not_canonical() {
 }
 
 #[test]
-fn an_id_of_another_length_is_refused_by_name() {
+fn an_error_names_the_id_of_wrong_length() {
     let wrong = |field, bytes| DecodeError::WrongLength {
         field,
         bytes,
@@ -157,7 +157,7 @@ fn an_id_of_another_length_is_refused_by_name() {
 }
 
 #[test]
-fn a_signature_of_another_length_is_refused() {
+fn a_signature_of_wrong_length_is_refused() {
     let short = Raw::new()
         .number(1, 1)
         .bytes(2, &id(1))
@@ -181,12 +181,11 @@ fn a_signature_of_another_length_is_refused() {
 }
 
 #[test]
-fn one_entry_more_than_the_limit_is_refused() {
+fn one_entry_above_the_limit_is_refused() {
     let attestation = attestation()
         .parts(3, &finding(&id(1), 0), limits::FINDINGS + 1)
         .done();
-    // That many also break the message's own length, so that a shorter list meets this limit
-    // elsewhere.
+    // This many findings may also exceed the limit on the whole message.
     assert!(matches!(
         refusal::<Attestation>(&attestation),
         DecodeError::TooMany { .. } | DecodeError::TooLong { .. }
@@ -242,7 +241,7 @@ fn one_entry_more_than_the_limit_is_refused() {
 }
 
 #[test]
-fn a_list_out_of_order_or_with_a_double_is_refused() {
+fn an_unsorted_list_or_a_duplicate_is_refused() {
     let pair = |one, other| {
         attestation()
             .part(3, &finding(&id(one), 0))
@@ -289,7 +288,7 @@ fn a_list_out_of_order_or_with_a_double_is_refused() {
 }
 
 #[test]
-fn a_number_that_stands_for_nothing_is_refused() {
+fn a_number_without_a_meaning_is_refused() {
     let unknown = |field, value| DecodeError::UnknownValue { field, value };
     for kind in [0, 7, u64::from(u32::MAX)] {
         assert_eq!(
@@ -327,7 +326,7 @@ fn a_proof_of_lock_must_be_of_an_earlier_view() {
 }
 
 #[test]
-fn a_part_that_is_not_there_is_named() {
+fn an_error_names_the_missing_part() {
     let missing = |field| DecodeError::Missing { field };
     assert_eq!(refusal::<Request>(&[]), missing("Request.what"));
     assert_eq!(refusal::<Response>(&[]), missing("Response.what"));
@@ -352,7 +351,7 @@ fn a_part_that_is_not_there_is_named() {
 }
 
 #[test]
-fn two_answers_in_one_are_refused() {
+fn two_variants_in_one_message_are_refused() {
     let status = Raw::new().part(1, &Raw::new()).part(2, &Raw::new()).done();
     assert_eq!(refusal::<Request>(&status), not_canonical("request"));
     let both = Raw::new()
@@ -364,7 +363,7 @@ fn two_answers_in_one_are_refused() {
 }
 
 #[test]
-fn a_list_of_a_round_set_holds_envelopes_of_its_kind_alone() {
+fn the_lists_of_a_round_set_refuse_envelopes_of_another_kind() {
     let wrong = |found: Kind, expected: Kind| DecodeError::WrongKind {
         found: found as u32,
         expected: expected as u32,
@@ -391,7 +390,7 @@ fn a_list_of_a_round_set_holds_envelopes_of_its_kind_alone() {
 }
 
 #[test]
-fn a_payload_longer_than_its_kind_is_refused_with_the_envelope() {
+fn a_payload_above_the_limit_of_its_kind_is_refused() {
     let key = SigningKey::from_seed([1; 32]);
     let mut envelope = Envelope::sign(
         &key,
@@ -411,7 +410,7 @@ fn a_payload_longer_than_its_kind_is_refused_with_the_envelope() {
 }
 
 #[test]
-fn a_round_set_longer_than_allowed_is_refused_within_a_decided_round_too() {
+fn a_round_set_above_its_limit_is_refused_within_a_decided_round() {
     let mut source = Source::new(1);
     let findings = |source: &mut Source| {
         let mut findings: Vec<Finding> = (0..limits::FINDINGS)
@@ -447,7 +446,7 @@ fn a_round_set_longer_than_allowed_is_refused_within_a_decided_round_too() {
 }
 
 #[test]
-fn an_outline_holds_whole_hashes_and_not_too_many() {
+fn an_outline_refuses_partial_hashes_and_too_many() {
     let outline = |bytes: usize| Raw::new().number(1, 9).bytes(2, &vec![1; bytes]).done();
     let error = DecodeError::WrongLength {
         field: "Outline.chunk_hashes",
@@ -479,7 +478,7 @@ fn a_blob_shorter_than_its_header_is_refused() {
 }
 
 #[test]
-fn an_error_says_what_and_what_would_be_accepted_in_lower_case() {
+fn errors_name_the_field_and_the_limit() {
     let errors = [
         refusal::<Leave>(&[0xff; 17]),
         refusal::<Leave>(&[8]),
@@ -491,11 +490,11 @@ fn an_error_says_what_and_what_would_be_accepted_in_lower_case() {
     assert_eq!(
         texts.each_ref().map(String::as_str),
         [
-            "leave: 17 bytes, at most 16 are accepted",
-            "leave: not the schema's encoding: ends within a number",
-            "Commitment.base_root: 0 bytes, 32 are expected",
+            "leave: 17 bytes exceed the limit of 16",
+            "leave: malformed: ends within a number",
+            "Commitment.base_root: 0 bytes instead of 32",
             "Request.what: missing",
-            "Vote.step: 3 is not one of the values accepted",
+            "Vote.step: unknown value 3",
         ]
     );
 }

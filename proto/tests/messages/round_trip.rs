@@ -1,4 +1,4 @@
-//! What is encoded decodes to itself, and nothing else decodes at all.
+//! An encoding decodes to its message, and nothing else decodes.
 
 use proptest::prelude::*;
 use weal_proto::round::Verdict;
@@ -6,11 +6,11 @@ use weal_proto::{
     Attestation, BlobHeader, Certificate, CommitSignature, Finding, Message, RoundNumber,
     Signature, View, ViewCertificate, ViewSignature, VoteStep, limits,
 };
+use weal_proto_seeded::{Seeded, Source};
 
 use super::for_every_message;
-use super::seeded::{Seeded, Source};
 
-/// A valid encoding, damaged: bytes changed, cut out, put in or repeated.
+/// Damages a valid encoding: changes, removes, inserts or repeats bytes.
 pub fn damaged(mut bytes: Vec<u8>, seed: u64) -> Vec<u8> {
     let mut source = Source::new(seed);
     for _ in 0..=source.below(4) {
@@ -30,7 +30,7 @@ pub fn damaged(mut bytes: Vec<u8>, seed: u64) -> Vec<u8> {
     bytes
 }
 
-/// Decoding accepts exactly what encoding makes.
+/// Checks that decoding accepts only what encoding returns.
 fn nothing_but_itself<M: Message>(bytes: &[u8]) {
     if let Ok(message) = M::decode(bytes) {
         assert_eq!(
@@ -49,7 +49,7 @@ macro_rules! round_trips {
 
             proptest! {
                 #[test]
-                fn comes_back_unchanged(seed: u64) {
+                fn decodes_to_itself(seed: u64) {
                     let message = <$message>::of_seed(seed);
                     let bytes = message.encode();
                     prop_assert!(bytes.len() <= <$message>::MAX_BYTES);
@@ -67,7 +67,7 @@ macro_rules! round_trips {
                 }
 
                 #[test]
-                fn a_byte_more_or_less_is_refused(seed: u64, byte: u8) {
+                fn one_byte_more_or_less_is_refused(seed: u64, byte: u8) {
                     let bytes = <$message>::of_seed(seed).encode();
                     let longer = [&bytes[..], &[byte]].concat();
                     nothing_but_itself::<$message>(&longer);
@@ -86,7 +86,7 @@ for_every_message!(round_trips);
 
 proptest! {
     #[test]
-    fn a_blob_is_taken_apart_as_it_was_put_together(seed: u64, body in proptest::collection::vec(any::<u8>(), 0..100)) {
+    fn a_blob_splits_into_its_header_and_body(seed: u64, body in proptest::collection::vec(any::<u8>(), 0..100)) {
         let header = BlobHeader::of_seed(seed);
         let blob = header.lead(&body);
         prop_assert_eq!(BlobHeader::split(&blob), Ok((header, &body[..])));
@@ -101,16 +101,15 @@ proptest! {
     }
 }
 
-/// The `n`th of many ids in rising order.
+/// The `n`th id in rising order.
 fn nth_id(n: usize) -> [u8; 32] {
     let mut id = [0xff; 32];
     id[..8].copy_from_slice(&(n as u64).to_be_bytes());
     id
 }
 
-/// An honest peer's fullest message is never refused for its length.
 #[test]
-fn the_fullest_messages_fit_their_limits() {
+fn the_longest_honest_messages_fit_their_limits() {
     let (round, view, signature) = (RoundNumber(u64::MAX), View(u32::MAX), Signature([0xff; 64]));
     let finding = |n| Finding {
         commitment: nth_id(n).into(),

@@ -1,14 +1,15 @@
-//! Text from files and folders, in an order that is the same on every machine.
+//! Text from files and folders, in the same order on every machine.
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use crate::data::files_under;
 use crate::error::{Error, Result};
 
-/// The text of a file, or of all files of a folder one after the other, sorted by path.
+/// The text of a file, or of all files of a folder, sorted by path and concatenated.
 ///
-/// With `must_be_text`, a file that is not UTF-8 is refused with the place of its first bad byte.
+/// With `must_be_text`, a file that is not UTF-8 is refused with the offset of its first bad byte.
 pub(super) fn read(path: &Path, must_be_text: bool) -> Result<Vec<u8>> {
     let mut text = Vec::new();
     for file in files_under(path)? {
@@ -29,37 +30,6 @@ pub(super) fn read(path: &Path, must_be_text: bool) -> Result<Vec<u8>> {
     Ok(text)
 }
 
-/// A file itself, or the files of a folder, recursively in sorted order. Hidden entries are left
-/// out.
-pub(crate) fn files_under(path: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    collect(path, &mut files)?;
-    Ok(files)
-}
-
-/// Adds the files under `path`. Links to folders are not followed, so that the walk ends.
-fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    let metadata = fs::metadata(path).map_err(|error| unreadable(path, error))?;
-    if !metadata.is_dir() {
-        files.push(path.to_owned());
-        return Ok(());
-    }
-    let entries: io::Result<Vec<_>> = fs::read_dir(path).and_then(Iterator::collect);
-    let mut entries = entries.map_err(|error| unreadable(path, error))?;
-    entries.sort_by_key(fs::DirEntry::file_name);
-    for entry in entries {
-        let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-        let kind = entry
-            .file_type()
-            .map_err(|error| unreadable(&entry.path(), error))?;
-        let link_to_folder = kind.is_symlink() && entry.path().is_dir();
-        if !hidden && !link_to_folder {
-            collect(&entry.path(), files)?;
-        }
-    }
-    Ok(())
-}
-
 fn unreadable(path: &Path, source: io::Error) -> Error {
     Error::DataUnreadable {
         path: path.to_owned(),
@@ -69,7 +39,10 @@ fn unreadable(path: &Path, source: io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
+    use crate::error::with_causes;
 
     /// A folder that is removed at the end of the test.
     struct Folder(PathBuf);
@@ -108,9 +81,7 @@ mod tests {
 
     #[test]
     fn a_missing_path_is_named() {
-        let message = read(Path::new("/nowhere/text"), false)
-            .unwrap_err()
-            .to_string();
+        let message = with_causes(&read(Path::new("/nowhere/text"), false).unwrap_err());
         assert!(
             message.contains("/nowhere/text") && message.contains("No such file"),
             "{message}"
@@ -125,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_refused_only_where_text_is_needed() {
+    fn bytes_that_are_not_text_are_refused_only_if_text_is_needed() {
         let folder = Folder::new("binary", &[("x.bin", b"ab\xff")]);
         assert_eq!(read(&folder.0, false).unwrap(), b"ab\xff");
         let message = read(&folder.0, true).unwrap_err().to_string();

@@ -1,28 +1,27 @@
-//! Losses to compare a model with: what counting letters reaches on the same held-out text.
+//! Loss floors: what n-gram counts reach on the same held-out text, to compare a model with.
 
 use serde::{Deserialize, Serialize};
 
-/// What is added to every count: the value that suits the trigrams of tinyshakespeare best.
+/// Added to every count; the value that gives the lowest trigram loss on tinyshakespeare.
 const SMOOTHING: f64 = 0.1;
 
 /// Losses on the held-out part of a corpus that need no learning, all in nats per byte.
 ///
-/// The n-gram figures are cross-entropies: bytes are counted on the training part, and the counts
-/// predict the held-out part, so that they compare fairly with a model's held-out loss. Each count
-/// is raised by 0.1; the alphabet is the bytes seen in training and one class for all others, which
-/// share its probability equally. On tinyshakespeare this gives 3.35, 2.484 and 2.046. (Conditional
-/// entropies of the whole text, which a table that has seen the test text would reach, are lower:
-/// 3.31, 2.45 and 1.91.)
+/// The n-gram figures are cross-entropies: counts of the training part predict the held-out part,
+/// which makes them comparable with a model's held-out loss. 0.1 is added to each count. The
+/// alphabet is the bytes seen in training and one class for all others, which share its probability
+/// equally. On tinyshakespeare this gives 3.35, 2.484 and 2.046. (Conditional entropies of the whole
+/// text are lower, 3.31, 2.45 and 1.91, because such a table has seen the held-out text.)
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Floors {
-    /// Predicting each byte from nothing.
+    /// Predicting each byte without context.
     pub unigram: f64,
-    /// Predicting each byte from the one before.
+    /// Predicting each byte from the byte before.
     pub bigram: f64,
-    /// Predicting each byte from the two before.
+    /// Predicting each byte from the two bytes before.
     pub trigram: f64,
-    /// What no model can beat in the long run: −log of the probability with which the generator
-    /// produced the whole text, per byte. Only known for generated text.
+    /// The entropy of generated text, which no model can beat in the long run: −log of the
+    /// probability of the whole text, per byte. `None` for other text.
     pub entropy: Option<f64>,
 }
 
@@ -72,7 +71,7 @@ impl Alphabet {
         Self { class_of, seen }
     }
 
-    /// The class of all bytes that the text has not.
+    /// The class of all bytes that the text does not contain.
     fn unseen(&self) -> u16 {
         self.seen
     }
@@ -83,7 +82,7 @@ impl Alphabet {
             .collect()
     }
 
-    /// The mean of −log p over `heldout`, where p is counted on `training` with `order` − 1 bytes
+    /// The mean of −log p over `heldout`, with p from counts of `training` with `order` − 1 bytes
     /// of context.
     fn cross_entropy(&self, training: &[u16], heldout: &[u16], order: u32) -> f64 {
         if heldout.len() < order as usize {
@@ -129,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_alternates_is_free_with_one_byte_of_context() {
+    fn an_alternating_text_costs_nothing_with_one_byte_of_context() {
         let text: Vec<u8> = b"ab".repeat(5_000);
         let floors = Floors::measure(&text[..9_000], &text[9_000..], None);
         assert!(
@@ -139,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_training_never_showed_cost_much_but_not_infinitely() {
+    fn bytes_unseen_in_training_cost_much_but_not_infinitely() {
         let floors = Floors::measure(&b"ab".repeat(500), b"zzzz", None);
         assert!(
             floors.unigram > 10.0 && floors.unigram.is_finite(),
@@ -148,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn tinyshakespeare_has_the_floors_that_are_quoted_for_it() {
+    fn tinyshakespeare_has_its_quoted_floors() {
         let Some(path) = require::test_text() else {
             println!(
                 "LEFT OUT: the floors of a real text: WEAL_TEST_TEXT does not name tinyshakespeare.txt"

@@ -1,7 +1,7 @@
-//! Text for a run that has no data: a seeded grammar that knows the probability of every choice it
-//! makes, so that the loss which no model can beat is known.
+//! The built-in text generator, for runs without data: a seeded grammar that records the probability
+//! of every choice, so that the entropy of the text is known exactly.
 
-/// Domain of the generator's random stream; a change of the grammar needs a new one.
+/// BLAKE3 domain of the generator. Change it with any change of the grammar.
 const DOMAIN: &str = "commonweal generated text v1";
 
 const NOUNS: usize = 24;
@@ -19,19 +19,18 @@ const BRACKETS: [(u8, u8); 3] = [(b'(', b')'), (b'[', b']'), (b'{', b'}')];
 pub struct Generated {
     /// The text, ASCII.
     pub text: Vec<u8>,
-    /// −log of the probability of exactly this text, in nats. No two courses of choices give the
-    /// same text, so the sum over the choices made is the text's own.
+    /// −log of the probability of exactly this text, in nats. Different choices always give
+    /// different texts, so it is the sum over all choices.
     pub nats: f64,
 }
 
-/// At least `bytes` bytes of text, the same on every machine for the same `seed`; ends with a whole
-/// paragraph.
+/// Generates at least `bytes` bytes of text, up to the end of a paragraph. The same seed gives the
+/// same text on every machine.
 ///
-/// A paragraph has a heading that names its topic, and records of four kinds, so that there is
-/// something to learn at several scales: sentences whose verbs agree with their subjects across a
-/// relative clause, and whose subjects favour the topic; nested brackets; random words that are
-/// repeated; sums of two numbers. The words themselves come from the seed, too: they count as
-/// known, their invention is not part of the entropy.
+/// A paragraph has a heading with its topic and records of four kinds, to learn from at several
+/// scales: sentences whose verbs agree with their subjects across a relative clause and whose
+/// subjects favour the topic; nested brackets; repeated random words; sums of two numbers. The
+/// vocabulary comes from the seed too, but counts as known and is not part of the entropy.
 pub fn generate_text(seed: &[u8; 32], bytes: usize) -> Generated {
     let mut writer = Writer::new(seed);
     let lexicon = Lexicon::new(seed);
@@ -44,8 +43,8 @@ pub fn generate_text(seed: &[u8; 32], bytes: usize) -> Generated {
     }
 }
 
-/// The words of a text. The three kinds have no word in common, and every word ends with a vowel,
-/// so that a plural's or a verb's "s" is never part of a stem.
+/// The vocabulary of a text. The three kinds share no word, and every word ends with a vowel, so the
+/// "s" of a plural or a verb is never part of a stem.
 struct Lexicon {
     nouns: Vec<String>,
     verbs: Vec<String>,
@@ -54,11 +53,11 @@ struct Lexicon {
 
 impl Lexicon {
     fn new(seed: &[u8; 32]) -> Self {
-        let mut dice = Dice::new(seed, b"lexicon");
+        let mut random = Random::new(seed, b"lexicon");
         let mut words: Vec<String> = vec!["the".into(), "that".into()];
         while words.len() < 2 + NOUNS + VERBS + ADJECTIVES {
-            let word: String = (0..2 + dice.roll(2))
-                .flat_map(|_| dice.syllable())
+            let word: String = (0..2 + random.below(2))
+                .flat_map(|_| random.syllable())
                 .collect();
             if !words.contains(&word) {
                 words.push(word);
@@ -75,9 +74,9 @@ impl Lexicon {
 }
 
 /// Unbiased random integers from a seed.
-struct Dice(blake3::OutputReader);
+struct Random(blake3::OutputReader);
 
-impl Dice {
+impl Random {
     fn new(seed: &[u8; 32], purpose: &[u8]) -> Self {
         Self(
             blake3::Hasher::new_derive_key(DOMAIN)
@@ -87,14 +86,14 @@ impl Dice {
         )
     }
 
-    /// A number in `0..sides`.
-    fn roll(&mut self, sides: u32) -> u32 {
-        let unfair = sides.wrapping_neg() % sides;
+    /// A number in `0..bound`.
+    fn below(&mut self, bound: u32) -> u32 {
+        let rejected = bound.wrapping_neg() % bound;
         loop {
             let mut draw = [0; 4];
             self.0.fill(&mut draw);
-            let product = u64::from(u32::from_le_bytes(draw)) * u64::from(sides);
-            if product as u32 >= unfair {
+            let product = u64::from(u32::from_le_bytes(draw)) * u64::from(bound);
+            if product as u32 >= rejected {
                 return (product >> 32) as u32;
             }
         }
@@ -104,15 +103,15 @@ impl Dice {
         const CONSONANTS: [char; 12] = ['b', 'd', 'f', 'g', 'k', 'l', 'm', 'n', 'p', 'r', 't', 'v'];
         const VOWELS: [char; 5] = ['a', 'e', 'i', 'o', 'u'];
         [
-            CONSONANTS[self.roll(12) as usize],
-            VOWELS[self.roll(5) as usize],
+            CONSONANTS[self.below(12) as usize],
+            VOWELS[self.below(5) as usize],
         ]
     }
 }
 
-/// Writes text and keeps account of what every choice cost.
+/// Writes text and sums up the information of every choice.
 struct Writer {
-    dice: Dice,
+    random: Random,
     text: Vec<u8>,
     nats: f64,
 }
@@ -120,17 +119,16 @@ struct Writer {
 impl Writer {
     fn new(seed: &[u8; 32]) -> Self {
         Self {
-            dice: Dice::new(seed, b"text"),
+            random: Random::new(seed, b"text"),
             text: Vec::new(),
             nats: 0.0,
         }
     }
 
-    /// The one place where anything is left to chance: an index with probability `weights[index]` /
-    /// sum.
+    /// The only source of randomness: an index with probability `weights[index]` / sum.
     fn choose(&mut self, weights: &[u32]) -> usize {
         let total: u32 = weights.iter().sum();
-        let mut rest = self.dice.roll(total);
+        let mut rest = self.random.below(total);
         let mut chosen = 0;
         while rest >= weights[chosen] {
             rest -= weights[chosen];
@@ -144,7 +142,7 @@ impl Writer {
         self.text.extend_from_slice(text.as_bytes());
     }
 
-    /// A heading, then records until an empty line.
+    /// A heading, then records, then an empty line.
     fn paragraph(&mut self, lexicon: &Lexicon) {
         let topic = self.choose(&falling(lexicon.nouns.len()));
         self.put("# ");
@@ -162,8 +160,8 @@ impl Writer {
         self.put("\n");
     }
 
-    /// "the mola that rivas the tebis sulos." — subject and verb agree, also across the clause
-    /// between them.
+    /// "the mola that rivas the tebis sulos.": subject and verb agree, even across a clause between
+    /// them.
     fn sentence(&mut self, lexicon: &Lexicon, topic: usize) {
         let plural = self.noun_phrase(lexicon, Some(topic));
         if self.choose(&[3, 1]) == 1 {
@@ -180,8 +178,8 @@ impl Writer {
         self.put(".\n");
     }
 
-    /// Writes a noun phrase, and says whether it is plural. The topic is as likely as all nouns
-    /// together.
+    /// Writes a noun phrase and returns whether it is plural. The topic gets
+    /// as much extra weight as all nouns have together.
     fn noun_phrase(&mut self, lexicon: &Lexicon, topic: Option<usize>) -> bool {
         self.put("the ");
         if self.choose(&[2, 1]) == 1 {
@@ -207,7 +205,7 @@ impl Writer {
         self.put(if plural { "" } else { "s" });
     }
 
-    /// "([]{()})": what closes is settled by what was opened.
+    /// "([]{()})": each closing bracket matches its opening one.
     fn brackets(&mut self) {
         let mut open = Vec::new();
         loop {
@@ -243,7 +241,7 @@ impl Writer {
     }
 }
 
-/// Weights that fall like 1 / (rank + 1), as word frequencies do.
+/// Weights proportional to 1 / (rank + 1), like word frequencies.
 fn falling(length: usize) -> Vec<u32> {
     (0..length as u32).map(|rank| 720 / (rank + 1)).collect()
 }
@@ -257,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_is_that_of_every_other_machine() {
+    fn the_text_is_the_same_on_every_machine() {
         let generated = generate_text(&[1; 32], 100_000);
         assert_eq!(
             blake3::hash(&generated.text).to_hex().as_str(),
@@ -266,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_longer_text_begins_with_the_shorter_one() {
+    fn a_longer_text_starts_with_the_shorter_one() {
         assert!(text(4, 5000).starts_with(&text(4, 1000)));
         assert_ne!(text(4, 1000), text(5, 1000));
     }
@@ -335,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn the_entropy_is_the_sum_of_what_the_choices_cost() {
+    fn the_entropy_is_the_sum_over_all_choices() {
         let mut writer = Writer::new(&[0; 32]);
         writer.repetition();
         let letters = (writer.text.len() - "say : \n".len()) / 2;

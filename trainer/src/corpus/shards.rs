@@ -1,26 +1,26 @@
-//! A part of a corpus that stays on disk, as shards of tokens.
+//! A part of a corpus that stays on disk, in shards of tokens.
 
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::Window;
+use super::window::Window;
 use crate::data::{PreparedFolder, PreparedPart, Shard};
 use crate::error::{Error, Result};
 
-/// A part's shards, and where they lie.
+/// The shards of one part, and their paths.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenPart {
-    /// Bytes of text that all of them stand for.
+    /// Bytes of text that all shards together stand for.
     pub text_bytes: u64,
     /// The shards, in order.
     pub shards: Vec<TokenShard>,
 }
 
-/// One shard, and where it lies.
+/// One shard and its path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenShard {
-    /// The file.
+    /// The shard's file.
     pub path: PathBuf,
     /// Its blob hash.
     pub hash: [u8; 32],
@@ -29,7 +29,7 @@ pub struct TokenShard {
 }
 
 impl TokenPart {
-    /// The training and the held-out part of a folder of prepared data.
+    /// The training part and the held-out part of a folder of prepared data.
     pub fn of_folder(folder: &PreparedFolder) -> (Self, Self) {
         let part = |part: &PreparedPart| {
             let shard = |shard: &crate::data::PreparedShard| TokenShard {
@@ -46,11 +46,11 @@ impl TokenPart {
     }
 }
 
-/// Shards that are open, one after the other.
+/// Open shards, in order.
 #[derive(Debug)]
 pub(super) struct Shards {
     shards: Vec<(PathBuf, Shard)>,
-    /// Tokens up to the end of each.
+    /// The number of tokens up to the end of each shard.
     ends: Vec<u64>,
     text_bytes: u64,
 }
@@ -64,7 +64,7 @@ impl Shards {
                 return Ok((listed.path.clone(), shard));
             }
             let reason = format!(
-                "it holds {} tokens in place of {}",
+                "it holds {} tokens instead of {}",
                 shard.tokens(),
                 listed.tokens
             );
@@ -90,8 +90,8 @@ impl Shards {
         self.ends.last().copied().unwrap_or(0)
     }
 
-    /// The window of `context` + 1 tokens from `start` on. Its bytes are those of as many tokens of
-    /// this part on average.
+    /// The window of `context` + 1 tokens that begins at `start`. Its number of bytes is an average
+    /// over the part.
     pub fn window(&self, start: u64, context: usize) -> Result<Window> {
         let tokens = self.read(start, context + 1)?;
         let bytes =
@@ -102,7 +102,7 @@ impl Shards {
         })
     }
 
-    /// `count` tokens from `start` on, through as many shards as they lie in.
+    /// `count` tokens from `start` on, across shards.
     pub fn read(&self, start: u64, count: usize) -> Result<Vec<u32>> {
         let outside = || Error::Window {
             start,

@@ -1,5 +1,4 @@
-//! Files from elsewhere, over HTTP: a transfer that breaks off goes on where it stopped, in this
-//! run or a later one.
+//! Downloads over HTTP. An interrupted transfer resumes where it stopped, in this run or a later one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -13,37 +12,37 @@ use ureq::{Agent, Body};
 
 use crate::error::{Error, Result};
 
-/// Where Hugging Face answers, unless `HF_ENDPOINT` says otherwise.
+/// Hugging Face's address, unless `HF_ENDPOINT` is set.
 const ENDPOINT: &str = "https://huggingface.co";
-/// A connection that gives nothing for so long is given up, and made anew.
-const SILENCE: Duration = Duration::from_secs(60);
+/// A connection without data for this long times out; the download retries.
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// An attempt that brought so many bytes was no failure.
+/// An attempt that received at least this many bytes resets the count of failures.
 const PROGRESS_BYTES: u64 = 256 << 10;
 
-/// What files are fetched with.
+/// Downloads data files.
 #[derive(Clone, Debug)]
-pub struct Client {
+pub struct DownloadClient {
     agent: Agent,
-    /// Where Hugging Face, or a mirror of it, answers.
+    /// The address of Hugging Face or of a mirror.
     pub endpoint: String,
-    /// What opens data sets that are not for everyone; it is shown to the endpoint alone.
+    /// Access token for gated data sets. It is sent to the endpoint only.
     pub token: Option<String>,
-    /// Attempts in a row that may bring nothing before a file is given up.
+    /// Attempts in a row that may fail before the download of a file fails.
     pub attempts: u32,
-    /// Pause after the first attempt that failed; it doubles with each.
+    /// Pause after the first failed attempt; doubles with each further one.
     pub pause: Duration,
 }
 
-impl Default for Client {
+impl Default for DownloadClient {
     fn default() -> Self {
         let agent = Agent::config_builder()
             .user_agent(concat!("weal/", env!("CARGO_PKG_VERSION")))
             .http_status_as_error(false)
-            .timeout_connect(Some(SILENCE))
-            .timeout_recv_response(Some(SILENCE))
-            .timeout_per_read(Some(SILENCE))
+            .timeout_connect(Some(TIMEOUT))
+            .timeout_recv_response(Some(TIMEOUT))
+            .timeout_per_read(Some(TIMEOUT))
             .build()
             .new_agent();
         Self {
@@ -56,12 +55,12 @@ impl Default for Client {
     }
 }
 
-/// Told bytes that are here, and bytes in all where they are known; may stop the transfer.
-pub(super) type Told<'a> = &'a mut dyn FnMut(u64, Option<u64>) -> ControlFlow<()>;
+/// Gets bytes received, and bytes in total if known; may stop the transfer.
+pub(super) type Progress<'a> = &'a mut dyn FnMut(u64, Option<u64>) -> ControlFlow<()>;
 
-impl Client {
-    /// As the environment says: `HF_ENDPOINT` and `HF_TOKEN`, as Hugging Face's own tools read
-    /// them.
+impl DownloadClient {
+    /// A client with `HF_ENDPOINT` and `HF_TOKEN` from the environment, as Hugging Face's own tools
+    /// use them.
     pub fn from_environment() -> Self {
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let endpoint = set("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned());
@@ -72,7 +71,7 @@ impl Client {
         }
     }
 
-    /// A page of JSON, and the address of the next one.
+    /// Downloads a page of JSON. Also returns the URL of the next page.
     pub(super) fn json<T: serde::de::DeserializeOwned>(
         &self,
         url: &str,
@@ -97,30 +96,31 @@ impl Client {
         }
     }
 
-    /// Fetches a file to `path`, which appears only when all of it is here. What is there already
-    /// is not fetched again, unless it is not what `sha256` says. Until then it lies beside it, as
-    /// `.part`.
+    /// Downloads a file to `path`, which appears once the download is complete; until then the data
+    /// is in `<path>.part`. Keeps an existing file, unless its hash is not `sha256`.
     pub(super) fn download(
         &self,
         url: &str,
         sha256: Option<&str>,
         path: &Path,
-        told: Told,
+        progress: Progress,
     ) -> Result<()> {
-        if path.exists() && sha256.is_none_or(|hash| sha256_of(path).is_ok_and(|own| own == hash)) {
+        if path.exists()
+            && sha256.is_none_or(|hash| sha256_of(path).is_ok_and(|found| found == hash))
+        {
             return Ok(());
         }
         let part = Part::new(path);
         let mut failures = Failures::new(self);
         loop {
             let before = part.length();
-            match self.attempt(url, &part, told)? {
-                Attempt::Whole => break,
-                Attempt::Broken(reason) if part.length() >= before + PROGRESS_BYTES => {
-                    tracing::debug!(url, reason, "a transfer broke off and goes on");
+            match self.attempt(url, &part, progress)? {
+                Attempt::Complete => break,
+                Attempt::Interrupted(reason) if part.length() >= before + PROGRESS_BYTES => {
+                    tracing::debug!(url, reason, "a transfer was interrupted and resumes");
                     failures = Failures::new(self);
                 }
-                Attempt::Broken(reason) => failures.pause(url, &reason, None)?,
+                Attempt::Interrupted(reason) => failures.pause(url, &reason, None)?,
                 Attempt::Refused(response) => failures.refused(url, &response)?,
             }
         }
@@ -130,7 +130,8 @@ impl Client {
             part.remove();
             return Err(wrong(
                 url,
-                format!("it has not the SHA-256 {hash} that its data set lists; try again"),
+                format!("its SHA-256 is not the {hash} that its data set lists"),
+                Some("try again"),
             ));
         }
         fs::rename(&part.file, path).map_err(failed(path))?;
@@ -138,9 +139,9 @@ impl Client {
         Ok(())
     }
 
-    /// One transfer of what is still missing.
-    fn attempt(&self, url: &str, part: &Part, told: Told) -> Result<Attempt> {
-        // Without a mark of the file's version, the rest might be of another file.
+    /// Transfers what is still missing.
+    fn attempt(&self, url: &str, part: &Part, progress: Progress) -> Result<Attempt> {
+        // Without a version tag the rest might belong to another version of the file.
         let tag = part.tag();
         let have = if tag.is_some() { part.length() } else { 0 };
         let range = (format!("bytes={have}-"), tag.unwrap_or_default());
@@ -151,7 +152,7 @@ impl Client {
         };
         let response = match self.get(url, asked) {
             Ok(response) => response,
-            Err(reason) => return Ok(Attempt::Broken(reason)),
+            Err(reason) => return Ok(Attempt::Interrupted(reason)),
         };
         let (start, total) = match response.status().as_u16() {
             200 => (0, number(response.headers(), "content-length")),
@@ -159,26 +160,26 @@ impl Client {
                 Some((start, total)) if start == have => (start, total),
                 _ => {
                     part.remove();
-                    return Ok(Attempt::Broken(
-                        "the server sent another part than it was asked for".to_owned(),
+                    return Ok(Attempt::Interrupted(
+                        "the server sent another range than requested".to_owned(),
                     ));
                 }
             },
-            // The part is as long as the file, or longer: only the first is good.
+            // The part is as long as the file, which completes it, or longer.
             416 if have > 0 => {
                 let total = header(response.headers(), "content-range")
                     .and_then(|range| range.strip_prefix("bytes */"));
                 if total.and_then(|total| total.parse().ok()) == Some(have) {
-                    return Ok(Attempt::Whole);
+                    return Ok(Attempt::Complete);
                 }
                 part.remove();
-                return Ok(Attempt::Broken("the file has changed".to_owned()));
+                return Ok(Attempt::Interrupted("the file has changed".to_owned()));
             }
             _ => return Ok(Attempt::Refused(Box::new(response))),
         };
         part.set_tag(strong_tag(response.headers()))?;
         let mut file = part.open(start)?;
-        receive(response, &mut file, part, start, total, told)
+        receive(response, &mut file, part, start, total, progress)
     }
 
     fn get(&self, url: &str, headers: &[(&str, &str)]) -> Result<Response<Body>, String> {
@@ -198,11 +199,11 @@ impl Client {
 }
 
 enum Attempt {
-    /// All of it is here.
-    Whole,
-    /// It broke off.
-    Broken(String),
-    /// The server does not give it, or not now.
+    /// The file is complete.
+    Complete,
+    /// The transfer was interrupted.
+    Interrupted(String),
+    /// The server refused, perhaps only for now.
     Refused(Box<Response<Body>>),
 }
 
@@ -212,13 +213,13 @@ fn receive(
     part: &Part,
     start: u64,
     total: Option<u64>,
-    told: Told,
+    progress: Progress,
 ) -> Result<Attempt> {
     let mut body = response.into_body().into_reader();
     let mut buffer = vec![0; 256 << 10];
     let mut length = start;
     let broken = loop {
-        if told(length, total).is_break() {
+        if progress(length, total).is_break() {
             return Err(Error::Stopped);
         }
         match body.read(&mut buffer) {
@@ -234,14 +235,14 @@ fn receive(
     };
     Ok(match (broken, total) {
         (None, Some(total)) if length != total => {
-            Attempt::Broken(format!("{length} of {total} bytes came"))
+            Attempt::Interrupted(format!("the server sent {length} of {total} bytes"))
         }
-        (None, _) => Attempt::Whole,
-        (Some(reason), _) => Attempt::Broken(reason),
+        (None, _) => Attempt::Complete,
+        (Some(reason), _) => Attempt::Interrupted(reason),
     })
 }
 
-/// A file that is not whole yet, and what marks the version that it is a part of.
+/// An incomplete file, and the tag of the version it belongs to.
 struct Part {
     file: PathBuf,
     tag: PathBuf,
@@ -274,7 +275,7 @@ impl Part {
         fs::write(&self.tag, tag.unwrap_or_default()).map_err(failed(&self.tag))
     }
 
-    /// Opens it with what is there up to `length`.
+    /// Opens the file, truncated to `length`.
     fn open(&self, length: u64) -> Result<File> {
         let file = OpenOptions::new()
             .create(true)
@@ -292,14 +293,14 @@ impl Part {
     }
 }
 
-/// Attempts in a row that failed.
+/// Counts failed attempts in a row.
 struct Failures<'a> {
-    client: &'a Client,
+    client: &'a DownloadClient,
     count: u32,
 }
 
 impl<'a> Failures<'a> {
-    fn new(client: &'a Client) -> Self {
+    fn new(client: &'a DownloadClient) -> Self {
         Self { client, count: 0 }
     }
 
@@ -309,46 +310,52 @@ impl<'a> Failures<'a> {
         if self.count >= self.client.attempts {
             return Err(wrong(
                 url,
-                format!(
-                    "{reason} ({} attempts); try again, it goes on from there",
-                    self.count
-                ),
+                format!("{reason} ({} attempts)", self.count),
+                Some("try again; the download resumes where it stopped"),
             ));
         }
         let pause = wanted.unwrap_or(self.client.pause * (1 << (self.count - 1).min(10)));
-        tracing::warn!(url, reason, "a transfer failed and is tried again");
+        tracing::warn!(url, reason, "a transfer failed; retrying");
         std::thread::sleep(pause.min(LONGEST_PAUSE));
         Ok(())
     }
 
-    /// Waits where the server is only busy; else says what mends it.
+    /// Waits if the server is busy; fails with a hint if it refuses.
     fn refused(&mut self, url: &str, response: &Response<Body>) -> Result<()> {
         let status = response.status();
-        let reason = match status.as_u16() {
+        let (reason, hint) = match status.as_u16() {
             408 | 425 | 429 | 500..=599 => {
                 let wanted = number(response.headers(), "retry-after").map(Duration::from_secs);
                 return self.pause(url, &format!("the server answered {status}"), wanted);
             }
-            401 | 403 => "it is not for everyone: set HF_TOKEN to a token that may read it",
-            404 | 410 => "it is not there: check the address, the revision and the path",
-            _ => "the server does not give it",
+            401 | 403 => (
+                "access is restricted",
+                Some("set HF_TOKEN to a token that may read it"),
+            ),
+            404 | 410 => (
+                "it does not exist",
+                Some("check the address, the revision and the path"),
+            ),
+            _ => ("the server refused it", None),
         };
-        Err(wrong(url, format!("{reason} (it answered {status})")))
+        Err(wrong(
+            url,
+            format!("{reason} (the server answered {status})"),
+            hint,
+        ))
     }
 }
 
-fn wrong(url: &str, reason: String) -> Error {
+fn wrong(url: &str, reason: String, hint: Option<&'static str>) -> Error {
     Error::Prepare {
         place: url.to_owned(),
         reason,
+        hint: hint.map(Into::into),
     }
 }
 
 fn failed(path: &Path) -> impl Fn(io::Error) -> Error {
-    move |error| Error::Prepare {
-        place: path.display().to_string(),
-        reason: error.to_string(),
-    }
+    move |error| Error::write(path, error)
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -359,7 +366,7 @@ fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
     header(headers, name)?.trim().parse().ok()
 }
 
-/// First byte and length of the whole, from `bytes first-last/length`.
+/// The first byte and the total length in `bytes first-last/length`.
 fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
     let (range, total) = header(headers, "content-range")?
         .strip_prefix("bytes ")?
@@ -367,13 +374,13 @@ fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
     Some((range.split_once('-')?.0.parse().ok()?, total.parse().ok()))
 }
 
-/// What marks a version of a file byte for byte: a weak tag does not.
+/// A tag that identifies a version byte for byte. Weak tags do not.
 fn strong_tag(headers: &HeaderMap) -> Option<&str> {
     let tag = header(headers, "etag").filter(|tag| tag.starts_with('"'));
     tag.or_else(|| header(headers, "last-modified"))
 }
 
-/// The address in `<address>; rel="next"`.
+/// The URL in `<url>; rel="next"`.
 fn next_page(link: &str) -> Option<String> {
     let next = link.split(',').find(|part| part.contains("rel=\"next\""))?;
     Some(next.split_once('<')?.1.split_once('>')?.0.to_owned())

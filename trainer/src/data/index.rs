@@ -1,4 +1,4 @@
-//! `index.json`: what a folder of prepared data holds.
+//! A folder of prepared data and its `index.json`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,43 +9,43 @@ use super::shard::{Shard, Width};
 use crate::error::{Error, Result};
 use crate::tokeniser::Tokeniser;
 
-/// Name of the index in its folder.
+/// The index file.
 pub(super) const INDEX: &str = "index.json";
-/// Name of the folder of shards beside it.
+/// The folder of shards beside the index.
 pub(super) const SHARDS: &str = "shards";
-/// Name of the tokeniser beside it, where there is one.
+/// The tokeniser beside the index, unless tokens are bytes.
 pub(super) const TOKENISER: &str = "tokenizer.json";
 
 const FORMAT: &str = "commonweal tokens v1";
 
-/// What a folder of prepared data holds.
+/// The contents of a folder of prepared data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PreparedIndex {
     format: String,
-    /// Token ids.
+    /// Tokens of the tokeniser.
     pub vocabulary: u32,
-    /// Bytes in which a token is kept: 2 or 4.
+    /// Bytes per token: 2 or 4.
     pub token_bytes: u32,
-    /// The token that ends each document, if there is one.
+    /// The token after each document, if any.
     pub end_of_text: Option<u32>,
-    /// Share of the text that was to be held out, in parts per million.
+    /// The requested held-out share of the text, in parts per million.
     pub heldout_ppm: u32,
-    /// What is learnt from.
+    /// The training part.
     pub training: PreparedPart,
-    /// What is measured on.
+    /// The held-out part.
     pub heldout: PreparedPart,
-    /// Where it came from.
+    /// The files that were read.
     pub sources: Vec<PreparedSource>,
 }
 
-/// The shards of one side.
+/// The shards of one part.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PreparedPart {
-    /// Documents, or parts of long ones.
+    /// Documents, or sections of long ones.
     pub documents: u64,
-    /// Tokens, those that end documents included.
+    /// Tokens, including those after documents.
     pub tokens: u64,
     /// Bytes of text.
     pub text_bytes: u64,
@@ -60,23 +60,23 @@ pub struct PreparedShard {
     /// Blob hash of the file, which is also its name.
     #[serde(with = "hash")]
     pub hash: [u8; 32],
-    /// Length of the file.
+    /// Length of the file, in bytes.
     pub bytes: u64,
     /// Tokens in it.
     pub tokens: u64,
 }
 
-/// One file that was read.
+/// A file that was read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PreparedSource {
-    /// What it was called.
+    /// Its name.
     pub name: String,
-    /// Documents taken from it.
+    /// Documents read from it.
     pub documents: u64,
-    /// Documents without any text.
+    /// Empty documents.
     pub empty: u64,
-    /// Records that could not be used; `bad-records.txt` names them.
+    /// Unusable records; `bad-records.txt` lists them.
     pub bad: u64,
     /// Bytes of text.
     pub text_bytes: u64,
@@ -86,7 +86,7 @@ pub struct PreparedSource {
 #[derive(Clone, Debug)]
 pub struct PreparedFolder {
     path: PathBuf,
-    /// What it holds.
+    /// Its contents.
     pub index: PreparedIndex,
 }
 
@@ -123,27 +123,31 @@ impl PreparedIndex {
 }
 
 impl PreparedFolder {
-    /// Whether a path is such a folder.
+    /// Whether a path is a folder of prepared data.
     pub fn is_one(path: &Path) -> bool {
         path.join(INDEX).is_file() && path.join(SHARDS).is_dir()
     }
 
-    /// Reads the index; the shards are not looked at.
+    /// Reads the index. Does not check the shards; see [`Self::check`].
     ///
     /// # Errors
-    /// Where there is none, or it is not one.
+    /// If the index is missing, damaged, or of another format.
     pub fn open(path: &Path) -> Result<Self> {
         let file = path.join(INDEX);
         let wrong = |reason: String| Error::Prepare {
             place: file.display().to_string(),
             reason,
+            hint: Some("prepare the data again".into()),
         };
-        let text = fs::read(&file).map_err(|error| wrong(error.to_string()))?;
-        let index: PreparedIndex = serde_json::from_slice(&text)
-            .map_err(|error| wrong(format!("{error}; prepare the data again")))?;
+        let text = fs::read(&file).map_err(|source| Error::Read {
+            path: file.clone(),
+            source,
+        })?;
+        let index: PreparedIndex =
+            serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
         if index.format != FORMAT {
             return Err(wrong(format!(
-                "its format is {:?}; {FORMAT:?} is read",
+                "its format is {:?}, not {FORMAT:?}",
                 index.format
             )));
         }
@@ -153,10 +157,10 @@ impl PreparedFolder {
         })
     }
 
-    /// The tokeniser that made the tokens, as its `tokenizer.json`; none is one token a byte.
+    /// The bytes of the `tokenizer.json` that made the tokens; `None` if tokens are bytes.
     ///
     /// # Errors
-    /// Where it cannot be read.
+    /// If it cannot be read.
     pub fn tokeniser(&self) -> Result<Option<Vec<u8>>> {
         let path = self.path.join(TOKENISER);
         match fs::read(&path) {
@@ -166,16 +170,16 @@ impl PreparedFolder {
         }
     }
 
-    /// Where a shard lies.
+    /// The path of a shard.
     pub fn shard(&self, shard: &PreparedShard) -> PathBuf {
         self.path.join(SHARDS).join(shard_name(&shard.hash))
     }
 
-    /// Reads every shard and checks it. `told` hears bytes done and bytes in all.
+    /// Reads and checks every shard. `progress` gets bytes done and bytes in total.
     ///
     /// # Errors
-    /// The first shard that is not what the index says.
-    pub fn check(&self, told: &mut dyn FnMut(u64, u64)) -> Result<()> {
+    /// [`Error::Shard`] for the first shard that is damaged or not the one listed.
+    pub fn check(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
         let shards = || {
             self.index
                 .training
@@ -184,20 +188,20 @@ impl PreparedFolder {
                 .chain(&self.index.heldout.shards)
         };
         let (mut done, total) = (0, shards().map(|shard| shard.bytes).sum());
-        told(done, total);
+        progress(done, total);
         for listed in shards() {
             let path = self.shard(listed);
             let shard = Shard::open(&path, &listed.hash, self.index.vocabulary as usize)?;
             if shard.tokens() != listed.tokens {
                 let reason = format!(
-                    "it holds {} tokens, and the index says {}",
+                    "it holds {} tokens, but the index lists {}",
                     shard.tokens(),
                     listed.tokens
                 );
                 return Err(Error::Shard { path, reason });
             }
             done += listed.bytes;
-            told(done, total);
+            progress(done, total);
         }
         Ok(())
     }
@@ -207,7 +211,7 @@ pub(super) fn shard_name(hash: &[u8; 32]) -> String {
     format!("{}.tokens", hex::encode(hash))
 }
 
-/// A hash as its hexadecimal digits.
+/// (De)serialises a hash as hexadecimal digits.
 mod hash {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};

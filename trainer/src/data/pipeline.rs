@@ -1,6 +1,6 @@
-//! Fetching, reading, tokenising and writing at once: one thread fetches, one reads, every core
-//! tokenises, and what comes of it is put in the order in which it was read, so that the shards do
-//! not depend on how many threads there are.
+//! The pipeline: one thread downloads, one reads, every core tokenises, and the caller's thread
+//! writes the batches in the order in which they were read. The shards do not depend on the number
+//! of threads.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -11,78 +11,79 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::fetch::Client;
-use super::place::{Input, Place};
-use super::read::{Bad, Batch, Reading, Take, read};
-use super::work::{Done, Work};
+use super::fetch::DownloadClient;
+use super::read::{BadRecord, Batch, ReadOptions, RecordSink, read};
+use super::sources::{Input, Location};
+use super::tokenise::{BatchTokeniser, TokenisedBatch};
 use crate::error::{Error, Result};
 
-/// Files that are fetched before they are needed.
-const FETCHED_AHEAD: usize = 2;
-/// Batches for each core that are read and not written yet.
+/// Files downloaded before they are needed.
+const FILES_AHEAD: usize = 2;
+/// Batches per core that are read but not written yet.
 const BATCHES_AHEAD: usize = 4;
-/// How often those who watch are told, at the least.
-const TELL_EVERY: Duration = Duration::from_millis(100);
+/// The longest time between two calls of the progress callback.
+const REPORT_EVERY: Duration = Duration::from_millis(100);
 
-/// What has to be done.
+/// The inputs and settings of a preparation.
 pub(super) struct Pipeline<'a> {
     pub inputs: &'a [Input],
-    pub reading: &'a Reading,
-    pub work: &'a Work,
-    pub client: &'a Client,
-    /// Where what is fetched lies.
+    pub options: &'a ReadOptions,
+    pub tokeniser: &'a BatchTokeniser,
+    pub client: &'a DownloadClient,
+    /// The folder for downloads.
     pub downloads: &'a Path,
     pub threads: usize,
 }
 
-/// How far it is.
+/// Progress counters.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    /// Bytes of files read.
+    /// Bytes read from files.
     pub read: Arc<AtomicU64>,
-    /// Bytes that came from elsewhere.
+    /// Bytes downloaded.
     pub fetched: AtomicU64,
-    /// Bytes of files whose length was not known before.
+    /// Bytes of downloaded files whose length was unknown before.
     pub found: AtomicU64,
     stop: AtomicBool,
 }
 
-/// A batch on its way to the cores.
+/// A batch to tokenise.
 struct Job {
     number: u64,
     input: usize,
     batch: Batch,
-    bad: Vec<Bad>,
+    bad: Vec<BadRecord>,
 }
 
-/// What came of a batch.
+/// A tokenised batch and the number of its input.
 pub(super) struct Outcome {
     pub input: usize,
-    pub done: Done,
+    pub done: TokenisedBatch,
 }
 
 type Sent = Result<(u64, Outcome)>;
 
 impl Pipeline<'_> {
-    /// Hands what came of each batch to `write`, in order; asks `go_on` several times a second.
+    /// Passes each tokenised batch to `write`, in order, and calls `progress` several times a
+    /// second.
     ///
     /// # Errors
-    /// The first of any part, and [`Error::Stopped`] where `go_on` says so.
+    /// The first error of any stage, and [`Error::Stopped`] if `progress` breaks.
     pub fn run(
         &self,
         counters: &Counters,
         write: &mut dyn FnMut(Outcome) -> Result<()>,
-        go_on: &mut dyn FnMut(&Counters) -> ControlFlow<()>,
+        progress: &mut dyn FnMut(&Counters) -> ControlFlow<()>,
     ) -> Result<()> {
         thread::scope(|scope| {
-            let (send_file, files) = sync_channel(FETCHED_AHEAD);
+            let (send_file, files) = sync_channel(FILES_AHEAD);
             let (send_job, jobs) = sync_channel(self.threads);
             let (send_permit, permits) = sync_channel(self.threads * BATCHES_AHEAD);
-            // Bounded by the permits.
+            // Bounded by the permits, which the writer gives back.
             let (send_outcome, outcomes) = channel();
             let jobs = Arc::new(Mutex::new(jobs));
             let failed = send_outcome.clone();
-            scope.spawn(move || self.fetch(counters, &send_file, &failed));
+            scope.spawn(move || self.download_all(counters, &send_file, &failed));
             let failed = send_outcome.clone();
             scope.spawn(move || {
                 self.read(
@@ -97,27 +98,27 @@ impl Pipeline<'_> {
             });
             for _ in 0..self.threads {
                 let (jobs, send_outcome) = (jobs.clone(), send_outcome.clone());
-                scope.spawn(move || self.work(&jobs, &send_outcome));
+                scope.spawn(move || self.tokenise(&jobs, &send_outcome));
             }
             drop((send_outcome, jobs));
-            let written = in_order(&outcomes, &permits, counters, write, go_on);
+            let written = in_order(&outcomes, &permits, counters, write, progress);
             counters.stop.store(true, Ordering::Relaxed);
-            // Whoever still waits to send learns that nobody listens.
+            // Threads that still wait to send fail now, and end.
             drop((outcomes, permits));
             written
         })
     }
 
-    fn fetch(
+    fn download_all(
         &self,
         counters: &Counters,
         send: &SyncSender<(usize, PathBuf)>,
         failed: &Sender<Sent>,
     ) {
         for (number, input) in self.inputs.iter().enumerate() {
-            let path = match &input.place {
-                Place::Local(path) => Ok(path.clone()),
-                Place::Remote { url, sha256 } => {
+            let path = match &input.location {
+                Location::Local(path) => Ok(path.clone()),
+                Location::Remote { url, sha256 } => {
                     self.download(input, url, sha256.as_deref(), counters)
                 }
             };
@@ -180,7 +181,7 @@ impl Pipeline<'_> {
                 &input.name,
                 &path,
                 input.kind,
-                self.reading,
+                self.options,
                 &counters.read,
                 &mut feeder,
             )
@@ -196,7 +197,7 @@ impl Pipeline<'_> {
         }
     }
 
-    fn work(&self, jobs: &Mutex<Receiver<Job>>, send: &Sender<Sent>) {
+    fn tokenise(&self, jobs: &Mutex<Receiver<Job>>, send: &Sender<Sent>) {
         loop {
             let received = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(Job {
@@ -208,7 +209,7 @@ impl Pipeline<'_> {
             else {
                 return;
             };
-            let outcome = self.work.batch(batch).map(|mut done| {
+            let outcome = self.tokeniser.batch(batch).map(|mut done| {
                 done.bad.splice(..0, bad);
                 (number, Outcome { input, done })
             });
@@ -224,12 +225,12 @@ fn in_order(
     permits: &Receiver<()>,
     counters: &Counters,
     write: &mut dyn FnMut(Outcome) -> Result<()>,
-    go_on: &mut dyn FnMut(&Counters) -> ControlFlow<()>,
+    progress: &mut dyn FnMut(&Counters) -> ControlFlow<()>,
 ) -> Result<()> {
     let mut early = BTreeMap::new();
     let mut next = 0;
     loop {
-        match outcomes.recv_timeout(TELL_EVERY) {
+        match outcomes.recv_timeout(REPORT_EVERY) {
             Ok(outcome) => {
                 let (number, outcome) = outcome?;
                 early.insert(number, outcome);
@@ -242,13 +243,13 @@ fn in_order(
             next += 1;
             let _ = permits.try_recv();
         }
-        if go_on(counters).is_break() {
+        if progress(counters).is_break() {
             return Err(Error::Stopped);
         }
     }
 }
 
-/// Where the reader puts batches: each needs a permit, which comes back when it is written.
+/// Channels for read batches. Each batch needs a permit, which the writer gives back.
 struct Feed {
     send_job: SyncSender<Job>,
     send_permit: SyncSender<()>,
@@ -258,8 +259,8 @@ struct Feeder<'a> {
     feed: &'a Feed,
     input: usize,
     next: &'a mut u64,
-    /// Of the batch that is next.
-    bad: Vec<Bad>,
+    /// Bad records since the last batch.
+    bad: Vec<BadRecord>,
 }
 
 impl Feeder<'_> {
@@ -272,7 +273,7 @@ impl Feeder<'_> {
     }
 }
 
-impl Take for Feeder<'_> {
+impl RecordSink for Feeder<'_> {
     fn batch(&mut self, batch: Batch) -> Result<()> {
         let job = Job {
             number: *self.next,
@@ -285,12 +286,12 @@ impl Take for Feeder<'_> {
         self.feed.send_job.send(job).map_err(|_| Error::Stopped)
     }
 
-    fn bad(&mut self, bad: Bad) {
+    fn bad(&mut self, bad: BadRecord) {
         self.bad.push(bad);
     }
 }
 
-/// The same file has the same name in a later run.
+/// The file name of a download, the same in every run.
 fn download_name(url: &str, sha256: Option<&str>) -> String {
     let key = match sha256 {
         Some(hash) => hash

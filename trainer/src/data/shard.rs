@@ -1,4 +1,4 @@
-//! A shard: the tokens of many documents in one file that is named by its content.
+//! A shard: the tokens of many documents, in one file named by its hash.
 //!
 //! ```text
 //! "wealtok1" | width: u32 | 0: u32 | tokens: u64 | documents: u64     32 bytes, little-endian
@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 const MAGIC: &[u8; 8] = b"wealtok1";
 const HEADER_BYTES: u64 = 32;
 
-/// Bytes in which a token is kept.
+/// Bytes per token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Width {
     Two,
@@ -24,7 +24,7 @@ pub(crate) enum Width {
 }
 
 impl Width {
-    /// The least that holds every token of a vocabulary.
+    /// The smallest width for a vocabulary.
     pub fn of_vocabulary(vocabulary: usize) -> Self {
         if vocabulary <= 1 << 16 {
             Self::Two
@@ -46,7 +46,7 @@ impl Width {
         }
     }
 
-    /// Adds tokens to `bytes` in this width.
+    /// Appends tokens to `bytes` in this width.
     pub fn push(self, tokens: &[u32], bytes: &mut Vec<u8>) {
         match self {
             Self::Two => bytes.extend(
@@ -76,7 +76,7 @@ impl Width {
     }
 }
 
-/// The bytes of a shard's file.
+/// Encodes a shard.
 pub(super) fn encode(width: Width, tokens: &[u8], documents: &[u32]) -> Vec<u8> {
     let count = tokens.len() as u64 / width.bytes();
     let mut bytes = Vec::with_capacity(HEADER_BYTES as usize + tokens.len() + documents.len() * 4);
@@ -90,7 +90,7 @@ pub(super) fn encode(width: Width, tokens: &[u8], documents: &[u32]) -> Vec<u8> 
     bytes
 }
 
-/// A shard on disk. Only its tokens that are asked for are read.
+/// A shard on disk, from which tokens are read as they are needed.
 #[derive(Debug)]
 pub(crate) struct Shard {
     file: File,
@@ -99,11 +99,11 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    /// Opens a shard and checks every byte of it: its content against `hash`, and that no token
-    /// lies outside a vocabulary of that many.
+    /// Opens a shard and checks all of it: its content against `hash`, and its tokens against the
+    /// size of the vocabulary.
     ///
     /// # Errors
-    /// [`Error::Shard`] where it is not what it is said to be.
+    /// [`Error::Shard`] if it is damaged or not the one listed.
     pub fn open(path: &Path, hash: &[u8; 32], vocabulary: usize) -> Result<Self> {
         let wrong = |reason: String| Error::Shard {
             path: path.to_owned(),
@@ -116,7 +116,7 @@ impl Shard {
         let bytes = std::fs::read(path).map_err(unreadable)?;
         if Outline::of(&bytes).hash().as_bytes() != hash {
             return Err(wrong(format!(
-                "its content has not the hash {}",
+                "its content does not have the hash {}",
                 hex::encode(hash)
             )));
         }
@@ -129,7 +129,7 @@ impl Shard {
             .unwrap_or(0);
         if largest as usize >= vocabulary {
             return Err(wrong(format!(
-                "it holds the token {largest}, and the vocabulary has {vocabulary}"
+                "it holds the token {largest}, but the vocabulary has only {vocabulary}"
             )));
         }
         let file = File::open(path).map_err(unreadable)?;
@@ -140,12 +140,12 @@ impl Shard {
         })
     }
 
-    /// Tokens in it.
+    /// Number of tokens.
     pub fn tokens(&self) -> u64 {
         self.tokens
     }
 
-    /// `count` tokens from `start` on, which must be there.
+    /// Reads `count` tokens from `start` on, which must exist.
     pub fn read(&self, start: u64, count: usize) -> std::io::Result<Vec<u32>> {
         let width = self.width.bytes();
         let mut bytes = vec![0; count * width as usize];
@@ -157,23 +157,23 @@ impl Shard {
 struct Parsed<'a> {
     width: Width,
     tokens: &'a [u8],
-    /// Tokens of each document, four bytes each.
+    /// The number of tokens of each document, as u32.
     #[cfg_attr(not(test), expect(dead_code))]
     documents: &'a [u8],
 }
 
 fn parse(bytes: &[u8]) -> Result<Parsed<'_>, &'static str> {
-    let cut = "it is cut off";
+    let cut = "it is truncated";
     let (magic, rest) = bytes.split_first_chunk::<8>().ok_or(cut)?;
     let (width, rest) = rest.split_first_chunk::<4>().ok_or(cut)?;
     let (reserved, rest) = rest.split_first_chunk::<4>().ok_or(cut)?;
     let (tokens, rest) = rest.split_first_chunk::<8>().ok_or(cut)?;
     let (documents, rest) = rest.split_first_chunk::<8>().ok_or(cut)?;
     if magic != MAGIC || *reserved != [0; 4] {
-        return Err("it is no shard of tokens");
+        return Err("it is not a token shard");
     }
     let width = Width::of_bytes(u32::from_le_bytes(*width))
-        .ok_or("its tokens have neither 2 nor 4 bytes")?;
+        .ok_or("its token width is neither 2 nor 4 bytes")?;
     let length = |count: &[u8; 8], bytes: u64| {
         u64::from_le_bytes(*count)
             .checked_mul(bytes)
@@ -184,7 +184,7 @@ fn parse(bytes: &[u8]) -> Result<Parsed<'_>, &'static str> {
         .split_at_checked(length(tokens, width.bytes())?)
         .ok_or(cut)?;
     if table.len() != length(documents, 4)? {
-        return Err("its table of documents has another length than it says");
+        return Err("its document table does not have the length that its header gives");
     }
     let sum: u64 = table
         .as_chunks()
@@ -193,7 +193,7 @@ fn parse(bytes: &[u8]) -> Result<Parsed<'_>, &'static str> {
         .map(|tokens| u64::from(u32::from_le_bytes(*tokens)))
         .sum();
     if sum != tokens.len() as u64 / width.bytes() {
-        return Err("its documents have not as many tokens as it holds");
+        return Err("its document table does not add up to its tokens");
     }
     Ok(Parsed {
         width,
@@ -202,7 +202,7 @@ fn parse(bytes: &[u8]) -> Result<Parsed<'_>, &'static str> {
     })
 }
 
-/// Tokens of each document of a shard's file.
+/// The number of tokens of each document in an encoded shard.
 #[cfg(test)]
 pub(super) fn documents(bytes: &[u8]) -> Vec<u32> {
     let parsed = parse(bytes).unwrap();
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_read_from_where_they_were_put() {
+    fn tokens_are_read_back_from_any_position() {
         for width in [Width::Two, Width::Four] {
             let tokens: Vec<u32> = (0..1000).collect();
             let bytes = shard(width, &tokens, &[400, 600]);
@@ -272,7 +272,7 @@ mod tests {
             .collect();
         let why = open(&damaged, hash, 10).unwrap_err().to_string();
         assert!(
-            why.contains("has not the hash") && why.contains(&hex::encode(hash)),
+            why.contains("does not have the hash") && why.contains(&hex::encode(hash)),
             "{why}"
         );
         let why = open(&bytes, hash, 3).unwrap_err().to_string();
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_no_shard_is_refused() {
+    fn anything_that_is_not_a_shard_is_refused() {
         let bytes = shard(Width::Two, &[1, 2, 3], &[3]);
         for length in 0..bytes.len() {
             assert!(parse(&bytes[..length]).is_err(), "{length}");

@@ -1,9 +1,9 @@
-//! Reading a text on from where one stopped: keys and values of what was read are kept, so that
-//! each token is computed once (a KV cache).
+//! Decoding with a KV cache: the keys and values of the text so far are kept, so each token goes
+//! through the model once.
 //!
-//! Shapes are kept few, because a GPU compiles and tunes kernels for each: the cache grows in
-//! powers of two, and tokens are read in groups of a power of two, the last one filled up. What
-//! fills a group up is hidden, and then overwritten.
+//! A GPU compiles and tunes kernels for each shape, so shapes are few: the cache grows in powers of
+//! two, and tokens are read in groups of a power of two. Padding at the end of a group is masked,
+//! and overwritten by the next group.
 
 use std::mem;
 
@@ -13,21 +13,21 @@ use crate::engine::model::{Model, causal_mask};
 use crate::engine::rope::Rotation;
 use crate::spec::ModelSpec;
 
-/// The most tokens that are read at once.
+/// The most tokens read at once.
 const GROUP: usize = 128;
-/// The fewest tokens that the cache holds.
+/// The smallest capacity of the cache, in tokens.
 const LEAST: usize = 64;
 
-/// A text that was read, by one model.
+/// The cached text of one model.
 pub(super) struct Decoder {
     context: usize,
-    /// Of every position of the context.
+    /// For every position of the context.
     rotation: Rotation,
-    /// Of every block, `[1, kv heads, room, head width]`.
+    /// One entry per block, each `[1, kv heads, capacity, head width]`.
     layers: Vec<KeysAndValues>,
     /// Tokens that the cache can hold now.
-    room: usize,
-    /// Tokens read.
+    capacity: usize,
+    /// Tokens read so far.
     read: usize,
 }
 
@@ -37,10 +37,15 @@ struct KeysAndValues {
 }
 
 impl Decoder {
-    /// For a model whose matrices are of type `kind`.
+    /// An empty cache for a model whose matrices are of type `kind`.
     pub fn new(spec: &ModelSpec, kind: DType, device: &Device) -> Self {
-        let room = LEAST.min(spec.context);
-        let empty = || Tensor::zeros([1, spec.kv_heads, room, spec.head_width()], (device, kind));
+        let capacity = LEAST.min(spec.context);
+        let empty = || {
+            Tensor::zeros(
+                [1, spec.kv_heads, capacity, spec.head_width()],
+                (device, kind),
+            )
+        };
         Self {
             context: spec.context,
             rotation: Rotation::new(spec, spec.context, device),
@@ -50,19 +55,19 @@ impl Decoder {
                     values: empty(),
                 })
                 .collect(),
-            room,
+            capacity,
             read: 0,
         }
     }
 
-    /// Tokens read.
+    /// Tokens read so far.
     #[cfg(test)]
     pub fn read(&self) -> usize {
         self.read
     }
 
-    /// Reads `tokens`, of which there is at least one and not more than the context has room for,
-    /// and gives the scores of the next one, `[1, vocabulary]`.
+    /// Appends `tokens` to the text and returns the scores of the next token, `[1, vocabulary]`.
+    /// `tokens` must not be empty, and the whole text must fit the context.
     pub fn advance(
         &mut self,
         model: &Model,
@@ -93,7 +98,7 @@ impl Decoder {
                 .next_power_of_two()
                 .min(self.context - self.read),
         );
-        self.make_room(from + count, device);
+        self.reserve(from + count, device);
         let padded = tokens
             .iter()
             .copied()
@@ -102,12 +107,12 @@ impl Decoder {
         let inputs: Vec<i32> = padded.map(|token| token as i32).collect();
         let inputs = Tensor::<1, Int>::from_data(TensorData::new(inputs, [count]), device);
         let rotation = self.rotation.part(from, count);
-        let mask = causal_mask(model.spec(), from, count, self.room, device);
-        let room = self.room;
+        let mask = causal_mask(model.spec(), from, count, self.capacity, device);
+        let capacity = self.capacity;
         let embedded = model.embed(weights, inputs);
         let stream = model.blocks(weights, embedded, |layer, index, normed| {
             let [query, key, value] = model.heads(weights, index, normed, count, &rotation);
-            // Taken out, so that each has one owner and can be changed where it is.
+            // Taken out of the list, so that each tensor has one owner and is updated in place.
             let KeysAndValues { keys, values } = self.layers.remove(layer);
             let [_, heads, _, width] = key.dims();
             let place = [0..1, 0..heads, from..from + count, 0..width];
@@ -115,7 +120,7 @@ impl Decoder {
                 keys: keys.slice_assign(place.clone(), key),
                 values: values.slice_assign(place, value),
             };
-            debug_assert_eq!(cache.keys.dims()[2], room);
+            debug_assert_eq!(cache.keys.dims()[2], capacity);
             let (keys, values) = (cache.keys.clone(), cache.values.clone());
             self.layers.insert(layer, cache);
             model.attend(weights, index, query, keys, values, Some(mask.clone()))
@@ -124,14 +129,14 @@ impl Decoder {
         stream
     }
 
-    fn make_room(&mut self, tokens: usize, device: &Device) {
-        if tokens <= self.room {
+    fn reserve(&mut self, tokens: usize, device: &Device) {
+        if tokens <= self.capacity {
             return;
         }
-        let room = tokens.next_power_of_two().min(self.context);
+        let capacity = tokens.next_power_of_two().min(self.context);
         let longer = |old: Tensor<4>| {
             let [one, heads, had, width] = old.dims();
-            let zeros = Tensor::zeros([one, heads, room - had, width], (device, old.dtype()));
+            let zeros = Tensor::zeros([one, heads, capacity - had, width], (device, old.dtype()));
             Tensor::cat(vec![old, zeros], 2)
         };
         let layers = mem::take(&mut self.layers).into_iter();
@@ -141,6 +146,6 @@ impl Decoder {
                 values: longer(values),
             })
             .collect();
-        self.room = room;
+        self.capacity = capacity;
     }
 }

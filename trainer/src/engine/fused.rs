@@ -1,5 +1,4 @@
-//! Operations that the processor does in one pass where burn would make many, with backward passes
-//! of their own.
+//! Operations that the CPU does in one pass where burn takes many, with their own backward passes.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
@@ -11,28 +10,27 @@ use weal_kernels::softmax::{causal_softmax, causal_softmax_backward};
 use weal_kernels::swiglu::{swiglu, swiglu_backward_gates, swiglu_backward_ups};
 use weal_kernels::update;
 
-use crate::engine::optimiser::Learnt;
+use crate::engine::weight_and_moments::WeightAndMoments;
 
 type FlexTensor = <Flex as BackendTypes>::FloatTensorPrimitive;
 
-/// Whether these operations are for tensors of that device.
+/// Whether these operations work on tensors of that device.
 pub(super) fn serves(device: &Device) -> bool {
     *device == Device::flex()
 }
 
-/// The weights with which each query gathers values: the softmax of `scores`, `[.., rows, keys]`,
-/// over the keys that it may see, where rows are groups of as many queries as there are keys (see
-/// [`causal_softmax`]).
+/// The attention weights of each query: the softmax of `scores`, `[.., rows, keys]`, over the keys
+/// that the query may see. Rows come in groups of one query per key (see [`causal_softmax`]).
 ///
 /// # Panics
-/// Where the tensor is not on the processor: ask [`serves`] first.
+/// If the tensor is not on the CPU: ask [`serves`] first.
 pub(super) fn attention_weights(scores: Tensor<4>) -> Tensor<4> {
     let keys = scores.dims()[3];
     if !scores.is_autodiff() {
-        let scores = on_processor(scores.try_into_primitive::<Flex>());
+        let scores = on_cpu(scores.try_into_primitive::<Flex>());
         return Tensor::from_primitive::<Flex>(weights(scores, keys));
     }
-    let (scores, node) = on_processor(scores.try_into_primitive::<Autodiff<Flex>>()).into_parts();
+    let (scores, node) = on_cpu(scores.try_into_primitive::<Autodiff<Flex>>()).into_parts();
     let weights = weights(scores, keys);
     let tracked = match (CausalSoftmax { keys })
         .prepare::<NoCheckpointing>([node])
@@ -48,18 +46,17 @@ pub(super) fn attention_weights(scores: Tensor<4>) -> Tensor<4> {
 /// `gates` · σ(`gates`) · `ups`, all `[rows, columns]` (see [`weal_kernels::swiglu`]).
 ///
 /// # Panics
-/// Where a tensor is not on the processor: ask [`serves`] first.
+/// If a tensor is not on the CPU: ask [`serves`] first.
 pub(super) fn gated(gates: Tensor<2>, ups: Tensor<2>) -> Tensor<2> {
     if !gates.is_autodiff() {
-        let gates = on_processor(gates.try_into_primitive::<Flex>());
-        let ups = on_processor(ups.try_into_primitive::<Flex>());
-        return Tensor::from_primitive::<Flex>(open_gates(gates, &contiguous(ups)));
+        let gates = on_cpu(gates.try_into_primitive::<Flex>());
+        let ups = on_cpu(ups.try_into_primitive::<Flex>());
+        return Tensor::from_primitive::<Flex>(apply_gates(gates, &contiguous(ups)));
     }
-    let (gates, gate_node) =
-        on_processor(gates.try_into_primitive::<Autodiff<Flex>>()).into_parts();
-    let (ups, up_node) = on_processor(ups.try_into_primitive::<Autodiff<Flex>>()).into_parts();
+    let (gates, gate_node) = on_cpu(gates.try_into_primitive::<Autodiff<Flex>>()).into_parts();
+    let (ups, up_node) = on_cpu(ups.try_into_primitive::<Autodiff<Flex>>()).into_parts();
     let (gates, ups) = (contiguous(gates), contiguous(ups));
-    let outputs = open_gates(gates.clone(), &ups);
+    let outputs = apply_gates(gates.clone(), &ups);
     let prepared = Gated
         .prepare::<NoCheckpointing>([gate_node, up_node])
         .compute_bound()
@@ -71,14 +68,17 @@ pub(super) fn gated(gates: Tensor<2>, ups: Tensor<2>) -> Tensor<2> {
     Tensor::from_primitive::<Autodiff<Flex>>(tracked)
 }
 
-/// AdamW's update, in the buffers where weights and moments are.
+/// AdamW's update, in place.
 ///
 /// # Panics
-/// Where a tensor is not on the processor: ask [`serves`] first.
-pub(super) fn adamw(learnt: Learnt, gradient: Tensor<2>, numbers: &update::AdamW) -> Learnt {
-    let plain = |tensor: Tensor<2>| contiguous(on_processor(tensor.try_into_primitive::<Flex>()));
-    let [mut weight, mut first, mut second] =
-        [learnt.weight, learnt.first, learnt.second].map(plain);
+/// If a tensor is not on the CPU: ask [`serves`] first.
+pub(super) fn adamw(
+    state: WeightAndMoments,
+    gradient: Tensor<2>,
+    numbers: &update::AdamW,
+) -> WeightAndMoments {
+    let plain = |tensor: Tensor<2>| contiguous(on_cpu(tensor.try_into_primitive::<Flex>()));
+    let [mut weight, mut first, mut second] = [state.weight, state.first, state.second].map(plain);
     let gradient = plain(gradient);
     let (weights, gradients) = (weight.storage_mut::<f32>(), gradient.storage::<f32>());
     update::adamw(
@@ -89,7 +89,7 @@ pub(super) fn adamw(learnt: Learnt, gradient: Tensor<2>, numbers: &update::AdamW
         numbers,
     );
     let [weight, first, second] = [weight, first, second].map(Tensor::from_primitive::<Flex>);
-    Learnt {
+    WeightAndMoments {
         weight,
         first,
         second,
@@ -99,20 +99,21 @@ pub(super) fn adamw(learnt: Learnt, gradient: Tensor<2>, numbers: &update::AdamW
 /// The sum of the squares of a tensor's values.
 ///
 /// # Panics
-/// Where the tensor is not on the processor: ask [`serves`] first.
+/// If the tensor is not on the CPU: ask [`serves`] first.
 pub(super) fn sum_of_squares(tensor: Tensor<2>) -> f64 {
-    let tensor = contiguous(on_processor(tensor.try_into_primitive::<Flex>()));
+    let tensor = contiguous(on_cpu(tensor.try_into_primitive::<Flex>()));
     update::sum_of_squares(tensor.storage::<f32>())
 }
 
-fn open_gates(gates: FlexTensor, ups: &FlexTensor) -> FlexTensor {
+fn apply_gates(gates: FlexTensor, ups: &FlexTensor) -> FlexTensor {
     let mut outputs = contiguous(gates);
     swiglu(outputs.storage_mut::<f32>(), ups.storage::<f32>());
     outputs
 }
 
-fn on_processor<T, E: std::fmt::Debug>(primitive: Result<T, E>) -> T {
-    primitive.unwrap_or_else(|error| panic!("a tensor is not where it was asked for: {error:?}"))
+#[allow(clippy::panic)] // a mistake of the caller
+fn on_cpu<T, E: std::fmt::Debug>(primitive: Result<T, E>) -> T {
+    primitive.unwrap_or_else(|error| panic!("the tensor is not on the CPU: {error:?}"))
 }
 
 fn weights(scores: FlexTensor, keys: usize) -> FlexTensor {
@@ -121,7 +122,7 @@ fn weights(scores: FlexTensor, keys: usize) -> FlexTensor {
     scores
 }
 
-/// A tensor whose values lie one after the other, from the beginning of its storage to the end.
+/// The tensor in contiguous storage of its own, without offset or gaps.
 fn contiguous(tensor: FlexTensor) -> FlexTensor {
     let whole = tensor.layout().start_offset() == 0
         && tensor.bytes().len() == tensor.layout().num_elements() * 4;
@@ -138,7 +139,7 @@ struct CausalSoftmax {
 }
 
 impl Backward<Flex, 1> for CausalSoftmax {
-    /// The weights.
+    /// The attention weights.
     type State = FlexTensor;
 
     fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
@@ -160,7 +161,7 @@ impl Backward<Flex, 1> for CausalSoftmax {
 struct Gated;
 
 impl Backward<Flex, 2> for Gated {
-    /// Gates and what they let through.
+    /// Gates and ups.
     type State = (FlexTensor, FlexTensor);
 
     fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, _: &mut Checkpointer) {

@@ -1,35 +1,34 @@
-//! Gradients in as little memory as there is.
+//! Gradients in as little memory as the plan asks for.
 //!
-//! Three things are large: what every block keeps for its way back, the scores of all tokens at all
-//! places, and the number of sequences that both are multiplied with. Each can be had for time, and
-//! the gradient stays the same but for the last bits:
+//! Three things need memory: the activations that each block stores for the backward pass, the
+//! scores of every token at every position, and the number of sequences that multiplies both. Each
+//! can be traded for time; the gradient stays the same up to rounding:
 //!
-//! - sequences one group after the other (gradient accumulation);
-//! - scores and their loss a few rows at a time, forgotten before the next: never
-//!   `[rows, vocabulary]`;
-//! - blocks computed once without keeping anything but their input, and once more on the way back
-//!   (activation checkpointing; Chen et al., 2016, <https://arxiv.org/abs/1604.06174>).
+//! - micro-batches, one after the other (gradient accumulation);
+//! - scores and their loss a few rows at a time, never `[all rows, vocabulary]`;
+//! - blocks that store only their input and are recomputed in the backward pass (activation
+//!   checkpointing; Chen et al., 2016, <https://arxiv.org/abs/1604.06174>).
 
 use burn::tensor::{FloatDType, Gradients as Backward, IndexingUpdateOp, Int, Tensor};
 
 use crate::engine::model::Model;
 use crate::engine::sums::Accumulate;
 
-/// Scores that are held at once: 64 MiB of them.
+/// The most scores in memory at once: 64 MiB of them.
 pub(crate) const SCORES_AT_ONCE: usize = 1 << 24;
 
-/// How much time is given for memory.
+/// What a step trades for memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Thrift {
-    /// The most sequences that are differentiated at once.
+pub(crate) struct TradeOff {
+    /// The most sequences in one micro-batch.
     pub sequences: usize,
-    /// Whether blocks are computed again on the way back.
+    /// Whether to recompute blocks in the backward pass.
     pub recompute: bool,
-    /// The most scores that are held at once.
+    /// The most scores in memory at once.
     pub scores: usize,
 }
 
-impl Default for Thrift {
+impl Default for TradeOff {
     fn default() -> Self {
         Self {
             sequences: usize::MAX,
@@ -39,8 +38,8 @@ impl Default for Thrift {
     }
 }
 
-impl Thrift {
-    /// The next step down for a batch of so many sequences, if there is one.
+impl TradeOff {
+    /// The next trade-off that needs less memory for a batch of `sequences`, if any is left.
     pub fn reduced(self, sequences: usize) -> Option<Self> {
         match self.sequences.min(sequences) {
             0 | 1 if self.recompute => None,
@@ -59,24 +58,24 @@ impl Thrift {
 /// The gradient of a loss with respect to every tensor, and the loss, `[1]`.
 pub(super) struct Gradients<'a> {
     of: Vec<Option<Tensor<2>>>,
-    /// Where gradients go as soon as they are there, if they are not kept here.
-    elsewhere: Option<&'a dyn Accumulate>,
+    /// Where gradients are summed up, if not here.
+    sink: Option<&'a dyn Accumulate>,
     pub loss: Tensor<1>,
 }
 
 impl<'a> Gradients<'a> {
-    fn new(way: &Way<'a>, tensors: usize, loss: Tensor<1>) -> Self {
+    fn new(options: &GradientOptions<'a>, tensors: usize, loss: Tensor<1>) -> Self {
         Self {
             of: vec![None; tensors],
-            elsewhere: way.elsewhere,
+            sink: options.sink,
             loss,
         }
     }
 
     fn add(&mut self, tensor: usize, gradient: Option<Tensor<2>>) {
         let Some(gradient) = gradient else { return };
-        if let Some(elsewhere) = self.elsewhere {
-            return elsewhere.add(vec![(tensor, gradient)]);
+        if let Some(sink) = self.sink {
+            return sink.add(vec![(tensor, gradient)]);
         }
         // Sums are always in f32.
         let gradient = gradient.cast(FloatDType::F32);
@@ -87,7 +86,7 @@ impl<'a> Gradients<'a> {
         });
     }
 
-    /// Adds those of another part of the batch.
+    /// Adds the gradients and the loss of another part of the batch.
     pub fn join(mut self, other: Self) -> Self {
         other
             .of
@@ -98,7 +97,7 @@ impl<'a> Gradients<'a> {
         self
     }
 
-    /// One for each tensor; zeros where nothing depends on it.
+    /// One gradient for each tensor; zeros for a tensor that the loss does not depend on.
     pub fn into_tensors(self, weights: &[Tensor<2>]) -> Vec<Tensor<2>> {
         self.of
             .into_iter()
@@ -110,7 +109,7 @@ impl<'a> Gradients<'a> {
     }
 }
 
-/// Tensors of the layout, some of which are differentiated.
+/// All weights, some of them leaves to differentiate.
 struct Leaves {
     tensors: Vec<Tensor<2>>,
     differentiated: Vec<usize>,
@@ -132,20 +131,19 @@ impl Leaves {
     fn collect(&self, backward: &mut Backward, gradients: &mut Gradients<'_>) {
         let found = |tensor: &usize| Some((*tensor, self.tensors[*tensor].grad_remove(backward)?));
         let found = self.differentiated.iter().filter_map(found);
-        match gradients.elsewhere {
-            Some(elsewhere) => elsewhere.add(found.collect()),
+        match gradients.sink {
+            Some(sink) => sink.add(found.collect()),
             None => found.for_each(|(tensor, gradient)| gradients.add(tensor, Some(gradient))),
         }
     }
 }
 
-/// How gradients are found, and where they go.
+/// How to compute gradients, and where to sum them up.
 #[derive(Clone, Copy)]
-pub(super) struct Way<'a> {
-    pub thrift: Thrift,
-    /// Where each gradient goes as soon as it is there; `None` where they are kept until all are
-    /// there.
-    pub elsewhere: Option<&'a dyn Accumulate>,
+pub(super) struct GradientOptions<'a> {
+    pub trade_off: TradeOff,
+    /// Where to add each gradient as soon as it is computed; `None` to keep them all.
+    pub sink: Option<&'a dyn Accumulate>,
 }
 
 /// A part of a batch on the device.
@@ -154,7 +152,7 @@ pub(super) struct Part {
     pub inputs: Tensor<1, Int>,
     /// `[sequences · length]`
     pub targets: Tensor<1, Int>,
-    /// What each loss is multiplied with.
+    /// Factor of each loss.
     pub scale: f32,
 }
 
@@ -164,27 +162,27 @@ impl Model {
         &self,
         weights: &[Tensor<2>],
         part: &Part,
-        way: &Way<'a>,
+        options: &GradientOptions<'a>,
     ) -> Gradients<'a> {
-        if way.thrift.recompute {
-            return self.gradients_recomputed(weights, part, way);
+        if options.trade_off.recompute {
+            return self.gradients_recomputed(weights, part, options);
         }
         let leaves = Leaves::new(weights, 0..weights.len());
         let embedded = leaf(self.embed(weights, part.inputs.clone()));
         let stream = self.stream_from(&leaves.tensors, embedded.clone());
         let rows = part.targets.dims()[0];
-        let (mut gradients, mut backward) = if rows <= self.rows_at_once(&way.thrift) {
+        let (mut gradients, mut backward) = if rows <= self.rows_at_once(&options.trade_off) {
             let loss = self
                 .head_losses(&leaves.tensors, stream, part.targets.clone())
                 .sum()
                 .mul_scalar(part.scale);
             (
-                Gradients::new(way, weights.len(), loss.clone().inner()),
+                Gradients::new(options, weights.len(), loss.clone().inner()),
                 loss.backward(),
             )
         } else {
             let (gradients, above) =
-                self.head_gradients(weights, stream.clone().inner(), part, way);
+                self.head_gradients(weights, stream.clone().inner(), part, options);
             (gradients, backward_from(stream, above))
         };
         leaves.collect(&mut backward, &mut gradients);
@@ -196,7 +194,7 @@ impl Model {
         &self,
         weights: &[Tensor<2>],
         part: &Part,
-        way: &Way<'a>,
+        options: &GradientOptions<'a>,
     ) -> Gradients<'a> {
         let index = self.index();
         let mut streams = vec![self.embed(weights, part.inputs.clone())];
@@ -205,16 +203,16 @@ impl Model {
         }
         let last = streams.pop().map(leaf);
 
-        // Back from the scores to the stream after the last block …
+        // Backward from the scores to the stream after the last block …
         let norm = Leaves::new(weights, [index.final_norm()]);
         let normed = last
             .clone()
             .map(|last| self.final_norm(&norm.tensors, last));
         let (Some(last), Some(normed)) = (last, normed) else {
-            return Gradients::new(way, weights.len(), part.zero_loss());
+            return Gradients::new(options, weights.len(), part.zero_loss());
         };
         let (mut gradients, above) =
-            self.head_gradients(weights, normed.clone().inner(), part, way);
+            self.head_gradients(weights, normed.clone().inner(), part, options);
         let mut backward = backward_from(normed, above);
         norm.collect(&mut backward, &mut gradients);
         let mut above = last.grad_remove(&mut backward);
@@ -237,8 +235,8 @@ impl Model {
         gradients
     }
 
-    /// Takes the gradient of the stream before the first block to the rows that it was looked up
-    /// in, in f32: in bf16 what a frequent token adds up would be lost.
+    /// Adds the gradient of the stream before the first block to the embedding's rows, in f32:
+    /// bf16 would round away the sums of frequent tokens.
     fn embedding_gradient(
         &self,
         part: &Part,
@@ -251,21 +249,21 @@ impl Model {
         gradients.add(self.index().embedding(), Some(gradient));
     }
 
-    /// The output projection's gradient and the loss, and the gradient of the normed stream,
-    /// `[rows, width]`; the scores of a few rows at a time.
+    /// The gradient of the output projection with the loss, and the gradient of the normed stream,
+    /// `[rows, width]`, computed for a few rows at a time.
     fn head_gradients<'a>(
         &self,
         weights: &[Tensor<2>],
         normed: Tensor<2>,
         part: &Part,
-        way: &Way<'a>,
+        options: &GradientOptions<'a>,
     ) -> (Gradients<'a>, Tensor<2>) {
         let rows = normed.dims()[0];
-        let mut gradients = Gradients::new(way, weights.len(), part.zero_loss());
+        let mut gradients = Gradients::new(options, weights.len(), part.zero_loss());
         let mut above = Vec::new();
         let mut start = 0;
         while start < rows {
-            let count = self.rows_at_once(&way.thrift).min(rows - start);
+            let count = self.rows_at_once(&options.trade_off).min(rows - start);
             let leaves = Leaves::new(weights, [self.index().head()]);
             let some = leaf(normed.clone().narrow(0, start, count));
             let targets = part.targets.clone().narrow(0, start, count);
@@ -285,9 +283,9 @@ impl Model {
         (gradients, Tensor::cat(above, 0))
     }
 
-    /// Rows whose scores may be held at once.
-    pub fn rows_at_once(&self, thrift: &Thrift) -> usize {
-        (thrift.scores / self.spec().vocabulary).max(1)
+    /// Rows whose scores may be in memory at once.
+    pub fn rows_at_once(&self, trade_off: &TradeOff) -> usize {
+        (trade_off.scores / self.spec().vocabulary).max(1)
     }
 }
 
@@ -297,12 +295,12 @@ impl Part {
     }
 }
 
-/// A tensor that is differentiated by itself, whatever it came from.
+/// A leaf of a new autodiff graph.
 fn leaf(tensor: Tensor<2>) -> Tensor<2> {
     tensor.autodiff().require_grad()
 }
 
-/// The gradients of everything that `output` depends on, where `above` is its own.
+/// The gradients of everything that `output` depends on, given its own gradient `above`.
 fn backward_from(output: Tensor<2>, above: Tensor<2>) -> Backward {
     (output * above.autodiff()).sum().backward()
 }

@@ -1,29 +1,27 @@
-//! States in the machine's memory: the device holds the weights that it computes with, and one
-//! block's gradients at a time.
+//! Optimiser states in host memory. The device holds only the weights that it computes with, and
+//! one block's gradients at a time.
 //!
-//! As soon as the gradient of a tensor is there, it is added up here, in f32; after the last of a
-//! step the processor updates weights and moments with all its threads, and each tensor of new
-//! weights goes back to the device.
+//! Each gradient is added to the host's f32 sums as soon as it is computed. After the last gradient
+//! of a step the CPU updates weights and moments with all its threads, and uploads each new weight
+//! tensor to the device.
 
 use std::mem;
 
-use burn::tensor::{DType, Tensor, TensorData};
-use half::bf16;
+use burn::tensor::Tensor;
 use rayon::prelude::*;
 use weal_kernels::update;
 
-use crate::compute::Precision;
-use crate::engine::Update;
-use crate::engine::optimiser::{is_within, orthogonal};
-use crate::engine::states::{States, compute_type};
-use crate::engine::tensors::{Engine, shape};
+use crate::compute_plan::Precision;
+use crate::engine::optimiser::{Update, is_block_matrix, orthogonalise};
+use crate::engine::transfer::Transfer;
+use crate::error::Result;
 
-/// Flat vectors in the layout's order; empty before they are needed.
+/// Flat vectors in the layout's order; empty until they are first needed.
 #[derive(Default)]
 pub(super) struct HostStates {
     /// The weights, in f32.
     pub masters: Vec<f32>,
-    /// The sums of the step's gradients.
+    /// The gradient sums of the step.
     pub gradients: Vec<f32>,
     pub first: Vec<f32>,
     pub second: Vec<f32>,
@@ -34,12 +32,13 @@ impl HostStates {
         self.masters = copied(mem::take(&mut self.masters), weights);
     }
 
-    /// The weights, in the memory of the sums of gradients.
+    /// A copy of the weights. It reuses the memory of the gradient sums, which are empty between
+    /// two steps; give it back through `gradients`.
     pub fn copy_of_weights(&mut self) -> Vec<f32> {
         copied(mem::take(&mut self.gradients), &self.masters)
     }
 
-    /// The sums, taken out and set to zero.
+    /// Takes the gradient sums out, set to zero.
     pub fn begin_sums(&mut self, parameters: usize) -> Vec<f32> {
         let mut sums = mem::take(&mut self.gradients);
         if sums.len() == parameters {
@@ -49,9 +48,57 @@ impl HostStates {
         }
         sums
     }
+
+    /// Updates the weights and moments by the gradient sums, scaled by `clip`, and uploads the new
+    /// weights in place of `uploaded`.
+    pub fn update(
+        &mut self,
+        update: &Update,
+        clip: f32,
+        transfer: &Transfer,
+        (uploaded, precision): (&mut [Tensor<2>], Precision),
+    ) -> Result<()> {
+        if self.first.is_empty() {
+            self.first = vec![0.0; self.masters.len()];
+            self.second = vec![0.0; self.masters.len()];
+        }
+        let layout = transfer.layout();
+        for (index, uploaded) in uploaded.iter_mut().enumerate() {
+            let (spec, range) = (&layout.tensors()[index], layout.range(index));
+            let (weights, first) = (
+                &mut self.masters[range.clone()],
+                &mut self.first[range.clone()],
+            );
+            let gradients = &mut self.gradients[range.clone()];
+            match update.muon {
+                Some(memory) if is_block_matrix(spec) => {
+                    update::nesterov(first, gradients, memory as f32, clip);
+                    let steps = orthogonal(index, gradients, transfer)?;
+                    update::step(weights, &steps, update.kept(spec), update.muon_rate(spec));
+                }
+                _ => update::adamw(
+                    weights,
+                    first,
+                    &mut self.second[range],
+                    gradients,
+                    &update.adamw(spec, clip),
+                ),
+            }
+            // Free the old tensor first: the device may not have room for both.
+            *uploaded = Tensor::zeros([1, 1], transfer.device());
+            *uploaded = transfer.upload(index, weights, precision);
+        }
+        Ok(())
+    }
 }
 
-/// A copy of values in the memory of other values.
+/// Orthogonalises a matrix on the device, which is much faster at it than the CPU.
+fn orthogonal(tensor: usize, values: &[f32], transfer: &Transfer) -> Result<Vec<f32>> {
+    let matrix = orthogonalise(transfer.upload(tensor, values, Precision::F32));
+    transfer.read(matrix, "orthogonalising a step")
+}
+
+/// Copies `values` into `memory`, which is reused if it has the right length.
 fn copied(mut memory: Vec<f32>, values: &[f32]) -> Vec<f32> {
     if memory.len() != values.len() {
         memory = vec![0.0; values.len()];
@@ -61,73 +108,4 @@ fn copied(mut memory: Vec<f32>, values: &[f32]) -> Vec<f32> {
         .zip(values.par_chunks(1 << 16));
     parts.for_each(|(to, from)| to.copy_from_slice(from));
     memory
-}
-
-impl Engine {
-    /// One update of what lies in the machine's memory, by the gradients that were added up there.
-    pub(super) fn update_on_host(&mut self, update: &Update, clip: f32) {
-        let States::Host(states) = &mut self.states else {
-            return;
-        };
-        // Out of the engine, which has to lend itself to the uploads.
-        let mut states = mem::take(states);
-        if states.first.is_empty() {
-            states.first = vec![0.0; states.masters.len()];
-            states.second = vec![0.0; states.masters.len()];
-        }
-        for index in 0..self.layout.tensors().len() {
-            let (spec, range) = (&self.layout.tensors()[index], self.layout.range(index));
-            let (weights, first) = (
-                &mut states.masters[range.clone()],
-                &mut states.first[range.clone()],
-            );
-            let gradients = &mut states.gradients[range.clone()];
-            match update.muon {
-                Some(memory) if is_within(spec) => {
-                    update::nesterov(first, gradients, memory as f32, clip);
-                    let steps = self.orthogonal(index, gradients);
-                    update::step(weights, &steps, update.kept(spec), update.muon_rate(spec));
-                }
-                _ => update::adamw(
-                    weights,
-                    first,
-                    &mut states.second[range],
-                    gradients,
-                    &update.adamw(spec, clip),
-                ),
-            }
-            // What is replaced goes first: there may not be room for both.
-            self.weights[index] = Tensor::zeros([1, 1], &self.device);
-            self.weights[index] = self.upload_tensor(index, weights, self.precision);
-        }
-        self.states = States::Host(states);
-    }
-
-    /// A matrix made orthogonal, by the device: the processor would take long.
-    fn orthogonal(&self, tensor: usize, values: &[f32]) -> Vec<f32> {
-        let matrix = orthogonal(self.upload_tensor(tensor, values, Precision::F32));
-        let data = matrix.into_data();
-        data.try_into_vec()
-            .unwrap_or_else(|error| panic!("a matrix cannot be read: {error:?}"))
-    }
-
-    /// A tensor of the layout on the device, in what it is computed with.
-    pub(super) fn upload_tensor(
-        &self,
-        tensor: usize,
-        values: &[f32],
-        precision: Precision,
-    ) -> Tensor<2> {
-        let shape = shape(&self.layout, tensor);
-        match compute_type(&self.layout.tensors()[tensor], precision) {
-            DType::BF16 => {
-                let short: Vec<bf16> = values
-                    .par_iter()
-                    .map(|value| bf16::from_f32(*value))
-                    .collect();
-                Tensor::from_data(TensorData::new(short, shape), (&self.device, DType::BF16))
-            }
-            _ => Tensor::from_data(TensorData::new(values.to_vec(), shape), &self.device),
-        }
-    }
 }

@@ -1,9 +1,7 @@
-//! The model's forward pass in tensors of the burn framework, for automatic differentiation on any
-//! device.
+//! The model's forward pass in burn's tensors, with automatic differentiation on any device.
 //!
-//! Matrices are multiplied in the type of the weights, f32 or bf16. All else is f32: the stream
-//! from block to block, norms, the turning of queries and keys, softmax, losses. A cast to the type
-//! that a tensor has already costs nothing.
+//! Matrix products are in the type of the weights, f32 or bf16. Everything else is f32: the residual
+//! stream, norms, rotary positions, softmax, losses. Casting a tensor to its own type costs nothing.
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation};
 
@@ -11,19 +9,17 @@ use crate::engine::fused;
 use crate::engine::rope::Rotation;
 use crate::spec::{BlockIndex, ModelSpec, TensorIndex};
 
-/// What is added to the score of a token that must not be seen: its weight becomes zero, and
-/// nothing becomes NaN.
+/// Added to the score of a masked token: its weight becomes zero, and nothing becomes NaN.
 const HIDDEN: f32 = -1e9;
 
-/// The parts of the model that are not learnt, on a device, for windows of one length.
+/// The parts of the model that are not learnt, for windows of one length.
 #[derive(Clone)]
 pub(super) struct Model {
     spec: ModelSpec,
     index: TensorIndex,
     length: usize,
     rotation: Rotation,
-    /// Hides from each query of a window what comes after it; `None` where there are fused
-    /// operations for the device, which need none.
+    /// The causal mask; `None` on a device with fused operations, which need none.
     mask: Option<Tensor<4>>,
 }
 
@@ -39,12 +35,12 @@ impl Model {
         }
     }
 
-    /// Tokens of the windows that this was made for.
+    /// The window length, in tokens.
     pub fn length(&self) -> usize {
         self.length
     }
 
-    /// Where the tensors are.
+    /// The position of each tensor in the layout.
     pub fn index(&self) -> TensorIndex {
         self.index
     }
@@ -54,21 +50,21 @@ impl Model {
         &self.spec
     }
 
-    /// The normed stream after the last block, `[sequences · length, width]`, for `inputs` of
+    /// The normed stream after the last block, `[sequences · length, width]`, for `inputs`,
     /// `[sequences · length]`.
     pub fn stream(&self, weights: &[Tensor<2>], inputs: Tensor<1, Int>) -> Tensor<2> {
         self.stream_from(weights, self.embed(weights, inputs))
     }
 
-    /// The same for a stream before the first block.
+    /// [`Self::stream`] from the stream before the first block.
     pub fn stream_from(&self, weights: &[Tensor<2>], stream: Tensor<2>) -> Tensor<2> {
         self.blocks(weights, stream, |_, index, normed| {
             self.attention(weights, index, normed)
         })
     }
 
-    /// The same with attention by `attention`, which is told the block's number, its tensors and
-    /// its normed stream.
+    /// [`Self::stream_from`] with its attention computed by `attention`, which takes the block's
+    /// number, its tensors and its normed stream.
     pub fn blocks(
         &self,
         weights: &[Tensor<2>],
@@ -86,7 +82,7 @@ impl Model {
         wide(weights[self.index.embedding()].clone().select(0, inputs))
     }
 
-    /// The stream after a block.
+    /// The stream after one block.
     pub fn block(&self, weights: &[Tensor<2>], layer: usize, stream: Tensor<2>) -> Tensor<2> {
         self.block_with(weights, layer, stream, &mut |_, index, normed| {
             self.attention(weights, index, normed)
@@ -107,7 +103,7 @@ impl Model {
         stream + wide(self.feed_forward(weights, index, normed))
     }
 
-    /// The stream that scores are made of.
+    /// The normed stream that the output projection takes.
     pub fn final_norm(&self, weights: &[Tensor<2>], stream: Tensor<2>) -> Tensor<2> {
         self.norm(stream, &weights[self.index.final_norm()])
     }
@@ -117,14 +113,14 @@ impl Model {
         self.attend(weights, index, query, key, value, None)
     }
 
-    /// The scores of every next token, `[rows, vocabulary]`, for a normed stream of
+    /// The scores of every token as the next one, `[rows, vocabulary]`, from a normed stream,
     /// `[rows, width]`.
     pub fn logits(&self, weights: &[Tensor<2>], stream: Tensor<2>) -> Tensor<2> {
         wide(project(stream, &weights[self.index.head()]))
     }
 
     /// −log p of each of `targets`, `[sequences · length, 1]`; `inputs` and `targets` are
-    /// `[sequences · length]`. The scores of at most so many rows are held at once.
+    /// `[sequences · length]`. At most `rows_at_once` rows have their scores in memory at once.
     pub fn losses(
         &self,
         weights: &[Tensor<2>],
@@ -163,13 +159,12 @@ impl Model {
             .mean_dim(1)
             .add_scalar(self.spec.norm_epsilon())
             .sqrt();
-        // A product's gradient takes fewer passes than a quotient's.
+        // The gradient of a product takes fewer passes than that of a quotient.
         x * root.recip() * gain.clone()
     }
 
-    /// Turned and scaled queries, turned keys, and values, each
-    /// `[sequences, heads, length, head width]`, of a normed stream of
-    /// `[sequences · length, width]`.
+    /// Rotated and scaled queries, rotated keys, and values, each
+    /// `[sequences, heads, length, head width]`, of a normed stream, `[sequences · length, width]`.
     pub fn heads(
         &self,
         weights: &[Tensor<2>],
@@ -191,8 +186,8 @@ impl Model {
             query = self.norm_heads(query, &weights[query_norm]);
             key = self.norm_heads(key, &weights[key_norm]);
         }
-        let query = rotation.turn_query(heads(query, spec.heads)).cast(kind);
-        let key = rotation.turn_key(heads(key, spec.kv_heads)).cast(kind);
+        let query = rotation.rotate_query(heads(query, spec.heads)).cast(kind);
+        let key = rotation.rotate_key(heads(key, spec.kv_heads)).cast(kind);
         [
             query,
             key,
@@ -200,9 +195,9 @@ impl Model {
         ]
     }
 
-    /// What the queries gather from the values, projected; `[sequences · queries, width]`. A mask
-    /// is `[1, 1, queries of all heads that share a key head, keys]`; without one, each query sees
-    /// the keys up to its own.
+    /// The projected output of attention, `[sequences · queries, width]`. A mask is
+    /// `[1, 1, queries of all heads that share a key head, keys]`; without one, each query sees the
+    /// keys up to its own position.
     pub fn attend(
         &self,
         weights: &[Tensor<2>],
@@ -214,7 +209,7 @@ impl Model {
     ) -> Tensor<2> {
         let spec = &self.spec;
         let [sequences, _, queries, width] = query.dims();
-        // The queries that share a key head stand one below the other, so that no key is copied.
+        // Queries that share a key head are stacked, so that no key is copied.
         let grouped = [
             sequences,
             spec.kv_heads,
@@ -228,7 +223,7 @@ impl Model {
             Some(mask) => {
                 let scores = scores + mask;
                 let likely = (scores.clone() - scores.detach().max_dim(3)).exp();
-                // Dividing what was gathered is less than dividing what it is gathered by.
+                // Normalising the output is cheaper than normalising the weights.
                 wide(likely.clone().cast(kind).matmul(value)) * likely.sum_dim(3).recip()
             }
         };
@@ -256,7 +251,7 @@ impl Model {
         project(gated, &weights[index.down])
     }
 
-    /// Norms each head of `[rows, heads · head width]` by itself, with one gain for all.
+    /// Normalises each head of `[rows, heads · head width]` separately, with one gain for all.
     fn norm_heads(&self, x: Tensor<2>, gain: &Tensor<2>) -> Tensor<2> {
         let [rows, width] = x.dims();
         let head = self.spec.head_width();
@@ -265,9 +260,9 @@ impl Model {
     }
 }
 
-/// What is added to scores, `[1, 1, queries of all heads that share a key head, keys]`: 0 where a
-/// query may see a key, and [`HIDDEN`] elsewhere. There are `count` queries a head, the first of
-/// which sees `from` keys and its own.
+/// The causal mask that is added to scores, `[1, 1, queries of all heads that share a key head,
+/// keys]`: 0 where a query may see a key, [`HIDDEN`] elsewhere. Each head has `count` queries; the
+/// first sees `from` keys and its own.
 pub(super) fn causal_mask(
     spec: &ModelSpec,
     from: usize,
@@ -289,12 +284,12 @@ pub(super) fn causal_mask(
     Tensor::from_data(TensorData::new(mask, [1, 1, rows, keys]), device)
 }
 
-/// x · weightᵗ, where the weight is `[out, in]`; in the weight's type.
+/// x · weightᵗ for a weight `[out, in]`, in the weight's type.
 fn project(x: Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
     x.cast(weight.dtype()).matmul(weight.clone().transpose())
 }
 
-/// The same in f32.
+/// The tensor in f32.
 fn wide<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     x.cast(DType::F32)
 }

@@ -1,54 +1,55 @@
-//! One update of the weights: AdamW (Loshchilov and Hutter, 2019, algorithm 2), or Muon for the
-//! matrices within.
+//! The optimiser's step: AdamW (Loshchilov and Hutter, 2019, algorithm 2), or Muon for the matrices
+//! within the blocks.
 
 use burn::tensor::Tensor;
 use weal_kernels::TensorSpec;
 use weal_kernels::update::AdamW;
 
 use crate::engine::fused;
+use crate::engine::weight_and_moments::WeightAndMoments;
 
-/// What AdamW adds to the root of the second moment.
+/// Added to the root of the second moment.
 const ADAM_EPSILON: f32 = 1e-8;
 
-/// Coefficients of Newton and Schulz's iteration that grow small singular values fastest (Jordan et
-/// al., 2024, <https://kellerjordan.github.io/posts/muon/>).
+/// Coefficients of the Newton–Schulz iteration, chosen to grow small singular values fastest
+/// (Jordan et al., 2024, <https://kellerjordan.github.io/posts/muon/>).
 const NEWTON_SCHULZ: [f32; 3] = [3.4445, -4.775, 2.0315];
-/// How often it is iterated.
+/// Iterations of a step.
 const NEWTON_SCHULZ_STEPS: usize = 5;
-/// The least norm that a matrix is divided by.
+/// A smaller norm counts as this, so that a zero matrix stays zero.
 const MUON_EPSILON: f32 = 1e-7;
 /// Root mean square of AdamW's usual step, to which Muon's is scaled (Liu et al., 2025,
 /// <https://arxiv.org/abs/2502.16982>, section 2.2), so that one learning rate serves both.
 const ADAM_RMS: f64 = 0.2;
 
-/// What an update is made of.
+/// The settings of one update.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Update {
     pub learning_rate: f64,
     pub beta1: f64,
     pub beta2: f64,
-    /// Weight decay of matrices, a share of the learning rate.
+    /// Weight decay of matrices, as a share of the learning rate.
     pub decay: f64,
-    /// Largest global gradient norm, if there is one.
+    /// The largest global gradient norm; `None` does not clip.
     pub clip: Option<f64>,
-    /// Updates behind the moments before this one.
+    /// Updates that the moments have seen before this one.
     pub updates_before: u64,
-    /// Muon's momentum, where the matrices within the blocks are Muon's.
+    /// Muon's momentum; `None` uses AdamW for everything.
     pub muon: Option<f64>,
 }
 
 impl Update {
-    /// The factor that undoes the bias of the first moment.
+    /// Bias correction of the first moment.
     fn correction1(&self) -> f64 {
         correction(self.beta1, self.updates_before)
     }
 
-    /// The factor that undoes the bias of the second moment.
+    /// Bias correction of the second moment.
     fn correction2(&self) -> f64 {
         correction(self.beta2, self.updates_before)
     }
 
-    /// What a gradient of global norm `norm` is multiplied with.
+    /// The factor that clips a gradient of global norm `norm`.
     pub fn clip_factor(&self, norm: f64) -> f64 {
         match self.clip {
             Some(clip) if norm > clip => clip / norm,
@@ -56,7 +57,7 @@ impl Update {
         }
     }
 
-    /// What is left of a weight after the decay: gains of norms do not decay.
+    /// The factor that weight decay leaves of a weight. Gains of norms do not decay.
     pub(super) fn kept(&self, tensor: &TensorSpec) -> f32 {
         if tensor.shape.len() == 2 {
             (1.0 - self.learning_rate * self.decay) as f32
@@ -65,14 +66,13 @@ impl Update {
         }
     }
 
-    /// The rate of a matrix's orthogonal step.
+    /// The learning rate of a matrix's orthogonal step.
     pub(super) fn muon_rate(&self, tensor: &TensorSpec) -> f32 {
         let longer = tensor.shape.iter().copied().max().unwrap_or(1) as f64;
         (self.learning_rate * ADAM_RMS * longer.sqrt()) as f32
     }
 
-    /// The numbers of AdamW's update of a tensor, by a gradient that is multiplied with `clip`
-    /// first.
+    /// The coefficients of AdamW's update of a tensor by a gradient scaled by `clip`.
     pub(super) fn adamw(&self, tensor: &TensorSpec, clip: f32) -> AdamW {
         AdamW {
             scale: clip,
@@ -91,86 +91,74 @@ fn correction(beta: f64, updates_before: u64) -> f64 {
     1.0 / (1.0 - beta.powi(updates))
 }
 
-/// A weight and what the optimiser remembers of it: AdamW's two moments; Muon's momentum, and
-/// nothing in `second`.
-#[derive(Clone, Debug)]
-pub(super) struct Learnt {
-    pub weight: Tensor<2>,
-    pub first: Tensor<2>,
-    pub second: Tensor<2>,
-}
-
-impl Learnt {
-    /// Updates by a gradient that is multiplied with `clip` first.
-    pub fn update(
-        self,
-        tensor: &TensorSpec,
-        gradient: Tensor<2>,
-        update: &Update,
-        clip: f32,
-    ) -> Self {
-        match update.muon {
-            Some(momentum) if is_within(tensor) => {
-                self.muon(tensor, gradient.mul_scalar(clip), update, momentum)
-            }
-            _ if fused::serves(&gradient.device()) => {
-                fused::adamw(self, gradient, &update.adamw(tensor, clip))
-            }
-            _ => self.adamw(gradient, &update.adamw(tensor, clip)),
+/// Updates a weight by a gradient scaled by `clip`.
+pub(super) fn step(
+    state: WeightAndMoments,
+    tensor: &TensorSpec,
+    gradient: Tensor<2>,
+    update: &Update,
+    clip: f32,
+) -> WeightAndMoments {
+    match update.muon {
+        Some(momentum) if is_block_matrix(tensor) => {
+            muon(state, tensor, gradient.mul_scalar(clip), update, momentum)
         }
-    }
-
-    fn adamw(self, gradient: Tensor<2>, numbers: &AdamW) -> Self {
-        let AdamW {
-            scale,
-            beta1,
-            beta2,
-            rate,
-            correction2,
-            epsilon,
-            kept,
-        } = *numbers;
-        let gradient = gradient.mul_scalar(scale);
-        let first = self.first.mul_scalar(beta1) + gradient.clone().mul_scalar(1.0 - beta1);
-        let second = self.second.mul_scalar(beta2) + gradient.square().mul_scalar(1.0 - beta2);
-        let root = second
-            .clone()
-            .mul_scalar(correction2)
-            .sqrt()
-            .add_scalar(epsilon);
-        let weight = self.weight.mul_scalar(kept) - first.clone().mul_scalar(rate) / root;
-        Self {
-            weight,
-            first,
-            second,
+        _ if fused::serves(&gradient.device()) => {
+            fused::adamw(state, gradient, &update.adamw(tensor, clip))
         }
-    }
-
-    /// Momentum with Nesterov's look ahead, made orthogonal, as `torch.optim.Muon` with
-    /// `match_rms_adamw`.
-    fn muon(
-        self,
-        tensor: &TensorSpec,
-        gradient: Tensor<2>,
-        update: &Update,
-        momentum: f64,
-    ) -> Self {
-        let mu = momentum as f32;
-        let first = self.first.mul_scalar(mu) + gradient.clone().mul_scalar(1.0 - mu);
-        let ahead = gradient.mul_scalar(1.0 - mu) + first.clone().mul_scalar(mu);
-        let step = orthogonal(ahead).mul_scalar(update.muon_rate(tensor));
-        let weight = self.weight.mul_scalar(update.kept(tensor)) - step;
-        Self {
-            weight,
-            first,
-            second: self.second,
-        }
+        _ => adamw(state, gradient, &update.adamw(tensor, clip)),
     }
 }
 
-/// Whether a tensor is a matrix within a block: embedding and output projection, whose rows stand
-/// for tokens, are not.
-pub(super) fn is_within(tensor: &TensorSpec) -> bool {
+fn adamw(state: WeightAndMoments, gradient: Tensor<2>, coefficients: &AdamW) -> WeightAndMoments {
+    let AdamW {
+        scale,
+        beta1,
+        beta2,
+        rate,
+        correction2,
+        epsilon,
+        kept,
+    } = *coefficients;
+    let gradient = gradient.mul_scalar(scale);
+    let first = state.first.mul_scalar(beta1) + gradient.clone().mul_scalar(1.0 - beta1);
+    let second = state.second.mul_scalar(beta2) + gradient.square().mul_scalar(1.0 - beta2);
+    let root = second
+        .clone()
+        .mul_scalar(correction2)
+        .sqrt()
+        .add_scalar(epsilon);
+    let weight = state.weight.mul_scalar(kept) - first.clone().mul_scalar(rate) / root;
+    WeightAndMoments {
+        weight,
+        first,
+        second,
+    }
+}
+
+/// Nesterov momentum, orthogonalised, as `torch.optim.Muon` with `match_rms_adamw`.
+fn muon(
+    state: WeightAndMoments,
+    tensor: &TensorSpec,
+    gradient: Tensor<2>,
+    update: &Update,
+    momentum: f64,
+) -> WeightAndMoments {
+    let mu = momentum as f32;
+    let first = state.first.mul_scalar(mu) + gradient.clone().mul_scalar(1.0 - mu);
+    let ahead = gradient.mul_scalar(1.0 - mu) + first.clone().mul_scalar(mu);
+    let step = orthogonalise(ahead).mul_scalar(update.muon_rate(tensor));
+    let weight = state.weight.mul_scalar(update.kept(tensor)) - step;
+    WeightAndMoments {
+        weight,
+        first,
+        second: state.second,
+    }
+}
+
+/// Whether a tensor is a matrix within a block. The embedding and the output projection, whose rows
+/// stand for tokens, are not.
+pub(super) fn is_block_matrix(tensor: &TensorSpec) -> bool {
     tensor.shape.len() == 2
         && !matches!(
             tensor.name.as_str(),
@@ -178,9 +166,9 @@ pub(super) fn is_within(tensor: &TensorSpec) -> bool {
         )
 }
 
-/// U S' Vᵗ for U S Vᵗ, where all of S' is near one: five steps of X ← aX + (bA + cA²)X with A =
-/// XXᵗ.
-pub(super) fn orthogonal(matrix: Tensor<2>) -> Tensor<2> {
+/// Replaces the singular values of U S Vᵗ by values near one: five steps of
+/// X ← aX + (bA + cA²)X with A = XXᵗ.
+pub(super) fn orthogonalise(matrix: Tensor<2>) -> Tensor<2> {
     let [rows, columns] = matrix.dims();
     let wide = |matrix: Tensor<2>| {
         if rows > columns {
@@ -213,7 +201,7 @@ mod tests {
 
     use super::*;
 
-    /// What `docs/bench/optimisers.py` recorded.
+    /// PyTorch's steps, recorded by `docs/bench/optimisers.py`.
     #[derive(Deserialize)]
     struct Recorded {
         rate: f64,
@@ -221,12 +209,12 @@ mod tests {
         beta1: f64,
         beta2: f64,
         momentum: f64,
-        adamw: Vec<Course>,
-        muon: Vec<Course>,
+        adamw: Vec<Trajectory>,
+        muon: Vec<Trajectory>,
     }
 
     #[derive(Deserialize)]
-    struct Course {
+    struct Trajectory {
         shape: Vec<usize>,
         weight: Vec<f32>,
         steps: Vec<Step>,
@@ -242,14 +230,13 @@ mod tests {
         serde_json::from_str(include_str!("../../tests/data/optimisers.json")).unwrap()
     }
 
-    type Advance = fn(Learnt, &TensorSpec, Tensor<2>, &Update) -> Learnt;
+    type Advance = fn(WeightAndMoments, &TensorSpec, Tensor<2>, &Update) -> WeightAndMoments;
 
-    /// Goes the same course, and gives the largest difference from PyTorch's weights after each
-    /// step.
-    fn differences(course: &Course, update: &Update, one: Advance) -> Vec<f32> {
-        let shape = match course.shape[..] {
+    /// The largest difference from PyTorch's weights after each step.
+    fn differences(trajectory: &Trajectory, update: &Update, one: Advance) -> Vec<f32> {
+        let shape = match trajectory.shape[..] {
             [rows, columns] => [rows, columns],
-            _ => [1, course.weight.len()],
+            _ => [1, trajectory.weight.len()],
         };
         let device = Device::flex();
         let tensor = |values: &[f32]| {
@@ -257,11 +244,11 @@ mod tests {
         };
         let spec = TensorSpec {
             name: "model.layers.0.mlp.up_proj.weight".into(),
-            shape: course.shape.clone(),
+            shape: trajectory.shape.clone(),
         };
-        let zeros = tensor(&vec![0.0; course.weight.len()]);
-        let mut learnt = Learnt {
-            weight: tensor(&course.weight),
+        let zeros = tensor(&vec![0.0; trajectory.weight.len()]);
+        let mut state = WeightAndMoments {
+            weight: tensor(&trajectory.weight),
             first: zeros.clone(),
             second: zeros,
         };
@@ -270,19 +257,19 @@ mod tests {
                 updates_before: number as u64,
                 ..*update
             };
-            learnt = one(learnt.clone(), &spec, tensor(&step.gradient), &update);
-            let ours = learnt.weight.clone().try_into_vec_as::<f32>().unwrap();
+            state = one(state.clone(), &spec, tensor(&step.gradient), &update);
+            let ours = state.weight.clone().try_into_vec_as::<f32>().unwrap();
             ours.iter()
                 .zip(&step.weight)
                 .fold(0.0, |worst: f32, (ours, theirs)| {
                     worst.max((ours - theirs).abs())
                 })
         };
-        course.steps.iter().enumerate().map(step).collect()
+        trajectory.steps.iter().enumerate().map(step).collect()
     }
 
     #[test]
-    fn every_step_is_pytorchs() {
+    fn every_step_matches_pytorch() {
         let recorded = recorded();
         let Recorded {
             rate,
@@ -304,20 +291,23 @@ mod tests {
             muon: Some(recorded.momentum),
             ..adamw
         };
-        // As the processor does it, and as a GPU does.
+        // The CPU's way and a GPU's.
         let best: Advance =
-            |learnt, tensor, gradient, update| learnt.update(tensor, gradient, update, 1.0);
-        let plain: Advance =
-            |learnt, tensor, gradient, update| learnt.adamw(gradient, &update.adamw(tensor, 1.0));
-        for (courses, update, one) in [
+            |state, tensor, gradient, update| step(state, tensor, gradient, update, 1.0);
+        let plain: Advance = |state, tensor, gradient, update| {
+            super::adamw(state, gradient, &update.adamw(tensor, 1.0))
+        };
+        for (trajectories, update, one) in [
             (&recorded.adamw, adamw, best),
             (&recorded.adamw, adamw, plain),
             (&recorded.muon, muon, best),
         ] {
-            for course in courses {
-                for (step, difference) in differences(course, &update, one).into_iter().enumerate()
+            for trajectory in trajectories {
+                for (step, difference) in differences(trajectory, &update, one)
+                    .into_iter()
+                    .enumerate()
                 {
-                    let shape = &course.shape;
+                    let shape = &trajectory.shape;
                     assert!(
                         difference < 2e-6,
                         "{update:?}, {shape:?}, step {step}: off by {difference}"
@@ -328,14 +318,14 @@ mod tests {
     }
 
     #[test]
-    fn an_orthogonal_matrix_has_singular_values_near_one() {
+    fn an_orthogonalised_matrix_has_singular_values_near_one() {
         // Singular values of 3, 1 and 0.4.
         let values = vec![
             3.0_f32, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.4, 0.0, 0.0, 0.0, 0.0,
         ];
         let matrix =
             Tensor::<2>::from_data(TensorData::new(values.clone(), [4, 3]), &Device::flex());
-        let found = orthogonal(matrix).try_into_vec_as::<f32>().unwrap();
+        let found = orthogonalise(matrix).try_into_vec_as::<f32>().unwrap();
         for (value, before) in found.iter().zip(values) {
             let is_right = if before > 0.0 {
                 (0.6..1.3).contains(value)
@@ -347,9 +337,9 @@ mod tests {
     }
 
     #[test]
-    fn only_matrices_within_the_blocks_are_muons() {
+    fn muon_takes_only_the_matrices_within_the_blocks() {
         let is = |name: &str, shape: &[usize]| {
-            is_within(&TensorSpec {
+            is_block_matrix(&TensorSpec {
                 name: name.into(),
                 shape: shape.to_vec(),
             })

@@ -1,11 +1,11 @@
-//! The model's forward pass in plain loops and f64: slow, and so short that a reader can check it
-//! against the papers.
+//! The model's forward pass in plain loops and f64: slow, but short enough to check against the
+//! papers.
 
 use crate::spec::{ModelSpec, TensorIndex};
 
 type Vector = Vec<f64>;
 
-/// A model to look things up in.
+/// A model and its weights.
 pub(super) struct Plain<'a> {
     spec: &'a ModelSpec,
     index: TensorIndex,
@@ -90,7 +90,7 @@ impl<'a> Plain<'a> {
             .collect()
     }
 
-    /// The same for each head by itself.
+    /// RMSNorm of each head separately.
     fn norm_heads(&self, heads: &[f64], gain: usize) -> Vector {
         heads
             .chunks(self.spec.head_width())
@@ -105,7 +105,7 @@ impl<'a> Plain<'a> {
             .collect()
     }
 
-    /// RoPE: component i of a head turns with component i + half by position · θ^(−i / half).
+    /// RoPE: component i of a head rotates with component i + half by position · θ^(−i / half).
     fn rotate(&self, heads: &mut [f64], position: usize) {
         let half = self.spec.head_width() / 2;
         for head in heads.chunks_mut(2 * half) {

@@ -1,5 +1,5 @@
 //! Rotary positions (Su et al., 2021, <https://arxiv.org/abs/2104.09864>) in Hugging Face's
-//! half-split convention: component i turns together with component i + head width / 2.
+//! half-split convention: component i rotates together with component i + head width / 2.
 
 use std::f64::consts::TAU;
 
@@ -7,24 +7,23 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::spec::{ModelSpec, RopeScaling};
 
-/// What turns queries and keys on a device, at the positions of some tokens.
+/// Rotates queries and keys on a device, for a range of positions.
 ///
-/// A pair (a, b) is turned to (a cos − b sin, b cos + a sin): the vector times its cosines, plus
-/// the vector after a quarter of a turn, (−b, a), times its sines. The quarter of a turn is a
-/// product with a matrix of zeros and ±1, which is exact, and on every device faster than cutting
-/// vectors apart.
+/// A pair (a, b) becomes (a cos − b sin, b cos + a sin): the vector times its cosines plus the
+/// vector rotated by a quarter turn, (−b, a), times its sines. The quarter turn is a product with a
+/// matrix of zeros and ±1, which is exact and on every device faster than slicing the vectors.
 #[derive(Clone)]
 pub(super) struct Rotation {
     /// Cosines and sines for keys, each `[1, 1, tokens, head width]`.
     key: [Tensor<4>; 2],
-    /// The same for queries, over the root of the head's width: what scores are scaled with.
+    /// The same for queries, divided by the root of the head width, which scales the scores.
     query: [Tensor<4>; 2],
     /// `[1, 1, head width, head width]`
     quarter: Tensor<4>,
 }
 
 impl Rotation {
-    /// For the first `length` positions.
+    /// A rotation for the positions `0..length`.
     pub fn new(spec: &ModelSpec, length: usize, device: &Device) -> Self {
         let (frequencies, width) = (frequencies(spec), spec.head_width());
         let half = width / 2;
@@ -50,7 +49,7 @@ impl Rotation {
         }
     }
 
-    /// For the positions `from .. from + count` of these.
+    /// The rotation for the positions `from .. from + count` of these.
     pub fn part(&self, from: usize, count: usize) -> Self {
         let part = |tables: &[Tensor<4>; 2]| {
             tables
@@ -64,17 +63,17 @@ impl Rotation {
         }
     }
 
-    /// Turns queries, `[sequences, heads, tokens, head width]`, and scales them.
-    pub fn turn_query(&self, query: Tensor<4>) -> Tensor<4> {
-        self.turn(query, &self.query)
+    /// Rotates and scales queries, `[sequences, heads, tokens, head width]`.
+    pub fn rotate_query(&self, query: Tensor<4>) -> Tensor<4> {
+        self.rotate(query, &self.query)
     }
 
-    /// Turns keys of the same shape.
-    pub fn turn_key(&self, key: Tensor<4>) -> Tensor<4> {
-        self.turn(key, &self.key)
+    /// Rotates keys of the same shape.
+    pub fn rotate_key(&self, key: Tensor<4>) -> Tensor<4> {
+        self.rotate(key, &self.key)
     }
 
-    fn turn(&self, x: Tensor<4>, [cos, sin]: &[Tensor<4>; 2]) -> Tensor<4> {
+    fn rotate(&self, x: Tensor<4>, [cos, sin]: &[Tensor<4>; 2]) -> Tensor<4> {
         x.clone() * cos.clone() + x.matmul(self.quarter.clone()) * sin.clone()
     }
 }
@@ -94,7 +93,7 @@ pub(crate) fn frequencies(spec: &ModelSpec) -> Vec<f64> {
         .collect()
 }
 
-/// What a frequency is divided by.
+/// The divisor of a frequency.
 fn stretch(scaling: &RopeScaling, frequency: f64) -> f64 {
     let [factor, low, high] = [
         scaling.factor_ppm,
@@ -112,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pairs_are_turned_by_the_angles_of_their_positions() {
+    fn pairs_rotate_by_the_angles_of_their_positions() {
         let spec = ModelSpec {
             width: 8,
             heads: 2,
@@ -125,18 +124,18 @@ mod tests {
             TensorData::new([0.5_f32, -1.0, 2.0, 0.25].repeat(3), [1, 1, 3, 4]),
             &device,
         );
-        let turned = rotation
-            .turn_key(x.clone())
+        let rotated = rotation
+            .rotate_key(x.clone())
             .try_into_vec_as::<f32>()
             .unwrap();
-        let scaled = rotation.turn_query(x).try_into_vec_as::<f32>().unwrap();
+        let scaled = rotation.rotate_query(x).try_into_vec_as::<f32>().unwrap();
         for (place, position) in [2.0_f32, 3.0, 4.0].into_iter().enumerate() {
             for (pair, frequency) in [1.0_f32, 0.01].into_iter().enumerate() {
                 let (a, b) = ([0.5, -1.0][pair], [2.0, 0.25][pair]);
                 let (sin, cos) = (position * frequency).sin_cos();
                 let expected = [(pair, a * cos - b * sin), (pair + 2, b * cos + a * sin)];
                 for (component, expected) in expected {
-                    assert!((turned[place * 4 + component] - expected).abs() < 1e-6);
+                    assert!((rotated[place * 4 + component] - expected).abs() < 1e-6);
                     assert!((scaled[place * 4 + component] - expected / 2.0).abs() < 1e-6);
                 }
             }

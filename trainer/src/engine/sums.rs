@@ -1,5 +1,5 @@
-//! Where a step's gradients are added up, in f32, as soon as each is there: so that no second copy
-//! of them all is ever held.
+//! Sums of a step's gradients, in f32. Each gradient is added as soon as it is computed, so that no
+//! second copy of all gradients exists.
 
 use std::mem;
 use std::sync::{Mutex, PoisonError};
@@ -9,16 +9,16 @@ use half::bf16;
 use rayon::prelude::*;
 use weal_kernels::Layout;
 
-/// Values of gradients that are read at once.
+/// The most gradient values read from the device at once.
 const READ_AT_ONCE: usize = 1 << 24;
 
-/// Where gradients are added up as they come.
+/// A sink that sums gradients up as they are computed.
 pub(super) trait Accumulate: Sync {
-    /// Adds gradients of tensors of the layout.
+    /// Adds gradients, each with the index of its tensor in the layout.
     fn add(&self, gradients: Vec<(usize, Tensor<2>)>);
 }
 
-/// Sums in the machine's memory, one part a tensor.
+/// Sums in host memory, one slice for each tensor.
 pub(super) struct HostSums<'a> {
     parts: Vec<Mutex<&'a mut [f32]>>,
 }
@@ -37,10 +37,11 @@ impl<'a> HostSums<'a> {
 
 impl Accumulate for HostSums<'_> {
     /// # Panics
-    /// Where the device fails, as everything does that waits for one.
+    /// If the device fails, as burn's own reads do; the engine's guard catches it.
+    #[allow(clippy::panic)]
     fn add(&self, gradients: Vec<(usize, Tensor<2>)>) {
-        // Many are read at once, since each reading waits for the device; all at once would be a
-        // second copy there.
+        // Every read waits for the device, so several gradients share one; reading all of them at
+        // once would hold a second copy of them on the device.
         let mut gradients = gradients.into_iter().peekable();
         while gradients.peek().is_some() {
             let (mut tensors, mut reading, mut count) = (Vec::new(), Transaction::default(), 0);
@@ -68,8 +69,8 @@ impl HostSums<'_> {
         let mut sums = self.parts[tensor]
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        // A worker that waited for others would take up other work meanwhile, which may want the
-        // same lock.
+        // A rayon worker that waits for others runs other tasks meanwhile, and one of them may want
+        // the same lock; so a worker adds the values alone.
         let size = if is_worker { usize::MAX } else { 1 << 16 };
         match data.dtype() {
             DType::BF16 => add_part(&mut sums, values::<bf16>(data), size, bf16::to_f32),
@@ -78,6 +79,7 @@ impl HostSums<'_> {
     }
 }
 
+#[allow(clippy::panic)] // the engine's guard catches it, as it does burn's own panics
 fn values<T: burn::tensor::Element>(data: &TensorData) -> &[T] {
     data.as_slice()
         .unwrap_or_else(|error| panic!("a gradient cannot be read: {error:?}"))
@@ -102,7 +104,7 @@ fn add_part<T: Copy + Sync>(
         .for_each(|(sums, values)| add(sums, values));
 }
 
-/// Sums on the device, one tensor each.
+/// Sums on the device, one tensor for each tensor of the layout.
 pub(super) struct DeviceSums {
     parts: Vec<Mutex<Option<Tensor<2>>>>,
 }
@@ -114,7 +116,7 @@ impl DeviceSums {
         }
     }
 
-    /// One for each tensor; zeros where nothing depends on it.
+    /// One sum for each tensor; zeros for a tensor that the loss does not depend on.
     pub fn into_tensors(self, weights: &[Tensor<2>]) -> Vec<Tensor<2>> {
         let sums = self
             .parts

@@ -1,19 +1,20 @@
-//! The engine against first principles, against a plain forward pass in f64, and a GPU against the
-//! processor.
+//! The engine against first principles and against a plain forward pass in f64, and a GPU against
+//! the CPU.
 
 use weal_kernels::Compression;
 
-use super::gradient::Thrift;
+use super::gradient::TradeOff;
 use super::{Batch, Engine, MomentVectors, Update, plain};
-use crate::compute::{ComputePlan, Place, Precision};
+use crate::compute_plan::{ComputePlan, Precision, StatePlacement};
 use crate::device::{DeviceChoice, OpenDevice};
+use crate::error::with_causes;
 use crate::gpus::{GpuKind, gpus};
 use crate::initial::initial_weights;
 use crate::require;
 use crate::spec::ModelSpec;
 
-/// Small models that reach every branch: several blocks of queries, shared key heads, both kinds of
-/// output projection, heads with a width and norms of their own.
+/// Small models that cover every branch: several blocks of queries, shared key heads, tied and
+/// untied output projections, a head width of its own, norms of queries and keys.
 fn small_models() -> [ModelSpec; 3] {
     let tied = ModelSpec {
         vocabulary: 13,
@@ -56,7 +57,7 @@ fn batch(spec: &ModelSpec, sequences: usize) -> Batch {
     Batch::new(rows, spec.context)
 }
 
-/// Weights with gains that are not one, so that a gain in the wrong place shows.
+/// Weights whose gains are not one, so that a gain in the wrong place shows.
 fn weights(spec: &ModelSpec) -> Vec<f32> {
     let mut weights = initial_weights(spec, &[5; 32]).unwrap();
     for (index, weight) in weights.iter_mut().enumerate() {
@@ -79,8 +80,8 @@ fn update() -> Update {
     }
 }
 
-fn processor(spec: &ModelSpec) -> Engine {
-    Engine::new(spec, burn::tensor::Device::flex(), "processor".to_owned()).unwrap()
+fn on_cpu(spec: &ModelSpec) -> Engine {
+    Engine::on(&OpenDevice::cpu(), spec).unwrap()
 }
 
 /// The largest difference, over the largest magnitude.
@@ -96,13 +97,12 @@ fn difference(left: &[f32], right: &[f32]) -> f32 {
 #[test]
 fn the_gradient_is_the_slope_of_the_loss() {
     for spec in small_models() {
-        let (mut engine, batch, weights) = (processor(&spec), batch(&spec, 3), weights(&spec));
+        let (mut engine, batch, weights) = (on_cpu(&spec), batch(&spec, 3), weights(&spec));
         engine.load(&weights).unwrap();
         let (gradient, _) = engine.gradient(&batch).unwrap();
         let layout = spec.layout().unwrap();
         for (index, tensor) in layout.tensors().iter().enumerate() {
-            // Along the gradient of one tensor the loss must change by the gradient's squared
-            // length.
+            // Along the gradient of one tensor, the loss changes by the gradient's squared length.
             let range = layout.range(index);
             let length = gradient[range.clone()]
                 .iter()
@@ -132,9 +132,9 @@ fn the_gradient_is_the_slope_of_the_loss() {
 }
 
 #[test]
-fn the_next_token_and_the_loss_are_those_of_a_plain_forward_pass() {
+fn the_next_token_and_the_loss_match_a_plain_forward_pass() {
     for spec in small_models() {
-        let (mut engine, batch, weights) = (processor(&spec), batch(&spec, 1), weights(&spec));
+        let (mut engine, batch, weights) = (on_cpu(&spec), batch(&spec, 1), weights(&spec));
         engine.load(&weights).unwrap();
         let tokens = &batch.rows()[..spec.context];
         let plain = plain::Plain::new(&spec, &weights);
@@ -151,7 +151,7 @@ fn the_next_token_and_the_loss_are_those_of_a_plain_forward_pass() {
                 difference(&engine.read_text(&tokens[..length]).unwrap(), &last(length)) < 1e-4
             );
         }
-        // Read piece by piece, the text is the same.
+        // Reading the text piece by piece gives the same scores.
         engine.begin_text();
         let mut read = 0;
         while read < spec.context {
@@ -173,7 +173,7 @@ fn the_next_token_and_the_loss_are_those_of_a_plain_forward_pass() {
 #[test]
 fn a_gradient_in_little_memory_is_the_same() {
     for spec in small_models() {
-        let (mut engine, batch) = (processor(&spec), batch(&spec, 5));
+        let (mut engine, batch) = (on_cpu(&spec), batch(&spec, 5));
         engine.load(&weights(&spec)).unwrap();
         let (plain, loss) = engine.gradient(&batch).unwrap();
         for (sequences, recompute, scores) in [
@@ -182,28 +182,28 @@ fn a_gradient_in_little_memory_is_the_same() {
             (usize::MAX, false, 40),
             (3, true, 1),
         ] {
-            engine.thrift = Thrift {
+            engine.trade_off = TradeOff {
                 sequences,
                 recompute,
                 scores,
             };
-            let (thrifty, same_loss) = engine.gradient(&batch).unwrap();
+            let (frugal, same_loss) = engine.gradient(&batch).unwrap();
             assert!(
                 (same_loss / loss - 1.0).abs() < 1e-5,
                 "{:?}: {same_loss} instead of {loss}",
-                engine.thrift
+                engine.trade_off
             );
-            let difference = difference(&thrifty, &plain);
+            let difference = difference(&frugal, &plain);
             assert!(
                 difference < 1e-5,
                 "{:?}: off by {difference}",
-                engine.thrift
+                engine.trade_off
             );
         }
     }
 }
 
-/// Weights and moments after some steps under a plan, and the losses on the way.
+/// Weights and moments after four steps under the engine's plan, and the loss of each step.
 fn learn(
     engine: &mut Engine,
     spec: &ModelSpec,
@@ -226,16 +226,16 @@ fn learn(
 fn states_in_host_memory_learn_the_same() {
     for spec in small_models() {
         for muon in [None, Some(0.95)] {
-            let (expected, moments, _) = learn(&mut processor(&spec), &spec, muon);
+            let (expected, moments, _) = learn(&mut on_cpu(&spec), &spec, muon);
             for (micro_batch, recompute) in [(None, false), (Some(2), true)] {
-                let mut engine = processor(&spec);
+                let mut engine = on_cpu(&spec);
                 let plan = ComputePlan {
                     micro_batch,
                     recompute,
-                    states: Place::Host,
+                    states: StatePlacement::Host,
                     ..ComputePlan::default()
                 };
-                engine.arrange(&plan).unwrap();
+                engine.set_plan(&plan).unwrap();
                 let (found, found_moments, _) = learn(&mut engine, &spec, muon);
                 let off = difference(&found, &expected);
                 assert!(off < 1e-4, "{plan}, {muon:?}: off by {off}");
@@ -247,12 +247,12 @@ fn states_in_host_memory_learn_the_same() {
 }
 
 #[test]
-fn what_was_learnt_moves_between_plans() {
+fn weights_and_moments_move_between_plans() {
     let spec = small_models()[0].clone();
-    let mut engine = processor(&spec);
+    let mut engine = on_cpu(&spec);
     let (weights, moments, _) = learn(&mut engine, &spec, None);
     let host = ComputePlan {
-        states: Place::Host,
+        states: StatePlacement::Host,
         ..ComputePlan::default()
     };
     let short = ComputePlan {
@@ -262,26 +262,26 @@ fn what_was_learnt_moves_between_plans() {
     for plan in [
         host,
         ComputePlan {
-            states: Place::Host,
+            states: StatePlacement::Host,
             ..short
         },
         short,
         ComputePlan::default(),
     ] {
-        engine.arrange(&plan).unwrap();
+        engine.set_plan(&plan).unwrap();
         assert!(engine.weights().unwrap() == weights, "{plan}");
         assert!(engine.moments().unwrap() == moments, "{plan}");
     }
 }
 
 #[test]
-fn what_is_learnt_in_bf16_is_near_what_is_learnt_in_f32() {
+fn training_in_bf16_stays_close_to_training_in_f32() {
     for spec in small_models() {
-        let (_, _, expected) = learn(&mut processor(&spec), &spec, None);
+        let (_, _, expected) = learn(&mut on_cpu(&spec), &spec, None);
         for (states, recompute) in [
-            (Place::Device, false),
-            (Place::Host, false),
-            (Place::Host, true),
+            (StatePlacement::Device, false),
+            (StatePlacement::Host, false),
+            (StatePlacement::Host, true),
         ] {
             let plan = ComputePlan {
                 precision: Precision::Bf16,
@@ -289,8 +289,8 @@ fn what_is_learnt_in_bf16_is_near_what_is_learnt_in_f32() {
                 recompute,
                 ..ComputePlan::default()
             };
-            let mut engine = processor(&spec);
-            engine.arrange(&plan).unwrap();
+            let mut engine = on_cpu(&spec);
+            engine.set_plan(&plan).unwrap();
             let (weights, _, losses) = learn(&mut engine, &spec, None);
             assert!(losses.last() < losses.first(), "{plan}: {losses:?}");
             for (found, expected) in losses.iter().zip(&expected) {
@@ -299,7 +299,7 @@ fn what_is_learnt_in_bf16_is_near_what_is_learnt_in_f32() {
                     "{plan}: {losses:?} instead of {expected:?}"
                 );
             }
-            // What is updated has all its bits.
+            // The weights that are updated have all their bits.
             assert!(
                 weights.iter().any(|weight| weight.to_bits() & 0xffff != 0),
                 "{plan}"
@@ -324,9 +324,9 @@ fn states_in_host_memory_compress_to_the_same_bytes() {
         keep: 8,
         ..Compression::default()
     };
-    let (mut device, mut host) = (processor(&spec), processor(&spec));
-    host.arrange(&ComputePlan {
-        states: Place::Host,
+    let (mut device, mut host) = (on_cpu(&spec), on_cpu(&spec));
+    host.set_plan(&ComputePlan {
+        states: StatePlacement::Host,
         ..ComputePlan::default()
     })
     .unwrap();
@@ -347,16 +347,16 @@ fn states_in_host_memory_compress_to_the_same_bytes() {
 }
 
 #[test]
-fn a_step_that_runs_out_of_memory_is_taken_with_less() {
+fn a_step_that_runs_out_of_memory_is_retried_with_less() {
     let spec = small_models()[1].clone();
     let batch = batch(&spec, 5);
-    let mut rich = processor(&spec);
+    let mut rich = on_cpu(&spec);
     rich.load(&weights(&spec)).unwrap();
     let with_all = rich.step(&batch, &update()).unwrap();
-    let mut poor = processor(&spec);
-    for states in [Place::Host, Place::Device] {
-        poor = processor(&spec);
-        poor.arrange(&ComputePlan {
+    let mut poor = on_cpu(&spec);
+    for states in [StatePlacement::Host, StatePlacement::Device] {
+        poor = on_cpu(&spec);
+        poor.set_plan(&ComputePlan {
             states,
             ..ComputePlan::default()
         })
@@ -366,22 +366,25 @@ fn a_step_that_runs_out_of_memory_is_taken_with_less() {
         let with_less = poor.step(&batch, &update()).unwrap();
         assert!((with_all.loss - with_less.loss).abs() < 1e-5);
         assert!(difference(&poor.weights().unwrap(), &rich.weights().unwrap()) < 1e-4);
-        assert_eq!((poor.thrift.sequences, poor.thrift.recompute), (1, false));
+        assert_eq!(
+            (poor.trade_off.sequences, poor.trade_off.recompute),
+            (1, false)
+        );
     }
 
-    // Where nothing is left to save, the device has failed.
+    // When no memory is left to save, the device has failed.
     poor.most_sequences = 0;
     let message = poor.step(&batch, &update()).unwrap_err().to_string();
     assert!(
-        message.contains("out of memory") && poor.thrift.recompute,
+        message.contains("out of memory") && poor.trade_off.recompute,
         "{message}"
     );
 }
 
 #[test]
-fn a_step_is_that_of_adamw() {
+fn a_step_is_an_adamw_step() {
     let spec = small_models()[0].clone();
-    let (mut engine, batch, weights) = (processor(&spec), batch(&spec, 3), weights(&spec));
+    let (mut engine, batch, weights) = (on_cpu(&spec), batch(&spec, 3), weights(&spec));
     engine.load(&weights).unwrap();
     let (gradient, _) = engine.gradient(&batch).unwrap();
     let norm = gradient
@@ -391,8 +394,7 @@ fn a_step_is_that_of_adamw() {
         .sqrt();
     let report = engine.step(&batch, &update()).unwrap();
     assert!((report.gradient_norm / norm - 1.0).abs() < 1e-4);
-    // The first step of AdamW, by hand: the moments' corrections cancel all but the clipped
-    // gradient's sign.
+    // AdamW's first step by hand: the bias corrections leave only the clipped gradient's sign.
     let clip = 0.5 / norm;
     let layout = spec.layout().unwrap();
     for (index, tensor) in layout.tensors().iter().enumerate() {
@@ -423,7 +425,7 @@ fn a_step_that_is_not_finite_changes_nothing() {
     let spec = small_models()[1].clone();
     let mut weights = weights(&spec);
     weights[3] = f32::INFINITY;
-    let mut engine = processor(&spec);
+    let mut engine = on_cpu(&spec);
     engine.load(&weights).unwrap();
     let moments = engine.moments().unwrap();
     assert!(
@@ -436,32 +438,32 @@ fn a_step_that_is_not_finite_changes_nothing() {
     assert_eq!(engine.moments().unwrap(), moments);
 }
 
-/// Trains on the best GPU. A software GPU takes minutes to compile its kernels, so it is only used
-/// where `WEAL_REQUIRE_ALL=1` demands it; then the absence of any is a failure.
+/// Trains on the best GPU. A software GPU takes minutes to compile its kernels, so the test uses one
+/// only under `WEAL_REQUIRE_ALL=1`, which also makes it fail without any GPU.
 #[test]
-fn a_gpu_learns_what_the_processor_learns() {
+fn a_gpu_learns_what_the_cpu_learns() {
     if !require::all_required() && !gpus().iter().any(|gpu| gpu.kind != GpuKind::Software) {
         return require::leave_out(
             "training on a GPU",
-            "it has none but perhaps a software one, which takes minutes",
+            "it has no hardware GPU, and a software GPU takes minutes",
         );
     }
     let gpu = OpenDevice::open(DeviceChoice::Gpu).unwrap();
     println!("on {}", gpu.name());
     let spec = small_models()[1].clone();
     let (batch, weights) = (batch(&spec, 3), weights(&spec));
-    let (mut cpu, mut gpu) = (processor(&spec), gpu.engine(&spec).unwrap());
+    let (mut cpu, mut gpu) = (on_cpu(&spec), Engine::on(&gpu, &spec).unwrap());
     cpu.load(&weights).unwrap();
     gpu.load(&weights).unwrap();
     for updates_before in 0..4 {
         if updates_before == 2 {
-            // From here on the states are in host memory; what was learnt goes along.
+            // From here on the states are in host memory.
             let plan = ComputePlan {
-                states: Place::Host,
+                states: StatePlacement::Host,
                 recompute: true,
                 ..ComputePlan::default()
             };
-            gpu.arrange(&plan).unwrap();
+            gpu.set_plan(&plan).unwrap();
         }
         let update = Update {
             updates_before,
@@ -490,11 +492,11 @@ fn a_gpu_learns_what_the_processor_learns() {
         precision: Precision::Bf16,
         ..ComputePlan::default()
     };
-    if let Err(error) = gpu.arrange(&short) {
-        let message = error.to_string();
+    if let Err(error) = gpu.set_plan(&short) {
+        let (message, hint) = (error.to_string(), error.hint().unwrap());
         assert!(
-            message.contains("does not compute in bf16") && message.contains("compute.precision"),
-            "{message}"
+            message.contains("does not compute in bf16") && hint.contains("compute.precision"),
+            "{message}: {hint}"
         );
         return;
     }
@@ -509,7 +511,7 @@ fn a_gpu_learns_what_the_processor_learns() {
     assert!((left.loss - right.loss).abs() < 1e-1, "{left:?} {right:?}");
 }
 
-/// A GPU to compress on, be it a software one: its kernels are few.
+/// A GPU to compress on, software GPUs included: compression has few kernels.
 fn any_gpu(test: &str) -> Option<OpenDevice> {
     if gpus().is_empty() {
         require::leave_out(test, "it has no GPU, not even a software one");
@@ -519,7 +521,7 @@ fn any_gpu(test: &str) -> Option<OpenDevice> {
 }
 
 #[test]
-fn a_gpu_sends_the_bytes_that_the_processor_sends() {
+fn a_gpu_compresses_to_the_same_bytes_as_the_cpu() {
     let Some(gpu) = any_gpu("compressing on a GPU") else {
         return;
     };
@@ -529,7 +531,7 @@ fn a_gpu_sends_the_bytes_that_the_processor_sends() {
         keep: 8,
         ..Compression::default()
     };
-    let (mut cpu, mut gpu) = (processor(&spec), gpu.engine(&spec).unwrap());
+    let (mut cpu, mut gpu) = (on_cpu(&spec), Engine::on(&gpu, &spec).unwrap());
     for round in 0..3 {
         let base = initial_weights(&spec, &[round; 32]).unwrap();
         let local = initial_weights(&spec, &[round + 100; 32]).unwrap();
@@ -550,10 +552,10 @@ fn a_gpu_sends_the_bytes_that_the_processor_sends() {
 }
 
 #[test]
-fn what_cannot_be_compressed_is_named_and_leaves_the_error_feedback() {
+fn a_pseudo_gradient_that_is_not_finite_is_named_and_leaves_the_error_feedback() {
     let spec = small_models()[1].clone();
-    let gpu = any_gpu("refusing on a GPU").map(|gpu| gpu.engine(&spec).unwrap());
-    for mut engine in gpu.into_iter().chain([processor(&spec)]) {
+    let gpu = any_gpu("refusing on a GPU").map(|gpu| Engine::on(&gpu, &spec).unwrap());
+    for mut engine in gpu.into_iter().chain([on_cpu(&spec)]) {
         let base = weights(&spec);
         engine.load(&vec![0.0; base.len()]).unwrap();
         engine.compress(&Compression::default(), &base).unwrap();
@@ -562,10 +564,8 @@ fn what_cannot_be_compressed_is_named_and_leaves_the_error_feedback() {
         let mut spoilt = base.clone();
         spoilt[0] = f32::NAN;
         engine.load(&spoilt).unwrap();
-        let message = engine
-            .compress(&Compression::default(), &base)
-            .unwrap_err()
-            .to_string();
+        let error = engine.compress(&Compression::default(), &base).unwrap_err();
+        let message = with_causes(&error);
         let name = spec.layout().unwrap().tensors()[0].name.clone();
         assert!(
             message.contains(&format!("the pseudo-gradient of tensor `{name}`")),

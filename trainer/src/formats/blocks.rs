@@ -1,16 +1,16 @@
-//! GGML's quantised blocks of 32 values: what llama.cpp's `quantize_row_q8_0_ref` and
-//! `quantize_row_q4_0_ref` make.
+//! GGML's quantised blocks of 32 values, as llama.cpp's `quantize_row_q8_0_ref` and
+//! `quantize_row_q4_0_ref` produce them.
 
 use half::f16;
 
-/// Values of a block.
+/// Values per block.
 pub(super) const BLOCK: usize = 32;
-/// A scale, and a byte for each value.
+/// Bytes of a block: a scale, and a byte for each value.
 pub(super) const Q8_0_BYTES: usize = 2 + BLOCK;
-/// A scale, and half a byte for each value.
+/// Bytes of a block: a scale, and half a byte for each value.
 pub(super) const Q4_0_BYTES: usize = 2 + BLOCK / 2;
 
-/// Each value is q · d, where d = max |x| / 127 and q is a whole number from -127 to 127.
+/// Quantises to q · d, where d = max |x| / 127 and q is an integer from -127 to 127.
 pub(super) fn q8_0(values: &[f32; BLOCK]) -> [u8; Q8_0_BYTES] {
     let most = values
         .iter()
@@ -24,8 +24,8 @@ pub(super) fn q8_0(values: &[f32; BLOCK]) -> [u8; Q8_0_BYTES] {
     block
 }
 
-/// Each value is (q - 8) · d, where d is the value of largest magnitude over -8 and q from 0 to 15;
-/// value i stands in the low half of byte i, value i + 16 in the high half.
+/// Quantises to (q - 8) · d, where d is the value of largest magnitude over -8 and q is 0 to 15.
+/// Value i is in the low half of byte i, value i + 16 in the high half.
 pub(super) fn q4_0(values: &[f32; BLOCK]) -> [u8; Q4_0_BYTES] {
     let most = values.iter().fold(0.0_f32, |most, value| {
         if value.abs() > most.abs() {
@@ -44,7 +44,7 @@ pub(super) fn q4_0(values: &[f32; BLOCK]) -> [u8; Q4_0_BYTES] {
     block
 }
 
-/// The scale `most / steps` as it is written, and what values are multiplied with.
+/// The encoded scale `most / steps`, and the factor for values.
 fn scale_of(most: f32, steps: f32) -> ([u8; 2], f32) {
     let scale = most / steps;
     let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn four_bits_are_off_by_half_a_step_but_at_the_far_end() {
+    fn four_bits_are_off_by_half_a_step_except_at_the_far_end() {
         let block = q4_0(&values());
         // The value of largest magnitude is 0.8, and its code 0: the step is negative.
         let step = scale(&block);
@@ -86,13 +86,13 @@ mod tests {
             let byte = block[2 + index % 16];
             let code = if index < 16 { byte & 15 } else { byte >> 4 };
             let error = (value - (f32::from(code) - 8.0) * step).abs();
-            // -0.775 would have the code 15.75: 15 is the last there is.
+            // -0.775 would need the code 15.75, but the largest is 15.
             assert!(error <= step.abs() * 0.76, "{value}: {code}");
         }
     }
 
     #[test]
-    fn zeros_are_zeros() {
+    fn zeros_stay_zeros() {
         assert_eq!(q8_0(&[0.0; BLOCK]), [0; Q8_0_BYTES]);
         assert_eq!(q4_0(&[0.0; BLOCK])[2..], [0x88; 16]);
     }

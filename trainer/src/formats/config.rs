@@ -1,12 +1,12 @@
-//! Hugging Face's `config.json`, for the architectures whose block is ours.
+//! Hugging Face's `config.json` for the supported architectures.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::FloatFormat;
+use super::floats::FloatFormat;
 use crate::spec::{ModelSpec, RopeScaling};
 
-/// What this reads of a `config.json`.
+/// The keys of a `config.json` that matter here.
 #[derive(Debug, Deserialize)]
 struct Config {
     #[serde(default)]
@@ -26,14 +26,14 @@ struct Config {
     hidden_act: String,
     rope_theta: Option<f64>,
     rope_scaling: Option<Rope>,
-    /// Where transformers keeps the two above from version 5 on.
+    /// Replaces the two keys above in transformers 5.
     rope_parameters: Option<Rope>,
     #[serde(default)]
     attention_bias: bool,
     #[serde(default)]
     mlp_bias: bool,
     sliding_window: Option<usize>,
-    /// Qwen has a window that is mostly switched off.
+    /// Qwen configures a window but mostly disables it.
     use_sliding_window: Option<bool>,
     eos_token_id: Option<TokenIds>,
 }
@@ -62,18 +62,18 @@ fn silu() -> String {
     "silu".to_owned()
 }
 
-/// What a `config.json` says.
+/// The contents of a `config.json`.
 #[derive(Debug, PartialEq)]
 pub(super) struct Described {
     pub model: ModelSpec,
-    /// The token at which a text ends; of several, the first.
+    /// The end-of-text token; of several, the first.
     pub end_of_text: Option<u32>,
 }
 
-/// Reads a `config.json`.
+/// Parses a `config.json`.
 ///
 /// # Errors
-/// What in it cannot be, or is not of an architecture that this can compute.
+/// The key that is invalid, or that belongs to an unsupported architecture.
 pub(super) fn read(json: &[u8]) -> Result<Described, String> {
     let config: Config = serde_json::from_slice(json).map_err(|error| error.to_string())?;
     let query_key_norm = match config.model_type.as_str() {
@@ -81,7 +81,7 @@ pub(super) fn read(json: &[u8]) -> Result<Described, String> {
         "qwen3" => true,
         other => {
             return Err(format!(
-                "model_type is {other:?}; llama, mistral and qwen3 can be read"
+                "model_type is {other:?}; supported are llama, mistral and qwen3"
             ));
         }
     };
@@ -91,13 +91,13 @@ pub(super) fn read(json: &[u8]) -> Result<Described, String> {
     ] {
         if is_there {
             return Err(format!(
-                "{key} is true; only projections without biases can be read"
+                "{key} is true; only projections without biases are supported"
             ));
         }
     }
     if config.hidden_act != "silu" {
         return Err(format!(
-            "hidden_act is {:?}; only \"silu\" can be read",
+            "hidden_act is {:?}; only \"silu\" is supported",
             config.hidden_act
         ));
     }
@@ -106,7 +106,7 @@ pub(super) fn read(json: &[u8]) -> Result<Described, String> {
         .and_then(|rope| rope.rope_theta)
         .or(config.rope_theta)
         .unwrap_or(10_000.0);
-    // A window that is as long as all that is seen hides nothing.
+    // A sliding window bounds the context unless it is disabled.
     let window = config
         .sliding_window
         .filter(|_| config.use_sliding_window != Some(false));
@@ -146,7 +146,7 @@ pub(super) fn read(json: &[u8]) -> Result<Described, String> {
 fn scaling(rope: &Rope) -> Result<Option<RopeScaling>, String> {
     if let Some(part) = rope.partial_rotary_factor.filter(|part| *part != 1.0) {
         return Err(format!(
-            "partial_rotary_factor is {part}; only 1 can be read"
+            "partial_rotary_factor is {part}; only 1 is supported"
         ));
     }
     match rope.rope_type.as_deref() {
@@ -169,12 +169,12 @@ fn scaling(rope: &Rope) -> Result<Option<RopeScaling>, String> {
             }))
         }
         Some(other) => Err(format!(
-            "rope_scaling is of type {other:?}; default and llama3 can be read"
+            "rope_scaling has the type {other:?}; supported are default and llama3"
         )),
     }
 }
 
-/// `value` in parts of 1 / `unit`, if it is a whole number of them to nine digits.
+/// `value` in units of 1 / `unit`, if it is a whole number of them to nine digits.
 fn whole(key: &str, value: f64, unit: f64) -> Result<u32, String> {
     let scaled = (value * unit).round();
     let is_near = (scaled / unit - value).abs() <= value.abs() * 1e-9;
@@ -182,13 +182,13 @@ fn whole(key: &str, value: f64, unit: f64) -> Result<u32, String> {
         Ok(scaled as u32)
     } else {
         Err(format!(
-            "{key} is {value}; a whole number of parts of {:e} is needed",
+            "{key} is {value}; it must be a whole number of {:e}",
             1.0 / unit
         ))
     }
 }
 
-/// The `config.json` of a model whose weights are kept in that format.
+/// The `config.json` of a model with weights in that format.
 pub(super) fn write(model: &ModelSpec, format: FloatFormat, end_of_text: Option<u32>) -> Value {
     let (architecture, model_type) = if model.query_key_norm {
         ("Qwen3ForCausalLM", "qwen3")
@@ -245,7 +245,7 @@ fn scaling_json(scaling: &RopeScaling) -> Value {
 mod tests {
     use super::*;
 
-    /// Llama 3.2 1B as published, with what this does not read left out.
+    /// The published `config.json` of Llama 3.2 1B, without the keys that are not read.
     fn llama() -> Value {
         json!({
             "architectures": ["LlamaForCausalLM"], "model_type": "llama", "attention_bias": false, "mlp_bias": false,
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_published_config_is_understood() {
+    fn a_published_config_is_parsed() {
         let Described { model, end_of_text } = described(&llama()).unwrap();
         assert_eq!(
             (model.vocabulary, model.width, model.layers, model.kv_heads),
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn configs_round_trip() {
         let llama = described(&llama()).unwrap().model;
         let qwen = ModelSpec {
             head_width: Some(80),
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn transformers_5_keeps_the_rotation_elsewhere() {
+    fn the_rope_keys_of_transformers_5_are_parsed() {
         let mut config = llama();
         let mut rope = config["rope_scaling"].take();
         rope["rope_theta"] = json!(500_000.0);
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_that_hides_something_bounds_the_context() {
+    fn a_sliding_window_bounds_the_context() {
         let mistral = |window: Value| {
             let mut config = changed("sliding_window", window);
             config["model_type"] = json!("mistral");
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn what_this_cannot_compute_is_refused_by_name() {
+    fn unsupported_architectures_are_refused_by_name() {
         let cases = [
             ("model_type", json!("gpt2"), "llama, mistral and qwen3"),
             ("attention_bias", json!(true), "without biases"),
@@ -345,7 +345,7 @@ mod tests {
             (
                 "rope_scaling",
                 json!({ "rope_type": "yarn", "factor": 4.0 }),
-                "llama3 can be read",
+                "default and llama3",
             ),
             (
                 "rope_scaling",

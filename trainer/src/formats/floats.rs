@@ -1,4 +1,4 @@
-//! Numbers as bytes, in the three formats that models are kept in.
+//! Weights as bytes, in three formats.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,10 +7,10 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use safetensors::Dtype;
 
-/// How a weight is written.
+/// The format of a weight on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FloatFormat {
-    /// Four bytes: every bit of the weight.
+    /// Four bytes, lossless.
     F32,
     /// Two bytes, eleven bits of precision, up to 65,504.
     F16,
@@ -27,7 +27,7 @@ impl FloatFormat {
         }
     }
 
-    /// The name in a `config.json`.
+    /// The name in `config.json`.
     pub(super) const fn torch_name(self) -> &'static str {
         match self {
             Self::F32 => "float32",
@@ -53,7 +53,7 @@ impl FloatFormat {
         }
     }
 
-    /// Whether a finite value stays finite.
+    /// Whether a finite value stays finite in this format.
     pub(super) fn holds(self, value: f32) -> bool {
         match self {
             Self::F32 => true,
@@ -62,7 +62,7 @@ impl FloatFormat {
         }
     }
 
-    /// The values as little-endian bytes, each rounded to the nearest, ties to even.
+    /// Encodes values as little-endian bytes, rounding to nearest, ties to even.
     pub(super) fn to_bytes(self, values: &[f32]) -> Vec<u8> {
         let two_bytes = |convert: &dyn Fn(f32) -> u16| {
             values
@@ -80,7 +80,7 @@ impl FloatFormat {
         }
     }
 
-    /// Fills `values` from as many values' little-endian bytes.
+    /// Decodes little-endian bytes into `values`.
     pub(super) fn read(self, bytes: &[u8], values: &mut [f32]) {
         let words = || {
             bytes
@@ -125,7 +125,7 @@ impl FromStr for FloatFormat {
             "f32" => Ok(Self::F32),
             "f16" => Ok(Self::F16),
             "bf16" => Ok(Self::Bf16),
-            _ => Err("f32, f16 or bf16 is accepted".to_owned()),
+            _ => Err("expected f32, f16 or bf16".to_owned()),
         }
     }
 }
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_come_back_as_near_as_the_format_allows() {
+    fn values_round_trip_within_the_formats_precision() {
         let values = [0.0, -0.0, 1.0, -2.5, 3.140_625, 1e-3, 65_504.0, 1.0e-7];
         for (format, precision) in [
             (FloatFormat::F32, 0.0),
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_format_cannot_hold_is_known() {
+    fn a_format_knows_what_it_cannot_hold() {
         assert!(FloatFormat::F16.holds(65_519.0) && !FloatFormat::F16.holds(65_520.0));
         assert!(FloatFormat::Bf16.holds(3.0e38) && !FloatFormat::Bf16.holds(f32::MAX));
         assert!(FloatFormat::F32.holds(f32::MAX));

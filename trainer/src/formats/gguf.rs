@@ -1,4 +1,4 @@
-//! A GGUF file, as llama.cpp loads it
+//! Writes GGUF files for llama.cpp
 //! (<https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>, version 3).
 
 use std::fmt;
@@ -7,29 +7,33 @@ use std::path::Path;
 use std::str::FromStr;
 
 use rayon::prelude::*;
+use weal_files::Access;
 use weal_kernels::{Layout, TensorSpec};
 
 use super::blocks::{BLOCK, Q4_0_BYTES, Q8_0_BYTES, q4_0, q8_0};
+use super::export::Export;
+use super::floats::FloatFormat;
+use super::metadata::{Metadata, put_string, value_type};
+use super::progress::FileProgress;
 use super::vocabulary::vocabulary;
-use super::{Export, FileProgress, FloatFormat};
-use crate::atomic_file;
 use crate::engine::frequencies;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::spec::ModelSpec;
 
-/// Tensors begin at multiples of so many bytes.
+/// Tensors begin at multiples of this many bytes.
 const ALIGNMENT: u64 = 32;
 /// Version of the format.
 const VERSION: u32 = 3;
 
-/// How the matrices of a GGUF file are kept; norms are always f32.
+/// The format of matrices in a GGUF file. Norms are always f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GgufFormat {
-    /// 16 bits a weight.
+    /// 16 bits per weight.
     F16,
-    /// 8.5 bits a weight.
+    /// 8.5 bits per weight.
     Q8_0,
-    /// 4.5 bits a weight; embedding and output projection, which suffer most, have 8.5.
+    /// 4.5 bits per weight. The embedding and the output projection, which suffer most from
+    /// quantisation, have 8.5.
     Q4_0,
 }
 
@@ -62,12 +66,12 @@ impl FromStr for GgufFormat {
             "f16" => Ok(Self::F16),
             "q8_0" => Ok(Self::Q8_0),
             "q4_0" => Ok(Self::Q4_0),
-            _ => Err("f16, q8_0 or q4_0 is accepted".to_owned()),
+            _ => Err("expected f16, q8_0 or q4_0".to_owned()),
         }
     }
 }
 
-/// How one tensor is kept: `ggml_type`.
+/// The format of one tensor: `ggml_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     F32 = 0,
@@ -109,7 +113,7 @@ fn blocks<const BYTES: usize>(
 /// A tensor of the file.
 struct Tensor {
     name: String,
-    /// Columns first, as GGML counts.
+    /// Columns first, as GGML orders dimensions.
     shape: Vec<u64>,
     kind: Kind,
     source: Source,
@@ -119,18 +123,18 @@ struct Tensor {
 enum Source {
     /// A tensor of the layout.
     Weights(usize),
-    /// The same, its rows brought into the order of [`interleaved`].
-    Turned { tensor: usize, heads: usize },
-    /// What llama.cpp divides the rotary frequencies by.
+    /// The same with its rows in the order of [`interleaved`].
+    Interleaved { tensor: usize, heads: usize },
+    /// The divisors of the rotary frequencies.
     FrequencyFactors,
 }
 
 impl Export<'_> {
-    /// Writes a GGUF file under the model's `name`.
+    /// Writes a GGUF file; `name` is the model's name in it.
     ///
     /// # Errors
-    /// Where the tokeniser is of a kind that llama.cpp does not know, a weight is too large for
-    /// f16, or the disk refuses; nothing is left behind then.
+    /// If llama.cpp does not support the tokeniser, a weight is too large for f16, or the system
+    /// refuses. Nothing is left behind.
     pub fn write_gguf(
         &self,
         path: &Path,
@@ -139,29 +143,29 @@ impl Export<'_> {
         progress: FileProgress,
     ) -> Result<()> {
         let layout = self.model.layout()?;
-        let metadata = self
-            .metadata(name, format)
-            .map_err(|why| atomic_file::refused(path, why))?;
+        let refused = |reason: String| Error::Export {
+            path: path.to_owned(),
+            reason,
+            hint: Some("export safetensors instead"),
+        };
+        let metadata = self.metadata(name, format).map_err(refused)?;
         let tensors = tensors(self.model, &layout, format);
         for (tensor, range) in layout.tensors().iter().zip(layout.ranges()) {
-            // Scales of blocks are f16, too.
+            // The scales of quantised blocks are f16 as well.
             if let Some(value) = self.weights[range]
                 .iter()
                 .find(|value| !FloatFormat::F16.holds(**value))
             {
-                let why = format!(
-                    "{} holds {value}, which {format} cannot; export safetensors instead",
-                    tensor.name
-                );
-                return Err(atomic_file::refused(path, why));
+                let reason = format!("{} holds {value}, which {format} cannot", tensor.name);
+                return Err(refused(reason));
             }
         }
         let total: u64 = tensors
             .iter()
             .map(|tensor| tensor.kind.bytes(tensor.values))
             .sum();
-        atomic_file::file(path, |file| {
-            let failed = |error: io::Error| atomic_file::failed(path, error);
+        weal_files::write_with(path, Access::Usual, |file| {
+            let failed = |error: io::Error| Error::write(path, error);
             let head = head(&metadata, &tensors);
             file.write_all(&head).map_err(failed)?;
             let mut done = 0;
@@ -180,7 +184,7 @@ impl Export<'_> {
     fn values_of(&self, layout: &Layout, tensor: &Tensor) -> Vec<f32> {
         match tensor.source {
             Source::Weights(index) => self.weights[layout.range(index)].to_vec(),
-            Source::Turned { tensor, heads } => {
+            Source::Interleaved { tensor, heads } => {
                 interleaved(&self.weights[layout.range(tensor)], heads, self.model)
             }
             Source::FrequencyFactors => frequency_factors(self.model),
@@ -237,7 +241,7 @@ impl Export<'_> {
         }
         metadata.strings("tokenizer.ggml.merges", &vocabulary.merges);
         metadata.bool("tokenizer.ggml.add_space_prefix", vocabulary.space_before);
-        // Texts of a run begin without a token of their own.
+        // A run trains on texts without a token at their start.
         metadata.bool("tokenizer.ggml.add_bos_token", false);
         metadata.bool("tokenizer.ggml.add_eos_token", false);
         if let Some(token) = self.end_of_text {
@@ -248,7 +252,8 @@ impl Export<'_> {
     }
 }
 
-/// llama.cpp's `llama` turns neighbours (2i, 2i + 1), its `qwen3` halves (i, i + half) as we do.
+/// llama.cpp's `llama` rotates neighbours (2i, 2i + 1); its `qwen3` rotates halves (i, i + half), as
+/// we do.
 fn architecture(model: &ModelSpec) -> &'static str {
     if model.query_key_norm {
         "qwen3"
@@ -258,14 +263,14 @@ fn architecture(model: &ModelSpec) -> &'static str {
 }
 
 fn tensors(model: &ModelSpec, layout: &Layout, format: GgufFormat) -> Vec<Tensor> {
-    let turned = architecture(model) == "llama";
+    let interleaves = architecture(model) == "llama";
     let tensor = |(index, spec): (usize, &TensorSpec)| {
         let source = match spec.name.rsplit('.').nth(1) {
-            Some("q_proj") if turned => Source::Turned {
+            Some("q_proj") if interleaves => Source::Interleaved {
                 tensor: index,
                 heads: model.heads,
             },
-            Some("k_proj") if turned => Source::Turned {
+            Some("k_proj") if interleaves => Source::Interleaved {
                 tensor: index,
                 heads: model.kv_heads,
             },
@@ -303,7 +308,7 @@ fn kind(spec: &TensorSpec, format: GgufFormat) -> Kind {
         "model.embed_tokens.weight" | "lm_head.weight"
     );
     match format {
-        // A block lies within one row.
+        // A block must not cross rows.
         _ if !columns.is_multiple_of(BLOCK) => Kind::F16,
         GgufFormat::F16 => Kind::F16,
         GgufFormat::Q4_0 if !is_outer => Kind::Q4_0,
@@ -311,7 +316,7 @@ fn kind(spec: &TensorSpec, format: GgufFormat) -> Kind {
     }
 }
 
-/// llama.cpp's name of a tensor.
+/// llama.cpp's name for a tensor.
 fn name(ours: &str) -> String {
     let Some(inner) = ours.strip_prefix("model.layers.") else {
         return match ours {
@@ -339,7 +344,7 @@ fn name(ours: &str) -> String {
     format!("blk.{layer}.{theirs}.weight")
 }
 
-/// The rows of each head in the order 0, half, 1, half + 1, …, so that neighbours turn together.
+/// The rows of each head in the order 0, half, 1, half + 1, …, so that neighbours rotate together.
 fn interleaved(matrix: &[f32], heads: usize, model: &ModelSpec) -> Vec<f32> {
     let (columns, half) = (model.width, model.head_width() / 2);
     let row = |head: usize, index: usize| &matrix[(head * 2 * half + index) * columns..][..columns];
@@ -349,7 +354,7 @@ fn interleaved(matrix: &[f32], heads: usize, model: &ModelSpec) -> Vec<f32> {
         .collect()
 }
 
-/// What each plain frequency is divided by to give the stretched one.
+/// The divisor of each plain frequency that gives the scaled one.
 fn frequency_factors(model: &ModelSpec) -> Vec<f32> {
     let plain = frequencies(&ModelSpec {
         rope_scaling: None,
@@ -358,80 +363,11 @@ fn frequency_factors(model: &ModelSpec) -> Vec<f32> {
     plain
         .iter()
         .zip(frequencies(model))
-        .map(|(plain, stretched)| (plain / stretched) as f32)
+        .map(|(plain, scaled)| (plain / scaled) as f32)
         .collect()
 }
 
-/// Types of values.
-mod value_type {
-    pub const U32: u32 = 4;
-    pub const I32: u32 = 5;
-    pub const F32: u32 = 6;
-    pub const BOOL: u32 = 7;
-    pub const STRING: u32 = 8;
-    pub const ARRAY: u32 = 9;
-}
-
-/// Keys and values, as bytes.
-#[derive(Default)]
-struct Metadata {
-    count: u64,
-    bytes: Vec<u8>,
-}
-
-impl Metadata {
-    fn entry(&mut self, key: &str, kind: u32, value: &[u8]) {
-        put_string(&mut self.bytes, key);
-        self.bytes.extend_from_slice(&kind.to_le_bytes());
-        self.bytes.extend_from_slice(value);
-        self.count += 1;
-    }
-
-    fn u32(&mut self, key: &str, value: u32) {
-        self.entry(key, value_type::U32, &value.to_le_bytes());
-    }
-
-    fn f32(&mut self, key: &str, value: f32) {
-        self.entry(key, value_type::F32, &value.to_le_bytes());
-    }
-
-    fn bool(&mut self, key: &str, value: bool) {
-        self.entry(key, value_type::BOOL, &[value.into()]);
-    }
-
-    fn string(&mut self, key: &str, value: &str) {
-        let mut bytes = Vec::new();
-        put_string(&mut bytes, value);
-        self.entry(key, value_type::STRING, &bytes);
-    }
-
-    fn strings(&mut self, key: &str, values: &[String]) {
-        let mut bytes = array_head(value_type::STRING, values.len());
-        values
-            .iter()
-            .for_each(|value| put_string(&mut bytes, value));
-        self.entry(key, value_type::ARRAY, &bytes);
-    }
-
-    fn numbers<T: Copy>(&mut self, key: &str, kind: u32, values: &[T], bytes_of: fn(T) -> [u8; 4]) {
-        let mut bytes = array_head(kind, values.len());
-        values
-            .iter()
-            .for_each(|value| bytes.extend_from_slice(&bytes_of(*value)));
-        self.entry(key, value_type::ARRAY, &bytes);
-    }
-}
-
-fn array_head(kind: u32, length: usize) -> Vec<u8> {
-    [&kind.to_le_bytes()[..], &(length as u64).to_le_bytes()].concat()
-}
-
-fn put_string(bytes: &mut Vec<u8>, text: &str) {
-    bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
-    bytes.extend_from_slice(text.as_bytes());
-}
-
-/// Everything before the tensors' values.
+/// Everything before the values of tensors.
 fn head(metadata: &Metadata, tensors: &[Tensor]) -> Vec<u8> {
     let mut bytes = b"GGUF".to_vec();
     bytes.extend_from_slice(&VERSION.to_le_bytes());

@@ -1,4 +1,4 @@
-//! A Hugging Face folder, read: `config.json`, `tokenizer.json`, and the weights in one safetensors
+//! Reads a Hugging Face folder: `config.json`, `tokenizer.json`, and the weights in one safetensors
 //! file or in shards.
 
 use std::collections::{BTreeMap, HashMap};
@@ -10,49 +10,50 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use serde::Deserialize;
 
 use super::config::{self, Described};
-use super::{FileProgress, FloatFormat};
+use super::floats::FloatFormat;
+use super::progress::FileProgress;
 use crate::error::{Error, Result};
 use crate::initial::check_weights;
 use crate::spec::ModelSpec;
 use crate::tokeniser::Tokeniser;
 
-/// The most bytes of a safetensors header; as the crate's own limit.
+/// The most bytes of a safetensors header; the crate's own limit.
 const MOST_HEADER_BYTES: u64 = 100_000_000;
-/// The most bytes of one tensor that are in memory before they are numbers.
+/// The most bytes of a tensor that are read at once.
 const PIECE_BYTES: usize = 1 << 24;
 
-/// A model that was trained elsewhere.
+/// An imported model.
 #[derive(Debug)]
 pub struct Checkpoint {
-    /// Its sizes.
+    /// The model's sizes.
     pub model: ModelSpec,
-    /// Its weights, flat, in the layout's order.
+    /// The weights, flat, in the layout's order.
     pub weights: Vec<f32>,
-    /// Its `tokenizer.json`, if there is one.
+    /// The bytes of its `tokenizer.json`, if it has one.
     pub tokeniser: Option<Vec<u8>>,
-    /// The token at which a text ends.
+    /// The end-of-text token.
     pub end_of_text: Option<u32>,
 }
 
-/// Where a tensor's bytes are.
+/// Where a tensor is stored.
 #[derive(Debug)]
-struct Place {
+struct StoredTensor {
     file: PathBuf,
     start: u64,
     bytes: u64,
     shape: Vec<usize>,
-    /// Not known where this cannot read the format.
+    /// The name of the format if it is unsupported.
     format: std::result::Result<FloatFormat, String>,
 }
 
 impl Checkpoint {
-    /// Reads a folder. A `context` makes windows shorter than those that the model was trained on.
+    /// Reads a folder. `context` shortens the model's context.
     ///
     /// # Errors
-    /// [`Error::ModelFile`] names the file, the tensor, and what is wrong: an architecture or
-    /// number format that this cannot compute, a shape that the `config.json` does not promise, a
-    /// shard that is missing or cut off, a value that is not finite. [`Error::Vocabulary`] where
-    /// the tokeniser has more tokens than the embedding.
+    /// [`Error::ModelFile`] names the file, the tensor, and what is wrong: an unsupported
+    /// architecture or number format, a shape that contradicts `config.json`, a missing or truncated
+    /// shard, a value that is not finite. [`Error::Vocabulary`] if the tokeniser has more tokens
+    /// than the embedding.
     pub fn read(folder: &Path, context: Option<usize>, progress: FileProgress) -> Result<Self> {
         let Described {
             mut model,
@@ -72,7 +73,7 @@ impl Checkpoint {
             }
         }
         end_of_text = end_of_text.filter(|token| (*token as usize) < model.vocabulary);
-        let places = places(folder)?;
+        let places = locate(folder)?;
         let weights = read_weights(folder, &model, &places, progress)?;
         Ok(Self {
             model,
@@ -97,8 +98,8 @@ fn read_optional(path: &Path) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// Finds every tensor of the folder.
-fn places(folder: &Path) -> Result<HashMap<String, Place>> {
+/// Locates every tensor of the folder.
+fn locate(folder: &Path) -> Result<HashMap<String, StoredTensor>> {
     let index = folder.join("model.safetensors.index.json");
     let Some(json) = read_optional(&index)? else {
         let single = folder.join("model.safetensors");
@@ -113,18 +114,12 @@ fn places(folder: &Path) -> Result<HashMap<String, Place>> {
                         .extension()
                         .is_some_and(|extension| extension == "bin" || extension == "pth")
                 });
-            let hint = if pickled {
-                "; pickled weights are not read: convert them to safetensors"
-            } else {
-                ""
-            };
-            return Err(refused(
-                folder,
-                format!(
-                    "neither model.safetensors nor {} is there{hint}",
-                    name(&index)
-                ),
-            ));
+            return Err(Error::ModelFile {
+                path: folder.to_owned(),
+                reason: format!("it has neither model.safetensors nor {}", name(&index)),
+                hint: pickled
+                    .then_some("pickled weights are not supported: convert them to safetensors"),
+            });
         }
         return Ok(header(&single)?.into_iter().collect());
     };
@@ -135,19 +130,19 @@ fn places(folder: &Path) -> Result<HashMap<String, Place>> {
     }
     let index_file: Index =
         serde_json::from_slice(&json).map_err(|error| refused(&index, error.to_string()))?;
-    let mut shards: BTreeMap<&str, HashMap<String, Place>> = BTreeMap::new();
+    let mut shards: BTreeMap<&str, HashMap<String, StoredTensor>> = BTreeMap::new();
     let mut places = HashMap::new();
     for (tensor, shard) in &index_file.weight_map {
         if shard.contains(['/', '\\']) || shard == ".." {
             return Err(refused(
                 &index,
-                format!("{tensor} is said to be in {shard:?}, which is no file of this folder"),
+                format!("it lists {tensor} in {shard:?}, which is no file of this folder"),
             ));
         }
         if !shards.contains_key(shard.as_str()) {
             let path = folder.join(shard);
             if !path.is_file() {
-                return Err(refused(&path, "this shard is missing; download it again"));
+                return Err(damaged(&path, "this shard is missing"));
             }
             shards.insert(shard, header(&path)?.into_iter().collect());
         }
@@ -158,7 +153,7 @@ fn places(folder: &Path) -> Result<HashMap<String, Place>> {
             refused(
                 &folder.join(shard),
                 format!(
-                    "{tensor} is not in this shard, though {} says so",
+                    "this shard does not hold {tensor}, which {} lists",
                     name(&index)
                 ),
             )
@@ -168,14 +163,9 @@ fn places(folder: &Path) -> Result<HashMap<String, Place>> {
     Ok(places)
 }
 
-/// The tensors of one safetensors file. Nothing is allocated for them.
-fn header(path: &Path) -> Result<Vec<(String, Place)>> {
-    let corrupt = |why: String| {
-        refused(
-            path,
-            format!("{why}; the file is damaged: download it again"),
-        )
-    };
+/// Reads the header of one safetensors file, without allocating its tensors.
+fn header(path: &Path) -> Result<Vec<(String, StoredTensor)>> {
+    let corrupt = |why: String| damaged(path, why);
     let mut file = File::open(path).map_err(|error| unreadable(path, error))?;
     let bytes = file
         .metadata()
@@ -186,27 +176,25 @@ fn header(path: &Path) -> Result<Vec<(String, Place)>> {
         .map_err(|_| corrupt("it has no header".into()))?;
     let length = u64::from_le_bytes(length);
     if length > MOST_HEADER_BYTES || length > bytes.saturating_sub(8) {
-        return Err(corrupt(format!(
-            "its header is said to have {length} bytes"
-        )));
+        return Err(corrupt(format!("its header claims to have {length} bytes")));
     }
     let mut head = vec![0; length as usize];
     file.read_exact(&mut head)
         .map_err(|error| unreadable(path, error))?;
-    // Reading it checks that the tensors lie one after the other, each as long as its shape.
+    // Parsing checks that the tensors are contiguous, and that each is as long as its shape.
     let metadata: Metadata =
         serde_json::from_slice(&head).map_err(|error| corrupt(error.to_string()))?;
     let data = 8 + length;
     let expected = data + metadata.data_len() as u64;
     if bytes != expected {
         return Err(corrupt(format!(
-            "it has {bytes} bytes, and its header promises {expected}"
+            "it has {bytes} bytes, but its header promises {expected}"
         )));
     }
     let place = |(name, info): (String, &TensorInfo)| {
         let (start, end) = info.data_offsets;
         let format = FloatFormat::of_dtype(info.dtype).ok_or_else(|| format!("{:?}", info.dtype));
-        let place = Place {
+        let place = StoredTensor {
             file: path.to_owned(),
             start: data + start as u64,
             bytes: (end - start) as u64,
@@ -218,11 +206,11 @@ fn header(path: &Path) -> Result<Vec<(String, Place)>> {
     Ok(metadata.tensors().into_iter().map(place).collect())
 }
 
-/// Reads the tensors of the layout, and checks that there are no others.
+/// Reads the tensors of the layout, and refuses any others.
 fn read_weights(
     folder: &Path,
     model: &ModelSpec,
-    places: &HashMap<String, Place>,
+    places: &HashMap<String, StoredTensor>,
     progress: FileProgress,
 ) -> Result<Vec<f32>> {
     let layout = model.layout()?;
@@ -242,7 +230,7 @@ fn read_weights(
             refused(
                 &place.file,
                 format!(
-                    "{} is kept as {dtype}; F32, F16 and BF16 can be read",
+                    "{} is stored as {dtype}; supported are F32, F16 and BF16",
                     tensor.name
                 ),
             )
@@ -256,7 +244,7 @@ fn read_weights(
     if let Some((name, place)) = foreign {
         return Err(refused(
             &place.file,
-            format!("{name} belongs to no architecture that can be read"),
+            format!("{name} belongs to no architecture that is supported"),
         ));
     }
 
@@ -273,16 +261,16 @@ fn read_weights(
     Ok(weights)
 }
 
-/// Tensors that say nothing that is not known without them.
+/// Whether a tensor repeats what other tensors or the config say.
 fn is_redundant(name: &str, model: &ModelSpec) -> bool {
     name.ends_with(".rotary_emb.inv_freq") || model.tied && name == "lm_head.weight"
 }
 
 fn read_tensor(
-    place: &Place,
+    place: &StoredTensor,
     format: FloatFormat,
     values: &mut [f32],
-    told: &mut dyn FnMut(u64),
+    progress: &mut dyn FnMut(u64),
 ) -> Result<()> {
     let mut file = File::open(&place.file).map_err(|error| unreadable(&place.file, error))?;
     file.seek(SeekFrom::Start(place.start))
@@ -293,7 +281,7 @@ fn read_tensor(
         file.read_exact(bytes)
             .map_err(|error| unreadable(&place.file, error))?;
         format.read(bytes, piece);
-        told(bytes.len() as u64);
+        progress(bytes.len() as u64);
     }
     Ok(())
 }
@@ -309,9 +297,22 @@ fn refused(path: &Path, reason: impl Into<String>) -> Error {
     Error::ModelFile {
         path: path.to_owned(),
         reason: reason.into(),
+        hint: None,
     }
 }
 
-fn unreadable(path: &Path, error: io::Error) -> Error {
-    refused(path, error.to_string())
+/// A file that is damaged or incomplete.
+fn damaged(path: &Path, reason: impl Into<String>) -> Error {
+    Error::ModelFile {
+        path: path.to_owned(),
+        reason: reason.into(),
+        hint: Some("the file is damaged: download it again"),
+    }
+}
+
+fn unreadable(path: &Path, source: io::Error) -> Error {
+    Error::Read {
+        path: path.to_owned(),
+        source,
+    }
 }

@@ -1,12 +1,12 @@
-//! A tokeniser as others want it: the built-in bytes as a `tokenizer.json`, and any as GGUF's lists
-//! of tokens.
+//! Tokenisers in other programs' terms: byte tokens as a `tokenizer.json`, and any tokeniser as
+//! GGUF's lists of tokens.
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::tokeniser::Tokeniser;
 
-/// A `tokenizer.json` for a tokeniser; for the built-in bytes, one that does the same.
+/// The `tokenizer.json` of a tokeniser; for byte tokens, an equivalent one.
 pub(super) fn tokenizer_json(tokeniser: &Tokeniser) -> Vec<u8> {
     match tokeniser {
         Tokeniser::Bytes => format!("{:#}\n", byte_level()).into_bytes(),
@@ -14,7 +14,7 @@ pub(super) fn tokenizer_json(tokeniser: &Tokeniser) -> Vec<u8> {
     }
 }
 
-/// Byte-level byte-pair encoding without any pair: token i is byte i.
+/// Byte-level BPE without any merge: token i is byte i.
 fn byte_level() -> Value {
     let vocabulary: Map<String, Value> = (0..=255)
         .map(|byte| (letter_of(byte).to_string(), json!(u32::from(byte))))
@@ -44,8 +44,8 @@ fn byte_level() -> Value {
     })
 }
 
-/// GPT-2's letter for a byte: the byte's own where it prints, else one of those from U+0100 on, in
-/// order (`bytes_to_unicode` in its `encoder.py`).
+/// GPT-2's letter for a byte: the byte itself if it is printable, else the next letter from U+0100
+/// on (`bytes_to_unicode` in its `encoder.py`).
 fn letter_of(byte: u8) -> char {
     let prints = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
     if prints(byte) {
@@ -55,7 +55,7 @@ fn letter_of(byte: u8) -> char {
     char::from_u32(0x100 + before).unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
-/// GGUF's kinds of tokens.
+/// GGUF's token types.
 pub(super) mod kind {
     pub const NORMAL: i32 = 1;
     pub const UNKNOWN: i32 = 2;
@@ -65,22 +65,22 @@ pub(super) mod kind {
     pub const BYTE: i32 = 6;
 }
 
-/// What GGUF says of a tokeniser.
+/// A tokeniser in GGUF's terms.
 #[derive(Debug, PartialEq)]
 pub(super) struct Vocabulary {
-    /// `tokenizer.ggml.model`: `gpt2` for byte-level pairs, `llama` for SentencePiece's.
+    /// `tokenizer.ggml.model`: `gpt2` for byte-level BPE, `llama` for SentencePiece.
     pub model: &'static str,
-    /// `tokenizer.ggml.pre`: how text is cut into words before.
+    /// `tokenizer.ggml.pre`: how text is split into words first.
     pub words: &'static str,
-    /// By id.
+    /// Tokens by id.
     pub tokens: Vec<String>,
-    /// One of [`kind`] each.
+    /// The type of each token, from [`kind`].
     pub kinds: Vec<i32>,
-    /// Of SentencePiece's tokens: the earlier a pair is merged, the higher.
+    /// Scores of SentencePiece tokens; a pair merged earlier has a higher score.
     pub scores: Option<Vec<f32>>,
-    /// Pairs in the order in which they are merged, two tokens with a space between.
+    /// Merges in order: two tokens with a space between them.
     pub merges: Vec<String>,
-    /// Whether a space is put before a text.
+    /// Whether the tokeniser puts a space before a text.
     pub space_before: bool,
 }
 
@@ -116,7 +116,7 @@ struct Model {
     unk_token: Option<String>,
 }
 
-/// A pair, in the two ways that `tokenizer.json` has had.
+/// A merge, in both forms that `tokenizer.json` has had.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Merge {
@@ -124,17 +124,17 @@ enum Merge {
     Pair(String, String),
 }
 
-/// What GGUF says of a tokeniser for a model of `rows` embeddings.
+/// Converts a tokeniser for a model of `rows` embeddings.
 ///
 /// # Errors
-/// Where the tokeniser is of a kind that llama.cpp does not know by these lists.
+/// If GGUF cannot express the tokeniser.
 pub(super) fn vocabulary(tokeniser: &Tokeniser, rows: usize) -> Result<Vocabulary, String> {
     let file: File =
         serde_json::from_slice(&tokenizer_json(tokeniser)).map_err(|error| error.to_string())?;
     let model = &file.model;
     if model.kind.as_deref().is_some_and(|kind| kind != "BPE") {
         return Err(format!(
-            "the tokeniser is of the kind {}; GGUF holds byte-pair encodings: export safetensors instead",
+            "the tokeniser has the type {}, but GGUF supports only BPE",
             model.kind.as_deref().unwrap_or("unknown")
         ));
     }
@@ -217,7 +217,7 @@ impl Merge {
     }
 }
 
-/// A pair merged earlier has a higher score; what no pair makes comes last.
+/// A pair merged earlier has a higher score. Tokens that no merge produces come last.
 fn scores(tokens: &[String], kinds: &[i32], merges: &[String]) -> Vec<f32> {
     let ranks: std::collections::HashMap<String, usize> = merges
         .iter()
@@ -233,14 +233,14 @@ fn scores(tokens: &[String], kinds: &[i32], merges: &[String]) -> Vec<f32> {
     tokens.iter().zip(kinds).map(score).collect()
 }
 
-/// llama.cpp's name for the way in which a byte-level tokeniser cuts words, by its regular
+/// llama.cpp's name for the word splitting of a byte-level tokeniser, recognised by its regular
 /// expression.
 fn words(pre_tokenizer: &Value) -> Result<&'static str, String> {
-    /// What tells the expressions apart.
+    /// A part of each known expression, and its name.
     const KNOWN: [(&str, &str); 2] = [(r"\p{N}{1,3}", "llama-bpe"), (r"\p{N}|", "qwen2")];
     let text = pre_tokenizer.to_string().replace(r"\\", r"\");
     if !mentions(pre_tokenizer, "ByteLevel") {
-        return Err("the tokeniser does not work on bytes; export safetensors instead".to_owned());
+        return Err("the tokeniser does not work on bytes".to_owned());
     }
     if !mentions(pre_tokenizer, "Split") {
         return Ok("gpt-2");
@@ -249,13 +249,10 @@ fn words(pre_tokenizer: &Value) -> Result<&'static str, String> {
         .iter()
         .find(|(sign, _)| text.contains(sign))
         .map(|(_, name)| *name);
-    known.ok_or_else(|| {
-        "llama.cpp knows no name for how this tokeniser cuts words; export safetensors instead"
-            .into()
-    })
+    known.ok_or_else(|| "llama.cpp has no name for the way this tokeniser splits words".into())
 }
 
-/// Whether a part of that type is anywhere within.
+/// Whether a component of that type appears anywhere.
 fn mentions(part: &Value, kind: &str) -> bool {
     match part {
         Value::Object(map) => {
@@ -280,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_as_a_file_are_the_same_tokens() {
+    fn byte_tokens_as_a_file_are_the_same_tokens() {
         let as_file = Tokeniser::from_bytes(&tokenizer_json(&Tokeniser::Bytes)).unwrap();
         assert_eq!(as_file.vocabulary(), 256);
         let text = "To be, or not to be:\n\tÄ 世界 \u{1f600}  ok\r\n";
@@ -290,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_in_gguf_have_a_letter_each() {
+    fn each_byte_has_a_letter_in_gguf() {
         let vocabulary = vocabulary(&Tokeniser::Bytes, 258).unwrap();
         assert_eq!((vocabulary.model, vocabulary.words), ("gpt2", "gpt-2"));
         assert_eq!(vocabulary.tokens[usize::from(b'a')], "a");
@@ -304,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn pairs_and_special_tokens_are_told() {
+    fn merges_and_special_tokens_are_listed() {
         let tokeniser = file(json!({
             "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "post_processor": null,
             "added_tokens": [{ "id": 3, "content": "<end>", "single_word": false, "lstrip": false, "rstrip": false,
@@ -327,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn sentencepiece_pairs_have_scores_in_their_order() {
+    fn sentencepiece_merges_have_scores_in_their_order() {
         let tokeniser = file(json!({
             "version": "1.0", "truncation": null, "padding": null, "post_processor": null, "decoder": null,
             "pre_tokenizer": null, "added_tokens": [],
@@ -349,16 +346,13 @@ mod tests {
     }
 
     #[test]
-    fn what_gguf_cannot_say_is_refused() {
+    fn a_tokeniser_that_gguf_cannot_express_is_refused() {
         let words = file(json!({
             "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
             "pre_tokenizer": { "type": "Whitespace" }, "post_processor": null, "decoder": null,
             "model": { "type": "WordLevel", "vocab": { "<unk>": 0 }, "unk_token": "<unk>" },
         }));
         let why = vocabulary(&words, 1).unwrap_err();
-        assert!(
-            why.contains("WordLevel") && why.contains("safetensors"),
-            "{why}"
-        );
+        assert!(why.contains("WordLevel"), "{why}");
     }
 }

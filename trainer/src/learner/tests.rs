@@ -1,10 +1,19 @@
+//! Divergence, and state that must never be saved.
+
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use weal_kernels::Compression;
 
-use super::*;
-use crate::corpus::Source;
+use super::{Learner, Trained};
+use crate::corpus::{Corpus, TextSource};
+use crate::device::OpenDevice;
+use crate::engine::MomentVectors;
+use crate::error::{Error, Result};
 use crate::initial::initial_weights;
+use crate::inner::InnerSpec;
+use crate::sampling::Assignment;
+use crate::spec::ModelSpec;
 use crate::tokeniser::Tokeniser;
 
 const ASSIGNMENT: Assignment = Assignment {
@@ -25,7 +34,7 @@ fn spec() -> ModelSpec {
 }
 
 fn learner(steps: u32) -> Learner {
-    let text = Source::Generated {
+    let text = TextSource::Generated {
         seed: [4; 32],
         bytes: 4096,
     };
@@ -50,7 +59,7 @@ fn train(learner: &mut Learner) -> Result<Trained> {
     learner.train(&theta(), &ASSIGNMENT, 0, &mut |_| ControlFlow::Continue(()))
 }
 
-/// Moments with one value changed, behind the back of all checks.
+/// Changes the moments without any check.
 fn spoil(learner: &mut Learner, change: impl FnOnce(&mut MomentVectors)) {
     let mut vectors = learner.engine.moments().unwrap();
     change(&mut vectors);
@@ -62,11 +71,11 @@ fn are_finite(values: &[f32]) -> bool {
 }
 
 #[test]
-fn weights_that_a_step_spoilt_are_gone_back_from_and_the_round_goes_on() {
+fn a_round_that_diverges_restarts_from_the_agreed_weights_and_continues() {
     let mut learner = learner(6);
     spoil(&mut learner, |vectors| vectors.first[0] = f32::NAN);
     let trained = train(&mut learner).unwrap();
-    // The first step spoils a weight, the second finds out, and the other four learn.
+    // The first step spoils a weight, the second detects it, and the other four learn.
     assert_eq!(
         (trained.steps, trained.skipped_steps, trained.restorations),
         (6, 1, 1)
@@ -78,7 +87,7 @@ fn weights_that_a_step_spoilt_are_gone_back_from_and_the_round_goes_on() {
 }
 
 #[test]
-fn weights_that_the_last_step_spoilt_are_an_error_and_the_next_round_is_trained() {
+fn divergence_in_the_last_step_is_an_error_and_the_next_round_trains() {
     let mut learner = learner(1);
     spoil(&mut learner, |vectors| vectors.first[0] = f32::NAN);
     let error = train(&mut learner).unwrap_err();
@@ -99,7 +108,7 @@ fn weights_that_the_last_step_spoilt_are_an_error_and_the_next_round_is_trained(
 }
 
 #[test]
-fn agreed_weights_that_give_no_number_leave_a_learner_fit_for_others() {
+fn agreed_weights_that_give_no_finite_loss_leave_the_learner_usable() {
     let mut learner = learner(3);
     let huge: Vec<f32> = theta().iter().map(|weight| weight * 1e30).collect();
     let error = learner
@@ -120,12 +129,11 @@ fn agreed_weights_that_give_no_number_leave_a_learner_fit_for_others() {
 }
 
 #[test]
-fn moments_that_cannot_be_gone_on_from_are_never_saved() {
+fn unusable_moments_are_never_saved() {
     for spoilt in [f32::INFINITY, f32::NAN] {
         let mut learner = learner(2);
         train(&mut learner).unwrap();
-        // An infinite second moment keeps its weight from ever moving again, and nothing else shows
-        // it.
+        // An infinite second moment freezes its weight for ever, without any other sign.
         spoil(&mut learner, |vectors| vectors.second[0] = spoilt);
         let saved = learner.moments().unwrap();
         learner.restore_moments(&saved).unwrap();
@@ -151,7 +159,7 @@ fn an_error_feedback_that_is_not_finite_costs_one_round() {
         learner.compress(&theta(), &Compression::default()),
         Err(Error::Compress(_))
     ));
-    let mended = learner.error_feedback().unwrap();
-    assert_eq!((mended[6], mended[7]), (0.5, 0.0));
+    let cleaned = learner.error_feedback().unwrap();
+    assert_eq!((cleaned[6], cleaned[7]), (0.5, 0.0));
     learner.compress(&theta(), &Compression::default()).unwrap();
 }

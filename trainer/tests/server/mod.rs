@@ -1,4 +1,4 @@
-//! A small HTTP server on loopback that can make trouble.
+//! A small HTTP server on loopback with injected faults.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{BufRead, BufReader, Write};
@@ -6,16 +6,16 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// What goes wrong with one answer.
+/// What goes wrong with one response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
-    /// The connection ends after so many bytes.
+    /// The connection closes after this many bytes.
     BreakAfter(usize),
-    /// The file is another version now.
+    /// The file changes to another version.
     Changed,
-    /// From now on no part of a file is given. This takes up no answer.
+    /// The server ignores ranges from now on. Takes up no response.
     NoRanges,
-    /// 503, at once over.
+    /// 503, once.
     Busy,
     /// 404
     Missing,
@@ -23,11 +23,11 @@ pub enum Trouble {
     Forbidden,
 }
 
-/// A request that came.
+/// A received request.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
     pub path: String,
-    /// First byte that was asked for.
+    /// The first byte requested.
     pub range: Option<usize>,
     pub if_range: Option<String>,
     pub authorisation: Option<String>,
@@ -43,7 +43,7 @@ struct State {
     requests: Vec<Request>,
 }
 
-/// Answers for as long as the test runs.
+/// Serves files for as long as the test runs.
 pub struct Server {
     address: String,
     state: Arc<Mutex<State>>,
@@ -80,7 +80,7 @@ impl Server {
         format!("http://{}", self.address)
     }
 
-    /// Answers for `path` name the page that follows.
+    /// Links the page at `path` to the next one.
     pub fn link(&self, path: &str, next: &str) {
         self.state
             .lock()

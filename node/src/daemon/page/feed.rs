@@ -1,7 +1,7 @@
 //! Keeps what has happened, for the page.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use weal_coordinator_free::{Apply, Event};
 use weal_dashboard::snapshot::EVENTS_KEPT;
@@ -11,6 +11,7 @@ use weal_proto::{Manifest, PeerId, RoundNumber, StateRoot};
 
 use super::phase_clock::PhaseClock;
 use super::run::describe;
+use super::wall_clock::unix_ms;
 use crate::check::Refusal;
 use crate::learner::Contributed;
 
@@ -37,14 +38,6 @@ pub(in crate::daemon) struct PageFeed {
     pub(super) dropped: BTreeMap<String, u64>,
     pub(super) lines: VecDeque<LogLine>,
     pub(super) message: Option<(NodeState, String)>,
-}
-
-/// Milliseconds since 1970, to be shown to people only.
-pub(in crate::daemon) fn unix_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl PageFeed {

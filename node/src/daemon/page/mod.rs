@@ -5,18 +5,22 @@
 //! |---|---|
 //! | `feed.rs` | [`PageFeed`]: what has happened |
 //! | `reports.rs` | what the core reports, in words |
-//! | `snapshot.rs` | everything as it is now |
+//! | `observed.rs`, `snapshot.rs` | the other parts of the node; everything as it is now |
 //! | `state.rs` | what the node is doing, in a word and a sentence |
 //! | `phase_clock.rs` | seconds in each phase of a round |
-//! | `run.rs` | what is shown of the run itself |
+//! | `run.rs` | what the page shows of the run itself |
+//! | `wall_clock.rs` | the time of day |
 
 mod feed;
+mod observed;
 mod phase_clock;
 mod reports;
 mod run;
 mod snapshot;
 mod state;
+mod wall_clock;
 
-pub(super) use feed::{PageFeed, unix_ms};
+pub(super) use feed::PageFeed;
+pub(super) use observed::Observed;
 pub(super) use run::floors;
-pub(super) use snapshot::Observed;
+pub(super) use wall_clock::unix_ms;

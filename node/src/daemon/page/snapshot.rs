@@ -2,26 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use weal_coordinator_free::CoreView;
 use weal_dashboard::{Node, Peer, PeerRound, Run, Snapshot, Traffic};
 use weal_network as network;
-use weal_proto::{PeerId, RoundNumber};
+use weal_proto::PeerId;
 
-use super::feed::{PageFeed, unix_ms};
+use super::feed::PageFeed;
+use super::observed::Observed;
 use super::state;
-use crate::learner::{LearnerHealth, LearnerProgress};
-
-/// What a snapshot needs besides what has happened: the other parts of the node, as they are now.
-pub(in crate::daemon) struct Observed<'a> {
-    pub core: &'a CoreView,
-    pub network: &'a network::Status,
-    pub learner: LearnerProgress,
-    pub health: LearnerHealth,
-    /// The run link that invites others.
-    pub link: String,
-    /// The newest round whose starting weights are here.
-    pub weights_round: Option<RoundNumber>,
-}
+use super::wall_clock::unix_ms;
 
 impl PageFeed {
     /// Everything as it is now.

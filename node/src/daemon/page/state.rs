@@ -6,7 +6,7 @@ use weal_coordinator_free::Phase as CorePhase;
 use weal_dashboard::{Learner, NodeState, Phase};
 
 use super::feed::PageFeed;
-use super::snapshot::Observed;
+use super::observed::Observed;
 use crate::learner::LearnerHealth;
 
 impl PageFeed {

@@ -1,12 +1,13 @@
-//! JSON lines: each line an object, one field of which is the text.
+//! JSON lines: each line is an object with the text in one field.
 
 use std::io::BufRead;
 
 use serde_json::Value;
 
-use super::{BATCH_BYTES, Bad, Batch, Failure, Lines, RECORD_BYTES, Take, Text};
+use super::failure::Failure;
+use super::record::{BATCH_BYTES, BadRecord, Batch, Lines, RECORD_BYTES, RecordSink, Text};
 
-pub(super) fn read(reader: &mut dyn BufRead, take: &mut dyn Take) -> Result<(), Failure> {
+pub(super) fn read(reader: &mut dyn BufRead, sink: &mut dyn RecordSink) -> Result<(), Failure> {
     let mut batch = Lines {
         bytes: Vec::new(),
         first: 1,
@@ -19,9 +20,9 @@ pub(super) fn read(reader: &mut dyn BufRead, take: &mut dyn Take) -> Result<(), 
             Line::Whole => {}
             Line::TooLong => {
                 batch.bytes.truncate(start);
-                // Its place stays, so that those after it keep their numbers.
+                // An empty line in its place keeps the numbers of the lines after it.
                 batch.bytes.push(b'\n');
-                take.bad(Bad {
+                sink.bad(BadRecord {
                     number,
                     reason: format!("longer than {} MiB", RECORD_BYTES >> 20),
                 });
@@ -29,7 +30,7 @@ pub(super) fn read(reader: &mut dyn BufRead, take: &mut dyn Take) -> Result<(), 
         }
         number += 1;
         if batch.bytes.len() >= BATCH_BYTES {
-            take.batch(Batch::Lines(std::mem::replace(
+            sink.batch(Batch::Lines(std::mem::replace(
                 &mut batch,
                 Lines {
                     bytes: Vec::new(),
@@ -39,7 +40,7 @@ pub(super) fn read(reader: &mut dyn BufRead, take: &mut dyn Take) -> Result<(), 
         }
     }
     if !batch.bytes.is_empty() {
-        take.batch(Batch::Lines(batch))?;
+        sink.batch(Batch::Lines(batch))?;
     }
     Ok(())
 }
@@ -50,7 +51,7 @@ enum Line {
     End,
 }
 
-/// Adds a line, its end included, to `bytes`; of one that is too long not more than is accepted.
+/// Appends a line with its end to `bytes`. Of a line that is too long, reads but drops the rest.
 fn read_line(reader: &mut dyn BufRead, bytes: &mut Vec<u8>) -> std::io::Result<Line> {
     let start = bytes.len();
     let mut too_long = false;
@@ -76,11 +77,11 @@ fn read_line(reader: &mut dyn BufRead, bytes: &mut Vec<u8>) -> std::io::Result<L
     }
 }
 
-/// The texts of lines, and what is wrong with the others. Blank lines are no records.
+/// Parses lines into texts and bad records. Skips blank lines.
 pub(in crate::data) fn texts_of(
     lines: Lines,
     field: &str,
-) -> impl Iterator<Item = Result<Text, Bad>> {
+) -> impl Iterator<Item = Result<Text, BadRecord>> {
     let Lines { bytes, first } = lines;
     let mut start = 0;
     let mut number = first;
@@ -89,17 +90,17 @@ pub(in crate::data) fn texts_of(
             let end = memchr::memchr(b'\n', &bytes[start..])
                 .map_or(bytes.len(), |position| start + position + 1);
             let line = bytes[start..end].trim_ascii();
-            let own = number;
+            let this = number;
             (start, number) = (end, number + 1);
             if !line.is_empty() {
                 return Some(text_of(line, field).map_or_else(
                     |reason| {
-                        Err(Bad {
-                            number: own,
+                        Err(BadRecord {
+                            number: this,
                             reason,
                         })
                     },
-                    |text| Ok(Text::whole(text.into_bytes(), own)),
+                    |text| Ok(Text::whole(text.into_bytes(), this)),
                 ));
             }
         }
@@ -108,16 +109,17 @@ pub(in crate::data) fn texts_of(
 }
 
 fn text_of(line: &[u8], field: &str) -> Result<String, String> {
-    let value: Value = serde_json::from_slice(line).map_err(|error| format!("no JSON: {error}"))?;
+    let value: Value =
+        serde_json::from_slice(line).map_err(|error| format!("not JSON: {error}"))?;
     let Value::Object(mut object) = value else {
         return Err(
-            "no JSON object; write one object a line (jq -c '.[]' turns an array into that)"
+            "not a JSON object; write one object per line (jq -c '.[]' converts an array)"
                 .to_owned(),
         );
     };
     let found = match object.remove(field) {
         Some(value) => Some(value),
-        // A field within a field: "meta.text".
+        // A nested field, such as "meta.text".
         None => field
             .split('.')
             .try_fold(Value::Object(object), |value, key| match value {
@@ -128,9 +130,9 @@ fn text_of(line: &[u8], field: &str) -> Result<String, String> {
     match found {
         Some(Value::String(text)) => Ok(text),
         Some(Value::Null) => Err(format!("its {field:?} is null")),
-        Some(_) => Err(format!("its {field:?} is no string")),
+        Some(_) => Err(format!("its {field:?} is not a string")),
         None => Err(format!(
-            "it has no {field:?}; another field is named with --text-field"
+            "it has no {field:?}; name another field with --text-field"
         )),
     }
 }
@@ -139,7 +141,7 @@ fn text_of(line: &[u8], field: &str) -> Result<String, String> {
 mod tests {
     use std::io::{BufReader, Cursor};
 
-    use super::super::tests::Kept;
+    use super::super::collect::Kept;
     use super::*;
 
     fn kept(text: &[u8], field: &str) -> Kept {
@@ -165,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_may_lie_within_a_field() {
+    fn a_field_may_be_nested() {
         let text = b"{\"meta\":{\"text\":\"in\"}}\n{\"meta.text\":\"as named\"}\n";
         let texts: Vec<_> = kept(text, "meta.text")
             .texts
@@ -176,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_is_named_with_its_line() {
+    fn a_bad_record_is_named_with_its_line() {
         let bad = kept(
             b"{\"text\":1}\n[]\nno\n{\"text\":null}\n{}\n\xff\n{\"text\":\"good\"}\n",
             "text",
@@ -185,19 +187,19 @@ mod tests {
         let numbers: Vec<u64> = bad.iter().map(|bad| bad.number).collect();
         assert_eq!(numbers, [1, 2, 3, 4, 5, 6]);
         for (bad, reason) in bad.iter().zip([
-            "no string",
-            "no JSON object",
-            "no JSON",
+            "not a string",
+            "not a JSON object",
+            "not JSON",
             "null",
             "--text-field",
-            "no JSON",
+            "not JSON",
         ]) {
             assert!(bad.reason.contains(reason), "{bad:?}");
         }
     }
 
     #[test]
-    fn a_line_without_end_costs_no_more_memory_than_a_record_may() {
+    fn an_endless_line_needs_no_more_memory_than_the_longest_record() {
         let endless = std::io::repeat(b'x').take(RECORD_BYTES as u64 + 5);
         let text = std::io::Read::chain(&b"{\"text\":\"before\"}\n"[..], endless);
         let text = std::io::Read::chain(text, &b"\n{\"text\":\"after\"}\n"[..]);

@@ -1,4 +1,4 @@
-//! Parquet: one column of strings, row by row.
+//! Parquet: one column of strings, one document per row.
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,25 +12,25 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::SchemaDescriptor;
 
-use super::{Bad, Reading, Take, Text, Waiting, damaged};
+use super::failure::damaged;
+use super::record::{BadRecord, ReadOptions, RecordSink, Text, TextBuffer};
 use crate::error::{Error, Result};
 
-/// Rows that are decoded at once.
+/// Rows decoded at once.
 const ROWS: usize = 256;
 
-/// Reads the column of a file that people call `name`. Of its bytes each row group's share is
-/// counted when it is read.
+/// Reads the text column of a file. Adds each row group's share of the file's bytes to `count`.
 pub(super) fn read(
     name: &str,
     file: File,
-    reading: &Reading,
+    options: &ReadOptions,
     count: &Arc<AtomicU64>,
-    take: &mut dyn Take,
+    sink: &mut dyn RecordSink,
 ) -> Result<()> {
     let length = file.metadata().map_or(0, |metadata| metadata.len());
-    // What a damaged file says of itself may make the decoder panic.
+    // A damaged file may make the decoder panic.
     catch_unwind(AssertUnwindSafe(|| {
-        read_column(name, file, length, reading, count, take)
+        read_column(name, file, length, options, count, sink)
     }))
     .unwrap_or_else(|_| Err(damaged(name, &"its pages contradict one another")))
 }
@@ -39,27 +39,27 @@ fn read_column(
     name: &str,
     file: File,
     length: u64,
-    reading: &Reading,
+    options: &ReadOptions,
     count: &Arc<AtomicU64>,
-    take: &mut dyn Take,
+    sink: &mut dyn RecordSink,
 ) -> Result<()> {
     let wrong = |error: ParquetError| damaged(name, &error);
     let file = SerializedFileReader::new(file).map_err(wrong)?;
     let metadata = file.metadata();
-    let column =
-        find(metadata.file_metadata().schema_descr(), &reading.field).map_err(|reason| {
-            Error::Prepare {
-                place: name.to_owned(),
-                reason,
-            }
-        })?;
+    let column = find(metadata.file_metadata().schema_descr(), &options.field).map_err(
+        |(reason, hint)| Error::Prepare {
+            place: name.to_owned(),
+            reason,
+            hint: Some(hint.into()),
+        },
+    )?;
     let present = metadata
         .file_metadata()
         .schema_descr()
         .column(column)
         .max_def_level();
     let groups = file.num_row_groups() as u64;
-    let mut waiting = Waiting::new();
+    let mut buffer = TextBuffer::new();
     let mut row = 0;
     for group in 0..file.num_row_groups() {
         let reader = file
@@ -67,16 +67,16 @@ fn read_column(
             .and_then(|group| group.get_column_reader(column))
             .map_err(wrong)?;
         let ColumnReader::ByteArrayColumnReader(mut reader) = reader else {
-            return Err(damaged(name, &"its column changes its type"));
+            return Err(damaged(name, &"its column changes type"));
         };
         while let Some(texts) = next_rows(&mut reader, present).map_err(wrong)? {
             for text in texts {
                 row += 1;
                 match text {
-                    Some(text) => waiting.push(Text::whole(text.data().to_vec(), row), take)?,
-                    None => take.bad(Bad {
+                    Some(text) => buffer.push(Text::whole(text.data().to_vec(), row), sink)?,
+                    None => sink.bad(BadRecord {
                         number: row,
-                        reason: format!("its {:?} is null", reading.field),
+                        reason: format!("its {:?} is null", options.field),
                     }),
                 }
             }
@@ -87,11 +87,11 @@ fn read_column(
         if groups == 0 { length } else { length % groups },
         Ordering::Relaxed,
     );
-    waiting.flush(take)
+    buffer.flush(sink)
 }
 
-/// The next rows, without a text where there is null; none at the end. A value is `present` at that
-/// definition level.
+/// Reads the next rows, `None` for null; returns `None` at the end. A value that is not null has the
+/// definition level `present`.
 fn next_rows(
     reader: &mut ColumnReaderImpl<ByteArrayType>,
     present: i16,
@@ -119,33 +119,28 @@ fn next_rows(
     ))
 }
 
-/// The number of the column that is called `field`.
-fn find(schema: &SchemaDescriptor, field: &str) -> Result<usize, String> {
-    let texts = || {
+/// The index of the column `field`, or a reason and a hint why it cannot be read.
+fn find(schema: &SchemaDescriptor, field: &str) -> Result<usize, (String, String)> {
+    let hint = || {
         let names = schema
             .columns()
             .iter()
             .filter(|column| column.physical_type() == Type::BYTE_ARRAY);
-        names
-            .map(|column| column.path().string())
-            .collect::<Vec<_>>()
-            .join(", ")
+        let names: Vec<_> = names.map(|column| column.path().string()).collect();
+        format!("name one of these with --text-field: {}", names.join(", "))
     };
     let Some(number) = schema
         .columns()
         .iter()
         .position(|column| column.path().string() == field)
     else {
-        return Err(format!(
-            "it has no column {field:?}; name one of these with --text-field: {}",
-            texts()
-        ));
+        return Err((format!("it has no column {field:?}"), hint()));
     };
     let column = schema.column(number);
     if column.physical_type() != Type::BYTE_ARRAY || column.max_rep_level() > 0 {
-        return Err(format!(
-            "its column {field:?} holds no strings; name one of these with --text-field: {}",
-            texts()
+        return Err((
+            format!("its column {field:?} does not hold strings"),
+            hint(),
         ));
     }
     Ok(number)
@@ -161,7 +156,7 @@ mod tests {
     use parquet::file::writer::SerializedFileWriter;
     use parquet::schema::parser::parse_message_type;
 
-    use super::super::tests::Kept;
+    use super::super::collect::Kept;
     use super::*;
 
     /// Writes row groups of texts, with a column of numbers before them.
@@ -200,7 +195,7 @@ mod tests {
 
     fn kept(path: &Path, field: &str) -> Result<Kept> {
         let mut kept = Kept::default();
-        let reading = Reading {
+        let options = ReadOptions {
             field: field.to_owned(),
             separator: Vec::new(),
         };
@@ -208,7 +203,7 @@ mod tests {
         read(
             "x.parquet",
             File::open(path).unwrap(),
-            &reading,
+            &options,
             &count,
             &mut kept,
         )?;
@@ -220,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn each_row_is_a_document_and_null_is_named() {
+    fn each_row_is_a_document_and_null_is_bad() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.parquet");
         let groups: [&[Option<&str>]; 3] = [
@@ -248,15 +243,16 @@ mod tests {
     }
 
     #[test]
-    fn a_column_that_is_not_there_or_holds_no_text_is_refused_with_those_that_do() {
+    fn a_column_without_text_is_refused_with_the_names_of_those_with_text() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.parquet");
         write(&path, &[&[Some("one")]], Compression::SNAPPY);
         for field in ["body", "id"] {
-            let why = kept(&path, field).err().unwrap().to_string();
+            let error = kept(&path, field).err().unwrap();
+            let (why, hint) = (error.to_string(), error.hint().unwrap());
             assert!(
-                why.contains(field) && why.ends_with("--text-field: text"),
-                "{why}"
+                why.contains(field) && hint.ends_with("--text-field: text"),
+                "{why}: {hint}"
             );
         }
     }
@@ -279,7 +275,7 @@ mod tests {
                 "{why}"
             );
         }
-        // Any other byte: an error or other texts, but no crash.
+        // Damage to any byte gives an error or other texts, but never a crash.
         for place in 0..whole.len() {
             let mut damaged = whole.clone();
             damaged[place] ^= 0x55;

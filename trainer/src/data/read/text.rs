@@ -1,27 +1,28 @@
-//! Plain text: a file is a document, or several with a separator between them.
+//! Plain text: a file is one document, or several divided by a separator.
 
 use std::io::BufRead;
 
-use super::super::sections::{WHOLE_BYTES, character_start};
-use super::{BATCH_BYTES, Failure, Reading, Take, Text, Waiting};
+use super::failure::Failure;
+use super::record::{BATCH_BYTES, ReadOptions, RecordSink, Text, TextBuffer};
+use crate::data::split::{UNSPLIT_BYTES, character_start};
 use crate::error::Result;
 
 pub(super) fn read(
     reader: &mut dyn BufRead,
-    reading: &Reading,
-    take: &mut dyn Take,
+    options: &ReadOptions,
+    sink: &mut dyn RecordSink,
 ) -> Result<(), Failure> {
     let separator =
-        (!reading.separator.is_empty()).then(|| memchr::memmem::Finder::new(&reading.separator));
-    // So many bytes at the end of what is read may be the beginning of a separator.
-    let overlap = reading.separator.len().saturating_sub(1);
+        (!options.separator.is_empty()).then(|| memchr::memmem::Finder::new(&options.separator));
+    // This many bytes at the end of what was read may be the start of a separator.
+    let overlap = options.separator.len().saturating_sub(1);
     let mut documents = Documents {
-        waiting: Waiting::new(),
+        buffer: TextBuffer::new(),
         offset: 0,
         part: false,
-        take,
+        sink,
     };
-    // What is read of the running document; up to `searched` it holds no separator.
+    // The current document as far as it is read, without a separator up to `searched`.
     let mut rest: Vec<u8> = Vec::new();
     let mut searched = 0;
     loop {
@@ -36,70 +37,70 @@ pub(super) fn read(
         {
             let end = searched + position;
             documents.end(&rest[start..end])?;
-            documents.offset += reading.separator.len() as u64;
-            (start, searched) = (end + reading.separator.len(), end + reading.separator.len());
+            documents.offset += options.separator.len() as u64;
+            (start, searched) = (end + options.separator.len(), end + options.separator.len());
         }
         if at_end {
             if start < rest.len() || documents.part {
                 documents.end(&rest[start..])?;
             }
-            return Ok(documents.waiting.flush(documents.take)?);
+            return Ok(documents.buffer.flush(documents.sink)?);
         }
-        start += documents.go_on(&rest[start..rest.len().saturating_sub(overlap).max(start)])?;
+        start +=
+            documents.pass_parts(&rest[start..rest.len().saturating_sub(overlap).max(start)])?;
         rest.drain(..start);
         searched = rest.len().saturating_sub(overlap);
     }
 }
 
-/// Gives documents on. One that is not short goes in parts, so that a file need not fit into
-/// memory; where they are cut follows from the document alone.
+/// Passes documents to the sink. Long documents go in parts, so that a file need not fit into
+/// memory. Where a document is cut depends on its text alone.
 struct Documents<'a> {
-    waiting: Waiting,
-    /// Where what was not given on yet stands in the file.
+    buffer: TextBuffer,
+    /// Offset in the file of the first byte not passed on yet.
     offset: u64,
-    /// The running document has given a part.
+    /// Whether a part of the current document was passed on.
     part: bool,
-    take: &'a mut dyn Take,
+    sink: &'a mut dyn RecordSink,
 }
 
 impl Documents<'_> {
-    /// Gives parts of a document that begins, or goes on, with `text`; says how many bytes they
-    /// were.
-    fn go_on(&mut self, text: &[u8]) -> Result<usize> {
-        let mut given = 0;
-        while text.len() - given > BATCH_BYTES + WHOLE_BYTES {
+    /// Passes on parts of the current document, which continues with `text`. Returns their length.
+    fn pass_parts(&mut self, text: &[u8]) -> Result<usize> {
+        let mut passed = 0;
+        while text.len() - passed > BATCH_BYTES + UNSPLIT_BYTES {
             self.part = true;
-            let length = part_length(&text[given..]);
-            self.give(&text[given..given + length], false)?;
-            given += length;
+            let length = part_length(&text[passed..]);
+            self.pass(&text[passed..passed + length], false)?;
+            passed += length;
         }
-        Ok(given)
+        Ok(passed)
     }
 
-    /// Gives a document that ends with `text`, or the last part of it.
+    /// Passes on the end of the current document, `text`.
     fn end(&mut self, text: &[u8]) -> Result<()> {
-        let given = self.go_on(text)?;
-        self.give(&text[given..], true)?;
+        let passed = self.pass_parts(text)?;
+        self.pass(&text[passed..], true)?;
         self.part = false;
         Ok(())
     }
 
-    fn give(&mut self, text: &[u8], ends: bool) -> Result<()> {
+    fn pass(&mut self, text: &[u8], ends: bool) -> Result<()> {
         let number = self.offset;
         self.offset += text.len() as u64;
-        self.waiting.push(
+        self.buffer.push(
             Text {
                 bytes: text.to_vec(),
                 number,
                 part: self.part,
                 ends,
             },
-            self.take,
+            self.sink,
         )
     }
 }
 
-/// Where the first part of a text ends: after the last line end within a batch, else between two
+/// The length of the first part of a text: up to the last line end within a batch, else between two
 /// characters.
 fn part_length(text: &[u8]) -> usize {
     match memchr::memrchr(b'\n', &text[..BATCH_BYTES]) {
@@ -112,18 +113,18 @@ fn part_length(text: &[u8]) -> usize {
 mod tests {
     use std::io::{BufReader, Cursor};
 
-    use super::super::tests::Kept;
+    use super::super::collect::Kept;
     use super::*;
 
     /// Reads in pieces of `piece` bytes.
     fn texts(text: &[u8], separator: &[u8], piece: usize) -> Vec<Text> {
         let mut kept = Kept::default();
         let mut reader = BufReader::with_capacity(piece, Cursor::new(text));
-        let reading = Reading {
+        let options = ReadOptions {
             field: String::new(),
             separator: separator.to_vec(),
         };
-        assert!(read(&mut reader, &reading, &mut kept).is_ok());
+        assert!(read(&mut reader, &options, &mut kept).is_ok());
         kept.texts
     }
 
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_separator_parts_documents_however_they_are_read() {
+    fn a_separator_divides_documents_however_they_are_read() {
         let text = b"one<|end|>two\n<|end|><|end|>three";
         let expected = [(0, "one"), (10, "two\n"), (21, ""), (28, "three")]
             .map(|(at, text)| (at, text.to_owned()));
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_document_goes_in_parts_that_end_with_lines() {
+    fn a_long_document_is_read_in_parts_that_end_with_lines() {
         let text: Vec<u8> = (0..400_000)
             .flat_map(|line| format!("line {line}\n").into_bytes())
             .collect();
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn the_parts_do_not_depend_on_how_a_file_is_read() {
+    fn parts_do_not_depend_on_how_a_file_is_read() {
         let text = [
             b"a line\n".repeat(500_000),
             b"<|end|>".to_vec(),

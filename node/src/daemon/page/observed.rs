@@ -1,0 +1,19 @@
+//! The other parts of the node, as they are when a snapshot is made.
+
+use weal_coordinator_free::CoreView;
+use weal_network as network;
+use weal_proto::RoundNumber;
+
+use crate::learner::{LearnerHealth, LearnerProgress};
+
+/// What a snapshot needs besides what has happened: the other parts of the node, as they are now.
+pub(in crate::daemon) struct Observed<'a> {
+    pub core: &'a CoreView,
+    pub network: &'a network::Status,
+    pub learner: LearnerProgress,
+    pub health: LearnerHealth,
+    /// The run link that invites others.
+    pub link: String,
+    /// The newest round whose starting weights are here.
+    pub weights_round: Option<RoundNumber>,
+}

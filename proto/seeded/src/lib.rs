@@ -1,0 +1,600 @@
+//! Random values of every message of `weal-proto`, for tests and fuzzing.
+//!
+//! A value depends only on its seed, on every machine and for ever: BLAKE3's output stream is the
+//! only source of randomness. `proto/conformance.txt` holds hashes of these values' encodings, so a
+//! change here changes that file.
+
+#![forbid(unsafe_code)]
+
+use weal_proto::manifest::{
+    AggregationRule, Compression, Data, DataSource, Founder, Initial, Inner, Limits, Membership,
+    Model, Optimiser, Outer, OuterRate, PPM, PreparedTokens, RopeScaling, Schedule, Timing,
+    TokenPart, TokenShard, Tokeniser,
+};
+use weal_proto::round::Verdict;
+use weal_proto::{
+    Attestation, BlobHeader, BlobPart, BlobRequest, Certificate, CommitSignature, Commitment,
+    Decided, Envelope, Evidence, Finding, Leave, Manifest, Outline, Proposal, Request, Response,
+    RoundNumber, RoundSet, RunId, Samples, Signable, Signature, SigningKey, Status, View,
+    ViewCertificate, ViewSignature, Vote, VoteStep, Weight, limits,
+};
+
+/// An endless stream of random bytes, drawn from a seed.
+pub struct Source(blake3::OutputReader);
+
+impl Source {
+    /// The stream of a seed.
+    pub fn new(seed: u64) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("commonweal seeded messages v1");
+        Self(hasher.update(&seed.to_le_bytes()).finalize_xof())
+    }
+
+    /// The next bytes.
+    pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.0.fill(&mut bytes);
+        bytes
+    }
+
+    /// A number of random size: every number of bits is equally likely.
+    pub fn number(&mut self) -> u64 {
+        let bits = self.below(65) as u32;
+        u64::from_le_bytes(self.bytes())
+            .checked_shr(64 - bits)
+            .unwrap_or(0)
+    }
+
+    /// The lower half of [`Self::number`].
+    pub fn short_number(&mut self) -> u32 {
+        self.number() as u32
+    }
+
+    /// A number from 0 to `end`, excluding `end`.
+    pub fn below(&mut self, end: u64) -> u64 {
+        u64::from_le_bytes(self.bytes()) % end
+    }
+
+    /// A number from `from` to `to`, including both.
+    pub fn within(&mut self, from: u32, to: u32) -> u32 {
+        from + self.below(u64::from(to - from) + 1) as u32
+    }
+
+    /// True or false.
+    pub fn coin(&mut self) -> bool {
+        self.below(2) == 0
+    }
+
+    fn any<T: Seeded>(&mut self) -> T {
+        T::seeded(self)
+    }
+
+    fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len() as u64) as usize]
+    }
+
+    /// Fewer than `end` values, strictly rising by their key.
+    fn rising<T, K: Ord>(
+        &mut self,
+        end: u64,
+        make: impl Fn(&mut Self) -> T,
+        key: impl Fn(&T) -> K,
+    ) -> Vec<T> {
+        let mut list: Vec<T> = (0..self.below(end)).map(|_| make(self)).collect();
+        list.sort_by_key(&key);
+        list.dedup_by_key(|entry| key(entry));
+        list
+    }
+
+    fn list<T: Seeded>(&mut self, end: u64) -> Vec<T> {
+        (0..self.below(end)).map(|_| self.any()).collect()
+    }
+
+    fn signed<M: Signable + Seeded>(&mut self) -> Envelope {
+        let key = SigningKey::from_seed(self.bytes());
+        Envelope::sign(&key, self.bytes().into(), &M::seeded(self))
+    }
+
+    fn all_signed<M: Signable + Seeded>(&mut self, end: u64) -> Vec<Envelope> {
+        self.rising(end, Self::signed::<M>, |envelope| envelope.signer)
+    }
+}
+
+/// A value drawn from a [`Source`].
+pub trait Seeded: Sized {
+    /// Draws the next value.
+    fn seeded(source: &mut Source) -> Self;
+
+    /// Draws the first value of a seed.
+    fn of_seed(seed: u64) -> Self {
+        Self::seeded(&mut Source::new(seed))
+    }
+}
+
+impl Seeded for RoundNumber {
+    fn seeded(source: &mut Source) -> Self {
+        Self(source.number())
+    }
+}
+
+impl Seeded for View {
+    fn seeded(source: &mut Source) -> Self {
+        Self(source.short_number())
+    }
+}
+
+impl Seeded for Signature {
+    fn seeded(source: &mut Source) -> Self {
+        Self(source.bytes())
+    }
+}
+
+impl Seeded for Commitment {
+    fn seeded(source: &mut Source) -> Self {
+        Self {
+            round: source.any(),
+            base_root: source.bytes().into(),
+            blob: source.bytes().into(),
+            blob_bytes: source.number(),
+            samples: Samples(source.number()),
+        }
+    }
+}
+
+impl Seeded for Finding {
+    fn seeded(source: &mut Source) -> Self {
+        Self {
+            commitment: source.bytes().into(),
+            verdict: source.one_of(&Verdict::ALL),
+        }
+    }
+}
+
+impl Seeded for Attestation {
+    fn seeded(source: &mut Source) -> Self {
+        Self {
+            round: source.any(),
+            base_root: source.bytes().into(),
+            findings: source.rising(9, Finding::seeded, |finding| finding.commitment),
+        }
+    }
+}
+
+impl Seeded for Leave {
+    fn seeded(source: &mut Source) -> Self {
+        Self {
+            round: source.any(),
+        }
+    }
+}
+
+impl Seeded for Evidence {
+    fn seeded(source: &mut Source) -> Self {
+        Self {
+            first: source.any(),
+            second: source.any(),
+        }
+    }
+}
+
+impl Seeded for RoundSet {
+    fn seeded(source: &mut Source) -> Self {
+        Self {
+            round: source.any(),
+            parent: source.bytes().into(),
+            base_root: source.bytes().into(),
+            ledger_root: source.bytes().into(),
+            contributions: source.all_signed::<Commitment>(5),
+            attestations: source.all_signed::<Attestation>(4),
+            leaves: source.all_signed::<Leave>(3),
+            evidence: source.rising(3, plain_evidence, |evidence| evidence.first.signer),
+        }
+    }
+}
+
+/// Evidence without proposals: they contain round sets, and the recursion would not end.
+fn plain_evidence(source: &mut Source) -> Evidence {
+    Evidence {
+        first: source.signed::<Vote>(),
+        second: source.signed::<Commitment>(),
+    }
+}
+
+impl Seeded for Proposal {
+    fn seeded(source: &mut Source) -> Self {
+        let view = source.short_number();
+        let proof_of_lock =
+            (view > 0 && source.coin()).then(|| View(source.below(view.into()) as u32));
+        Self {
+            round: source.any(),
+            view: View(view),
+            proof_of_lock,
+            value: source.any(),
+        }
+    }
+}
+
+impl Seeded for VoteStep {
+    fn seeded(source: &mut Source) -> Self {
+        source.one_of(&[Self::Prevote, Self::Precommit])
+    }
+}
+
+impl Seeded for Vote {
+    fn seeded(source: &mut Source) -> Self {
+        Self {
+            round: source.any(),
+            view: source.any(),
+            step: source.any(),
+            value: value(source),
+        }
+    }
+}
+
+fn value(source: &mut Source) -> Option<weal_proto::RoundSetHash> {
+    source.coin().then(|| source.bytes().into())
+}
+
+impl Seeded for CommitSignature {
+    fn seeded(source: &mut Source) -> Self {
+        Self {
+            peer: source.bytes().into(),
+            signature: source.any(),
+        }
+    }
+}
+
+impl Seeded for Certificate {
+    fn seeded(source: &mut Source) -> Self {
+        Self {
+            round: source.any(),
+            view: source.any(),
+            value: source.bytes().into(),
+            signatures: source.rising(9, CommitSignature::seeded, |signature| signature.peer),
+        }
+    }
+}
+
+impl Seeded for ViewSignature {
+    fn seeded(source: &mut Source) -> Self {
+        Self {
+            peer: source.bytes().into(),
+            step: source.any(),
+            value: value(source),
+            signature: source.any(),
+        }
+    }
+}
+
+impl Seeded for ViewCertificate {
+    fn seeded(source: &mut Source) -> Self {
+        Self {
+            round: source.any(),
+            view: source.any(),
+            polka: source.coin(),
+            value: value(source),
+            signatures: source.rising(9, ViewSignature::seeded, |signature| {
+                (signature.peer, signature.step)
+            }),
+            precommits: source.coin(),
+        }
+    }
+}
+
+impl Seeded for Decided {
+    fn seeded(source: &mut Source) -> Self {
+        Self {
+            value: source.any(),
+            certificate: source.any(),
+        }
+    }
+}
+
+impl Seeded for Envelope {
+    fn seeded(source: &mut Source) -> Self {
+        match source.below(6) {
+            0 => source.signed::<Commitment>(),
+            1 => source.signed::<Attestation>(),
+            2 => source.signed::<Proposal>(),
+            3 => source.signed::<Vote>(),
+            4 => source.signed::<ViewCertificate>(),
+            _ => source.signed::<Leave>(),
+        }
+    }
+}
+
+impl Seeded for Request {
+    fn seeded(source: &mut Source) -> Self {
+        match source.below(5) {
+            0 => Self::Status,
+            1 => Self::Manifest,
+            2 => Self::Decided {
+                from: source.any(),
+                at_most: source.short_number(),
+            },
+            3 => Self::RoundMessages {
+                round: source.any(),
+            },
+            _ => Self::State {
+                round: source.any(),
+            },
+        }
+    }
+}
+
+impl Seeded for Status {
+    fn seeded(source: &mut Source) -> Self {
+        Self {
+            decided_rounds: source.number(),
+            weights_round: source.any(),
+            oldest_blobs_round: source.any(),
+        }
+    }
+}
+
+impl Seeded for Response {
+    fn seeded(source: &mut Source) -> Self {
+        match source.below(5) {
+            0 => Self::Status(source.any()),
+            1 => Self::Manifest(source.bytes::<70>().to_vec()),
+            2 => Self::Decided(source.list(4)),
+            3 => Self::RoundMessages(source.list(6)),
+            _ => Self::State {
+                round: source.any(),
+                tensors: (0..source.below(20))
+                    .map(|_| source.bytes().into())
+                    .collect(),
+            },
+        }
+    }
+}
+
+impl Seeded for BlobHeader {
+    fn seeded(source: &mut Source) -> Self {
+        Self {
+            run: source.bytes().into(),
+            round: source.any(),
+            peer: source.bytes().into(),
+            base_root: source.bytes().into(),
+            layout: source.bytes().into(),
+            codec: source.short_number(),
+        }
+    }
+}
+
+impl Seeded for BlobRequest {
+    fn seeded(source: &mut Source) -> Self {
+        let part = if source.coin() {
+            BlobPart::Outline
+        } else {
+            BlobPart::Chunk(source.short_number())
+        };
+        Self {
+            blob: source.bytes().into(),
+            part,
+        }
+    }
+}
+
+impl Seeded for Outline {
+    fn seeded(source: &mut Source) -> Self {
+        Self {
+            bytes: source.number(),
+            chunks: (0..source.below(9)).map(|_| source.bytes()).collect(),
+        }
+    }
+}
+
+impl Seeded for RunId {
+    fn seeded(source: &mut Source) -> Self {
+        source.bytes().into()
+    }
+}
+
+impl Seeded for Manifest {
+    fn seeded(source: &mut Source) -> Self {
+        let founders = source.rising(
+            8,
+            |source| Founder {
+                peer: source.bytes().into(),
+                weight: Weight(1 + source.below(1 << 41)),
+            },
+            |founder| founder.peer,
+        );
+        let founders = if founders.is_empty() {
+            vec![Founder {
+                peer: source.bytes().into(),
+                weight: Weight(1),
+            }]
+        } else {
+            founders
+        };
+        Self {
+            name: format!("a run of {}", source.number()),
+            model: source.any(),
+            tokeniser: match source.coin() {
+                true => Tokeniser::Bytes,
+                false => Tokeniser::File {
+                    hash: source.bytes().into(),
+                    bytes: 1 + source.below(1 << 20),
+                    end_of_text: source.coin().then(|| source.within(0, 255)),
+                },
+            },
+            data: source.any(),
+            initial: match source.coin() {
+                true => Initial::Seed(source.bytes()),
+                false => Initial::Weights(source.bytes().into()),
+            },
+            inner: source.any(),
+            compression: Compression {
+                codec: limits::CODEC,
+                chunk: 4096,
+                keep: source.within(1, 128),
+                decay_ppm: ppm(source),
+            },
+            outer: source.any(),
+            timing: source.any(),
+            limits: Limits {
+                contributions: source.within(1, 20),
+                blob_bytes: u32::MAX,
+                peers: source.within(20, 64),
+            },
+            membership: Membership {
+                weight_decay_ppm: source.within(1, PPM - 1),
+                credit: 1 + source.below(1 << 20),
+                probation_rounds: source.within(0, 100),
+                vesting_rounds: source.within(0, 100),
+                absence_rounds: source.within(1, 100),
+            },
+            founders,
+        }
+    }
+}
+
+fn ppm(source: &mut Source) -> u32 {
+    source.within(0, PPM)
+}
+
+impl Seeded for Model {
+    fn seeded(source: &mut Source) -> Self {
+        let kv_heads = source.within(1, 4);
+        let heads = kv_heads * source.within(1, 4);
+        Self {
+            vocabulary: source.within(256, 1 << 17),
+            width: heads * 2 * source.within(1, 64),
+            layers: source.within(1, 40),
+            heads,
+            kv_heads,
+            feed_forward: source.within(1, 8192),
+            context: source.within(2, 4096),
+            tied_embeddings: source.coin(),
+            rope_theta: source.within(1, 1_000_000),
+            norm_epsilon_ppb: source.within(1, 100_000),
+            head_width: if source.coin() {
+                0
+            } else {
+                2 * source.within(1, 256)
+            },
+            query_key_norm: source.coin(),
+            rope_scaling: source.coin().then(|| RopeScaling {
+                factor_ppm: source.within(PPM, 32 * PPM),
+                low_frequency_ppm: source.within(1, PPM),
+                high_frequency_ppm: source.within(PPM + 1, 8 * PPM),
+                original_context: source.within(1, 8192),
+            }),
+        }
+    }
+}
+
+impl Seeded for Data {
+    fn seeded(source: &mut Source) -> Self {
+        if source.coin() {
+            return Self::Generator {
+                seed: source.number(),
+                bytes: 10_000 + source.below(1 << 29),
+            };
+        }
+        if source.coin() {
+            return Self::Prepared(PreparedTokens {
+                token_bytes: source.one_of(&[2, 4]),
+                training: Seeded::seeded(source),
+                heldout: Seeded::seeded(source),
+            });
+        }
+        let entry = |source: &mut Source| DataSource {
+            name: format!("books/{}.txt", source.number()),
+            hash: source.bytes().into(),
+            bytes: 1 + source.below(1 << 40),
+        };
+        Self::Sources((0..=source.below(5)).map(|_| entry(source)).collect())
+    }
+}
+
+impl Seeded for TokenPart {
+    fn seeded(source: &mut Source) -> Self {
+        let shard = |source: &mut Source| {
+            let tokens = 1 + source.below(1 << 24);
+            TokenShard {
+                hash: source.bytes().into(),
+                bytes: 4 * tokens + source.below(1 << 20),
+                tokens,
+            }
+        };
+        let shards = (0..=source.below(5)).map(|_| shard(source)).collect();
+        Self {
+            text_bytes: 1 + source.below(1 << 40),
+            shards,
+        }
+    }
+}
+
+impl Seeded for Inner {
+    fn seeded(source: &mut Source) -> Self {
+        let warmup_steps = source.within(0, 1000);
+        let optimiser = source.one_of(&[Optimiser::AdamW, Optimiser::Muon]);
+        let schedule = source.one_of(&[Schedule::Cosine, Schedule::Wsd]);
+        Self {
+            steps: source.within(1, 100),
+            batch: source.within(1, 64),
+            peak_learning_rate_ppb: source.within(1, 10_000_000),
+            warmup_steps,
+            decay_steps: if source.coin() {
+                0
+            } else {
+                warmup_steps + source.within(1, 1000)
+            },
+            final_rate_ppm: ppm(source),
+            beta1_ppm: source.within(0, PPM - 1),
+            beta2_ppm: source.within(0, PPM - 1),
+            weight_decay_ppm: ppm(source),
+            gradient_clip_ppm: source.within(1, 10 * PPM),
+            optimiser,
+            momentum_ppm: if optimiser == Optimiser::Muon {
+                source.within(1, PPM - 1)
+            } else {
+                0
+            },
+            schedule,
+            decay_start: if schedule == Schedule::Wsd {
+                warmup_steps
+            } else {
+                0
+            },
+        }
+    }
+}
+
+impl Seeded for Outer {
+    fn seeded(source: &mut Source) -> Self {
+        let rate = |source: &mut Source| OuterRate {
+            from_round: 1 + source.below(1 << 40),
+            rate_ppm: ppm(source),
+        };
+        let first = OuterRate {
+            from_round: 0,
+            rate_ppm: ppm(source),
+        };
+        let later = source.rising(5, rate, |rate| rate.from_round);
+        Self {
+            rule: source.one_of(&[
+                AggregationRule::MeanOfSenders,
+                AggregationRule::MeanOfAll,
+                AggregationRule::RootOfSenders,
+            ]),
+            rates: std::iter::once(first).chain(later).collect(),
+        }
+    }
+}
+
+impl Seeded for Timing {
+    fn seeded(source: &mut Source) -> Self {
+        let [train_ms, fetch_ms, attest_ms, propose_ms, vote_ms] =
+            std::array::from_fn(|_| source.within(100, 3_600_000));
+        Self {
+            train_ms,
+            fetch_ms,
+            attest_ms,
+            propose_ms,
+            vote_ms,
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! How a learner uses its device: the precision, the micro-batch, recomputation, and where the
+//! optimiser's states live.
+
+use std::fmt;
+
+/// Where a learner keeps what it needs only once a step: f32 weights, gradient sums, the
+/// optimiser's moments, the error feedback.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StatePlacement {
+    /// In the memory of the device that computes.
+    #[default]
+    Device,
+    /// In host memory, where the CPU updates them. The device holds only the weights it computes
+    /// with.
+    Host,
+}
+
+/// The type of matrix products. Norms, softmax, losses, sums and updates are always in f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 16 bits with the range of f32. The weights that the optimiser updates stay in f32.
+    Bf16,
+}
+
+impl Precision {
+    /// Bytes of a value.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 => 2,
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
+
+/// How a learner uses its device. All plans of one precision learn the same, up to rounding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ComputePlan {
+    /// The most sequences of a step that go through the model at once; `None` for the whole batch.
+    /// A smaller micro-batch needs less memory for activations.
+    pub micro_batch: Option<usize>,
+    /// Recompute activations in the backward pass instead of storing them: slower, far less
+    /// memory.
+    pub recompute: bool,
+    /// Where f32 weights, gradient sums and moments live.
+    pub states: StatePlacement,
+    /// The type of matrix products.
+    pub precision: Precision,
+}
+
+impl fmt::Display for ComputePlan {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.micro_batch {
+            Some(sequences) => write!(formatter, "micro-batch {sequences}")?,
+            None => formatter.write_str("whole batches")?,
+        }
+        let recompute = if self.recompute { "on" } else { "off" };
+        let states = match self.states {
+            StatePlacement::Device => "on the device",
+            StatePlacement::Host => "in host memory",
+        };
+        write!(
+            formatter,
+            ", recompute {recompute}, states {states}, {}",
+            self.precision
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_prints_all_its_settings() {
+        let plan = ComputePlan {
+            micro_batch: Some(4),
+            recompute: true,
+            states: StatePlacement::Host,
+            precision: Precision::Bf16,
+        };
+        assert_eq!(
+            plan.to_string(),
+            "micro-batch 4, recompute on, states in host memory, bf16"
+        );
+        let plain = "whole batches, recompute off, states on the device, f32";
+        assert_eq!(ComputePlan::default().to_string(), plain);
+    }
+}

@@ -1,0 +1,41 @@
+//! Where the text of a corpus comes from.
+
+use std::path::PathBuf;
+
+use super::files;
+use super::grammar::generate_text;
+use crate::error::Result;
+use crate::tokeniser::Tokeniser;
+
+/// A source of text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TextSource {
+    /// A file, or a folder that is read recursively in sorted order, without hidden entries and
+    /// symlinks to folders.
+    Path(PathBuf),
+    /// Text in memory.
+    Text(Vec<u8>),
+    /// Text of the built-in generator, for runs without data; see [`generate_text`].
+    Generated {
+        /// Seed of the text.
+        seed: [u8; 32],
+        /// Least length of the text, in bytes. It ends with a whole paragraph.
+        bytes: usize,
+    },
+}
+
+/// Reads a source. Also returns the entropy in nats per byte, which only generated text has.
+pub(super) fn read(source: &TextSource, tokeniser: &Tokeniser) -> Result<(Vec<u8>, Option<f64>)> {
+    match source {
+        TextSource::Path(path) => Ok((
+            files::read(path, matches!(tokeniser, Tokeniser::File(_)))?,
+            None,
+        )),
+        TextSource::Text(text) => Ok((text.clone(), None)),
+        TextSource::Generated { seed, bytes } => {
+            let generated = generate_text(seed, *bytes);
+            let nats_per_byte = generated.nats / generated.text.len().max(1) as f64;
+            Ok((generated.text, Some(nats_per_byte)))
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Forward and backward passes over a batch, shared out among the CPU's threads.
+
+use burn::tensor::Tensor;
+use rayon::prelude::*;
+
+use crate::engine::batch::Batch;
+use crate::engine::gradient::{GradientOptions, Gradients, Part, TradeOff};
+use crate::engine::model::Model;
+use crate::engine::sums::Accumulate;
+use crate::engine::transfer::Transfer;
+use crate::error::{Error, Result};
+
+/// The model with its weights, ready for passes over batches.
+pub(super) struct Passes<'a> {
+    pub model: &'a Model,
+    pub weights: &'a [Tensor<2>],
+    pub transfer: &'a Transfer,
+    pub trade_off: TradeOff,
+    /// Larger micro-batches panic as if memory had run out.
+    #[cfg(test)]
+    pub most_sequences: usize,
+}
+
+impl Passes<'_> {
+    /// The loss of each predicted token, `[sequences · length, 1]`.
+    pub fn losses(&self, batch: &Batch) -> Tensor<2> {
+        let rows = self.model.rows_at_once(&self.trade_off);
+        let losses = |model: &Model, weights: &[Tensor<2>], part: &Part| {
+            model.losses(weights, part.inputs.clone(), part.targets.clone(), rows)
+        };
+        Tensor::cat(self.spread(batch, 1.0, losses), 0)
+    }
+
+    /// The gradients of the mean loss, one micro-batch after the other. With a `sink` they are
+    /// added up there, else in the result.
+    pub fn gradients<'s>(
+        &self,
+        batch: &Batch,
+        sink: Option<&'s dyn Accumulate>,
+    ) -> Result<Gradients<'s>> {
+        let scale = 1.0 / batch.predictions() as f32;
+        let options = GradientOptions {
+            trade_off: self.trade_off,
+            sink,
+        };
+        let micro_batches = batch.micro_batches(self.trade_off.sequences);
+        let all = micro_batches
+            .filter_map(|micro_batch| self.micro_batch_gradients(&micro_batch, scale, &options))
+            .reduce(Gradients::join);
+        all.ok_or(Error::Inner {
+            key: "batch",
+            value: "0".into(),
+            rule: "it must be at least 1",
+        })
+    }
+
+    fn micro_batch_gradients<'s>(
+        &self,
+        micro_batch: &Batch,
+        scale: f32,
+        options: &GradientOptions<'s>,
+    ) -> Option<Gradients<'s>> {
+        #[cfg(test)]
+        assert!(
+            micro_batch.sequences() <= self.most_sequences,
+            "out of memory, for a test"
+        );
+        let found = self.spread(micro_batch, scale, |model, weights, part| {
+            model.gradients(weights, part, options)
+        });
+        found.into_iter().reduce(Gradients::join)
+    }
+
+    /// Runs `work` for all sequences of a batch. On the CPU each thread takes some sequences
+    /// through the whole model, because most single operations are too small to share out. A GPU
+    /// takes all sequences at once.
+    fn spread<T: Send>(
+        &self,
+        batch: &Batch,
+        scale: f32,
+        work: impl Fn(&Model, &[Tensor<2>], &Part) -> T + Send + Sync,
+    ) -> Vec<T> {
+        let threads = if self.transfer.is_cpu() {
+            rayon::current_num_threads()
+        } else {
+            1
+        };
+        let upload = |part: Batch| {
+            let part = Part {
+                inputs: self.transfer.upload_tokens(part.inputs()),
+                targets: self.transfer.upload_tokens(part.targets()),
+                scale,
+            };
+            (self.model.clone(), self.weights.to_vec(), part)
+        };
+        let parts: Vec<_> = batch
+            .micro_batches(batch.sequences().div_ceil(threads))
+            .map(upload)
+            .collect();
+        let one =
+            |(model, weights, part): (Model, Vec<Tensor<2>>, Part)| work(&model, &weights, &part);
+        if parts.len() == 1 {
+            parts.into_iter().map(one).collect()
+        } else {
+            parts.into_par_iter().map(one).collect()
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Moves values between flat vectors in the layout's order and tensors on a device.
+//!
+//! Every tensor has two dimensions on the device: a norm's gain is `[1, width]`.
+
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use half::bf16;
+use rayon::prelude::*;
+use weal_kernels::{Layout, TensorSpec};
+
+use crate::compute_plan::Precision;
+use crate::error::{Error, Result};
+
+/// A device and the layout of the model on it.
+pub(super) struct Transfer {
+    layout: Layout,
+    device: Device,
+    device_name: String,
+}
+
+/// The type of matrix products.
+pub(super) fn matrix_type(precision: Precision) -> DType {
+    match precision {
+        Precision::F32 => DType::F32,
+        Precision::Bf16 => DType::BF16,
+    }
+}
+
+/// The type in which a tensor of the layout is computed with. Gains of norms are always f32.
+pub(super) fn compute_type(tensor: &TensorSpec, precision: Precision) -> DType {
+    if tensor.shape.len() == 2 {
+        matrix_type(precision)
+    } else {
+        DType::F32
+    }
+}
+
+impl Transfer {
+    pub fn new(layout: Layout, device: Device, device_name: String) -> Self {
+        Self {
+            layout,
+            device,
+            device_name,
+        }
+    }
+
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    pub fn device_name(&self) -> &str {
+        &self.device_name
+    }
+
+    /// Whether the device is the CPU.
+    pub fn is_cpu(&self) -> bool {
+        self.device == Device::flex()
+    }
+
+    /// The shape of a tensor of the layout in two dimensions.
+    fn shape(&self, tensor: usize) -> [usize; 2] {
+        match self.layout.tensors()[tensor].shape[..] {
+            [rows, columns] => [rows, columns],
+            _ => [1, self.layout.range(tensor).len()],
+        }
+    }
+
+    /// Uploads one tensor of the layout, in the type in which it is computed with.
+    pub fn upload(&self, tensor: usize, values: &[f32], precision: Precision) -> Tensor<2> {
+        let shape = self.shape(tensor);
+        match compute_type(&self.layout.tensors()[tensor], precision) {
+            DType::BF16 => {
+                let short: Vec<bf16> = values
+                    .par_iter()
+                    .map(|value| bf16::from_f32(*value))
+                    .collect();
+                Tensor::from_data(TensorData::new(short, shape), (&self.device, DType::BF16))
+            }
+            _ => Tensor::from_data(TensorData::new(values.to_vec(), shape), &self.device),
+        }
+    }
+
+    /// Uploads every tensor of a flat vector.
+    pub fn upload_all(&self, values: &[f32], precision: Precision) -> Vec<Tensor<2>> {
+        (0..self.layout.tensors().len())
+            .map(|tensor| self.upload(tensor, &values[self.layout.range(tensor)], precision))
+            .collect()
+    }
+
+    /// Uploads tokens, `[tokens]`.
+    pub fn upload_tokens(&self, tokens: impl Iterator<Item = u32>) -> Tensor<1, Int> {
+        let tokens: Vec<i32> = tokens.map(|token| token as i32).collect();
+        let length = tokens.len();
+        Tensor::from_data(TensorData::new(tokens, [length]), &self.device)
+    }
+
+    /// Zeros in the shape of every tensor of the layout, in f32.
+    pub fn zeros(&self) -> Vec<Tensor<2>> {
+        (0..self.layout.tensors().len())
+            .map(|tensor| Tensor::zeros(self.shape(tensor), &self.device))
+            .collect()
+    }
+
+    /// Reads a tensor back, in f32. `action` names the operation in an error.
+    pub fn read<const D: usize>(
+        &self,
+        tensor: Tensor<D>,
+        action: &'static str,
+    ) -> Result<Vec<f32>> {
+        tensor
+            .try_into_vec_as::<f32>()
+            .map_err(|error| Error::Device {
+                device: self.device_name.clone(),
+                action,
+                reason: error.to_string(),
+            })
+    }
+
+    /// Reads back a tensor of one value.
+    pub fn read_scalar(&self, tensor: Tensor<1>, action: &'static str) -> Result<f32> {
+        Ok(self
+            .read(tensor, action)?
+            .first()
+            .copied()
+            .unwrap_or(f32::NAN))
+    }
+
+    /// Reads tensors back into one flat vector.
+    pub fn read_all<const D: usize>(
+        &self,
+        tensors: &[Tensor<D>],
+        action: &'static str,
+    ) -> Result<Vec<f32>> {
+        let mut values = Vec::with_capacity(self.layout.parameters());
+        for tensor in tensors {
+            values.extend(self.read(tensor.clone(), action)?);
+        }
+        Ok(values)
+    }
+}

@@ -1,0 +1,222 @@
+//! Writes a Hugging Face folder, for `AutoModelForCausalLM.from_pretrained`, candle and vLLM.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::ops::Range;
+use std::path::Path;
+
+use safetensors::{Dtype, View, serialize_to_file};
+use serde_json::{Value, json};
+use weal_kernels::{Layout, TensorSpec};
+
+use super::export::Export;
+use super::floats::FloatFormat;
+use super::progress::FileProgress;
+use super::{config, vocabulary};
+use crate::error::{Error, Result};
+
+/// The most bytes of a shard; Hugging Face's own limit.
+pub(super) const SHARD_BYTES: u64 = 5_000_000_000;
+
+/// A tensor that is converted to bytes only when it is written.
+struct Lazy<'a> {
+    spec: &'a TensorSpec,
+    values: &'a [f32],
+    format: FloatFormat,
+    progress: &'a RefCell<dyn FnMut(usize) + 'a>,
+}
+
+impl View for Lazy<'_> {
+    fn dtype(&self) -> Dtype {
+        self.format.dtype()
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.spec.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let bytes = self.format.to_bytes(self.values);
+        (self.progress.borrow_mut())(bytes.len());
+        Cow::Owned(bytes)
+    }
+
+    fn data_len(&self) -> usize {
+        self.values.len() * self.format.bytes()
+    }
+}
+
+impl Export<'_> {
+    /// Writes a new folder with `config.json`, `generation_config.json`, `tokenizer.json`,
+    /// `tokenizer_config.json`, and the weights in files of at most 5 GB.
+    ///
+    /// # Errors
+    /// If `folder` exists already, a weight is too large for the format, or the system refuses.
+    /// Nothing is left behind.
+    pub fn write_folder(
+        &self,
+        folder: &Path,
+        format: FloatFormat,
+        progress: FileProgress,
+    ) -> Result<()> {
+        self.write_shards(folder, format, SHARD_BYTES, progress)
+    }
+
+    pub(super) fn write_shards(
+        &self,
+        folder: &Path,
+        format: FloatFormat,
+        shard_bytes: u64,
+        progress: FileProgress,
+    ) -> Result<()> {
+        let layout = self.model.layout()?;
+        self.check_range(folder, &layout, format)?;
+        weal_files::create_folder(folder, |inside| {
+            self.write_settings(inside, format)?;
+            self.write_weights(inside, &layout, format, (shard_bytes, progress))
+        })
+    }
+
+    /// Checks that the format can hold every weight.
+    fn check_range(&self, folder: &Path, layout: &Layout, format: FloatFormat) -> Result<()> {
+        for (tensor, range) in layout.tensors().iter().zip(layout.ranges()) {
+            let mut values = self.weights[range].iter();
+            if let Some(value) = values.find(|value| !format.holds(**value)) {
+                return Err(Error::Export {
+                    path: folder.to_owned(),
+                    reason: format!("{} holds {value}, which {format} cannot", tensor.name),
+                    hint: Some("choose f32 or bf16"),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes everything but the weights.
+    fn write_settings(&self, folder: &Path, format: FloatFormat) -> Result<()> {
+        let model = config::write(self.model, format, self.end_of_text);
+        write_json(folder, "config.json", &model)?;
+        write_json(folder, "generation_config.json", &self.generation_config())?;
+        write_json(folder, "tokenizer_config.json", &self.tokeniser_config())?;
+        let tokeniser = vocabulary::tokenizer_json(self.tokeniser);
+        write_inside(&folder.join("tokenizer.json"), &tokeniser)
+    }
+
+    /// Writes the weights in shards, and their index if there is more than one.
+    fn write_weights(
+        &self,
+        folder: &Path,
+        layout: &Layout,
+        format: FloatFormat,
+        (shard_bytes, progress): (u64, FileProgress),
+    ) -> Result<()> {
+        let sizes = layout
+            .ranges()
+            .map(|range| (range.len() * format.bytes()) as u64);
+        let shards = shards(sizes.collect(), shard_bytes);
+        let total = (layout.parameters() * format.bytes()) as u64;
+        let mut weight_map = BTreeMap::new();
+        let mut done = 0;
+        let progress = RefCell::new(|bytes: usize| {
+            done += bytes as u64;
+            progress(done, total);
+        });
+        for (number, shard) in shards.iter().enumerate() {
+            let file = match shards.len() {
+                1 => "model.safetensors".to_owned(),
+                count => format!("model-{:05}-of-{count:05}.safetensors", number + 1),
+            };
+            let tensors = shard.clone().map(|tensor| {
+                let spec = &layout.tensors()[tensor];
+                let lazy = Lazy {
+                    spec,
+                    values: &self.weights[layout.range(tensor)],
+                    format,
+                    progress: &progress,
+                };
+                (spec.name.as_str(), lazy)
+            });
+            let path = folder.join(&file);
+            let metadata = [("format".to_owned(), "pt".to_owned())].into();
+            serialize_to_file(tensors, Some(metadata), &path)
+                .map_err(|error| Error::write(&path, error))?;
+            // The safetensors crate makes files that only their owner can read.
+            weal_files::copy_permissions(&path, &folder.join("config.json"))?;
+            for tensor in shard.clone() {
+                weight_map.insert(layout.tensors()[tensor].name.clone(), file.clone());
+            }
+        }
+        if shards.len() > 1 {
+            let index = json!({ "metadata": { "total_size": total }, "weight_map": weight_map });
+            write_json(folder, "model.safetensors.index.json", &index)?;
+        }
+        Ok(())
+    }
+
+    fn generation_config(&self) -> Value {
+        match self.end_of_text {
+            Some(token) => json!({ "do_sample": true, "eos_token_id": token }),
+            None => json!({ "do_sample": true }),
+        }
+    }
+
+    fn tokeniser_config(&self) -> Value {
+        let mut config = json!({
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "model_max_length": self.model.context,
+            "clean_up_tokenization_spaces": false,
+        });
+        if let Some(text) = self
+            .end_of_text
+            .and_then(|token| self.tokeniser.name_of(token))
+        {
+            config["eos_token"] = json!(text);
+        }
+        config
+    }
+}
+
+fn write_json(folder: &Path, name: &str, value: &Value) -> Result<()> {
+    write_inside(&folder.join(name), format!("{value:#}\n").as_bytes())
+}
+
+/// Writes a file into the folder being filled, which is synced as a whole.
+fn write_inside(path: &Path, bytes: &[u8]) -> Result<()> {
+    fs::write(path, bytes).map_err(|error| Error::write(path, error))
+}
+
+/// Groups consecutive tensors of these sizes into shards of at most `most` bytes, or of one tensor.
+fn shards(sizes: Vec<u64>, most: u64) -> Vec<Range<usize>> {
+    let mut shards = Vec::new();
+    let (mut start, mut bytes) = (0, 0);
+    for (tensor, size) in sizes.iter().enumerate() {
+        if tensor > start && bytes + size > most {
+            shards.push(start..tensor);
+            (start, bytes) = (tensor, 0);
+        }
+        bytes += size;
+    }
+    shards.push(start..sizes.len());
+    shards
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_are_as_large_as_allowed_and_hold_every_tensor() {
+        let ends = |sizes, most| {
+            shards(sizes, most)
+                .iter()
+                .map(|shard| shard.end)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(ends(vec![4, 4, 4], 100), [3]);
+        assert_eq!(ends(vec![4, 4, 4, 9, 1], 8), [2, 3, 4, 5]);
+        assert_eq!(ends(vec![9], 8), [1]);
+        assert_eq!(shards(vec![4, 9, 1], 8), [0..1, 1..2, 2..3]);
+    }
+}

@@ -1,0 +1,38 @@
+//! The CubeCL client behind a GPU: its buffers, its memory, its connection.
+//!
+//! burn hides these behind [`Device`]; a tensor of one element gives access to them.
+
+use burn::backend::{BackendTypes, Cube};
+use burn::tensor::{DType, Device, Tensor};
+use weal_kernels::gpu::{self, Connection};
+
+/// A tensor on a GPU, with its client and its buffer.
+pub(crate) type CubeTensor = <Cube as BackendTypes>::FloatTensorPrimitive;
+
+/// The buffer of a tensor, if it is contiguous f32 on a GPU.
+pub(crate) fn buffer(tensor: Tensor<1>) -> Option<CubeTensor> {
+    let primitive = tensor.try_into_primitive::<Cube>().ok()?;
+    (primitive.dtype == DType::F32 && primitive.meta.strides()[..] == [1]).then_some(primitive)
+}
+
+/// Bytes of GPU memory that the allocator of this process has reserved; `None` on the CPU.
+pub(crate) fn memory_in_use(device: &Device) -> Option<u64> {
+    Some(gpu::memory_bytes(&probe(device)?.client))
+}
+
+/// Bytes of memory that a GPU has, if its driver reports them; `None` on the CPU.
+pub(crate) fn memory_capacity(device: &Device) -> Option<u64> {
+    probe(device)?.client.properties().memory.max_memory()
+}
+
+/// The connection to a GPU, if the backend can open a new one; `None` on the CPU.
+pub(crate) fn connection(device: &Device) -> Option<Connection> {
+    Connection::of(&probe(device)?.client)
+}
+
+fn probe(device: &Device) -> Option<CubeTensor> {
+    if *device == Device::flex() {
+        return None;
+    }
+    buffer(Tensor::zeros([1], device))
+}

@@ -1,0 +1,351 @@
+//! [`Learner`]: inner training, losses, and compressing the result.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use weal_kernels::{Compression, Layout};
+
+use super::report::{Evaluation, Progress, Trained};
+use super::samples::{Samples, assigned_batch};
+use crate::compute_plan::ComputePlan;
+use crate::corpus::{Corpus, Window};
+use crate::device::OpenDevice;
+use crate::divergence::{Divergence, DivergenceMonitor};
+use crate::engine::{Batch, Engine, MomentVectors, Update};
+use crate::error::{Error, Result};
+use crate::initial::check_weights;
+use crate::inner::InnerSpec;
+use crate::loader::Loader;
+use crate::moments::{self, SavedMoments};
+use crate::sampling::Assignment;
+use crate::spec::ModelSpec;
+
+/// A model on a device, with a corpus and an inner optimiser whose moments persist between rounds.
+pub struct Learner {
+    spec: ModelSpec,
+    inner: InnerSpec,
+    corpus: Arc<Corpus>,
+    pub(super) layout: Layout,
+    pub(super) engine: Engine,
+    /// Updates that the moments have seen.
+    pub(super) updates: u64,
+}
+
+impl Learner {
+    /// A learner with empty moments.
+    ///
+    /// # Errors
+    /// If the model or the optimiser's settings are out of range, if the tokeniser has more tokens
+    /// than the model, or if the corpus is too short for one window.
+    pub fn new(
+        model: ModelSpec,
+        inner: InnerSpec,
+        corpus: Arc<Corpus>,
+        device: &OpenDevice,
+    ) -> Result<Self> {
+        let layout = model.layout()?;
+        inner.validate()?;
+        let tokeniser = corpus.tokeniser().vocabulary();
+        if tokeniser > model.vocabulary {
+            return Err(Error::Vocabulary {
+                tokeniser,
+                model: model.vocabulary,
+            });
+        }
+        corpus.check(model.context)?;
+        let engine = Engine::on(device, &model)?;
+        Ok(Self {
+            spec: model,
+            inner,
+            corpus,
+            layout,
+            engine,
+            updates: 0,
+        })
+    }
+
+    /// Uses the device as `plan` says from now on. The learner allocates nothing on the device
+    /// before this call or its first computation. If a step runs out of memory in spite of the
+    /// plan, the learner retries it with less.
+    ///
+    /// # Errors
+    /// [`Error::Precision`] if the device does not multiply in the plan's precision;
+    /// [`Error::Device`] if it fails.
+    pub fn set_plan(&mut self, plan: &ComputePlan) -> Result<()> {
+        self.engine.set_plan(plan)
+    }
+
+    /// The order, names and shapes of the model's tensors.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The corpus that the learner trains on.
+    pub fn corpus(&self) -> &Arc<Corpus> {
+        &self.corpus
+    }
+
+    /// Trains for one round, starting from `theta`.
+    ///
+    /// Step s takes the samples s · batch .. (s + 1) · batch of `assignment`'s stream.
+    /// `steps_done_before` counts the inner steps of the whole run before this round (round · H)
+    /// and drives the learning-rate schedule. `control` is called after each step and may stop
+    /// training, which ends after H steps at the latest. The moments stay for the next round. A
+    /// step whose loss or gradient is not finite is skipped and counted. If earlier steps diverged,
+    /// what they learnt is dropped, moments included, and training continues from `theta`.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] if nothing was learnt in the end; the learner can train the next round.
+    /// [`Error::NotFinite`] and [`Error::Length`] for unusable weights. [`Error::Device`] if the
+    /// device fails; make a new learner then.
+    pub fn train(
+        &mut self,
+        theta: &[f32],
+        assignment: &Assignment,
+        steps_done_before: u64,
+        control: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
+    ) -> Result<Trained> {
+        let start = Instant::now();
+        self.load(theta)?;
+        let (of_steps, context) = (u64::from(self.inner.steps), self.spec.context);
+        let (mut monitor, mut waited) = (DivergenceMonitor::default(), Duration::ZERO);
+        let batch_size = u64::from(self.inner.batch);
+        let samples = |steps: u64| steps * batch_size;
+        let (corpus, assignment) = (self.corpus.clone(), *assignment);
+        let read = move |step| {
+            assigned_batch(
+                &corpus,
+                context,
+                &assignment,
+                samples(step)..samples(step + 1),
+            )
+        };
+        thread::scope(|scope| {
+            let mut loader = Loader::start(scope, 0..of_steps, read);
+            while monitor.steps < of_steps {
+                let batch = loader.next()?;
+                let update = self.update(steps_done_before.saturating_add(monitor.steps));
+                let report = self.engine.step(&batch, &update)?;
+                self.updates += u64::from(report.is_finite());
+                let diverged = match monitor.record(&report, update.learning_rate) {
+                    Divergence::None => false,
+                    Divergence::IfWeightsAreNotFinite => !self.engine.has_finite_weights()?,
+                    Divergence::Certain => true,
+                };
+                if diverged {
+                    self.return_to(theta, &mut monitor)?;
+                }
+                let steps = monitor.steps;
+                let progress = Progress {
+                    steps,
+                    of_steps,
+                    samples: samples(steps),
+                    tokens: samples(steps) * context as u64,
+                    loss: report.loss,
+                    learning_rate: update.learning_rate,
+                    gradient_norm: report.gradient_norm,
+                    seconds: start.elapsed().as_secs_f64(),
+                };
+                if control(&progress).is_break() {
+                    break;
+                }
+            }
+            waited = loader.waited();
+            Ok::<_, Error>(())
+        })?;
+        // No loss has checked the weights since the last update.
+        if monitor.has_learnt() && !self.engine.has_finite_weights()? {
+            self.return_to(theta, &mut monitor)?;
+        }
+        Ok(Trained {
+            steps: monitor.steps,
+            skipped_steps: monitor.skipped,
+            restorations: monitor.restorations,
+            samples: samples(monitor.steps),
+            tokens: samples(monitor.steps) * context as u64,
+            mean_loss: monitor.mean_loss()?,
+            seconds: start.elapsed().as_secs_f64(),
+            data_seconds: waited.as_secs_f64(),
+        })
+    }
+
+    /// Drops what was learnt, moments included, and returns to the agreed weights `theta`.
+    fn return_to(&mut self, theta: &[f32], monitor: &mut DivergenceMonitor) -> Result<()> {
+        monitor.restored();
+        self.engine.load(theta)?;
+        self.reset_moments()
+    }
+
+    fn reset_moments(&mut self) -> Result<()> {
+        let zeros = || vec![0.0; self.layout.parameters()];
+        self.engine.set_moments(&MomentVectors {
+            first: zeros(),
+            second: zeros(),
+        })?;
+        self.updates = 0;
+        Ok(())
+    }
+
+    /// The loss of `theta` on `sequences` windows spread evenly over the held-out part; 0 for the
+    /// whole part.
+    pub fn heldout_loss(&mut self, theta: &[f32], sequences: usize) -> Result<Evaluation> {
+        self.loss(theta, Samples::Heldout { sequences })
+    }
+
+    /// The loss of `theta` on `samples`.
+    pub fn loss(&mut self, theta: &[f32], samples: Samples) -> Result<Evaluation> {
+        self.load(theta)?;
+        let context = self.spec.context;
+        let windows = samples.starts(&self.corpus, context);
+        let (mut nats, mut tokens, mut bytes) = (0.0, 0, 0);
+        for starts in windows.chunks(self.inner.batch as usize) {
+            let windows: Vec<Window> = starts
+                .iter()
+                .map(|start| samples.window(&self.corpus, *start, context))
+                .collect::<Result<_>>()?;
+            bytes += windows.iter().map(|window| window.bytes).sum::<u64>();
+            let batch = Batch::new(windows.into_iter().map(|window| window.tokens), context);
+            tokens += batch.predictions() as u64;
+            nats += self.engine.loss(&batch)?;
+        }
+        Ok(Evaluation {
+            nats_per_byte: nats / bytes.max(1) as f64,
+            nats_per_token: nats / tokens.max(1) as f64,
+            tokens,
+            bytes,
+        })
+    }
+
+    /// The optimiser's moments as versioned bytes: 24 bytes, and 8 for each parameter. Moments that
+    /// hold an unusable value are replaced by fresh ones first, in the learner too.
+    pub fn moments(&mut self) -> Result<Vec<u8>> {
+        let updates = self.updates;
+        let sound = self.engine.with_moments(|first, second| {
+            moments::check(first, second).map(|()| SavedMoments::to_bytes(updates, first, second))
+        })?;
+        sound.or_else(|error| {
+            tracing::warn!(%error, "the optimiser restarts with fresh moments");
+            self.reset_moments()?;
+            self.engine
+                .with_moments(|first, second| SavedMoments::to_bytes(0, first, second))
+        })
+    }
+
+    /// Restores moments that [`Self::moments`] returned. On an error the moments stay as they are.
+    pub fn restore_moments(&mut self, bytes: &[u8]) -> Result<()> {
+        let saved = SavedMoments::from_bytes(bytes, self.layout.parameters())?;
+        self.engine.set_moments(&saved.vectors)?;
+        self.updates = saved.updates;
+        Ok(())
+    }
+
+    /// The weights on the device, flat, in the layout's order: after [`Self::train`], the weights
+    /// after its last step.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device fails.
+    pub fn weights(&mut self) -> Result<Vec<f32>> {
+        self.engine.weights()
+    }
+
+    /// Compresses the pseudo-gradient, `theta` minus the weights after the last [`Self::train`], to
+    /// the body of a contribution. What the body leaves out becomes the error feedback, which stays
+    /// on the device until the next round.
+    ///
+    /// The weights are those last loaded: call this before measuring anything else.
+    ///
+    /// # Errors
+    /// [`Error::Compress`] if a value is not finite, which the error names, or if the settings are
+    /// invalid. The error feedback then stays as it is, except that values that are not finite
+    /// become zeros. [`Error::Length`], and [`Error::Device`] if the device fails.
+    pub fn compress(&mut self, theta: &[f32], compression: &Compression) -> Result<Vec<u8>> {
+        check_weights(&self.layout, theta)?;
+        let body = self.engine.compress(compression, theta);
+        if let Err(Error::Compress(weal_kernels::Error::NotFinite { .. })) = &body {
+            self.clean_error_feedback()?;
+        }
+        body
+    }
+
+    /// Zeroes values that are not finite. Every later round would fail on them.
+    fn clean_error_feedback(&mut self) -> Result<()> {
+        let mut error = self.engine.error_feedback()?;
+        let bad = error
+            .iter_mut()
+            .filter(|value| !value.is_finite())
+            .map(|value| *value = 0.0)
+            .count();
+        if bad > 0 {
+            tracing::warn!(
+                values = bad,
+                "zeroed values of the error feedback that were not finite"
+            );
+            self.engine.set_error_feedback(error);
+        }
+        Ok(())
+    }
+
+    /// The error feedback, flat, in the layout's order; zeros in a new learner.
+    pub fn error_feedback(&mut self) -> Result<Vec<f32>> {
+        self.engine.error_feedback()
+    }
+
+    /// Restores an error feedback that [`Self::error_feedback`] returned, perhaps with a
+    /// contribution that was not applied added back by [`weal_kernels::add_back`].
+    ///
+    /// # Errors
+    /// [`Error::Length`] if it belongs to another model, [`Error::ErrorFeedback`] if a value is not
+    /// finite.
+    pub fn restore_error_feedback(&mut self, error: Vec<f32>) -> Result<()> {
+        let (found, expected) = (error.len(), self.layout.parameters());
+        if found != expected {
+            return Err(Error::Length {
+                what: "the error feedback",
+                found,
+                expected,
+            });
+        }
+        if let Err(Error::NotFinite { tensor }) = check_weights(&self.layout, &error) {
+            return Err(Error::ErrorFeedback { tensor });
+        }
+        self.engine.set_error_feedback(error);
+        Ok(())
+    }
+
+    fn load(&mut self, theta: &[f32]) -> Result<()> {
+        check_weights(&self.layout, theta)?;
+        self.engine.load(theta)
+    }
+
+    /// Tokens per second that the corpus delivers over `steps` steps, without training on them.
+    pub(crate) fn loader_speed(&self, assignment: &Assignment, steps: u32) -> Result<f64> {
+        let (batch, context) = (u64::from(self.inner.batch), self.spec.context);
+        let start = Instant::now();
+        let mut tokens = 0;
+        for step in 0..u64::from(steps.max(1)) {
+            tokens += assigned_batch(
+                &self.corpus,
+                context,
+                assignment,
+                step * batch..(step + 1) * batch,
+            )?
+            .predictions();
+        }
+        Ok(tokens as f64 / start.elapsed().as_secs_f64())
+    }
+
+    fn update(&self, global_step: u64) -> Update {
+        let ppm = |value: u32| f64::from(value) / 1e6;
+        Update {
+            learning_rate: self.inner.learning_rate(global_step, self.updates),
+            beta1: ppm(self.inner.beta1_ppm),
+            beta2: ppm(self.inner.beta2_ppm),
+            decay: ppm(self.inner.weight_decay_ppm),
+            clip: self.inner.clip(),
+            updates_before: self.updates,
+            muon: self.inner.muon(),
+        }
+    }
+}

@@ -1,11 +1,13 @@
 //! One peer alone: the order in which a round's outputs come, and what survives a crash.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use weal_coordinator_free::sim::fixtures::{key, manifest};
+use weal_coordinator_free::sim::fixtures::{commitment, key, manifest};
 use weal_coordinator_free::{
-    Config, Core, Input, Millis, Output, Phase, Record, Recovered, TimerId,
+    Acceptance, Config, Core, Input, Millis, Output, Phase, Record, Recovered, TimerId,
 };
-use weal_proto::{BlobHash, Decided, Kind, RoundNumber, Samples, StateRoot};
+use weal_proto::{
+    BlobHash, Decided, Envelope, Kind, Message, RoundNumber, Samples, StateRoot, limits,
+};
 
 /// A core that has never run, in a run whose only founder is peer 1.
 fn new_core(n: u8) -> Core {
@@ -251,6 +253,46 @@ fn a_latecomer_verifies_every_round_and_applies_them_in_order() {
             }
         )
     });
+}
+
+#[test]
+fn a_message_of_the_next_round_gets_its_verdict_at_once_and_none_when_its_round_begins() {
+    let decided = decide(&mut new_core(1), 1);
+    let mut late = new_core(2);
+    late.step(Millis(0), Input::Start);
+    let early = Envelope::sign(&key(3), late.chain().run(), &commitment(1, 7));
+    let verdicts = |outputs: &[Output]| -> Vec<_> {
+        let verdicts = outputs.iter().filter_map(|output| match output {
+            Output::Verdict(acceptance) => Some(*acceptance),
+            _ => None,
+        });
+        verdicts.collect()
+    };
+
+    let outputs = late.step(Millis(10), Input::Received(early.clone()));
+    assert_eq!(verdicts(&outputs), [Acceptance::Accept]);
+    let outputs = late.step(Millis(20), Input::Synced(decided));
+    assert_eq!(verdicts(&outputs), []);
+    let messages = late.round_messages(RoundNumber(1), limits::RESPONSE_BYTES);
+    assert_eq!(messages, [early]);
+}
+
+#[test]
+fn round_messages_stay_within_the_callers_limit() {
+    let mut core = new_core(1);
+    core.step(Millis(0), Input::Start);
+    let run = core.chain().run();
+    let mut bytes = 0;
+    for n in 2..7 {
+        let envelope = Envelope::sign(&key(n), run, &commitment(0, n));
+        bytes += envelope.encode().len() + 8;
+        core.step(Millis(1), Input::Received(envelope));
+    }
+    let count = |max_bytes| core.round_messages(RoundNumber(0), max_bytes).len();
+    assert_eq!(count(bytes), 5);
+    assert_eq!(count(bytes - 1), 4);
+    assert_eq!(count(0), 0);
+    assert_eq!(core.round_messages(RoundNumber(1), bytes), []);
 }
 
 #[test]

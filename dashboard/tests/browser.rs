@@ -6,15 +6,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[allow(dead_code)]
-#[path = "../../tests/src/browser.rs"]
-mod browser;
-
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use browser::{Browser, BrowserError, Tab, Visit, Window, visit};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -24,6 +19,7 @@ use weal_dashboard::{
     Dashboard, Error, Floor, Node, NodeState, Peer, PeerRound, Phase, PhaseSeconds, Round,
     RoundRecord, Run, Snapshot, serve,
 };
+use weal_testing::browser::{Browser, BrowserError, Tab, Visit, Window, visit};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -253,8 +253,8 @@ mod tests {
             let (layout, compression) = (layout(&lengths), settings(16, keep));
             let contribution = contribution(&layout, &compression, seed);
             let dense = dense(&layout, &contribution);
-            let sent = dense.iter().filter(|value| **value != 0.0).count();
-            prop_assert_eq!(contribution.values(), sent);
+            let nonzero = dense.iter().filter(|value| **value != 0.0).count();
+            prop_assert_eq!(contribution.values(), nonzero);
             for (range, &norm) in layout.ranges().zip(contribution.norms()) {
                 let squares: f64 = dense[range].iter().map(|&value| f64::from(value).powi(2)).sum();
                 prop_assert!((f64::from(norm) - squares.sqrt()).abs() <= 1e-6 * squares.sqrt());

@@ -6,9 +6,9 @@
 //! contributions of others, and takes the step that leads every replica to the same next θ.
 //!
 //! ```text
-//! delta, error ─compress─► body ┄network┄► decode ─► Contribution ┐
-//!                           …                          …          ├─apply─► next theta ─► root
-//! delta, error ─compress─► body ┄network┄► decode ─► Contribution ┘
+//! delta, error ──compress──► body ┄┄network┄┄► decode ──► Contribution ┐
+//!                                              …decided set, in order ├──apply──► new θ ──root──► 32 bytes
+//!                                             decode ──► Contribution ┘
 //! ```
 //!
 //! # Compressing
@@ -40,9 +40,8 @@
 //! # Example: a round of two peers
 //!
 //! ```
-//! use weal_kernels::{
-//!     Compression, Layout, Rule, TensorSpec, apply, compress, decode, pseudo_gradient, state,
-//! };
+//! use weal_kernels::{Compression, Layout, Rule, TensorSpec};
+//! use weal_kernels::{apply, compress, decode, pseudo_gradient, state};
 //!
 //! let layout = Layout::new(vec![
 //!     TensorSpec::new("embedding", [256, 32]),
@@ -105,10 +104,6 @@ pub mod gpu;
 mod grid;
 mod layout;
 mod quantise;
-#[cfg(all(test, feature = "wgpu"))]
-#[allow(dead_code)] // shared with the tests of the whole
-#[path = "../../tests/src/require.rs"]
-mod require;
 mod simd;
 pub mod softmax;
 pub mod state;

@@ -12,7 +12,8 @@
 macro_rules! multiversion {
     (
         $(#[$doc:meta])*
-        $visible:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) -> $output:ty = $inner:ident
+        $visible:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) -> $output:ty
+            = $inner:ident
     ) => {
         $(#[$doc])*
         $visible fn $name($($argument: $type),*) -> $output {

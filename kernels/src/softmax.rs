@@ -154,8 +154,8 @@ fn lanes(values: &[f32], start: f32, fold: impl Fn(f32, f32) -> f32) -> [f32; LA
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::SplitMix;
     use proptest::prelude::*;
+    use weal_testing::SplitMix64;
 
     /// The formulas above, in f64.
     fn plain(scores: &[f32], seen: usize) -> Vec<f64> {
@@ -185,11 +185,11 @@ mod tests {
             scale in 0.1_f32..30.0,
         ) {
             let queries = 1 + part % keys;
-            let mut random = SplitMix(seed);
+            let mut random = SplitMix64(seed);
             let mut numbers = |scale: f32| -> Vec<f32> {
-                (0..groups * queries * keys)
-                    .map(|_| (random.next() as f32 / u64::MAX as f32 - 0.5) * scale)
-                    .collect()
+                let unit = |bits: u64| bits as f32 / u64::MAX as f32 - 0.5;
+                let count = groups * queries * keys;
+                (0..count).map(|_| unit(random.next()) * scale).collect()
             };
             let (scores, gradients) = (numbers(scale), numbers(1.0));
             let (mut weights, mut back) = (scores.clone(), gradients.clone());
@@ -199,11 +199,8 @@ mod tests {
                 let places = row * keys..(row + 1) * keys;
                 let seen = keys - queries + row % queries + 1;
                 let expected = plain(&scores[places.clone()], seen);
-                let mean: f64 = expected
-                    .iter()
-                    .zip(&gradients[places.clone()])
-                    .map(|(p, g)| p * f64::from(*g))
-                    .sum();
+                let pairs = expected.iter().zip(&gradients[places.clone()]);
+                let mean: f64 = pairs.map(|(p, g)| p * f64::from(*g)).sum();
                 for (place, expected) in places.zip(expected) {
                     prop_assert!((f64::from(weights[place]) - expected).abs() < 1e-5);
                     let gradient = expected * (f64::from(gradients[place]) - mean);

@@ -1,30 +1,14 @@
 //! Inputs for tests. They are made from integers by exact scaling, so they are equal on all
 //! machines.
 
+use weal_testing::SplitMix64;
+
 use crate::{Compression, Layout, TensorSpec};
-
-/// SplitMix64 (Steele, Lea and Flood 2014).
-pub struct SplitMix(pub u64);
-
-impl SplitMix {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A whole number below `bound`.
-    pub fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-}
 
 /// `count` values with a few large ones, as in pseudo-gradients: u³ / 64, where u is the top 24
 /// bits of the generator's output, in units of 2^-23, minus 1.
 pub fn values(seed: u64, count: usize) -> Vec<f32> {
-    let mut random = SplitMix(seed);
+    let mut random = SplitMix64(seed);
     let mut value = || {
         let u = ((random.next() >> 40) as f32 - 8_388_608.0) / 8_388_608.0;
         u * u * u / 64.0

@@ -123,17 +123,14 @@ multiversion! {
         second: &mut [f32],
         gradients: &[f32],
         settings: &AdamW,
-    ) -> () = adamw_any
+    ) -> () =
+        adamw_any
 }
 
 multiversion! {
     /// See [`nesterov`].
-    fn nesterov_part(
-        momentum: &mut [f32],
-        gradients: &mut [f32],
-        memory: f32,
-        scale: f32,
-    ) -> () = nesterov_any
+    fn nesterov_part(momentum: &mut [f32], gradients: &mut [f32], memory: f32, scale: f32) -> ()
+        = nesterov_any
 }
 
 multiversion! {

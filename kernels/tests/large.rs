@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use weal_kernels::{
     Compression, Contribution, Layout, Rule, TensorSpec, apply_and_outline, compress, decode,
 };
+use weal_testing::random::mix;
 
 const PEERS: u64 = 16;
 
@@ -52,9 +53,7 @@ fn noise(seed: u64, values: &mut [f32]) {
         .par_iter_mut()
         .enumerate()
         .for_each(|(place, value)| {
-            let mut bits = (place as u64 ^ seed << 48).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+            let bits = mix((place as u64 ^ seed << 48).wrapping_mul(0x9e37_79b9_7f4a_7c15));
             let uniform = (bits >> 40) as f32 / (1 << 23) as f32 - 1.0;
             *value = uniform * uniform * uniform / 64.0;
         });

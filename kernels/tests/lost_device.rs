@@ -11,10 +11,7 @@ use cubecl::prelude::*;
 use cubecl::wgpu::{AutoGraphicsApi, RuntimeOptions, init_setup};
 use weal_kernels::gpu::{Connection, compress};
 use weal_kernels::{Compression, Layout, TensorSpec};
-
-#[path = "../../tests/src/require.rs"]
-#[allow(dead_code)] // shared with the tests of the whole
-mod require;
+use weal_testing::require;
 
 fn client(device: &WgpuDevice) -> Client {
     cubecl::Device::Wgpu(device.clone()).client()
@@ -46,7 +43,7 @@ fn a_lost_device_is_reopened() {
     let Ok(setup) =
         catch_unwind(|| init_setup::<AutoGraphicsApi>(&device, RuntimeOptions::default()))
     else {
-        return require::leave_out("reopening a GPU", "no GPU found, not even a software one");
+        return require::skip("reopening a GPU", "no GPU found, not even a software one");
     };
     let lost = client(&device);
     let body = works(&lost).expect("a device that works");

@@ -1,5 +1,7 @@
 //! The `weal` program.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use clap::Parser;

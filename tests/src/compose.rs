@@ -8,10 +8,11 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 use weal_dashboard::Snapshot;
+use weal_testing::{Patience, wait_for};
 
 use crate::net::program;
 
@@ -147,16 +148,11 @@ impl Compose {
         patience: Duration,
         mut condition: impl FnMut(&Self) -> bool,
     ) {
-        let started = Instant::now();
-        while !condition(self) {
-            assert!(
-                started.elapsed() < patience,
-                "not within {} s: {what}\n{}",
-                patience.as_secs(),
-                self.logs()
-            );
-            std::thread::sleep(POLL);
-        }
+        let patience = Patience {
+            timeout: patience,
+            pause: POLL,
+        };
+        wait_for(what, patience, || condition(self), || self.logs());
     }
 
     fn build(&self) {

@@ -5,14 +5,13 @@
 //! | [`net`] | real `weal` processes on loopback, which a test watches, kills and restarts |
 //! | [`compose`] | the testnet of `deploy/`, in containers |
 //! | [`observer`] | a silent peer that records what every node signs |
-//! | [`browser`] | a headless Chromium |
-//! | [`require`] | what to do where a machine lacks something |
+//!
+//! Helpers that need nothing of Commonweal are in the crate `weal-testing`.
 
 #![forbid(unsafe_code)]
+// These helpers run in tests only, where a panic is how a test fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-pub mod browser;
 pub mod compose;
 pub mod net;
 pub mod observer;
-pub mod require;

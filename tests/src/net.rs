@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 use weal::folder::Folder;
@@ -14,9 +14,7 @@ use weal::status_client;
 use weal::testnet::prepare::{NodePlan, Plan, PreparedNode, local_nodes, prepare};
 use weal_dashboard::Snapshot;
 use weal_proto::Manifest;
-
-/// How often a condition is checked.
-const POLL: Duration = Duration::from_millis(100);
+use weal_testing::wait_for;
 
 /// The program, built beside the tests.
 ///
@@ -341,24 +339,6 @@ impl StartedNode {
     /// With the node's log, when it does not come true in time.
     pub fn wait_for(&self, what: &str, patience: Duration, condition: impl Fn() -> bool) {
         wait_for(what, patience, condition, || self.node.tail());
-    }
-}
-
-fn wait_for(
-    what: &str,
-    patience: Duration,
-    mut condition: impl FnMut() -> bool,
-    logs: impl Fn() -> String,
-) {
-    let started = Instant::now();
-    while !condition() {
-        assert!(
-            started.elapsed() <= patience,
-            "not within {} s: {what}\n{}",
-            patience.as_secs(),
-            logs()
-        );
-        std::thread::sleep(POLL);
     }
 }
 

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use weal::status_client;
+use weal_testing::require;
 use weal_tests::compose::{Compose, NODES};
-use weal_tests::require;
 
 /// Small rounds, so that two cores are enough for four containers.
 const FLAGS: &str = "--steps 2 --train-seconds 5";
@@ -21,7 +21,7 @@ const VICTIM: usize = 2;
 fn four_containers_train_and_one_that_is_killed_comes_back_to_the_same_weights() {
     let testnet = match Compose::up(FLAGS) {
         Ok(testnet) => testnet,
-        Err(why) => return require::leave_out("the compose testnet", &why),
+        Err(why) => return require::skip("the compose testnet", &why),
     };
     testnet.wait_for("two rounds decided everywhere", PATIENCE, |testnet| {
         least_rounds(testnet) >= 2

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use weal::status_client;
+use weal_testing::require::skip;
 use weal_tests::net::{StartedNode, program};
-use weal_tests::require::leave_out;
 
 /// A file system of this size in memory. It is unmounted when dropped.
 struct SmallDisk(TempDir);
@@ -65,7 +65,7 @@ fn a_full_disk_ends_the_node_with_a_clear_error_and_loses_nothing() {
     let disk = match SmallDisk::new("4m") {
         Ok(disk) => disk,
         Err(why) => {
-            return leave_out(
+            return skip(
                 "a full disk",
                 &format!("a small file system cannot be mounted: {why}"),
             );

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use weal::settings::Device;
 use weal::testnet::prepare::local_nodes;
+use weal_testing::require::skip;
 use weal_tests::net::{Net, quick_run};
-use weal_tests::require::leave_out;
 
 /// The first step compiles and tunes every kernel.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 #[test]
 fn a_gpu_peer_and_cpu_peers_hold_the_same_weights() {
     if weal_trainer::gpus().is_empty() {
-        leave_out(
+        skip(
             "a GPU peer beside CPU peers",
             "no Vulkan driver; on Debian: apt-get install mesa-vulkan-drivers",
         );

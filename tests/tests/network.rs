@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use weal::new_run::RunFile;
-use weal_tests::browser::{Visit, visit};
+use weal_testing::browser::{Visit, visit};
+use weal_testing::require::skip;
 use weal_tests::net::{Net, quick_run};
-use weal_tests::require::leave_out;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -60,7 +60,7 @@ fn four_peers_learn_and_agree_on_every_round_and_the_page_shows_it() {
             assert!(seen.peers >= 4, "{seen:?}");
             assert!(seen.console_errors.is_empty(), "{seen:?}");
         }
-        Err(error) if error.may_skip() => leave_out("the page in a browser", &error.to_string()),
+        Err(error) if error.may_skip() => skip("the page in a browser", &error.to_string()),
         Err(error) => panic!("{error}"),
     }
 }

@@ -1,6 +1,6 @@
-//! Simulates a run in one process: in each round, several peers train from the same weights on their
-//! own samples, and the averaged pseudo-gradients update the weights. Prints the held-out loss and
-//! the time of each round, to help choose the settings of a manifest.
+//! Simulates a run in one process: in each round, several peers train from the same weights on
+//! their own samples, and the averaged pseudo-gradients update the weights. Prints the held-out
+//! loss and the time of each round, to help choose the settings of a manifest.
 //!
 //! ```sh
 //! cargo run -p weal-trainer --example learn -- text=tinyshakespeare.txt peers=4 rounds=30

@@ -217,13 +217,15 @@ impl OpenDevice {
     }
 
     fn best_hardware_gpu() -> Option<Self> {
-        gpus().into_iter().filter(|gpu| gpu.kind != GpuKind::Software).find_map(|gpu| match open_gpu(&gpu) {
+        let hardware = |gpu: &Gpu| gpu.kind != GpuKind::Software;
+        let open = |gpu: Gpu| match open_gpu(&gpu) {
             Ok(device) => Some(device),
             Err(reason) => {
                 tracing::warn!(kind = ?gpu.kind, reason, "a GPU cannot be opened and is skipped");
                 None
             }
-        })
+        };
+        gpus().into_iter().filter(hardware).find_map(open)
     }
 
     fn open_number(number: usize, wanted: &str) -> Result<Self> {
@@ -316,7 +318,7 @@ mod tests {
     use crate::kernel_cache::child::{CHILD, printed, start};
     use crate::kernel_cache::tuned;
     use crate::kernel_warmup::used_kernels;
-    use crate::require;
+    use weal_testing::require;
 
     #[test]
     fn device_names_round_trip() {
@@ -374,7 +376,7 @@ mod tests {
             return use_a_gpu();
         }
         if gpus().is_empty() {
-            return require::leave_out(
+            return require::skip(
                 "tuning a GPU once",
                 "it has no GPU, not even a software one",
             );

@@ -1,5 +1,5 @@
-//! The initial weights of a run, computed from a seed in integers, so that they are bit-identical on
-//! every machine.
+//! The initial weights of a run, computed from a seed in integers, so that they are bit-identical
+//! on every machine.
 
 use rayon::prelude::*;
 use weal_kernels::Layout;

@@ -1,8 +1,8 @@
 //! The learner: model, tokeniser, data, inner optimiser, loss, text generation.
 //!
-//! A node gives the learner a round's weights θ, its assigned samples and a stop signal. The learner
-//! trains for H inner steps and returns the compressed pseudo-gradient. It also measures how well
-//! given weights predict given samples.
+//! A node gives the learner a round's weights θ, its assigned samples and a stop signal. The
+//! learner trains for H inner steps and returns the compressed pseudo-gradient. It also measures
+//! how well given weights predict given samples.
 //!
 //! ```no_run
 //! use std::ops::ControlFlow;
@@ -62,14 +62,12 @@ mod memory_plan;
 mod memory_probe;
 mod moments;
 mod panic;
-#[cfg(test)]
-#[allow(dead_code)] // shared with the tests of the whole
-#[path = "../../tests/src/require.rs"]
-mod require;
 mod sampling;
 mod spec;
 mod speed;
+mod tensor_index;
 mod tokeniser;
+mod write_inside;
 
 pub use compute_plan::{ComputePlan, Precision, StatePlacement};
 pub use corpus::{Corpus, Floors, Generated, TextSource, TokenPart, TokenShard, generate_text};

@@ -106,6 +106,13 @@ impl Phase {
     }
 }
 
+fn item(what: &'static str, bytes: f64) -> MemoryItem {
+    MemoryItem {
+        what,
+        bytes: bytes as u64,
+    }
+}
+
 impl Workload {
     /// Predicts the peak memory.
     ///
@@ -113,69 +120,63 @@ impl Workload {
     /// If the model is out of range.
     pub fn memory(&self) -> Result<MemoryNeed> {
         let sizes = self.sizes()?;
-        let worst = self
-            .phases(&sizes)
-            .into_iter()
-            .fold(Phase::default(), |worst, phase| {
-                if phase.bytes() > worst.bytes() {
-                    phase
-                } else {
-                    worst
-                }
-            });
-        let parameters = sizes.parameters;
-        let on_host = self.plan.states == StatePlacement::Host;
-        let is_short = sizes.short < 4.0;
-        let item = |what, bytes: f64| MemoryItem {
-            what,
-            bytes: bytes as u64,
+        let phases = if self.plan.recompute {
+            self.phases_with_recompute(&sizes)
+        } else {
+            self.phases(&sizes)
         };
+        let larger = |worst: Phase, phase: Phase| {
+            if phase.bytes() > worst.bytes() {
+                phase
+            } else {
+                worst
+            }
+        };
+        let worst = phases.into_iter().fold(Phase::default(), larger);
         let working = [
-            item("weights", parameters * sizes.short),
+            item("weights", sizes.parameters * sizes.short),
             item("activations", worst.activations),
             item("scores", worst.scores),
             item("gradients", worst.gradients),
             item("tables", self.tables()),
         ];
-        let masters = if on_host || is_short {
-            4.0 * parameters
-        } else {
-            0.0
-        };
-        let states = [
-            item("weights in f32", masters),
-            item("moments", 8.0 * parameters),
-            item(ERROR_FEEDBACK, 4.0 * parameters),
-        ];
-        let sums = item(
-            "sums of gradients",
-            if on_host { 4.0 * parameters } else { 0.0 },
-        );
         let node = [
-            item(SAVING, 12.0 * parameters),
-            item(AGREED_WEIGHTS, 8.0 * parameters),
+            item(SAVING, 12.0 * sizes.parameters),
+            item(AGREED_WEIGHTS, 8.0 * sizes.parameters),
         ];
         let mut need = MemoryNeed::default();
         if self.threads.is_some() {
-            need.host
-                .extend(working.into_iter().chain(states).chain([sums]).chain(node));
+            need.host.extend(working);
+            need.host.extend(self.states(&sizes));
         } else {
             need.device.extend(working);
-            let states = states.into_iter().chain([sums]);
-            if on_host {
-                need.host.extend(states)
+            if self.is_on_host() {
+                need.host.extend(self.states(&sizes));
             } else {
-                need.device.extend(states)
+                need.device.extend(self.states(&sizes));
             }
-            need.host.extend(node);
             let used = need.device_bytes() as f64;
             need.device
                 .push(item("allocator", POOLS + PAGES_SHARE * used));
         }
+        need.host.extend(node);
         for items in [&mut need.device, &mut need.host] {
             items.retain(|item| item.bytes > 0);
         }
         Ok(need)
+    }
+
+    /// The optimiser's states, the error feedback, and gradient sums in host memory.
+    fn states(&self, sizes: &Sizes) -> [MemoryItem; 4] {
+        let parameters = sizes.parameters;
+        let (on_host, is_short) = (self.is_on_host(), sizes.short < 4.0);
+        let if_any = |any: bool| if any { 4.0 * parameters } else { 0.0 };
+        [
+            item("weights in f32", if_any(on_host || is_short)),
+            item("moments", 8.0 * parameters),
+            item(ERROR_FEEDBACK, 4.0 * parameters),
+            item("sums of gradients", if_any(on_host)),
+        ]
     }
 
     /// The rotary tables, and on a GPU the causal mask.
@@ -252,86 +253,100 @@ impl Workload {
         norms + heads + weights + gathered + gated + norms_of_heads
     }
 
+    /// The memory alive in each phase of a step that stores all activations.
     fn phases(&self, sizes: &Sizes) -> Vec<Phase> {
         let layers = self.model.layers as f64;
-        let on_host = self.plan.states == StatePlacement::Host;
-        let has_earlier_micro_batches = self
-            .plan
-            .micro_batch
-            .is_some_and(|sequences| sequences < self.batch);
-        // Gradient sums of earlier micro-batches, and gradients of this one so far. A GPU that
-        // recomputes block by block adds each gradient to the sums at once.
-        let adds_at_once = on_host || (self.plan.recompute && self.threads.is_none());
-        let left = if adds_at_once || !has_earlier_micro_batches {
-            0.0
-        } else {
-            4.0 * sizes.parameters
-        };
-        let gradients =
-            |share: f64, own: f64| left + sizes.workers * own * share * sizes.parameters;
-        let embedding = 4.0 * (self.model.vocabulary * self.model.width) as f64;
-        let per_block = (sizes.parameters - embedding / 4.0) / layers;
-        let kept_everything =
+        let bytes = if self.is_on_host() { sizes.short } else { 4.0 };
+        let gradients = |share: f64| self.gradients(sizes, share, bytes);
+        let activations =
             |done: f64| sizes.workers * ((layers - done) * sizes.block + 3.0 * sizes.stream);
         let back = sizes.workers * BACKWARD_SHARE * sizes.block;
-        let scores = sizes.workers * sizes.scores;
-        if self.plan.recompute {
-            let streams = sizes.workers * sizes.stream * (layers + 4.0);
-            let own = if on_host { 0.0 } else { 4.0 };
-            let block = sizes.workers * sizes.block;
-            // A GPU copies each gradient into the layout's order before the host reads it. On the
-            // CPU, a block's gradients appear only after as many of its activations are freed.
-            let copies = if self.threads.is_none() { 2.0 } else { 0.0 };
-            let of_block = if on_host {
-                copies * sizes.workers * sizes.short * per_block
-            } else {
-                0.0
-            };
-            return vec![
-                Phase {
-                    activations: streams,
-                    scores,
-                    gradients: gradients(0.0, own),
-                },
-                Phase {
-                    activations: streams - sizes.workers * sizes.stream + block + back,
-                    scores: 0.0,
-                    gradients: gradients(0.0, own) + of_block,
-                },
-                Phase {
-                    activations: block + back,
-                    scores: 0.0,
-                    gradients: gradients(1.0, own) + of_block,
-                },
-                Phase {
-                    activations: 0.0,
-                    scores: 0.0,
-                    gradients: gradients(1.0, own) + sizes.workers * embedding,
-                },
-            ];
-        }
-        let own = if on_host { sizes.short } else { 4.0 };
         vec![
             Phase {
-                activations: kept_everything(0.0),
-                scores,
-                gradients: gradients(0.0, own),
+                activations: activations(0.0),
+                scores: sizes.workers * sizes.scores,
+                gradients: gradients(0.0),
             },
             Phase {
-                activations: kept_everything(0.0) + back,
+                activations: activations(0.0) + back,
                 scores: 0.0,
-                gradients: gradients(1.0 / layers, own),
+                gradients: gradients(1.0 / layers),
             },
             Phase {
-                activations: kept_everything(layers - 1.0) + back,
+                activations: activations(layers - 1.0) + back,
                 scores: 0.0,
-                gradients: gradients(1.0, own),
+                gradients: gradients(1.0),
             },
             Phase {
                 activations: 0.0,
                 scores: 0.0,
-                gradients: gradients(1.0, own) + 4.0 * sizes.largest + embedding,
+                gradients: gradients(1.0) + 4.0 * sizes.largest + self.embedding_bytes(),
             },
         ]
+    }
+
+    /// The memory alive in each phase of a step that recomputes activations.
+    fn phases_with_recompute(&self, sizes: &Sizes) -> Vec<Phase> {
+        let layers = self.model.layers as f64;
+        let bytes = if self.is_on_host() { 0.0 } else { 4.0 };
+        let gradients = |share: f64| self.gradients(sizes, share, bytes);
+        let streams = sizes.workers * sizes.stream * (layers + 4.0);
+        let block = sizes.workers * sizes.block;
+        let back = BACKWARD_SHARE * block;
+        let per_block = (sizes.parameters - self.embedding_bytes() / 4.0) / layers;
+        // A GPU copies each gradient into the layout's order before the host reads it. On the CPU,
+        // a block's gradients appear only after as many of its activations are freed.
+        let copies = if self.threads.is_none() { 2.0 } else { 0.0 };
+        let of_block = if self.is_on_host() {
+            copies * sizes.workers * sizes.short * per_block
+        } else {
+            0.0
+        };
+        vec![
+            Phase {
+                activations: streams,
+                scores: sizes.workers * sizes.scores,
+                gradients: gradients(0.0),
+            },
+            Phase {
+                activations: streams - sizes.workers * sizes.stream + block + back,
+                scores: 0.0,
+                gradients: gradients(0.0) + of_block,
+            },
+            Phase {
+                activations: block + back,
+                scores: 0.0,
+                gradients: gradients(1.0) + of_block,
+            },
+            Phase {
+                activations: 0.0,
+                scores: 0.0,
+                gradients: gradients(1.0) + sizes.workers * self.embedding_bytes(),
+            },
+        ]
+    }
+
+    /// Gradient sums of earlier micro-batches, and this one's gradients once `share` of them is
+    /// computed, with `bytes` per value.
+    fn gradients(&self, sizes: &Sizes, share: f64, bytes: f64) -> f64 {
+        let micro_batch = self.plan.micro_batch;
+        let has_earlier = micro_batch.is_some_and(|sequences| sequences < self.batch);
+        // A GPU that recomputes block by block adds each gradient to the sums at once.
+        let adds_at_once = self.is_on_host() || (self.plan.recompute && self.threads.is_none());
+        let sums = if adds_at_once || !has_earlier {
+            0.0
+        } else {
+            4.0 * sizes.parameters
+        };
+        sums + sizes.workers * bytes * share * sizes.parameters
+    }
+
+    /// Bytes of the embedding in f32.
+    fn embedding_bytes(&self) -> f64 {
+        4.0 * (self.model.vocabulary * self.model.width) as f64
+    }
+
+    fn is_on_host(&self) -> bool {
+        self.plan.states == StatePlacement::Host
     }
 }

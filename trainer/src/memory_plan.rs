@@ -58,7 +58,8 @@ impl MemoryPlan {
     }
 }
 
-/// `micro-batch 4, recompute on, states in host memory, f32: 5.1 of 5.6 GB on the GPU, 20.3 of 31.2 GB in the machine`.
+/// The compute plan, and the need of the budget: `…, f32: 5.1 GB of 5.6 GB on the GPU, 20.3 GB of
+/// 31.2 GB in the machine`.
 impl fmt::Display for MemoryPlan {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}: ", self.compute)?;

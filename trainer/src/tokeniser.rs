@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, Result, Source};
+use crate::spec::ModelSpec;
 
 /// Text is encoded in pieces of about this many bytes, each ending with a line.
 const PIECE_BYTES: usize = 1 << 16;
@@ -87,8 +88,20 @@ impl Tokeniser {
         }
     }
 
-    /// Encodes `text`, without special tokens. A `tokenizer.json` reads invalid UTF-8 as replacement
-    /// characters; a corpus refuses such text earlier.
+    /// Checks that the model has an embedding for every token.
+    pub(crate) fn check_fits(&self, model: &ModelSpec) -> Result<()> {
+        let tokeniser = self.vocabulary();
+        if tokeniser > model.vocabulary {
+            return Err(Error::Vocabulary {
+                tokeniser,
+                model: model.vocabulary,
+            });
+        }
+        Ok(())
+    }
+
+    /// Encodes `text`, without special tokens. A `tokenizer.json` reads invalid UTF-8 as
+    /// replacement characters; a corpus refuses such text earlier.
     pub fn encode(&self, text: &[u8]) -> Result<Vec<u32>> {
         let Self::File(file) = self else {
             return Ok(text.iter().map(|byte| u32::from(*byte)).collect());

@@ -1,5 +1,8 @@
 //! Preparing data from files, URLs and Hugging Face.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod report;
 mod server;
 
 use std::collections::BTreeSet;
@@ -9,6 +12,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use report::report;
 use server::{Server, Trouble};
 use sha2::{Digest, Sha256};
 use weal_trainer::{
@@ -69,20 +73,6 @@ fn prepare(sources: &[&str]) -> Prepare {
     Prepare {
         heldout_ppm: 200_000,
         ..usual
-    }
-}
-
-/// An error with its causes and its hint on one line.
-fn report(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    match error.hint() {
-        Some(hint) => format!("{text}; hint: {hint}"),
-        None => text,
     }
 }
 

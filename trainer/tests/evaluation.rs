@@ -1,5 +1,7 @@
 //! Evaluation against the scores of single tokens.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use weal_trainer::{
     Evaluator, ModelSpec, OpenDevice, Question, TextGenerator, Tokeniser, initial_weights,
 };

@@ -1,6 +1,10 @@
 //! Exported models against candle: the same scores, the same text. And how an import names what is
 //! wrong with a file.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod report;
+
 use std::fs::{self, File};
 use std::path::Path;
 
@@ -8,10 +12,11 @@ use candle_core::quantized::{GgmlDType, gguf_file};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::{llama, mistral, quantized_llama, qwen3};
+use report::report;
 use serde_json::{Value, json};
 use weal_trainer::{
-    Checkpoint, Error, Export, FloatFormat, GgufFormat, ModelSpec, OpenDevice, RopeScaling,
-    Sampling, TextGenerator, Tokeniser, initial_weights,
+    Checkpoint, Export, FloatFormat, GgufFormat, ModelSpec, OpenDevice, RopeScaling, Sampling,
+    TextGenerator, Tokeniser, initial_weights,
 };
 
 const PROMPT: &[u8] = b"It was the best of times";
@@ -78,20 +83,6 @@ fn weights(model: &ModelSpec) -> Vec<f32> {
         }
     }
     weights
-}
-
-/// An error with its causes and its hint on one line.
-fn report(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    match error.hint() {
-        Some(hint) => format!("{text}; hint: {hint}"),
-        None => text,
-    }
 }
 
 fn write(model: &ModelSpec, weights: &[f32], folder: &Path, format: FloatFormat) {

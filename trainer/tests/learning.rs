@@ -1,5 +1,7 @@
 //! The learner as a node uses it: rounds of training, evaluation, restarts, failures.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::ops::ControlFlow;
 use std::sync::Arc;
 

@@ -1,20 +1,20 @@
 //! The memory model against allocator reports.
 
+#![allow(unsafe_code)] // an allocator that counts
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use weal_kernels::Compression;
+use weal_testing::require;
 use weal_trainer::{
     AGREED_WEIGHTS, Assignment, ComputePlan, Corpus, DeviceChoice, GpuKind, InnerSpec, Learner,
     MemoryItem, ModelSpec, OpenDevice, SAVING, StatePlacement, TextSource, Tokeniser, Workload,
     gpus,
 };
-
-#[allow(dead_code)] // shared with the tests of the whole
-#[path = "../../tests/src/require.rs"]
-mod require;
 
 /// The system allocator, counting.
 struct Counting;
@@ -210,7 +210,7 @@ fn the_cpu_allocator_confirms_the_prediction() {
 #[test]
 fn a_gpu_allocator_confirms_the_prediction() {
     if !require::all_required() && !gpus().iter().any(|gpu| gpu.kind != GpuKind::Software) {
-        return require::leave_out(
+        return require::skip(
             "measuring a GPU's memory",
             "it has no hardware GPU, and a software GPU takes minutes",
         );

@@ -1,15 +1,14 @@
 //! Opening a GPU again. In its own process, so that no other test uses the device.
 
-use weal_trainer::{DeviceChoice, OpenDevice, gpus};
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "../../tests/src/require.rs"]
-#[allow(dead_code)] // shared with the tests of the whole
-mod require;
+use weal_testing::require;
+use weal_trainer::{DeviceChoice, OpenDevice, gpus};
 
 #[test]
 fn a_gpu_can_be_reopened_repeatedly() {
     if gpus().is_empty() {
-        return require::leave_out(
+        return require::skip(
             "a GPU opened again",
             "it has no GPU, not even a software one",
         );

@@ -18,7 +18,7 @@ use crate::rules::signatures::Signatures;
 type Checked = Result<(), CertificateError<Agreement>>;
 
 /// The part of the total that a certificate's weight must exceed.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Bound {
     TwoThirds,
     OneThird,
@@ -39,15 +39,10 @@ pub(super) fn commit(
         };
         (vote, s.signature)
     });
-    weigh(
-        votes,
-        voters,
-        Bound::TwoThirds,
-        signatures,
-        |vote, signature| {
-            CertificateError::InvalidCommitSignature(CommitSignature::new(vote.voter, signature))
-        },
-    )
+    let weight = weigh(votes, voters, signatures, |vote, signature| {
+        CertificateError::InvalidCommitSignature(CommitSignature::new(vote.voter, signature))
+    })?;
+    Bound::TwoThirds.require(weight, voters)
 }
 
 pub(super) fn polka(
@@ -65,15 +60,10 @@ pub(super) fn polka(
         };
         (vote, s.signature)
     });
-    weigh(
-        votes,
-        voters,
-        Bound::TwoThirds,
-        signatures,
-        |vote, signature| {
-            CertificateError::InvalidPolkaSignature(PolkaSignature::new(vote.voter, signature))
-        },
-    )
+    let weight = weigh(votes, voters, signatures, |vote, signature| {
+        CertificateError::InvalidPolkaSignature(PolkaSignature::new(vote.voter, signature))
+    })?;
+    Bound::TwoThirds.require(weight, voters)
 }
 
 pub(super) fn round(
@@ -104,20 +94,21 @@ pub(super) fn round(
     } else {
         Bound::OneThird
     };
-    weigh(votes, voters, bound, signatures, |vote, signature| {
+    let weight = weigh(votes, voters, signatures, |vote, signature| {
         CertificateError::InvalidRoundSignature(RoundSignature::new(
             vote.step, vote.value, vote.voter, signature,
         ))
-    })
+    })?;
+    bound.require(weight, voters)
 }
 
+/// The combined weight of the votes, each of which must be valid.
 fn weigh(
     votes: impl Iterator<Item = (Vote, Signature)>,
     voters: &Voters,
-    bound: Bound,
     signatures: &mut Signatures,
-    bad: impl Fn(&Vote, Signature) -> CertificateError<Agreement>,
-) -> Checked {
+    bad_signature: impl Fn(&Vote, Signature) -> CertificateError<Agreement>,
+) -> Result<u128, CertificateError<Agreement>> {
     let roster = voters.roster();
     let mut seen: BTreeSet<Address> = BTreeSet::new();
     let mut weight = 0_u128;
@@ -131,25 +122,28 @@ fn weigh(
         }
         let signed = SignedMessage::new(vote, signature);
         if !signatures.check(&vote_envelope(signatures.run(), &signed)) {
-            return Err(bad(&signed.message, signature));
+            return Err(bad_signature(&signed.message, signature));
         }
         weight = weight.saturating_add(roster.weight(&voter.0).into());
     }
-    let met = match bound {
-        Bound::TwoThirds => roster.is_quorum(weight),
-        Bound::OneThird => roster.has_honest(weight),
-    };
-    if met {
-        return Ok(());
+    Ok(weight)
+}
+
+impl Bound {
+    fn require(self, weight: u128, voters: &Voters) -> Checked {
+        let roster = voters.roster();
+        let total = roster.total().0;
+        let (met, part) = match self {
+            Self::TwoThirds => (roster.is_quorum(weight), total.saturating_mul(2) / 3),
+            Self::OneThird => (roster.has_honest(weight), total / 3),
+        };
+        if met {
+            return Ok(());
+        }
+        Err(CertificateError::NotEnoughVotingPower {
+            signed: u64::try_from(weight).unwrap_or(u64::MAX),
+            total,
+            expected: part.saturating_add(1),
+        })
     }
-    let total = roster.total().0;
-    let part = match bound {
-        Bound::TwoThirds => total.saturating_mul(2) / 3,
-        Bound::OneThird => total / 3,
-    };
-    Err(CertificateError::NotEnoughVotingPower {
-        signed: u64::try_from(weight).unwrap_or(u64::MAX),
-        total,
-        expected: part.saturating_add(1),
-    })
 }

@@ -139,7 +139,7 @@ impl Core {
                     .outputs
                     .push(Output::Persist(Record::AgreementLog { round, bytes })),
                 Action::Publish(envelope) => {
-                    // Kept like everyone's messages, for peers that missed it.
+                    // Kept like other voters' messages, for peers that ask what they missed.
                     if let Some(message) = Message::decode(&envelope) {
                         self.round.keep(&message);
                     }

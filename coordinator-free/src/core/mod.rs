@@ -25,7 +25,7 @@
 //! | `root_mismatch` | noticing that our weights differ from the voters' |
 //! | `catch_up` | asking peers when the round makes no progress |
 //! | `query` | what other parts of the program may read |
-//! | `invariants` | what must hold after every step, for tests |
+//! | `invariants` | what must hold after every step (feature `sim`) |
 
 mod adopt;
 mod attest;

@@ -66,3 +66,35 @@ impl RecentCommitters {
             .retain(|_, committer| committer.newest.0.saturating_add(remembered) >= round.0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::fixtures::peer;
+
+    fn expects(recent: &RecentCommitters, round: u64) -> bool {
+        recent.expected(RoundNumber(round)).any(|it| it == peer(1))
+    }
+
+    #[test]
+    fn the_round_after_a_late_commitment_waits_for_its_peer() {
+        let mut recent = RecentCommitters::default();
+        recent.committed(peer(1), RoundNumber(4), false);
+        assert!(expects(&recent, 5));
+        assert!(!expects(&recent, 6));
+    }
+
+    #[test]
+    fn a_peer_that_keeps_missing_rounds_is_waited_for_again_once_it_is_in_time() {
+        let mut recent = RecentCommitters::default();
+        for round in 0..3 {
+            recent.committed(peer(1), RoundNumber(round), false);
+            assert!(expects(&recent, round + 1));
+            recent.missed(&peer(1));
+        }
+        recent.committed(peer(1), RoundNumber(3), false);
+        assert!(!expects(&recent, 4));
+        recent.committed(peer(1), RoundNumber(4), true);
+        assert!(expects(&recent, 5));
+    }
+}

@@ -1,8 +1,8 @@
 //! When two signed messages contradict each other.
 //!
-//! An honest peer signs at most one message for each [`Slot`](super::slot::Slot). Two messages for
-//! one slot with different payloads therefore prove equivocation, to everyone and for ever. Two
-//! signatures over the same payload prove nothing.
+//! An honest peer signs at most one message for each [`Slot`]. Two messages for one slot with
+//! different payloads therefore prove equivocation, to everyone and for ever. Two signatures over
+//! the same payload prove nothing.
 
 use weal_proto::{Envelope, Evidence, PeerId};
 

@@ -21,9 +21,9 @@ pub struct Account {
     pub weight: u64,
     /// The number of its contributions in decided rounds.
     pub contributions: u64,
-    /// The round after the last decided one that holds a contribution or an attestation of it.
+    /// The round after the last decided one that holds a contribution or an attestation from it.
     pub seen_until: RoundNumber,
-    /// The round after the last decided one that holds a contribution of it.
+    /// The round after the last decided one that holds a contribution from it.
     pub contributed_until: RoundNumber,
     /// Whether it may attest. A member with a voting weight above 0 also votes.
     pub member: bool,

@@ -79,8 +79,8 @@ impl Roster {
         weight.saturating_mul(3) > u128::from(self.total).saturating_mul(2)
     }
 
-    /// Whether a weight is more than a third of the total. At least one honest voter is then among
-    /// its owners.
+    /// Whether a weight is more than a third of the total. As long as dishonest voters have less
+    /// than that, an honest voter is among its owners.
     pub fn has_honest(&self, weight: u128) -> bool {
         weight.saturating_mul(3) > u128::from(self.total)
     }

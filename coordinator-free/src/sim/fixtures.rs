@@ -5,7 +5,7 @@ use std::sync::Arc;
 use weal_proto::manifest::Manifest;
 use weal_proto::{Commitment, PeerId, RoundNumber, Samples, SigningKey};
 
-use super::scenario;
+use super::manifest;
 
 /// The key made of this byte.
 pub fn key(n: u8) -> SigningKey {
@@ -19,7 +19,7 @@ pub fn peer(n: u8) -> PeerId {
 
 /// A manifest whose founders, of equal weight, have these keys.
 pub fn manifest(founders: &[u8]) -> Arc<Manifest> {
-    Arc::new(scenario::manifest(founders.iter().map(|n| peer(*n))))
+    Arc::new(manifest::manifest(founders.iter().map(|n| peer(*n))))
 }
 
 /// A commitment to the blob whose hash is made of the byte `blob`. It starts from weights whose

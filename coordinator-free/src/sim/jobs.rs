@@ -3,7 +3,7 @@
 use weal_proto::{BlobHash, EnvelopeHash, RoundNumber, Samples, StateRoot, Verdict};
 
 use super::audit::Violation;
-use super::event::Event;
+use super::event::Local;
 use super::node::{Node, applied};
 use super::world::World;
 use crate::interface::input::Input;
@@ -22,42 +22,25 @@ impl World {
             return;
         }
         let delay = self.random.within(&(20..=400));
-        let incarnation = self.nodes[peer].incarnation;
-        let event = Event::TryFetch {
-            peer,
-            incarnation,
+        let what = Local::TryFetch {
             commitment: fetch.hash,
             blob: fetch.commitment.blob,
             tries_left: TRIES,
         };
-        self.schedule(delay, event);
+        self.schedule_local(peer, delay, what);
     }
 
     pub fn apply(&mut self, peer: usize, apply: Apply) {
         let delay = self.random.within(&(20..=300));
-        let incarnation = self.nodes[peer].incarnation;
-        let event = Event::TryApply {
-            peer,
-            incarnation,
-            apply,
-        };
-        self.schedule(delay, event);
+        self.schedule_local(peer, delay, Local::TryApply(apply));
     }
 
     pub fn train(&mut self, peer: usize, round: RoundNumber, deadline: Millis) {
         self.nodes[peer].trainings += 1;
         let span = self.scenario.train_ms.clone();
         let done = self.now.after(self.random.within(&span)).min(deadline);
-        let (incarnation, training) = (self.nodes[peer].incarnation, self.nodes[peer].trainings);
-        self.schedule_at(
-            done,
-            Event::TrainingEnds {
-                peer,
-                incarnation,
-                training,
-                round,
-            },
-        );
+        let training = self.nodes[peer].trainings;
+        self.schedule_local_at(peer, done, Local::TrainingEnds { training, round });
     }
 
     pub fn training_ends(
@@ -111,38 +94,24 @@ impl World {
         blob: BlobHash,
         tries_left: u32,
     ) -> Result<(), Violation> {
-        if self.holds_or_fetches(peer, &blob) {
-            return self.step(
-                peer,
-                Input::Validated {
-                    commitment,
-                    verdict: Verdict::Valid,
-                },
-            );
-        }
-        let incarnation = self.nodes[peer].incarnation;
-        match tries_left.checked_sub(1) {
-            Some(tries_left) => self.schedule(
-                RETRY_MS,
-                Event::TryFetch {
-                    peer,
-                    incarnation,
-                    commitment,
-                    blob,
-                    tries_left,
-                },
-            ),
-            None => {
-                return self.step(
-                    peer,
-                    Input::Validated {
-                        commitment,
-                        verdict: Verdict::Unavailable,
-                    },
-                );
-            }
-        }
-        Ok(())
+        let verdict = if self.holds_or_fetches(peer, &blob) {
+            Verdict::Valid
+        } else if let Some(tries_left) = tries_left.checked_sub(1) {
+            let retry = Local::TryFetch {
+                commitment,
+                blob,
+                tries_left,
+            };
+            self.schedule_local(peer, RETRY_MS, retry);
+            return Ok(());
+        } else {
+            Verdict::Unavailable
+        };
+        let validated = Input::Validated {
+            commitment,
+            verdict,
+        };
+        self.step(peer, validated)
     }
 
     pub fn try_apply(&mut self, peer: usize, apply: Apply) -> Result<(), Violation> {
@@ -155,15 +124,7 @@ impl World {
             return Ok(());
         }
         if !all {
-            let incarnation = self.nodes[peer].incarnation;
-            self.schedule(
-                RETRY_MS,
-                Event::TryApply {
-                    peer,
-                    incarnation,
-                    apply,
-                },
-            );
+            self.schedule_local(peer, RETRY_MS, Local::TryApply(apply));
             return Ok(());
         }
         let mut after = applied(root, &apply);
@@ -180,15 +141,8 @@ impl World {
     pub fn fetch_weights(&mut self, peer: usize, round: RoundNumber, root: StateRoot) {
         let delay = self.random.within(&(300..=1_500));
         if self.random.chance(500_000) {
-            let incarnation = self.nodes[peer].incarnation;
-            self.schedule(
-                delay,
-                Event::Answer {
-                    peer,
-                    incarnation,
-                    input: Input::ApplyFailed { round },
-                },
-            );
+            let failed = Local::Answer(Input::ApplyFailed { round });
+            self.schedule_local(peer, delay, failed);
             return;
         }
         self.outcome.weights_fetched += 1;
@@ -202,14 +156,7 @@ impl World {
         if keep {
             node.disk.checkpoint = Some((round, root));
         }
-        let incarnation = node.incarnation;
-        self.schedule(
-            delay,
-            Event::Answer {
-                peer,
-                incarnation,
-                input: Input::WeightsReady { round, root },
-            },
-        );
+        let ready = Local::Answer(Input::WeightsReady { round, root });
+        self.schedule_local(peer, delay, ready);
     }
 }

@@ -24,7 +24,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `scenario` | what a simulated run is like |
+//! | `scenario`, `manifest` | what a simulated run is like |
 //! | `world` | the queue of events, and the loop over it |
 //! | `event` | what can happen |
 //! | `node` | one peer: its disk, its core, its weights and blobs |
@@ -45,6 +45,7 @@ mod event;
 pub mod fixtures;
 mod jobs;
 mod liar;
+mod manifest;
 mod network;
 mod node;
 mod outcome;

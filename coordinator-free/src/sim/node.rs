@@ -18,7 +18,7 @@ use crate::rules::signatures::CheckSignature;
 pub(super) struct Disk {
     pub decided: Vec<Decided>,
     pub records: Vec<Record>,
-    /// Weights: not every version is stored.
+    /// The newest weights on disk. A peer stores only some of those that it holds.
     pub checkpoint: Option<(RoundNumber, StateRoot)>,
     pub blobs: BTreeSet<BlobHash>,
 }
@@ -40,8 +40,6 @@ pub(super) struct Node {
     pub revealed: BTreeSet<BlobHash>,
     /// Counts trainings started and stopped. A stopped training ends without effect.
     pub trainings: u64,
-    /// The peer has announced that it leaves.
-    pub leaving: bool,
 }
 
 impl Node {
@@ -56,7 +54,6 @@ impl Node {
             weights: (RoundNumber(0), genesis()),
             revealed: BTreeSet::new(),
             trainings: 0,
-            leaving: false,
         }
     }
 
@@ -81,7 +78,6 @@ impl Node {
             recovered,
         )?);
         self.incarnation += 1;
-        self.leaving = false;
         Ok(())
     }
 

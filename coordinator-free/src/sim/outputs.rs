@@ -5,7 +5,7 @@ use std::sync::Arc;
 use weal_proto::Envelope;
 
 use super::audit::Violation;
-use super::event::{Event, Request};
+use super::event::{Event, Local, Request};
 use super::world::World;
 use crate::interface::event::Event as Report;
 use crate::interface::names::TimerId;
@@ -111,16 +111,7 @@ impl World {
     fn set_timer(&mut self, peer: usize, id: TimerId, at: Millis) {
         let number = self.number();
         self.nodes[peer].timers.insert(id, number);
-        let incarnation = self.nodes[peer].incarnation;
-        self.schedule_at(
-            at,
-            Event::Timer {
-                peer,
-                incarnation,
-                id,
-                number,
-            },
-        );
+        self.schedule_local_at(peer, at, Local::Timer { id, number });
     }
 
     fn report(&mut self, peer: usize, report: Report) -> Result<(), Violation> {

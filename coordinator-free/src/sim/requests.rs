@@ -5,7 +5,7 @@ use std::sync::Arc;
 use weal_proto::{RoundNumber, Status, limits};
 
 use super::audit::Violation;
-use super::event::{Event, Request};
+use super::event::{Event, Local, Request};
 use super::world::World;
 use crate::interface::input::Input;
 use crate::interface::time::Millis;
@@ -52,14 +52,8 @@ impl World {
             }
             Request::Status => self.status(peer),
         };
-        let incarnation = self.nodes[from].incarnation;
         if let Some(at) = self.arrival(peer, from) {
-            let event = Event::Answer {
-                peer: from,
-                incarnation,
-                input,
-            };
-            self.schedule_at(at, event);
+            self.schedule_local_at(from, at, Local::Answer(input));
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use weal_proto::manifest::Manifest;
 use weal_proto::{Envelope, EnvelopeHash, RunId};
 
 use super::audit::{Audit, Violation};
-use super::event::{Event, Request};
+use super::event::{Event, Local, Request};
 use super::liar::Liar;
 use super::node::Node;
 use super::outcome::Outcome;
@@ -144,23 +144,15 @@ impl World {
         outcome.trace = self.trace.finish();
         outcome.virtual_ms = self.now.0;
         let honest = self.nodes.iter().filter(|node| node.liar.is_none());
-        if let Some(core) = honest
-            .filter_map(|node| node.core.as_ref())
-            .max_by_key(|core| core.chain().round())
-        {
-            outcome.voters = core.chain().ledger().roster().len();
-            outcome.banned = core
-                .chain()
-                .ledger()
+        let cores = honest.filter_map(|node| node.core.as_ref());
+        if let Some(core) = cores.max_by_key(|core| core.chain().round()) {
+            let ledger = core.chain().ledger();
+            let banned = ledger.iter().filter(|(_, account)| account.banned);
+            outcome.voters = ledger.roster().len();
+            outcome.banned = banned.map(|(peer, _)| peer).collect();
+            outcome.contributions = ledger
                 .iter()
-                .filter(|(_, a)| a.banned)
-                .map(|(peer, _)| peer)
-                .collect();
-            outcome.contributions = core
-                .chain()
-                .ledger()
-                .iter()
-                .map(|(_, a)| a.contributions)
+                .map(|(_, account)| account.contributions)
                 .sum();
         }
         outcome
@@ -175,6 +167,21 @@ impl World {
         self.queue.insert((at, number), event);
     }
 
+    /// Schedules something that the peer waits for.
+    pub fn schedule_local(&mut self, peer: usize, delay_ms: u64, what: Local) {
+        self.schedule_local_at(peer, self.now.after(delay_ms), what);
+    }
+
+    pub fn schedule_local_at(&mut self, peer: usize, at: Millis, what: Local) {
+        let incarnation = self.nodes[peer].incarnation;
+        let event = Event::Local {
+            peer,
+            incarnation,
+            what,
+        };
+        self.schedule_at(at, event);
+    }
+
     pub fn number(&mut self) -> u64 {
         self.numbers += 1;
         self.numbers
@@ -183,63 +190,47 @@ impl World {
     fn handle(&mut self, event: Event) -> Result<(), Violation> {
         match event {
             Event::Start { peer } => self.start(peer),
+            Event::Stop { peer } => {
+                self.nodes[peer].stop();
+                Ok(())
+            }
             Event::Deliver { peer, envelope } => {
                 self.outcome.delivered += 1;
                 let input = Input::Received(envelope.as_ref().clone());
                 self.arrived = Some(envelope);
                 self.step(peer, input)
             }
-            Event::Answer {
+            Event::Request {
+                peer,
+                from,
+                request,
+            } => self.answer(peer, from, request),
+            Event::Local {
                 peer,
                 incarnation,
-                input,
-            } if self.is_current(peer, incarnation) => self.step(peer, input),
-            Event::Timer {
-                peer,
-                incarnation,
-                id,
-                number,
-            } if self.is_current(peer, incarnation) => {
+                what,
+            } if self.is_current(peer, incarnation) => self.handle_local(peer, what),
+            Event::Local { .. } => Ok(()),
+        }
+    }
+
+    fn handle_local(&mut self, peer: usize, what: Local) -> Result<(), Violation> {
+        match what {
+            Local::Answer(input) => self.step(peer, input),
+            Local::Timer { id, number } => {
                 if self.nodes[peer].timers.get(&id) != Some(&number) {
                     return Ok(());
                 }
                 self.nodes[peer].timers.remove(&id);
                 self.step(peer, Input::TimerFired(id))
             }
-            Event::TrainingEnds {
-                peer,
-                incarnation,
-                training,
-                round,
-            } if self.is_current(peer, incarnation) => self.training_ends(peer, training, round),
-            Event::TryFetch {
-                peer,
-                incarnation,
+            Local::TrainingEnds { training, round } => self.training_ends(peer, training, round),
+            Local::TryFetch {
                 commitment,
                 blob,
                 tries_left,
-            } if self.is_current(peer, incarnation) => {
-                self.try_fetch(peer, commitment, blob, tries_left)
-            }
-            Event::TryApply {
-                peer,
-                incarnation,
-                apply,
-            } if self.is_current(peer, incarnation) => self.try_apply(peer, apply),
-            Event::Request {
-                peer,
-                from,
-                request,
-            } => self.answer(peer, from, request),
-            Event::Stop { peer } => {
-                self.nodes[peer].stop();
-                Ok(())
-            }
-            Event::Answer { .. }
-            | Event::Timer { .. }
-            | Event::TrainingEnds { .. }
-            | Event::TryFetch { .. }
-            | Event::TryApply { .. } => Ok(()),
+            } => self.try_fetch(peer, commitment, blob, tries_left),
+            Local::TryApply(apply) => self.try_apply(peer, apply),
         }
     }
 
@@ -257,16 +248,9 @@ impl World {
             .start(&self.manifest, checker)
             .map_err(|cause| Violation::Restart { peer, cause })?;
         let (round, root) = self.nodes[peer].weights;
-        let incarnation = self.nodes[peer].incarnation;
         let delay = self.random.within(&(50..=500));
-        self.schedule(
-            delay,
-            Event::Answer {
-                peer,
-                incarnation,
-                input: Input::WeightsReady { round, root },
-            },
-        );
+        let ready = Input::WeightsReady { round, root };
+        self.schedule_local(peer, delay, Local::Answer(ready));
         self.request(peer, Request::Status);
         self.step(peer, Input::Start)
     }
@@ -320,7 +304,6 @@ impl World {
                     leaves_in: None,
                     ..absence
                 });
-                self.nodes[peer].leaving = true;
                 self.step(peer, Input::Leave)?;
                 self.schedule(1_000, Event::Stop { peer });
             } else {

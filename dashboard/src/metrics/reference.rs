@@ -21,7 +21,7 @@ pub struct MetricDoc {
     pub kind: MetricKind,
     /// The base unit, such as `seconds`; none for plain counts, numbers and flags.
     pub unit: Option<&'static str>,
-    /// The names of the labels; empty where there is only one series.
+    /// The names of the labels; empty if there is only one series.
     pub labels: &'static [&'static str],
     /// The help text: whole sentences.
     pub help: String,

@@ -212,7 +212,8 @@ proptest! {
         let parameters = layout.parameters();
         let theta = values(seed, parameters);
         let set: Vec<Contribution> = (1..=peers)
-            .map(|peer| contribution(&layout, &compression, &values(seed + peer, parameters)))
+            .map(|peer| values(seed + peer, layout.parameters()))
+            .map(|values| contribution(&layout, &compression, &values))
             .collect();
         let rule = RULES[rule];
         let after = applied(&layout, &theta, &set, alpha, rule);
@@ -230,19 +231,18 @@ proptest! {
         rule in 0usize..3,
     ) {
         let (layout, compression) = (layout(&lengths), settings(1024, 20));
-        let body_of = |peer: u64| -> Vec<u8> {
-            let values = values(seed + peer, layout.parameters());
-            contribution(&layout, &compression, &values).body().to_vec()
-        };
-        let bodies: Vec<Vec<u8>> = (1..=3).map(body_of).collect();
+        let bodies: Vec<Vec<u8>> = (1..=3)
+            .map(|peer| values(seed + peer, layout.parameters()))
+            .map(|values| contribution(&layout, &compression, &values).body().to_vec())
+            .collect();
         let rule = RULES[rule];
         let stepped = |tile: usize| {
             let grid = Grid::with_tiles(&layout, &compression, tile).unwrap();
-            let decode = |body: &Vec<u8>| {
-                let body = body::decode(&compression, &grid, body).unwrap();
-                Contribution::new(&layout, &compression, &grid, body)
-            };
-            let set: Vec<_> = bodies.iter().map(decode).collect();
+            let decode = |body: &Vec<u8>| body::decode(&compression, &grid, body).unwrap();
+            let set: Vec<_> = bodies
+                .iter()
+                .map(|body| Contribution::new(&layout, &compression, &grid, decode(body)))
+                .collect();
             let mut theta = values(seed, layout.parameters());
             let clips = clip_factors(&set);
             let step = Step { grid, contributions: &set, clips, alpha: 0.7, rule };

@@ -140,7 +140,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_was_written_is_read(
-            pieces in prop::collection::vec((any::<u32>(), 0u32..=32), 0..50)
+            pieces in prop::collection::vec((any::<u32>(), 0u32..=32), 0..50),
         ) {
             let cut = |value: u32, count: u32| (u64::from(value) & ((1 << count) - 1)) as u32;
             let mut bytes = vec![7];

@@ -298,9 +298,6 @@ fn check_kept(
 
 multiversion! {
     /// See [`check`].
-    pub(super) fn check_chunk(
-        cursor: &mut Cursor<'_>,
-        rice: Rice,
-        keep: usize,
-    ) -> Option<u64> = check
+    pub(super) fn check_chunk(cursor: &mut Cursor<'_>, rice: Rice, keep: usize) -> Option<u64>
+        = check
 }

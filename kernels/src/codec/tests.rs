@@ -8,16 +8,17 @@ use super::rice::Rice;
 use super::unpack::{Cursor, Unpacked, check};
 use crate::grid::Grid;
 use crate::quantise::{Kept, Scale};
-use crate::testing::{SplitMix, layout, settings};
+use crate::testing::{layout, settings};
 use crate::{Compression, Error, Layout};
 use proptest::prelude::*;
+use weal_testing::SplitMix64;
 
 /// The scale and the kept values of every chunk.
 type Contents = Vec<(Scale, Vec<Kept>)>;
 
 /// Random values in every chunk; about every fourth chunk has none.
 fn random_values(grid: &Grid, seed: u64) -> Contents {
-    let mut random = SplitMix(seed);
+    let mut random = SplitMix64(seed);
     let mut contents = Contents::new();
     for chunk in grid.chunks() {
         if random.below(4) == 0 {
@@ -306,7 +307,7 @@ fn tiles_are_read_in_any_order() {
 #[test]
 fn avx2_checks_the_same() {
     let compression = settings(4096, 64);
-    let mut random = SplitMix(1);
+    let mut random = SplitMix64(1);
     let bytes: Vec<u8> = (0..1 << 16).map(|_| random.below(256) as u8).collect();
     for keep in [1, 2, 63, 64, 1000] {
         let start = Cursor {

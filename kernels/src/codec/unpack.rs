@@ -298,18 +298,15 @@ fn lanes(values: [u16; LANES]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::SplitMix;
     use proptest::prelude::*;
+    use weal_testing::SplitMix64;
 
     proptest! {
         #[test]
-        fn ones_are_found_at_any_position(
-            seed: u64, density in 1usize..64, start in 0usize..100
-        ) {
-            let mut random = SplitMix(seed);
-            let mut byte = || {
-                (0..8).fold(0, |byte, bit| byte | u8::from(random.below(density) == 0) << bit)
-            };
+        fn ones_are_found_at_any_position(seed: u64, density in 1usize..64, start in 0usize..100) {
+            let mut random = SplitMix64(seed);
+            let mut bit = |bit| u8::from(random.below(density) == 0) << bit;
+            let mut byte = || (0..8).fold(0, |byte, place| byte | bit(place));
             let bytes: Vec<u8> = (0..1000).map(|_| byte()).collect();
             let is_one = |place: &usize| {
                 let place = start + place;
@@ -317,15 +314,16 @@ mod tests {
             };
             let ones = (0..8000 - start).filter(is_one);
             let expected: Vec<u16> = ones.map(|place| place as u16).collect();
-            let finders = [Some(places_of_ones as FindOnes), avx512::places_of_ones()];
-            for find in finders.into_iter().flatten() {
+            let ways = [Some(places_of_ones as FindOnes), avx512::places_of_ones()];
+            for find in ways.into_iter().flatten() {
                 let mut places = Box::new([0; _]);
                 for count in [1, expected.len().div_ceil(3), expected.len()] {
                     if let Some(last) = count.checked_sub(1).and_then(|last| expected.get(last)) {
-                        let last = usize::from(*last);
-                        prop_assert_eq!(find(&bytes, start, count, &mut places), last + 1);
+                        let end = usize::from(*last) + 1;
+                        prop_assert_eq!(find(&bytes, start, count, &mut places), end);
                         prop_assert_eq!(&places[..count], &expected[..count]);
-                        prop_assert_eq!(place_of_last_one(&bytes, start, count), Some(last));
+                        let found = place_of_last_one(&bytes, start, count);
+                        prop_assert_eq!(found, Some(usize::from(*last)));
                     }
                 }
             }
@@ -337,10 +335,8 @@ mod tests {
             let rice = Rice::for_settings(&crate::testing::settings(32768, keep));
             let bits = rice.low_bits();
             let numbers = numbers.map(|number| number & ((1 << bits) - 1));
-            let packed = numbers
-                .iter()
-                .rev()
-                .fold(0, |packed, number| packed << bits | number);
+            let shifted = |lane: usize| numbers[lane] << (lane as u32 * bits);
+            let packed = (0..LANES).fold(0, |packed, lane| packed | shifted(lane));
             let rest = rest.checked_shl(LANES as u32 * bits).unwrap_or(0);
             let expected = lanes(numbers.map(|number| number as u16));
             prop_assert_eq!(spread(packed | rest, rice), expected);

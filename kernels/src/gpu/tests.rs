@@ -4,10 +4,10 @@ use cubecl::client::Client;
 use cubecl::prelude::*;
 use cubecl::server::Handle;
 use proptest::prelude::*;
+use weal_testing::{SplitMix64, require};
 
 use super::compress;
-use crate::require;
-use crate::testing::{SplitMix, bits, layout, settings, values};
+use crate::testing::{bits, layout, settings, values};
 use crate::{Compression, Error};
 
 /// A client of the GPU, or `None` if there is none and tests may be skipped.
@@ -19,7 +19,7 @@ fn client(test: &str) -> Option<Client> {
     match std::panic::catch_unwind(open) {
         Ok(Ok(client)) => Some(client),
         _ => {
-            require::leave_out(test, "no GPU found, not even a software one");
+            require::skip(test, "no GPU found, not even a software one");
             None
         }
     }
@@ -104,7 +104,7 @@ impl Round {
 
 /// Random values, with `percent` % replaced by values from `special`.
 fn spoilt(seed: u64, count: usize, percent: usize, special: &[f32]) -> Vec<f32> {
-    let mut random = SplitMix(seed);
+    let mut random = SplitMix64(seed);
     let mut values = values(seed, count);
     for value in &mut values {
         if random.below(100) < percent {

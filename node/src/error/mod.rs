@@ -189,12 +189,26 @@ impl Error {
         self.hint
             .as_deref()
             .map(Cow::Borrowed)
+            .or_else(|| self.trainer_hint())
             .or_else(|| self.usual_hint().map(Cow::Borrowed))
     }
 
     /// The error as a person reads it: message, causes and hint, each on a line of its own.
     pub fn report(&self) -> Report<'_> {
         Report(self)
+    }
+
+    /// The hint of the trainer, if this error or one of its causes is the trainer's.
+    fn trainer_hint(&self) -> Option<Cow<'_, str>> {
+        let itself: Option<&(dyn StdError + 'static)> = match &self.what {
+            What::Other(error) => Some(&**error),
+            What::Message { .. } => None,
+        };
+        itself
+            .into_iter()
+            .chain(self.causes())
+            .find_map(|error| error.downcast_ref::<weal_trainer::Error>())?
+            .hint()
     }
 
     fn usual_hint(&self) -> Option<&'static str> {

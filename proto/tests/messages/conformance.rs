@@ -2,8 +2,8 @@
 //! understand each other only as long as these bytes stay the same, so a change is a new version of
 //! the protocol.
 //!
-//! To change them on purpose, run `WEAL_CONFORMANCE=write cargo test -p weal-proto conformance`,
-//! and say why in the commit.
+//! To change them on purpose, run `WEAL_BLESS=1 cargo test -p weal-proto conformance`, and say why
+//! in the commit.
 
 use std::fmt::Write as _;
 
@@ -43,7 +43,7 @@ fn lines() -> String {
 #[test]
 fn encodings_match_the_conformance_file() {
     let found = lines();
-    if std::env::var_os("WEAL_CONFORMANCE").is_some_and(|value| value == "write") {
+    if std::env::var_os("WEAL_BLESS").is_some() {
         std::fs::write(FILE, &found).unwrap();
     }
     let expected = std::fs::read_to_string(FILE).unwrap_or_default();

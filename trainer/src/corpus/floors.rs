@@ -10,8 +10,8 @@ const SMOOTHING: f64 = 0.1;
 /// The n-gram figures are cross-entropies: counts of the training part predict the held-out part,
 /// which makes them comparable with a model's held-out loss. 0.1 is added to each count. The
 /// alphabet is the bytes seen in training and one class for all others, which share its probability
-/// equally. On tinyshakespeare this gives 3.35, 2.484 and 2.046. (Conditional entropies of the whole
-/// text are lower, 3.31, 2.45 and 1.91, because such a table has seen the held-out text.)
+/// equally. On tinyshakespeare this gives 3.35, 2.484 and 2.046. (Conditional entropies of the
+/// whole text are lower, 3.31, 2.45 and 1.91, because such a table has seen the held-out text.)
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Floors {
     /// Predicting each byte without context.
@@ -115,7 +115,7 @@ impl Alphabet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::require;
+    use weal_testing::require;
 
     #[test]
     fn a_text_of_fair_coin_tosses_has_the_entropy_of_a_coin() {
@@ -150,7 +150,7 @@ mod tests {
     fn tinyshakespeare_has_its_quoted_floors() {
         let Some(path) = require::test_text() else {
             println!(
-                "LEFT OUT: the floors of a real text: WEAL_TEST_TEXT does not name tinyshakespeare.txt"
+                "SKIPPED: the floors of a real text: WEAL_TEST_TEXT does not name tinyshakespeare.txt"
             );
             return;
         };

@@ -1,5 +1,5 @@
-//! The built-in text generator, for runs without data: a seeded grammar that records the probability
-//! of every choice, so that the entropy of the text is known exactly.
+//! The built-in text generator, for runs without data: a seeded grammar that records the
+//! probability of every choice, so that the entropy of the text is known exactly.
 
 /// BLAKE3 domain of the generator. Change it with any change of the grammar.
 const DOMAIN: &str = "commonweal generated text v1";
@@ -43,8 +43,8 @@ pub fn generate_text(seed: &[u8; 32], bytes: usize) -> Generated {
     }
 }
 
-/// The vocabulary of a text. The three kinds share no word, and every word ends with a vowel, so the
-/// "s" of a plural or a verb is never part of a stem.
+/// The vocabulary of a text. The three kinds share no word, and every word ends with a vowel, so
+/// the "s" of a plural or a verb is never part of a stem.
 struct Lexicon {
     nouns: Vec<String>,
     verbs: Vec<String>,

@@ -1,4 +1,5 @@
-//! Downloads over HTTP. An interrupted transfer resumes where it stopped, in this run or a later one.
+//! Downloads over HTTP. An interrupted transfer resumes where it stopped, in this run or a later
+//! one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};

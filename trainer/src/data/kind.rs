@@ -1,4 +1,4 @@
-//! The kinds of data files, and how their names tell.
+//! The kinds of data files, and the file names of each.
 
 /// What a data file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,6 +17,7 @@ use super::sources::{self, Input, Location};
 use super::tokenise::BatchTokeniser;
 use crate::error::{Error, Result};
 use crate::tokeniser::Tokeniser;
+use crate::write_inside::write_inside;
 
 /// The file that lists bad records.
 const BAD_RECORDS: &str = "bad-records.txt";
@@ -98,14 +99,14 @@ pub struct PrepareProgress {
 pub struct PrepareSummary {
     /// The index of the new folder.
     pub index: PreparedIndex,
-    /// Files that were skipped because their names do not tell their kind.
+    /// Files that were skipped because their names do not show their kind.
     pub skipped: Vec<String>,
     /// The first bad records, with reasons.
     pub bad: Vec<String>,
 }
 
 impl Prepare {
-    /// Prepares the data in a new folder, which appears once it is complete. `told` is called
+    /// Prepares the data in a new folder, which appears once it is complete. `report` is called
     /// several times a second and may stop the preparation.
     ///
     /// # Errors
@@ -114,7 +115,7 @@ impl Prepare {
     pub fn run(
         &self,
         folder: &Path,
-        told: &mut dyn FnMut(&PrepareProgress) -> ControlFlow<()>,
+        report: &mut dyn FnMut(&PrepareProgress) -> ControlFlow<()>,
     ) -> Result<PrepareSummary> {
         let (inputs, skipped) = sources::find(&self.sources, self.kind, &self.client)?;
         let downloads = self
@@ -129,7 +130,7 @@ impl Prepare {
         }
         let mut summary = None;
         weal_files::create_folder(folder, |inside| {
-            summary = Some(self.fill(inside, &inputs, &downloads, told)?);
+            summary = Some(self.fill(inside, &inputs, &downloads, report)?);
             Ok::<_, Error>(())
         })?;
         if fetches && !self.keep_downloads {
@@ -148,7 +149,7 @@ impl Prepare {
         folder: &Path,
         inputs: &[Input],
         downloads: &Path,
-        told: &mut dyn FnMut(&PrepareProgress) -> ControlFlow<()>,
+        report: &mut dyn FnMut(&PrepareProgress) -> ControlFlow<()>,
     ) -> Result<(PreparedIndex, Vec<String>)> {
         let width = Width::of_vocabulary(self.tokeniser.vocabulary());
         let tokeniser = BatchTokeniser {
@@ -182,7 +183,7 @@ impl Prepare {
                 Ok(())
             },
             &mut |counters| {
-                told(&PrepareProgress {
+                report(&PrepareProgress {
                     read_bytes: counters.read.load(Ordering::Relaxed),
                     total_bytes: known + counters.found.load(Ordering::Relaxed),
                     fetched_bytes: counters.fetched.load(Ordering::Relaxed),
@@ -192,11 +193,6 @@ impl Prepare {
         )?;
         collector.finish(folder)
     }
-}
-
-/// Writes a file into the folder being filled, which is synced as a whole.
-fn write_inside(path: &Path, bytes: &[u8]) -> Result<()> {
-    fs::write(path, bytes).map_err(|error| Error::write(path, error))
 }
 
 fn downloads_beside(folder: &Path) -> PathBuf {

@@ -28,7 +28,8 @@ pub(super) enum Location {
     Remote { url: String, sha256: Option<String> },
 }
 
-/// The files that `sources` stand for, and the names of files skipped because their kind is unknown.
+/// The files that `sources` stand for, and the names of files skipped because their kind is
+/// unknown.
 pub(super) fn find(
     sources: &[String],
     kind: Option<FileKind>,

@@ -1,13 +1,15 @@
 //! The model's forward pass in burn's tensors, with automatic differentiation on any device.
 //!
-//! Matrix products are in the type of the weights, f32 or bf16. Everything else is f32: the residual
-//! stream, norms, rotary positions, softmax, losses. Casting a tensor to its own type costs nothing.
+//! Matrix products are in the type of the weights, f32 or bf16. Everything else is f32: the
+//! residual stream, norms, rotary positions, softmax, losses. Casting a tensor to its own type
+//! costs nothing.
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation};
 
 use crate::engine::fused;
 use crate::engine::rope::Rotation;
-use crate::spec::{BlockIndex, ModelSpec, TensorIndex};
+use crate::spec::ModelSpec;
+use crate::tensor_index::{BlockIndex, TensorIndex};
 
 /// Added to the score of a masked token: its weight becomes zero, and nothing becomes NaN.
 const HIDDEN: f32 = -1e9;

@@ -1,7 +1,8 @@
 //! The model's forward pass in plain loops and f64: slow, but short enough to check against the
 //! papers.
 
-use crate::spec::{ModelSpec, TensorIndex};
+use crate::spec::ModelSpec;
+use crate::tensor_index::TensorIndex;
 
 type Vector = Vec<f64>;
 

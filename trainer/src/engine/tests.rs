@@ -10,8 +10,8 @@ use crate::device::{DeviceChoice, OpenDevice};
 use crate::error::with_causes;
 use crate::gpus::{GpuKind, gpus};
 use crate::initial::initial_weights;
-use crate::require;
 use crate::spec::ModelSpec;
+use weal_testing::require;
 
 /// Small models that cover every branch: several blocks of queries, shared key heads, tied and
 /// untied output projections, a head width of its own, norms of queries and keys.
@@ -438,12 +438,12 @@ fn a_step_that_is_not_finite_changes_nothing() {
     assert_eq!(engine.moments().unwrap(), moments);
 }
 
-/// Trains on the best GPU. A software GPU takes minutes to compile its kernels, so the test uses one
-/// only under `WEAL_REQUIRE_ALL=1`, which also makes it fail without any GPU.
+/// Trains on the best GPU. A software GPU takes minutes to compile its kernels, so the test uses
+/// one only under `WEAL_REQUIRE_ALL=1`, which also makes it fail without any GPU.
 #[test]
 fn a_gpu_learns_what_the_cpu_learns() {
     if !require::all_required() && !gpus().iter().any(|gpu| gpu.kind != GpuKind::Software) {
-        return require::leave_out(
+        return require::skip(
             "training on a GPU",
             "it has no hardware GPU, and a software GPU takes minutes",
         );
@@ -514,7 +514,7 @@ fn a_gpu_learns_what_the_cpu_learns() {
 /// A GPU to compress on, software GPUs included: compression has few kernels.
 fn any_gpu(test: &str) -> Option<OpenDevice> {
     if gpus().is_empty() {
-        require::leave_out(test, "it has no GPU, not even a software one");
+        require::skip(test, "it has no GPU, not even a software one");
         return None;
     }
     Some(OpenDevice::open(DeviceChoice::Gpu).unwrap())

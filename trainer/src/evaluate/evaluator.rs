@@ -63,13 +63,7 @@ impl Evaluator {
         device: &OpenDevice,
     ) -> Result<Self> {
         check_weights(&spec.layout()?, weights)?;
-        let known = tokeniser.vocabulary();
-        if known > spec.vocabulary {
-            return Err(Error::Vocabulary {
-                tokeniser: known,
-                model: spec.vocabulary,
-            });
-        }
+        tokeniser.check_fits(&spec)?;
         let mut engine = Engine::on(device, &spec)?;
         engine.load(weights)?;
         Ok(Self {

@@ -1,6 +1,6 @@
 //! [`Export`]: a model to write in another program's format.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::initial::check_weights;
 use crate::spec::ModelSpec;
 use crate::tokeniser::Tokeniser;
@@ -27,13 +27,7 @@ impl<'a> Export<'a> {
         end_of_text: Option<u32>,
     ) -> Result<Self> {
         check_weights(&model.layout()?, weights)?;
-        let known = tokeniser.vocabulary();
-        if known > model.vocabulary {
-            return Err(Error::Vocabulary {
-                tokeniser: known,
-                model: model.vocabulary,
-            });
-        }
+        tokeniser.check_fits(model)?;
         Ok(Self {
             model,
             weights,

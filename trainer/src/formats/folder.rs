@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
@@ -16,6 +15,7 @@ use super::floats::FloatFormat;
 use super::progress::FileProgress;
 use super::{config, vocabulary};
 use crate::error::{Error, Result};
+use crate::write_inside::write_inside;
 
 /// The most bytes of a shard; Hugging Face's own limit.
 pub(super) const SHARD_BYTES: u64 = 5_000_000_000;
@@ -180,11 +180,6 @@ impl Export<'_> {
 
 fn write_json(folder: &Path, name: &str, value: &Value) -> Result<()> {
     write_inside(&folder.join(name), format!("{value:#}\n").as_bytes())
-}
-
-/// Writes a file into the folder being filled, which is synced as a whole.
-fn write_inside(path: &Path, bytes: &[u8]) -> Result<()> {
-    fs::write(path, bytes).map_err(|error| Error::write(path, error))
 }
 
 /// Groups consecutive tensors of these sizes into shards of at most `most` bytes, or of one tensor.

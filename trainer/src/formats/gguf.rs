@@ -252,8 +252,8 @@ impl Export<'_> {
     }
 }
 
-/// llama.cpp's `llama` rotates neighbours (2i, 2i + 1); its `qwen3` rotates halves (i, i + half), as
-/// we do.
+/// llama.cpp's `llama` rotates neighbours (2i, 2i + 1); its `qwen3` rotates halves (i, i + half),
+/// as we do.
 fn architecture(model: &ModelSpec) -> &'static str {
     if model.query_key_norm {
         "qwen3"
@@ -394,4 +394,35 @@ fn head(metadata: &Metadata, tensors: &[Tensor]) -> Vec<u8> {
 /// Zeros up to the next multiple of [`ALIGNMENT`].
 fn padding(length: u64) -> &'static [u8] {
     &[0; ALIGNMENT as usize][..(length.next_multiple_of(ALIGNMENT) - length) as usize]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::initial::initial_weights;
+    use crate::tokeniser::Tokeniser;
+
+    #[test]
+    fn a_tokeniser_that_gguf_cannot_express_comes_with_a_hint() {
+        let words = json!({
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
+            "normalizer": null, "pre_tokenizer": { "type": "Whitespace" }, "post_processor": null,
+            "decoder": null,
+            "model": { "type": "WordLevel", "vocab": { "<unk>": 0 }, "unk_token": "<unk>" },
+        });
+        let words = Tokeniser::from_bytes(words.to_string().as_bytes()).unwrap();
+        let nano = ModelSpec::preset("nano").unwrap();
+        let weights = initial_weights(&nano, &[0; 32]).unwrap();
+        let export = Export::new(&nano, &weights, &words, None).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.gguf");
+        let error = export
+            .write_gguf(&path, "nano", GgufFormat::F16, &mut |_, _| {})
+            .unwrap_err();
+        let (why, hint) = (error.to_string(), error.hint().unwrap());
+        assert!(why.contains("WordLevel"), "{why}");
+        assert!(hint.contains("safetensors"), "{hint}");
+    }
 }

@@ -51,9 +51,9 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::ModelFile`] names the file, the tensor, and what is wrong: an unsupported
-    /// architecture or number format, a shape that contradicts `config.json`, a missing or truncated
-    /// shard, a value that is not finite. [`Error::Vocabulary`] if the tokeniser has more tokens
-    /// than the embedding.
+    /// architecture or number format, a shape that contradicts `config.json`, a missing or
+    /// truncated shard, a value that is not finite. [`Error::Vocabulary`] if the tokeniser has more
+    /// tokens than the embedding.
     pub fn read(folder: &Path, context: Option<usize>, progress: FileProgress) -> Result<Self> {
         let Described {
             mut model,
@@ -64,13 +64,7 @@ impl Checkpoint {
         }
         let tokeniser = read_optional(&folder.join("tokenizer.json"))?;
         if let Some(json) = &tokeniser {
-            let known = Tokeniser::from_bytes(json)?.vocabulary();
-            if known > model.vocabulary {
-                return Err(Error::Vocabulary {
-                    tokeniser: known,
-                    model: model.vocabulary,
-                });
-            }
+            Tokeniser::from_bytes(json)?.check_fits(&model)?;
         }
         end_of_text = end_of_text.filter(|token| (*token as usize) < model.vocabulary);
         let places = locate(folder)?;

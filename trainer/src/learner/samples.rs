@@ -15,8 +15,8 @@ pub enum Samples<'a> {
         /// Number of windows; 0 for the whole part.
         sequences: usize,
     },
-    /// Windows of the held-out part drawn with a seed. A voter keeps the seed private, so that
-    /// nobody can train on exactly these windows.
+    /// Windows of the held-out part drawn with a seed, which the peer that measures may keep
+    /// private.
     RandomHeldout {
         /// The seed.
         seed: [u8; 32],

@@ -47,13 +47,7 @@ impl Learner {
     ) -> Result<Self> {
         let layout = model.layout()?;
         inner.validate()?;
-        let tokeniser = corpus.tokeniser().vocabulary();
-        if tokeniser > model.vocabulary {
-            return Err(Error::Vocabulary {
-                tokeniser,
-                model: model.vocabulary,
-            });
-        }
+        corpus.tokeniser().check_fits(&model)?;
         corpus.check(model.context)?;
         let engine = Engine::on(device, &model)?;
         Ok(Self {

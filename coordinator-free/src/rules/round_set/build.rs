@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use weal_proto::{
-    Attestation, Commitment, Envelope, EnvelopeHash, Evidence, Message, PeerId, RoundSet,
-    StateRoot, limits,
+    Attestation, Commitment, Envelope, EnvelopeHash, Evidence, Message, PeerId, RoundSet, limits,
 };
 
 use super::check::leave;
@@ -66,6 +65,10 @@ pub(crate) fn build(
     }
     let base_root = tally.agreed_root(roster)?;
     let evidence = evidence(chain, collected);
+    let equivocators = evidence.iter().map(|pair| pair.first.signer).collect();
+    let is_supported = |signed: &SignedCommitment| {
+        signed.commitment.base_root == base_root && tally.supports(base_root, signed.hash, roster)
+    };
     let leaves = collected
         .leaves
         .values()
@@ -76,7 +79,7 @@ pub(crate) fn build(
         parent: chain.parent(),
         base_root,
         ledger_root: chain.ledger_root(),
-        contributions: contributions(chain, collected, base_root, &tally, &evidence),
+        contributions: contributions(chain, collected, &equivocators, is_supported),
         attestations: by_signer(attestations.iter().map(|attested| &attested.0)),
         leaves: leaves.take(limits::LEAVES).cloned().collect(),
         evidence,
@@ -118,32 +121,22 @@ fn evidence(chain: &Chain, collected: &Collected<'_>) -> Vec<Evidence> {
         .collect()
 }
 
+/// The supported contributions of peers that are not banned, up to the manifest's limit.
 fn contributions(
     chain: &Chain,
     collected: &Collected<'_>,
-    base_root: StateRoot,
-    tally: &Tally,
-    evidence: &[Evidence],
+    equivocators: &BTreeSet<PeerId>,
+    is_supported: impl Fn(&SignedCommitment) -> bool,
 ) -> Vec<Envelope> {
-    let equivocators: BTreeSet<_> = evidence
-        .iter()
-        .map(|evidence| evidence.first.signer)
-        .collect();
     let valid = collected.commitments.iter().filter(|(peer, signed)| {
-        signed.commitment.base_root == base_root
-            && chain.allows_size(&signed.commitment)
+        chain.allows_size(&signed.commitment)
             && !chain.ledger().is_banned(peer)
             && !equivocators.contains(peer)
-            && tally.supports(base_root, signed.hash, chain.ledger().roster())
+            && is_supported(signed)
     });
     let limit = usize::try_from(chain.manifest().limits.contributions).unwrap_or(usize::MAX);
-    let chosen = choose(
-        valid.map(|(peer, _)| *peer),
-        limit,
-        chain.ledger(),
-        chain.seed(),
-    );
-    chosen
+    let candidates = valid.map(|(peer, _)| *peer);
+    choose(candidates, limit, chain.ledger(), chain.seed())
         .iter()
         .filter_map(|peer| collected.commitments.get(peer))
         .map(|signed| signed.envelope.clone())

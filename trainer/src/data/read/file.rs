@@ -35,7 +35,7 @@ pub(in crate::data) fn read(
     }
 }
 
-/// A reader of the decompressed bytes. The first bytes of a file tell its compression.
+/// A reader of the decompressed bytes. The file's first bytes show its compression.
 fn plain(name: &str, file: File, count: &Arc<AtomicU64>) -> Result<BufReader<Box<dyn Read>>> {
     let mut file = BufReader::with_capacity(
         BATCH_BYTES,

@@ -90,8 +90,8 @@ fn read_column(
     buffer.flush(sink)
 }
 
-/// Reads the next rows, `None` for null; returns `None` at the end. A value that is not null has the
-/// definition level `present`.
+/// Reads the next rows, `None` for null; returns `None` at the end. A value that is not null has
+/// the definition level `present`.
 fn next_rows(
     reader: &mut ColumnReaderImpl<ByteArrayType>,
     present: i16,

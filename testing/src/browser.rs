@@ -1,9 +1,10 @@
-//! A headless Chromium, driven over the DevTools protocol: what does the page show, and does it
-//! complain?
+//! A headless Chromium, driven over the DevTools protocol: what does the page show, and does the
+//! console report errors?
 //!
 //! ```no_run
-//! # use weal_tests::browser::{Visit, visit};
-//! let seen = visit(&Visit { loss_points: 3, peers: 4, ..Visit::new("http://127.0.0.1:8080", "page.png") });
+//! # use weal_testing::browser::{Visit, visit};
+//! let page = Visit::new("http://127.0.0.1:8080", "page.png");
+//! let seen = visit(&Visit { loss_points: 3, peers: 4, ..page });
 //! match seen {
 //!     Ok(seen) => assert!(seen.console_errors.is_empty(), "{seen:?}"),
 //!     Err(error) if error.may_skip() => eprintln!("skipped: {error}"),
@@ -11,8 +12,8 @@
 //! }
 //! ```
 //!
-//! The protocol runs over two pipes (`--remote-debugging-pipe`): no port to choose, no WebSocket,
-//! and nobody else on the machine can get in. Messages are JSON, each ended by a zero byte.
+//! The protocol runs over two pipes (`--remote-debugging-pipe`), so it needs no port and no
+//! WebSocket, and no other process can connect. Messages are JSON, each terminated by a zero byte.
 
 use std::fmt;
 use std::fs;
@@ -25,7 +26,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Names under which distributions install it; `WEAL_CHROMIUM` goes first.
+use crate::poll::POLL;
+use crate::require::all_required;
+
+/// Program names that distributions use; `WEAL_CHROMIUM` takes precedence.
 const NAMES: [&str; 5] = [
     "chromium",
     "chromium-browser",
@@ -34,25 +38,19 @@ const NAMES: [&str; 5] = [
     "chrome",
 ];
 
-/// Set to `1` where a missing browser is a failure and not a reason to skip.
-const REQUIRE_ALL: &str = "WEAL_REQUIRE_ALL";
+/// Timeout of one command; the first one includes Chromium's start.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long one command may take; the first one includes Chromium's start.
-const COMMAND_PATIENCE: Duration = Duration::from_secs(60);
-
-/// How often a condition is looked at.
-const POLL: Duration = Duration::from_millis(100);
-
-/// Protocol messages that wait to be read; Chromium waits when there are more.
+/// Protocol messages that are buffered before Chromium has to wait.
 const MESSAGES_WAITING: usize = 1024;
 
-/// Hands the protocol's pipes to Chromium as the file descriptors 3 and 4, where it looks for them.
+/// Passes the protocol's pipes to Chromium as file descriptors 3 and 4, which it expects.
 const PIPES: &str = r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null"#;
 
 const FLAGS: [&str; 13] = [
     "--headless",
     "--remote-debugging-pipe",
-    // Tests run as root in containers, where the sandbox cannot start; only our own page is opened.
+    // The sandbox cannot start for root in a container, and the tests open only our own page.
     "--no-sandbox",
     "--disable-dev-shm-usage",
     "--disable-gpu",
@@ -66,36 +64,35 @@ const FLAGS: [&str; 13] = [
     "--hide-scrollbars",
 ];
 
-/// Why there is no answer from a browser.
+/// Why the browser gave no answer.
 #[derive(Debug)]
 pub enum BrowserError {
     /// No Chromium on this machine.
     Missing,
-    /// It is there, but cannot be started or talked to.
+    /// It is installed, but cannot be started, or the connection to it broke.
     Io(io::Error),
-    /// It went away.
+    /// It exited.
     Gone,
     /// It refused a command.
     Refused {
-        /// The command.
+        /// The DevTools method, or the JavaScript expression.
         method: String,
-        /// Its answer.
+        /// The error that Chromium returned.
         answer: Value,
     },
-    /// Something did not happen in time.
+    /// A condition did not hold in time.
     TimedOut {
-        /// What was waited for.
+        /// The condition.
         what: String,
-        /// What there was instead.
+        /// The last value seen instead.
         last: Value,
     },
 }
 
 impl BrowserError {
-    /// Whether a test may be skipped for it: Chromium is missing, and nobody demanded it with
-    /// `WEAL_REQUIRE_ALL=1`.
+    /// Whether the test may be skipped: Chromium is missing, and `WEAL_REQUIRE_ALL=1` is not set.
     pub fn may_skip(&self) -> bool {
-        matches!(self, Self::Missing) && std::env::var(REQUIRE_ALL).as_deref() != Ok("1")
+        matches!(self, Self::Missing) && !all_required()
     }
 }
 
@@ -104,19 +101,19 @@ impl fmt::Display for BrowserError {
         match self {
             Self::Missing => write!(
                 out,
-                "no Chromium on this machine (looked for {}): install it, or name it in WEAL_CHROMIUM",
+                "Chromium is not installed (looked for {}): install it, or set WEAL_CHROMIUM",
                 NAMES.join(", ")
             ),
-            Self::Io(error) => write!(out, "Chromium cannot be started or talked to: {error}"),
+            Self::Io(error) => write!(out, "cannot start Chromium or talk to it: {error}"),
             Self::Gone => write!(
                 out,
-                "Chromium ended early; run it by hand with {} to see why",
+                "Chromium exited early; run it by hand with {} to see why",
                 FLAGS.join(" ")
             ),
             Self::Refused { method, answer } => write!(out, "Chromium refused {method}: {answer}"),
             Self::TimedOut { what, last } => write!(
                 out,
-                "waited in vain for {what}; at the end there was {last}"
+                "timed out waiting for {what}; the last value was {last}"
             ),
         }
     }
@@ -130,20 +127,20 @@ impl From<io::Error> for BrowserError {
     }
 }
 
-/// What to look at, and what to wait for.
+/// A page to open, and the conditions to wait for.
 #[derive(Debug, Clone)]
 pub struct Visit {
     /// The dashboard's address.
     pub url: String,
-    /// Where the picture goes (PNG).
+    /// Where to write the screenshot (PNG).
     pub screenshot: PathBuf,
-    /// Wait until the loss curve has at least so many points.
+    /// Wait until the loss curve has at least this many points.
     pub loss_points: u64,
-    /// Wait until at least so many peers are listed.
+    /// Wait until the page lists at least this many peers.
     pub peers: u64,
     /// Give up after this long.
     pub patience: Duration,
-    /// The window.
+    /// The window's size and theme.
     pub window: Window,
 }
 
@@ -152,9 +149,9 @@ pub struct Visit {
 pub struct Window {
     /// Width in CSS pixels.
     pub width: u32,
-    /// Height in CSS pixels; pictures show the whole page, however long.
+    /// Height in CSS pixels; screenshots show the whole page, however long.
     pub height: u32,
-    /// Whether the system prefers dark pages.
+    /// Whether the page sees `prefers-color-scheme: dark`.
     pub dark: bool,
 }
 
@@ -169,8 +166,7 @@ impl Default for Window {
 }
 
 impl Visit {
-    /// A look at `url` on a light desktop, one peer and one point at least, half a minute's
-    /// patience.
+    /// Opens `url` in a light desktop window and waits up to 30 s for one peer and one point.
     pub fn new(url: impl Into<String>, screenshot: impl Into<PathBuf>) -> Self {
         Self {
             url: url.into(),
@@ -186,7 +182,7 @@ impl Visit {
 /// What the page showed.
 #[derive(Debug, Clone)]
 pub struct Seen {
-    /// Points of the held-out loss curve that are drawn.
+    /// Points drawn on the held-out loss curve.
     pub loss_points: u64,
     /// Peers listed.
     pub peers: u64,
@@ -196,14 +192,14 @@ pub struct Seen {
     pub sentence: String,
     /// State roots listed, newest first, hex.
     pub roots: Vec<String>,
-    /// Errors in the console: exceptions, failed requests, violations of the content security
+    /// Errors in the console: exceptions, failed requests, and violations of the content security
     /// policy.
     pub console_errors: Vec<String>,
-    /// The picture.
+    /// The screenshot.
     pub screenshot: PathBuf,
 }
 
-/// Opens the page, waits until it shows what is asked for, takes a picture, and tells what it saw.
+/// Opens the page, waits for the conditions, takes a screenshot, and returns what the page showed.
 ///
 /// # Errors
 /// [`BrowserError::Missing`] without Chromium; [`BrowserError::TimedOut`] with what the page showed
@@ -232,7 +228,8 @@ pub fn visit(visit: &Visit) -> Result<Seen, BrowserError> {
     let shown = tab.evaluate(
         "({...document.querySelector('main').dataset, \
            sentence: document.getElementById('sentence').textContent, \
-           roots: [...document.querySelectorAll('button.root')].map((button) => button.dataset.root)})",
+           roots: [...document.querySelectorAll('button.root')] \
+             .map((button) => button.dataset.root)})",
     )?;
     let number = |name: &str| {
         shown[name]
@@ -258,21 +255,21 @@ pub fn visit(visit: &Visit) -> Result<Seen, BrowserError> {
     })
 }
 
-/// A running Chromium with an empty profile; ends when dropped.
+/// A running Chromium with an empty profile; killed when dropped.
 #[derive(Debug)]
 pub struct Browser {
     process: Child,
     commands: ChildStdin,
     messages: Receiver<Value>,
-    /// Its profile; removed with it.
+    /// Deletes the profile when dropped.
     _profile: TempDir,
 }
 
 impl Browser {
-    /// Starts one.
+    /// Starts Chromium.
     ///
     /// # Errors
-    /// [`BrowserError::Missing`] where there is none.
+    /// [`BrowserError::Missing`] if it is not installed.
     pub fn start() -> Result<Self, BrowserError> {
         let program = find().ok_or(BrowserError::Missing)?;
         let profile = tempfile::tempdir()?;
@@ -298,7 +295,7 @@ impl Browser {
         })
     }
 
-    /// Opens `url` in a window of its own.
+    /// Opens `url` in a new window.
     ///
     /// # Errors
     /// Any [`BrowserError`] but [`BrowserError::Missing`].
@@ -330,8 +327,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // It may be gone already, and the profile is only temporary: nothing to be done about
-        // failures.
+        // It may have exited already, and the profile is temporary: a failure does no harm.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -353,7 +349,10 @@ impl Tab {
     /// Any [`BrowserError`] but [`BrowserError::Missing`].
     pub fn resize(&mut self, window: Window) -> Result<(), BrowserError> {
         let size = json!({
-            "width": window.width, "height": window.height, "deviceScaleFactor": 1, "mobile": window.width < 600,
+            "width": window.width,
+            "height": window.height,
+            "deviceScaleFactor": 1,
+            "mobile": window.width < 600,
         });
         self.call("Emulation.setDeviceMetricsOverride", size)?;
         let scheme = if window.dark { "dark" } else { "light" };
@@ -362,13 +361,18 @@ impl Tab {
         Ok(())
     }
 
-    /// The value of a JavaScript expression; promises are awaited. It may do what needs a user's
-    /// click.
+    /// Evaluates a JavaScript expression, awaiting promises. It counts as a user gesture, so it may
+    /// use the clipboard.
     ///
     /// # Errors
-    /// [`BrowserError::Refused`] where it throws.
+    /// [`BrowserError::Refused`] if it throws.
     pub fn evaluate(&mut self, expression: &str) -> Result<Value, BrowserError> {
-        let what = json!({ "expression": expression, "awaitPromise": true, "returnByValue": true, "userGesture": true });
+        let what = json!({
+            "expression": expression,
+            "awaitPromise": true,
+            "returnByValue": true,
+            "userGesture": true,
+        });
         let answer = self.call("Runtime.evaluate", what)?;
         if answer.get("exceptionDetails").is_some() {
             return Err(BrowserError::Refused {
@@ -379,8 +383,8 @@ impl Tab {
         Ok(answer["result"]["value"].clone())
     }
 
-    /// Waits until a JavaScript expression is `true`; one that throws is not: the page may still be
-    /// loading.
+    /// Waits until a JavaScript expression is `true`. One that throws is evaluated again, since the
+    /// page may still be loading.
     ///
     /// # Errors
     /// [`BrowserError::TimedOut`] with its last value.
@@ -404,7 +408,7 @@ impl Tab {
         }
     }
 
-    /// Writes a picture (PNG) of the whole page.
+    /// Writes a screenshot (PNG) of the whole page.
     ///
     /// # Errors
     /// Any [`BrowserError`] but [`BrowserError::Missing`].
@@ -420,10 +424,10 @@ impl Tab {
         Ok(())
     }
 
-    /// Errors that the console showed so far.
+    /// Returns the errors in the console so far.
     ///
     /// # Errors
-    /// [`BrowserError::Gone`] where Chromium ended.
+    /// [`BrowserError::Gone`] if Chromium exited.
     pub fn console_errors(&mut self) -> Result<Vec<String>, BrowserError> {
         self.listen(Duration::ZERO)?;
         Ok(self.errors.clone())
@@ -441,7 +445,7 @@ impl Tab {
         self.browser.commands.write_all(&bytes)?;
         self.browser.commands.flush()?;
 
-        let deadline = Instant::now() + COMMAND_PATIENCE;
+        let deadline = Instant::now() + COMMAND_TIMEOUT;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let mut message = match self.browser.messages.recv_timeout(left) {
@@ -467,7 +471,7 @@ impl Tab {
         }
     }
 
-    /// Takes in what the page has to say for so long.
+    /// Collects events from the page for `time`.
     fn listen(&mut self, time: Duration) -> Result<(), BrowserError> {
         let deadline = Instant::now() + time;
         loop {
@@ -480,7 +484,7 @@ impl Tab {
         }
     }
 
-    /// Keeps what an event says, if it is an error.
+    /// Keeps an event that reports an error.
     fn note(&mut self, event: &Value) {
         let parameters = &event["params"];
         let error = match event["method"].as_str() {
@@ -504,7 +508,7 @@ impl Tab {
     }
 }
 
-/// Chromium's path.
+/// Finds Chromium: `WEAL_CHROMIUM`, or the first of [`NAMES`] on the `PATH`.
 fn find() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("WEAL_CHROMIUM") {
         return Some(PathBuf::from(named));
@@ -519,7 +523,7 @@ fn find() -> Option<PathBuf> {
     })
 }
 
-/// Reads messages until the pipe ends or nobody listens any more.
+/// Forwards messages until the pipe closes or the receiver is dropped.
 fn read_messages(mut answers: impl BufRead, sender: &SyncSender<Value>) {
     let mut bytes = Vec::new();
     while answers.read_until(0, &mut bytes).is_ok_and(|read| read > 0) {
@@ -534,7 +538,7 @@ fn read_messages(mut answers: impl BufRead, sender: &SyncSender<Value>) {
     }
 }
 
-/// Bytes of a base64 text with padding; none where it is not one.
+/// Decodes base64 with padding; `None` if the text is not base64.
 fn decode_base64(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
     let mut buffer = 0_u32;
@@ -573,7 +577,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_cut_at_zero_bytes() {
+    fn messages_are_split_at_zero_bytes() {
         let (sender, messages) = sync_channel(4);
         read_messages(&b"{\"id\":1}\0{\"id\":2}\0"[..], &sender);
         drop(sender);

@@ -1,0 +1,21 @@
+//! Helpers for tests of every crate. A development dependency only: it depends on no other crate of
+//! the workspace, so every one of them can use it.
+//!
+//! | module | purpose |
+//! |---|---|
+//! | [`require`] | skip a test when the machine lacks something, or fail |
+//! | [`browser`] | drive a headless Chromium |
+//! | [`poll`] | wait for a condition |
+//! | [`random`] | pseudo-random numbers from a seed, the same on every machine |
+
+#![forbid(unsafe_code)]
+// These helpers run in tests only, where a panic is how a test fails.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+pub mod browser;
+pub mod poll;
+pub mod random;
+pub mod require;
+
+pub use poll::{Patience, wait_for};
+pub use random::SplitMix64;

@@ -1,0 +1,70 @@
+//! `cargo xtask gate`: everything that must hold before a change lands.
+
+use std::collections::hash_map::DefaultHasher;
+use std::fs;
+use std::hash::{Hash, Hasher};
+use std::path::PathBuf;
+
+use crate::step::{Steps, cargo, command, output, run as start};
+use crate::suites::Count;
+use crate::{Outcome, lint, suites};
+
+/// Runs every step and prints their times. The last line says how many tests passed and failed, if
+/// it came to that.
+pub(crate) fn run() -> Outcome {
+    let mut steps = Steps::default();
+    let mut count = None;
+    let result = checks(&mut steps, &mut count);
+    steps.print_times();
+    if let Err(message) = &result {
+        println!("\n== FAILED: {message}");
+    }
+    if let Some(count) = count {
+        println!("\n{count}");
+    }
+    // The message is printed already.
+    result.map_err(|_| String::new())
+}
+
+fn checks(steps: &mut Steps, count: &mut Option<Count>) -> Outcome {
+    lint::run_in(steps, &[])?;
+    steps.run("features vulkan and metal", other_features)?;
+    steps.run("build of the tests", suites::build)?;
+    steps.run("roots with this processor's own instructions", native)?;
+    let count = count.insert(Count::default());
+    steps.run("cargo test --workspace", || suites::count_all(count))
+}
+
+/// Checks the features of GPU backends that compile without a vendor's toolkit.
+fn other_features() -> Outcome {
+    let arguments = ["check", "--quiet", "--locked", "--package", "weal"];
+    start(cargo(arguments).args(["--features", "vulkan,metal"]))
+}
+
+/// Computes the large step's roots once more, compiled for all instructions of this processor. Each
+/// kind of processor has a build folder of its own.
+fn native() -> Outcome {
+    let host = host()?;
+    start(
+        cargo(["test", "--quiet", "--locked", "--package", "weal-kernels"])
+            .args(["--target", &host, "--test", "large"])
+            .env("CARGO_TARGET_DIR", native_folder())
+            .env("RUSTFLAGS", "-C target-cpu=native"),
+    )
+}
+
+fn native_folder() -> PathBuf {
+    let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let flags = processor.lines().find(|line| line.starts_with("flags"));
+    let mut hasher = DefaultHasher::new();
+    flags.hash(&mut hasher);
+    let cache =
+        std::env::var_os("WEAL_CI_CACHE").map_or_else(|| PathBuf::from("target"), Into::into);
+    cache.join(format!("native-{:016x}", hasher.finish()))
+}
+
+fn host() -> Outcome<String> {
+    let version = output(command("rustc").arg("-vV"))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.ok_or("rustc names no host")?.to_owned())
+}

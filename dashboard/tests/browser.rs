@@ -361,7 +361,8 @@ fn the_page_fits_every_window_width() {
         .unwrap();
         let cut = "[...document.querySelectorAll('html, main, .hero, .phases, .figures, .card')] \
                    .filter((part) => part.scrollWidth > part.clientWidth) \
-                   .map((part) => `${part.tagName} ${part.className}: ${part.scrollWidth} > ${part.clientWidth}`)";
+                   .map((part) => `${part.tagName} ${part.className}: ` + \
+                     `${part.scrollWidth} > ${part.clientWidth}`)";
         assert_eq!(
             tab.evaluate(cut).unwrap(),
             serde_json::json!([]),

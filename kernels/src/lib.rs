@@ -6,9 +6,9 @@
 //! contributions of others, and takes the step that leads every replica to the same next θ.
 //!
 //! ```text
-//! delta, error ──compress──► body ┄┄network┄┄► decode ──► Contribution ┐
-//!                                              …decided set, in order ├──apply──► new θ ──root──► 32 bytes
-//!                                             decode ──► Contribution ┘
+//! delta, error ─compress─► body ┄network┄► decode ─► Contribution ┐
+//!                           …                          …          ├─apply─► new θ ─root─► 32 bytes
+//! delta, error ─compress─► body ┄network┄► decode ─► Contribution ┘
 //! ```
 //!
 //! # Compressing

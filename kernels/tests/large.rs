@@ -101,13 +101,21 @@ fn a_large_step_gives_the_recorded_root_and_needs_little_memory_beside_the_weigh
         let start = Instant::now();
         let outline = apply_and_outline(&layout, &mut theta, &contributions, 0.7, rule).unwrap();
         let seconds = start.elapsed().as_secs_f64();
-        let more = before.zip(peak_bytes()).map(|(before, after)| after.saturating_sub(before));
+        let more = before
+            .zip(peak_bytes())
+            .map(|(before, after)| after.saturating_sub(before));
         let values: usize = contributions.iter().map(Contribution::values).sum();
-        println!("{parameters} parameters, {values} values, {rule:?}: {seconds:.3} s, {more:?} bytes more");
+        println!("{parameters} parameters, {values} values, {rule:?}: {seconds:.3} s");
+        println!("{more:?} more bytes of memory");
         // The grid's chunks, the sums of one chunk per thread, and hashes.
-        assert!(more.is_none_or(|more| more < parameters / 4 + (32 << 20)), "{more:?}");
+        assert!(
+            more.is_none_or(|more| more < parameters / 4 + (32 << 20)),
+            "{more:?}"
+        );
         let root = outline.root(&layout).unwrap();
-        root.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        root.iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
     });
     let expected = ROOTS
         .iter()

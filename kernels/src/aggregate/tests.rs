@@ -209,7 +209,8 @@ proptest! {
         peers in 0u64..7, seed in 0u64..1 << 32, alpha in 0.0f32..2.0, rule in 0usize..3,
     ) {
         let (layout, compression) = (layout(&lengths), settings(32, 5));
-        let theta = values(seed, layout.parameters());
+        let parameters = layout.parameters();
+        let theta = values(seed, parameters);
         let set: Vec<Contribution> = (1..=peers)
             .map(|peer| values(seed + peer, layout.parameters()))
             .map(|values| contribution(&layout, &compression, &values))

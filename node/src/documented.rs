@@ -233,6 +233,7 @@ fn comment(text: &str) -> String {
 }
 
 #[cfg(test)]
+#[expect(unreachable_pub, reason = "the macro declares public structs")]
 mod tests {
     use super::*;
 

@@ -7,7 +7,7 @@ use clap::{Arg, ArgAction, Command};
 use super::markdown::{item, wrap};
 
 /// A section for the program and for each of its commands.
-pub fn commands(program: &Command) -> String {
+pub(crate) fn commands(program: &Command) -> String {
     let mut text = String::new();
     section(&mut text, program.get_name(), program);
     text
@@ -95,7 +95,7 @@ fn sentence(text: &str) -> String {
 }
 
 /// The flags of a command whose help names this key of `settings.toml`.
-pub fn flags_of_setting(command: &Command, key: &str) -> Vec<String> {
+pub(crate) fn flags_of_setting(command: &Command, key: &str) -> Vec<String> {
     let mark = format!("[settings: {key}]");
     let names_key = |arg: &&Arg| {
         arg.get_help()
@@ -117,7 +117,7 @@ pub fn flags_of_setting(command: &Command, key: &str) -> Vec<String> {
 }
 
 /// The flags of some commands whose help is the doc of a key.
-pub fn flags_with_help(program: &Command, commands: &[&str], doc: &str) -> Vec<String> {
+pub(crate) fn flags_with_help(program: &Command, commands: &[&str], doc: &str) -> Vec<String> {
     let doc = doc.strip_suffix('.').unwrap_or(doc);
     let mut flags = Vec::new();
     for name in commands {

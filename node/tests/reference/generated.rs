@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// Asserts that a file holds this text. With `WEAL_BLESS=1`, writes the file instead.
-pub fn assert_file(path: &Path, text: &str) {
+pub(crate) fn assert_file(path: &Path, text: &str) {
     if std::env::var_os("WEAL_BLESS").is_some() {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).unwrap();

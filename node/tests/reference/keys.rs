@@ -11,7 +11,7 @@ use super::markdown::{item, wrap};
 type Flags<'a> = &'a dyn Fn(&str, &str) -> Vec<String>;
 
 /// A section for each table of a file, with an entry for each key.
-pub fn tables<T: Documented>(defaults: &T, flags: Flags<'_>) -> String {
+pub(crate) fn tables<T: Documented>(defaults: &T, flags: Flags<'_>) -> String {
     let defaults = Value::try_from(defaults).unwrap();
     let mut text = String::new();
     keys(&mut text, "", T::KEYS, Some(&defaults), flags);

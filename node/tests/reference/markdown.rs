@@ -3,7 +3,7 @@
 const COLUMNS: usize = 100;
 
 /// Escapes what Markdown would take for HTML or emphasis, except in code.
-pub fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut is_code = false;
     let mut escaped = String::new();
     for c in text.chars() {
@@ -18,7 +18,7 @@ pub fn escape(text: &str) -> String {
 }
 
 /// Escaped text in lines of at most 100 columns; all but the first are indented.
-pub fn wrap(text: &str, indent: &str) -> String {
+pub(crate) fn wrap(text: &str, indent: &str) -> String {
     let mut lines = String::new();
     let mut column = 0;
     for word in escape(text).split_whitespace() {
@@ -38,6 +38,6 @@ pub fn wrap(text: &str, indent: &str) -> String {
 }
 
 /// An item of a list.
-pub fn item(text: &str) -> String {
+pub(crate) fn item(text: &str) -> String {
     format!("{}\n", wrap(&format!("- {text}"), "  "))
 }

@@ -1,6 +1,6 @@
 //! TOML files whose keys carry their documentation.
 //!
-//! [`documented!`](crate::documented::documented) declares such a file in the order and almost in
+//! `documented!` declares such a file in the order and almost in
 //! the form of TOML. The doc comment of a key is the only place where its prose stands: it becomes
 //! the comment above the key in the written file, the help of the flag that overrides it, and its
 //! entry in the reference.

@@ -46,7 +46,7 @@ impl Recorder {
             .output()
             .unwrap();
         let code = output.status.code().unwrap();
-        let stderr = String::from_utf8(output.stderr).unwrap();
+        let stderr = without_repetitions(&String::from_utf8(output.stderr).unwrap());
         let entry = format!(
             "## {title}\n$ weal {}\n{}exit code {code}\n\n",
             args.join(" "),
@@ -79,6 +79,13 @@ impl Recorder {
 fn run_of_folder(entry: &str) -> Option<String> {
     let (_, rest) = entry.split_once("holds run ")?;
     Some(rest.split(',').next()?.to_owned())
+}
+
+/// How often the program retries, and says so, depends on the machine.
+fn without_repetitions(text: &str) -> String {
+    let mut lines: Vec<_> = text.split_inclusive('\n').collect();
+    lines.dedup();
+    lines.concat()
 }
 
 fn taken_port() -> (TcpListener, u16) {

@@ -124,8 +124,8 @@ impl Daemon {
 
     /// Starts a round's training. Returns whether the learner took it.
     fn train(&mut self, round: RoundNumber, seed: Seed, deadline: Instant) -> bool {
-        if self.last_round.is_some_and(|last| round >= last) {
-            let text = format!("all {round} rounds asked for are decided");
+        if let Some(last) = self.last_round.filter(|last| round >= *last) {
+            let text = format!("all {last} rounds asked for are decided");
             self.page.set_message(Some((NodeState::Paused, text)));
             self.evaluate();
             return false;

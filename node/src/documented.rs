@@ -177,7 +177,10 @@ fn write_table(text: &mut String, path: &str, keys: &[Key], table: &Value, with_
             "" => key.name.to_owned(),
             path => format!("{path}.{}", key.name),
         };
-        text.push_str(&format!("\n{}", comment(key.doc)));
+        if !text.ends_with("\n\n") {
+            text.push('\n');
+        }
+        text.push_str(&comment(key.doc));
         match (key.shape, &value) {
             (Shape::Tables(keys), Value::Array(items)) => {
                 for (index, item) in items.iter().enumerate() {

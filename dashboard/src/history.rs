@@ -67,19 +67,19 @@ pub(crate) enum Change {
 
 impl History {
     /// Clears everything, and raises the revision so that listeners notice.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.records.clear();
         self.curve.clear();
         self.revision += 1;
     }
 
     /// The revision of the latest change.
-    pub fn revision(&self) -> u64 {
+    pub(crate) fn revision(&self) -> u64 {
         self.revision
     }
 
     /// Adds or replaces a record.
-    pub fn insert(&mut self, record: RoundRecord) -> Change {
+    pub(crate) fn insert(&mut self, record: RoundRecord) -> Change {
         let number = record.round;
         if self.is_too_old(number) {
             return Change::Nothing;
@@ -124,12 +124,12 @@ impl History {
     }
 
     /// The newest `count` records, ascending.
-    pub fn newest(&self, count: usize) -> Vec<Arc<RoundRecord>> {
+    pub(crate) fn newest(&self, count: usize) -> Vec<Arc<RoundRecord>> {
         self.before(u64::MAX, count)
     }
 
     /// The newest `count` records of rounds before `round`, ascending.
-    pub fn before(&self, round: u64, count: usize) -> Vec<Arc<RoundRecord>> {
+    pub(crate) fn before(&self, round: u64, count: usize) -> Vec<Arc<RoundRecord>> {
         let newest = self.records.range(..round).rev().take(count);
         let mut records: Vec<_> = newest.map(|(_, entry)| entry.record.clone()).collect();
         records.reverse();
@@ -137,7 +137,7 @@ impl History {
     }
 
     /// The oldest `count` records of rounds from `round` on, ascending.
-    pub fn from(&self, round: u64, count: usize) -> Vec<Arc<RoundRecord>> {
+    pub(crate) fn from(&self, round: u64, count: usize) -> Vec<Arc<RoundRecord>> {
         self.records
             .range(round..)
             .take(count)
@@ -146,7 +146,7 @@ impl History {
     }
 
     /// The newest `count` of the records that changed after `revision`, ascending.
-    pub fn changed_after(&self, revision: u64, count: usize) -> Vec<Arc<RoundRecord>> {
+    pub(crate) fn changed_after(&self, revision: u64, count: usize) -> Vec<Arc<RoundRecord>> {
         let changed = self
             .records
             .values()
@@ -162,7 +162,7 @@ impl History {
 
     /// The loss curve, thinned evenly to about [`POINTS_SERVED`] points. Keeps the first and the
     /// last.
-    pub fn curve(&self) -> Curve {
+    pub(crate) fn curve(&self) -> Curve {
         let stride = self.curve.len().div_ceil(POINTS_SERVED).max(1);
         let last = self.curve.len().saturating_sub(1);
         let mut columns = Curve::default();

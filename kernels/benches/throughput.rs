@@ -9,6 +9,8 @@
 //! values. If `WEAL_PYTHON` is set, the same work runs in PyTorch afterwards
 //! (`docs/bench/kernels.py`).
 
+#![allow(clippy::expect_used)]
+
 use std::path::Path;
 use std::process::Command;
 

@@ -97,7 +97,7 @@ pub(crate) struct Chunk {
 
 impl Chunk {
     /// The range of its values in the flat vector.
-    pub fn range(&self) -> Range<usize> {
+    pub(crate) fn range(&self) -> Range<usize> {
         self.start..self.start + self.length
     }
 }
@@ -116,7 +116,7 @@ pub(crate) struct Tile {
 
 impl Tile {
     /// The range of one of its chunks, relative to the tile's start.
-    pub fn place(&self, chunk: &Chunk) -> Range<usize> {
+    pub(crate) fn place(&self, chunk: &Chunk) -> Range<usize> {
         let start = chunk.start - self.values.start;
         start..start + chunk.length
     }
@@ -139,12 +139,12 @@ impl Grid {
     ///
     /// # Errors
     /// [`Error::Compression`] if the settings are out of range.
-    pub fn new(layout: &Layout, compression: &Compression) -> Result<Self, Error> {
+    pub(crate) fn new(layout: &Layout, compression: &Compression) -> Result<Self, Error> {
         Self::with_tiles(layout, compression, TILE_VALUES)
     }
 
     /// Cuts them into tiles of about `tile_values` values. Results do not depend on that number.
-    pub fn with_tiles(
+    pub(crate) fn with_tiles(
         layout: &Layout,
         compression: &Compression,
         tile_values: usize,
@@ -190,47 +190,47 @@ impl Grid {
     }
 
     /// The chunks, in order.
-    pub fn chunks(&self) -> &[Chunk] {
+    pub(crate) fn chunks(&self) -> &[Chunk] {
         &self.chunks
     }
 
     /// The tiles, in order. Together they have every chunk.
-    pub fn tiles(&self) -> &[Tile] {
+    pub(crate) fn tiles(&self) -> &[Tile] {
         &self.tiles
     }
 
     /// A tile's chunks, in order.
-    pub fn chunks_of(&self, tile: &Tile) -> &[Chunk] {
+    pub(crate) fn chunks_of(&self, tile: &Tile) -> &[Chunk] {
         &self.chunks[tile.chunks.clone()]
     }
 
     /// Whether each tile is exactly one chunk of its tensor's blob, as when chunks divide 1 MiB.
-    pub fn tiles_are_blob_chunks(&self) -> bool {
+    pub(crate) fn tiles_are_blob_chunks(&self) -> bool {
         self.tiles_are_blob_chunks
     }
 
     /// The number of values kept by all chunks together.
-    pub fn kept(&self) -> usize {
+    pub(crate) fn kept(&self) -> usize {
         self.chunks.iter().map(|chunk| chunk.keep).sum()
     }
 
     /// The number of words in all records together.
-    pub fn record_words(&self) -> usize {
+    pub(crate) fn record_words(&self) -> usize {
         self.record_words
     }
 
     /// Splits the flat vector into one slice per chunk, to write to them in parallel.
-    pub fn split_values_mut<'a, T>(&self, values: &'a mut [T]) -> Vec<&'a mut [T]> {
+    pub(crate) fn split_values_mut<'a, T>(&self, values: &'a mut [T]) -> Vec<&'a mut [T]> {
         split_mut(values, self.chunks.iter().map(|chunk| chunk.length))
     }
 
     /// Splits the flat vector into one slice per tile.
-    pub fn split_tiles_mut<'a, T>(&self, values: &'a mut [T]) -> Vec<&'a mut [T]> {
+    pub(crate) fn split_tiles_mut<'a, T>(&self, values: &'a mut [T]) -> Vec<&'a mut [T]> {
         split_mut(values, self.tiles.iter().map(|tile| tile.values.len()))
     }
 
     /// Splits the words of all records into one slice per chunk.
-    pub fn split_records_mut<'a>(&self, words: &'a mut [u32]) -> Vec<&'a mut [u32]> {
+    pub(crate) fn split_records_mut<'a>(&self, words: &'a mut [u32]) -> Vec<&'a mut [u32]> {
         let ends = self
             .chunks
             .iter()

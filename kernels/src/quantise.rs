@@ -19,33 +19,33 @@ const SIGNS: u64 = 0x8000_8000_8000_8000;
 
 impl Kept {
     /// The value at `index`, which is below 2^15.
-    pub fn new(index: u16, negative: bool) -> Self {
+    pub(crate) fn new(index: u16, negative: bool) -> Self {
         debug_assert!(index < NEGATIVE);
         Self(index | if negative { NEGATIVE } else { 0 })
     }
 
     /// Its index in the chunk.
     #[inline(always)]
-    pub fn index(self) -> usize {
+    pub(crate) fn index(self) -> usize {
         usize::from(self.0 & !NEGATIVE)
     }
 
     /// Whether it is below zero.
-    pub fn is_negative(self) -> bool {
+    pub(crate) fn is_negative(self) -> bool {
         self.0 & NEGATIVE != 0
     }
 
     /// Four values from 16-bit lanes: indices from one word, signs from the highest bits of the
     /// other's lanes.
     #[inline(always)]
-    pub fn from_lanes(indices: u64, signs: u64) -> [Self; 4] {
+    pub(crate) fn from_lanes(indices: u64, signs: u64) -> [Self; 4] {
         let lanes = indices & !SIGNS | signs;
         [lanes, lanes >> 16, lanes >> 32, lanes >> 48].map(|lane| Self(lane as u16))
     }
 
     /// The value it decodes to with this scale.
     #[inline(always)]
-    pub fn value(self, scale: f32) -> f32 {
+    pub(crate) fn value(self, scale: f32) -> f32 {
         // Flip the sign bit instead of branching, which the processor could mispredict.
         f32::from_bits(scale.to_bits() ^ u32::from(self.0 & NEGATIVE) << 16)
     }
@@ -94,7 +94,7 @@ const VALUES: [f32; 256] = {
 
 impl Scale {
     /// The scale of a chunk that keeps nothing.
-    pub const ZERO: Self = Self(0);
+    pub(crate) const ZERO: Self = Self(0);
 
     /// The scale nearest to the mean of the magnitudes, of which there are at most
     /// [`MAX_CHUNK`](crate::MAX_CHUNK). Of two equally near, the lower.
@@ -102,7 +102,7 @@ impl Scale {
     /// The mean is computed in whole numbers, so the order of summation does not matter, and 32
     /// bits suffice: all mantissas are aligned to the largest exponent and truncated until their
     /// sum fits.
-    pub fn of(magnitudes: impl ExactSizeIterator<Item = f32> + Clone) -> Self {
+    pub(crate) fn of(magnitudes: impl ExactSizeIterator<Item = f32> + Clone) -> Self {
         let count = magnitudes.len() as u32;
         let drop = dropped_bits(count);
         let parts = magnitudes.map(|magnitude| exponent_and_mantissa(magnitude.to_bits()));
@@ -136,17 +136,17 @@ impl Scale {
     }
 
     /// The scale with this number.
-    pub const fn from_number(number: u8) -> Self {
+    pub(crate) const fn from_number(number: u8) -> Self {
         Self(number)
     }
 
     /// Its number, as sent.
-    pub const fn number(self) -> u8 {
+    pub(crate) const fn number(self) -> u8 {
         self.0
     }
 
     /// Its value, exactly.
-    pub fn to_f32(self) -> f32 {
+    pub(crate) fn to_f32(self) -> f32 {
         VALUES[usize::from(self.0)]
     }
 
@@ -162,7 +162,7 @@ impl Scale {
     ///
     /// It has at most 82 bits, so a `u128` holds the sum over 2^46 values. Sums of squares are
     /// therefore exact, and their order does not matter.
-    pub fn square(self) -> u128 {
+    pub(crate) fn square(self) -> u128 {
         let units = u128::from(self.units());
         units * units
     }

@@ -7,7 +7,7 @@ use crate::{Compression, Layout, TensorSpec};
 
 /// `count` values with a few large ones, as in pseudo-gradients: u³ / 64, where u is the top 24
 /// bits of the generator's output, in units of 2^-23, minus 1.
-pub fn values(seed: u64, count: usize) -> Vec<f32> {
+pub(crate) fn values(seed: u64, count: usize) -> Vec<f32> {
     let mut random = SplitMix64(seed);
     let mut value = || {
         let u = ((random.next() >> 40) as f32 - 8_388_608.0) / 8_388_608.0;
@@ -17,7 +17,7 @@ pub fn values(seed: u64, count: usize) -> Vec<f32> {
 }
 
 /// A layout of one-dimensional tensors `t0`, `t1`… with these lengths.
-pub fn layout(lengths: &[usize]) -> Layout {
+pub(crate) fn layout(lengths: &[usize]) -> Layout {
     let tensors = lengths.iter().enumerate();
     Layout::new(
         tensors
@@ -28,7 +28,7 @@ pub fn layout(lengths: &[usize]) -> Layout {
 }
 
 /// Settings with the default decay.
-pub fn settings(chunk: usize, keep: usize) -> Compression {
+pub(crate) fn settings(chunk: usize, keep: usize) -> Compression {
     Compression {
         chunk,
         keep,
@@ -37,12 +37,12 @@ pub fn settings(chunk: usize, keep: usize) -> Compression {
 }
 
 /// The bits of floats, to compare -0 with +0 and NaN with NaN exactly.
-pub fn bits(values: &[f32]) -> Vec<u32> {
+pub(crate) fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
 /// The result of `compute`, which must be the same on pools of 1, 2, 3 and 8 threads.
-pub fn on_any_number_of_threads<T: PartialEq + std::fmt::Debug + Send>(
+pub(crate) fn on_any_number_of_threads<T: PartialEq + std::fmt::Debug + Send>(
     compute: impl Fn() -> T + Sync,
 ) -> T {
     let on = |threads| {

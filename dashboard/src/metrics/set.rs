@@ -40,7 +40,7 @@ macro_rules! metrics {
 
         impl Metrics {
             /// Registers every metric: losses as NaN, all others as 0.
-            pub fn new() -> Self {
+            pub(crate) fn new() -> Self {
                 let mut registry = Registry::with_prefix(PREFIX);
                 $(let $field = <$kind>::default();
                 registry.register($name, help_text(concat!($($help),+)), $field.clone());)+
@@ -120,19 +120,19 @@ metrics! {
 
 impl Metrics {
     /// Writes all metrics as OpenMetrics text.
-    pub fn encode(&self) -> Result<String, fmt::Error> {
+    pub(crate) fn encode(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
     }
 
     /// Counts a refused request.
-    pub fn refuse(&self, cause: Refused) {
+    pub(crate) fn refuse(&self, cause: Refused) {
         self.refused.get_or_create(&RefusalLabels { cause }).inc();
     }
 
     /// Counts a decided round. Call it once per round.
-    pub fn round_decided(&self, record: &RoundRecord) {
+    pub(crate) fn round_decided(&self, record: &RoundRecord) {
         self.rounds.inc();
         self.contributions.inc_by(record.contributions);
         self.count_phases(&record.phases);
@@ -147,7 +147,7 @@ impl Metrics {
     }
 
     /// Sets the gauges of the newest decided round.
-    pub fn newest_round(&self, record: &RoundRecord) {
+    pub(crate) fn newest_round(&self, record: &RoundRecord) {
         self.last_contributions.set(record.contributions);
         self.last_certificate
             .set(record.certificate_weight as f64 / record.roster_weight.max(1) as f64);
@@ -161,7 +161,7 @@ impl Metrics {
     }
 
     /// Sets everything a snapshot says, except its records.
-    pub fn update(&self, snapshot: &Snapshot) {
+    pub(crate) fn update(&self, snapshot: &Snapshot) {
         self.describe(snapshot);
         self.published.set(snapshot.unix_ms as f64 / 1000.0);
         self.uptime.set(snapshot.node.uptime_seconds);

@@ -8,7 +8,8 @@ use crate::Contribution;
 /// The median of a tensor is taken over the contributions whose norm of it is not zero. For an even
 /// number of those it is the mean of the middle two, `(a + b) / 2` in f32.
 ///
-/// All contributions must be of one layout. [`apply`] checks that; this function does not.
+/// All contributions must be of one layout. [`apply`](super::apply) checks that; this function does
+/// not.
 pub fn clip_factors(contributions: &[Contribution]) -> Vec<Vec<f32>> {
     let tensors = contributions
         .iter()

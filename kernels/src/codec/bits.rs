@@ -15,7 +15,7 @@ pub(crate) struct BitWriter<'a> {
 
 impl<'a> BitWriter<'a> {
     /// A writer that appends to `bytes`.
-    pub fn new(bytes: &'a mut Vec<u8>) -> Self {
+    pub(crate) fn new(bytes: &'a mut Vec<u8>) -> Self {
         Self {
             bytes,
             pending: 0,
@@ -25,7 +25,7 @@ impl<'a> BitWriter<'a> {
 
     /// Appends the low `count` bits (at most 32) of `value`, lowest first. Its other bits must be
     /// 0.
-    pub fn put(&mut self, value: u32, count: u32) {
+    pub(crate) fn put(&mut self, value: u32, count: u32) {
         debug_assert!(count <= 32 && u64::from(value) < 1 << count);
         self.pending |= u64::from(value) << self.count;
         self.count += count;
@@ -38,7 +38,7 @@ impl<'a> BitWriter<'a> {
     }
 
     /// Appends the first `count` bits of `words`, the lowest bit of each word first.
-    pub fn append(&mut self, words: &[u32], count: usize) {
+    pub(crate) fn append(&mut self, words: &[u32], count: usize) {
         let (whole, rest) = words.split_at(count / 32);
         whole.iter().for_each(|&word| self.put(word, 32));
         if let Some(&word) = rest.first() {
@@ -48,7 +48,7 @@ impl<'a> BitWriter<'a> {
     }
 
     /// Pads the string with zeros to a whole byte, and writes the rest.
-    pub fn finish(self) {
+    pub(crate) fn finish(self) {
         let left = self.count.div_ceil(8) as usize;
         let pending = self.pending.to_le_bytes();
         self.bytes.extend(pending.iter().take(left));
@@ -65,18 +65,18 @@ pub(crate) struct BitReader<'a> {
 
 impl<'a> BitReader<'a> {
     /// A reader at the first bit of `bytes`.
-    pub fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, position: 0 }
     }
 
     /// The next 57 or more bits, the first one lowest, zeros past the end. Does not advance.
     #[inline(always)]
-    pub fn window(&self) -> u64 {
+    pub(crate) fn window(&self) -> u64 {
         window_at(self.bytes, self.position)
     }
 
     /// Advances by `count` bits, or returns `None` if the bytes end before.
-    pub fn skip(&mut self, count: u32) -> Option<()> {
+    pub(crate) fn skip(&mut self, count: u32) -> Option<()> {
         let position = self.position.checked_add(count as usize)?;
         if position > self.bytes.len().checked_mul(8)? {
             return None;
@@ -86,14 +86,14 @@ impl<'a> BitReader<'a> {
     }
 
     /// Reads `count` bits (at most 32), the first one lowest.
-    pub fn take(&mut self, count: u32) -> Option<u32> {
+    pub(crate) fn take(&mut self, count: u32) -> Option<u32> {
         let value = self.window() & ((1 << count) - 1);
         self.skip(count)?;
         Some(value as u32)
     }
 
     /// Ends the string. Returns the bytes after it, and whether its padding was zero.
-    pub fn finish(self) -> (&'a [u8], bool) {
+    pub(crate) fn finish(self) -> (&'a [u8], bool) {
         let used = self.position.div_ceil(8);
         let padding = match (self.position % 8, self.bytes.get(self.position / 8)) {
             (0, _) | (_, None) => 0,

@@ -120,17 +120,17 @@ struct Seek {
 
 impl Body {
     /// The bytes.
-    pub fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
     /// The scale of every chunk.
-    pub fn scales(&self) -> &[Scale] {
+    pub(crate) fn scales(&self) -> &[Scale] {
         &self.scales
     }
 
     /// A reader for the chunks of a tile.
-    pub fn tile<'a>(&'a self, number: usize, tile: &Tile) -> TileReader<'a> {
+    pub(crate) fn tile<'a>(&'a self, number: usize, tile: &Tile) -> TileReader<'a> {
         let Seek { kept, high } = self.seeks[number];
         let [signs, lows, highs] = self.planes;
         let cursor = Cursor {
@@ -161,7 +161,11 @@ impl TileReader<'_> {
     ///
     /// Indices ascend and are below the chunk's length, because the body was checked.
     #[inline(always)]
-    pub fn next<'u>(&mut self, chunk: &Chunk, unpacked: &'u mut Unpacked) -> (f32, &'u [Kept]) {
+    pub(crate) fn next<'u>(
+        &mut self,
+        chunk: &Chunk,
+        unpacked: &'u mut Unpacked,
+    ) -> (f32, &'u [Kept]) {
         match self.scales.split_off_first() {
             None | Some(&Scale::ZERO) => (0.0, &[]),
             Some(scale) => (

@@ -32,7 +32,7 @@ pub(crate) struct Shape {
 
 impl Shape {
     /// The layout for a chunk of `length` values that keeps `keep`.
-    pub fn of(rice: Rice, length: usize, keep: usize) -> Self {
+    pub(crate) fn of(rice: Rice, length: usize, keep: usize) -> Self {
         let lows = HEAD + keep.div_ceil(WORD);
         let highs = lows + (keep * rice.low_bits() as usize).div_ceil(WORD);
         Self {
@@ -43,22 +43,22 @@ impl Shape {
     }
 
     /// The number of words in the record.
-    pub fn words(self) -> usize {
+    pub(crate) fn words(self) -> usize {
         self.end
     }
 
     /// The words of the signs.
-    pub fn signs(self) -> Range<usize> {
+    pub(crate) fn signs(self) -> Range<usize> {
         HEAD..self.lows
     }
 
     /// The words of the low bits.
-    pub fn lows(self) -> Range<usize> {
+    pub(crate) fn lows(self) -> Range<usize> {
         self.lows..self.highs
     }
 
     /// The words of the high bits.
-    pub fn highs(self) -> Range<usize> {
+    pub(crate) fn highs(self) -> Range<usize> {
         self.highs..self.end
     }
 }

@@ -22,11 +22,11 @@ pub(crate) struct Rice {
 
 impl Rice {
     /// The most low bits of any settings, reached by 1 of 32768.
-    pub const MOST_LOW_BITS: u32 = 13;
+    pub(crate) const MOST_LOW_BITS: u32 = 13;
 
     /// The code for these settings. Short chunks keep the same share of their values, so one code
     /// serves all chunks.
-    pub fn for_settings(compression: &Compression) -> Self {
+    pub(crate) fn for_settings(compression: &Compression) -> Self {
         const LN_2_PPM: u64 = 693_147;
         let passed_over = (compression.chunk - compression.keep) as u64;
         let modulus = passed_over * LN_2_PPM / ((compression.keep as u64 + 1) * 1_000_000);
@@ -37,24 +37,24 @@ impl Rice {
 
     /// Bits per gap in the low plane.
     #[inline(always)]
-    pub fn low_bits(self) -> u32 {
+    pub(crate) fn low_bits(self) -> u32 {
         self.low_bits
     }
 
     /// The most bits that `count` gaps with the sum `total` take in the high plane.
-    pub fn most_high_bits(self, count: usize, total: usize) -> usize {
+    pub(crate) fn most_high_bits(self, count: usize, total: usize) -> usize {
         count + (total >> self.low_bits)
     }
 
     /// The part of a gap for the low plane.
     #[inline(always)]
-    pub fn low(self, gap: u32) -> u32 {
+    pub(crate) fn low(self, gap: u32) -> u32 {
         gap & ((1 << self.low_bits) - 1)
     }
 
     /// The part of a gap for the high plane: the number of zeros before the one.
     #[inline(always)]
-    pub fn high(self, gap: u32) -> u32 {
+    pub(crate) fn high(self, gap: u32) -> u32 {
         gap >> self.low_bits
     }
 }

@@ -39,7 +39,7 @@ pub(super) struct Shape {
 
 impl Shape {
     /// The shape for valid settings.
-    pub fn new(compression: &Compression) -> Self {
+    pub(crate) fn new(compression: &Compression) -> Self {
         let (chunk, keep) = (compression.chunk as u32, compression.keep as u32);
         let units = chunk
             .div_ceil(MOST_HELD)
@@ -54,72 +54,72 @@ impl Shape {
     }
 
     /// Values per unit: one in each row of `units` values.
-    pub fn rows(&self) -> u32 {
+    pub(crate) fn rows(&self) -> u32 {
         self.chunk.div_ceil(self.units)
     }
 
     /// Whether units hold their values in registers.
-    pub fn held(&self) -> bool {
+    pub(crate) fn held(&self) -> bool {
         self.rows() <= MOST_HELD
     }
 
     /// Whether the units' largest values give a useful lower bound of the kept magnitudes.
-    pub fn floored(&self) -> bool {
+    pub(crate) fn floored(&self) -> bool {
         2 * self.keep <= self.units
     }
 
     /// The histogram in which a level of the selection counts.
-    pub fn turn(&self, level: u32) -> u32 {
+    pub(crate) fn turn(&self, level: u32) -> u32 {
         (level + if self.floored() { FLOOR_LEVELS } else { 0 }) % HISTOGRAMS
     }
 
     /// The histograms for the three scans after the selection: counts, last indices, lengths.
-    pub fn scans(&self) -> [u32; 3] {
+    pub(crate) fn scans(&self) -> [u32; 3] {
         [1, 2, 3].map(|after| (self.turn(3) + after) % HISTOGRAMS)
     }
 
     /// Words of a set with one bit for each value of a chunk.
-    pub fn set_words(&self) -> u32 {
+    pub(crate) fn set_words(&self) -> u32 {
         self.chunk.div_ceil(WORD)
     }
 
     /// Words of a set per unit.
-    pub fn words_of_unit(&self) -> u32 {
+    pub(crate) fn words_of_unit(&self) -> u32 {
         self.set_words().div_ceil(self.units)
     }
 
     /// The layout of a full chunk's record.
-    pub fn record(&self) -> record::Shape {
+    pub(crate) fn record(&self) -> record::Shape {
         record::Shape::of(self.rice, self.chunk as usize, self.keep as usize)
     }
 
     /// Bits per gap in the low string.
-    pub fn low_bits(&self) -> u32 {
+    pub(crate) fn low_bits(&self) -> u32 {
         self.rice.low_bits()
     }
 
     /// Words of the sign string.
-    pub fn sign_words(&self) -> u32 {
+    pub(crate) fn sign_words(&self) -> u32 {
         self.record().signs().len() as u32
     }
 
     /// Words of the low string.
-    pub fn low_words(&self) -> u32 {
+    pub(crate) fn low_words(&self) -> u32 {
         self.record().lows().len() as u32
     }
 
     /// Words of all three strings.
-    pub fn string_words(&self) -> u32 {
+    pub(crate) fn string_words(&self) -> u32 {
         self.record_words() - HEAD
     }
 
     /// Words of a record.
-    pub fn record_words(&self) -> u32 {
+    pub(crate) fn record_words(&self) -> u32 {
         self.record().words() as u32
     }
 
     /// Bytes of shared memory per cube.
-    pub fn shared_bytes(&self) -> usize {
+    pub(crate) fn shared_bytes(&self) -> usize {
         let words = HISTOGRAMS * HISTOGRAM + 3 * self.set_words() + self.string_words() + 2;
         words as usize * size_of::<u32>()
     }

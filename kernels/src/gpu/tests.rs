@@ -1,5 +1,7 @@
 //! Compares the kernel with [`crate::compress`], on any GPU present, a software one included.
 
+#![allow(clippy::unwrap_used)]
+
 use cubecl::client::Client;
 use cubecl::prelude::*;
 use cubecl::server::Handle;

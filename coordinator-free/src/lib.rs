@@ -61,4 +61,5 @@ pub use rules::invalid::Invalid;
 pub use rules::ledger::{Account, Ledger};
 pub use rules::roster::Roster;
 pub use rules::signatures::{CheckSignature, Ed25519};
+pub use rules::slot::Slot;
 pub use rules::verified::Verified;

@@ -131,9 +131,9 @@ impl Dialler {
     /// A connection was opened.
     pub(crate) fn connected(&mut self, connection: ConnectionId, peer: PeerId) {
         for target in &mut self.targets {
-            let dialled =
-                matches!(target.state, State::Dialling { connection: ours } if ours == connection);
-            if dialled || (peer_in(&target.address) == Some(peer) && !target.is_at(peer)) {
+            if target.is_dialling(connection)
+                || (peer_in(&target.address) == Some(peer) && !target.is_at(peer))
+            {
                 target.state = State::Reached {
                     peer,
                     admitted: false,
@@ -190,7 +190,7 @@ impl Dialler {
         let place = self
             .targets
             .iter()
-            .position(|target| matches!(target.state, State::Dialling { connection: ours } if ours == connection))?;
+            .position(|target| target.is_dialling(connection))?;
         self.fail(place, now)
     }
 
@@ -233,7 +233,7 @@ impl Dialler {
     /// The connection leads to this node itself. Its address is never dialled again.
     pub(crate) fn forget(&mut self, connection: ConnectionId) {
         self.targets
-            .retain(|target| !matches!(target.state, State::Dialling { connection: ours } if ours == connection));
+            .retain(|target| !target.is_dialling(connection));
     }
 
     fn fail(&mut self, place: usize, now: Instant) -> Option<Failed> {
@@ -255,6 +255,10 @@ impl Dialler {
 }
 
 impl Target {
+    fn is_dialling(&self, connection: ConnectionId) -> bool {
+        matches!(self.state, State::Dialling { connection: ours } if ours == connection)
+    }
+
     fn is_at(&self, peer: PeerId) -> bool {
         matches!(self.state, State::Reached { peer: there, .. } if there == peer)
     }

@@ -45,7 +45,7 @@ impl Error {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::PortInUse { .. } => Some(
-                "stop the program that uses the port, or choose another port in the setting `listen`",
+                "stop the program that uses it, or choose another port in the setting `listen`",
             ),
             Self::Listen { .. } | Self::NothingToListenOn { .. } => {
                 Some("correct the addresses in the setting `listen`")

@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! request  = length: u32 LE ‖ bytes
-//! answer   = tag: u8 ‖ length: u32 LE ‖ bytes      tag 0 here, 1 not here, 2 busy (the last two are empty)
+//! answer   = tag: u8 ‖ length: u32 LE ‖ bytes      tag 0: here
+//!                                                  tag 1: not here, without bytes
+//!                                                  tag 2: busy, without bytes
 //! ```
 //!
 //! A peer that announces a long message and sends little costs no memory: the buffer grows only as

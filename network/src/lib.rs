@@ -12,19 +12,24 @@
 //! * **Connections** to peers, which the driver finds through bootstrap addresses, Kademlia and
 //!   multicast DNS, and redials when they are lost.
 //!
-//! Every byte from outside may be an attack. These are the limits:
+//! Every byte from outside may be an attack. A stranger might
 //!
-//! | what a stranger might do | what stops it |
-//! |---|---|
-//! | open many connections | limits on all connections, on pending ones, per peer, and on the process's memory |
-//! | announce a huge message | the length is checked before anything is allocated; buffers grow only as bytes arrive |
-//! | send many requests | a limit per peer and one for all peers; requests beyond it are answered "busy" |
-//! | use up the upload bandwidth | blobs stay within the rate limits in the settings; gossip and requests are small |
-//! | stop in the middle of a message | a stream on which no byte moves for 15 s is reset |
-//! | send wrong chunks | each chunk is verified on its own; the sender is dropped from the fetch, loses reputation, and is banned in the end |
-//! | flood with bad gossip | rejected messages are not forwarded and count against every sender; after three, a peer is ignored |
-//! | belong to another run | protocol names contain the run id, and identify's answer is checked; strangers are disconnected |
-//! | store records in Kademlia | records are refused; Kademlia only finds peers |
+//! * **open many connections**: there are limits on all connections, on pending ones, per peer, and
+//!   on the process's memory;
+//! * **announce a huge message**: the length is checked before anything is allocated, and buffers
+//!   grow only as bytes arrive;
+//! * **send many requests**: beyond a limit per peer and one for all peers, they are answered
+//!   "busy";
+//! * **use up the upload bandwidth**: blobs stay within the rate limits in the settings, and gossip
+//!   and requests are small;
+//! * **stop in the middle of a message**: a stream on which no byte moves for 15 s is reset;
+//! * **send wrong chunks**: each chunk is verified on its own; the sender is excluded from the
+//!   fetch, loses reputation, and is banned in the end;
+//! * **flood with bad gossip**: rejected messages are not forwarded and count against every sender;
+//!   after three, a peer is ignored;
+//! * **belong to another run**: protocol names contain the run id, and identify's answer is
+//!   checked; strangers are disconnected;
+//! * **store records in Kademlia**: records are refused, and Kademlia only finds peers.
 //!
 //! Every queue is bounded, and drops are counted by cause ([`Drops`]). Bytes are counted on every
 //! stream ([`BytesByKind`]).

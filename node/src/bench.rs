@@ -1,4 +1,5 @@
-//! How fast this machine is at what a node does besides training, for `weal bench`.
+//! Measures how fast this machine compresses, checks and applies contributions, for `weal bench
+//! codec`.
 
 use std::time::Instant;
 
@@ -9,70 +10,70 @@ use weal_kernels::{
 };
 use weal_trainer::{CompressSpeed, OpenDevice};
 
-/// Runs of each measurement, of which the best counts.
+/// Runs of each measurement; the best one counts.
 const RUNS: usize = 5;
-/// No difference of times counts as less: those of tiny models may be nothing but noise.
+/// The least difference of two times: with tiny models it may be noise, or negative.
 const NANOSECOND: f64 = 1e-9;
 /// Parameters that a thread copies at a time.
 const COPIED: usize = 1 << 16;
-/// Bytes that go through memory for a parameter: compressing reads Δ and e and writes e, copying
-/// and stepping read and write once.
+/// Memory traffic per parameter, in bytes: compressing reads Δ and e and writes e; copying and the
+/// outer step read once and write once.
 const COMPRESS_BYTES: usize = 3 * size_of::<f32>();
 const COPY_BYTES: usize = 2 * size_of::<f32>();
 
-/// What was measured. Speeds count the bytes that must go through memory, so that each compares
-/// with the copy's.
+/// The result. Speeds count the memory traffic that cannot be avoided, so that each compares with
+/// the speed of a copy.
 #[derive(Debug, Clone, Serialize)]
-pub struct CodecSpeed {
-    /// Of the model.
+pub(crate) struct CodecSpeed {
+    /// Parameters of the model.
     pub parameters: usize,
-    /// That were aggregated together.
+    /// Contributions that were applied together.
     pub contributions: usize,
-    /// That worked.
+    /// Threads that were used.
     pub threads: usize,
-    /// Bits on the wire for each value kept, all in.
+    /// Bits on the wire per value kept, headers included.
     pub bits_per_value: f64,
-    /// How many times fewer bytes a contribution has than the pseudo-gradient as f32.
+    /// Bytes of the pseudo-gradient in f32, divided by the bytes of the contribution.
     pub ratio_f32: f64,
-    /// Copying parameters from memory to memory, read and written bytes counted.
+    /// Memory copy; bytes read and bytes written both count.
     pub copy_bytes_per_second: f64,
-    /// Error feedback, top-k, quantiser and coder: 12 bytes a parameter.
+    /// Error feedback, top-k, quantiser and coder together: 12 bytes per parameter.
     pub compress_bytes_per_second: f64,
-    /// Checking one body from a stranger, on one thread.
+    /// Checking one received contribution, on one thread.
     pub check_values_per_second: f64,
-    /// Decoding and adding up the contributions, without the outer step.
+    /// Decoding and summing the contributions, without the outer step.
     pub aggregate_values_per_second: f64,
-    /// The outer step alone: 8 bytes a parameter.
+    /// The outer step alone: 8 bytes per parameter.
     pub outer_step_bytes_per_second: f64,
-    /// The state root: 4 bytes a parameter.
+    /// The state root: 4 bytes per parameter.
     pub root_bytes_per_second: f64,
-    /// One contribution from pseudo-gradient to body, in seconds.
+    /// Seconds to compress one pseudo-gradient into a contribution.
     pub compress_seconds: f64,
-    /// All contributions from bodies to the next weights, in seconds.
+    /// Seconds to decode all contributions and compute the next weights.
     pub apply_seconds: f64,
-    /// The same of a GPU, where one was asked for.
+    /// The GPU's speeds, if the device is a GPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu: Option<GpuSpeed>,
 }
 
-/// What a GPU does with pseudo-gradient and error feedback in its memory.
+/// Speeds of a GPU that has pseudo-gradient and error feedback in its memory.
 #[derive(Debug, Clone, Serialize)]
-pub struct GpuSpeed {
-    /// The device.
+pub(crate) struct GpuSpeed {
+    /// Name of the GPU.
     pub device: String,
-    /// Copying parameters on the device, read and written bytes counted.
+    /// Memory copy on the GPU; bytes read and bytes written both count.
     pub copy_bytes_per_second: f64,
-    /// From pseudo-gradient to body: 12 bytes a parameter.
+    /// Compressing: 12 bytes per parameter.
     pub compress_bytes_per_second: f64,
-    /// One contribution, in seconds.
+    /// Seconds to compress one contribution.
     pub compress_seconds: f64,
 }
 
-/// Measures the codec on a model of that layout.
+/// Measures the codec on a model with this layout.
 ///
 /// # Errors
-/// When the compression's settings make no sense.
-pub fn codec(
+/// When the compression does not fit the layout.
+pub(crate) fn codec(
     layout: &Layout,
     compression: &Compression,
     contributions: usize,
@@ -89,8 +90,8 @@ pub fn codec(
         pieces.for_each(|(from, to)| to.copy_from_slice(from));
     });
 
-    // What is left over is the next error feedback; as the next pseudo-gradient, the one before is
-    // as good as any.
+    // `compress` leaves the next error feedback in `delta`. The old error feedback serves as the
+    // next pseudo-gradient.
     let mut bodies = Vec::new();
     let mut compress_seconds = f64::INFINITY;
     for _ in 0..contributions.max(RUNS) {
@@ -102,9 +103,9 @@ pub fn codec(
     bodies.truncate(contributions);
     drop((error, delta));
 
-    let most = max_body_bytes(layout, compression)?;
-    let check = best(|| decode(layout, compression, &bodies[0], most).is_ok());
-    let read = |body: &Vec<u8>| decode(layout, compression, body, most);
+    let max_bytes = max_body_bytes(layout, compression)?;
+    let check = best(|| decode(layout, compression, &bodies[0], max_bytes).is_ok());
+    let read = |body: &Vec<u8>| decode(layout, compression, body, max_bytes);
     let received = bodies.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     let silent = compress(
         layout,
@@ -143,11 +144,11 @@ pub fn codec(
     })
 }
 
-/// Measures a GPU's compressor on a model of that layout; `None` where `device` is the processor.
+/// Measures the GPU's compressor on a model with this layout; `None` if `device` is the CPU.
 ///
 /// # Errors
 /// When the device fails.
-pub fn gpu(
+pub(crate) fn gpu(
     layout: &Layout,
     compression: &Compression,
     device: &OpenDevice,
@@ -168,7 +169,7 @@ pub fn gpu(
     ))
 }
 
-/// The best time of a few runs, in seconds.
+/// The shortest time of [`RUNS`] runs, in seconds.
 fn best<T>(mut run: impl FnMut() -> T) -> f64 {
     (0..RUNS)
         .map(|_| timed(&mut run).1)
@@ -181,7 +182,7 @@ fn timed<T>(run: impl FnOnce() -> T) -> (T, f64) {
     (output, start.elapsed().as_secs_f64())
 }
 
-/// Values with a few large ones, as pseudo-gradients have.
+/// Many small values and a few large ones, as in a pseudo-gradient.
 fn noise(seed: u64, count: usize) -> Vec<f32> {
     let value = |place: usize| {
         // SplitMix64 (Steele, Lea and Flood, 2014).
@@ -200,7 +201,7 @@ mod tests {
     use weal_kernels::TensorSpec;
 
     #[test]
-    fn what_is_measured_adds_up() {
+    fn the_results_are_consistent() {
         let layout = Layout::new(vec![
             TensorSpec::new("a", [512, 1024]),
             TensorSpec::new("b", [100]),

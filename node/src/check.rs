@@ -18,7 +18,7 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    pub fn new(verdict: Verdict, cause: &'static str, why: impl Into<String>) -> Self {
+    pub(crate) fn new(verdict: Verdict, cause: &'static str, why: impl Into<String>) -> Self {
         Self {
             verdict,
             cause,
@@ -41,7 +41,7 @@ impl Check<'_> {
     ///
     /// # Errors
     /// The first thing that is wrong with it.
-    pub fn contribution(
+    pub(crate) fn contribution(
         &self,
         peer: PeerId,
         commitment: &Commitment,

@@ -111,7 +111,7 @@ impl FoundFile {
     }
 
     /// The source as it would be, but for its hash, which is not the content's.
-    pub fn unread_source(&self) -> DataSource {
+    pub(crate) fn unread_source(&self) -> DataSource {
         let path = self.path.as_os_str().as_encoded_bytes();
         DataSource {
             name: self.name(),

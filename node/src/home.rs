@@ -103,7 +103,7 @@ impl Home {
     /// Writes the manifest: from now on the folder holds this run.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When the disk cannot be written.
     pub fn settle(&self) -> Result<()> {
         self.folder.write_manifest(&self.manifest)
     }

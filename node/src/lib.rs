@@ -24,6 +24,7 @@ pub mod cli;
 pub mod daemon;
 mod data;
 mod doctor;
+pub mod documented;
 pub mod error;
 pub mod folder;
 pub mod home;

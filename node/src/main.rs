@@ -9,7 +9,7 @@ use weal::cli::Cli;
 
 fn main() -> ExitCode {
     if let Err(error) = color_eyre::install() {
-        eprintln!("weal: panics will be reported in short only: {error}");
+        eprintln!("warning: panics will be reported without details: {error}");
     }
     match Cli::parse().run() {
         Ok(code) => code,

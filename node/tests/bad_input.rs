@@ -1,4 +1,6 @@
-//! What a person may do wrong: each ends with a clear error, its own exit code, and nothing lost.
+//! Common mistakes: each ends with a clear error and its exit code, and loses nothing.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
 use std::net::TcpListener;
@@ -14,7 +16,7 @@ fn weal(args: &[&str]) -> Output {
         .expect("a program that starts")
 }
 
-/// Runs `weal`, and asserts its exit code and that its message says what is wrong and what mends
+/// Runs `weal`, and asserts its exit code and that its message says what is wrong and how to fix
 /// it.
 fn refuses(args: &[&str], code: i32, says: &[&str]) {
     let output = weal(args);
@@ -33,7 +35,7 @@ fn path(path: &Path) -> &str {
     path.to_str().expect("a path in UTF-8")
 }
 
-/// A folder with a new run on the built-in text.
+/// A folder with a new run on the text of the built-in generator.
 fn new_run() -> TempDir {
     let dir = TempDir::new().expect("a temporary folder");
     let output = weal(&["new", "--dir", path(dir.path())]);
@@ -47,11 +49,10 @@ fn wrong_flags_end_with_code_2() {
     refuses(&["fly"], 2, &["fly"]);
 }
 
-/// The drivers' loaders are pointed at nothing, so that the machine has no GPU, not even a software
-/// one.
+/// Hides all drivers, so that the machine has no GPU, not even a software one.
 #[test]
 #[cfg(target_os = "linux")]
-fn a_gpu_that_is_asked_for_and_not_there_ends_with_code_7() {
+fn a_missing_gpu_ends_with_code_7() {
     let dir = new_run();
     let output = Command::new(env!("CARGO_BIN_EXE_weal"))
         .args([
@@ -116,7 +117,7 @@ fn a_model_that_cannot_be_read_or_written_is_named() {
 }
 
 #[test]
-fn a_preset_that_is_not_there_names_those_that_are() {
+fn an_unknown_preset_names_the_known_ones() {
     let dir = TempDir::new().unwrap();
     refuses(
         &["new", "--dir", path(dir.path()), "--preset", "huge"],
@@ -126,7 +127,7 @@ fn a_preset_that_is_not_there_names_those_that_are() {
 }
 
 #[test]
-fn a_manifest_that_does_not_add_up_names_key_value_and_what_is_accepted() {
+fn a_wrong_value_names_its_key_and_the_accepted_values() {
     let dir = new_run();
     let file = dir.path().join("run.toml");
     let sound = fs::read_to_string(&file).unwrap();
@@ -141,7 +142,7 @@ fn a_manifest_that_does_not_add_up_names_key_value_and_what_is_accepted() {
 }
 
 #[test]
-fn a_setting_that_is_not_known_is_named() {
+fn an_unknown_setting_is_named() {
     let dir = new_run();
     fs::write(
         dir.path().join("settings.toml"),
@@ -156,7 +157,7 @@ fn a_setting_that_is_not_known_is_named() {
 }
 
 #[test]
-fn data_that_cannot_be_used_is_named() {
+fn unusable_data_is_named() {
     let dir = TempDir::new().unwrap();
     let empty = dir.path().join("empty.txt");
     fs::write(&empty, "").unwrap();
@@ -249,7 +250,7 @@ fn a_wrong_run_link_says_what_one_looks_like() {
 }
 
 #[test]
-fn a_link_behind_which_nobody_answers_says_who_was_tried() {
+fn a_link_without_an_answering_peer_names_the_run() {
     let dir = TempDir::new().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
@@ -275,7 +276,7 @@ fn a_link_behind_which_nobody_answers_says_who_was_tried() {
 #[test]
 fn a_folder_of_another_run_is_left_alone() {
     let dir = new_run();
-    // Sealing is what the first `weal run` does; an unusable page ends it right after.
+    // The first `weal run` seals the run; the port that is taken ends it right after.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let page = taken.local_addr().unwrap().to_string();
     refuses(
@@ -337,7 +338,7 @@ fn a_damaged_store_is_recognised() {
 }
 
 #[test]
-fn a_node_that_does_not_run_is_said_so() {
+fn status_without_a_node_asks_whether_it_is_running() {
     let dir = TempDir::new().unwrap();
     refuses(
         &["status", "--dir", path(dir.path()), "--page", "127.0.0.1:9"],

@@ -43,7 +43,11 @@ macro_rules! bytes32 {
             fn from_field(field: &'static str, wire: Vec<u8>) -> Result<Self, DecodeError> {
                 match <[u8; 32]>::try_from(wire.as_slice()) {
                     Ok(bytes) => Ok(Self(bytes)),
-                    Err(_) => Err(DecodeError::WrongLength { field, bytes: wire.len(), expected: 32 }),
+                    Err(_) => Err(DecodeError::WrongLength {
+                        field,
+                        bytes: wire.len(),
+                        expected: 32,
+                    }),
                 }
             }
         }
@@ -138,7 +142,8 @@ bytes32!(
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Serialize, Deserialize)]
         #[serde(transparent)]
         pub struct $name(pub $inner);
 

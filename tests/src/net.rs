@@ -11,7 +11,7 @@ use weal::folder::Folder;
 use weal::new_run::RunFile;
 use weal::settings::Device;
 use weal::status_client;
-use weal::testnet::prepare::{NodePlan, Plan, PreparedNode, local_nodes, prepare};
+use weal::testnet::prepare::{NodePlan, PreparedNode, TestnetPlan, local_nodes, prepare};
 use weal_dashboard::Snapshot;
 use weal_proto::Manifest;
 use weal_testing::wait_for;
@@ -71,7 +71,7 @@ impl Net {
     /// When that fails.
     pub fn start_planned(nodes: Vec<NodePlan>, run: RunFile) -> Self {
         let root = TempDir::new().expect("a temporary folder");
-        let plan = Plan {
+        let plan = TestnetPlan {
             root: root.path().to_owned(),
             nodes,
             run,
@@ -359,5 +359,5 @@ pub fn quick_run() -> RunFile {
 fn port(plan: &NodePlan) -> String {
     use weal_network::Multiaddr;
     let udp = |address: &Multiaddr| address.to_string().split('/').nth(4).map(str::to_owned);
-    udp(&plan.reached).expect("an address with a port")
+    udp(&plan.address).expect("an address with a port")
 }

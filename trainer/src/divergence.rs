@@ -37,7 +37,7 @@ pub(crate) enum Divergence {
 
 impl DivergenceMonitor {
     /// Records a step.
-    pub fn record(&mut self, report: &StepReport, learning_rate: f64) -> Divergence {
+    pub(crate) fn record(&mut self, report: &StepReport, learning_rate: f64) -> Divergence {
         self.steps += 1;
         (self.loss, self.learning_rate) = (report.loss, learning_rate);
         let was_skipped = std::mem::replace(&mut self.was_skipped, !report.is_finite());
@@ -64,7 +64,7 @@ impl DivergenceMonitor {
     }
 
     /// Records that training returned to the agreed weights.
-    pub fn restored(&mut self) {
+    pub(crate) fn restored(&mut self) {
         let Self {
             steps,
             loss,
@@ -84,7 +84,7 @@ impl DivergenceMonitor {
     }
 
     /// Whether any step was learnt from.
-    pub fn has_learnt(&self) -> bool {
+    pub(crate) fn has_learnt(&self) -> bool {
         self.learnt > 0
     }
 
@@ -92,7 +92,7 @@ impl DivergenceMonitor {
     ///
     /// # Errors
     /// [`Error::Diverged`] if no step was.
-    pub fn mean_loss(&self) -> Result<f32> {
+    pub(crate) fn mean_loss(&self) -> Result<f32> {
         let Self {
             steps,
             skipped,

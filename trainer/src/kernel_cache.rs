@@ -172,10 +172,10 @@ pub(crate) mod child {
     use super::FOLDER;
 
     /// Marks the processes that a test starts.
-    pub const CHILD: &str = "WEAL_KERNEL_CACHE_CHILD";
+    pub(crate) const CHILD: &str = "WEAL_KERNEL_CACHE_CHILD";
 
     /// Starts this program again, to run one test only, with its cache in `folder`.
-    pub fn start(test: &str, folder: &Path, child: &str) -> Child {
+    pub(crate) fn start(test: &str, folder: &Path, child: &str) -> Child {
         let mut program = Command::new(std::env::current_exe().unwrap());
         program.args(["--exact", "--nocapture", test]);
         program
@@ -187,7 +187,7 @@ pub(crate) mod child {
     }
 
     /// The numbers that a child printed.
-    pub fn printed(child: Child) -> Vec<u64> {
+    pub(crate) fn printed(child: Child) -> Vec<u64> {
         let output = child.wait_with_output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{text}");

@@ -38,12 +38,12 @@ pub enum KernelWarmup {
 pub(crate) struct WarmupReporter(Arc<dyn Fn(KernelWarmup) + Send + Sync>);
 
 impl WarmupReporter {
-    pub fn new(report: impl Fn(KernelWarmup) + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(report: impl Fn(KernelWarmup) + Send + Sync + 'static) -> Self {
         Self(Arc::new(report))
     }
 
     /// A reporter that writes to the log, every [`LOG_EVERY`] seconds.
-    pub fn log(device: String) -> Self {
+    pub(crate) fn log(device: String) -> Self {
         let last = AtomicU64::new(0);
         Self::new(move |warmup| match warmup {
             KernelWarmup::Done => last.store(0, Ordering::Relaxed),
@@ -82,7 +82,7 @@ pub(crate) struct WarmupWatch {
 
 impl WarmupWatch {
     /// Without a reporter nothing is watched.
-    pub fn new(reporter: Option<WarmupReporter>) -> Self {
+    pub(crate) fn new(reporter: Option<WarmupReporter>) -> Self {
         Self {
             reporter,
             warm: HashSet::new(),
@@ -90,7 +90,7 @@ impl WarmupWatch {
     }
 
     /// Runs some work of that sort, and reports new kernels while it runs.
-    pub fn watch<T>(&mut self, sort: &'static str, work: impl FnOnce() -> T) -> T {
+    pub(crate) fn watch<T>(&mut self, sort: &'static str, work: impl FnOnce() -> T) -> T {
         let Some(reporter) = self.reporter.as_ref().filter(|_| !self.warm.contains(sort)) else {
             return work();
         };

@@ -19,7 +19,7 @@ pub(crate) struct Loader {
 
 impl Loader {
     /// Starts reading the batches of these steps on a thread of `scope`.
-    pub fn start<'scope, 'env>(
+    pub(crate) fn start<'scope, 'env>(
         scope: &'scope Scope<'scope, 'env>,
         steps: Range<u64>,
         read: impl Fn(u64) -> Result<Batch> + Send + 'scope,
@@ -39,7 +39,7 @@ impl Loader {
     ///
     /// # Errors
     /// If the batch cannot be read.
-    pub fn next(&mut self) -> Result<Batch> {
+    pub(crate) fn next(&mut self) -> Result<Batch> {
         let start = Instant::now();
         let batch = self.batches.recv().unwrap_or(Err(Error::Stopped));
         self.waited += start.elapsed();
@@ -47,7 +47,7 @@ impl Loader {
     }
 
     /// How long training has waited for batches so far, the first one included.
-    pub fn waited(&self) -> Duration {
+    pub(crate) fn waited(&self) -> Duration {
         self.waited
     }
 }

@@ -20,7 +20,7 @@ pub(crate) struct SavedMoments {
 impl SavedMoments {
     /// Encodes magic, parameters and updates as little-endian u64, then both moments as
     /// little-endian f32.
-    pub fn to_bytes(updates: u64, first: &[f32], second: &[f32]) -> Vec<u8> {
+    pub(crate) fn to_bytes(updates: u64, first: &[f32], second: &[f32]) -> Vec<u8> {
         let parameters = first.len();
         let mut bytes = Vec::with_capacity(HEADER + parameters * 8);
         bytes.extend_from_slice(MAGIC);
@@ -34,7 +34,7 @@ impl SavedMoments {
 
     /// Decodes what [`Self::to_bytes`] wrote for a model of `parameters` parameters. Checks every
     /// length before allocating, and that the optimiser can continue from every value.
-    pub fn from_bytes(bytes: &[u8], parameters: usize) -> Result<Self> {
+    pub(crate) fn from_bytes(bytes: &[u8], parameters: usize) -> Result<Self> {
         let refuse = |reason: String| Err(Error::Moments(reason));
         let (header, values) = match bytes.split_at_checked(HEADER) {
             Some(parts) => parts,

@@ -30,7 +30,7 @@ pub(crate) struct BlockIndex {
 
 impl BlockIndex {
     /// All tensors of the block.
-    pub fn tensors(self) -> Range<usize> {
+    pub(crate) fn tensors(self) -> Range<usize> {
         let norms = if self.query_key_norms.is_some() { 2 } else { 0 };
         self.query..self.feed_forward_norm + 1 + norms
     }
@@ -40,7 +40,7 @@ impl TensorIndex {
     /// Tensors that every block has, in the order of [`BlockIndex`]'s fields.
     const ALWAYS: usize = 9;
 
-    pub fn new(spec: &ModelSpec) -> Self {
+    pub(crate) fn new(spec: &ModelSpec) -> Self {
         let per_block = Self::ALWAYS + if spec.query_key_norm { 2 } else { 0 };
         Self {
             layers: spec.layers,
@@ -49,11 +49,11 @@ impl TensorIndex {
         }
     }
 
-    pub fn embedding(self) -> usize {
+    pub(crate) fn embedding(self) -> usize {
         0
     }
 
-    pub fn block(self, layer: usize) -> BlockIndex {
+    pub(crate) fn block(self, layer: usize) -> BlockIndex {
         let first = 1 + layer * self.per_block;
         BlockIndex {
             query: first,
@@ -69,12 +69,12 @@ impl TensorIndex {
         }
     }
 
-    pub fn final_norm(self) -> usize {
+    pub(crate) fn final_norm(self) -> usize {
         1 + self.layers * self.per_block
     }
 
     /// The output projection; the embedding itself if they are tied.
-    pub fn head(self) -> usize {
+    pub(crate) fn head(self) -> usize {
         if self.tied {
             self.embedding()
         } else {

@@ -218,7 +218,7 @@ type FileStream<'a> = tokenizers::tokenizer::DecodeStream<
 
 impl StreamDecoder<'_> {
     /// The text that `token` completes; empty while a character is incomplete.
-    pub fn push(&mut self, token: u32) -> Result<String> {
+    pub(crate) fn push(&mut self, token: u32) -> Result<String> {
         match self {
             Self::Bytes(pending) => {
                 pending.push(token as u8);

@@ -24,7 +24,8 @@ use weal_trainer::{
 const WORDS: &str = r#"{"version":"1.0","truncation":null,"padding":null,"added_tokens":[
     {"id":3,"content":"</s>","single_word":false,"lstrip":false,"rstrip":false,"normalized":false,"special":true}],
     "normalizer":null,"pre_tokenizer":{"type":"Whitespace"},"post_processor":null,"decoder":null,
-    "model":{"type":"WordLevel","vocab":{"<unk>":0,"the":1,"sea":2,"</s>":3},"unk_token":"<unk>"}}"#;
+    "model":{"type":"WordLevel","vocab":{"<unk>":0,"the":1,"sea":2,"</s>":3},
+    "unk_token":"<unk>"}}"#;
 
 /// A temporary folder with data files.
 struct Workspace(tempfile::TempDir);

@@ -36,7 +36,7 @@ pub(crate) enum Message {
 
 impl Message {
     /// Decodes an envelope that was checked before; `None` for kinds that the engine does not take.
-    pub fn decode(envelope: &Envelope) -> Option<Self> {
+    pub(crate) fn decode(envelope: &Envelope) -> Option<Self> {
         let envelope = envelope.clone();
         match Content::decode(&envelope).ok()? {
             Content::Proposal(proposal) => Some(Self::Proposal(envelope, proposal)),

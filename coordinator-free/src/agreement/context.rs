@@ -18,11 +18,11 @@ pub(super) struct Agreement;
 pub(super) struct Height(pub u64);
 
 impl Height {
-    pub const fn of(round: RoundNumber) -> Self {
+    pub(super) const fn of(round: RoundNumber) -> Self {
         Self(round.0.saturating_add(1))
     }
 
-    pub const fn round(self) -> RoundNumber {
+    pub(super) const fn round(self) -> RoundNumber {
         RoundNumber(self.0.saturating_sub(1))
     }
 }
@@ -80,7 +80,7 @@ pub(super) struct Value {
 }
 
 impl Value {
-    pub fn new(set: RoundSet) -> Self {
+    pub(super) fn new(set: RoundSet) -> Self {
         Self {
             hash: set.hash(),
             set: Arc::new(set),
@@ -243,7 +243,7 @@ pub(super) struct Voters {
 
 impl Voters {
     /// `None` if nobody may vote: Malachite would accept an empty set, and never decide anything.
-    pub fn new(roster: Arc<Roster>, seed: Seed) -> Option<Self> {
+    pub(super) fn new(roster: Arc<Roster>, seed: Seed) -> Option<Self> {
         let mut voters = roster.iter().map(|(peer, weight)| Voter {
             address: Address(peer),
             weight,
@@ -258,7 +258,7 @@ impl Voters {
         })
     }
 
-    pub fn roster(&self) -> &Roster {
+    pub(super) fn roster(&self) -> &Roster {
         &self.roster
     }
 

@@ -55,7 +55,7 @@ pub(super) struct EffectHandler {
 }
 
 impl EffectHandler {
-    pub fn carry_out(
+    pub(super) fn carry_out(
         &mut self,
         effect: Effect<Agreement>,
         signatures: &mut Signatures,
@@ -158,7 +158,7 @@ impl EffectHandler {
         }
     }
 
-    pub fn cancel_all(&mut self) {
+    pub(super) fn cancel_all(&mut self) {
         let timers = std::mem::take(&mut self.timers);
         self.actions
             .extend(timers.into_keys().map(Action::CancelTimer));

@@ -45,7 +45,7 @@ impl Engine {
     /// # Errors
     /// When nobody may vote, the log is damaged, or replaying it does not reproduce what it holds.
     /// This node must then not vote in the round.
-    pub fn start(
+    pub(crate) fn start(
         setup: Setup<'_>,
         entries: &[Vec<u8>],
         signatures: &mut Signatures,
@@ -131,7 +131,7 @@ impl Engine {
     }
 
     /// Processes a message.
-    pub fn receive(&mut self, message: Message, signatures: &mut Signatures) -> Vec<Action> {
+    pub(crate) fn receive(&mut self, message: Message, signatures: &mut Signatures) -> Vec<Action> {
         let input = match message {
             Message::Proposal(envelope, proposal) => {
                 Some(Input::Proposal(codec::signed_proposal(&envelope, proposal)))
@@ -150,14 +150,18 @@ impl Engine {
     }
 
     /// Processes a timer. One that was cancelled in the meantime has no effect.
-    pub fn timer_fired(&mut self, timer: TimerId, signatures: &mut Signatures) -> Vec<Action> {
+    pub(crate) fn timer_fired(
+        &mut self,
+        timer: TimerId,
+        signatures: &mut Signatures,
+    ) -> Vec<Action> {
         let set = self.effects.timers.remove(&timer).is_some();
         let timeout: Option<Timeout> = timeouts::timeout(self.effects.round, timer).filter(|_| set);
         self.process(timeout.map(Input::TimeoutElapsed), signatures)
     }
 
     /// The view that waits for a proposal of this node, if there is one.
-    pub fn must_propose_in(&self) -> Option<View> {
+    pub(crate) fn must_propose_in(&self) -> Option<View> {
         let view = self.effects.must_propose_in?;
         let has_proposed = self
             .effects
@@ -167,7 +171,7 @@ impl Engine {
     }
 
     /// Proposes a set in the view that [`must_propose_in`](Self::must_propose_in) named.
-    pub fn propose(
+    pub(crate) fn propose(
         &mut self,
         view: View,
         set: RoundSet,
@@ -183,13 +187,13 @@ impl Engine {
     }
 
     /// The current view and its proposer.
-    pub const fn view(&self) -> Option<(View, PeerId)> {
+    pub(crate) const fn view(&self) -> Option<(View, PeerId)> {
         self.effects.view
     }
 
     /// Cancels all timers and ignores everything from now on: this node learnt the decision from
     /// peers, or must not vote.
-    pub fn stop(&mut self) -> Vec<Action> {
+    pub(crate) fn stop(&mut self) -> Vec<Action> {
         self.decided = true;
         self.effects.cancel_all();
         std::mem::take(&mut self.effects.actions)

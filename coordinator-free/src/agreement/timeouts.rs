@@ -19,7 +19,7 @@ pub(super) struct Timeouts {
 }
 
 impl Timeouts {
-    pub fn new(timing: &Timing) -> Self {
+    pub(super) fn new(timing: &Timing) -> Self {
         Self {
             propose_ms: timing.propose_ms.into(),
             vote_ms: timing.vote_ms.into(),
@@ -27,7 +27,7 @@ impl Timeouts {
     }
 
     /// Milliseconds until the timeout fires.
-    pub fn delay_ms(&self, timeout: &Timeout) -> u64 {
+    pub(super) fn delay_ms(&self, timeout: &Timeout) -> u64 {
         let growth = (self.vote_ms / 2).saturating_mul(codec::view(timeout.round).0.into());
         let first = match timeout.kind {
             TimeoutKind::Propose => self.propose_ms,

@@ -26,7 +26,7 @@ impl Early {
     ///
     /// # Errors
     /// [`DropCause::Replayed`] or [`DropCause::Full`].
-    pub fn admits(&self, envelope: &Envelope) -> Result<(), DropCause> {
+    pub(super) fn admits(&self, envelope: &Envelope) -> Result<(), DropCause> {
         match self.messages.get(&envelope.signer) {
             Some(messages) if messages.contains(envelope) => Err(DropCause::Replayed),
             Some(messages) if messages.len() >= MAX_PER_SIGNER => Err(DropCause::Full),
@@ -39,7 +39,7 @@ impl Early {
     }
 
     /// Keeps a message that [`admits`](Self::admits) has approved.
-    pub fn keep(&mut self, envelope: Envelope) {
+    pub(super) fn keep(&mut self, envelope: Envelope) {
         self.bytes = self.bytes.saturating_add(envelope.payload.len());
         self.messages
             .entry(envelope.signer)
@@ -48,7 +48,7 @@ impl Early {
     }
 
     /// Empties the store.
-    pub fn take(&mut self) -> impl Iterator<Item = Envelope> + use<> {
+    pub(super) fn take(&mut self) -> impl Iterator<Item = Envelope> + use<> {
         std::mem::take(self).messages.into_values().flatten()
     }
 
@@ -57,7 +57,7 @@ impl Early {
     /// # Errors
     /// The broken statement.
     #[cfg(feature = "sim")]
-    pub fn check_invariants(&self) -> Result<(), &'static str> {
+    pub(super) fn check_invariants(&self) -> Result<(), &'static str> {
         let bytes: usize = self
             .messages
             .values()

@@ -34,13 +34,13 @@ pub(super) struct Liveness {
 
 impl Liveness {
     /// The round made progress.
-    pub const fn progress(&mut self, now: Millis) {
+    pub(super) const fn progress(&mut self, now: Millis) {
         self.retry_after_ms = FIRST_RETRY_MS;
         self.retry_at = now.after(FIRST_RETRY_MS);
     }
 
     /// Whether it is time to ask peers. If so, sets the time of the next retry.
-    pub fn retry(&mut self, now: Millis, deciding: bool) -> bool {
+    pub(super) fn retry(&mut self, now: Millis, deciding: bool) -> bool {
         if now < self.retry_at {
             return false;
         }
@@ -56,7 +56,7 @@ impl Liveness {
     }
 
     /// Whether to follow a hint that peers are ahead. If so, ignores further hints for a while.
-    pub fn follow(&mut self, now: Millis) -> bool {
+    pub(super) fn follow(&mut self, now: Millis) -> bool {
         if now < self.follow_at {
             return false;
         }
@@ -66,20 +66,20 @@ impl Liveness {
 
     /// A peer claims to be past `round`, the running one. A node that has not caught up then waits
     /// for decided rounds instead of training.
-    pub fn hold(&mut self, round: RoundNumber, now: Millis) {
+    pub(super) fn hold(&mut self, round: RoundNumber, now: Millis) {
         if !self.caught_up && self.hold.is_none_or(|(held, _)| held < round) {
             self.hold = Some((round, now.after(HOLD_MS)));
         }
     }
 
     /// Whether to wait for decided rounds before training in `round`.
-    pub fn holds(&self, round: RoundNumber, now: Millis) -> bool {
+    pub(super) fn holds(&self, round: RoundNumber, now: Millis) -> bool {
         self.hold
             .is_some_and(|(held, until)| held == round && now < until)
     }
 
     /// This node took part in a decision, so it has caught up with its peers.
-    pub const fn caught_up(&mut self) {
+    pub(super) const fn caught_up(&mut self) {
         self.caught_up = true;
     }
 }

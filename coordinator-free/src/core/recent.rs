@@ -27,7 +27,7 @@ pub(super) struct RecentCommitters(BTreeMap<PeerId, Committer>);
 
 impl RecentCommitters {
     /// A commitment arrived.
-    pub fn committed(&mut self, peer: PeerId, round: RoundNumber, in_time: bool) {
+    pub(super) fn committed(&mut self, peer: PeerId, round: RoundNumber, in_time: bool) {
         if self.0.len() >= MAX_PEERS && !self.0.contains_key(&peer) {
             return;
         }
@@ -42,7 +42,7 @@ impl RecentCommitters {
     }
 
     /// A round waited for this peer in vain.
-    pub fn missed(&mut self, peer: &PeerId) {
+    pub(super) fn missed(&mut self, peer: &PeerId) {
         if let Some(committer) = self.0.get_mut(peer) {
             committer.missed = committer.missed.saturating_add(1);
         }
@@ -50,7 +50,7 @@ impl RecentCommitters {
 
     /// Peers that `round` should wait for. They committed in it or in the round before, and missed
     /// fewer than [`MAX_MISSED`] rounds in a row.
-    pub fn expected(&self, round: RoundNumber) -> impl Iterator<Item = PeerId> + '_ {
+    pub(super) fn expected(&self, round: RoundNumber) -> impl Iterator<Item = PeerId> + '_ {
         self.0
             .iter()
             .filter(move |(_, committer)| {
@@ -60,7 +60,7 @@ impl RecentCommitters {
     }
 
     /// Forgets peers whose last commitment is several rounds older than `round`.
-    pub fn forget_before(&mut self, round: RoundNumber) {
+    pub(super) fn forget_before(&mut self, round: RoundNumber) {
         let remembered = u64::from(MAX_MISSED);
         self.0
             .retain(|_, committer| committer.newest.0.saturating_add(remembered) >= round.0);

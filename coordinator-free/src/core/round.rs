@@ -55,7 +55,7 @@ pub(super) struct Round {
 }
 
 impl Round {
-    pub fn restore_commitment(&mut self, current: RoundNumber, envelope: Envelope) {
+    pub(super) fn restore_commitment(&mut self, current: RoundNumber, envelope: Envelope) {
         if let Ok(commitment) = envelope.open::<Commitment>()
             && commitment.round == current
         {
@@ -64,7 +64,7 @@ impl Round {
         }
     }
 
-    pub fn restore_attestation(&mut self, current: RoundNumber, envelope: Envelope) {
+    pub(super) fn restore_attestation(&mut self, current: RoundNumber, envelope: Envelope) {
         if let Ok(attestation) = envelope.open::<Attestation>()
             && attestation.round == current
         {
@@ -74,7 +74,7 @@ impl Round {
     }
 
     /// Keeps a message of the agreement, for peers that ask for it.
-    pub fn keep(&mut self, message: &Message) {
+    pub(super) fn keep(&mut self, message: &Message) {
         match message {
             Message::Proposal(envelope, proposal) => {
                 self.proposals
@@ -95,7 +95,7 @@ impl Round {
 
     /// Every message of the agreement, in the order of views; within a view, proposals come first,
     /// then votes, then certificates.
-    pub fn agreement_messages(&self) -> Vec<Message> {
+    pub(super) fn agreement_messages(&self) -> Vec<Message> {
         let proposals = self.proposals.iter().map(|((view, _), it)| (*view, 0, it));
         let votes = self.votes.iter().map(|((view, _, _), it)| (*view, 1, it));
         let certificates = self.view_certificates.values();
@@ -108,26 +108,26 @@ impl Round {
     }
 
     /// Peers whose commitment arrived in time.
-    pub fn committed(&self) -> impl Iterator<Item = &PeerId> {
+    pub(super) fn committed(&self) -> impl Iterator<Item = &PeerId> {
         self.commitments
             .keys()
             .filter(|peer| !self.late.contains(*peer))
     }
 
     /// Whether a peer's commitment arrived in time.
-    pub fn has_committed(&self, peer: &PeerId) -> bool {
+    pub(super) fn has_committed(&self, peer: &PeerId) -> bool {
         self.commitments.contains_key(peer) && !self.late.contains(peer)
     }
 
     /// Discards votes and proposals of earlier views, so that memory stays bounded in a round that
     /// takes many views.
-    pub fn forget_views_before(&mut self, view: View) {
+    pub(super) fn forget_views_before(&mut self, view: View) {
         self.votes.retain(|(of, _, _), _| *of >= view);
         self.proposals.retain(|(of, _), _| *of >= view);
     }
 
     /// Peers that have voted or proposed.
-    pub fn deciders(&self) -> BTreeSet<PeerId> {
+    pub(super) fn deciders(&self) -> BTreeSet<PeerId> {
         let voters = self.votes.keys().map(|(_, _, peer)| *peer);
         voters
             .chain(self.proposals.values().map(|envelope| envelope.signer))
@@ -141,7 +141,7 @@ impl Round {
     ///
     /// # Errors
     /// The broken statement.
-    pub fn check_invariants(&self, running: RoundNumber) -> Result<(), &'static str> {
+    pub(super) fn check_invariants(&self, running: RoundNumber) -> Result<(), &'static str> {
         let of_this_round = |peer: &PeerId, signed: &SignedCommitment| {
             signed.envelope.signer == *peer && signed.commitment.round == running
         };

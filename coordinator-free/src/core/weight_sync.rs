@@ -83,7 +83,7 @@ impl WeightSync {
     ///
     /// # Errors
     /// [`Error::Gap`] when `unapplied` are not the last decided rounds.
-    pub fn new(chain: &Chain, unapplied: &[Decided]) -> Result<Self, Error> {
+    pub(super) fn new(chain: &Chain, unapplied: &[Decided]) -> Result<Self, Error> {
         let count = u64::try_from(unapplied.len()).unwrap_or(u64::MAX);
         let mut expected = RoundNumber(chain.round().0.saturating_sub(count));
         let mut rounds = BTreeMap::new();
@@ -102,7 +102,7 @@ impl WeightSync {
     }
 
     /// The weights in memory.
-    pub const fn held(&self) -> Option<Weights> {
+    pub(super) const fn held(&self) -> Option<Weights> {
         match self.state {
             State::Missing => None,
             State::Held(weights) | State::Applying(weights) => Some(weights),
@@ -111,14 +111,14 @@ impl WeightSync {
     }
 
     /// The state root of the weights in memory, if `round` starts from them.
-    pub fn root_at(&self, round: RoundNumber) -> Option<StateRoot> {
+    pub(super) fn root_at(&self, round: RoundNumber) -> Option<StateRoot> {
         self.held()
             .filter(|weights| weights.round == round)
             .map(|weights| weights.root)
     }
 
     /// A round was decided.
-    pub fn decided(&mut self, apply: Apply) {
+    pub(super) fn decided(&mut self, apply: Apply) {
         self.unapplied.insert(apply.round, apply);
         while self.unapplied.len() > MAX_UNAPPLIED {
             self.unapplied.pop_first();
@@ -126,13 +126,13 @@ impl WeightSync {
     }
 
     /// The caller has these weights in memory now.
-    pub fn ready(&mut self, weights: Weights) {
+    pub(super) fn ready(&mut self, weights: Weights) {
         self.state = State::Held(weights);
         self.unapplied.retain(|round, _| *round >= weights.round);
     }
 
     /// The caller could not carry out its step about this round.
-    pub fn failed(&mut self, round: RoundNumber) {
+    pub(super) fn failed(&mut self, round: RoundNumber) {
         let newest = self.newest_proven();
         self.state = match self.state {
             // Perhaps no peer keeps those weights any longer. The newest are the likeliest to be
@@ -161,7 +161,7 @@ impl WeightSync {
 
     /// The next step towards the weights at the start of `round`, the running one. `None` while the
     /// caller is busy with the last step, and when there is nothing to do.
-    pub fn next(&mut self, round: RoundNumber) -> Option<Step> {
+    pub(super) fn next(&mut self, round: RoundNumber) -> Option<Step> {
         let held = match self.state {
             State::Missing | State::Applying(_) | State::Fetching { .. } => return None,
             State::FetchPending { target, .. } => return Some(Step::Fetch(self.fetch(target))),
@@ -192,7 +192,7 @@ impl WeightSync {
     }
 
     /// Discards the weights in memory, which voters do not share. The caller must fetch `target`.
-    pub fn discard(&mut self, target: Weights) {
+    pub(super) fn discard(&mut self, target: Weights) {
         self.state = State::Fetching { held: None, target };
     }
 
@@ -218,7 +218,7 @@ impl WeightSync {
     /// # Errors
     /// The broken statement.
     #[cfg(feature = "sim")]
-    pub fn check_invariants(&self, round: RoundNumber) -> Result<(), &'static str> {
+    pub(super) fn check_invariants(&self, round: RoundNumber) -> Result<(), &'static str> {
         if self.held().is_some_and(|held| held.round > round) {
             return Err("the weights in memory are of a round that has not begun");
         }

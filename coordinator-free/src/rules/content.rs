@@ -23,7 +23,7 @@ impl Content {
     ///
     /// # Errors
     /// When the payload is not a canonical message of the envelope's kind.
-    pub fn decode(envelope: &Envelope) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(envelope: &Envelope) -> Result<Self, DecodeError> {
         Ok(match envelope.kind {
             Kind::Commitment => Self::Commitment(envelope.open()?),
             Kind::Attestation => Self::Attestation(envelope.open()?),
@@ -35,7 +35,7 @@ impl Content {
     }
 
     /// The round that the message is about.
-    pub const fn round(&self) -> RoundNumber {
+    pub(crate) const fn round(&self) -> RoundNumber {
         match self {
             Self::Commitment(commitment) => commitment.round,
             Self::Attestation(attestation) => attestation.round,
@@ -47,7 +47,7 @@ impl Content {
     }
 
     /// The slot that the message takes; `None` for the kinds that a peer may repeat.
-    pub const fn slot(&self) -> Option<Slot> {
+    pub(crate) const fn slot(&self) -> Option<Slot> {
         Some(match self {
             Self::Commitment(commitment) => Slot::Commitment(commitment.round),
             Self::Attestation(attestation) => Slot::Attestation(attestation.round),

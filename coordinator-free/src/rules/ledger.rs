@@ -70,7 +70,7 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     /// Reads the outcome of a round set without checking the set.
-    pub fn of(set: &RoundSet) -> Self {
+    pub(crate) fn of(set: &RoundSet) -> Self {
         let signers =
             |envelopes: &[Envelope]| envelopes.iter().map(|envelope| envelope.signer).collect();
         Self {

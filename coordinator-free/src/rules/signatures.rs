@@ -40,7 +40,7 @@ pub(crate) struct Signatures {
 
 impl Signatures {
     /// An empty cache for one run.
-    pub fn new(run: RunId, checker: Arc<dyn CheckSignature>) -> Self {
+    pub(crate) fn new(run: RunId, checker: Arc<dyn CheckSignature>) -> Self {
         Self {
             run,
             checker,
@@ -50,12 +50,12 @@ impl Signatures {
     }
 
     /// The run that all messages must belong to.
-    pub const fn run(&self) -> RunId {
+    pub(crate) const fn run(&self) -> RunId {
         self.run
     }
 
     /// Whether the envelope belongs to the run and its signature matches its signer.
-    pub fn check(&mut self, envelope: &Envelope) -> bool {
+    pub(crate) fn check(&mut self, envelope: &Envelope) -> bool {
         let hash = envelope.hash();
         if self.young.contains(&hash) || self.old.contains(&hash) {
             return true;

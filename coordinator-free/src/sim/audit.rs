@@ -73,7 +73,7 @@ pub(super) struct Audit {
 }
 
 impl Audit {
-    pub fn of(honest: BTreeSet<PeerId>) -> Self {
+    pub(super) fn of(honest: BTreeSet<PeerId>) -> Self {
         Self {
             honest,
             ..Self::default()
@@ -81,7 +81,7 @@ impl Audit {
     }
 
     /// A message was sent, by its signer or by a peer that answers a request.
-    pub fn sent(&mut self, envelope: &Envelope) -> Result<(), Violation> {
+    pub(super) fn sent(&mut self, envelope: &Envelope) -> Result<(), Violation> {
         let peer = envelope.signer;
         if !self.honest.contains(&peer) {
             return Ok(());
@@ -102,7 +102,11 @@ impl Audit {
     }
 
     /// An honest peer decided a round.
-    pub fn decided(&mut self, round: RoundNumber, hash: RoundSetHash) -> Result<(), Violation> {
+    pub(super) fn decided(
+        &mut self,
+        round: RoundNumber,
+        hash: RoundSetHash,
+    ) -> Result<(), Violation> {
         if *self.decided.entry(round).or_insert(hash) == hash {
             Ok(())
         } else {
@@ -111,7 +115,7 @@ impl Audit {
     }
 
     /// An honest peer computed undamaged weights for this round.
-    pub fn holds(&mut self, round: RoundNumber, root: StateRoot) -> Result<(), Violation> {
+    pub(super) fn holds(&mut self, round: RoundNumber, root: StateRoot) -> Result<(), Violation> {
         if *self.roots.entry(round).or_insert(root) == root {
             Ok(())
         } else {

@@ -17,7 +17,7 @@ const RETRY_MS: u64 = 300;
 
 impl World {
     /// Starts to fetch a contribution. Sometimes the peer never gets it, and never answers.
-    pub fn fetch(&mut self, peer: usize, fetch: Fetch) {
+    pub(super) fn fetch(&mut self, peer: usize, fetch: Fetch) {
         if self.random.chance(self.scenario.missing_blob_ppm) {
             return;
         }
@@ -30,12 +30,12 @@ impl World {
         self.schedule_local(peer, delay, what);
     }
 
-    pub fn apply(&mut self, peer: usize, apply: Apply) {
+    pub(super) fn apply(&mut self, peer: usize, apply: Apply) {
         let delay = self.random.within(&(20..=300));
         self.schedule_local(peer, delay, Local::TryApply(apply));
     }
 
-    pub fn train(&mut self, peer: usize, round: RoundNumber, deadline: Millis) {
+    pub(super) fn train(&mut self, peer: usize, round: RoundNumber, deadline: Millis) {
         self.nodes[peer].trainings += 1;
         let span = self.scenario.train_ms.clone();
         let done = self.now.after(self.random.within(&span)).min(deadline);
@@ -43,7 +43,7 @@ impl World {
         self.schedule_local_at(peer, done, Local::TrainingEnds { training, round });
     }
 
-    pub fn training_ends(
+    pub(super) fn training_ends(
         &mut self,
         peer: usize,
         training: u64,
@@ -87,7 +87,7 @@ impl World {
         false
     }
 
-    pub fn try_fetch(
+    pub(super) fn try_fetch(
         &mut self,
         peer: usize,
         commitment: EnvelopeHash,
@@ -114,7 +114,7 @@ impl World {
         self.step(peer, validated)
     }
 
-    pub fn try_apply(&mut self, peer: usize, apply: Apply) -> Result<(), Violation> {
+    pub(super) fn try_apply(&mut self, peer: usize, apply: Apply) -> Result<(), Violation> {
         let mut all = true;
         for chosen in &apply.contributions {
             all &= self.holds_or_fetches(peer, &chosen.commitment.blob);
@@ -138,7 +138,7 @@ impl World {
     }
 
     /// Half of all fetches fail, as if no peer held the weights.
-    pub fn fetch_weights(&mut self, peer: usize, round: RoundNumber, root: StateRoot) {
+    pub(super) fn fetch_weights(&mut self, peer: usize, round: RoundNumber, root: StateRoot) {
         let delay = self.random.within(&(300..=1_500));
         if self.random.chance(500_000) {
             let failed = Local::Answer(Input::ApplyFailed { round });

@@ -29,7 +29,7 @@ pub(super) struct Liar {
 }
 
 impl Liar {
-    pub const fn new(lie: Lie, from_round: u64) -> Self {
+    pub(super) const fn new(lie: Lie, from_round: u64) -> Self {
         Self {
             lie,
             from_round,
@@ -39,7 +39,7 @@ impl Liar {
 
     /// What the other half of the peers receives instead of this message; `None` if all receive the
     /// same.
-    pub fn instead(
+    pub(super) fn instead(
         &mut self,
         key: &SigningKey,
         run: RunId,

@@ -5,7 +5,8 @@
 //! single peer can see. It ends the run with a [`Violation`] when
 //!
 //! - two honest peers decide a round differently, or hold different weights,
-//! - an honest peer signs two messages for one [`Slot`], across all its crashes and restarts,
+//! - an honest peer signs two messages for one [`Slot`](crate::Slot), across all its crashes and
+//!   restarts,
 //! - a core is inconsistent after a step,
 //! - or the run is stuck: a round is not decided although enough peers are up.
 //!
@@ -62,5 +63,3 @@ pub use network::{Network, Partition};
 pub use outcome::Outcome;
 pub use scenario::{Absence, Scenario};
 pub use world::run;
-
-pub use crate::rules::slot::Slot;

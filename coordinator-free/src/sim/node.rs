@@ -43,7 +43,7 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub fn new(key: SigningKey, liar: Option<Liar>) -> Self {
+    pub(super) fn new(key: SigningKey, liar: Option<Liar>) -> Self {
         Self {
             key,
             liar,
@@ -58,7 +58,7 @@ impl Node {
     }
 
     /// Starts a core from what is on disk.
-    pub fn start(
+    pub(super) fn start(
         &mut self,
         manifest: &Arc<Manifest>,
         checker: Arc<dyn CheckSignature>,
@@ -82,7 +82,7 @@ impl Node {
     }
 
     /// Stops the core. Everything that is not on disk is lost.
-    pub fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         self.core = None;
         self.incarnation += 1;
         self.timers.clear();
@@ -90,11 +90,11 @@ impl Node {
     }
 
     /// The number of decided rounds; `None` while the peer is down or away.
-    pub fn decided(&self) -> Option<u64> {
+    pub(super) fn decided(&self) -> Option<u64> {
         self.core.as_ref().map(|_| self.disk.decided.len() as u64)
     }
 
-    pub fn persist(&mut self, record: Record) {
+    pub(super) fn persist(&mut self, record: Record) {
         match record {
             Record::Decided(decided) => {
                 let round = decided.value.round;

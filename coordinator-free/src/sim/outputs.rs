@@ -13,7 +13,7 @@ use crate::interface::output::{Acceptance, Output, Record};
 use crate::interface::time::Millis;
 
 impl World {
-    pub fn carry_out(&mut self, peer: usize, output: Output) -> Result<(), Violation> {
+    pub(super) fn carry_out(&mut self, peer: usize, output: Output) -> Result<(), Violation> {
         match output {
             Output::Persist(record) => return self.persist(peer, record),
             Output::Broadcast(envelope) => return self.broadcast(peer, envelope),
@@ -92,7 +92,7 @@ impl World {
         }
     }
 
-    pub fn send(&mut self, from: usize, to: usize, envelope: &Arc<Envelope>) {
+    pub(super) fn send(&mut self, from: usize, to: usize, envelope: &Arc<Envelope>) {
         for at in self
             .scenario
             .network

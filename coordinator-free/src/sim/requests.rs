@@ -17,7 +17,7 @@ const DECIDED_ROUNDS: usize = 8;
 
 impl World {
     /// Sends a request to one of the other peers that are up.
-    pub fn request(&mut self, from: usize, request: Request) {
+    pub(super) fn request(&mut self, from: usize, request: Request) {
         let up: Vec<_> = (0..self.nodes.len())
             .filter(|peer| *peer != from && self.nodes[*peer].core.is_some())
             .collect();
@@ -35,7 +35,12 @@ impl World {
         }
     }
 
-    pub fn answer(&mut self, peer: usize, from: usize, request: Request) -> Result<(), Violation> {
+    pub(super) fn answer(
+        &mut self,
+        peer: usize,
+        from: usize,
+        request: Request,
+    ) -> Result<(), Violation> {
         if self.nodes[peer].core.is_none() {
             return Ok(());
         }

@@ -14,7 +14,7 @@ pub(super) struct Trace {
 }
 
 impl Trace {
-    pub fn input(&mut self, at: Millis, peer: usize, input: &Input) {
+    pub(super) fn input(&mut self, at: Millis, peer: usize, input: &Input) {
         self.number(at.0).number(peer as u64);
         match input {
             Input::Received(envelope) => self.tag("received").envelope(envelope),
@@ -24,7 +24,7 @@ impl Trace {
         };
     }
 
-    pub fn output(&mut self, output: &Output) {
+    pub(super) fn output(&mut self, output: &Output) {
         match output {
             Output::Broadcast(envelope) => self.tag("broadcast").envelope(envelope),
             Output::Persist(Record::Decided(decided)) => self.tag("decided").decided(decided),
@@ -88,7 +88,7 @@ impl Trace {
         }
     }
 
-    pub fn finish(&self) -> [u8; 32] {
+    pub(super) fn finish(&self) -> [u8; 32] {
         *self.hasher.finalize().as_bytes()
     }
 

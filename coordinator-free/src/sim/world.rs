@@ -158,21 +158,21 @@ impl World {
         outcome
     }
 
-    pub fn schedule(&mut self, delay_ms: u64, event: Event) {
+    pub(super) fn schedule(&mut self, delay_ms: u64, event: Event) {
         self.schedule_at(self.now.after(delay_ms), event);
     }
 
-    pub fn schedule_at(&mut self, at: Millis, event: Event) {
+    pub(super) fn schedule_at(&mut self, at: Millis, event: Event) {
         let number = self.number();
         self.queue.insert((at, number), event);
     }
 
     /// Schedules something that the peer waits for.
-    pub fn schedule_local(&mut self, peer: usize, delay_ms: u64, what: Local) {
+    pub(super) fn schedule_local(&mut self, peer: usize, delay_ms: u64, what: Local) {
         self.schedule_local_at(peer, self.now.after(delay_ms), what);
     }
 
-    pub fn schedule_local_at(&mut self, peer: usize, at: Millis, what: Local) {
+    pub(super) fn schedule_local_at(&mut self, peer: usize, at: Millis, what: Local) {
         let incarnation = self.nodes[peer].incarnation;
         let event = Event::Local {
             peer,
@@ -182,7 +182,7 @@ impl World {
         self.schedule_at(at, event);
     }
 
-    pub fn number(&mut self) -> u64 {
+    pub(super) fn number(&mut self) -> u64 {
         self.numbers += 1;
         self.numbers
     }
@@ -256,7 +256,7 @@ impl World {
     }
 
     /// Gives a peer an input, and carries out its outputs. The peer may crash before each of them.
-    pub fn step(&mut self, peer: usize, input: Input) -> Result<(), Violation> {
+    pub(super) fn step(&mut self, peer: usize, input: Input) -> Result<(), Violation> {
         let now = self.now;
         let Some(core) = &mut self.nodes[peer].core else {
             return Ok(());
@@ -292,7 +292,7 @@ impl World {
     }
 
     /// Some peer has decided this many rounds: peers that are due join, leave or return.
-    pub fn come_and_go(&mut self, decided: u64) -> Result<(), Violation> {
+    pub(super) fn come_and_go(&mut self, decided: u64) -> Result<(), Violation> {
         let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.absences)
             .into_iter()
             .partition(|a| decided >= a.leaves_in.unwrap_or(a.joins_at));

@@ -78,7 +78,7 @@ impl Driver {
         let failed = self.dialler.lost(peer, now);
         self.report(
             failed,
-            "the peer disconnected before it announced its run: it may be full, or belong to another run",
+            "the peer disconnected before it announced its run: it is full, or of another run",
         );
         let Some(address) = address else { return };
         self.dialler.redial(address, now);

@@ -101,10 +101,18 @@ impl Download<'_> {
             tokio::select! {
                 answer = asked.next() => match answer {
                     Some(Some(outline)) => return Some(outline),
-                    Some(None) => if asked.is_empty() { asked.push(self.outline_from(next.next()?)) },
+                    Some(None) => {
+                        if asked.is_empty() {
+                            asked.push(self.outline_from(next.next()?));
+                        }
+                    }
                     None => return None,
                 },
-                () = sleep(PATIENCE) => if let Some(holder) = next.next() { asked.push(self.outline_from(holder)) },
+                () = sleep(PATIENCE) => {
+                    if let Some(holder) = next.next() {
+                        asked.push(self.outline_from(holder));
+                    }
+                }
             }
         }
     }

@@ -1,4 +1,4 @@
-//! `weal data`: makes data ready for training, and checks it.
+//! `weal data`: prepares training data, and checks it.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -13,85 +13,86 @@ use weal_trainer::{
     PreparedPart, Tokeniser,
 };
 
-use super::progress::Bar;
-use super::{block_on, stop_signal};
+use super::args::{JsonArgs, print_json_line};
+use super::progress::ByteBar;
+use super::runtime::{block_on, stop_signal};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Files that were left out and are named on the screen.
+/// Number of skipped files that are named on the screen.
 const LEFT_OUT_SHOWN: usize = 5;
 
 #[derive(Debug, Args)]
-pub struct DataArgs {
+pub(super) struct DataArgs {
     #[command(subcommand)]
-    what: What,
+    command: DataCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
-    /// Reads text from files, folders and addresses, and writes it as shards of tokens.
+enum DataCommand {
+    /// Read text from files, folders and URLs, and write it as shards of tokens.
     Prepare(Box<PrepareArgs>),
-    /// Reads every shard of a prepared folder, and compares it with its hash.
+    /// Read every shard of a prepared folder and compare it with its hash.
     Check(CheckArgs),
 }
 
 #[derive(Debug, Args)]
 struct PrepareArgs {
-    /// Where the text is: files, folders, patterns in quotes ("data/*.jsonl.gz"), addresses
-    /// (https://…), Hugging Face data sets (hf://datasets/OWNER/NAME[@REVISION][/PATH]). Read are
-    /// .txt, .md, .jsonl, .ndjson, .json and .parquet, each also as .gz or .zst.
+    /// Text to read: files, folders, patterns in quotes ("data/*.jsonl.gz"), URLs (https://…) and
+    /// Hugging Face data sets (hf://datasets/OWNER/NAME[@REVISION][/PATH]). Accepts .txt, .md,
+    /// .jsonl, .ndjson and .json, each optionally .gz or .zst, and .parquet.
     #[arg(required = true, value_name = "SOURCE")]
     sources: Vec<String>,
-    /// The new folder that gets the tokens.
+    /// Folder to create for the tokens.
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
-    /// A tokenizer.json; without it, one token a byte.
+    /// Path of a tokenizer.json; without one, each byte is a token.
     #[arg(long, value_name = "PATH")]
     tokeniser: Option<PathBuf>,
-    /// The token that ends each document, by its name; by default the one that the tokeniser's own
-    /// settings name.
+    /// Token that ends each document, by name. By default the one that the tokeniser's
+    /// configuration names.
     #[arg(long, value_name = "TOKEN")]
     end_of_text: Option<String>,
-    /// Share of the text that is held out to measure with, such as 2% or 0.02. A text's hash
-    /// decides.
+    /// Share of the text to hold out for measuring the loss, such as 2% or 0.02. The hash of each
+    /// document decides whether it is held out.
     #[arg(long, default_value = "2%", value_parser = share, value_name = "SHARE")]
     heldout: u32,
-    /// What all files hold, whatever they are called: text, jsonl or parquet.
+    /// Format of all files, whatever their names: text, jsonl or parquet.
     #[arg(long, value_parser = kind)]
     format: Option<FileKind>,
-    /// Field of JSON lines, or column of Parquet, that holds the text; a.b is b within a.
+    /// JSON field or Parquet column that holds the text; a.b means field b inside a.
     #[arg(long, default_value = "text", value_name = "NAME")]
     text_field: String,
-    /// What stands between the documents of a text file, such as "<|endoftext|>" or "\n\n"; by
+    /// Separator between the documents of a text file, such as "<|endoftext|>" or "\n\n". By
     /// default a file is one document.
     #[arg(long, value_name = "TEXT")]
     separator: Option<String>,
-    /// Tokens of a shard.
-    #[arg(long, default_value_t = 1 << 24, value_parser = clap::value_parser!(u64).range(1_024..=1 << 30))]
+    /// Tokens per shard.
+    #[arg(long, value_name = "TOKENS", default_value_t = 1 << 24,
+        value_parser = clap::value_parser!(u64).range(1_024..=1 << 30))]
     shard_tokens: u64,
-    /// Threads; 0 for all cores.
+    /// Number of threads; 0 means one per core.
     #[arg(long, default_value_t = 0)]
     threads: usize,
-    /// Where fetched files lie until all is done; by default beside the folder.
+    /// Folder for downloaded files. By default a folder beside --out.
     #[arg(long, value_name = "FOLDER")]
     downloads: Option<PathBuf>,
-    /// Keep fetched files afterwards.
+    /// Keep downloaded files afterwards.
     #[arg(long)]
     keep_downloads: bool,
-    /// End at the first record that cannot be used, in place of naming it in bad-records.txt.
+    /// Stop at the first record that cannot be used, instead of listing it in bad-records.txt.
     #[arg(long)]
     strict: bool,
-    /// Print a summary as one line of JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    json: JsonArgs,
 }
 
 #[derive(Debug, Args)]
 struct CheckArgs {
-    /// The prepared folder.
+    /// Prepared folder to check.
     folder: PathBuf,
 }
 
-/// What programs are told of data that is prepared.
+/// The summary that `--json` prints.
 #[derive(Serialize)]
 struct Summary<'a> {
     folder: String,
@@ -108,10 +109,10 @@ struct Summary<'a> {
 }
 
 impl DataArgs {
-    pub fn run(self) -> Result<ExitCode> {
-        match self.what {
-            What::Prepare(args) => args.run(),
-            What::Check(args) => args.run(),
+    pub(super) fn run(self) -> Result<ExitCode> {
+        match self.command {
+            DataCommand::Prepare(args) => args.run(),
+            DataCommand::Check(args) => args.run(),
         }
     }
 }
@@ -124,42 +125,42 @@ impl PrepareArgs {
         let summary = block_on(async move {
             let stop = stop_signal()?;
             let work = tokio::task::spawn_blocking(move || {
-                let shown = Shown::new();
+                let bar = PrepareBar::new();
                 let summary = prepare.run(&out, &mut |progress| {
-                    shown.tell(progress);
+                    bar.update(progress);
                     if *stop.borrow() {
                         ControlFlow::Break(())
                     } else {
                         ControlFlow::Continue(())
                     }
                 });
-                shown.end();
+                bar.clear();
                 summary
             });
             let summary = work
                 .await
                 .map_err(|error| Error::of(ErrorKind::Internal, error))?;
-            summary.map_err(|error| Error::of(ErrorKind::Data, error))
+            summary.map_err(|error| Error::from(error).with_kind(ErrorKind::Data))
         })?;
         let seconds = start.elapsed().as_secs_f64();
-        if self.json {
-            self.print_json(&summary, seconds)
+        if self.json.json {
+            print_json_line(&self.summary(&summary, seconds))?;
         } else {
-            Ok(self.print(&summary, seconds))
+            self.print(&summary, seconds);
         }
+        Ok(ExitCode::SUCCESS)
     }
 
     fn prepare(&self) -> Result<Prepare> {
         let tokeniser = match &self.tokeniser {
             None => Tokeniser::Bytes,
-            Some(path) => {
-                Tokeniser::from_file(path).map_err(|error| Error::of(ErrorKind::Data, error))?
-            }
+            Some(path) => Tokeniser::from_file(path)
+                .map_err(|error| Error::from(error).with_kind(ErrorKind::Data))?,
         };
         let end_of_text = match (&self.end_of_text, &self.tokeniser) {
             (Some(name), _) => Some(tokeniser.token_of(name).ok_or_else(|| {
                 Error::usage(format!(
-                    "--end-of-text {name}: the tokeniser has no such token"
+                    "--end-of-text {name}: not a token of this tokeniser"
                 ))
             })?),
             (None, Some(path)) => tokeniser.end_of_text(path),
@@ -167,19 +168,20 @@ impl PrepareArgs {
         };
         if self.tokeniser.is_some() && end_of_text.is_none() {
             eprintln!(
-                "the tokeniser names no token that ends a text, so documents follow one another without; see --end-of-text"
+                "warning: the tokeniser names no end-of-text token, so nothing separates the \
+                 documents; name one with --end-of-text"
             );
         }
-        let usual = Prepare::new(self.sources.clone(), tokeniser);
+        let defaults = Prepare::new(self.sources.clone(), tokeniser);
         Ok(Prepare {
             kind: self.format,
             end_of_text,
             heldout_ppm: self.heldout,
             text_field: self.text_field.clone(),
-            separator: self.separator.as_deref().map(unescaped).unwrap_or_default(),
+            separator: self.separator.as_deref().map(unescape).unwrap_or_default(),
             shard_tokens: self.shard_tokens,
             threads: if self.threads == 0 {
-                usual.threads
+                defaults.threads
             } else {
                 self.threads
             },
@@ -187,18 +189,18 @@ impl PrepareArgs {
             downloads: self.downloads.clone(),
             keep_downloads: self.keep_downloads,
             strict: self.strict,
-            ..usual
+            ..defaults
         })
     }
 
-    fn print(&self, summary: &PrepareSummary, seconds: f64) -> ExitCode {
+    fn print(&self, summary: &PrepareSummary, seconds: f64) {
         let index = &summary.index;
         let sum = |count: fn(&weal_trainer::PreparedSource) -> u64| {
             index.sources.iter().map(count).sum::<u64>()
         };
         let text_bytes = sum(|source| source.text_bytes);
         println!(
-            "{} documents, {} of text from {} files, in {seconds:.1} s ({}/s)",
+            "{} documents, {} of text from {} files in {seconds:.1} s ({}/s)",
             HumanCount(sum(|source| source.documents)),
             HumanBytes(text_bytes),
             index.sources.len(),
@@ -213,10 +215,10 @@ impl PrepareArgs {
         }
         for (count, what) in [
             (sum(|source| source.empty), "documents without text"),
-            (sum(|source| source.bad), "records that could not be used"),
+            (sum(|source| source.bad), "records that cannot be used"),
         ] {
             if count > 0 {
-                println!("left out: {} {what}", HumanCount(count));
+                println!("skipped: {} {what}", HumanCount(count));
             }
         }
         for bad in &summary.bad {
@@ -224,7 +226,7 @@ impl PrepareArgs {
         }
         if sum(|source| source.bad) > summary.bad.len() as u64 {
             println!(
-                "  all of them are named in {}",
+                "  for all of them, see {}",
                 self.out.join("bad-records.txt").display()
             );
         }
@@ -241,19 +243,18 @@ impl PrepareArgs {
                 ""
             };
             println!(
-                "left out: {} files of other kinds: {}{more}",
+                "skipped: {} files of other types: {}{more}",
                 summary.skipped.len(),
                 names.join(", ")
             );
         }
         println!("train on it with: weal new --data {}", self.out.display());
-        ExitCode::SUCCESS
     }
 
-    fn print_json(&self, summary: &PrepareSummary, seconds: f64) -> Result<ExitCode> {
+    fn summary<'a>(&self, summary: &'a PrepareSummary, seconds: f64) -> Summary<'a> {
         let index = &summary.index;
         let text_bytes = index.sources.iter().map(|source| source.text_bytes).sum();
-        let summary = Summary {
+        Summary {
             folder: self.out.display().to_string(),
             documents: index.sources.iter().map(|source| source.documents).sum(),
             empty: index.sources.iter().map(|source| source.empty).sum(),
@@ -265,24 +266,18 @@ impl PrepareArgs {
             shards: index.training.shards.len() + index.heldout.shards.len(),
             seconds,
             text_bytes_per_second: text_bytes as f64 / seconds,
-        };
-        println!(
-            "{}",
-            serde_json::to_string(&summary)
-                .map_err(|error| Error::of(ErrorKind::Internal, error))?
-        );
-        Ok(ExitCode::SUCCESS)
+        }
     }
 }
 
 impl CheckArgs {
     fn run(self) -> Result<ExitCode> {
         let folder = PreparedFolder::open(&self.folder)
-            .map_err(|error| Error::of(ErrorKind::Data, error))?;
-        let bar = Bar::new("checking");
-        let checked = folder.check(&mut bar.told());
-        bar.end();
-        checked.map_err(|error| Error::of(ErrorKind::Data, error))?;
+            .map_err(|error| Error::from(error).with_kind(ErrorKind::Data))?;
+        let bar = ByteBar::new("checking");
+        let checked = folder.check(&mut bar.callback());
+        bar.clear();
+        checked.map_err(|error| Error::from(error).with_kind(ErrorKind::Data))?;
         let shards = |part: &PreparedPart| {
             format!(
                 "{} tokens in {} shards",
@@ -295,15 +290,15 @@ impl CheckArgs {
             shards(&folder.index.training),
             shards(&folder.index.heldout)
         );
-        println!("every shard is what its name says");
+        println!("every shard matches its hash");
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// A bar of bytes read, with what came of them; it is not there where nobody looks.
-struct Shown(ProgressBar);
+/// A progress bar of bytes read, with the documents and tokens they gave.
+struct PrepareBar(ProgressBar);
 
-impl Shown {
+impl PrepareBar {
     fn new() -> Self {
         let bar = ProgressBar::new(0);
         let style = ProgressStyle::with_template(
@@ -312,7 +307,7 @@ impl Shown {
         Self(style.map_or(bar.clone(), |style| bar.with_style(style)))
     }
 
-    fn tell(&self, progress: &PrepareProgress) {
+    fn update(&self, progress: &PrepareProgress) {
         self.0
             .set_length(progress.total_bytes.max(progress.read_bytes));
         self.0.set_position(progress.read_bytes);
@@ -322,7 +317,10 @@ impl Shown {
             HumanCount(progress.tokens)
         );
         if progress.fetched_bytes > 0 {
-            message.push_str(&format!(", {} fetched", HumanBytes(progress.fetched_bytes)));
+            message.push_str(&format!(
+                ", {} downloaded",
+                HumanBytes(progress.fetched_bytes)
+            ));
         }
         if progress.bad > 0 {
             message.push_str(&format!(", {} bad", HumanCount(progress.bad)));
@@ -330,14 +328,14 @@ impl Shown {
         self.0.set_message(message);
     }
 
-    fn end(&self) {
+    fn clear(&self) {
         self.0.finish_and_clear();
     }
 }
 
-/// A share as parts per million: 2% or 0.02.
+/// Parses a share such as 2% or 0.02, in parts per million.
 fn share(text: &str) -> Result<u32, String> {
-    let accepted = || format!("{text} is no share; accepted: 0% to 50%, or 0 to 0.5");
+    let accepted = || "accepted: 0% to 50%, or 0 to 0.5".to_owned();
     let share = match text.strip_suffix('%') {
         Some(percent) => percent.trim().parse::<f64>().map(|percent| percent / 100.0),
         None => text.parse::<f64>(),
@@ -357,8 +355,8 @@ fn kind(text: &str) -> Result<FileKind, String> {
         .ok_or_else(|| "accepted: text, jsonl, parquet".to_owned())
 }
 
-/// What a person means by `\n`, `\t`, `\0` and `\\`.
-fn unescaped(text: &str) -> Vec<u8> {
+/// Replaces the escapes `\n`, `\t`, `\0` and `\\`.
+fn unescape(text: &str) -> Vec<u8> {
     let mut plain = String::new();
     let mut rest = text.chars();
     while let Some(c) = rest.next() {
@@ -394,8 +392,8 @@ mod tests {
 
     #[test]
     fn a_separator_may_be_written_with_escapes() {
-        assert_eq!(unescaped("<|endoftext|>"), b"<|endoftext|>");
-        assert_eq!(unescaped(r"\n\n"), b"\n\n");
-        assert_eq!(unescaped(r"a\\n\x\"), br"a\n\x\");
+        assert_eq!(unescape("<|endoftext|>"), b"<|endoftext|>");
+        assert_eq!(unescape(r"\n\n"), b"\n\n");
+        assert_eq!(unescape(r"a\\n\x\"), br"a\n\x\");
     }
 }

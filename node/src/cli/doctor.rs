@@ -1,33 +1,33 @@
-//! `weal doctor`: what stands between this machine and training.
+//! `weal doctor`: checks whether this machine can train, and which models fit it.
 
 use std::process::ExitCode;
 
 use clap::Args;
 use weal_trainer::format_bytes;
 
-use super::FolderArgs;
-use super::node::{NodeArgs, set_threads};
-use crate::doctor::{Questions, Report, State, examine};
-use crate::error::{Error, ErrorKind, Result};
+use super::args::{FolderArgs, JsonArgs, print_json};
+use super::node::NodeArgs;
+use super::runtime::set_threads;
+use crate::doctor::{Examination, ModelFit, Report, State};
+use crate::error::Result;
 use crate::settings::{Bytes, Settings};
 
 #[derive(Debug, Args)]
-pub struct DoctorArgs {
-    /// Sequences of a step, for the presets; a folder's run has its own.
+pub(super) struct DoctorArgs {
+    /// Sequences per step, for the presets. The run of a data folder has its own.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
     batch: u16,
-    /// Tokens of a sequence, for the presets; by default each has its own.
-    #[arg(long)]
+    /// Tokens per sequence, for the presets. By default each preset has its own.
+    #[arg(long, value_name = "TOKENS")]
     context: Option<usize>,
-    /// Supposes a GPU with that much memory and with bf16, instead of the device there is.
+    /// Plan for a GPU with this much memory and with bf16, instead of the device of this machine.
     #[arg(long, value_name = "BYTES")]
     suppose: Option<Bytes>,
-    /// Do not train for a moment to see how fast it is.
+    /// Skip the short training run that measures the speed.
     #[arg(long)]
     no_measure: bool,
-    /// Prints JSON, in bytes.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    json: JsonArgs,
     #[command(flatten)]
     node: NodeArgs,
     #[command(flatten)]
@@ -35,62 +35,69 @@ pub struct DoctorArgs {
 }
 
 impl DoctorArgs {
-    pub fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitCode> {
         let folder = self.folder.folder();
-        let settings = self.node.over(Settings::read(&folder)?);
+        let settings = self.node.override_settings(Settings::read(&folder)?);
         set_threads(settings.compute.threads)?;
-        let report = examine(&Questions {
+        let examination = Examination {
             folder,
             settings,
             batch: self.batch.into(),
             context: self.context,
-            suppose: self.suppose.map(|Bytes(bytes)| bytes),
-            measure: !self.no_measure && self.suppose.is_none(),
-        })?;
-        if self.json {
-            let json = serde_json::to_string_pretty(&report)
-                .map_err(|error| Error::of(ErrorKind::Internal, error))?;
-            println!("{json}");
+            supposed_gpu_bytes: self.suppose.map(|Bytes(bytes)| bytes),
+            measure_speed: !self.no_measure && self.suppose.is_none(),
+        };
+        let report = examination.run()?;
+        if self.json.json {
+            print_json(&report)?;
         } else {
-            show(&report);
+            print(&report);
         }
         Ok(ExitCode::from(report.code()))
     }
 }
 
-fn show(report: &Report) {
+fn print(report: &Report) {
     for check in &report.checks {
         let state = match check.state {
             State::Ok => "ok",
             State::Warning => "note",
-            State::Wrong => "WRONG",
+            State::Wrong => "FAILED",
         };
-        println!("{state:<6}{:<12}{}", check.what, check.found);
+        println!("{state:<7}{:<12}{}", check.what, check.found);
         if let Some(remedy) = &check.remedy {
-            println!("{:<18}{remedy}", "");
+            println!("{:<19}hint: {remedy}", "");
         }
     }
-    let is_gpu = report.models.iter().any(|model| model.device_bytes > 0);
+    print_models(&report.models);
+    println!(
+        "\n{}",
+        if report.can_train {
+            "this machine can train"
+        } else {
+            "this machine cannot train until the failed checks pass"
+        }
+    );
+}
+
+fn print_models(models: &[ModelFit]) {
+    let is_gpu = models.iter().any(|model| model.device_bytes > 0);
     let pair = |device: u64, host: u64| match is_gpu {
         true => format!("{} + {}", format_bytes(device), format_bytes(host)),
         false => format_bytes(host),
     };
-    let legend = if is_gpu {
-        ", on the GPU + in the machine"
-    } else {
-        ""
-    };
+    let legend = if is_gpu { " (GPU + host)" } else { "" };
     println!("\nmemory for training{legend}:");
     println!(
         "{:<9} {:>10} {:>8} {:>20} {:>20} {:>20}",
-        "model", "parameters", "context", "nothing spared", "all spared", "as chosen"
+        "model", "parameters", "context", "fastest plan", "smallest plan", "chosen plan"
     );
-    for model in &report.models {
+    for model in models {
         let fastest = pair(model.fastest_device_bytes, model.fastest_host_bytes);
         let least = pair(model.least_device_bytes, model.least_host_bytes);
         let here = pair(model.device_bytes, model.host_bytes);
         let million = format!("{:.1} M", model.parameters as f64 / 1e6);
-        let fits = if model.fits { "fits" } else { "NO ROOM" };
+        let fits = if model.fits { "fits" } else { "TOO LARGE" };
         let speed = model.tokens_per_second.map_or(String::new(), |speed| {
             format!(", about {speed:.0} tokens/s")
         });
@@ -99,12 +106,4 @@ fn show(report: &Report) {
             model.name, model.context, model.plan
         );
     }
-    println!(
-        "\n{}",
-        if report.can_train {
-            "this machine can train"
-        } else {
-            "this machine cannot train yet"
-        }
-    );
 }

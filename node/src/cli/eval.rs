@@ -1,4 +1,4 @@
-//! `weal eval`: how well a model predicts text, and how it answers questions.
+//! `weal eval`: measures how well a model predicts text and answers questions.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,35 +8,28 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use weal_trainer::{Evaluator, parse_questions};
 
-use super::node::set_threads;
-use super::{FolderArgs, open_model};
+use super::args::{JsonArgs, print_json_line};
+use super::open::ModelArgs;
+use super::runtime::set_threads;
 use crate::error::{Error, ErrorKind, Result};
-use crate::settings::Device;
 
 #[derive(Debug, Args)]
-pub struct EvalArgs {
-    /// What to examine the model with. Files that end in .jsonl hold multiple-choice questions in
-    /// the forms of ARC, HellaSwag or PIQA, or with the keys context, choices and answer; all
-    /// others are text to predict.
+pub(super) struct EvalArgs {
+    /// Files to evaluate on. A .jsonl file holds multiple-choice questions in the form of ARC,
+    /// HellaSwag or PIQA, or with the keys context, choices and answer. Any other file is text to
+    /// predict.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// A Hugging Face folder; by default the newest weights of the data folder are examined.
-    #[arg(long, value_name = "FOLDER")]
-    model: Option<PathBuf>,
-    /// Print one line of JSON for each file.
-    #[arg(long)]
-    json: bool,
-    /// The device: auto, cpu, gpu or gpu:<number>.
-    #[arg(long, env = "WEAL_DEVICE", default_value = "auto")]
-    device: Device,
     #[command(flatten)]
-    folder: FolderArgs,
+    json: JsonArgs,
+    #[command(flatten)]
+    model: ModelArgs,
 }
 
-/// What was found out with one file.
+/// The result for one file.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-enum Found {
+enum Evaluation {
     Text {
         file: String,
         tokens: u64,
@@ -57,32 +50,30 @@ enum Found {
 }
 
 impl EvalArgs {
-    pub fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitCode> {
         set_threads(0)?;
-        // A file that cannot be read is told before a model is.
+        // A file that cannot be read is reported before the model, which may be large, is read.
         let texts = self
             .files
             .iter()
             .map(|file| read(file))
             .collect::<Result<Vec<_>>>()?;
-        let (opened, device) = open_model(self.model.as_ref(), &self.folder, self.device)?;
-        let failed = |error: weal_trainer::Error| Error::of(ErrorKind::Device, error);
+        let (loaded, device) = self.model.open()?;
+        let failed = |error: weal_trainer::Error| Error::from(error).with_kind(ErrorKind::Device);
         let mut evaluator = Evaluator::new(
-            opened.model,
-            opened.tokeniser,
-            opened.end_of_text,
-            &opened.weights,
+            loaded.model,
+            loaded.tokeniser,
+            loaded.end_of_text,
+            &loaded.weights,
             &device,
         )
         .map_err(failed)?;
         for (file, text) in self.files.iter().zip(&texts) {
-            let found = examine(&mut evaluator, file, text)?;
-            if self.json {
-                let json = serde_json::to_string(&found)
-                    .map_err(|error| Error::of(ErrorKind::Internal, error))?;
-                println!("{json}");
+            let evaluation = evaluate(&mut evaluator, file, text)?;
+            if self.json.json {
+                print_json_line(&evaluation)?;
             } else {
-                println!("{found}");
+                println!("{evaluation}");
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -90,18 +81,21 @@ impl EvalArgs {
 }
 
 fn read(file: &Path) -> Result<Vec<u8>> {
-    std::fs::read(file)
-        .map_err(|error| Error::data(format!("{}: cannot be read: {error}", file.display())))
+    std::fs::read(file).map_err(|error| {
+        Error::data(format!("{}: cannot be read", file.display())).caused_by(error)
+    })
 }
 
-fn examine(evaluator: &mut Evaluator, path: &Path, text: &[u8]) -> Result<Found> {
+fn evaluate(evaluator: &mut Evaluator, path: &Path, text: &[u8]) -> Result<Evaluation> {
     let unusable = |error: weal_trainer::Error| match error {
-        error @ weal_trainer::Error::Device { .. } => Error::of(ErrorKind::Device, error),
-        error => Error::of(ErrorKind::Data, error),
+        error @ weal_trainer::Error::Device { .. } => {
+            Error::from(error).with_kind(ErrorKind::Device)
+        }
+        error => Error::from(error).with_kind(ErrorKind::Data),
     };
     let file = path.display().to_string();
     let bar = ProgressBar::new(0);
-    let mut told = |done, total| {
+    let mut progress = |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     };
@@ -110,10 +104,12 @@ fn examine(evaluator: &mut Evaluator, path: &Path, text: &[u8]) -> Result<Found>
         .is_some_and(|extension| extension == "jsonl")
     {
         let text = std::str::from_utf8(text)
-            .map_err(|error| Error::data(format!("{file}: is not text: {error}")))?;
+            .map_err(|error| Error::data(format!("{file}: not text in UTF-8")).caused_by(error))?;
         let (form, questions) = parse_questions(path, text).map_err(unusable)?;
-        let found = evaluator.choices(&questions, &mut told).map_err(unusable)?;
-        Found::Choices {
+        let found = evaluator
+            .choices(&questions, &mut progress)
+            .map_err(unusable)?;
+        Evaluation::Choices {
             file,
             task: form.to_string(),
             questions: found.questions,
@@ -124,9 +120,9 @@ fn examine(evaluator: &mut Evaluator, path: &Path, text: &[u8]) -> Result<Found>
         }
     } else {
         let found = evaluator
-            .text(text, &mut told)
-            .map_err(|error| Error::data(format!("{file}: {error}")))?;
-        Found::Text {
+            .text(text, &mut progress)
+            .map_err(|error| unusable(error).context(format!("{file}: cannot be evaluated")))?;
+        Evaluation::Text {
             file,
             tokens: found.tokens,
             bytes: found.bytes,
@@ -139,7 +135,7 @@ fn examine(evaluator: &mut Evaluator, path: &Path, text: &[u8]) -> Result<Found>
     Ok(found)
 }
 
-impl std::fmt::Display for Found {
+impl std::fmt::Display for Evaluation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Text {
@@ -151,7 +147,8 @@ impl std::fmt::Display for Found {
                 bits_per_byte,
             } => write!(
                 f,
-                "{file}: {tokens} tokens, {bytes} bytes: {nats_per_token:.4} nats a token, perplexity {perplexity:.3}, {bits_per_byte:.4} bits a byte"
+                "{file}: {tokens} tokens, {bytes} bytes: {nats_per_token:.4} nats per token, \
+                 perplexity {perplexity:.3}, {bits_per_byte:.4} bits per byte"
             ),
             Self::Choices {
                 file,
@@ -163,7 +160,8 @@ impl std::fmt::Display for Found {
                 acc_norm_stderr,
             } => write!(
                 f,
-                "{file}: {questions} questions ({task}): acc {acc:.4} ± {acc_stderr:.4}, acc_norm {acc_norm:.4} ± {acc_norm_stderr:.4}"
+                "{file}: {questions} questions ({task}): acc {acc:.4} ± {acc_stderr:.4}, \
+                 acc_norm {acc_norm:.4} ± {acc_norm_stderr:.4}"
             ),
         }
     }

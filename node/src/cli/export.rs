@@ -1,4 +1,4 @@
-//! `weal export`: writes a model as others read it.
+//! `weal export`: writes a model as safetensors or GGUF.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -6,20 +6,20 @@ use std::process::ExitCode;
 use clap::Args;
 use weal_trainer::{Export, FloatFormat, GgufFormat};
 
-use super::FolderArgs;
-use super::progress::Bar;
+use super::args::FolderArgs;
+use super::progress::ByteBar;
 use crate::error::{Error, ErrorKind, Result};
 use crate::loaded_model::LoadedModel;
 
 #[derive(Debug, Args)]
-pub struct ExportArgs {
-    /// Where to: a new folder in Hugging Face's form, or a file that ends in .gguf, for llama.cpp.
+pub(super) struct ExportArgs {
+    /// Output: a new folder in Hugging Face format, or a file that ends in .gguf, for llama.cpp.
     to: PathBuf,
-    /// How weights are kept. In a folder f32 (every bit), bf16 or f16 (half the size); in a GGUF
-    /// file f16, q8_0 or q4_0.
+    /// Number format of the weights: f32 (exact, the default), bf16 or f16 in a folder; f16 (the
+    /// default), q8_0 or q4_0 in a GGUF file.
     #[arg(long = "type", value_name = "TYPE")]
     format: Option<String>,
-    /// The weights at the start of this round; by default the newest that are here.
+    /// Round whose starting weights to export. By default the newest round in the folder.
     #[arg(long)]
     round: Option<u64>,
     #[command(flatten)]
@@ -27,36 +27,36 @@ pub struct ExportArgs {
 }
 
 impl ExportArgs {
-    pub fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitCode> {
         let is_gguf = self
             .to
             .extension()
             .is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
-        // A wrong flag is told before anything is read.
-        let wanted = if is_gguf {
-            Wanted::File(self.parse("f16")?)
+        // A wrong flag is reported before anything is read.
+        let output = if is_gguf {
+            Output::File(self.parse("f16")?)
         } else {
-            Wanted::Folder(self.parse("f32")?)
+            Output::Folder(self.parse("f32")?)
         };
-        let opened = LoadedModel::folder(&self.folder.folder(), self.round)?;
-        let failed = |error: weal_trainer::Error| Error::of(ErrorKind::Data, error);
+        let loaded = LoadedModel::folder(&self.folder.folder(), self.round)?;
+        let failed = |error: weal_trainer::Error| Error::from(error).with_kind(ErrorKind::Data);
         let export = Export::new(
-            &opened.model,
-            &opened.weights,
-            &opened.tokeniser,
-            opened.end_of_text,
+            &loaded.model,
+            &loaded.weights,
+            &loaded.tokeniser,
+            loaded.end_of_text,
         )
         .map_err(failed)?;
-        let bar = Bar::new("writing");
-        let written = match wanted {
-            Wanted::File(format) => {
-                export.write_gguf(&self.to, &opened.name, format, &mut bar.told())
+        let bar = ByteBar::new("writing");
+        let written = match output {
+            Output::File(format) => {
+                export.write_gguf(&self.to, &loaded.name, format, &mut bar.callback())
             }
-            Wanted::Folder(format) => export.write_folder(&self.to, format, &mut bar.told()),
+            Output::Folder(format) => export.write_folder(&self.to, format, &mut bar.callback()),
         };
-        bar.end();
+        bar.clear();
         written.map_err(failed)?;
-        println!("{} written to {}", opened.origin, self.to.display());
+        println!("{} written to {}", loaded.origin, self.to.display());
         Ok(ExitCode::SUCCESS)
     }
 
@@ -67,7 +67,7 @@ impl ExportArgs {
     }
 }
 
-enum Wanted {
+enum Output {
     Folder(FloatFormat),
     File(GgufFormat),
 }

@@ -1,60 +1,52 @@
-//! `weal generate`: lets a model write text.
+//! `weal generate`: generates text with a model.
 
 use std::io::{IsTerminal, Read, Write};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use weal_trainer::{GeneratedText, Sampling, TextGenerator};
 
-use super::node::set_threads;
-use super::{FolderArgs, open_model};
+use super::open::ModelArgs;
+use super::runtime::set_threads;
 use crate::error::{Error, ErrorKind, Result};
-use crate::settings::Device;
 
 #[derive(Debug, Args)]
-pub struct GenerateArgs {
-    /// How the text begins. Without it, it is read from standard input; at a terminal, you and the
-    /// model take turns.
+pub(super) struct GenerateArgs {
+    /// Start of the text. Without it, the prompt is read from standard input; on a terminal, you
+    /// and the model take turns.
     prompt: Option<String>,
-    /// A Hugging Face folder; by default the newest weights of the data folder write.
-    #[arg(long, value_name = "FOLDER")]
-    model: Option<PathBuf>,
-    /// Tokens to write.
+    /// Most tokens to generate.
     #[arg(long, default_value_t = 256)]
     tokens: usize,
-    /// 0 always takes the likeliest token; more is bolder.
+    /// Sampling temperature: 0 always takes the most likely token, higher values vary more.
     #[arg(long, default_value_t = 0.8)]
     temperature: f32,
-    /// Draws only from the likeliest tokens that make up this share.
+    /// Sample only from the most likely tokens that together have this probability.
     #[arg(long, default_value_t = 0.95)]
     top_p: f32,
-    /// Draws only from so many of the likeliest tokens; 0 from all.
+    /// Sample only from this many of the most likely tokens; 0 means all.
     #[arg(long, default_value_t = 0)]
     top_k: usize,
-    /// End the text before this; may be given several times.
+    /// Stop before this text; repeat the flag for more.
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
-    /// The same seed gives the same text; by default a new one each time.
+    /// Seed of the sampling; the same seed gives the same text. By default a random one.
     #[arg(long)]
     seed: Option<u64>,
-    /// The device: auto, cpu, gpu or gpu:<number>.
-    #[arg(long, env = "WEAL_DEVICE", default_value = "auto")]
-    device: Device,
     #[command(flatten)]
-    folder: FolderArgs,
+    model: ModelArgs,
 }
 
 impl GenerateArgs {
-    pub fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitCode> {
         set_threads(0)?;
-        let (opened, device) = open_model(self.model.as_ref(), &self.folder, self.device)?;
-        let failed = |error: weal_trainer::Error| Error::of(ErrorKind::Device, error);
+        let (loaded, device) = self.model.open()?;
+        let failed = |error: weal_trainer::Error| Error::from(error).with_kind(ErrorKind::Device);
         let generator =
-            TextGenerator::new(opened.model, opened.tokeniser, &opened.weights, &device)
+            TextGenerator::new(loaded.model, loaded.tokeniser, &loaded.weights, &device)
                 .map_err(failed)?;
-        let mut generator = generator.ending_at(opened.end_of_text);
+        let mut generator = generator.ending_at(loaded.end_of_text);
         let mut sampling = Sampling {
             max_tokens: self.tokens,
             temperature: self.temperature,
@@ -65,14 +57,16 @@ impl GenerateArgs {
         };
         match self.prompt {
             None if std::io::stdin().is_terminal() => {
-                eprintln!("write how the text begins, then go on by turns; Ctrl-D ends it");
+                eprintln!(
+                    "type the start of the text, then take turns with the model; Ctrl-D ends"
+                );
                 take_turns(&mut generator, &mut sampling)?;
             }
             given => {
                 let prompt = given.map_or_else(read_prompt, Ok)?;
-                let _ = say(&prompt);
+                let _ = print(&prompt);
                 let written = generator
-                    .generate(&prompt, &sampling, &mut say)
+                    .generate(&prompt, &sampling, &mut print)
                     .map_err(unusable)?;
                 println!();
                 eprintln!("{}", speed(&written));
@@ -82,8 +76,8 @@ impl GenerateArgs {
     }
 }
 
-/// A line of the reader's, then the model's, until the input ends. The model sees all that was
-/// written before.
+/// Reads a line, lets the model continue it, and so on until the input ends. The model sees all
+/// the text so far.
 fn take_turns(generator: &mut TextGenerator, sampling: &mut Sampling) -> Result<()> {
     loop {
         eprint!("> ");
@@ -92,13 +86,13 @@ fn take_turns(generator: &mut TextGenerator, sampling: &mut Sampling) -> Result<
             eprintln!();
             return Ok(());
         }
-        // The model goes on in the reader's line; an empty line begins a new one.
+        // The model continues the line it was given; an empty line starts a new one.
         let line = line
             .strip_suffix('\n')
             .filter(|line| !line.is_empty())
             .unwrap_or("\n");
         let written = generator
-            .resume(line, sampling, &mut say)
+            .resume(line, sampling, &mut print)
             .map_err(unusable)?;
         println!();
         eprintln!("{}", speed(&written));
@@ -118,11 +112,11 @@ fn read_prompt() -> Result<String> {
     })
 }
 
-/// Shows a piece of text. A reader that went away ends the text.
-fn say(text: &str) -> ControlFlow<()> {
+/// Prints a piece of text. A closed pipe ends the text.
+fn print(text: &str) -> ControlFlow<()> {
     let mut out = std::io::stdout().lock();
-    let said = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    if said.is_ok() {
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    if written.is_ok() {
         ControlFlow::Continue(())
     } else {
         ControlFlow::Break(())
@@ -134,15 +128,15 @@ fn speed(written: &GeneratedText) -> String {
     let after_first =
         tokens.saturating_sub(1) as f64 / (written.seconds - written.prompt_seconds).max(1e-9);
     format!(
-        "{} tokens read in {:.2} s, {tokens} written at {after_first:.1} tokens/s",
+        "{} prompt tokens in {:.2} s, {tokens} tokens generated at {after_first:.1} tokens/s",
         written.prompt_tokens, written.prompt_seconds
     )
 }
 
 fn unreadable(error: std::io::Error) -> Error {
-    Error::usage(format!("standard input cannot be read: {error}"))
+    Error::usage("cannot read standard input").caused_by(error)
 }
 
 fn unusable(error: weal_trainer::Error) -> Error {
-    Error::of(ErrorKind::Usage, error)
+    Error::from(error).with_kind(ErrorKind::Usage)
 }

@@ -1,51 +1,35 @@
-//! `weal import`: a new run that goes on from a model that was trained elsewhere.
+//! `weal import`: a new run that continues training an existing model.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 
-use super::FolderArgs;
-use super::new::{absolute, write};
+use super::args::{NewRunArgs, absolute};
+use super::new::write;
 use crate::error::Result;
-use crate::new_run::RunFile;
+use crate::new_run;
 
-/// Peak learning rate for weights that have learnt already; new ones bear twenty times as much.
+/// Peak learning rate for weights that are trained already; new ones stand twenty times as much.
 const LEARNING_RATE: f64 = 1e-4;
 
 #[derive(Debug, Args)]
-pub struct ImportArgs {
-    /// A Hugging Face folder: config.json, tokenizer.json, and safetensors of a Llama, Mistral or
-    /// Qwen3.
+pub(super) struct ImportArgs {
+    /// Hugging Face folder of a Llama, Mistral or Qwen3: config.json, safetensors, and
+    /// tokenizer.json unless --tokeniser names one.
     model: PathBuf,
-    /// What people will call the run.
-    #[arg(long, default_value = "a commonweal")]
-    name: String,
-    /// Text files and folders to train on, or a folder that `weal data prepare` made; without them,
-    /// the built-in generator's text.
-    #[arg(long, value_name = "PATH")]
-    data: Vec<PathBuf>,
-    /// A tokenizer.json, where the model's folder has none.
-    #[arg(long, value_name = "PATH")]
-    tokeniser: Option<PathBuf>,
-    /// Tokens of a window, where fewer are to be trained on than the model could see.
-    #[arg(long)]
+    #[arg(long, help = new_run::flag_help("model.context"), value_name = "TOKENS")]
     context: Option<u32>,
     #[command(flatten)]
-    folder: FolderArgs,
+    run: NewRunArgs,
 }
 
 impl ImportArgs {
-    pub fn run(self) -> Result<ExitCode> {
-        let mut file = RunFile {
-            name: self.name,
-            ..RunFile::default()
-        };
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let mut file = self.run.run_file()?;
         file.model.checkpoint = Some(absolute(&self.model)?);
         file.model.context = self.context;
-        file.data.files = self.data.iter().map(absolute).collect::<Result<_>>()?;
-        file.tokeniser.file = self.tokeniser.as_ref().map(absolute).transpose()?;
         file.inner.learning_rate = LEARNING_RATE;
-        write(&self.folder.folder(), &file)
+        write(&self.run.folder.folder(), &file)
     }
 }

@@ -1,4 +1,4 @@
-//! `weal join`: comes to a run by its link, and takes part.
+//! `weal join`: joins a run by its link and takes part in it.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -6,25 +6,26 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::node::{NodeArgs, set_threads, take_part};
-use super::{FolderArgs, block_on};
+use super::args::FolderArgs;
+use super::node::{NodeArgs, take_part};
+use super::runtime::{block_on, set_threads};
 use crate::daemon::Options;
 use crate::error::Result;
 use crate::join::{JoinRequest, LocalData, join};
 use crate::link::RunLink;
 
 #[derive(Debug, Args)]
-pub struct JoinArgs {
-    /// The link: weal:<run id>?peer=<multiaddr>
+pub(super) struct JoinArgs {
+    /// Link of the run: weal:<run id>?peer=<multiaddr>.
     link: String,
     /// Seconds to wait for a peer that has the run.
-    #[arg(long, default_value_t = 120)]
+    #[arg(long, default_value_t = 120, value_name = "SECONDS")]
     patience: u64,
-    /// Files and folders that may hold texts of the run, or its prepared tokens: what is there need
-    /// not be fetched from peers.
+    /// Files and folders that may hold texts or prepared tokens of the run. What is found there is
+    /// not downloaded.
     #[arg(long, value_name = "PATH", num_args = 1..)]
     data: Vec<PathBuf>,
-    /// Fetch everything, but do not take part yet.
+    /// Download everything, but do not take part yet.
     #[arg(long)]
     only_fetch: bool,
     #[command(flatten)]
@@ -34,7 +35,7 @@ pub struct JoinArgs {
 }
 
 impl JoinArgs {
-    pub fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitCode> {
         let link: RunLink = self.link.parse()?;
         let folder = self.folder.folder();
         let mut settings = self.node.settings(&folder)?;

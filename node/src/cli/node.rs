@@ -1,75 +1,76 @@
-//! Flags that `weal run` and `weal join` share: they come before what `settings.toml` says.
+//! Flags that `weal run`, `weal join` and `weal doctor` share. They override `settings.toml`.
 
 use std::net::SocketAddr;
 
 use clap::Args;
 use libp2p::Multiaddr;
 
+use super::runtime::stop_signal;
 use crate::daemon::{self, Options};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::folder::Folder;
-use crate::settings::{Auto, Bytes, Device, NetworkSettings, Settings};
+use crate::settings::{Auto, Bytes, Device, NetworkSettings, Settings, flag_help};
 
 /// How this machine takes part.
 #[derive(Debug, Args)]
-pub struct NodeArgs {
-    /// Port for peers, QUIC (UDP) and TCP, on every interface [settings: network.listen].
-    #[arg(long, env = "WEAL_PORT")]
+pub(super) struct NodeArgs {
+    /// Listen for peers on this port: QUIC (UDP) and TCP, on every interface [settings:
+    /// network.listen].
+    #[arg(long, env = "WEAL_PORT", hide_env_values = true)]
     port: Option<u16>,
-    /// A peer to begin with, with its identity; may be given several times
-    /// [settings: network.bootstrap].
+    /// Connect to this peer too; repeat the flag for more [settings: network.bootstrap].
     #[arg(
         long,
         env = "WEAL_BOOTSTRAP",
+        hide_env_values = true,
         value_delimiter = ',',
         value_name = "MULTIADDR"
     )]
     bootstrap: Vec<Multiaddr>,
-    /// An address under which others reach this machine [settings: network.external].
+    /// Tell peers that this address reaches this machine; repeat the flag for more [settings:
+    /// network.external].
     #[arg(
         long,
         env = "WEAL_EXTERNAL",
+        hide_env_values = true,
         value_delimiter = ',',
         value_name = "MULTIADDR"
     )]
     external: Vec<Multiaddr>,
     /// Do not look for peers on the local network [settings: network.mdns].
-    #[arg(long, env = "WEAL_NO_MDNS")]
+    #[arg(long, env = "WEAL_NO_MDNS", hide_env_values = true)]
     no_mdns: bool,
-    /// The most bytes of contributions and weights sent each second; 0: no limit
-    /// [settings: network.max_upload].
-    #[arg(long, env = "WEAL_MAX_UPLOAD", value_name = "BYTES")]
+    #[arg(long, help = flag_help("network.max_upload"), env = "WEAL_MAX_UPLOAD",
+        hide_env_values = true, value_name = "BYTES")]
     max_upload: Option<u64>,
-    /// The most bytes of contributions and weights received each second; 0: no limit [settings:
-    /// network.max_download].
-    #[arg(long, env = "WEAL_MAX_DOWNLOAD", value_name = "BYTES")]
+    #[arg(long, help = flag_help("network.max_download"), env = "WEAL_MAX_DOWNLOAD",
+        hide_env_values = true, value_name = "BYTES")]
     max_download: Option<u64>,
-    /// Address of the page, /metrics and /api [settings: page.listen].
-    #[arg(long, env = "WEAL_PAGE", value_name = "ADDRESS")]
+    #[arg(long, help = flag_help("page.listen"), env = "WEAL_PAGE", hide_env_values = true,
+        value_name = "ADDRESS")]
     page: Option<SocketAddr>,
-    /// The device that trains: auto, cpu, gpu or gpu:<number> [settings: compute.device].
-    #[arg(long, env = "WEAL_DEVICE")]
+    #[arg(long, help = flag_help("compute.device"), env = "WEAL_DEVICE",
+        hide_env_values = true)]
     device: Option<Device>,
-    /// Threads on the processor; 0 is one for each core [settings: compute.threads].
-    #[arg(long, env = "WEAL_THREADS")]
+    #[arg(long, help = flag_help("compute.threads"), env = "WEAL_THREADS",
+        hide_env_values = true)]
     threads: Option<usize>,
-    /// The most memory that training may take, e.g. "6 GB": of the GPU's, or of the machine's
-    /// [settings: compute.memory].
-    #[arg(long, env = "WEAL_MEMORY", value_name = "BYTES")]
+    #[arg(long, help = flag_help("compute.memory"), env = "WEAL_MEMORY", hide_env_values = true,
+        value_name = "BYTES")]
     memory: Option<Auto<Bytes>>,
-    /// Stop training after so many decided rounds; go on answering others.
-    #[arg(long, env = "WEAL_ROUNDS")]
+    /// Stop training after this many decided rounds, but keep serving peers.
+    #[arg(long, env = "WEAL_ROUNDS", hide_env_values = true)]
     pub(super) rounds: Option<u64>,
 }
 
 impl NodeArgs {
-    /// The folder's settings, written where there are none, with these flags over them.
+    /// The folder's settings, overridden by these flags. Writes the defaults if there are none.
     pub(super) fn settings(&self, folder: &Folder) -> Result<Settings> {
-        Ok(self.over(Settings::load_or_write(folder, &Settings::default())?))
+        Ok(self.override_settings(Settings::load_or_write(folder, &Settings::default())?))
     }
 
-    /// Settings with these flags over them.
-    pub(super) fn over(&self, mut settings: Settings) -> Settings {
+    /// Settings overridden by these flags.
+    pub(super) fn override_settings(&self, mut settings: Settings) -> Settings {
         let network = &mut settings.network;
         if let Some(port) = self.port {
             network.listen = NetworkSettings::on_port(port).listen;
@@ -99,17 +100,9 @@ impl NodeArgs {
     }
 }
 
-/// Sets the threads that training and hashing share.
-pub(super) fn set_threads(threads: usize) -> Result<()> {
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build_global()
-        .map_err(|error| Error::internal(format!("threads cannot be started: {error}")))
-}
-
-/// Takes part until told to stop.
+/// Runs the node until Ctrl-C.
 pub(super) async fn take_part(options: Options) -> Result<()> {
-    let stop = super::stop_signal()?;
+    let stop = stop_signal()?;
     let daemon = daemon::open(options).await?;
     eprintln!("page: http://{}/", daemon.page());
     daemon.run(stop).await

@@ -1,5 +1,5 @@
-//! A bar for work whose length is known, and a spinner for a GPU's first steps; neither is there
-//! where nobody looks.
+//! A progress bar of bytes, and a spinner for a GPU's kernel warm-up. Both are shown on a terminal
+//! only.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -8,17 +8,17 @@ use indicatif::{ProgressBar, ProgressStyle};
 use weal_trainer::{KernelWarmup, OpenDevice};
 
 /// A progress bar of bytes.
-pub(super) struct Bar(ProgressBar);
+pub(super) struct ByteBar(ProgressBar);
 
-impl Bar {
-    pub fn new(what: &'static str) -> Self {
+impl ByteBar {
+    pub(super) fn new(what: &'static str) -> Self {
         let bar = ProgressBar::new(0).with_message(what);
         let style = ProgressStyle::with_template("{msg} {bar:30} {bytes} of {total_bytes} ({eta})");
         Self(style.map_or(bar.clone(), |style| bar.with_style(style)))
     }
 
-    /// To be told bytes done, and bytes in all.
-    pub fn told(&self) -> impl FnMut(u64, u64) + use<> {
+    /// Takes the number of bytes done, and of bytes in total.
+    pub(super) fn callback(&self) -> impl FnMut(u64, u64) + use<> {
         let bar = self.0.clone();
         move |done, total| {
             bar.set_length(total);
@@ -26,23 +26,29 @@ impl Bar {
         }
     }
 
-    /// Takes the bar away.
-    pub fn end(self) {
+    /// Removes the bar from the screen.
+    pub(super) fn clear(self) {
         self.0.finish_and_clear();
     }
 }
 
 /// The device, with a spinner while its kernels are compiled and tuned.
-pub(super) fn spinning(device: OpenDevice) -> OpenDevice {
+pub(super) fn with_spinner(device: OpenDevice) -> OpenDevice {
     let name = device.name().to_owned();
     let shown = Mutex::new(None);
     device.on_kernel_warmup(move |kernels| {
         let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
         match kernels {
-            KernelWarmup::Running { new_kernels: new, elapsed } => shown.get_or_insert_with(spinner).set_message(format!(
-                "compiling and tuning GPU kernels for {name}: {new} so far, {} s; what is found is kept",
-                elapsed.as_secs()
-            )),
+            KernelWarmup::Running {
+                new_kernels,
+                elapsed,
+            } => {
+                shown.get_or_insert_with(spinner).set_message(format!(
+                    "compiling and tuning GPU kernels for {name}: {new_kernels} so far, {} s; \
+                     the results are cached",
+                    elapsed.as_secs()
+                ));
+            }
             KernelWarmup::Done => {
                 if let Some(spinner) = shown.take() {
                     spinner.finish_and_clear();

@@ -4,14 +4,15 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::node::{NodeArgs, set_threads, take_part};
-use super::{FolderArgs, block_on};
+use super::args::FolderArgs;
+use super::node::{NodeArgs, take_part};
+use super::runtime::{block_on, set_threads};
 use crate::daemon::Options;
 use crate::error::Result;
 use crate::new_run;
 
 #[derive(Debug, Args)]
-pub struct RunArgs {
+pub(super) struct RunArgs {
     #[command(flatten)]
     folder: FolderArgs,
     #[command(flatten)]
@@ -19,7 +20,7 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
-    pub fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitCode> {
         let folder = self.folder.folder();
         let settings = self.node.settings(&folder)?;
         set_threads(settings.compute.threads)?;

@@ -1,4 +1,4 @@
-//! `weal status`: asks a running node what it is doing.
+//! `weal status`: shows what a running node is doing.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -6,49 +6,53 @@ use std::process::ExitCode;
 use clap::Args;
 use weal_dashboard::{NodeState, Snapshot};
 
-use super::FolderArgs;
-use crate::error::{Error, ErrorKind, Result};
+use super::args::{FolderArgs, JsonArgs, print_json};
+use crate::error::{ErrorKind, Result};
 use crate::settings::Settings;
 use crate::status_client;
 
-/// Exit code of `--healthy` when the node answers, but takes no part (yet).
-const UNHEALTHY: u8 = 1;
-
 #[derive(Debug, Args)]
-pub struct StatusArgs {
-    /// Address of the node's page; by default the one in the folder's settings.
-    #[arg(long, env = "WEAL_PAGE", value_name = "ADDRESS")]
+pub(super) struct StatusArgs {
+    /// Address of the node's page. By default the one in the folder's settings.
+    #[arg(
+        long,
+        env = "WEAL_PAGE",
+        hide_env_values = true,
+        value_name = "ADDRESS"
+    )]
     page: Option<SocketAddr>,
-    /// Everything, as JSON.
-    #[arg(long)]
-    json: bool,
-    /// Print nothing; succeed only when the node takes part in rounds.
+    /// Print nothing. Exit with code 0 if the node takes part in rounds, and with code 12 if it
+    /// does not.
     #[arg(long)]
     healthy: bool,
+    #[command(flatten)]
+    json: JsonArgs,
     #[command(flatten)]
     folder: FolderArgs,
 }
 
 impl StatusArgs {
-    pub fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitCode> {
         let page = match self.page {
             Some(page) => page,
             None => Settings::read(&self.folder.folder())?.page.listen,
         };
-        let snapshot = status_client::status(local(page)).map_err(|error| {
-            error.with_hint("start the node, or give the address of its page with --page")
+        let snapshot = status_client::status(reachable(page)).map_err(|error| {
+            error.with_hint("is it running? If its page has another address, give it with --page")
         })?;
         if self.healthy {
             let takes_part = matches!(
                 snapshot.node.state,
                 NodeState::Training | NodeState::Waiting
             );
-            return Ok(ExitCode::from(if takes_part { 0 } else { UNHEALTHY }));
+            return Ok(if takes_part {
+                ExitCode::SUCCESS
+            } else {
+                ErrorKind::Unhealthy.into()
+            });
         }
-        if self.json {
-            let json = serde_json::to_string_pretty(&snapshot)
-                .map_err(|error| Error::of(ErrorKind::Internal, error))?;
-            println!("{json}");
+        if self.json.json {
+            print_json(&snapshot)?;
         } else {
             print(&snapshot);
         }
@@ -56,8 +60,8 @@ impl StatusArgs {
     }
 }
 
-/// A page that listens everywhere is asked on loopback.
-fn local(mut page: SocketAddr) -> SocketAddr {
+/// The address to ask: loopback if the page listens on every interface.
+fn reachable(mut page: SocketAddr) -> SocketAddr {
     if page.ip().is_unspecified() {
         page.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
     }
@@ -80,7 +84,7 @@ fn print(snapshot: &Snapshot) {
     println!("device   {}", node.device);
     let connected = peers.iter().filter(|peer| peer.connected).count();
     println!(
-        "peers    {connected} here, {} vote",
+        "peers    {connected} connected, {} voters",
         peers.iter().filter(|peer| peer.voter).count()
     );
     if let Some(last) = history.last() {

@@ -1,4 +1,4 @@
-//! `weal testnet`: a whole network on this machine.
+//! `weal testnet`: runs a whole network on this machine.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -6,75 +6,74 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::block_on;
-use crate::error::{Error, ErrorKind, Result};
-use crate::new_run::RunFile;
+use super::args::{JsonArgs, PresetParser, TrainingDataArgs, print_json_line};
+use super::command::LOGGED;
+use super::runtime::{block_on, stop_signal};
+use crate::error::{Error, Result};
+use crate::new_run::{RunFile, flag_help};
 use crate::settings::Device;
-use crate::testnet::prepare::{self, NodePlan, Plan, PreparedNode, local_nodes, named_nodes};
+use crate::testnet::prepare::{
+    self, NodePlan, PreparedNode, TestnetPlan, local_nodes, named_nodes,
+};
 use crate::testnet::processes::Processes;
 use crate::testnet::watch::Watcher;
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
-pub struct TestnetArgs {
+pub(super) struct TestnetArgs {
     #[command(subcommand)]
     command: Option<TestnetCommand>,
     #[command(flatten)]
-    run: RunChoice,
-    /// End after so many decided rounds, with a summary; by default go on until Ctrl-C.
+    run: TestnetRunArgs,
+    /// Stop after this many decided rounds and print a summary. By default run until Ctrl-C.
     #[arg(long)]
     rounds: Option<u64>,
-    /// Keep the nodes' folders here, and go on from there next time; by default they are temporary.
+    /// Keep the nodes' folders here, and continue from them next time. By default they are
+    /// temporary.
     #[arg(long, value_name = "FOLDER")]
     keep: Option<PathBuf>,
-    /// Print a summary as one line of JSON at the end.
-    #[arg(long)]
-    json: bool,
-    /// Port of the first node's page; another one where it is taken.
+    #[command(flatten)]
+    json: JsonArgs,
+    /// Port of the first node's page; another one if it is taken.
     #[arg(long, default_value_t = 7780)]
     page_port: u16,
-    /// Device of the nodes. By default the processor: several nodes rarely fit on one GPU.
+    /// Device of the nodes: auto, cpu, gpu or gpu:<number>. Several nodes rarely fit on one GPU.
     #[arg(long, default_value = "cpu")]
     device: Device,
-    /// Put this node (counted from 1) on the GPU, the others on the device above.
+    /// Run this node (counted from 1) on the GPU, and the others on --device.
     #[arg(long, value_name = "NUMBER")]
     gpu_peer: Option<usize>,
 }
 
 #[derive(Debug, Subcommand)]
 enum TestnetCommand {
-    /// Only write the nodes' folders, for nodes that run elsewhere (containers, machines).
+    /// Write the nodes' folders without starting nodes, for containers or other machines.
     Prepare(PrepareArgs),
 }
 
 /// The run of a testnet.
 #[derive(Debug, Args)]
-struct RunChoice {
-    /// Nodes.
+struct TestnetRunArgs {
+    /// Number of nodes.
     #[arg(long, default_value_t = 4)]
     peers: usize,
-    /// Text files and folders to train on, or a folder that `weal data prepare` made; without them,
-    /// the built-in generator's text.
-    #[arg(long, value_name = "PATH")]
-    data: Vec<PathBuf>,
-    /// The model: nano, micro, tiny, small, medium or 1b.
-    #[arg(long, default_value = "nano")]
+    #[command(flatten)]
+    data: TrainingDataArgs,
+    #[arg(long, help = flag_help("model.preset"), default_value = "nano",
+        value_parser = PresetParser, hide_possible_values = true)]
     preset: String,
-    /// A Hugging Face folder with a model to go on from, in place of a preset.
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, help = flag_help("model.checkpoint"), value_name = "FOLDER")]
     from: Option<PathBuf>,
-    /// Inner steps of a round.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, help = flag_help("inner.steps"), default_value_t = 20)]
     steps: u32,
-    /// Sequences of a step.
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, help = flag_help("inner.batch"), default_value_t = 2)]
     batch: u32,
-    /// Longest time of a round's training; peers that are not done by then are not waited for.
-    #[arg(long, default_value_t = 20.0)]
+    #[arg(long, help = flag_help("timing.train_seconds"), default_value_t = 20.0,
+        value_name = "SECONDS")]
     train_seconds: f64,
 }
 
-impl RunChoice {
+impl TestnetRunArgs {
     fn file(&self) -> Result<RunFile> {
         if self.peers == 0 || self.peers > 64 {
             return Err(Error::usage(format!(
@@ -88,9 +87,8 @@ impl RunChoice {
         };
         file.model.preset.clone_from(&self.preset);
         file.model.checkpoint.clone_from(&self.from);
-        file.data.files.clone_from(&self.data);
-        // Many small steps learn most from few tokens, which is what one processor for all nodes is
-        // short of.
+        file.data.files.clone_from(&self.data.data);
+        // All nodes share one CPU, so tokens are scarce: many small steps learn most from them.
         file.inner.steps = self.steps;
         file.inner.batch = self.batch;
         file.timing.train_seconds = self.train_seconds;
@@ -103,21 +101,21 @@ impl RunChoice {
 }
 
 #[derive(Debug, Args)]
-pub struct PrepareArgs {
-    /// Where the folders node1, node2, … go.
+struct PrepareArgs {
+    /// Folder in which to create the folders node1, node2, …
     folder: PathBuf,
     #[command(flatten)]
-    run: RunChoice,
-    /// Name under which a node is reached; {} becomes its number.
+    run: TestnetRunArgs,
+    /// Host name of each node; {} stands for its number.
     #[arg(long, default_value = "node{}")]
     host: String,
-    /// Port for peers.
+    /// Port on which each node listens for peers.
     #[arg(long, default_value_t = 7700)]
     port: u16,
-    /// Port of every node's page.
+    /// Port of each node's page.
     #[arg(long, default_value_t = 7780)]
     page_port: u16,
-    /// Address on which every node's page listens; the page asks for no password.
+    /// Address on which each node's page listens; the page asks for no password.
     #[arg(long, default_value = "127.0.0.1")]
     page_listen: IpAddr,
     /// Device of the nodes: auto, cpu, gpu or gpu:<number>.
@@ -126,7 +124,7 @@ pub struct PrepareArgs {
 }
 
 impl TestnetArgs {
-    pub fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<ExitCode> {
         match self.command {
             Some(TestnetCommand::Prepare(args)) => args.run(),
             None => self.start(),
@@ -148,15 +146,15 @@ impl TestnetArgs {
         let threads = (cores / self.run.peers).max(1);
         let mut nodes = local_nodes(self.run.peers, self.page_port, self.device, threads)?;
         if let Some(number) = self.gpu_peer {
-            gpu_peer(&mut nodes, number)?;
+            put_on_gpu(&mut nodes, number)?;
         }
-        let (manifest, nodes) = prepare::prepare(&Plan { root, nodes, run })?;
-        let place = nodes
+        let (manifest, nodes) = prepare::prepare(&TestnetPlan { root, nodes, run })?;
+        let page = nodes
             .first()
             .map(|node| format!("http://{}/", node.page))
             .unwrap_or_default();
         eprintln!(
-            "{} nodes train \"{}\" ({} parameters); page: {place}",
+            "{} nodes train \"{}\" ({} parameters); page: {page}",
             nodes.len(),
             manifest.name,
             manifest.model.parameters()
@@ -165,22 +163,20 @@ impl TestnetArgs {
     }
 
     async fn follow(&self, nodes: &[PreparedNode]) -> Result<ExitCode> {
-        let stop = super::stop_signal()?;
-        let mut processes = Processes::start(nodes, self.rounds, super::LOGGED)?;
+        let stop = stop_signal()?;
+        let mut processes = Processes::start(nodes, self.rounds, LOGGED)?;
         let mut watcher = Watcher::new(nodes, self.rounds);
         let followed = watcher.follow(&mut processes, stop).await;
         processes.stop().await;
         followed?;
         let summary = watcher.summary();
         summary.print();
-        if self.json {
-            let json = serde_json::to_string(&summary)
-                .map_err(|error| Error::of(ErrorKind::Internal, error))?;
-            println!("{json}");
+        if self.json.json {
+            print_json_line(&summary)?;
         }
         if let Some(folder) = &self.keep {
             eprintln!(
-                "the nodes' folders are in {}; weal generate --dir {}/node1 lets the model write",
+                "the nodes' folders are in {}; generate text with: weal generate --dir {}/node1",
                 folder.display(),
                 folder.display()
             );
@@ -189,7 +185,7 @@ impl TestnetArgs {
     }
 }
 
-fn gpu_peer(nodes: &mut [NodePlan], number: usize) -> Result<()> {
+fn put_on_gpu(nodes: &mut [NodePlan], number: usize) -> Result<()> {
     let count = nodes.len();
     let node = number.checked_sub(1).and_then(|index| nodes.get_mut(index));
     let node = node
@@ -203,7 +199,7 @@ impl PrepareArgs {
         let run = self.run.file()?;
         let page = SocketAddr::new(self.page_listen, self.page_port);
         let nodes = named_nodes(self.run.peers, &self.host, self.port, page, self.device)?;
-        let (manifest, nodes) = prepare::prepare(&Plan {
+        let (manifest, nodes) = prepare::prepare(&TestnetPlan {
             root: self.folder,
             nodes,
             run,

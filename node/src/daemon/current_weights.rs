@@ -12,13 +12,13 @@ use crate::store::weights::{WeightFiles, Weights};
 pub(super) struct CurrentWeights {
     newest: Weights,
     files: WeightFiles,
-    /// Files that are kept.
+    /// How many files are kept.
     keep: usize,
 }
 
 impl CurrentWeights {
-    /// These weights, which are on disk already.
-    pub fn new(newest: Weights, files: WeightFiles, keep: u64) -> Self {
+    /// Starts from these weights, which must be on disk.
+    pub(super) fn new(newest: Weights, files: WeightFiles, keep: u64) -> Self {
         Self {
             newest,
             files,
@@ -27,21 +27,21 @@ impl CurrentWeights {
     }
 
     /// The round that starts from the newest weights.
-    pub fn round(&self) -> RoundNumber {
+    pub(super) fn round(&self) -> RoundNumber {
         self.newest.round
     }
 
-    pub fn newest(&self) -> &Weights {
+    pub(super) fn newest(&self) -> &Weights {
         &self.newest
     }
 
     /// The newest weights, if that round starts from them.
-    pub fn at(&self, round: RoundNumber) -> Option<Weights> {
+    pub(super) fn at(&self, round: RoundNumber) -> Option<Weights> {
         (self.newest.round == round).then(|| self.newest.clone())
     }
 
-    /// Takes over newer weights, which are on disk already.
-    pub fn replace(&mut self, weights: Weights) {
+    /// Switches to newer weights, which must be on disk.
+    pub(super) fn replace(&mut self, weights: Weights) {
         self.newest = weights;
     }
 
@@ -49,12 +49,12 @@ impl CurrentWeights {
     ///
     /// # Errors
     /// When the folder cannot be read, or a file cannot be deleted.
-    pub fn prune(&self) -> Result<Vec<RoundNumber>> {
+    pub(super) fn prune(&self) -> Result<Vec<RoundNumber>> {
         self.files.prune(self.keep)?;
         self.files.rounds()
     }
 
-    pub fn files(&self) -> &WeightFiles {
+    pub(super) fn files(&self) -> &WeightFiles {
         &self.files
     }
 }

@@ -1,4 +1,4 @@
-//! The loop: one event after the other.
+//! The event loop: it handles one event at a time.
 
 use std::time::{Duration, Instant};
 
@@ -122,7 +122,7 @@ impl Daemon {
         self.step_for(input, None).await
     }
 
-    /// The same for a gossip message, whose verdict goes back to gossip.
+    /// The same for a message that came through gossip: its verdict goes back there.
     pub(super) async fn step_for(
         &mut self,
         input: Input,

@@ -128,7 +128,7 @@ impl Daemon {
     }
 
     pub(super) async fn job_done(&mut self, done: Result<Done, JoinError>) -> Result<()> {
-        // The core waits for an answer: without it this node would stand still.
+        // The core waits for this answer. Without it the node would hang.
         let done =
             done.map_err(|error| Error::internal("a job ended unexpectedly").caused_by(error))?;
         match done {
@@ -155,7 +155,7 @@ impl Daemon {
             }
             Done::WeightsMissing(why) => {
                 self.page.say(Level::Warn, format!("{why}; retrying"));
-                // The core answers by asking for the newest proven weights: those it asked for may
+                // The core then asks for the newest proven weights. Those it asked for before may
                 // be deleted everywhere by now.
                 let round = self.weights.round();
                 self.step(Input::ApplyFailed { round }).await

@@ -74,7 +74,7 @@ pub(super) struct JobContext {
 
 impl JobContext {
     /// Slots for the fetches that run at the same time.
-    pub fn fetch_slots() -> Arc<Semaphore> {
+    pub(super) fn fetch_slots() -> Arc<Semaphore> {
         Arc::new(Semaphore::new(FETCHES))
     }
 
@@ -86,7 +86,7 @@ impl JobContext {
     }
 
     /// Gets a contribution, from disk or from a peer, and checks it.
-    pub async fn examine(self, fetch: Fetch) -> Done {
+    pub(super) async fn examine(self, fetch: Fetch) -> Done {
         let (commitment, peer) = (fetch.hash, fetch.peer);
         let refusal = match self.obtain(peer, &fetch.commitment).await {
             Ok(blob) => self.check_in_background(fetch, blob).await,
@@ -155,8 +155,8 @@ impl JobContext {
         stored.await.map_err(stopping)?
     }
 
-    /// Applies a decided round: the weights of the next one.
-    pub async fn apply(self, weights: Weights, apply: Apply) -> Done {
+    /// Applies a decided round, which gives the weights of the next one.
+    pub(super) async fn apply(self, weights: Weights, apply: Apply) -> Done {
         let round = apply.round;
         let mut blobs = Vec::with_capacity(apply.contributions.len());
         for chosen in &apply.contributions {
@@ -213,7 +213,7 @@ impl JobContext {
     }
 
     /// Fetches the weights at a round's start from peers. The decided root proves every chunk.
-    pub async fn fetch_weights(self, round: RoundNumber, root: StateRoot) -> Done {
+    pub(super) async fn fetch_weights(self, round: RoundNumber, root: StateRoot) -> Done {
         match self.try_fetch_weights(round, root).await {
             Ok(weights) => Done::Weights(weights),
             Err(error) if error.kind() == ErrorKind::Storage => Done::Fatal(error),
@@ -262,7 +262,7 @@ impl JobContext {
     }
 
     /// Asks peers for decided rounds.
-    pub async fn request_decided(self, from: RoundNumber) -> Done {
+    pub(super) async fn request_decided(self, from: RoundNumber) -> Done {
         let request = Request::Decided {
             from,
             at_most: limits::DECIDED_BATCH as u32,
@@ -279,7 +279,7 @@ impl JobContext {
     }
 
     /// Asks peers for the messages of a round.
-    pub async fn request_messages(self, round: RoundNumber) -> Done {
+    pub(super) async fn request_messages(self, round: RoundNumber) -> Done {
         let request = Request::RoundMessages { round }.encode();
         let mut messages = Vec::new();
         for peer in self.connected().into_iter().take(ASKED) {
@@ -295,7 +295,7 @@ impl JobContext {
     }
 
     /// Asks one peer how far it is.
-    pub async fn request_status(self, peer: PeerKey) -> Done {
+    pub(super) async fn request_status(self, peer: PeerKey) -> Done {
         match self.ask(peer, &Request::Status.encode()).await {
             Some(Response::Status(status)) => Done::Status(peer.into(), status),
             _ => Done::Nothing,

@@ -74,13 +74,6 @@ pub async fn open(options: Options) -> Result<Daemon> {
     let (learner, learner_events, own) =
         start_learner(&home, &key, &settings, (&plan, &corpus, device))?;
 
-    let node = Node {
-        id: key.peer().to_string(),
-        name: key.peer().short(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        threads: rayon::current_num_threads() as u64,
-        ..Node::default()
-    };
     let context = JobContext {
         run: home.run,
         codec: home.manifest.compression.codec,
@@ -108,12 +101,23 @@ pub async fn open(options: Options) -> Result<Daemon> {
         position,
         own,
         dashboard,
-        page: PageFeed::new(&home.manifest, node, page::floors(&corpus)),
+        page: PageFeed::new(&home.manifest, this_node(&key), page::floors(&corpus)),
         train_loss: None,
         _lock: home.lock,
     };
     daemon.show_history()?;
     Ok(daemon)
+}
+
+/// What the page shows of this node.
+fn this_node(key: &SigningKey) -> Node {
+    Node {
+        id: key.peer().to_string(),
+        name: key.peer().short(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        threads: rayon::current_num_threads() as u64,
+        ..Node::default()
+    }
 }
 
 /// Binds the page's port, and puts the port that was given for port 0 into the settings.

@@ -20,7 +20,7 @@ impl Daemon {
     /// train is reported without delay, so that no peer waits for it.
     ///
     /// # Errors
-    /// When the disk refuses. The node must then stop.
+    /// When the disk cannot be written. The node must then stop.
     pub(super) async fn carry_out(
         &mut self,
         outputs: Vec<Output>,

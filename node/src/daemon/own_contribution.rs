@@ -20,7 +20,7 @@ struct Contribution {
 
 impl OwnContribution {
     /// A contribution that an earlier process made, and whether it is known to have been left out.
-    pub fn recovered(round: RoundNumber, blob: BlobHash, left_out: bool) -> Self {
+    pub(super) fn recovered(round: RoundNumber, blob: BlobHash, left_out: bool) -> Self {
         Self {
             newest: Some(Contribution {
                 round,
@@ -32,7 +32,7 @@ impl OwnContribution {
     }
 
     /// A contribution was made. It may be late: its round may be applied already.
-    pub fn made(&mut self, round: RoundNumber, blob: BlobHash) {
+    pub(super) fn made(&mut self, round: RoundNumber, blob: BlobHash) {
         let left_out = self.settled.is_some_and(|settled| settled >= round);
         self.newest = Some(Contribution {
             round,
@@ -43,7 +43,7 @@ impl OwnContribution {
 
     /// These contributions are applied in `round`. Returns whether this node's contribution to the
     /// round is not among them.
-    pub fn settle(
+    pub(super) fn settle(
         &mut self,
         round: RoundNumber,
         mut applied: impl Iterator<Item = BlobHash>,
@@ -58,7 +58,7 @@ impl OwnContribution {
     }
 
     /// The contribution whose content has to go back into the error feedback.
-    pub fn unapplied(&self) -> Option<BlobHash> {
+    pub(super) fn unapplied(&self) -> Option<BlobHash> {
         self.newest
             .filter(|newest| newest.left_out)
             .map(|newest| newest.blob)

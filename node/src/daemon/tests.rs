@@ -10,7 +10,7 @@ use super::{Options, open};
 use crate::error::Result;
 use crate::new_run::RunFile;
 use crate::settings::{Device, OnDeviceLoss, Settings};
-use crate::testnet::prepare::{Plan, local_nodes, prepare};
+use crate::testnet::prepare::{TestnetPlan, local_nodes, prepare};
 
 const POLL: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -31,7 +31,7 @@ impl Alone {
         run.inner.batch = 1;
         run.data.generator_bytes = 200_000;
         let nodes = local_nodes(1, 0, Device::Cpu, 1).unwrap();
-        let plan = Plan {
+        let plan = TestnetPlan {
             root: root.path().to_owned(),
             nodes,
             run,

@@ -14,7 +14,7 @@ pub(super) struct Timers {
 
 impl Timers {
     /// A clock that starts now, and no timers.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             origin: Instant::now(),
             set: BTreeMap::new(),
@@ -22,12 +22,12 @@ impl Timers {
     }
 
     /// The core's time now.
-    pub fn now(&self) -> Millis {
+    pub(super) fn now(&self) -> Millis {
         Millis(u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// The instant of one of the core's times.
-    pub fn instant(&self, at: Millis) -> Instant {
+    /// The system's instant for one of the core's times.
+    pub(super) fn instant(&self, at: Millis) -> Instant {
         // A time that the system's clock cannot express counts as tomorrow.
         let day = Duration::from_secs(86_400);
         self.origin
@@ -36,23 +36,23 @@ impl Timers {
     }
 
     /// Sets a timer. It replaces one of the same name.
-    pub fn set(&mut self, id: TimerId, at: Millis) {
+    pub(super) fn set(&mut self, id: TimerId, at: Millis) {
         let at = self.instant(at);
         self.set.insert(id, at);
     }
 
     /// Cancels a timer, if it is set.
-    pub fn cancel(&mut self, id: TimerId) {
+    pub(super) fn cancel(&mut self, id: TimerId) {
         self.set.remove(&id);
     }
 
     /// When the next timer fires.
-    pub fn next(&self) -> Option<Instant> {
+    pub(super) fn next(&self) -> Option<Instant> {
         self.set.values().min().copied()
     }
 
     /// Takes the timers that are due, earliest first.
-    pub fn due(&mut self) -> Vec<TimerId> {
+    pub(super) fn due(&mut self) -> Vec<TimerId> {
         let now = Instant::now();
         let mut due: Vec<_> = self
             .set

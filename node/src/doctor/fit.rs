@@ -1,88 +1,94 @@
-//! What models need of memory here, and whether there is room.
+//! The memory that models need on this machine, and whether they fit.
 
 use serde::Serialize;
 use weal_trainer::{
     MemoryPlan, MemoryPlanner, ModelSpec, PlanRequest, StatePlacement, flops_per_token,
 };
 
-use super::Check;
+use super::check::Check;
 use crate::error::{Error, ErrorKind, Result};
 
-/// A model on this machine.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ModelFit {
+/// A model to train.
+#[derive(Debug)]
+pub(super) struct Workload {
     /// The preset, or `this run`.
     pub name: String,
-    /// Values that are learnt.
-    pub parameters: usize,
-    /// Tokens of a sequence.
-    pub context: usize,
-    /// Sequences of a step.
+    pub model: ModelSpec,
+    /// Sequences per step.
     pub batch: usize,
-    /// With nothing given up: bytes of the GPU's memory.
+}
+
+/// A model on this machine. `device` means the GPU's memory and `host` the machine's; training on
+/// the CPU uses the latter alone.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct ModelFit {
+    /// The preset, or `this run`.
+    pub name: String,
+    pub parameters: usize,
+    /// Tokens per sequence.
+    pub context: usize,
+    /// Sequences per step.
+    pub batch: usize,
+    /// Memory of the fastest plan.
     pub fastest_device_bytes: u64,
-    /// With nothing given up: bytes of the machine's memory.
     pub fastest_host_bytes: u64,
-    /// With everything given up that settings can: bytes of the GPU's memory.
+    /// Memory of the plan that needs the least.
     pub least_device_bytes: u64,
-    /// With everything given up that settings can: bytes of the machine's memory.
     pub least_host_bytes: u64,
-    /// What is chosen here.
+    /// The plan that is chosen here.
     pub plan: String,
-    /// What that needs of the GPU's memory.
     pub device_bytes: u64,
-    /// What that needs of the machine's memory.
     pub host_bytes: u64,
-    /// Item by item, what that needs.
-    pub items: Vec<Item>,
-    /// Whether there is room for it, as far as anybody knows.
+    /// The chosen plan's memory, item by item.
+    pub items: Vec<MemoryItem>,
+    /// Whether the chosen plan fits, as far as free memory is known.
     pub fits: bool,
-    /// Tokens a second, from a short measurement of a small model; of larger ones a GPU makes more.
+    /// Tokens per second, extrapolated from a short run of a small model. A GPU is faster than this
+    /// on larger models.
     pub tokens_per_second: Option<f64>,
 }
 
-/// A part of what a model needs.
+/// A part of the memory that a model needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Item {
+pub(crate) struct MemoryItem {
     /// What it is for.
     pub what: &'static str,
     /// `device` or `host`.
     pub place: &'static str,
-    /// Bytes.
     pub bytes: u64,
 }
 
-/// How each model fits. `speed` is in floating-point operations a second.
-pub fn models(
-    models: &[(String, ModelSpec, usize)],
-    site: &MemoryPlanner,
-    wishes: &PlanRequest,
-    speed: Option<f64>,
+/// How each model fits. `flops` is the measured speed in floating-point operations per second.
+pub(super) fn models(
+    workloads: &[Workload],
+    planner: &MemoryPlanner,
+    request: &PlanRequest,
+    flops: Option<f64>,
 ) -> Result<Vec<ModelFit>> {
-    models
+    workloads
         .iter()
-        .map(|(name, model, batch)| fit(name, model, *batch, site, wishes, speed))
+        .map(|workload| {
+            fit(workload, planner, request, flops)
+                .map_err(|error| Error::of(ErrorKind::Internal, error))
+        })
         .collect()
 }
 
 fn fit(
-    name: &str,
-    model: &ModelSpec,
-    batch: usize,
-    site: &MemoryPlanner,
-    wishes: &PlanRequest,
-    speed: Option<f64>,
-) -> Result<ModelFit> {
-    let failed = |error: weal_trainer::Error| Error::of(ErrorKind::Internal, error);
-    let choose = |wishes: &PlanRequest| site.plan(model, batch, wishes).map_err(failed);
-    let precision = wishes.precision;
+    workload: &Workload,
+    planner: &MemoryPlanner,
+    request: &PlanRequest,
+    flops: Option<f64>,
+) -> weal_trainer::Result<ModelFit> {
+    let Workload { name, model, batch } = workload;
+    let precision = request.precision;
     let fastest = PlanRequest {
         micro_batch: Some(0),
         recompute: Some(false),
         states: Some(StatePlacement::Device),
         precision,
     };
-    let states = Some(if site.threads.is_none() {
+    let states = Some(if planner.threads.is_none() {
         StatePlacement::Host
     } else {
         StatePlacement::Device
@@ -93,34 +99,36 @@ fn fit(
         states,
         precision,
     };
-    let (fastest, least, here) = (choose(&fastest)?, choose(&least)?, choose(wishes)?);
+    let fastest = planner.plan(model, *batch, &fastest)?;
+    let least = planner.plan(model, *batch, &least)?;
+    let chosen = planner.plan(model, *batch, request)?;
     Ok(ModelFit {
-        name: name.to_owned(),
-        parameters: model.layout().map_err(failed)?.parameters(),
+        name: name.clone(),
+        parameters: model.layout()?.parameters(),
         context: model.context,
-        batch,
+        batch: *batch,
         fastest_device_bytes: fastest.need.device_bytes(),
         fastest_host_bytes: fastest.need.host_bytes(),
         least_device_bytes: least.need.device_bytes(),
         least_host_bytes: least.need.host_bytes(),
-        plan: here.compute.to_string(),
-        device_bytes: here.need.device_bytes(),
-        host_bytes: here.need.host_bytes(),
-        fits: here.fits(),
-        items: items(&here),
-        tokens_per_second: match speed {
-            Some(flops) => Some(flops / flops_per_token(model).map_err(failed)?),
+        plan: chosen.compute.to_string(),
+        device_bytes: chosen.need.device_bytes(),
+        host_bytes: chosen.need.host_bytes(),
+        fits: chosen.fits(),
+        items: items(&chosen),
+        tokens_per_second: match flops {
+            Some(flops) => Some(flops / flops_per_token(model)?),
             None => None,
         },
     })
 }
 
-fn items(choice: &MemoryPlan) -> Vec<Item> {
-    let device = choice.need.device.iter().map(|item| (item, "device"));
-    let host = choice.need.host.iter().map(|item| (item, "host"));
+fn items(chosen: &MemoryPlan) -> Vec<MemoryItem> {
+    let device = chosen.need.device.iter().map(|item| (item, "device"));
+    let host = chosen.need.host.iter().map(|item| (item, "host"));
     device
         .chain(host)
-        .map(|(item, place)| Item {
+        .map(|(item, place)| MemoryItem {
             what: item.what,
             place,
             bytes: item.bytes,
@@ -128,32 +136,33 @@ fn items(choice: &MemoryPlan) -> Vec<Item> {
         .collect()
 }
 
-/// Whether there is room for what is asked: the run, or at least the smallest preset.
-pub fn check(models: &[ModelFit], is_run: bool) -> Check {
+/// Checks that the run fits, or at least the smallest preset.
+pub(super) fn check(models: &[ModelFit], is_run: bool) -> Check {
     let fitting: Vec<&str> = models
         .iter()
         .filter(|model| model.fits)
         .map(|model| model.name.as_str())
         .collect();
     match fitting.last() {
-        Some(_) if is_run => Check::ok("models", "there is room for this run"),
+        Some(_) if is_run => Check::ok("models", "this run fits"),
         Some(largest) if fitting.len() == models.len() => Check::ok(
             "models",
-            format!("there is room for all presets, {largest} too"),
+            format!("all presets fit, the largest ({largest}) included"),
         ),
         Some(largest) => Check::ok(
             "models",
-            format!("the largest preset that there is room for is {largest}"),
+            format!("the largest preset that fits is {largest}"),
         ),
         None => Check::wrong(
             "models",
             if is_run {
-                "there is no room for this run"
+                "this run does not fit"
             } else {
-                "there is no room for any preset"
+                "no preset fits"
             },
-            "end other programs, raise compute.memory, or leave micro_batch, recompute and states to \"auto\"",
-            Error::device,
+            "stop other programs, raise compute.memory, or set micro_batch, recompute and states \
+             to \"auto\"",
+            ErrorKind::Device,
         ),
     }
 }

@@ -1,4 +1,4 @@
-//! The machine round the device: disk, clock, ports, addresses.
+//! Checks of the machine apart from its device: disk, clock, ports and addresses.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
@@ -8,40 +8,44 @@ use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 use weal_trainer::format_bytes;
 
-use super::{Check, existing};
-use crate::error::Error;
+use super::check::Check;
+use crate::error::ErrorKind;
 use crate::folder::Folder;
 use crate::settings::Settings;
 
-/// Bytes that a node writes for each parameter beside the weights it keeps: error feedback and
-/// moments, and while they are replaced both the old and the new.
+/// Bytes per parameter that a node writes besides weights: error feedback and optimiser moments, of
+/// which old and new exist together while they are replaced.
 const LEARNER_BYTES: u64 = 2 * 12;
-/// Disk that a node without a run is advised to have.
-const SOME_DISK: u64 = 1_000_000_000;
+/// Free disk to ask for if the folder holds no run.
+const DISK_WITHOUT_RUN: u64 = 1_000_000_000;
 
-/// Looks at everything. `parameters` are those of the folder's run.
-pub fn checks(folder: &Folder, settings: &Settings, parameters: Option<usize>) -> Vec<Check> {
+/// Runs all checks of the machine. `parameters` is the size of the model of the folder's run.
+pub(super) fn checks(
+    folder: &Folder,
+    settings: &Settings,
+    parameters: Option<usize>,
+) -> Vec<Check> {
     let mut checks = vec![
         disk(folder.path(), disk_need(settings, parameters)),
         clock(),
     ];
-    // A node that runs here holds its ports.
-    let runs = folder.path().exists() && folder.lock().is_err();
+    // A node that is running in this folder holds its ports.
+    let is_running = folder.path().exists() && folder.lock().is_err();
     checks.extend(
         settings
             .network
             .listen
             .iter()
-            .filter_map(|address| port(address, runs)),
+            .filter_map(|address| port(address, is_running)),
     );
-    checks.push(page(settings.page.listen, runs));
+    checks.push(page(settings.page.listen, is_running));
     checks.push(reach(settings));
     checks
 }
 
 fn disk_need(settings: &Settings, parameters: Option<usize>) -> u64 {
     let weights = 4 * settings.keep.weights.saturating_add(1);
-    parameters.map_or(SOME_DISK, |parameters| {
+    parameters.map_or(DISK_WITHOUT_RUN, |parameters| {
         (parameters as u64).saturating_mul(weights.saturating_add(LEARNER_BYTES))
     })
 }
@@ -51,23 +55,23 @@ fn disk(folder: &Path, need: u64) -> Check {
     match free_disk(existing(folder)) {
         None => Check::warning(
             "disk",
-            format!("free space at {place} is not known"),
-            format!("{} are needed", format_bytes(need)),
+            format!("the free space at {place} is unknown"),
+            format!("make sure that {} are free", format_bytes(need)),
         ),
         Some(free) if free < need => Check::wrong(
             "disk",
             format!(
-                "{} free at {place}, {} are needed",
+                "{} free at {place}, {} needed",
                 format_bytes(free),
                 format_bytes(need)
             ),
-            "make room, keep fewer rounds (keep.weights), or choose another folder with --dir",
-            |_| Error::storage("no room", Path::new(""))(std::io::ErrorKind::StorageFull.into()),
+            "free some space, keep fewer rounds (keep.weights), or choose another --dir",
+            ErrorKind::Storage,
         ),
         Some(free) => Check::ok(
             "disk",
             format!(
-                "{} free at {place}, {} are needed",
+                "{} free at {place}, {} needed",
                 format_bytes(free),
                 format_bytes(need)
             ),
@@ -75,20 +79,20 @@ fn disk(folder: &Path, need: u64) -> Check {
     }
 }
 
-/// Bytes that may be written at a path, as `df` says.
+/// Free bytes at a path, as `df` reports them.
 fn free_disk(path: &Path) -> Option<u64> {
-    let said = Command::new("df")
+    let output = Command::new("df")
         .arg("-Pk")
         .arg(path)
         .output()
         .ok()
-        .filter(|said| said.status.success())?;
-    read_df(&String::from_utf8_lossy(&said.stdout))
+        .filter(|output| output.status.success())?;
+    parse_df(&String::from_utf8_lossy(&output.stdout))
 }
 
 /// The fourth field of the second line, in KiB.
-fn read_df(said: &str) -> Option<u64> {
-    let kibibytes: u64 = said
+fn parse_df(output: &str) -> Option<u64> {
+    let kibibytes: u64 = output
         .lines()
         .nth(1)?
         .split_whitespace()
@@ -98,33 +102,32 @@ fn read_df(said: &str) -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
-/// Whether the system keeps its clock by others, as far as it says.
+/// Checks that the system synchronises its clock.
 fn clock() -> Check {
-    let said = Command::new("timedatectl")
+    let output = Command::new("timedatectl")
         .args(["show", "--property=NTPSynchronized", "--value"])
         .output();
-    let said = said.ok().filter(|said| said.status.success());
-    match said
-        .as_ref()
-        .map(|said| String::from_utf8_lossy(&said.stdout).trim().to_owned())
-        .as_deref()
-    {
-        Some("yes") => Check::ok("clock", "kept by the network's time"),
+    let is_synchronised = output
+        .ok()
+        .filter(|output| output.status.success())
+        .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    match is_synchronised.as_deref() {
+        Some("yes") => Check::ok("clock", "synchronised (NTP)"),
         Some("no") => Check::warning(
             "clock",
-            "not kept by the network's time",
-            "turn it on: timedatectl set-ntp true",
+            "not synchronised",
+            "turn on NTP: timedatectl set-ntp true",
         ),
         _ => Check::warning(
             "clock",
-            "the system does not say whether it is kept",
-            "see that it is right to a few seconds",
+            "the system does not report whether it is synchronised",
+            "make sure that the clock is right to within a few seconds",
         ),
     }
 }
 
-/// Whether an address that peers are to be heard on is free.
-fn port(address: &Multiaddr, runs: bool) -> Option<Check> {
+/// Checks that an address to listen on is free.
+fn port(address: &Multiaddr, is_running: bool) -> Option<Check> {
     let mut ip = None;
     let mut bound = None;
     for part in address {
@@ -138,65 +141,79 @@ fn port(address: &Multiaddr, runs: bool) -> Option<Check> {
     }
     Some(match bound? {
         Ok(()) => Check::ok("port", format!("{address} is free")),
-        Err(_) if runs => Check::ok("port", format!("{address} is the running node's")),
+        Err(_) if is_running => Check::ok(
+            "port",
+            format!("{address} is used by the node that is running here"),
+        ),
         Err(error) => Check::wrong(
             "port",
             format!("{address}: {error}"),
             "choose another port with --port",
-            Error::network,
+            ErrorKind::Network,
         ),
     })
 }
 
-fn page(address: SocketAddr, runs: bool) -> Check {
+fn page(address: SocketAddr, is_running: bool) -> Check {
     match TcpListener::bind(address) {
         Ok(_) => Check::ok("page", format!("{address} is free")),
-        Err(_) if runs => Check::ok("page", format!("{address} is the running node's")),
+        Err(_) if is_running => Check::ok(
+            "page",
+            format!("{address} is used by the node that is running here"),
+        ),
         Err(error) => Check::wrong(
             "page",
             format!("{address}: {error}"),
             "choose another address with --page",
-            Error::network,
+            ErrorKind::Network,
         ),
     }
 }
 
-/// Whether others may reach this machine, as far as it can tell by itself.
+/// Checks whether peers can reach this machine, as far as it can tell without asking them.
 fn reach(settings: &Settings) -> Check {
     if let Some(external) = settings.network.external.first() {
-        return Check::ok("address", format!("{external}, as the settings say"));
+        return Check::ok("address", format!("{external}, from the settings"));
     }
-    match own_address() {
+    match outgoing_address() {
         None => Check::warning(
             "address",
-            "no way out to the internet was found",
-            "peers on the local network alone can be reached",
+            "this machine has no route to the internet",
+            "only peers on the local network can be reached",
         ),
         Some(IpAddr::V4(address)) if is_private(address) => Check::warning(
             "address",
             format!("{address} is behind a router or a firewall"),
-            "the node takes part by calling out; so that others reach it, forward its UDP port and set --external",
+            "the node can take part by calling others; to let them call it, forward its UDP port \
+             and set --external",
         ),
         Some(address) => Check::ok(
             "address",
-            format!("{address} can be reached, where no firewall is in between"),
+            format!("{address} is public; peers reach it unless a firewall is in between"),
         ),
     }
 }
 
-/// The address with which the machine would call out. A UDP socket that is connected sends nothing.
-fn own_address() -> Option<IpAddr> {
+/// The address from which this machine calls others. Connecting a UDP socket sends nothing.
+fn outgoing_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    // An address of the documentation's (RFC 5737), where nobody is.
+    // An address that is reserved for documentation (RFC 5737).
     socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
     Some(socket.local_addr().ok()?.ip())
 }
 
-/// Private, link-local, loopback, or of a provider's own translation (RFC 6598).
+/// Private, link-local, loopback, or behind a provider's address translation (RFC 6598).
 fn is_private(address: Ipv4Addr) -> bool {
     let [first, second, ..] = address.octets();
     let is_shared = first == 100 && (64..128).contains(&second);
     address.is_private() || address.is_link_local() || address.is_loopback() || is_shared
+}
+
+/// The nearest existing ancestor of a folder that may still have to be made.
+fn existing(path: &Path) -> &Path {
+    path.ancestors()
+        .find(|folder| folder.exists())
+        .unwrap_or(Path::new("/"))
 }
 
 #[cfg(test)]
@@ -204,17 +221,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn free_space_is_read() {
-        let said = "Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/vda 263174212 18874368 77594624 20% /\n";
-        assert_eq!(read_df(said), Some(77_594_624 * 1024));
-        assert_eq!(read_df("nothing"), None);
+    fn the_output_of_df_is_parsed() {
+        let output = "Filesystem 1024-blocks Used Available Capacity Mounted on\n\
+                      /dev/vda 263174212 18874368 77594624 20% /\n";
+        assert_eq!(parse_df(output), Some(77_594_624 * 1024));
+        assert_eq!(parse_df("nothing"), None);
     }
 
     #[test]
-    fn too_little_disk_is_wrong() {
+    fn too_little_disk_fails() {
         let check = disk(Path::new("/"), u64::MAX);
         assert!(
-            check.code == 8 || check.found.contains("not known"),
+            check.code == 8 || check.found.contains("unknown"),
             "{check:?}"
         );
         assert_eq!(
@@ -224,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_in_use_is_wrong_unless_by_the_own_node() {
+    fn a_port_in_use_fails_unless_this_node_uses_it() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let port_taken = taken.local_addr().unwrap().port();
         let address: Multiaddr = format!("/ip4/127.0.0.1/tcp/{port_taken}").parse().unwrap();
@@ -243,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_behind_routers_are_known() {
+    fn addresses_behind_routers_are_recognised() {
         for (address, private) in [
             ("192.168.1.2", true),
             ("10.0.0.1", true),

@@ -26,7 +26,7 @@ pub(super) struct Newcomer<'a> {
 }
 
 impl Newcomer<'_> {
-    pub async fn fetch(
+    pub(super) async fn fetch(
         &self,
         place: Entered,
         mut events: mpsc::Receiver<Event>,

@@ -24,7 +24,7 @@ impl LearnerThread {
     /// Trains a round and stores the contribution.
     ///
     /// # Errors
-    /// When the device fails, training diverges, the disk refuses or the round is over.
+    /// When the device fails, training diverges, the disk cannot be written or the round is over.
     pub(super) fn contribute(&mut self, job: &TrainJob) -> Result<Contributed> {
         if job.unapplied != self.taken_back
             && let Some(blob) = job.unapplied

@@ -31,7 +31,7 @@ pub(super) struct TrainingDevice {
 
 impl TrainingDevice {
     /// A device that works.
-    pub fn new(device: OpenDevice, on_loss: OnDeviceLoss) -> Self {
+    pub(super) fn new(device: OpenDevice, on_loss: OnDeviceLoss) -> Self {
         Self {
             device,
             on_loss,
@@ -41,27 +41,27 @@ impl TrainingDevice {
     }
 
     /// The name of the device in use.
-    pub fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         self.device.name()
     }
 
     /// What the settings ask for when it is lost.
-    pub fn on_loss(&self) -> OnDeviceLoss {
+    pub(super) fn on_loss(&self) -> OnDeviceLoss {
         self.on_loss
     }
 
     /// When a lost device is opened again; `None` while the device works.
-    pub fn retry_at(&self) -> Option<Instant> {
+    pub(super) fn retry_at(&self) -> Option<Instant> {
         self.retry_at
     }
 
     /// A round was trained. The next failure counts as the first.
-    pub fn has_trained(&mut self) {
+    pub(super) fn has_trained(&mut self) {
         self.failures = 0;
     }
 
     /// The device failed, or could not be opened. Returns when to try again.
-    pub fn has_failed(&mut self, now: Instant) -> Instant {
+    pub(super) fn has_failed(&mut self, now: Instant) -> Instant {
         self.failures = self.failures.saturating_add(1);
         let retry_at = now + pause(self.failures);
         self.retry_at = Some(retry_at);
@@ -73,7 +73,7 @@ impl TrainingDevice {
     ///
     /// # Errors
     /// When the lost device cannot be opened yet.
-    pub fn open(&self) -> weal_trainer::Result<OpenDevice> {
+    pub(super) fn open(&self) -> weal_trainer::Result<OpenDevice> {
         match self.on_loss {
             OnDeviceLoss::Fallback => Ok(OpenDevice::cpu()),
             OnDeviceLoss::Wait | OnDeviceLoss::Restart => self.device.reopen(),
@@ -82,12 +82,12 @@ impl TrainingDevice {
 
     /// Ends the pause.
     #[cfg(test)]
-    pub fn skip_pause(&mut self) {
+    pub(super) fn skip_pause(&mut self) {
         self.retry_at = self.retry_at.map(|_| Instant::now());
     }
 
     /// A learner was made on this device.
-    pub fn is_open(&mut self, device: OpenDevice) {
+    pub(super) fn is_open(&mut self, device: OpenDevice) {
         self.device = device;
         self.retry_at = None;
     }

@@ -32,7 +32,7 @@ impl LearnerHandle {
     ///
     /// # Errors
     /// When the device cannot train the model.
-    pub fn start(setup: LearnerSetup, events: mpsc::Sender<LearnerEvent>) -> Result<Self> {
+    pub(crate) fn start(setup: LearnerSetup, events: mpsc::Sender<LearnerEvent>) -> Result<Self> {
         let (jobs, queue) = sync_channel(QUEUE);
         let handle = Self {
             jobs,
@@ -56,13 +56,13 @@ impl LearnerHandle {
 
     /// Trains a round. If it returns false, no event will tell how the round went.
     #[must_use]
-    pub fn train(&self, job: TrainJob) -> bool {
+    pub(crate) fn train(&self, job: TrainJob) -> bool {
         self.stop_before.store(job.round.0, Ordering::Release);
         self.send(Job::Train(Box::new(job)))
     }
 
     /// Measures the held-out loss of weights once nothing is being trained.
-    pub fn evaluate(&self, weights: Weights) {
+    pub(crate) fn evaluate(&self, weights: Weights) {
         // If this one is dropped, the next measurement makes up for it.
         self.send(Job::Evaluate(weights));
     }
@@ -81,16 +81,16 @@ impl LearnerHandle {
     }
 
     /// Stops the training of this and earlier rounds.
-    pub fn stop(&self, round: RoundNumber) {
+    pub(crate) fn stop(&self, round: RoundNumber) {
         self.stop_before
             .fetch_max(round.0.saturating_add(1), Ordering::AcqRel);
     }
 
-    pub fn progress(&self) -> LearnerProgress {
+    pub(crate) fn progress(&self) -> LearnerProgress {
         self.shared.progress()
     }
 
-    pub fn health(&self) -> LearnerHealth {
+    pub(crate) fn health(&self) -> LearnerHealth {
         self.shared.health()
     }
 }

@@ -19,7 +19,7 @@ pub(crate) struct LearnerProgress {
 
 impl LearnerProgress {
     /// Whether the device takes so long that it may never answer.
-    pub fn is_silent(&self, now: Instant) -> bool {
+    pub(crate) fn is_silent(&self, now: Instant) -> bool {
         self.busy
             && self
                 .due
@@ -61,25 +61,25 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub fn progress(&self) -> LearnerProgress {
+    pub(super) fn progress(&self) -> LearnerProgress {
         *self.progress.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn set_progress(&self, progress: LearnerProgress) {
+    pub(super) fn set_progress(&self, progress: LearnerProgress) {
         *self
             .progress
             .write()
             .unwrap_or_else(PoisonError::into_inner) = progress;
     }
 
-    pub fn health(&self) -> LearnerHealth {
+    pub(super) fn health(&self) -> LearnerHealth {
         self.health
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
-    pub fn change_health(&self, change: impl FnOnce(&mut LearnerHealth)) {
+    pub(super) fn change_health(&self, change: impl FnOnce(&mut LearnerHealth)) {
         change(&mut self.health.write().unwrap_or_else(PoisonError::into_inner));
     }
 }

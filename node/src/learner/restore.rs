@@ -23,7 +23,7 @@ pub(super) fn make_learner(
     let planned = device.memory_planner(compute.memory_cap()).plan(
         &plan.model,
         plan.inner.batch as usize,
-        &compute.wishes(),
+        &compute.plan_request(),
     )?;
     if planned.fits() {
         tracing::info!("{planned}");

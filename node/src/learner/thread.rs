@@ -48,7 +48,7 @@ enum Wake {
 }
 
 impl LearnerThread {
-    pub fn new(
+    pub(super) fn new(
         mut setup: LearnerSetup,
         stop_before: Arc<AtomicU64>,
         shared: Shared,
@@ -71,7 +71,7 @@ impl LearnerThread {
     }
 
     /// Works until all handles are gone.
-    pub fn run(mut self, jobs: &Receiver<Job>) {
+    pub(super) fn run(mut self, jobs: &Receiver<Job>) {
         while let Some(wake) = self.wait(jobs) {
             let event = match wake {
                 Wake::Job(Job::Train(job)) => self.train(job),

@@ -5,137 +5,187 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use weal_proto::PeerId;
 
-/// Weight of a founder where the file names none.
-pub const FOUNDER_WEIGHT: u64 = 1_000_000;
+use crate::documented::{documented, help_of, to_commented_toml};
+use crate::error::{Error, ErrorKind, Result};
 
-/// The whole file.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RunFile {
-    /// What people call the run.
-    pub name: String,
-    /// Seed of the initial weights.
-    pub seed: u64,
+/// Voting weight of a founder by default.
+pub(super) const FOUNDER_WEIGHT: u64 = 1_000_000;
+
+const HEAD: &str = "A run of Commonweal. The first `weal run` in this folder fixes all of it: the \
+    run's id is a hash of it, and peers check it when they join. Edit this file before then.";
+
+documented! {
+    /// The whole of `run.toml`.
+    pub struct RunFile {
+        /// Name of the run, for people.
+        name: String = "a commonweal".into(),
+        /// Seed of the initial weights.
+        seed: u64 = 1,
+        /// Peers that vote from the start. By default the peer that starts the run.
+        founders: Vec<FounderChoice> = Vec::new() => FounderChoice,
+    }
+
     /// The model.
-    pub model: ModelChoice,
-    /// The tokeniser.
-    pub tokeniser: TokeniserChoice,
-    /// The text.
-    pub data: DataChoice,
-    /// Training between two agreements.
-    pub inner: InnerChoice,
-    /// What is sent of what was learnt.
-    pub compression: CompressionChoice,
-    /// What is done with what was sent.
-    pub outer: OuterChoice,
-    /// Longest times.
-    pub timing: TimingChoice,
-    /// Bounds.
-    pub limits: LimitsChoice,
-    /// Votes.
-    pub membership: MembershipChoice,
-    /// Who votes from the start.
-    pub founders: Vec<FounderChoice>,
-}
-
-macro_rules! section {
-    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty = $default:expr,)* }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-        #[serde(deny_unknown_fields, default)]
-        pub struct $name {
-            $($(#[$field_doc])* pub $field: $type,)*
-        }
-
-        impl Default for $name {
-            fn default() -> Self {
-                Self { $($field: $default,)* }
-            }
-        }
-    };
-}
-
-section!(
-    /// The model.
-    ModelChoice {
-        /// Name of the preset.
+    [model] ModelChoice {
+        /// Model size: nano, micro, tiny, small, medium or 1b.
         preset: String = "nano".into(),
-        /// A model to go on from, in a Hugging Face folder; the preset is of no account then.
+        /// Hugging Face folder of a model to continue training; overrides `preset`.
         checkpoint: Option<PathBuf> = None,
-        /// Tokens of a window, where they are fewer than the model could have.
+        /// Context length in tokens, if shorter than the model's.
         context: Option<u32> = None,
     }
-);
-section!(
+
     /// The tokeniser.
-    TokeniserChoice {
-        /// A `tokenizer.json`; none is one token a byte.
+    [tokeniser] TokeniserChoice {
+        /// Path of a tokenizer.json; without one, each byte is a token.
         file: Option<PathBuf> = None,
     }
-);
-section!(
-    /// The text.
-    DataChoice {
-        /// Files and folders, or one folder of prepared tokens.
+
+    /// The training text.
+    [data] DataChoice {
+        /// Text files and folders to train on, or one folder of tokens from `weal data prepare`.
+        /// The last tenth of each text file is held out. Without any, the built-in generator makes
+        /// the text.
         files: Vec<PathBuf> = Vec::new(),
         /// Seed of the built-in generator.
         generator_seed: u64 = 1,
-        /// Bytes that the generator makes.
+        /// Bytes of text that the built-in generator makes.
         generator_bytes: u64 = 4_000_000,
     }
-);
-section!(
-    /// Training between two agreements.
-    InnerChoice {
-        /// Steps a round.
+
+    /// Training within a round, by each peer on its own.
+    [inner] InnerChoice {
+        /// Optimiser steps per round (H).
         steps: u32 = 10,
-        /// Sequences a step.
+        /// Sequences per step.
         batch: u32 = 8,
         /// Peak learning rate.
         learning_rate: f64 = 0.002,
-        /// Steps of warm-up.
+        /// Steps of linear learning-rate warm-up, counted over the whole run.
         warmup_steps: u32 = 20,
-        /// What makes a gradient a step.
+        /// Optimiser: adamw, or muon for the matrices inside the blocks and adamw for the rest.
         optimiser: Optimiser = Optimiser::AdamW,
-        /// Muon's momentum.
+        /// Momentum of muon.
         momentum: f64 = 0.95,
-        /// How the rate falls.
+        /// Learning-rate schedule: cosine (falls from the end of the warm-up) or wsd (holds the
+        /// peak until `decay_start`).
         schedule: Schedule = Schedule::Cosine,
-        /// Step at which it begins to fall, under wsd.
+        /// Step at which wsd starts to fall, counted over the whole run.
         decay_start: u32 = 0,
-        /// Step at which it has fallen; 0 holds the peak.
+        /// Step at which the learning rate reaches its final value, counted over the whole run; 0
+        /// holds the peak.
         decay_steps: u32 = 0,
-        /// Part of the peak that is left then.
+        /// Final learning rate, as a fraction of the peak.
         final_rate: f64 = 0.1,
-        /// First β.
+        /// Decay of AdamW's first moment (β1).
         beta1: f64 = 0.9,
-        /// Second β.
+        /// Decay of AdamW's second moment (β2).
         beta2: f64 = 0.95,
-        /// Weight decay of matrices.
+        /// Decoupled weight decay of matrices.
         weight_decay: f64 = 0.1,
-        /// Largest norm of a gradient.
+        /// Largest global gradient norm; larger gradients are scaled down to it.
         gradient_clip: f64 = 1.0,
     }
-);
-section!(
-    /// What is sent of what was learnt.
-    CompressionChoice {
-        /// Values in a chunk.
+
+    /// How a pseudo-gradient is compressed into a contribution.
+    [compression] CompressionChoice {
+        /// Consecutive values of a tensor per chunk.
         chunk: u32 = 4096,
-        /// Values kept of a chunk.
+        /// Values kept per chunk, the largest ones; the rest stays in the error feedback.
         keep: u32 = 32,
-        /// Decay of the error feedback.
+        /// Fraction of the error feedback that is left after a round.
         decay: f64 = 0.9,
     }
-);
 
-/// What makes a gradient a step.
+    /// How contributions change the weights.
+    [outer] OuterChoice {
+        /// What the sum of each value is divided by: root-of-senders (the square root of the number
+        /// of peers that sent it), mean-of-senders (that number) or mean-of-all (the number of all
+        /// contributions).
+        rule: Rule = Rule::RootOfSenders,
+        /// Outer learning rates, each from one round on.
+        rates: Vec<RateStep> = vec![RateStep { from_round: 0, rate: 1.3 }] => RateStep,
+    }
+
+    /// Time limits of a round's phases, in seconds. A phase ends early when every peer has done its
+    /// part.
+    [timing] TimingChoice {
+        /// Most seconds for training; the round does not wait for peers that take longer.
+        train_seconds: f64 = 60.0,
+        /// Most seconds for fetching and checking contributions.
+        fetch_seconds: f64 = 30.0,
+        /// Most seconds for the voters' attestations.
+        attest_seconds: f64 = 10.0,
+        /// Most seconds a proposer has before the others move on.
+        propose_seconds: f64 = 3.0,
+        /// Most seconds for each step of a vote.
+        vote_seconds: f64 = 1.0,
+    }
+
+    /// Limits on what a round takes in.
+    [limits] LimitsChoice {
+        /// Most contributions applied per round.
+        contributions: u32 = 20,
+        /// Most bytes of a contribution. By default computed from the model.
+        blob_bytes: Option<u32> = None,
+        /// Most peers whose commitments are considered per round.
+        peers: u32 = 40,
+    }
+
+    /// How voting weight is earned and lost.
+    [membership] MembershipChoice {
+        /// Fraction of a peer's weight that is left after a round.
+        weight_decay: f64 = 0.995,
+        /// Weight earned per decided contribution; a founder starts with 1000000.
+        credit: u64 = 5_000,
+        /// Decided contributions before a newcomer's weight starts to count.
+        probation_rounds: u32 = 10,
+        /// Further contributions until all of its weight counts.
+        vesting_rounds: u32 = 20,
+        /// Rounds of silence after which a peer is no longer counted.
+        absence_rounds: u32 = 5,
+    }
+}
+
+documented! {
+    item
+    /// A step of the outer learning rate.
+    pub struct RateStep {
+        /// First round with this rate.
+        from_round: u64,
+        /// Outer learning rate from then on.
+        rate: f64,
+    }
+}
+
+documented! {
+    item
+    /// A founder.
+    pub struct FounderChoice {
+        /// Public key, as `weal key` prints it.
+        peer: PeerId,
+        /// Voting weight at the start.
+        weight: u64,
+    }
+}
+
+impl FounderChoice {
+    /// A founder with the usual weight.
+    pub(crate) fn usual(peer: PeerId) -> Self {
+        Self {
+            peer,
+            weight: FOUNDER_WEIGHT,
+        }
+    }
+}
+
+/// The optimiser of the inner steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Optimiser {
     /// AdamW for everything.
     AdamW,
-    /// Muon for the matrices within the blocks, AdamW for the rest.
+    /// Muon for the matrices inside the blocks, AdamW for the rest.
     Muon,
 }
 
@@ -149,289 +199,52 @@ pub enum Schedule {
     Wsd,
 }
 
-/// What divides the sum of contributions.
+/// What the sum of contributions is divided by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rule {
-    /// Each value by the number of those that sent it.
+    /// Each value by the number of peers that sent it.
     MeanOfSenders,
     /// Every value by the number of contributions.
     MeanOfAll,
-    /// Each value by the root of the number of those that sent it.
+    /// Each value by the square root of the number of peers that sent it.
     RootOfSenders,
 }
 
-/// One step of the outer learning rate.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RateStep {
-    /// The first round with this rate.
-    pub from_round: u64,
-    /// The rate.
-    pub rate: f64,
-}
-
-section!(
-    /// What is done with what was sent.
-    OuterChoice {
-        /// What divides the sum.
-        rule: Rule = Rule::RootOfSenders,
-        /// Learning rate by round.
-        rates: Vec<RateStep> = vec![RateStep { from_round: 0, rate: 1.3 }],
-    }
-);
-section!(
-    /// Longest times, in seconds.
-    TimingChoice {
-        /// For training.
-        train_seconds: f64 = 60.0,
-        /// For fetching and checking.
-        fetch_seconds: f64 = 30.0,
-        /// For attestations.
-        attest_seconds: f64 = 10.0,
-        /// For a proposal.
-        propose_seconds: f64 = 3.0,
-        /// For a vote.
-        vote_seconds: f64 = 1.0,
-    }
-);
-section!(
-    /// Bounds.
-    LimitsChoice {
-        /// Contributions applied in a round.
-        contributions: u32 = 20,
-        /// Bytes of a contribution; none is computed from the model.
-        blob_bytes: Option<u32> = None,
-        /// Peers whose commitments are looked at.
-        peers: u32 = 40,
-    }
-);
-section!(
-    /// Votes.
-    MembershipChoice {
-        /// What is left of a weight after a round.
-        weight_decay: f64 = 0.995,
-        /// Weight earned by a decided contribution.
-        credit: u64 = 5_000,
-        /// Contributions before a newcomer's weight begins to count.
-        probation_rounds: u32 = 10,
-        /// Further contributions until all of it counts.
-        vesting_rounds: u32 = 20,
-        /// Rounds without a sign of life after which a peer is not counted any more.
-        absence_rounds: u32 = 5,
-    }
-);
-
-/// A founder.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FounderChoice {
-    /// Its key, as `weal key` prints it.
-    pub peer: PeerId,
-    /// Its weight.
-    pub weight: u64,
-}
-
-impl Default for RunFile {
-    fn default() -> Self {
-        Self {
-            name: "a commonweal".into(),
-            seed: 1,
-            model: ModelChoice::default(),
-            tokeniser: TokeniserChoice::default(),
-            data: DataChoice::default(),
-            inner: InnerChoice::default(),
-            compression: CompressionChoice::default(),
-            outer: OuterChoice::default(),
-            timing: TimingChoice::default(),
-            limits: LimitsChoice::default(),
-            membership: MembershipChoice::default(),
-            founders: Vec::new(),
-        }
-    }
-}
-
-const HEAD: &str = "\
-# A run of Commonweal. Everything in here is fixed once the first node starts: the run's id is a hash of it, and whoever
-# joins checks it. Edit it before the first `weal run` in this folder.
-";
-
-/// What stands above a line that begins so, within its section.
-const COMMENTS: [(&str, &str, &str); 40] = [
-    ("", "name", "What people call the run."),
-    ("", "seed", "Seed of the initial weights."),
-    ("model", "preset", "nano, micro, tiny, small, medium or 1b."),
-    (
-        "model",
-        "checkpoint",
-        "A Hugging Face folder with a model to go on from; the preset is of no account then.",
-    ),
-    (
-        "model",
-        "context",
-        "Tokens of a window, where they are fewer than the model could have.",
-    ),
-    (
-        "tokeniser",
-        "file",
-        "A tokenizer.json; without it, one token a byte.",
-    ),
-    (
-        "data",
-        "files",
-        "Text files and folders; the last tenth of each file is held out. Or one folder that `weal data prepare` made. None: the built-in generator.",
-    ),
-    ("data", "generator_seed", "Seed of the built-in generator."),
-    (
-        "data",
-        "generator_bytes",
-        "Bytes of text that the generator makes.",
-    ),
-    ("inner", "steps", "Steps between two agreements (H)."),
-    ("inner", "batch", "Sequences a step."),
-    ("inner", "learning_rate", "Peak learning rate."),
-    (
-        "inner",
-        "warmup_steps",
-        "Steps of linear warm-up, counted over the run.",
-    ),
-    (
-        "inner",
-        "optimiser",
-        "adamw; or muon, for the matrices within the blocks, at the same learning rate.",
-    ),
-    ("inner", "momentum", "Of muon."),
-    (
-        "inner",
-        "schedule",
-        "How the rate falls: cosine, from the warm-up on; wsd, only from decay_start on.",
-    ),
-    (
-        "inner",
-        "decay_start",
-        "Step at which wsd begins to fall, counted over the run.",
-    ),
-    (
-        "inner",
-        "decay_steps",
-        "Step at which the rate has fallen, counted over the run; 0 holds the peak.",
-    ),
-    ("inner", "final_rate", "Part of the peak that is left then."),
-    (
-        "inner",
-        "gradient_clip",
-        "Largest global norm of a gradient.",
-    ),
-    (
-        "compression",
-        "chunk",
-        "Consecutive values of a tensor in a chunk.",
-    ),
-    (
-        "compression",
-        "keep",
-        "Values kept of a chunk; the rest waits in the error feedback.",
-    ),
-    (
-        "compression",
-        "decay",
-        "What is left of the error feedback after a round.",
-    ),
-    (
-        "outer",
-        "rule",
-        "The sum of a value is divided by: root-of-senders, the root of the number of peers that sent it; mean-of-senders, that number; mean-of-all, the number of all.",
-    ),
-    ("outer", "rates", "Outer learning rate from each round on."),
-    (
-        "timing",
-        "train_seconds",
-        "Longest times of a round's phases; each ends early when everyone has done his part.",
-    ),
-    (
-        "timing",
-        "propose_seconds",
-        "What a proposer has before the others vote for the next one.",
-    ),
-    (
-        "limits",
-        "contributions",
-        "Contributions applied in a round.",
-    ),
-    ("limits", "blob_bytes", "Bytes of a contribution."),
-    (
-        "limits",
-        "peers",
-        "Peers whose commitments are looked at in a round.",
-    ),
-    (
-        "membership",
-        "weight_decay",
-        "What is left of a weight after a round.",
-    ),
-    (
-        "membership",
-        "credit",
-        "Weight earned by one decided contribution; a founder begins with 1000000.",
-    ),
-    (
-        "membership",
-        "probation_rounds",
-        "Decided contributions before a newcomer's weight begins to count.",
-    ),
-    (
-        "membership",
-        "vesting_rounds",
-        "Further ones until all of it counts.",
-    ),
-    (
-        "membership",
-        "absence_rounds",
-        "Rounds without a sign of life after which a peer is not counted any more.",
-    ),
-    (
-        "founders",
-        "peer",
-        "A key that votes from the start, as `weal key` prints it.",
-    ),
-    (
-        "timing",
-        "fetch_seconds",
-        "For fetching and checking contributions.",
-    ),
-    ("timing", "attest_seconds", "For the voters' attestations."),
-    ("timing", "vote_seconds", "For a vote step."),
-    (
-        "inner",
-        "weight_decay",
-        "Decoupled weight decay of matrices.",
-    ),
-];
-
 impl RunFile {
-    /// The file's text, with comments.
-    pub fn to_commented_toml(&self) -> String {
-        // Every value of this type can be written as TOML.
-        let plain = toml::to_string(self).unwrap_or_default();
-        let mut text = HEAD.to_owned();
-        let mut section = String::new();
-        for line in plain.lines().filter(|line| !line.is_empty()) {
-            if let Some(name) = line.strip_prefix('[') {
-                section = name.trim_matches(['[', ']']).to_owned();
-                text.push('\n');
-            }
-            let comment = COMMENTS.iter().find(|(place, key, _)| {
-                *place == section
-                    && line
-                        .strip_prefix(key)
-                        .is_some_and(|rest| rest.starts_with(" ="))
-            });
-            if let Some((_, _, comment)) = comment {
-                text.push_str(&format!("# {comment}\n"));
-            }
-            text.push_str(line);
-            text.push('\n');
-        }
-        text
+    /// The file's text, with a comment above every key.
+    ///
+    /// # Errors
+    /// When a path is not UTF-8.
+    pub(super) fn to_commented_toml(&self) -> Result<String> {
+        to_commented_toml(HEAD, self).map_err(|error| Error::of(ErrorKind::Internal, error))
+    }
+}
+
+/// Help of the flag that sets a key of a new run: the key's doc.
+pub(crate) fn flag_help(key: &str) -> &'static str {
+    help_of::<RunFile>(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use weal_trainer::PRESETS;
+
+    use super::*;
+
+    #[test]
+    fn the_file_lists_every_preset() {
+        let doc = flag_help("model.preset");
+        assert!(PRESETS.iter().all(|name| doc.contains(name)), "{doc}");
+    }
+
+    #[test]
+    fn a_file_with_founders_reads_back() {
+        let file = RunFile {
+            founders: vec![FounderChoice::usual([1; 32].into()); 2],
+            ..RunFile::default()
+        };
+        let text = file.to_commented_toml().unwrap();
+        assert_eq!(toml::from_str::<RunFile>(&text).unwrap(), file);
     }
 }

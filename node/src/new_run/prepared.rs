@@ -1,4 +1,4 @@
-//! A run on data that is tokens already, as `weal data prepare` makes them.
+//! Training text that is tokenised already, by `weal data prepare`.
 
 use std::path::PathBuf;
 
@@ -8,56 +8,60 @@ use weal_trainer::{PreparedFolder, PreparedPart, PreparedShard};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// A folder of prepared data that a run is to train on.
-pub struct Prepared {
+/// A folder of prepared data to train on.
+pub(super) struct Prepared {
     folder: PreparedFolder,
-    place: PathBuf,
+    path: PathBuf,
 }
 
 impl Prepared {
-    /// The one folder of prepared data among the paths, if there is one.
+    /// The folder of prepared data among the paths, if any.
     ///
     /// # Errors
-    /// When there is something else beside it, or its index cannot be read.
-    pub fn among(paths: &[PathBuf]) -> Result<Option<Self>> {
-        let Some(place) = paths.iter().find(|path| PreparedFolder::is_one(path)) else {
+    /// When there are other paths beside it, or its index cannot be read.
+    pub(super) fn among(paths: &[PathBuf]) -> Result<Option<Self>> {
+        let Some(path) = paths.iter().find(|path| PreparedFolder::is_one(path)) else {
             return Ok(None);
         };
         if paths.len() > 1 {
             return Err(Error::data(format!(
-                "{}: prepared data stands alone; prepare all of it together, or give this folder only",
-                place.display()
-            )));
+                "{}: prepared data cannot be combined with other data",
+                path.display()
+            ))
+            .with_hint("give this folder alone, or prepare all data together"));
         }
-        let folder =
-            PreparedFolder::open(place).map_err(|error| Error::of(ErrorKind::Data, error))?;
+        let folder = PreparedFolder::open(path)
+            .map_err(|error| Error::from(error).with_kind(ErrorKind::Data))?;
         Ok(Some(Self {
             folder,
-            place: place.clone(),
+            path: path.clone(),
         }))
     }
 
-    /// The tokeniser of the run: the one that made the tokens. Another one that is asked for is
-    /// refused.
-    pub fn tokeniser(&self, wanted: Option<Vec<u8>>) -> Result<Option<Vec<u8>>> {
-        let own = self
+    /// The tokeniser that made the tokens; `None` means one token per byte.
+    ///
+    /// # Errors
+    /// When `wanted` is another tokeniser.
+    pub(super) fn tokeniser(&self, wanted: Option<Vec<u8>>) -> Result<Option<Vec<u8>>> {
+        let present = self
             .folder
             .tokeniser()
-            .map_err(|error| Error::of(ErrorKind::Data, error))?;
-        if wanted.is_some() && wanted != own {
+            .map_err(|error| Error::from(error).with_kind(ErrorKind::Data))?;
+        if wanted.is_some() && wanted != present {
             return Err(Error::data(format!(
-                "{}: its tokens are of another tokeniser than the run's; prepare the data with that one, by --tokeniser",
-                self.place.display()
-            )));
+                "{}: prepared with another tokeniser than the run's",
+                self.path.display()
+            ))
+            .with_hint("prepare the data with --tokeniser and the run's tokenizer.json"));
         }
-        Ok(own)
+        Ok(present)
     }
 
-    pub fn end_of_text(&self) -> Option<u32> {
+    pub(super) fn end_of_text(&self) -> Option<u32> {
         self.folder.index.end_of_text
     }
 
-    pub fn data(&self) -> Data {
+    pub(super) fn data(&self) -> Data {
         let shard = |s: &PreparedShard| TokenShard {
             hash: s.hash.into(),
             bytes: s.bytes,
@@ -76,13 +80,13 @@ impl Prepared {
         })
     }
 
-    pub fn shards(&self) -> Vec<(PathBuf, BlobHash)> {
+    pub(super) fn shards(&self) -> Vec<(PathBuf, BlobHash)> {
         token_shards(&self.folder)
     }
 }
 
-/// The files of a folder of prepared data.
-pub fn token_shards(folder: &PreparedFolder) -> Vec<(PathBuf, BlobHash)> {
+/// The files of a folder of prepared data, with their hashes.
+pub(crate) fn token_shards(folder: &PreparedFolder) -> Vec<(PathBuf, BlobHash)> {
     let index = &folder.index;
     let shards = index.training.shards.iter().chain(&index.heldout.shards);
     shards
@@ -91,7 +95,7 @@ pub fn token_shards(folder: &PreparedFolder) -> Vec<(PathBuf, BlobHash)> {
 }
 
 /// Refuses tokens that are too few for one window.
-pub fn check_length(tokens: &PreparedTokens, context: u32) -> Result<()> {
+pub(super) fn check_length(tokens: &PreparedTokens, context: u32) -> Result<()> {
     for (name, part) in [
         ("training", &tokens.training),
         ("held-out", &tokens.heldout),
@@ -99,9 +103,9 @@ pub fn check_length(tokens: &PreparedTokens, context: u32) -> Result<()> {
         let count: u64 = part.shards.iter().map(|shard| shard.tokens).sum();
         if count <= u64::from(context) {
             return Err(Error::data(format!(
-                "the {name} part has {count} tokens, too few for a context of {context}; prepare more data, or hold out more \
-                 with --heldout"
-            )));
+                "the {name} part has {count} tokens, too few for a context of {context}"
+            ))
+            .with_hint("prepare more data, or hold out more of it with --heldout"));
         }
     }
     Ok(())

@@ -16,5 +16,5 @@ mod run_plan;
 pub(crate) use mapping::{manifest_model, outer_rate, outer_rule};
 pub(crate) use named_blobs::{NamedBlob, named_blobs};
 pub(crate) use run_data::{corpus, initial_weights};
-pub use run_plan::Plan;
+pub(crate) use run_plan::Plan;
 pub(crate) use run_plan::max_contribution_bytes;

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 
 /// A manifest in the terms of trainer and kernels.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Sizes of the model.
     pub model: ModelSpec,
     /// Optimiser, schedule and batch of the inner steps.
@@ -30,7 +30,7 @@ impl Plan {
     ///
     /// # Errors
     /// When trainer or kernels refuse what the schema allows.
-    pub fn new(manifest: &Manifest) -> Result<Self> {
+    pub(crate) fn new(manifest: &Manifest) -> Result<Self> {
         let refused = |why: &dyn Display| Error::configuration("manifest", why);
         let model = model_spec(&manifest.model);
         model.validate().map_err(|error| refused(&error))?;

@@ -1,4 +1,4 @@
-//! Values of settings that are more than a number: what is left to the node, and amounts of memory.
+//! Types of settings: values that may be left to the node, and amounts of memory.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,10 +6,10 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use weal_trainer::{Precision, StatePlacement};
 
-/// A value that a person may leave to the node.
+/// A setting that may be left to the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Auto<T> {
-    /// The node finds it: `auto`.
+    /// The node chooses: `"auto"`.
     #[default]
     Auto,
     /// This value.
@@ -17,7 +17,7 @@ pub enum Auto<T> {
 }
 
 impl<T: Copy> Auto<T> {
-    /// The value, if a person set one.
+    /// The value, unless the choice is left to the node.
     pub fn set(&self) -> Option<T> {
         match self {
             Self::Auto => None,
@@ -35,7 +35,7 @@ enum Word {
 #[derive(Serialize, Deserialize)]
 #[serde(
     untagged,
-    expecting = "neither \"auto\" nor a value that is known here"
+    expecting = "expected \"auto\" or a value that this key accepts"
 )]
 enum Written<T> {
     Word(Word),
@@ -71,73 +71,73 @@ impl<T: FromStr> FromStr for Auto<T> {
     }
 }
 
-/// Where weights in f32, sums of gradients, moments and error feedback lie.
+/// Where f32 weights, gradient sums, optimiser moments and error feedback are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum StatesIn {
-    /// On the device that computes.
+pub enum StatesSetting {
+    /// In the memory of the device that trains.
     Device,
     /// In the machine's memory.
     Host,
 }
 
-impl FromStr for StatesIn {
+impl FromStr for StatesSetting {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "device" => Ok(Self::Device),
             "host" => Ok(Self::Host),
-            _ => Err(format!("{text:?} is none of auto, device, host")),
+            _ => Err("accepted: auto, device, host".to_owned()),
         }
     }
 }
 
-impl From<StatesIn> for StatePlacement {
-    fn from(states: StatesIn) -> Self {
+impl From<StatesSetting> for StatePlacement {
+    fn from(states: StatesSetting) -> Self {
         match states {
-            StatesIn::Device => Self::Device,
-            StatesIn::Host => Self::Host,
+            StatesSetting::Device => Self::Device,
+            StatesSetting::Host => Self::Host,
         }
     }
 }
 
-/// What matrices are multiplied in.
+/// Number format of matrix products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Bits {
-    /// 32 bits.
+pub enum PrecisionSetting {
+    /// IEEE single precision.
     F32,
-    /// 16 bits with the range of f32.
+    /// 16 bits, with the range of f32.
     Bf16,
 }
 
-impl FromStr for Bits {
+impl FromStr for PrecisionSetting {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "f32" => Ok(Self::F32),
             "bf16" => Ok(Self::Bf16),
-            _ => Err(format!("{text:?} is none of auto, f32, bf16")),
+            _ => Err("accepted: auto, f32, bf16".to_owned()),
         }
     }
 }
 
-impl From<Bits> for Precision {
-    fn from(bits: Bits) -> Self {
+impl From<PrecisionSetting> for Precision {
+    fn from(bits: PrecisionSetting) -> Self {
         match bits {
-            Bits::F32 => Self::F32,
-            Bits::Bf16 => Self::Bf16,
+            PrecisionSetting::F32 => Self::F32,
+            PrecisionSetting::Bf16 => Self::Bf16,
         }
     }
 }
 
-/// An amount of memory: `6 GB`, `512 MiB`.
+/// An amount of memory, written as `6 GB` or `512 MiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bytes(pub u64);
 
-/// Units, the ones that end like others first.
+/// Units. One that is a suffix of others comes after them.
 const UNITS: [(&str, u64); 7] = [
     ("KiB", 1 << 10),
     ("MiB", 1 << 20),
@@ -152,7 +152,7 @@ impl FromStr for Bytes {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let refuse = || format!("{text:?} is no amount of memory: write for example \"6 GB\"");
+        let refuse = || format!("{text:?} is not an amount of memory; write it like \"6 GB\"");
         let (unit, factor) = UNITS
             .iter()
             .find(|(unit, _)| text.ends_with(unit))
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts_go_there_and_back() {
+    fn amounts_of_memory_are_parsed_and_printed() {
         for (text, bytes) in [
             ("6 GB", 6_000_000_000),
             ("512 MiB", 512 << 20),
@@ -218,12 +218,12 @@ mod tests {
     }
 
     #[test]
-    fn a_value_may_be_left_to_the_node() {
+    fn auto_leaves_a_value_to_the_node() {
         #[derive(Debug, PartialEq, Serialize, Deserialize)]
         struct File {
             sequences: Auto<usize>,
             recompute: Auto<bool>,
-            states: Auto<StatesIn>,
+            states: Auto<StatesSetting>,
         }
         let text = "sequences = 3\nrecompute = \"auto\"\nstates = \"host\"\n";
         let file: File = toml::from_str(text).unwrap();
@@ -232,7 +232,7 @@ mod tests {
             File {
                 sequences: Auto::Set(3),
                 recompute: Auto::Auto,
-                states: Auto::Set(StatesIn::Host)
+                states: Auto::Set(StatesSetting::Host)
             }
         );
         assert_eq!(toml::to_string(&file).unwrap(), text);
@@ -240,8 +240,16 @@ mod tests {
             toml::from_str::<File>("sequences = \"many\"\nrecompute = true\nstates = \"auto\"\n")
                 .is_err()
         );
-        assert_eq!("auto".parse::<Auto<Bits>>(), Ok(Auto::Auto));
-        assert_eq!("bf16".parse::<Auto<Bits>>(), Ok(Auto::Set(Bits::Bf16)));
-        assert!("f16".parse::<Auto<Bits>>().unwrap_err().contains("bf16"));
+        assert_eq!("auto".parse::<Auto<PrecisionSetting>>(), Ok(Auto::Auto));
+        assert_eq!(
+            "bf16".parse::<Auto<PrecisionSetting>>(),
+            Ok(Auto::Set(PrecisionSetting::Bf16))
+        );
+        assert!(
+            "f16"
+                .parse::<Auto<PrecisionSetting>>()
+                .unwrap_err()
+                .contains("bf16")
+        );
     }
 }

@@ -117,7 +117,7 @@ impl Blobs {
     /// Stores a blob durably. A `hidden` one is not served before [`Blobs::reveal`].
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When the disk cannot be written.
     pub fn put(&self, bytes: &[u8], keep: Keep, hidden: bool) -> Result<BlobHash> {
         let outline = Outline::of(bytes);
         let hash = outline.hash();
@@ -131,10 +131,11 @@ impl Blobs {
         Ok(hash)
     }
 
-    /// Stores a file for ever, as a hard link or else as a copy. Its content is checked.
+    /// Stores a file that is never deleted, as a hard link or else as a copy. Its content is
+    /// checked.
     ///
     /// # Errors
-    /// When it is not the blob of this hash, or the disk refuses.
+    /// When it is not the blob of this hash, or the disk cannot be written.
     pub fn put_file(&self, path: &Path, hash: &BlobHash) -> Result<()> {
         if self.has(hash) {
             return Ok(());

@@ -40,7 +40,7 @@ pub(crate) struct LearnerFiles {
 
 impl LearnerFiles {
     /// The files in this folder.
-    pub fn new(folder: PathBuf) -> Self {
+    pub(crate) fn new(folder: PathBuf) -> Self {
         Self { folder }
     }
 
@@ -51,8 +51,8 @@ impl LearnerFiles {
     /// Stores a state durably and deletes older ones.
     ///
     /// # Errors
-    /// When the disk refuses.
-    pub fn save(&self, state: &LearnerState) -> Result<()> {
+    /// When the disk cannot be written.
+    pub(crate) fn save(&self, state: &LearnerState) -> Result<()> {
         // In pieces, because a second copy of all this would take three times the model's memory.
         let path = self.path(state.round.0);
         weal_files::write_with(&path, Access::Owner, |file| {
@@ -88,7 +88,7 @@ impl LearnerFiles {
 
     /// The newest state that is not damaged. `None` if there is none: a learner may start from
     /// zeros.
-    pub fn newest(&self, parameters: usize) -> Option<LearnerState> {
+    pub(crate) fn newest(&self, parameters: usize) -> Option<LearnerState> {
         self.rounds()
             .into_iter()
             .rev()

@@ -23,7 +23,8 @@ impl Store {
     /// Stores records in one transaction: all of them are on disk when this returns, or none.
     ///
     /// # Errors
-    /// When the disk refuses. The node must then stop: if it went on, it could contradict itself.
+    /// When the disk cannot be written. The node must then stop: if it went on, it could contradict
+    /// itself.
     pub fn persist(&self, records: &[&Record]) -> Result<()> {
         self.write(|tables| {
             for record in records {

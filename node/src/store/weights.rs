@@ -28,7 +28,7 @@ impl Weights {
     ///
     /// # Errors
     /// When there are more or fewer values than the layout has.
-    pub fn new(layout: &Layout, round: RoundNumber, values: Vec<f32>) -> Result<Self> {
+    pub(crate) fn new(layout: &Layout, round: RoundNumber, values: Vec<f32>) -> Result<Self> {
         let outline = state::outline(layout, &values)?;
         Self::with_outline(layout, round, values, outline)
     }
@@ -37,7 +37,7 @@ impl Weights {
     ///
     /// # Errors
     /// When the outline does not fit the layout.
-    pub fn with_outline(
+    pub(crate) fn with_outline(
         layout: &Layout,
         round: RoundNumber,
         values: Vec<f32>,
@@ -61,20 +61,20 @@ pub(crate) struct WeightFiles {
 
 impl WeightFiles {
     /// The files in this folder.
-    pub fn new(folder: PathBuf) -> Self {
+    pub(crate) fn new(folder: PathBuf) -> Self {
         Self { folder }
     }
 
     /// Path of the weights at a round's start.
-    pub fn path(&self, round: RoundNumber) -> PathBuf {
+    pub(crate) fn path(&self, round: RoundNumber) -> PathBuf {
         self.folder.join(format!("{:010}.f32", round.0))
     }
 
     /// Stores weights durably.
     ///
     /// # Errors
-    /// When the disk refuses.
-    pub fn save(&self, weights: &Weights) -> Result<()> {
+    /// When the disk cannot be written.
+    pub(crate) fn save(&self, weights: &Weights) -> Result<()> {
         let bytes = to_bytes(&weights.values);
         Ok(weal_files::write(
             &self.path(weights.round),
@@ -87,7 +87,7 @@ impl WeightFiles {
     ///
     /// # Errors
     /// When the folder cannot be read.
-    pub fn rounds(&self) -> Result<Vec<RoundNumber>> {
+    pub(crate) fn rounds(&self) -> Result<Vec<RoundNumber>> {
         if !self.folder.exists() {
             return Ok(Vec::new());
         }
@@ -114,7 +114,7 @@ impl WeightFiles {
     ///
     /// # Errors
     /// When the file cannot be read, or has more or fewer values than the layout.
-    pub fn load(&self, layout: &Layout, round: RoundNumber) -> Result<Weights> {
+    pub(crate) fn load(&self, layout: &Layout, round: RoundNumber) -> Result<Weights> {
         let path = self.path(round);
         let bytes = fs::read(&path).map_err(Error::storage("cannot read weights", &path))?;
         let values = from_bytes(&path, &bytes, layout.parameters())?;
@@ -125,7 +125,7 @@ impl WeightFiles {
     ///
     /// # Errors
     /// When a file cannot be deleted.
-    pub fn prune(&self, keep: usize) -> Result<()> {
+    pub(crate) fn prune(&self, keep: usize) -> Result<()> {
         let rounds = self.rounds()?;
         let old = rounds.len().saturating_sub(keep.max(2));
         rounds
@@ -138,7 +138,7 @@ impl WeightFiles {
     ///
     /// # Errors
     /// When the file cannot be deleted.
-    pub fn remove(&self, round: RoundNumber) -> Result<()> {
+    pub(crate) fn remove(&self, round: RoundNumber) -> Result<()> {
         let path = self.path(round);
         fs::remove_file(&path).map_err(Error::storage("cannot delete", &path))
     }

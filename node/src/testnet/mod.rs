@@ -1,11 +1,11 @@
-//! A whole network on this machine: n real nodes, each its own process, folder, keys and ports.
+//! A whole network on this machine: real nodes, each with its own process, folder, key and ports.
 //!
 //! | file | holds |
 //! |---|---|
-//! | [`prepare`] | writes the folders |
-//! | [`processes`] | starts and stops the nodes |
-//! | [`watch`] | follows the rounds, tells people and programs |
+//! | [`prepare`] | writes the nodes' folders |
+//! | `processes` | starts and stops the nodes |
+//! | `watch` | follows the rounds and sums them up |
 
 pub mod prepare;
-pub mod processes;
-pub mod watch;
+pub(crate) mod processes;
+pub(crate) mod watch;

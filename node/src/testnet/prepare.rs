@@ -1,5 +1,5 @@
-//! Writes the folders of a network's nodes: keys, settings, and one manifest with all of them as
-//! founders.
+//! Writes the folders of a network's nodes: keys, settings, and one manifest in which all of them
+//! are founders.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::ops::Range;
@@ -7,69 +7,68 @@ use std::path::{Path, PathBuf};
 
 use libp2p::Multiaddr;
 use rand::Rng;
-use weal_files::Access;
+use weal_network::address_of;
 use weal_proto::{Manifest, PeerId};
 
 use crate::error::{Error, Result};
 use crate::folder::Folder;
-use crate::new_run::{NewRun, RunFile};
+use crate::new_run::{FounderChoice, NewRun, RunFile};
 use crate::settings::{
     ComputeSettings, Device, EvaluationSettings, NetworkSettings, PageSettings, Settings,
 };
-use weal_network::address_of;
 
-/// Held-out sequences that the first node measures after every round.
+/// Held-out sequences that the first node measures after each round.
 const EVALUATED: usize = 96;
 /// Ports tried before giving up on finding a free one.
 const PORT_ATTEMPTS: usize = 64;
 
-/// A network to write.
+/// A network whose folders are to be written.
 #[derive(Debug, Clone)]
-pub struct Plan {
-    /// Where its folders go: `node1`, `node2`, …
+pub struct TestnetPlan {
+    /// Folder in which to create `node1`, `node2`, …
     pub root: PathBuf,
-    /// The nodes.
+    /// The nodes; the first one measures the held-out loss.
     pub nodes: Vec<NodePlan>,
-    /// The run.
+    /// The run, to which the nodes are added as founders.
     pub run: RunFile,
 }
 
-/// One node of it.
+/// One node of a network.
 #[derive(Debug, Clone)]
 pub struct NodePlan {
-    /// Where it listens for peers.
+    /// Addresses on which it listens for peers.
     pub listen: Vec<Multiaddr>,
-    /// Where the others reach it, without its identity.
-    pub reached: Multiaddr,
-    /// Its page.
+    /// Address at which the others reach it, without its identity.
+    pub address: Multiaddr,
+    /// Address of its page.
     pub page: SocketAddr,
-    /// Its device.
+    /// The device it trains on.
     pub device: Device,
-    /// Threads on the processor.
+    /// Number of CPU threads; 0 means one per core.
     pub threads: usize,
 }
 
 /// A node whose folder is written.
 #[derive(Debug, Clone)]
 pub struct PreparedNode {
-    /// Its folder.
+    /// Its data folder, with key and settings.
     pub folder: Folder,
-    /// Its key.
+    /// Its public key.
     pub peer: PeerId,
-    /// Its page.
+    /// Address of its page.
     pub page: SocketAddr,
 }
 
-/// Folder of a node, counted from 1.
+/// The folder of a node; nodes count from 1.
 pub fn node_folder(root: &Path, number: usize) -> Folder {
     Folder::new(root.join(format!("node{number}")))
 }
 
-/// Writes the folders. Folders of a run that is there already keep it, and get new settings.
+/// Writes the folders. Folders that already hold a run keep it and get new settings.
 ///
 /// # Errors
-/// When the run does not add up, or something cannot be written.
-pub fn prepare(plan: &Plan) -> Result<(Manifest, Vec<PreparedNode>)> {
+/// When the run is invalid, or a folder cannot be written.
+pub fn prepare(plan: &TestnetPlan) -> Result<(Manifest, Vec<PreparedNode>)> {
     let mut nodes = Vec::new();
     for (index, node) in plan.nodes.iter().enumerate() {
         let folder = node_folder(&plan.root, index + 1);
@@ -82,24 +81,19 @@ pub fn prepare(plan: &Plan) -> Result<(Manifest, Vec<PreparedNode>)> {
     }
     let manifest = adopt_run(plan, &nodes)?;
     for (index, (node, prepared)) in plan.nodes.iter().zip(&nodes).enumerate() {
-        let settings = settings(plan, &nodes, index, node);
-        weal_files::write(
-            &prepared.folder.settings(),
-            Access::Owner,
-            settings.to_commented_toml()?.as_bytes(),
-        )?;
+        settings(plan, &nodes, index, node).write(&prepared.folder)?;
     }
     Ok((manifest, nodes))
 }
 
-fn adopt_run(plan: &Plan, nodes: &[PreparedNode]) -> Result<Manifest> {
+fn adopt_run(plan: &TestnetPlan, nodes: &[PreparedNode]) -> Result<Manifest> {
     if let Some(first) = nodes.first()
         && let Some(manifest) = first.folder.manifest()?
     {
         for node in nodes {
             let present = node.folder.manifest()?.ok_or_else(|| {
                 Error::folder(format!(
-                    "{}: has no run, but node1 has; choose another folder",
+                    "{}: holds no run, but node1 does",
                     node.folder.path().display()
                 ))
             })?;
@@ -110,32 +104,32 @@ fn adopt_run(plan: &Plan, nodes: &[PreparedNode]) -> Result<Manifest> {
     let mut file = plan.run.clone();
     file.founders = nodes
         .iter()
-        .map(|node| crate::new_run::founder(node.peer))
+        .map(|node| FounderChoice::usual(node.peer))
         .collect();
-    let own = nodes
+    let founder = nodes
         .first()
         .map_or_else(|| PeerId::from([0; 32]), |node| node.peer);
-    let new = NewRun::from_file(&file, Path::new(""), own, Path::new("testnet"))?;
+    let new = NewRun::from_file(&file, Path::new(""), founder, Path::new("testnet"))?;
     for node in nodes {
         new.adopt(node.folder.enter()?)?;
     }
     Ok(new.manifest)
 }
 
-fn settings(plan: &Plan, nodes: &[PreparedNode], own: usize, node: &NodePlan) -> Settings {
+fn settings(plan: &TestnetPlan, nodes: &[PreparedNode], index: usize, node: &NodePlan) -> Settings {
     let others = plan
         .nodes
         .iter()
         .zip(nodes)
         .enumerate()
-        .filter(|(index, _)| *index != own);
+        .filter(|(other, _)| *other != index);
     let bootstrap = others
-        .filter_map(|(_, (plan, node))| address_of(node.peer.as_bytes(), plan.reached.clone()))
+        .filter_map(|(_, (plan, node))| address_of(node.peer.as_bytes(), plan.address.clone()))
         .collect();
-    // One node measures, so that the others' time goes into training.
+    // One node measures; the others spend all their time on training.
     let evaluation = EvaluationSettings {
         sequences: EVALUATED,
-        every: u64::from(own == 0),
+        every: u64::from(index == 0),
     };
     Settings {
         network: NetworkSettings {
@@ -155,8 +149,8 @@ fn settings(plan: &Plan, nodes: &[PreparedNode], own: usize, node: &NodePlan) ->
     }
 }
 
-/// Nodes on loopback, on ports that are free now; the first node's page on the port asked for, if
-/// that is free.
+/// Nodes on loopback, on ports that are free now. The first node's page gets `page_port` if that is
+/// free.
 ///
 /// # Errors
 /// When no port is free.
@@ -174,7 +168,7 @@ pub fn local_nodes(
             let page = free_port(wanted, &mut taken)?;
             Ok(NodePlan {
                 listen: addresses(&format!("/ip4/{}", Ipv4Addr::LOCALHOST), port),
-                reached: quic(&format!("/ip4/{}", Ipv4Addr::LOCALHOST), port)?,
+                address: quic(&format!("/ip4/{}", Ipv4Addr::LOCALHOST), port)?,
                 page: SocketAddr::from((Ipv4Addr::LOCALHOST, page)),
                 device,
                 threads,
@@ -183,10 +177,10 @@ pub fn local_nodes(
         .collect()
 }
 
-/// Nodes that reach one another by name, each on a machine or container of its own.
+/// Nodes that reach one another by host name, each on its own machine or in its own container.
 ///
 /// # Errors
-/// When the names make no addresses.
+/// When a host name makes no address.
 pub fn named_nodes(
     count: usize,
     host: &str,
@@ -199,7 +193,7 @@ pub fn named_nodes(
             let name = host.replace("{}", &number.to_string());
             Ok(NodePlan {
                 listen: addresses("/ip4/0.0.0.0", port),
-                reached: quic(&format!("/dns4/{name}"), port)?,
+                address: quic(&format!("/dns4/{name}"), port)?,
                 page,
                 device,
                 threads: 0,
@@ -224,12 +218,11 @@ fn quic(host: &str, port: u16) -> Result<Multiaddr> {
         .map_err(|error| Error::usage(format!("{text} is not an address: {error}")))
 }
 
-/// Ports to choose from: systems take those of outgoing connections from further up, and may do so
-/// between the choice of a port and its use.
+/// Ports to choose from. Systems take the ports of outgoing connections from higher up, and might
+/// take a chosen port before the node does.
 const PORTS: Range<u16> = 10_000..32_768;
 
-/// A port that is free for TCP and UDP on loopback; the wanted one if it is. 0 wants none in
-/// particular.
+/// A port that is free for TCP and UDP on loopback: the wanted one if possible. 0 means any.
 fn free_port(wanted: u16, taken: &mut Vec<u16>) -> Result<u16> {
     let is_free = |port: &u16| {
         let address = (Ipv4Addr::LOCALHOST, *port);
@@ -240,7 +233,7 @@ fn free_port(wanted: u16, taken: &mut Vec<u16>) -> Result<u16> {
         .filter(|port| *port != 0)
         .chain(random)
         .find(|port| !taken.contains(port) && is_free(port));
-    let port = found.ok_or_else(|| Error::network("no free port on loopback"))?;
+    let port = found.ok_or_else(|| Error::network("found no free port on loopback"))?;
     taken.push(port);
     Ok(port)
 }

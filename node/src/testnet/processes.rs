@@ -1,4 +1,4 @@
-//! Starts the nodes of a testnet as processes, and ends them with it.
+//! Starts the nodes of a testnet as processes, and stops them.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -12,23 +12,23 @@ use tokio::time::timeout;
 use crate::error::{Error, Result};
 use crate::testnet::prepare::PreparedNode;
 
-/// Time a node has to leave politely.
-const GRACE: Duration = Duration::from_secs(10);
-/// Bytes of a dead node's log that are shown.
-const TAIL: u64 = 2_000;
+/// Time a node has to stop after SIGTERM before it is killed.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes from the end of a stopped node's log that are shown.
+const TAIL_BYTES: u64 = 2_000;
 
-/// The nodes' processes. When this is dropped, they end.
+/// The nodes' processes. Dropping this kills them.
 #[derive(Debug)]
-pub struct Processes {
+pub(crate) struct Processes {
     children: Vec<(PathBuf, Child)>,
 }
 
 impl Processes {
-    /// Starts a process for each node. Each writes to `log.txt` in its folder.
+    /// Starts a process for each node, which logs to `log.txt` in its folder.
     ///
     /// # Errors
-    /// When one cannot be started.
-    pub fn start(nodes: &[PreparedNode], rounds: Option<u64>, log: &str) -> Result<Self> {
+    /// When a process cannot be started.
+    pub(crate) fn start(nodes: &[PreparedNode], rounds: Option<u64>, log: &str) -> Result<Self> {
         let program = std::env::current_exe()
             .map_err(|error| Error::internal(format!("this program cannot be found: {error}")))?;
         let mut children = Vec::new();
@@ -43,7 +43,7 @@ impl Processes {
             command
                 .args(["--log", log, "run", "--dir"])
                 .arg(node.folder.path())
-                // Flags of this command must not become flags of the nodes.
+                // What configures `weal testnet` must not configure the nodes.
                 .env_remove("WEAL_PAGE")
                 .env_remove("WEAL_PORT")
                 .env_remove("WEAL_DEVICE")
@@ -64,15 +64,15 @@ impl Processes {
         Ok(Self { children })
     }
 
-    /// Refuses to go on when a node has ended by itself.
+    /// Checks that all nodes are still running.
     ///
     /// # Errors
-    /// With the end of its log.
-    pub fn check(&mut self) -> Result<()> {
+    /// The exit code of a node that stopped, and the end of its log.
+    pub(crate) fn check(&mut self) -> Result<()> {
         for (log, child) in &mut self.children {
             if let Ok(Some(status)) = child.try_wait() {
                 return Err(Error::internal(format!(
-                    "a node has ended ({status}); {}:\n{}",
+                    "a node stopped ({status}); the end of {}:\n{}",
                     log.display(),
                     tail(log)
                 )));
@@ -81,16 +81,16 @@ impl Processes {
         Ok(())
     }
 
-    /// Asks the nodes to leave, and ends those that take too long.
-    pub async fn stop(&mut self) {
+    /// Asks the nodes to stop, and kills those that take too long.
+    pub(crate) async fn stop(&mut self) {
         for (_, child) in &mut self.children {
-            ask_to_leave(child);
+            terminate(child);
         }
         for (log, child) in &mut self.children {
-            if timeout(GRACE, child.wait()).await.is_err() {
-                tracing::warn!(log = %log.display(), "a node did not leave in time and is killed");
+            if timeout(STOP_TIMEOUT, child.wait()).await.is_err() {
+                tracing::warn!(log = %log.display(), "a node did not stop in time; killing it");
                 if let Err(error) = child.kill().await {
-                    tracing::warn!(%error, "it cannot be killed");
+                    tracing::warn!(%error, "cannot kill a node");
                 }
             }
         }
@@ -98,7 +98,7 @@ impl Processes {
 }
 
 #[cfg(unix)]
-fn ask_to_leave(child: &mut Child) {
+fn terminate(child: &mut Child) {
     let Some(id) = child
         .id()
         .and_then(|id| i32::try_from(id).ok())
@@ -107,14 +107,14 @@ fn ask_to_leave(child: &mut Child) {
         return;
     };
     if let Err(error) = rustix::process::kill_process(id, rustix::process::Signal::TERM) {
-        tracing::debug!(%error, "a node cannot be told to leave");
+        tracing::debug!(%error, "cannot ask a node to stop");
     }
 }
 
 #[cfg(not(unix))]
-fn ask_to_leave(child: &mut Child) {
+fn terminate(child: &mut Child) {
     if let Err(error) = child.start_kill() {
-        tracing::debug!(%error, "a node cannot be ended");
+        tracing::debug!(%error, "cannot kill a node");
     }
 }
 
@@ -122,10 +122,10 @@ fn tail(path: &Path) -> String {
     let read = || {
         let mut file = File::open(path)?;
         let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
+        file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         Ok::<_, std::io::Error>(String::from_utf8_lossy(&bytes).into_owned())
     };
-    read().unwrap_or_else(|error| format!("(its log cannot be read: {error})"))
+    read().unwrap_or_else(|error| format!("(cannot read its log: {error})"))
 }

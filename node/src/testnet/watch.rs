@@ -1,5 +1,5 @@
-//! Follows the rounds of a testnet through the nodes' pages, tells people, and sums up for
-//! programs.
+//! Follows the rounds of a testnet through the nodes' pages: a line per round on the terminal, and
+//! a summary for programs.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -14,67 +14,68 @@ use crate::status_client;
 use crate::testnet::prepare::PreparedNode;
 use crate::testnet::processes::Processes;
 
-const ASK_EVERY: Duration = Duration::from_millis(250);
-/// After the last round, how long its held-out loss is waited for.
-const LAST_LOSS: Duration = Duration::from_secs(120);
+/// Time between two looks at each node.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// How long to wait for the held-out loss of the last round.
+const LAST_LOSS_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// What a testnet did; the JSON of `--json`.
+/// Summary of a testnet, which `--json` prints.
 #[derive(Debug, Clone, Serialize)]
-pub struct Summary {
-    /// Seconds from the start of the nodes to the end.
+pub(crate) struct Summary {
+    /// Seconds from the start of the nodes to the end of the testnet.
     pub seconds: f64,
-    /// Seconds from the start of the nodes until the first round was seen decided.
+    /// Seconds from the start of the nodes until a node reported the first decided round.
     pub seconds_to_first_round: Option<f64>,
-    /// Part of the rounds' time that peers spent on inner steps; mean over peers and rounds.
+    /// Fraction of a round that a peer spends on inner steps; mean over peers and rounds.
     pub compute_share: f64,
-    /// Losses to compare with, in nats per byte.
+    /// Losses of simple text models to compare with, in nats per byte.
     pub floors: BTreeMap<String, f64>,
-    /// Decided rounds.
+    /// The rounds that every node has decided.
     pub rounds: Vec<RoundSummary>,
 }
 
 /// One decided round.
 #[derive(Debug, Clone, Serialize)]
-pub struct RoundSummary {
-    /// Its number.
+pub(crate) struct RoundSummary {
+    /// Number of the round.
     pub round: u64,
-    /// Held-out loss of the weights it led to, in nats per byte.
+    /// Held-out loss after the round, in nats per byte.
     pub heldout_loss: Option<f64>,
     /// Contributions applied.
     pub contributions: u64,
     /// Bytes sent by all peers together.
     pub bytes_sent: u64,
-    /// Seconds it took, at the first peer.
+    /// Seconds the round took at the first node.
     pub seconds: f64,
-    /// Seconds from the start of the nodes until it was seen decided everywhere.
+    /// Seconds from the start of the nodes until all of them reported the round as decided.
     pub at_seconds: f64,
-    /// State root of the weights it led to, at each peer.
+    /// State root after the round, by peer.
     pub roots: BTreeMap<String, String>,
 }
 
-/// Follows a network until `rounds` are decided, or `stop` says so.
-pub struct Watcher<'a> {
+/// Follows a network until a number of rounds is decided, or until Ctrl-C.
+pub(crate) struct Watcher<'a> {
     nodes: &'a [PreparedNode],
     rounds: Option<u64>,
     started: Instant,
     bar: ProgressBar,
     records: BTreeMap<u64, BTreeMap<String, RoundRecord>>,
     seen_at: BTreeMap<u64, f64>,
-    told: BTreeMap<u64, Told>,
+    printed: BTreeMap<u64, Printed>,
     first_round: Option<f64>,
     floors: BTreeMap<String, f64>,
 }
 
-/// How much of a round people have been told.
+/// How much of a round has been printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
+enum Printed {
     Decided,
     Loss,
 }
 
 impl<'a> Watcher<'a> {
-    /// Begins now.
-    pub fn new(nodes: &'a [PreparedNode], rounds: Option<u64>) -> Self {
+    /// Starts the clock of the summary.
+    pub(crate) fn new(nodes: &'a [PreparedNode], rounds: Option<u64>) -> Self {
         let bar = ProgressBar::new_spinner();
         if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed_precise} {msg}") {
             bar.set_style(style);
@@ -87,22 +88,22 @@ impl<'a> Watcher<'a> {
             bar,
             records: BTreeMap::new(),
             seen_at: BTreeMap::new(),
-            told: BTreeMap::new(),
+            printed: BTreeMap::new(),
             first_round: None,
             floors: BTreeMap::new(),
         }
     }
 
-    /// Follows.
+    /// Prints a line for each decided round until the last one.
     ///
     /// # Errors
-    /// When a node ends by itself, or two nodes hold different weights after the same round.
-    pub async fn follow(
+    /// When a node stops by itself, or two nodes hold different weights after the same round.
+    pub(crate) async fn follow(
         &mut self,
         processes: &mut Processes,
         mut stop: watch::Receiver<bool>,
     ) -> Result<()> {
-        let mut tick = tokio::time::interval(ASK_EVERY);
+        let mut tick = tokio::time::interval(POLL_INTERVAL);
         let mut complete_since = None;
         loop {
             tokio::select! {
@@ -117,10 +118,10 @@ impl<'a> Watcher<'a> {
                     self.take(&node.peer.to_string(), snapshot);
                 }
             }
-            self.tell()?;
+            self.print_new_rounds()?;
             if self.is_complete() {
                 let since = *complete_since.get_or_insert_with(Instant::now);
-                if self.has_last_loss() || since.elapsed() > LAST_LOSS {
+                if self.has_last_loss() || since.elapsed() > LAST_LOSS_TIMEOUT {
                     break;
                 }
             }
@@ -152,7 +153,7 @@ impl<'a> Watcher<'a> {
         }
     }
 
-    fn tell(&mut self) -> Result<()> {
+    fn print_new_rounds(&mut self) -> Result<()> {
         let mut lines = Vec::new();
         for (round, records) in &self.records {
             if records.len() < self.nodes.len() {
@@ -169,25 +170,27 @@ impl<'a> Watcher<'a> {
                     .map(|(peer, record)| format!("{peer} {}", record.root))
                     .collect();
                 return Err(Error::internal(format!(
-                    "round {round}: peers hold different weights:\n{}",
+                    "peers hold different weights after round {round}:\n{}",
                     roots.join("\n")
                 )));
             }
             let loss = records
                 .values()
                 .find_map(|record| record.heldout_nats_per_byte);
-            let news = if loss.is_some() {
-                Told::Loss
+            let state = if loss.is_some() {
+                Printed::Loss
             } else {
-                Told::Decided
+                Printed::Decided
             };
-            if self.told.get(round) == Some(&news) || self.told.get(round) == Some(&Told::Loss) {
+            if self.printed.get(round) == Some(&state)
+                || self.printed.get(round) == Some(&Printed::Loss)
+            {
                 continue;
             }
             if let Some(line) = self.line(*round, records, loss) {
                 lines.push(line);
             }
-            self.told.insert(*round, news);
+            self.printed.insert(*round, state);
         }
         for line in lines {
             // To standard error, so that --json leaves standard output to the summary.
@@ -196,7 +199,7 @@ impl<'a> Watcher<'a> {
         Ok(())
     }
 
-    /// One line a round, once its loss is known; at once where nobody measures.
+    /// The line of a round whose loss is known.
     fn line(
         &self,
         round: u64,
@@ -206,19 +209,20 @@ impl<'a> Watcher<'a> {
         let loss = loss?;
         let record = records.values().next()?;
         let sent: u64 = records.values().map(|record| record.bytes_sent).sum();
-        let passed: Vec<_> = self
+        let beaten: Vec<_> = self
             .floors
             .iter()
             .filter(|(_, floor)| loss < **floor)
             .map(|(name, _)| name.as_str())
             .collect();
-        let passed = if passed.is_empty() {
+        let beaten = if beaten.is_empty() {
             String::new()
         } else {
-            format!("  below {}", passed.join(", "))
+            format!("  below {}", beaten.join(", "))
         };
         Some(format!(
-            "round {round:>4}  loss {loss:.4}  {} contributions  {:>5.1} s  {:>6.1} kB sent  root {}{passed}",
+            "round {round:>4}  loss {loss:.4}  {} contributions  {:>5.1} s  {:>6.1} kB sent  \
+             root {}{beaten}",
             record.contributions,
             record.seconds,
             sent as f64 / 1e3,
@@ -246,8 +250,8 @@ impl<'a> Watcher<'a> {
         })
     }
 
-    /// Sums up.
-    pub fn summary(&self) -> Summary {
+    /// Sums up the rounds that every node has decided.
+    pub(crate) fn summary(&self) -> Summary {
         let rounds = self
             .complete_rounds()
             .map(|(round, records)| self.round_summary(*round, records))
@@ -290,8 +294,8 @@ impl<'a> Watcher<'a> {
 }
 
 impl Summary {
-    /// For people.
-    pub fn print(&self) {
+    /// Prints the main figures on standard error.
+    pub(crate) fn print(&self) {
         let last = self
             .rounds
             .iter()
@@ -304,7 +308,7 @@ impl Summary {
             self.seconds_to_first_round.unwrap_or_default()
         );
         eprintln!(
-            "peers spent {:.0} % of the time computing",
+            "peers spent {:.0} % of the time on inner steps",
             self.compute_share * 100.0
         );
         if let Some(last) = last {

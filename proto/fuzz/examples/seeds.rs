@@ -15,7 +15,9 @@ fn main() -> io::Result<()> {
     let corpus = env::args_os().nth(1).unwrap_or_else(beside).into();
     macro_rules! write_all {
         ($($target:ident: $message:ident),* $(,)?) => {$(
-            write(&corpus, stringify!($target), |seed| weal_proto::$message::of_seed(seed).encode())?;
+            write(&corpus, stringify!($target), |seed| {
+                weal_proto::$message::of_seed(seed).encode()
+            })?;
         )*};
     }
     write_all! {

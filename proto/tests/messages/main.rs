@@ -1,6 +1,8 @@
 //! Tests of every message: random values decode to themselves, broken bytes are refused with the
 //! right error, decoding allocates little, and the encodings match `conformance.txt`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod allocation;
 mod conformance;
 mod manifest;

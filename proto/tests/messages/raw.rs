@@ -2,20 +2,20 @@
 
 /// Bytes built field by field.
 #[derive(Clone, Default)]
-pub struct Raw(Vec<u8>);
+pub(crate) struct Raw(Vec<u8>);
 
 impl Raw {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Appends a number.
-    pub fn number(self, field: u32, value: u64) -> Self {
+    pub(crate) fn number(self, field: u32, value: u64) -> Self {
         self.varint(u64::from(field) << 3).varint(value)
     }
 
     /// Appends a field of bytes.
-    pub fn bytes(self, field: u32, bytes: &[u8]) -> Self {
+    pub(crate) fn bytes(self, field: u32, bytes: &[u8]) -> Self {
         let mut led = self
             .varint(u64::from(field) << 3 | 2)
             .varint(bytes.len() as u64);
@@ -24,22 +24,22 @@ impl Raw {
     }
 
     /// Appends a message.
-    pub fn part(self, field: u32, part: &Self) -> Self {
+    pub(crate) fn part(self, field: u32, part: &Self) -> Self {
         self.bytes(field, &part.0)
     }
 
     /// Appends the same message `times` times.
-    pub fn parts(self, field: u32, part: &Self, times: usize) -> Self {
+    pub(crate) fn parts(self, field: u32, part: &Self, times: usize) -> Self {
         (0..times).fold(self, |raw, _| raw.part(field, part))
     }
 
     /// Appends raw bytes.
-    pub fn then(mut self, bytes: &[u8]) -> Self {
+    pub(crate) fn then(mut self, bytes: &[u8]) -> Self {
         self.0.extend_from_slice(bytes);
         self
     }
 
-    pub fn done(self) -> Vec<u8> {
+    pub(crate) fn done(self) -> Vec<u8> {
         self.0
     }
 

@@ -70,7 +70,10 @@ fn an_unknown_field_is_refused() {
         ($($name:ident: $message:ty),* $(,)?) => {$(
             for seed in 0..20 {
                 let known = <$message>::of_seed(seed).encode();
-                for unknown in [Raw::new().then(&known).number(15, 1), Raw::new().then(&known).bytes(2_000, b"?")] {
+                for unknown in [
+                    Raw::new().then(&known).number(15, 1),
+                    Raw::new().then(&known).bytes(2_000, b"?"),
+                ] {
                     let error = refusal::<$message>(&unknown.done());
                     assert_eq!(error, not_canonical(<$message>::NAME), "{}", stringify!($name));
                 }

@@ -1,5 +1,6 @@
 //! An encoding decodes to its message, and nothing else decodes.
 
+use proptest::collection::vec as list_of;
 use proptest::prelude::*;
 use weal_proto::round::Verdict;
 use weal_proto::{
@@ -11,7 +12,7 @@ use weal_proto_seeded::{Seeded, Source};
 use super::for_every_message;
 
 /// Damages a valid encoding: changes, removes, inserts or repeats bytes.
-pub fn damaged(mut bytes: Vec<u8>, seed: u64) -> Vec<u8> {
+pub(crate) fn damaged(mut bytes: Vec<u8>, seed: u64) -> Vec<u8> {
     let mut source = Source::new(seed);
     for _ in 0..=source.below(4) {
         let at = source.below(bytes.len() as u64 + 1) as usize;
@@ -57,13 +58,14 @@ macro_rules! round_trips {
                 }
 
                 #[test]
-                fn random_bytes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+                fn random_bytes_do_not_panic(bytes in list_of(any::<u8>(), 0..300)) {
                     nothing_but_itself::<$message>(&bytes);
                 }
 
                 #[test]
                 fn a_damaged_encoding_does_not_panic(seed: u64, damage: u64) {
-                    nothing_but_itself::<$message>(&damaged(<$message>::of_seed(seed).encode(), damage));
+                    let bytes = damaged(<$message>::of_seed(seed).encode(), damage);
+                    nothing_but_itself::<$message>(&bytes);
                 }
 
                 #[test]
@@ -86,7 +88,10 @@ for_every_message!(round_trips);
 
 proptest! {
     #[test]
-    fn a_blob_splits_into_its_header_and_body(seed: u64, body in proptest::collection::vec(any::<u8>(), 0..100)) {
+    fn a_blob_splits_into_its_header_and_body(
+        seed: u64,
+        body in list_of(any::<u8>(), 0..100),
+    ) {
         let header = BlobHeader::of_seed(seed);
         let blob = header.lead(&body);
         prop_assert_eq!(BlobHeader::split(&blob), Ok((header, &body[..])));

@@ -19,14 +19,14 @@ pub(super) enum Part {
 }
 
 impl Part {
-    pub fn new(text: Vec<u8>, tokeniser: &Tokeniser) -> Result<Self> {
+    pub(super) fn new(text: Vec<u8>, tokeniser: &Tokeniser) -> Result<Self> {
         Ok(match tokeniser {
             Tokeniser::Bytes => Self::Bytes(text),
             Tokeniser::File(_) => Self::Wide(tokeniser.encode_with_ends(&text)?),
         })
     }
 
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         match self {
             Self::Bytes(text) => text.len(),
             Self::Wide(tokens) => tokens.ids.len(),
@@ -35,12 +35,12 @@ impl Part {
     }
 
     /// Windows of `context` predicted tokens.
-    pub fn windows(&self, context: usize) -> u64 {
+    pub(super) fn windows(&self, context: usize) -> u64 {
         self.len().saturating_sub(context) as u64
     }
 
     /// The window of `context` + 1 tokens that begins at `start`.
-    pub fn window(&self, start: u64, context: usize) -> Result<Window> {
+    pub(super) fn window(&self, start: u64, context: usize) -> Result<Window> {
         let outside = || Error::Window {
             start,
             length: context + 1,

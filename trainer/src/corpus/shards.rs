@@ -57,7 +57,7 @@ pub(super) struct Shards {
 
 impl Shards {
     /// Opens and checks every shard.
-    pub fn open(part: &TokenPart, vocabulary: usize) -> Result<Self> {
+    pub(super) fn open(part: &TokenPart, vocabulary: usize) -> Result<Self> {
         let open = |listed: &TokenShard| {
             let shard = Shard::open(&listed.path, &listed.hash, vocabulary)?;
             if shard.tokens() == listed.tokens {
@@ -86,13 +86,13 @@ impl Shards {
         })
     }
 
-    pub fn tokens(&self) -> u64 {
+    pub(super) fn tokens(&self) -> u64 {
         self.ends.last().copied().unwrap_or(0)
     }
 
     /// The window of `context` + 1 tokens that begins at `start`. Its number of bytes is an average
     /// over the part.
-    pub fn window(&self, start: u64, context: usize) -> Result<Window> {
+    pub(super) fn window(&self, start: u64, context: usize) -> Result<Window> {
         let tokens = self.read(start, context + 1)?;
         let bytes =
             context as u128 * u128::from(self.text_bytes) / u128::from(self.tokens().max(1));
@@ -103,7 +103,7 @@ impl Shards {
     }
 
     /// `count` tokens from `start` on, across shards.
-    pub fn read(&self, start: u64, count: usize) -> Result<Vec<u32>> {
+    pub(super) fn read(&self, start: u64, count: usize) -> Result<Vec<u32>> {
         let outside = || Error::Window {
             start,
             length: count,

@@ -49,7 +49,7 @@ struct Large {
 
 impl DataSet {
     /// Parses an address; `None` if it does not name a data set.
-    pub fn parse(source: &str, endpoint: &str) -> Result<Option<Self>> {
+    pub(super) fn parse(source: &str, endpoint: &str) -> Result<Option<Self>> {
         if let Some(rest) = source.strip_prefix("hf://") {
             let expected = "expected hf://datasets/<owner>/<name>[@<revision>][/<path>]";
             let refused = || Error::prepare(source, expected);
@@ -99,7 +99,7 @@ impl DataSet {
     }
 
     /// Lists its files, sorted by path.
-    pub fn list(&self, client: &DownloadClient) -> Result<Vec<HubFile>> {
+    pub(super) fn list(&self, client: &DownloadClient) -> Result<Vec<HubFile>> {
         let (endpoint, repository) = (&client.endpoint, &self.repository);
         let revision = encode(&self.revision, false);
         let folder = self.folder();

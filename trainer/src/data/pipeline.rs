@@ -69,7 +69,7 @@ impl Pipeline<'_> {
     ///
     /// # Errors
     /// The first error of any stage, and [`Error::Stopped`] if `progress` breaks.
-    pub fn run(
+    pub(super) fn run(
         &self,
         counters: &Counters,
         write: &mut dyn FnMut(Outcome) -> Result<()>,

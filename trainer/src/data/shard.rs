@@ -3,7 +3,7 @@
 //! ```text
 //! "wealtok1" | width: u32 | 0: u32 | tokens: u64 | documents: u64     32 bytes, little-endian
 //! tokens × width                                                      each token in 2 or 4 bytes
-//! documents × u32                                                     tokens of each document, in order
+//! documents × u32                                                     tokens of each document
 //! ```
 
 use std::fs::File;
@@ -25,7 +25,7 @@ pub(crate) enum Width {
 
 impl Width {
     /// The smallest width for a vocabulary.
-    pub fn of_vocabulary(vocabulary: usize) -> Self {
+    pub(super) fn of_vocabulary(vocabulary: usize) -> Self {
         if vocabulary <= 1 << 16 {
             Self::Two
         } else {
@@ -33,13 +33,13 @@ impl Width {
         }
     }
 
-    pub fn of_bytes(bytes: u32) -> Option<Self> {
+    pub(super) fn of_bytes(bytes: u32) -> Option<Self> {
         [Self::Two, Self::Four]
             .into_iter()
             .find(|width| width.bytes() == u64::from(bytes))
     }
 
-    pub fn bytes(self) -> u64 {
+    pub(super) fn bytes(self) -> u64 {
         match self {
             Self::Two => 2,
             Self::Four => 4,
@@ -47,7 +47,7 @@ impl Width {
     }
 
     /// Appends tokens to `bytes` in this width.
-    pub fn push(self, tokens: &[u32], bytes: &mut Vec<u8>) {
+    pub(super) fn push(self, tokens: &[u32], bytes: &mut Vec<u8>) {
         match self {
             Self::Two => bytes.extend(
                 tokens
@@ -104,7 +104,7 @@ impl Shard {
     ///
     /// # Errors
     /// [`Error::Shard`] if it is damaged or not the one listed.
-    pub fn open(path: &Path, hash: &[u8; 32], vocabulary: usize) -> Result<Self> {
+    pub(crate) fn open(path: &Path, hash: &[u8; 32], vocabulary: usize) -> Result<Self> {
         let wrong = |reason: String| Error::Shard {
             path: path.to_owned(),
             reason,
@@ -141,12 +141,12 @@ impl Shard {
     }
 
     /// Number of tokens.
-    pub fn tokens(&self) -> u64 {
+    pub(crate) fn tokens(&self) -> u64 {
         self.tokens
     }
 
     /// Reads `count` tokens from `start` on, which must exist.
-    pub fn read(&self, start: u64, count: usize) -> std::io::Result<Vec<u32>> {
+    pub(crate) fn read(&self, start: u64, count: usize) -> std::io::Result<Vec<u32>> {
         let width = self.width.bytes();
         let mut bytes = vec![0; count * width as usize];
         read_at(&self.file, &mut bytes, HEADER_BYTES + start * width)?;

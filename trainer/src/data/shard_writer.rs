@@ -23,7 +23,7 @@ pub(super) struct ShardWriter {
 }
 
 impl ShardWriter {
-    pub fn new(folder: &Path, width: Width, target: u64) -> Self {
+    pub(super) fn new(folder: &Path, width: Width, target: u64) -> Self {
         let (tokens, documents) = (Vec::new(), Vec::new());
         Self {
             folder: folder.to_owned(),
@@ -35,7 +35,7 @@ impl ShardWriter {
         }
     }
 
-    pub fn push(&mut self, tokens: &Tokens) -> Result<()> {
+    pub(super) fn push(&mut self, tokens: &Tokens) -> Result<()> {
         self.part.text_bytes += tokens.text_bytes;
         let mut bytes = tokens.bytes.as_slice();
         for count in &tokens.documents {
@@ -52,7 +52,7 @@ impl ShardWriter {
     }
 
     /// Writes the last shard, and returns the list of all.
-    pub fn finish(mut self) -> Result<PreparedPart> {
+    pub(super) fn finish(mut self) -> Result<PreparedPart> {
         if !self.documents.is_empty() {
             self.write()?;
         }

@@ -40,7 +40,7 @@ impl BatchTokeniser {
     ///
     /// # Errors
     /// If the tokeniser fails.
-    pub fn batch(&self, batch: Batch) -> Result<TokenisedBatch> {
+    pub(super) fn batch(&self, batch: Batch) -> Result<TokenisedBatch> {
         let mut done = TokenisedBatch::default();
         match batch {
             Batch::Texts(texts) => texts

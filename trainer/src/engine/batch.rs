@@ -11,7 +11,7 @@ pub(crate) struct Batch {
 
 impl Batch {
     /// A batch of rows that all have `length` + 1 tokens.
-    pub fn new(rows: impl IntoIterator<Item = Vec<u32>>, length: usize) -> Self {
+    pub(crate) fn new(rows: impl IntoIterator<Item = Vec<u32>>, length: usize) -> Self {
         let mut batch = Self {
             tokens: Vec::new(),
             sequences: 0,
@@ -26,28 +26,28 @@ impl Batch {
     }
 
     /// Predicted tokens of a row.
-    pub fn length(&self) -> usize {
+    pub(crate) fn length(&self) -> usize {
         self.length
     }
 
     /// Predicted tokens of all rows.
-    pub fn predictions(&self) -> usize {
+    pub(crate) fn predictions(&self) -> usize {
         self.sequences * self.length
     }
 
     /// All rows, concatenated.
     #[cfg(test)]
-    pub fn rows(&self) -> &[u32] {
+    pub(crate) fn rows(&self) -> &[u32] {
         &self.tokens
     }
 
     /// Number of rows.
-    pub fn sequences(&self) -> usize {
+    pub(crate) fn sequences(&self) -> usize {
         self.sequences
     }
 
     /// Splits the batch into micro-batches of at most `sequences` rows.
-    pub fn micro_batches(&self, sequences: usize) -> impl Iterator<Item = Self> + '_ {
+    pub(crate) fn micro_batches(&self, sequences: usize) -> impl Iterator<Item = Self> + '_ {
         let length = self.length;
         self.tokens
             .chunks(sequences.clamp(1, self.sequences.max(1)) * (length + 1))
@@ -59,14 +59,14 @@ impl Batch {
     }
 
     /// Inputs of all rows, `[sequences, length]`.
-    pub fn inputs(&self) -> impl Iterator<Item = u32> + '_ {
+    pub(crate) fn inputs(&self) -> impl Iterator<Item = u32> + '_ {
         self.tokens
             .chunks_exact(self.length + 1)
             .flat_map(|row| row[..self.length].iter().copied())
     }
 
     /// Targets of all rows, `[sequences, length]`.
-    pub fn targets(&self) -> impl Iterator<Item = u32> + '_ {
+    pub(crate) fn targets(&self) -> impl Iterator<Item = u32> + '_ {
         self.tokens
             .chunks_exact(self.length + 1)
             .flat_map(|row| row[1..].iter().copied())

@@ -38,7 +38,7 @@ struct KeysAndValues {
 
 impl Decoder {
     /// An empty cache for a model whose matrices are of type `kind`.
-    pub fn new(spec: &ModelSpec, kind: DType, device: &Device) -> Self {
+    pub(super) fn new(spec: &ModelSpec, kind: DType, device: &Device) -> Self {
         let capacity = LEAST.min(spec.context);
         let empty = || {
             Tensor::zeros(
@@ -62,13 +62,13 @@ impl Decoder {
 
     /// Tokens read so far.
     #[cfg(test)]
-    pub fn read(&self) -> usize {
+    pub(super) fn read(&self) -> usize {
         self.read
     }
 
     /// Appends `tokens` to the text and returns the scores of the next token, `[1, vocabulary]`.
     /// `tokens` must not be empty, and the whole text must fit the context.
-    pub fn advance(
+    pub(super) fn advance(
         &mut self,
         model: &Model,
         weights: &[Tensor<2>],

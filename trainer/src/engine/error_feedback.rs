@@ -29,7 +29,7 @@ pub(super) enum ErrorFeedback {
 
 impl ErrorFeedback {
     /// The values, flat, in the layout's order.
-    pub fn flat(&self, transfer: &Transfer, action: &'static str) -> Result<Vec<f32>> {
+    pub(super) fn flat(&self, transfer: &Transfer, action: &'static str) -> Result<Vec<f32>> {
         match self {
             Self::Zeros => Ok(vec![0.0; transfer.layout().parameters()]),
             Self::Host(error) => Ok(error.clone()),
@@ -39,7 +39,7 @@ impl ErrorFeedback {
 
     /// Compresses the pseudo-gradient, `base` minus `weights`, on the GPU. On an error the error
     /// feedback stays as it is.
-    pub fn compress_on_device(
+    pub(super) fn compress_on_device(
         &mut self,
         transfer: &Transfer,
         compression: &Compression,
@@ -66,7 +66,7 @@ impl ErrorFeedback {
 
     /// Compresses the pseudo-gradient `delta` on the CPU. Also returns a vector that is no longer
     /// needed, for reuse. On an error the error feedback stays as it is.
-    pub fn compress_on_host(
+    pub(super) fn compress_on_host(
         &mut self,
         transfer: &Transfer,
         compression: &Compression,

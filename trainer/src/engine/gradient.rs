@@ -40,7 +40,7 @@ impl Default for TradeOff {
 
 impl TradeOff {
     /// The next trade-off that needs less memory for a batch of `sequences`, if any is left.
-    pub fn reduced(self, sequences: usize) -> Option<Self> {
+    pub(super) fn reduced(self, sequences: usize) -> Option<Self> {
         match self.sequences.min(sequences) {
             0 | 1 if self.recompute => None,
             0 | 1 => Some(Self {
@@ -87,7 +87,7 @@ impl<'a> Gradients<'a> {
     }
 
     /// Adds the gradients and the loss of another part of the batch.
-    pub fn join(mut self, other: Self) -> Self {
+    pub(super) fn join(mut self, other: Self) -> Self {
         other
             .of
             .into_iter()
@@ -98,7 +98,7 @@ impl<'a> Gradients<'a> {
     }
 
     /// One gradient for each tensor; zeros for a tensor that the loss does not depend on.
-    pub fn into_tensors(self, weights: &[Tensor<2>]) -> Vec<Tensor<2>> {
+    pub(super) fn into_tensors(self, weights: &[Tensor<2>]) -> Vec<Tensor<2>> {
         self.of
             .into_iter()
             .zip(weights)
@@ -158,7 +158,7 @@ pub(super) struct Part {
 
 impl Model {
     /// The gradient of the scaled sum of a part's losses.
-    pub fn gradients<'a>(
+    pub(super) fn gradients<'a>(
         &self,
         weights: &[Tensor<2>],
         part: &Part,
@@ -284,7 +284,7 @@ impl Model {
     }
 
     /// Rows whose scores may be in memory at once.
-    pub fn rows_at_once(&self, trade_off: &TradeOff) -> usize {
+    pub(super) fn rows_at_once(&self, trade_off: &TradeOff) -> usize {
         (trade_off.scores / self.spec().vocabulary).max(1)
     }
 }

@@ -40,7 +40,7 @@ pub(crate) struct StepReport {
 
 impl StepReport {
     /// Whether the step was applied. A step that is not finite changes neither weights nor moments.
-    pub fn is_finite(&self) -> bool {
+    pub(crate) fn is_finite(&self) -> bool {
         self.loss.is_finite() && self.gradient_norm.is_finite()
     }
 }
@@ -68,7 +68,7 @@ pub(crate) struct Engine {
 
 impl Engine {
     /// An engine for `spec` on `device`, with weights and moments of zero.
-    pub fn on(device: &OpenDevice, spec: &ModelSpec) -> Result<Self> {
+    pub(crate) fn on(device: &OpenDevice, spec: &ModelSpec) -> Result<Self> {
         let engine = Self::new(spec, device.raw().clone(), device.name().to_owned())?;
         Ok(Self {
             fault: device.fault(),
@@ -126,7 +126,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::Precision`] if the device does not multiply in the plan's precision.
-    pub fn set_plan(&mut self, plan: &ComputePlan) -> Result<()> {
+    pub(crate) fn set_plan(&mut self, plan: &ComputePlan) -> Result<()> {
         self.trade_off.sequences = plan.micro_batch.unwrap_or(usize::MAX);
         self.trade_off.recompute = plan.recompute;
         let has_bf16 = self.transfer.device().supports_dtype(FloatDType::BF16);
@@ -156,7 +156,7 @@ impl Engine {
     }
 
     /// Loads a flat vector of weights.
-    pub fn load(&mut self, weights: &[f32]) -> Result<()> {
+    pub(crate) fn load(&mut self, weights: &[f32]) -> Result<()> {
         self.guarded("loading weights", |engine| {
             engine.decoder = None;
             engine.parameters.load(weights, &engine.transfer);
@@ -165,7 +165,7 @@ impl Engine {
     }
 
     /// The weights, flat, in f32.
-    pub fn weights(&mut self) -> Result<Vec<f32>> {
+    pub(crate) fn weights(&mut self) -> Result<Vec<f32>> {
         let action = "reading the weights back";
         self.guarded(action, |engine| {
             engine.parameters.ensure_loaded(&engine.transfer);
@@ -174,14 +174,14 @@ impl Engine {
     }
 
     /// Whether the norm of the weights is finite.
-    pub fn has_finite_weights(&mut self) -> Result<bool> {
+    pub(crate) fn has_finite_weights(&mut self) -> Result<bool> {
         self.guarded("checking the weights", |engine| {
             Ok(engine.parameters.norm(&engine.transfer)?.is_finite())
         })
     }
 
     /// Passes the optimiser's two moments, flat, to `look`: zeros before the first update.
-    pub fn with_moments<T>(&mut self, look: impl FnOnce(&[f32], &[f32]) -> T) -> Result<T> {
+    pub(crate) fn with_moments<T>(&mut self, look: impl FnOnce(&[f32], &[f32]) -> T) -> Result<T> {
         let action = "reading the moments back";
         self.guarded(action, |engine| {
             let parameters = &engine.parameters;
@@ -190,7 +190,7 @@ impl Engine {
     }
 
     /// A copy of the optimiser's moments.
-    pub fn moments(&mut self) -> Result<MomentVectors> {
+    pub(crate) fn moments(&mut self) -> Result<MomentVectors> {
         self.with_moments(|first, second| MomentVectors {
             first: first.to_vec(),
             second: second.to_vec(),
@@ -198,7 +198,7 @@ impl Engine {
     }
 
     /// Replaces the optimiser's moments.
-    pub fn set_moments(&mut self, moments: &MomentVectors) -> Result<()> {
+    pub(crate) fn set_moments(&mut self, moments: &MomentVectors) -> Result<()> {
         self.guarded("loading moments", |engine| {
             engine.parameters.set_moments(moments, &engine.transfer);
             Ok(())
@@ -206,7 +206,7 @@ impl Engine {
     }
 
     /// The error feedback, flat.
-    pub fn error_feedback(&mut self) -> Result<Vec<f32>> {
+    pub(crate) fn error_feedback(&mut self) -> Result<Vec<f32>> {
         let action = "reading the error feedback back";
         self.guarded(action, |engine| {
             engine.error_feedback.flat(&engine.transfer, action)
@@ -214,20 +214,20 @@ impl Engine {
     }
 
     /// Replaces the error feedback.
-    pub fn set_error_feedback(&mut self, error: Vec<f32>) {
+    pub(crate) fn set_error_feedback(&mut self, error: Vec<f32>) {
         self.error_feedback = ErrorFeedback::Host(error);
     }
 
     /// Whether the last call of [`Self::compress`] ran on a GPU.
     #[cfg(test)]
-    pub fn compresses_on_device(&self) -> bool {
+    pub(crate) fn compresses_on_device(&self) -> bool {
         matches!(self.error_feedback, ErrorFeedback::Device(_))
     }
 
     /// Compresses the pseudo-gradient, `base` minus the engine's weights, to the body of a
     /// contribution. What it could not send becomes the error feedback. On an error the error
     /// feedback stays as it is.
-    pub fn compress(&mut self, compression: &Compression, base: &[f32]) -> Result<Vec<u8>> {
+    pub(crate) fn compress(&mut self, compression: &Compression, base: &[f32]) -> Result<Vec<u8>> {
         self.guarded("compressing the pseudo-gradient", |engine| {
             let transfer = &engine.transfer;
             engine.parameters.ensure_loaded(transfer);
@@ -263,7 +263,7 @@ impl Engine {
 
     /// One inner step: forward, backward, update. If the loss or the gradient is not finite,
     /// nothing is updated.
-    pub fn step(&mut self, batch: &Batch, update: &Update) -> Result<StepReport> {
+    pub(crate) fn step(&mut self, batch: &Batch, update: &Update) -> Result<StepReport> {
         self.guarded("taking an inner step", |engine| {
             engine.fault.iter().for_each(InjectedFault::step);
             let (gradients, loss) = engine.differentiate_within_memory(batch)?;
@@ -286,7 +286,7 @@ impl Engine {
     }
 
     /// The sum of the losses of all predicted tokens, in nats.
-    pub fn loss(&mut self, batch: &Batch) -> Result<f64> {
+    pub(crate) fn loss(&mut self, batch: &Batch) -> Result<f64> {
         let action = "computing a loss";
         self.guarded(action, |engine| {
             let losses = engine.passes(batch.length()).losses(batch);
@@ -296,7 +296,7 @@ impl Engine {
     }
 
     /// The loss of each predicted token, in nats, `[sequences · length]`.
-    pub fn token_losses(&mut self, batch: &Batch) -> Result<Vec<f32>> {
+    pub(crate) fn token_losses(&mut self, batch: &Batch) -> Result<Vec<f32>> {
         let action = "computing losses";
         self.guarded(action, |engine| {
             let losses = engine.passes(batch.length()).losses(batch);
@@ -306,7 +306,7 @@ impl Engine {
 
     /// The gradient of the mean loss, flat, and that loss.
     #[cfg(test)]
-    pub fn gradient(&mut self, batch: &Batch) -> Result<(Vec<f32>, f64)> {
+    pub(crate) fn gradient(&mut self, batch: &Batch) -> Result<(Vec<f32>, f64)> {
         let (gradients, loss) = self.differentiate(batch)?;
         let gradients = match self.parameters.host() {
             Some(states) => states.gradients.clone(),
@@ -316,19 +316,19 @@ impl Engine {
     }
 
     /// Drops the cached text, so that another can begin.
-    pub fn begin_text(&mut self) {
+    pub(crate) fn begin_text(&mut self) {
         self.decoder = None;
     }
 
     /// Tokens of the text that the decoder has read.
     #[cfg(test)]
-    pub fn tokens_read(&self) -> usize {
+    pub(crate) fn tokens_read(&self) -> usize {
         self.decoder.as_ref().map_or(0, Decoder::read)
     }
 
     /// Appends `tokens` to the text, and returns the scores of every token as the next one,
     /// `[vocabulary]`. `tokens` must not be empty, and the whole text must fit the context.
-    pub fn read_text(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
+    pub(crate) fn read_text(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
         let action = "computing the next token";
         self.guarded(action, |engine| {
             engine.parameters.ensure_loaded(&engine.transfer);

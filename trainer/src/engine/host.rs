@@ -28,18 +28,18 @@ pub(super) struct HostStates {
 }
 
 impl HostStates {
-    pub fn set_weights(&mut self, weights: &[f32]) {
+    pub(super) fn set_weights(&mut self, weights: &[f32]) {
         self.masters = copied(mem::take(&mut self.masters), weights);
     }
 
     /// A copy of the weights. It reuses the memory of the gradient sums, which are empty between
     /// two steps; give it back through `gradients`.
-    pub fn copy_of_weights(&mut self) -> Vec<f32> {
+    pub(super) fn copy_of_weights(&mut self) -> Vec<f32> {
         copied(mem::take(&mut self.gradients), &self.masters)
     }
 
     /// Takes the gradient sums out, set to zero.
-    pub fn begin_sums(&mut self, parameters: usize) -> Vec<f32> {
+    pub(super) fn begin_sums(&mut self, parameters: usize) -> Vec<f32> {
         let mut sums = mem::take(&mut self.gradients);
         if sums.len() == parameters {
             sums.par_chunks_mut(1 << 16).for_each(|part| part.fill(0.0));
@@ -51,7 +51,7 @@ impl HostStates {
 
     /// Updates the weights and moments by the gradient sums, scaled by `clip`, and uploads the new
     /// weights in place of `uploaded`.
-    pub fn update(
+    pub(super) fn update(
         &mut self,
         update: &Update,
         clip: f32,

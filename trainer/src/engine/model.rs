@@ -27,7 +27,7 @@ pub(super) struct Model {
 
 impl Model {
     /// The model for windows of `length` tokens.
-    pub fn new(spec: &ModelSpec, length: usize, device: &Device) -> Self {
+    pub(super) fn new(spec: &ModelSpec, length: usize, device: &Device) -> Self {
         Self {
             index: TensorIndex::new(spec),
             length,
@@ -38,28 +38,28 @@ impl Model {
     }
 
     /// The window length, in tokens.
-    pub fn length(&self) -> usize {
+    pub(super) fn length(&self) -> usize {
         self.length
     }
 
     /// The position of each tensor in the layout.
-    pub fn index(&self) -> TensorIndex {
+    pub(super) fn index(&self) -> TensorIndex {
         self.index
     }
 
     /// The model's sizes.
-    pub fn spec(&self) -> &ModelSpec {
+    pub(super) fn spec(&self) -> &ModelSpec {
         &self.spec
     }
 
     /// The normed stream after the last block, `[sequences · length, width]`, for `inputs`,
     /// `[sequences · length]`.
-    pub fn stream(&self, weights: &[Tensor<2>], inputs: Tensor<1, Int>) -> Tensor<2> {
+    pub(super) fn stream(&self, weights: &[Tensor<2>], inputs: Tensor<1, Int>) -> Tensor<2> {
         self.stream_from(weights, self.embed(weights, inputs))
     }
 
     /// [`Self::stream`] from the stream before the first block.
-    pub fn stream_from(&self, weights: &[Tensor<2>], stream: Tensor<2>) -> Tensor<2> {
+    pub(super) fn stream_from(&self, weights: &[Tensor<2>], stream: Tensor<2>) -> Tensor<2> {
         self.blocks(weights, stream, |_, index, normed| {
             self.attention(weights, index, normed)
         })
@@ -67,7 +67,7 @@ impl Model {
 
     /// [`Self::stream_from`] with its attention computed by `attention`, which takes the block's
     /// number, its tensors and its normed stream.
-    pub fn blocks(
+    pub(super) fn blocks(
         &self,
         weights: &[Tensor<2>],
         mut stream: Tensor<2>,
@@ -80,12 +80,17 @@ impl Model {
     }
 
     /// The stream before the first block, `[sequences · length, width]`.
-    pub fn embed(&self, weights: &[Tensor<2>], inputs: Tensor<1, Int>) -> Tensor<2> {
+    pub(super) fn embed(&self, weights: &[Tensor<2>], inputs: Tensor<1, Int>) -> Tensor<2> {
         wide(weights[self.index.embedding()].clone().select(0, inputs))
     }
 
     /// The stream after one block.
-    pub fn block(&self, weights: &[Tensor<2>], layer: usize, stream: Tensor<2>) -> Tensor<2> {
+    pub(super) fn block(
+        &self,
+        weights: &[Tensor<2>],
+        layer: usize,
+        stream: Tensor<2>,
+    ) -> Tensor<2> {
         self.block_with(weights, layer, stream, &mut |_, index, normed| {
             self.attention(weights, index, normed)
         })
@@ -106,7 +111,7 @@ impl Model {
     }
 
     /// The normed stream that the output projection takes.
-    pub fn final_norm(&self, weights: &[Tensor<2>], stream: Tensor<2>) -> Tensor<2> {
+    pub(super) fn final_norm(&self, weights: &[Tensor<2>], stream: Tensor<2>) -> Tensor<2> {
         self.norm(stream, &weights[self.index.final_norm()])
     }
 
@@ -117,13 +122,13 @@ impl Model {
 
     /// The scores of every token as the next one, `[rows, vocabulary]`, from a normed stream,
     /// `[rows, width]`.
-    pub fn logits(&self, weights: &[Tensor<2>], stream: Tensor<2>) -> Tensor<2> {
+    pub(super) fn logits(&self, weights: &[Tensor<2>], stream: Tensor<2>) -> Tensor<2> {
         wide(project(stream, &weights[self.index.head()]))
     }
 
     /// −log p of each of `targets`, `[sequences · length, 1]`; `inputs` and `targets` are
     /// `[sequences · length]`. At most `rows_at_once` rows have their scores in memory at once.
-    pub fn losses(
+    pub(super) fn losses(
         &self,
         weights: &[Tensor<2>],
         inputs: Tensor<1, Int>,
@@ -144,7 +149,7 @@ impl Model {
     }
 
     /// −log p of each of `targets`, `[rows, 1]`, from a normed stream of `[rows, width]`.
-    pub fn head_losses(
+    pub(super) fn head_losses(
         &self,
         weights: &[Tensor<2>],
         stream: Tensor<2>,
@@ -167,7 +172,7 @@ impl Model {
 
     /// Rotated and scaled queries, rotated keys, and values, each
     /// `[sequences, heads, length, head width]`, of a normed stream, `[sequences · length, width]`.
-    pub fn heads(
+    pub(super) fn heads(
         &self,
         weights: &[Tensor<2>],
         index: BlockIndex,
@@ -200,7 +205,7 @@ impl Model {
     /// The projected output of attention, `[sequences · queries, width]`. A mask is
     /// `[1, 1, queries of all heads that share a key head, keys]`; without one, each query sees the
     /// keys up to its own position.
-    pub fn attend(
+    pub(super) fn attend(
         &self,
         weights: &[Tensor<2>],
         index: BlockIndex,

@@ -50,7 +50,7 @@ impl Update {
     }
 
     /// The factor that clips a gradient of global norm `norm`.
-    pub fn clip_factor(&self, norm: f64) -> f64 {
+    pub(crate) fn clip_factor(&self, norm: f64) -> f64 {
         match self.clip {
             Some(clip) if norm > clip => clip / norm,
             _ => 1.0,

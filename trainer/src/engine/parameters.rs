@@ -48,7 +48,7 @@ struct DeviceStates {
 }
 
 impl Parameters {
-    pub fn new(placement: StatePlacement, precision: Precision) -> Self {
+    pub(super) fn new(placement: StatePlacement, precision: Precision) -> Self {
         Self {
             weights: Vec::new(),
             precision,
@@ -60,15 +60,15 @@ impl Parameters {
     }
 
     /// The weights that are computed with.
-    pub fn weights(&self) -> &[Tensor<2>] {
+    pub(super) fn weights(&self) -> &[Tensor<2>] {
         &self.weights
     }
 
-    pub fn precision(&self) -> Precision {
+    pub(super) fn precision(&self) -> Precision {
         self.precision
     }
 
-    pub fn placement(&self) -> StatePlacement {
+    pub(super) fn placement(&self) -> StatePlacement {
         match self.states {
             States::Device(_) => StatePlacement::Device,
             States::Host(_) => StatePlacement::Host,
@@ -76,14 +76,14 @@ impl Parameters {
     }
 
     /// The states in host memory, if that is where they are.
-    pub fn host(&self) -> Option<&HostStates> {
+    pub(super) fn host(&self) -> Option<&HostStates> {
         match &self.states {
             States::Device(_) => None,
             States::Host(states) => Some(states),
         }
     }
 
-    pub fn host_mut(&mut self) -> Option<&mut HostStates> {
+    pub(super) fn host_mut(&mut self) -> Option<&mut HostStates> {
         match &mut self.states {
             States::Device(_) => None,
             States::Host(states) => Some(states),
@@ -91,7 +91,7 @@ impl Parameters {
     }
 
     /// Loads a flat vector of weights.
-    pub fn load(&mut self, weights: &[f32], transfer: &Transfer) {
+    pub(super) fn load(&mut self, weights: &[f32], transfer: &Transfer) {
         // Free the old tensors first: the device may not have room for both.
         self.weights.clear();
         match &mut self.states {
@@ -108,14 +108,14 @@ impl Parameters {
     }
 
     /// Loads zeros if no weights were loaded yet.
-    pub fn ensure_loaded(&mut self, transfer: &Transfer) {
+    pub(super) fn ensure_loaded(&mut self, transfer: &Transfer) {
         if self.weights.is_empty() {
             self.load(&vec![0.0; transfer.layout().parameters()], transfer);
         }
     }
 
     /// The weights, flat, in f32.
-    pub fn flat(&self, transfer: &Transfer, action: &'static str) -> Result<Vec<f32>> {
+    pub(super) fn flat(&self, transfer: &Transfer, action: &'static str) -> Result<Vec<f32>> {
         match &self.states {
             States::Host(states) => Ok(states.masters.clone()),
             States::Device(_) => transfer.read_all(self.masters(), action),
@@ -123,7 +123,7 @@ impl Parameters {
     }
 
     /// The tensors on the device that the optimiser updates.
-    pub fn masters(&self) -> &[Tensor<2>] {
+    pub(super) fn masters(&self) -> &[Tensor<2>] {
         match &self.states {
             States::Device(states) if !states.masters.is_empty() => &states.masters,
             _ => &self.weights,
@@ -131,7 +131,7 @@ impl Parameters {
     }
 
     /// The global norm of the weights.
-    pub fn norm(&self, transfer: &Transfer) -> Result<f64> {
+    pub(super) fn norm(&self, transfer: &Transfer) -> Result<f64> {
         match &self.states {
             States::Host(states) => Ok(sum_of_squares(&states.masters).sqrt()),
             States::Device(_) => norm(self.masters(), transfer),
@@ -139,7 +139,7 @@ impl Parameters {
     }
 
     /// Whether any update or restored moments came before.
-    pub fn has_moments(&self) -> bool {
+    pub(super) fn has_moments(&self) -> bool {
         match &self.states {
             States::Device(states) => !states.first.is_empty(),
             States::Host(states) => !states.first.is_empty(),
@@ -147,7 +147,7 @@ impl Parameters {
     }
 
     /// Passes the two moments, flat, to `look`: zeros before the first update.
-    pub fn with_moments<T>(
+    pub(super) fn with_moments<T>(
         &self,
         transfer: &Transfer,
         action: &'static str,
@@ -166,7 +166,7 @@ impl Parameters {
         Ok(look(&first, &second))
     }
 
-    pub fn set_moments(&mut self, moments: &MomentVectors, transfer: &Transfer) {
+    pub(super) fn set_moments(&mut self, moments: &MomentVectors, transfer: &Transfer) {
         match &mut self.states {
             States::Host(states) => {
                 states.first = moments.first.clone();
@@ -182,7 +182,7 @@ impl Parameters {
 
     /// Updates weights and moments by a step's gradients, scaled by `clip`. States in host memory
     /// have their gradient sums there already, and take no tensors.
-    pub fn update(
+    pub(super) fn update(
         &mut self,
         gradients: Vec<Tensor<2>>,
         update: &Update,

@@ -23,7 +23,7 @@ pub(super) struct Passes<'a> {
 
 impl Passes<'_> {
     /// The loss of each predicted token, `[sequences · length, 1]`.
-    pub fn losses(&self, batch: &Batch) -> Tensor<2> {
+    pub(super) fn losses(&self, batch: &Batch) -> Tensor<2> {
         let rows = self.model.rows_at_once(&self.trade_off);
         let losses = |model: &Model, weights: &[Tensor<2>], part: &Part| {
             model.losses(weights, part.inputs.clone(), part.targets.clone(), rows)
@@ -33,7 +33,7 @@ impl Passes<'_> {
 
     /// The gradients of the mean loss, one micro-batch after the other. With a `sink` they are
     /// added up there, else in the result.
-    pub fn gradients<'s>(
+    pub(super) fn gradients<'s>(
         &self,
         batch: &Batch,
         sink: Option<&'s dyn Accumulate>,

@@ -14,7 +14,7 @@ pub(super) struct Plain<'a> {
 }
 
 impl<'a> Plain<'a> {
-    pub fn new(spec: &'a ModelSpec, weights: &'a [f32]) -> Self {
+    pub(super) fn new(spec: &'a ModelSpec, weights: &'a [f32]) -> Self {
         let layout = spec.layout().unwrap();
         let tensors = layout.ranges().map(|range| &weights[range]).collect();
         Self {
@@ -25,7 +25,7 @@ impl<'a> Plain<'a> {
     }
 
     /// Scores of every token after each of `tokens`, `[tokens][vocabulary]`.
-    pub fn logits(&self, tokens: &[u32]) -> Vec<Vector> {
+    pub(super) fn logits(&self, tokens: &[u32]) -> Vec<Vector> {
         let width = self.spec.width;
         let embedding = self.tensors[self.index.embedding()];
         let row = |token: &u32| {

@@ -24,7 +24,7 @@ pub(super) struct Rotation {
 
 impl Rotation {
     /// A rotation for the positions `0..length`.
-    pub fn new(spec: &ModelSpec, length: usize, device: &Device) -> Self {
+    pub(super) fn new(spec: &ModelSpec, length: usize, device: &Device) -> Self {
         let (frequencies, width) = (frequencies(spec), spec.head_width());
         let half = width / 2;
         let table = |scale: f64, of: fn(f64) -> f64| {
@@ -50,7 +50,7 @@ impl Rotation {
     }
 
     /// The rotation for the positions `from .. from + count` of these.
-    pub fn part(&self, from: usize, count: usize) -> Self {
+    pub(super) fn part(&self, from: usize, count: usize) -> Self {
         let part = |tables: &[Tensor<4>; 2]| {
             tables
                 .each_ref()
@@ -64,12 +64,12 @@ impl Rotation {
     }
 
     /// Rotates and scales queries, `[sequences, heads, tokens, head width]`.
-    pub fn rotate_query(&self, query: Tensor<4>) -> Tensor<4> {
+    pub(super) fn rotate_query(&self, query: Tensor<4>) -> Tensor<4> {
         self.rotate(query, &self.query)
     }
 
     /// Rotates keys of the same shape.
-    pub fn rotate_key(&self, key: Tensor<4>) -> Tensor<4> {
+    pub(super) fn rotate_key(&self, key: Tensor<4>) -> Tensor<4> {
         self.rotate(key, &self.key)
     }
 

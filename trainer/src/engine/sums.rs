@@ -24,7 +24,7 @@ pub(super) struct HostSums<'a> {
 }
 
 impl<'a> HostSums<'a> {
-    pub fn new(layout: &Layout, mut sums: &'a mut [f32]) -> Self {
+    pub(super) fn new(layout: &Layout, mut sums: &'a mut [f32]) -> Self {
         let mut parts = Vec::new();
         for range in layout.ranges() {
             let (part, rest) = mem::take(&mut sums).split_at_mut(range.len());
@@ -110,14 +110,14 @@ pub(super) struct DeviceSums {
 }
 
 impl DeviceSums {
-    pub fn new(layout: &Layout) -> Self {
+    pub(super) fn new(layout: &Layout) -> Self {
         Self {
             parts: layout.ranges().map(|_| Mutex::default()).collect(),
         }
     }
 
     /// One sum for each tensor; zeros for a tensor that the loss does not depend on.
-    pub fn into_tensors(self, weights: &[Tensor<2>]) -> Vec<Tensor<2>> {
+    pub(super) fn into_tensors(self, weights: &[Tensor<2>]) -> Vec<Tensor<2>> {
         let sums = self
             .parts
             .into_iter()

@@ -35,7 +35,7 @@ pub(super) fn compute_type(tensor: &TensorSpec, precision: Precision) -> DType {
 }
 
 impl Transfer {
-    pub fn new(layout: Layout, device: Device, device_name: String) -> Self {
+    pub(super) fn new(layout: Layout, device: Device, device_name: String) -> Self {
         Self {
             layout,
             device,
@@ -43,20 +43,20 @@ impl Transfer {
         }
     }
 
-    pub fn layout(&self) -> &Layout {
+    pub(super) fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    pub fn device(&self) -> &Device {
+    pub(super) fn device(&self) -> &Device {
         &self.device
     }
 
-    pub fn device_name(&self) -> &str {
+    pub(super) fn device_name(&self) -> &str {
         &self.device_name
     }
 
     /// Whether the device is the CPU.
-    pub fn is_cpu(&self) -> bool {
+    pub(super) fn is_cpu(&self) -> bool {
         self.device == Device::flex()
     }
 
@@ -69,7 +69,7 @@ impl Transfer {
     }
 
     /// Uploads one tensor of the layout, in the type in which it is computed with.
-    pub fn upload(&self, tensor: usize, values: &[f32], precision: Precision) -> Tensor<2> {
+    pub(super) fn upload(&self, tensor: usize, values: &[f32], precision: Precision) -> Tensor<2> {
         let shape = self.shape(tensor);
         match compute_type(&self.layout.tensors()[tensor], precision) {
             DType::BF16 => {
@@ -84,28 +84,28 @@ impl Transfer {
     }
 
     /// Uploads every tensor of a flat vector.
-    pub fn upload_all(&self, values: &[f32], precision: Precision) -> Vec<Tensor<2>> {
+    pub(super) fn upload_all(&self, values: &[f32], precision: Precision) -> Vec<Tensor<2>> {
         (0..self.layout.tensors().len())
             .map(|tensor| self.upload(tensor, &values[self.layout.range(tensor)], precision))
             .collect()
     }
 
     /// Uploads tokens, `[tokens]`.
-    pub fn upload_tokens(&self, tokens: impl Iterator<Item = u32>) -> Tensor<1, Int> {
+    pub(super) fn upload_tokens(&self, tokens: impl Iterator<Item = u32>) -> Tensor<1, Int> {
         let tokens: Vec<i32> = tokens.map(|token| token as i32).collect();
         let length = tokens.len();
         Tensor::from_data(TensorData::new(tokens, [length]), &self.device)
     }
 
     /// Zeros in the shape of every tensor of the layout, in f32.
-    pub fn zeros(&self) -> Vec<Tensor<2>> {
+    pub(super) fn zeros(&self) -> Vec<Tensor<2>> {
         (0..self.layout.tensors().len())
             .map(|tensor| Tensor::zeros(self.shape(tensor), &self.device))
             .collect()
     }
 
     /// Reads a tensor back, in f32. `action` names the operation in an error.
-    pub fn read<const D: usize>(
+    pub(super) fn read<const D: usize>(
         &self,
         tensor: Tensor<D>,
         action: &'static str,
@@ -120,7 +120,7 @@ impl Transfer {
     }
 
     /// Reads back a tensor of one value.
-    pub fn read_scalar(&self, tensor: Tensor<1>, action: &'static str) -> Result<f32> {
+    pub(super) fn read_scalar(&self, tensor: Tensor<1>, action: &'static str) -> Result<f32> {
         Ok(self
             .read(tensor, action)?
             .first()
@@ -129,7 +129,7 @@ impl Transfer {
     }
 
     /// Reads tensors back into one flat vector.
-    pub fn read_all<const D: usize>(
+    pub(super) fn read_all<const D: usize>(
         &self,
         tensors: &[Tensor<D>],
         action: &'static str,

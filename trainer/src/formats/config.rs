@@ -220,7 +220,11 @@ pub(super) fn write(model: &ModelSpec, format: FloatFormat, end_of_text: Option<
         "eos_token_id": end_of_text,
     });
     let more = if model.query_key_norm {
-        json!({ "use_sliding_window": false, "sliding_window": null, "max_window_layers": model.layers })
+        json!({
+            "use_sliding_window": false,
+            "sliding_window": null,
+            "max_window_layers": model.layers,
+        })
     } else {
         json!({ "mlp_bias": false, "pretraining_tp": 1 })
     };
@@ -249,9 +253,11 @@ mod tests {
     fn llama() -> Value {
         json!({
             "architectures": ["LlamaForCausalLM"], "model_type": "llama", "attention_bias": false, "mlp_bias": false,
-            "eos_token_id": [128001, 128008], "head_dim": 64, "hidden_act": "silu", "hidden_size": 2048,
+            "eos_token_id": [128001, 128008], "head_dim": 64, "hidden_act": "silu",
+            "hidden_size": 2048,
             "intermediate_size": 8192, "max_position_embeddings": 131072, "num_attention_heads": 32,
-            "num_hidden_layers": 16, "num_key_value_heads": 8, "rms_norm_eps": 1e-05, "rope_theta": 500000.0,
+            "num_hidden_layers": 16, "num_key_value_heads": 8, "rms_norm_eps": 1e-05,
+            "rope_theta": 500000.0,
             "rope_scaling": { "factor": 32.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
                 "original_max_position_embeddings": 8192, "rope_type": "llama3" },
             "tie_word_embeddings": true, "torch_dtype": "bfloat16", "vocab_size": 128256,

@@ -2,12 +2,12 @@
 
 /// GGUF's value types.
 pub(super) mod value_type {
-    pub const U32: u32 = 4;
-    pub const I32: u32 = 5;
-    pub const F32: u32 = 6;
-    pub const BOOL: u32 = 7;
-    pub const STRING: u32 = 8;
-    pub const ARRAY: u32 = 9;
+    pub(crate) const U32: u32 = 4;
+    pub(crate) const I32: u32 = 5;
+    pub(crate) const F32: u32 = 6;
+    pub(crate) const BOOL: u32 = 7;
+    pub(crate) const STRING: u32 = 8;
+    pub(crate) const ARRAY: u32 = 9;
 }
 
 /// Encoded keys and values.
@@ -25,25 +25,25 @@ impl Metadata {
         self.count += 1;
     }
 
-    pub fn u32(&mut self, key: &str, value: u32) {
+    pub(super) fn u32(&mut self, key: &str, value: u32) {
         self.entry(key, value_type::U32, &value.to_le_bytes());
     }
 
-    pub fn f32(&mut self, key: &str, value: f32) {
+    pub(super) fn f32(&mut self, key: &str, value: f32) {
         self.entry(key, value_type::F32, &value.to_le_bytes());
     }
 
-    pub fn bool(&mut self, key: &str, value: bool) {
+    pub(super) fn bool(&mut self, key: &str, value: bool) {
         self.entry(key, value_type::BOOL, &[value.into()]);
     }
 
-    pub fn string(&mut self, key: &str, value: &str) {
+    pub(super) fn string(&mut self, key: &str, value: &str) {
         let mut bytes = Vec::new();
         put_string(&mut bytes, value);
         self.entry(key, value_type::STRING, &bytes);
     }
 
-    pub fn strings(&mut self, key: &str, values: &[String]) {
+    pub(super) fn strings(&mut self, key: &str, values: &[String]) {
         let mut bytes = array_head(value_type::STRING, values.len());
         values
             .iter()
@@ -52,7 +52,7 @@ impl Metadata {
     }
 
     /// An array of four-byte values of the type `kind`.
-    pub fn numbers<T: Copy>(
+    pub(super) fn numbers<T: Copy>(
         &mut self,
         key: &str,
         kind: u32,

@@ -57,12 +57,12 @@ fn letter_of(byte: u8) -> char {
 
 /// GGUF's token types.
 pub(super) mod kind {
-    pub const NORMAL: i32 = 1;
-    pub const UNKNOWN: i32 = 2;
-    pub const CONTROL: i32 = 3;
-    pub const USER_DEFINED: i32 = 4;
-    pub const UNUSED: i32 = 5;
-    pub const BYTE: i32 = 6;
+    pub(crate) const NORMAL: i32 = 1;
+    pub(crate) const UNKNOWN: i32 = 2;
+    pub(crate) const CONTROL: i32 = 3;
+    pub(crate) const USER_DEFINED: i32 = 4;
+    pub(crate) const UNUSED: i32 = 5;
+    pub(crate) const BYTE: i32 = 6;
 }
 
 /// A tokeniser in GGUF's terms.
@@ -309,9 +309,12 @@ mod tests {
             "pre_tokenizer": { "type": "Sequence", "pretokenizers": [
                 { "type": "Split", "pattern": { "Regex": r"\p{N}{1,3}| ?[^\s\p{L}]+|\p{L}+" }, "behavior": "Isolated",
                     "invert": false },
-                { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false }] },
+                { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
+                    "use_regex": false }] },
             "decoder": { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false },
-            "model": { "type": "BPE", "vocab": { "a": 0, "b": 1, "ab": 2 }, "merges": [["a", "b"]] },
+            "model": {
+                "type": "BPE", "vocab": { "a": 0, "b": 1, "ab": 2 }, "merges": [["a", "b"]],
+            },
         }));
         let vocabulary = vocabulary(&tokeniser, 4).unwrap();
         assert_eq!(vocabulary.words, "llama-bpe");
@@ -326,9 +329,12 @@ mod tests {
     #[test]
     fn sentencepiece_merges_have_scores_in_their_order() {
         let tokeniser = file(json!({
-            "version": "1.0", "truncation": null, "padding": null, "post_processor": null, "decoder": null,
+            "version": "1.0", "truncation": null, "padding": null, "post_processor": null,
+            "decoder": null,
             "pre_tokenizer": null, "added_tokens": [],
-            "normalizer": { "type": "Sequence", "normalizers": [{ "type": "Prepend", "prepend": "▁" }] },
+            "normalizer": {
+                "type": "Sequence", "normalizers": [{ "type": "Prepend", "prepend": "▁" }],
+            },
             "model": { "type": "BPE", "byte_fallback": true, "unk_token": "<unk>",
                 "vocab": { "<unk>": 0, "<0x41>": 1, "a": 2, "b": 3, "ab": 4, "aab": 5 },
                 "merges": ["a b", "a ab"] },
@@ -348,7 +354,8 @@ mod tests {
     #[test]
     fn a_tokeniser_that_gguf_cannot_express_is_refused() {
         let words = file(json!({
-            "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
+            "normalizer": null,
             "pre_tokenizer": { "type": "Whitespace" }, "post_processor": null, "decoder": null,
             "model": { "type": "WordLevel", "vocab": { "<unk>": 0 }, "unk_token": "<unk>" },
         }));

@@ -64,13 +64,13 @@ impl Sampling {
 pub(super) struct Random(blake3::OutputReader);
 
 impl Random {
-    pub fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("commonweal text generation v1");
         Self(hasher.update(&seed.to_le_bytes()).finalize_xof())
     }
 
     /// A uniform number in 0..1.
-    pub fn uniform(&mut self) -> f64 {
+    pub(super) fn uniform(&mut self) -> f64 {
         let mut bytes = [0; 8];
         self.0.fill(&mut bytes);
         (u64::from_le_bytes(bytes) >> 11) as f64 / (1u64 << 53) as f64

@@ -8,7 +8,7 @@ pub(super) struct StopWatch<'a> {
 }
 
 impl<'a> StopWatch<'a> {
-    pub fn new(stop: &'a [String]) -> Self {
+    pub(super) fn new(stop: &'a [String]) -> Self {
         Self {
             stop,
             held: String::new(),
@@ -16,7 +16,7 @@ impl<'a> StopWatch<'a> {
     }
 
     /// The text to pass on now, and whether a stop string ends it there.
-    pub fn push(&mut self, piece: &str) -> (String, bool) {
+    pub(super) fn push(&mut self, piece: &str) -> (String, bool) {
         self.held.push_str(piece);
         if let Some(end) = self
             .stop
@@ -42,7 +42,7 @@ impl<'a> StopWatch<'a> {
     }
 
     /// The text still held back.
-    pub fn finish(self) -> String {
+    pub(super) fn finish(self) -> String {
         self.held
     }
 }

@@ -22,7 +22,7 @@ pub struct Progress {
     pub seconds: f64,
 }
 
-/// What a call of [`Learner::train`] did.
+/// What a call of [`Learner::train`](crate::Learner::train) did.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trained {
     /// Inner steps done, skipped ones included.

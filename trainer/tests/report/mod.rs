@@ -3,7 +3,7 @@
 use weal_trainer::Error;
 
 /// An error with its causes and its hint on one line.
-pub fn report(error: &Error) -> String {
+pub(crate) fn report(error: &Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {

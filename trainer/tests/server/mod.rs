@@ -8,7 +8,7 @@ use std::thread;
 
 /// What goes wrong with one response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub(crate) enum Trouble {
     /// The connection closes after this many bytes.
     BreakAfter(usize),
     /// The file changes to another version.
@@ -25,7 +25,7 @@ pub enum Trouble {
 
 /// A received request.
 #[derive(Clone, Debug, Default)]
-pub struct Request {
+pub(crate) struct Request {
     pub path: String,
     /// The first byte requested.
     pub range: Option<usize>,
@@ -44,13 +44,13 @@ struct State {
 }
 
 /// Serves files for as long as the test runs.
-pub struct Server {
+pub(crate) struct Server {
     address: String,
     state: Arc<Mutex<State>>,
 }
 
 impl Server {
-    pub fn start(files: &[(&str, &[u8])], trouble: &[Trouble]) -> Self {
+    pub(crate) fn start(files: &[(&str, &[u8])], trouble: &[Trouble]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let files = files
@@ -76,12 +76,12 @@ impl Server {
         server
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// Links the page at `path` to the next one.
-    pub fn link(&self, path: &str, next: &str) {
+    pub(crate) fn link(&self, path: &str, next: &str) {
         self.state
             .lock()
             .unwrap()
@@ -89,7 +89,7 @@ impl Server {
             .insert(path.to_owned(), next.to_owned());
     }
 
-    pub fn requests(&self) -> Vec<Request> {
+    pub(crate) fn requests(&self) -> Vec<Request> {
         self.state.lock().unwrap().requests.clone()
     }
 }

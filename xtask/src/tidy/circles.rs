@@ -10,13 +10,14 @@ use super::source::Source;
 use crate::Outcome;
 use crate::metadata::members;
 
-/// The crates that keep this rule. In weal-proto an error holds the errors of the messages.
-const CRATES: [&str; 8] = [
+/// The crates that keep this rule.
+const CRATES: [&str; 9] = [
     "weal",
     "weal-coordinator-free",
     "weal-files",
     "weal-kernels",
     "weal-network",
+    "weal-proto",
     "weal-testing",
     "weal-trainer",
     "xtask",

@@ -28,7 +28,7 @@ pub(crate) struct SignedCommitment {
 }
 
 impl SignedCommitment {
-    pub fn new(envelope: Envelope, commitment: Commitment) -> Self {
+    pub(crate) fn new(envelope: Envelope, commitment: Commitment) -> Self {
         Self {
             hash: envelope.hash(),
             envelope,

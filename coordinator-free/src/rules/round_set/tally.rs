@@ -17,7 +17,7 @@ pub(crate) struct Tally {
 
 impl Tally {
     /// Adds an attestation. Add at most one of each signer.
-    pub fn add(&mut self, weight: u64, attestation: &Attestation) {
+    pub(crate) fn add(&mut self, weight: u64, attestation: &Attestation) {
         if weight == 0 {
             return;
         }
@@ -36,12 +36,12 @@ impl Tally {
     }
 
     /// Adds an attestation's base root, but none of its findings.
-    pub fn add_root(&mut self, weight: u64, attestation: &Attestation) {
+    pub(crate) fn add_root(&mut self, weight: u64, attestation: &Attestation) {
         add(self.roots.entry(attestation.base_root).or_default(), weight);
     }
 
     /// The base root that more than two thirds of the weight attest. There can be only one.
-    pub fn agreed_root(&self, roster: &Roster) -> Option<StateRoot> {
+    pub(crate) fn agreed_root(&self, roster: &Roster) -> Option<StateRoot> {
         self.roots
             .iter()
             .find(|(_, weight)| roster.is_quorum(**weight))
@@ -49,7 +49,7 @@ impl Tally {
     }
 
     /// Whether more than two thirds of the weight attest this base root.
-    pub fn agrees(&self, root: StateRoot, roster: &Roster) -> bool {
+    pub(crate) fn agrees(&self, root: StateRoot, roster: &Roster) -> bool {
         self.roots
             .get(&root)
             .is_some_and(|weight| roster.is_quorum(*weight))
@@ -57,7 +57,12 @@ impl Tally {
 
     /// Whether more than two thirds of the weight attest both this base root and that the
     /// commitment's contribution is valid.
-    pub fn supports(&self, root: StateRoot, commitment: EnvelopeHash, roster: &Roster) -> bool {
+    pub(crate) fn supports(
+        &self,
+        root: StateRoot,
+        commitment: EnvelopeHash,
+        roster: &Roster,
+    ) -> bool {
         self.support
             .get(&(root, commitment))
             .is_some_and(|weight| roster.is_quorum(*weight))

@@ -1,4 +1,4 @@
-//! Keeps what has happened, for the page.
+//! Collects what happens, for the page.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
@@ -18,7 +18,7 @@ use crate::learner::Contributed;
 /// Rounds kept here. The dashboard keeps a longer history.
 const RECORDS: usize = 8;
 
-/// What has happened.
+/// Everything that has happened, as far as the page shows it.
 pub(in crate::daemon) struct PageFeed {
     pub(super) run: Run,
     pub(super) node: Node,
@@ -41,8 +41,8 @@ pub(in crate::daemon) struct PageFeed {
 }
 
 impl PageFeed {
-    /// Nothing has happened yet.
-    pub fn new(manifest: &Manifest, node: Node, floors: Vec<Floor>) -> Self {
+    /// A feed in which nothing has happened yet.
+    pub(crate) fn new(manifest: &Manifest, node: Node, floors: Vec<Floor>) -> Self {
         Self {
             run: describe(manifest),
             node,
@@ -62,7 +62,7 @@ impl PageFeed {
     }
 
     /// Takes over what an earlier process recorded of a round.
-    pub fn remember(&mut self, record: RoundRecord) {
+    pub(crate) fn remember(&mut self, record: RoundRecord) {
         self.tokens = self.tokens.max(record.tokens);
         self.push(record);
     }
@@ -82,7 +82,7 @@ impl PageFeed {
     }
 
     /// Adds a line to the page's log and to the program's.
-    pub fn say(&mut self, level: Level, text: impl Into<String>) {
+    pub(crate) fn say(&mut self, level: Level, text: impl Into<String>) {
         let text = text.into();
         match level {
             Level::Error => tracing::error!("{text}"),
@@ -100,18 +100,19 @@ impl PageFeed {
         }
     }
 
-    /// Shows this state in place of the one that follows from the core, or that one again.
-    pub fn set_message(&mut self, message: Option<(NodeState, String)>) {
+    /// Shows this state instead of the one derived from the core; `None` shows the derived one
+    /// again.
+    pub(crate) fn set_message(&mut self, message: Option<(NodeState, String)>) {
         self.message = message;
     }
 
     /// Counts a dropped message.
-    pub fn count_drop(&mut self, cause: &str) {
+    pub(crate) fn count_drop(&mut self, cause: &str) {
         *self.dropped.entry(cause.to_owned()).or_default() += 1;
     }
 
     /// A peer's contribution was examined.
-    pub fn examined(&mut self, peer: PeerId, refusal: Option<Refusal>) {
+    pub(crate) fn examined(&mut self, peer: PeerId, refusal: Option<Refusal>) {
         let state = match refusal {
             None => PeerRound::Valid,
             Some(Refusal {
@@ -131,7 +132,7 @@ impl PageFeed {
     }
 
     /// This node made a contribution.
-    pub fn contributed(&mut self, contributed: &Contributed) {
+    pub(crate) fn contributed(&mut self, contributed: &Contributed) {
         self.clock.enter(Phase::Commit);
         let Contributed {
             round,
@@ -156,7 +157,7 @@ impl PageFeed {
     }
 
     /// A round is decided. [`PageFeed::chosen`] and [`PageFeed::applied`] complete its record.
-    pub fn decided(&mut self, event: &Event, train_loss: Option<f64>) {
+    pub(crate) fn decided(&mut self, event: &Event, train_loss: Option<f64>) {
         let Event::Decided {
             round,
             voters,
@@ -186,7 +187,7 @@ impl PageFeed {
     }
 
     /// The contributions of a decided round are known.
-    pub fn chosen(&mut self, apply: &Apply) {
+    pub(crate) fn chosen(&mut self, apply: &Apply) {
         let samples = apply.contributions.iter().fold(0u64, |sum, chosen| {
             sum.saturating_add(chosen.commitment.samples.0)
         });
@@ -210,7 +211,7 @@ impl PageFeed {
 
     /// The weights of round `next` are in memory, which completes the round before. Returns that
     /// round's record.
-    pub fn applied(
+    pub(crate) fn applied(
         &mut self,
         next: RoundNumber,
         root: StateRoot,
@@ -232,7 +233,11 @@ impl PageFeed {
 
     /// The held-out loss of the weights at a round's start was measured. Returns the record of the
     /// round before, which led to these weights.
-    pub fn evaluated(&mut self, round: RoundNumber, nats_per_byte: f64) -> Option<RoundRecord> {
+    pub(crate) fn evaluated(
+        &mut self,
+        round: RoundNumber,
+        nats_per_byte: f64,
+    ) -> Option<RoundRecord> {
         let text = format!(
             "after round {}: held-out loss {nats_per_byte:.4} nats per byte",
             round.0.saturating_sub(1)

@@ -18,7 +18,7 @@ pub(super) struct PhaseClock {
 
 impl PhaseClock {
     /// A clock that starts now, in the phase in which a node brings its weights up to date.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         let now = Instant::now();
         Self {
             phase: Phase::Apply,
@@ -30,12 +30,12 @@ impl PhaseClock {
         }
     }
 
-    pub fn phase(&self) -> Phase {
+    pub(super) fn phase(&self) -> Phase {
         self.phase
     }
 
     /// The round enters a phase. Does nothing if it is in that phase already.
-    pub fn enter(&mut self, phase: Phase) {
+    pub(super) fn enter(&mut self, phase: Phase) {
         if phase == self.phase {
             return;
         }
@@ -46,7 +46,7 @@ impl PhaseClock {
     }
 
     /// The round is over. Returns its seconds in all and in each phase.
-    pub fn end_round(&mut self) -> (f64, PhaseSeconds) {
+    pub(super) fn end_round(&mut self) -> (f64, PhaseSeconds) {
         self.enter(Phase::Apply);
         let seconds = self.round_started.elapsed().as_secs_f64();
         self.last = self.elapsed_now();
@@ -64,7 +64,7 @@ impl PhaseClock {
     }
 
     /// The running round as the page shows it.
-    pub fn round(&self, number: u64, steps_done: u64, steps: u64) -> Round {
+    pub(super) fn round(&self, number: u64, steps_done: u64, steps: u64) -> Round {
         Round {
             number,
             phase: self.phase,

@@ -7,7 +7,7 @@ use super::feed::PageFeed;
 
 impl PageFeed {
     /// Shows something that the core reports.
-    pub fn report(&mut self, event: &Event) {
+    pub(crate) fn report(&mut self, event: &Event) {
         match event {
             Event::PhaseChanged { phase, .. } => self.clock.enter(page_phase(*phase)),
             Event::Dropped { cause, .. } => self.count_drop(cause.name()),

@@ -42,7 +42,7 @@ fn describe_data(data: &Data) -> String {
     }
 }
 
-/// Losses to compare with: what simple models of the text reach.
+/// The losses that simple models of the text reach, to compare with.
 pub(in crate::daemon) fn floors(corpus: &Corpus) -> Vec<Floor> {
     let floors = corpus.floors();
     let named = [

@@ -13,7 +13,7 @@ use super::wall_clock::unix_ms;
 
 impl PageFeed {
     /// Everything as it is now.
-    pub fn snapshot(&self, observed: &Observed<'_>) -> Snapshot {
+    pub(crate) fn snapshot(&self, observed: &Observed<'_>) -> Snapshot {
         let core = observed.core;
         let (state, message) = self.message.clone().unwrap_or_else(|| self.state(observed));
         Snapshot {

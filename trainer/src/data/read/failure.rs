@@ -24,7 +24,7 @@ impl From<Error> for Failure {
 
 impl Failure {
     /// The error for the file `name`.
-    pub fn of(self, name: &str) -> Error {
+    pub(super) fn of(self, name: &str) -> Error {
         match self {
             Self::Sink(error) => error,
             Self::File(error) => damaged(name, &error),

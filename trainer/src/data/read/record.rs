@@ -90,14 +90,14 @@ pub(super) struct TextBuffer {
 }
 
 impl TextBuffer {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             texts: Vec::new(),
             bytes: 0,
         }
     }
 
-    pub fn push(&mut self, text: Text, sink: &mut dyn RecordSink) -> Result<()> {
+    pub(super) fn push(&mut self, text: Text, sink: &mut dyn RecordSink) -> Result<()> {
         self.bytes += text.bytes.len();
         self.texts.push(text);
         if self.bytes >= BATCH_BYTES {
@@ -107,7 +107,7 @@ impl TextBuffer {
         }
     }
 
-    pub fn flush(&mut self, sink: &mut dyn RecordSink) -> Result<()> {
+    pub(super) fn flush(&mut self, sink: &mut dyn RecordSink) -> Result<()> {
         self.bytes = 0;
         if self.texts.is_empty() {
             return Ok(());

@@ -1,0 +1,211 @@
+//! `weal bench train`: training speed.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use serde::Serialize;
+use weal_trainer::{
+    AGREED_WEIGHTS, ComputePlan, Corpus, ERROR_FEEDBACK, ModelSpec, OpenDevice, PreparedFolder,
+    SAVING, TrainLoad, Workload,
+};
+
+use crate::cli::args::{DeviceArgs, JsonArgs, PresetParser, print_json};
+use crate::cli::open::open_device;
+use crate::cli::runtime::set_threads;
+use crate::error::{Error, ErrorKind, Result};
+use crate::settings::{Auto, PrecisionSetting, StatesSetting};
+
+#[derive(Debug, Args)]
+pub(super) struct TrainArgs {
+    /// Model size.
+    #[arg(long, default_value = "nano", value_parser = PresetParser)]
+    preset: String,
+    /// Sequences per step.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    batch: u32,
+    /// Number of steps to time.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    steps: u32,
+    /// Folder of prepared data to train on; without it, the built-in generator makes the text.
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    /// Sequences of a step to compute at once; 0 means all.
+    #[arg(long, default_value_t = 0)]
+    micro_batch: usize,
+    /// Recompute activations in the backward pass instead of storing them: about a third slower,
+    /// far less memory.
+    #[arg(long)]
+    recompute: bool,
+    /// Where to keep f32 weights, gradient sums and optimiser moments: device or host (the
+    /// machine's memory).
+    #[arg(long, default_value = "device")]
+    states: StatesSetting,
+    /// Number format of matrix products: auto, f32 or bf16.
+    #[arg(long, default_value = "auto")]
+    precision: Auto<PrecisionSetting>,
+    /// Number of CPU threads; 0 means one per core.
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+    #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
+    json: JsonArgs,
+}
+
+/// The result that `--json` prints.
+#[derive(Serialize)]
+struct TrainResult {
+    preset: String,
+    parameters: usize,
+    device: String,
+    batch: u32,
+    context: usize,
+    tokens_per_second: f64,
+    flops_utilisation: f64,
+    peak_memory_bytes: Option<u64>,
+    /// The memory model's prediction of `peak_memory_bytes`.
+    predicted_memory_bytes: u64,
+    step_seconds: f64,
+    first_step_seconds: f64,
+    flops_per_token: f64,
+    matrix_flops_per_second: f64,
+    data_wait_seconds: f64,
+    loader_tokens_per_second: f64,
+}
+
+impl TrainArgs {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        set_threads(self.threads)?;
+        let mut model = ModelSpec::preset(&self.preset).map_err(|error| {
+            Error::from(error)
+                .with_kind(ErrorKind::Usage)
+                .context("--preset")
+        })?;
+        let corpus = self.data.as_deref().map(open_corpus).transpose()?;
+        if let Some(corpus) = &corpus {
+            model = model.with_vocabulary(corpus.tokeniser().vocabulary());
+        }
+        let failed = |error: weal_trainer::Error| Error::from(error).with_kind(ErrorKind::Device);
+        let device = open_device(self.device.device)?;
+        let load = self.load(&device);
+        let speed = device.train_speed(&model, &load, corpus).map_err(failed)?;
+        let parameters = model.layout().map_err(failed)?.parameters();
+        let predicted_memory_bytes =
+            predicted_memory_bytes(&model, &load, &device).map_err(failed)?;
+        let result = TrainResult {
+            preset: self.preset,
+            parameters,
+            device: device.name().to_owned(),
+            batch: self.batch,
+            context: model.context,
+            tokens_per_second: speed.tokens_per_second,
+            flops_utilisation: speed.flops_utilisation(),
+            peak_memory_bytes: speed.peak_memory_bytes,
+            predicted_memory_bytes,
+            step_seconds: speed.step_seconds,
+            first_step_seconds: speed.first_step_seconds,
+            flops_per_token: speed.flops_per_token,
+            matrix_flops_per_second: speed.matrix_flops_per_second,
+            data_wait_seconds: speed.data_wait_seconds,
+            loader_tokens_per_second: speed.loader_tokens_per_second,
+        };
+        if self.json.json {
+            print_json(&result)?;
+        } else {
+            print(&result);
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn load(&self, device: &OpenDevice) -> TrainLoad {
+        let precision = self.precision.set();
+        TrainLoad {
+            batch: self.batch,
+            steps: self.steps,
+            plan: ComputePlan {
+                micro_batch: Some(self.micro_batch).filter(|sequences| *sequences > 0),
+                recompute: self.recompute,
+                states: self.states.into(),
+                precision: precision.map_or_else(|| device.best_precision(), Into::into),
+            },
+        }
+    }
+}
+
+fn open_corpus(folder: &Path) -> Result<Arc<Corpus>> {
+    let folder = PreparedFolder::open(folder).and_then(|folder| Corpus::of_folder(&folder));
+    folder
+        .map(Arc::new)
+        .map_err(|error| Error::from(error).with_kind(ErrorKind::Data))
+}
+
+/// The memory that training needs by the memory model. This command compresses and saves nothing,
+/// and no node runs beside it.
+fn predicted_memory_bytes(
+    model: &ModelSpec,
+    load: &TrainLoad,
+    device: &OpenDevice,
+) -> weal_trainer::Result<u64> {
+    let threads = device.memory_planner(None).threads;
+    let workload = Workload {
+        model: model.clone(),
+        batch: load.batch as usize,
+        plan: load.plan,
+        threads,
+    };
+    let need = workload.memory()?;
+    let items = if threads.is_none() {
+        need.device
+    } else {
+        need.host
+    };
+    let not_here = [ERROR_FEEDBACK, AGREED_WEIGHTS, SAVING];
+    let training: u64 = items
+        .iter()
+        .filter(|item| !not_here.contains(&item.what))
+        .map(|item| item.bytes)
+        .sum();
+    // On the CPU the initial weights lie in the same memory.
+    let initial_weights = match threads {
+        Some(_) => 4 * model.layout()?.parameters() as u64,
+        None => 0,
+    };
+    Ok(training + initial_weights)
+}
+
+fn print(result: &TrainResult) {
+    let million = result.parameters as f64 / 1e6;
+    println!(
+        "{}: {million:.1} M parameters on {}",
+        result.preset, result.device
+    );
+    println!(
+        "training         {:8.0} tokens/s in steps of {} x {}",
+        result.tokens_per_second, result.batch, result.context
+    );
+    println!(
+        "step             {:8.1} ms; the first took {:.1} s",
+        1e3 * result.step_seconds,
+        result.first_step_seconds
+    );
+    println!(
+        "arithmetic       {:8.1} GFLOP/s, {:.2} of what large matrix products reach",
+        result.tokens_per_second * result.flops_per_token / 1e9,
+        result.flops_utilisation
+    );
+    println!(
+        "data             {:8.1} ms waited in total; the loader delivers {:.0} tokens/s",
+        1e3 * result.data_wait_seconds,
+        result.loader_tokens_per_second
+    );
+    if let Some(bytes) = result.peak_memory_bytes {
+        let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        println!(
+            "peak memory      {:8.1} MiB; predicted {:.1} MiB",
+            mebibytes(bytes),
+            mebibytes(result.predicted_memory_bytes)
+        );
+    }
+}

@@ -1,0 +1,139 @@
+//! The tables of `settings.toml`.
+
+use std::net::SocketAddr;
+
+use libp2p::Multiaddr;
+use serde::{Deserialize, Serialize};
+use weal_trainer::{PlanRequest, Precision, StatePlacement};
+
+use super::{Auto, Bytes, Device, PrecisionSetting, StatesSetting};
+use crate::documented::documented;
+
+documented! {
+    /// The whole of `settings.toml`.
+    pub struct Settings {}
+
+    /// Peers and bandwidth.
+    [network] NetworkSettings {
+        /// Addresses on which to listen for peers, QUIC first.
+        listen: Vec<Multiaddr> = listen_on_port(7700),
+        /// Addresses under which peers reach this machine, if the node cannot find them out itself;
+        /// for example /dns4/home.example.org/udp/7700/quic-v1.
+        external: Vec<Multiaddr> = Vec::new(),
+        /// Peers to connect to first, each with its identity:
+        /// /ip4/.../udp/7700/quic-v1/p2p/12D3Koo...
+        bootstrap: Vec<Multiaddr> = Vec::new(),
+        /// Whether to look for peers on the local network (mDNS).
+        mdns: bool = true,
+        /// Most bytes of contributions and weights to send per second; 0 means no limit. If the
+        /// limit is too low, your contribution does not reach the others before the round ends.
+        max_upload: u64 = 0,
+        /// Most bytes of contributions and weights to receive per second; 0 means no limit.
+        max_download: u64 = 0,
+    }
+
+    /// The node's web page.
+    [page] PageSettings {
+        /// Address of the page, of /metrics and of /api. They show everything and ask for no
+        /// password: keep them on loopback.
+        listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 7780)),
+    }
+
+    /// The device that trains, and how it is used.
+    [compute] ComputeSettings {
+        /// Device to train on: auto (the best GPU, or the CPU if there is none), cpu, gpu (fail
+        /// without one) or gpu:1 (one of several, numbered as `weal doctor` lists them).
+        device: Device = Device::default(),
+        /// What to do when the device fails during a run: wait (skip rounds and keep trying to
+        /// reopen the device), fallback (continue on the CPU until the node is restarted) or
+        /// restart (exit with code 11, so that a supervisor restarts the node).
+        on_device_loss: OnDeviceLoss = OnDeviceLoss::default(),
+        /// Number of CPU threads; 0 means one per core.
+        threads: usize = 0,
+        /// Sequences of a step to compute at once; fewer take less memory and more time, 0 means
+        /// all. Here and below, "auto" picks what is fastest in the memory available: see
+        /// `weal doctor`.
+        micro_batch: Auto<usize> = Auto::Auto,
+        /// Whether to recompute activations in the backward pass instead of storing them (true,
+        /// false or "auto"): about a third slower, far less memory.
+        recompute: Auto<bool> = Auto::Auto,
+        /// Where to keep f32 weights, gradient sums, optimiser moments and error feedback:
+        /// "device", "host" (the machine's memory) or "auto".
+        states: Auto<StatesSetting> = Auto::Auto,
+        /// Number format of matrix products: "f32", "bf16" (on GPUs that support it) or "auto".
+        precision: Auto<PrecisionSetting> = Auto::Auto,
+        /// Most memory to use for training, for example "6 GB": of the GPU, or of the machine when
+        /// training on the CPU. "auto" means whatever is free.
+        memory: Auto<Bytes> = Auto::Auto,
+    }
+
+    /// Measuring the held-out loss, which the page shows.
+    [evaluation] EvaluationSettings {
+        /// Sequences to measure each time, spread evenly over the held-out text; 0 means all of
+        /// them.
+        sequences: usize = 64,
+        /// Rounds from one measurement to the next; 0 turns measuring off.
+        every: u64 = 1,
+    }
+
+    /// How much to keep on disk.
+    [keep] KeepSettings {
+        /// Number of newest rounds whose contributions are kept, for peers and for restarting this
+        /// node.
+        contributions: u64 = 64,
+        /// Number of newest rounds whose starting weights are kept; newcomers fetch them from here.
+        /// At least 2.
+        weights: u64 = 4,
+    }
+}
+
+/// QUIC and TCP on every interface.
+fn listen_on_port(port: u16) -> Vec<Multiaddr> {
+    [
+        format!("/ip4/0.0.0.0/udp/{port}/quic-v1"),
+        format!("/ip4/0.0.0.0/tcp/{port}"),
+    ]
+    .iter()
+    .filter_map(|address| address.parse().ok())
+    .collect()
+}
+
+impl NetworkSettings {
+    /// Listens on every interface, QUIC and TCP, on this port.
+    pub fn on_port(port: u16) -> Self {
+        Self {
+            listen: listen_on_port(port),
+            ..Self::default()
+        }
+    }
+}
+
+/// What a node does when its device fails during a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDeviceLoss {
+    /// Skips rounds and reopens the device, after longer and longer pauses.
+    #[default]
+    Wait,
+    /// Continues on the CPU until the node is restarted.
+    Fallback,
+    /// Exits with code 11, so that a supervisor restarts the node.
+    Restart,
+}
+
+impl ComputeSettings {
+    /// The parts of the memory plan that are set by hand.
+    pub(crate) fn plan_request(&self) -> PlanRequest {
+        PlanRequest {
+            micro_batch: self.micro_batch.set(),
+            recompute: self.recompute.set(),
+            states: self.states.set().map(StatePlacement::from),
+            precision: self.precision.set().map(Precision::from),
+        }
+    }
+
+    /// The most memory that training may take, in bytes, if a limit is set.
+    pub(crate) fn memory_cap(&self) -> Option<u64> {
+        self.memory.set().map(|Bytes(bytes)| bytes)
+    }
+}

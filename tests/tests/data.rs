@@ -190,7 +190,7 @@ fn data_that_cannot_be_used_is_refused_with_its_file_and_a_remedy() {
     assert_eq!(refused.status.code(), Some(4));
     for part in [
         "no text to learn from",
-        "3000 records",
+        "3000 bad records",
         "texts.jsonl, line 1",
         "--text-field",
     ] {

@@ -183,7 +183,7 @@ impl LearnerThread {
         }
     }
 
-    /// The device failed, or could not be opened. Returns when it is tried again.
+    /// The device failed, or could not be opened. Returns when to retry.
     fn schedule_retry(&mut self, why: String) -> Instant {
         let retry_at = self.device.has_failed(Instant::now());
         self.shared

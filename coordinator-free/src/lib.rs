@@ -29,6 +29,7 @@
 //! | `core` | the state machine |
 //! | `rules` | decided history and what follows from it: ledger, roster, seed, round sets |
 //! | `agreement` | Tendermint, through a published engine |
+//! | `host` | what every host of a core needs beside it: the daemon and the simulator share it |
 //! | `sim` | many cores in virtual time, with loss, crashes and liars (feature `sim`) |
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -43,6 +44,7 @@
 
 mod agreement;
 mod core;
+pub mod host;
 mod interface;
 mod rules;
 #[cfg(feature = "sim")]
@@ -51,14 +53,18 @@ pub mod sim;
 pub use crate::core::{Config, Core, Recovered};
 pub use interface::error::Error;
 pub use interface::event::{DropCause, Event};
-pub use interface::input::Input;
+pub use interface::input::{Input, Signal};
 pub use interface::names::TimerId;
-pub use interface::output::{Acceptance, Apply, Chosen, Fetch, Output, Record};
+pub use interface::output::{
+    Acceptance, Apply, Candidate, Chosen, Conflict, Fetch, Judge, Judged, Output, Record,
+};
+pub use interface::share::Share;
 pub use interface::time::Millis;
 pub use interface::view::{CoreView, PeerView, Phase};
 pub use rules::chain::Chain;
 pub use rules::invalid::Invalid;
 pub use rules::ledger::{Account, Ledger};
+pub use rules::places::Places;
 pub use rules::roster::Roster;
 pub use rules::signatures::{CheckSignature, Ed25519};
 pub use rules::slot::Slot;

@@ -6,7 +6,7 @@ use weal_coordinator_free::{
     Acceptance, Config, Core, Input, Millis, Output, Phase, Record, Recovered, TimerId,
 };
 use weal_proto::{
-    BlobHash, Decided, Envelope, Kind, Message, RoundNumber, Samples, StateRoot, limits,
+    BlobHash, Decided, Envelope, Kind, Message, RoundNumber, Samples, StateRoot, Ticket, limits,
 };
 
 /// A core that has never run, in a run whose only founder is peer 1.
@@ -112,6 +112,12 @@ fn every_signed_message_is_persisted_before_it_is_sent() {
     assert!(stored < sent && sent < revealed);
 
     let stored = position(&outputs, |o| {
+        matches!(o, Output::Persist(Record::OwnClosed(_)))
+    });
+    let closed = position(&outputs, sends(Kind::Closed));
+    assert!(stored < closed && closed < revealed);
+
+    let stored = position(&outputs, |o| {
         matches!(o, Output::Persist(Record::OwnAttestation(_)))
     });
     assert!(stored < position(&outputs, sends(Kind::Attestation)));
@@ -212,6 +218,30 @@ fn after_a_crash_at_any_output_a_core_signs_what_it_signed_before() {
 }
 
 #[test]
+fn samples_go_on_where_the_decided_ones_end_and_a_newcomers_lie_ahead() {
+    let share = |outputs: &[Output]| {
+        let mut shares = outputs.iter().filter_map(|output| match output {
+            Output::Train { share, .. } => Some(share.clone()),
+            _ => None,
+        });
+        shares.next_back().expect("no training")
+    };
+    let mut core = new_core(1);
+    let decided = decide(&mut core, 3);
+    let own = share(&core.step(Millis(4_000), ready(3)));
+    assert_eq!(own.spans.len(), 1);
+    // Three rounds of 8 samples are decided.
+    assert_eq!((own.spans[0].start, own.spans[0].end), (24, own.ahead));
+    assert!(own.ahead > 24 + 8);
+
+    let mut late = new_core(2);
+    late.step(Millis(0), Input::Start);
+    late.step(Millis(0), Input::Synced(decided));
+    let newcomers = late.chain().share(&key(2).peer());
+    assert_eq!((newcomers.spans, newcomers.ahead), (Vec::new(), own.ahead));
+}
+
+#[test]
 fn a_latecomer_verifies_every_round_and_applies_them_in_order() {
     let decided = decide(&mut new_core(1), 4);
     let mut late = new_core(2);
@@ -223,7 +253,6 @@ fn a_latecomer_verifies_every_round_and_applies_them_in_order() {
         .filter(|o| matches!(o, Output::Persist(Record::Decided(_))))
         .count();
     assert_eq!(persisted, 4);
-    assert!(outputs.contains(&Output::StopTraining));
     position(
         &outputs,
         |o| matches!(o, Output::Apply(apply) if apply.round == RoundNumber(0)),
@@ -243,11 +272,12 @@ fn a_latecomer_verifies_every_round_and_applies_them_in_order() {
             |o| matches!(o, Output::Apply(apply) if apply.round == RoundNumber(round)),
         );
     }
+    // It has no place yet, so it asks for a ticket.
     let outputs = late.step(Millis(10), ready(4));
     position(&outputs, |o| {
         matches!(
             o,
-            Output::Train {
+            Output::FindTicket {
                 round: RoundNumber(4),
                 ..
             }
@@ -256,11 +286,48 @@ fn a_latecomer_verifies_every_round_and_applies_them_in_order() {
 }
 
 #[test]
+fn a_newcomer_gets_a_place_two_rounds_after_its_ticket_is_decided() {
+    let mut founder = new_core(1);
+    let mut decided = decide(&mut founder, 1);
+    let run = founder.chain().run();
+    let newcomer = key(2).peer();
+    let from = Ticket {
+        round: RoundNumber(1),
+        nonce: 0,
+    };
+    let bits = founder.chain().manifest().membership.ticket_bits;
+    let ticket = from.find(run, newcomer, bits).expect("few bits");
+    let envelope = Envelope::sign(&key(2), run, &ticket);
+    founder.step(Millis(1_500), Input::Received(envelope));
+    for round in 1..3 {
+        assert_eq!(founder.chain().places().slot_of(&newcomer), None, "{round}");
+        founder.step(Millis(2_000 * round), ready(round));
+        for output in founder.step(Millis(2_000 * round + 500), trained(round)) {
+            if let Output::Persist(Record::Decided(round)) = output {
+                decided.push(*round);
+            }
+        }
+    }
+    assert_eq!(decided[1].value.tickets.len(), 1);
+    let places = founder.chain().places();
+    assert_eq!(places.newcomers(), [newcomer]);
+    assert!(founder.chain().ledger().has_ticket(&newcomer));
+
+    let mut late = new_core(2);
+    late.step(Millis(0), Input::Start);
+    late.step(Millis(0), ready(0));
+    late.step(Millis(1), Input::Synced(decided));
+    let outputs = (1..4).map(|round| late.step(Millis(2), ready(round)));
+    let last = outputs.last().unwrap_or_default();
+    position(&last, |o| matches!(o, Output::Train { .. }));
+}
+
+#[test]
 fn a_message_of_the_next_round_gets_its_verdict_at_once_and_none_when_its_round_begins() {
     let decided = decide(&mut new_core(1), 1);
     let mut late = new_core(2);
     late.step(Millis(0), Input::Start);
-    let early = Envelope::sign(&key(3), late.chain().run(), &commitment(1, 7));
+    let early = Envelope::sign(&key(1), late.chain().run(), &commitment(1, 7));
     let verdicts = |outputs: &[Output]| -> Vec<_> {
         let verdicts = outputs.iter().filter_map(|output| match output {
             Output::Verdict(acceptance) => Some(*acceptance),
@@ -283,8 +350,14 @@ fn round_messages_stay_within_the_callers_limit() {
     core.step(Millis(0), Input::Start);
     let run = core.chain().run();
     let mut bytes = 0;
+    let bits = core.chain().manifest().membership.ticket_bits;
     for n in 2..7 {
-        let envelope = Envelope::sign(&key(n), run, &commitment(0, n));
+        let from = Ticket {
+            round: RoundNumber(0),
+            nonce: 0,
+        };
+        let ticket = from.find(run, key(n).peer(), bits).expect("few bits");
+        let envelope = Envelope::sign(&key(n), run, &ticket);
         bytes += envelope.encode().len() + 8;
         core.step(Millis(1), Input::Received(envelope));
     }

@@ -7,9 +7,10 @@ use weal_coordinator_free::{
     Acceptance, Config, Core, DropCause, Event, Input, Millis, Output, Recovered, TimerId,
 };
 use weal_proto::{
-    Attestation, Certificate, Commitment, Decided, Envelope, Finding, Kind, Leave, LedgerRoot,
-    Message, PeerId, Proposal, RoundNumber, RoundSet, RunId, Samples, Signable, Signature,
-    SigningKey, Status, Verdict, View, ViewCertificate, ViewSignature, Vote, VoteStep, limits,
+    Attestation, Certificate, Closed, Commitment, Decided, Envelope, Kind, Leave, LedgerRoot,
+    ListHash, Message, PeerId, PlaceSet, Proposal, Recovery, Refusal, RoundNumber, RoundSet, RunId,
+    SampleSpan, Samples, Signable, Signature, SlotId, Status, Ticket, Verdict, View,
+    ViewCertificate, ViewSignature, Vote, VoteStep, limits,
 };
 
 const FOUNDERS: u8 = 4;
@@ -114,19 +115,17 @@ fn each_fault_is_dropped_for_its_own_cause() {
             ..commitment(0, 1)
         },
     );
-    let attestation = Attestation {
-        round: RoundNumber(0),
-        base_root: [0; 32].into(),
-        findings: Vec::new(),
-    };
+    let attestation = attestation(0, 0);
+    let split = signed(2, &commitment_of_spans(0, &[(0, 5), (5, 1)]));
+    let of_another_round = signed(2, &commitment_of_spans(7, &[(0, 5)]));
     let not_proposer = {
         let core = core();
         let chain = core.chain();
-        let turn = chain.ledger().roster().proposer(&chain.seed(), View(0));
+        let turn = chain.ledger().roster().proposer(View(0));
         let other = (1..=FOUNDERS)
             .find(|n| Some(key(*n).peer()) != turn)
             .expect("three founders are not the proposer");
-        signed(other, &proposal(0))
+        proposed(other, 0)
     };
     for (envelope, cause) in [
         (other_run, DropCause::WrongRun),
@@ -135,6 +134,37 @@ fn each_fault_is_dropped_for_its_own_cause() {
         (truncated, DropCause::Malformed),
         (too_big, DropCause::Invalid),
         (empty, DropCause::Invalid),
+        (split, DropCause::Invalid),
+        (of_another_round, DropCause::Invalid),
+        (signed(9, &commitment(0, 1)), DropCause::NoPlace),
+        (
+            signed(
+                9,
+                &Closed {
+                    round: RoundNumber(0),
+                },
+            ),
+            DropCause::NotVoter,
+        ),
+        (
+            signed(2, &self::attestation(0, limits::ATTEMPTS)),
+            DropCause::FutureView,
+        ),
+        (signed(2, &a_ticket()), DropCause::Invalid),
+        (
+            Envelope {
+                companion: Vec::new(),
+                ..proposed(2, 0)
+            },
+            DropCause::Malformed,
+        ),
+        (
+            Envelope {
+                companion: vec![1],
+                ..proposed(2, 0)
+            },
+            DropCause::Malformed,
+        ),
         (signed(2, &commitment(2, 1)), DropCause::FutureRound),
         (signed(9, &vote(0, None)), DropCause::NotVoter),
         (signed(2, &vote(11, None)), DropCause::FutureView),
@@ -157,8 +187,39 @@ fn each_fault_is_dropped_for_its_own_cause() {
     }
 }
 
-fn proposal(view: u32) -> Proposal {
-    let value = RoundSet {
+fn attestation(round: u64, attempt: u32) -> Attestation {
+    Attestation {
+        round: RoundNumber(round),
+        base_root: [0; 32].into(),
+        valid: PlaceSet::default(),
+        list: ListHash::of([]),
+        refused: Vec::new(),
+        attempt,
+        scores: Vec::new(),
+    }
+}
+
+fn commitment_of_spans(seed_round: u64, spans: &[(u64, u64)]) -> Commitment {
+    let span = |(first, count): &(u64, u64)| SampleSpan {
+        seed_round: RoundNumber(seed_round),
+        first: *first,
+        count: *count,
+    };
+    Commitment {
+        spans: spans.iter().map(span).collect(),
+        ..commitment(0, 1)
+    }
+}
+
+fn a_ticket() -> Ticket {
+    Ticket {
+        round: RoundNumber(0),
+        nonce: 0,
+    }
+}
+
+fn empty_set() -> RoundSet {
+    RoundSet {
         round: RoundNumber(0),
         parent: (*run().as_bytes()).into(),
         base_root: [0; 32].into(),
@@ -167,29 +228,80 @@ fn proposal(view: u32) -> Proposal {
         attestations: Vec::new(),
         leaves: Vec::new(),
         evidence: Vec::new(),
-    };
-    Proposal {
-        round: RoundNumber(0),
-        view: View(view),
-        proof_of_lock: None,
-        value,
+        attempt: 0,
+        named: Vec::new(),
+        differences: Vec::new(),
+        late: Vec::new(),
+        tickets: Vec::new(),
+        gone: Vec::new(),
     }
+}
+
+/// The proposal of a set, with the set beside it.
+fn proposed_set(n: u8, set: &RoundSet, view: View, proof_of_lock: Option<View>) -> Envelope {
+    let proposal = Proposal {
+        round: set.round,
+        view,
+        proof_of_lock,
+        value: set.hash(),
+    };
+    Envelope {
+        companion: set.encode(),
+        ..signed(n, &proposal)
+    }
+}
+
+fn proposed(n: u8, view: u32) -> Envelope {
+    proposed_set(n, &empty_set(), View(view), None)
 }
 
 #[test]
 fn an_invalid_proposal_of_the_right_proposer_is_refused() {
     let mut core = core();
-    let turn = core
-        .chain()
-        .ledger()
-        .roster()
-        .proposer(&core.chain().seed(), View(0));
+    let turn = core.chain().ledger().roster().proposer(View(0));
     let proposer = (1..=FOUNDERS)
         .find(|n| Some(key(*n).peer()) == turn)
         .expect("a founder proposes");
     assert_eq!(
-        send(&mut core, signed(proposer, &proposal(0))).0,
+        send(&mut core, proposed(proposer, 0)).0,
         Some(DropCause::Invalid)
+    );
+}
+
+#[test]
+fn a_ticket_is_kept_if_its_signer_needs_it_and_has_worked_for_it() {
+    let bits = nothing().chain.manifest().membership.ticket_bits;
+    let from = a_ticket();
+    let good = from.find(run(), key(9).peer(), bits).expect("few bits");
+    let mut core = core();
+    assert_eq!(send(&mut core, signed(9, &good)).0, None);
+    assert_eq!(
+        send(&mut core, signed(9, &good)).0,
+        Some(DropCause::Replayed)
+    );
+    let stolen = signed(8, &good);
+    let lacks_work = good.work_bits(run(), key(8).peer()) < bits;
+    assert_eq!(
+        send(&mut core, stolen).0,
+        lacks_work.then_some(DropCause::Invalid)
+    );
+}
+
+#[test]
+fn a_view_certificate_without_its_votes_is_not_forwarded() {
+    let mut core = core();
+    let certificate = ViewCertificate {
+        round: RoundNumber(0),
+        view: View(1),
+        polka: false,
+        value: None,
+        signatures: Vec::new(),
+        precommits: false,
+    };
+    let (cause, acceptance) = send(&mut core, signed(2, &certificate));
+    assert_eq!(
+        (cause, acceptance),
+        (Some(DropCause::Invalid), Acceptance::Reject)
     );
 }
 
@@ -210,27 +322,6 @@ fn the_first_contradiction_of_a_peer_is_forwarded_and_reported() {
         send(&mut core, signed(2, &vote(0, Some(2)))).0,
         Some(DropCause::Contradicted)
     );
-}
-
-#[test]
-fn the_number_of_strangers_commitments_is_bounded() {
-    let mut core = core();
-    let limit = nothing().chain.manifest().limits.peers;
-    let mut full = 0;
-    for n in 0..=limit {
-        let key = SigningKey::from_seed(*blake3_of(n));
-        let envelope = Envelope::sign(&key, run(), &commitment(0, 1));
-        full += u32::from(send(&mut core, envelope).0 == Some(DropCause::Full));
-    }
-    assert_eq!(full, 1);
-    assert_eq!(
-        send(&mut core, signed(2, &commitment(0, 1))).1,
-        Acceptance::Accept
-    );
-}
-
-fn blake3_of(n: u32) -> Box<[u8; 32]> {
-    Box::new(*blake3::hash(&n.to_le_bytes()).as_bytes())
 }
 
 #[test]
@@ -298,22 +389,35 @@ fn any_commitment() -> impl Strategy<Value = Commitment> {
             base_root: base.into(),
             blob: blob.into(),
             blob_bytes: blob_bytes % 2_000_000,
-            samples: Samples(samples),
+            spans: vec![SampleSpan {
+                seed_round: round,
+                first: 0,
+                count: samples,
+            }],
         })
 }
 
 fn any_attestation() -> impl Strategy<Value = Attestation> {
-    let findings = prop::collection::btree_map(any_hash(), 0..Verdict::ALL.len(), 0..6);
-    (any_round(), any_hash(), findings).prop_map(|(round, base, findings)| Attestation {
-        round,
-        base_root: base.into(),
-        findings: findings
+    let slots = prop::collection::btree_map(any::<u8>(), 0..Verdict::ALL.len(), 0..6);
+    let attempt = prop_oneof![4 => Just(0), 2 => 1..4_u32, 1 => any::<u32>()];
+    (any_round(), any_hash(), slots, attempt).prop_map(|(round, base, slots, attempt)| {
+        let found = slots
             .into_iter()
-            .map(|(commitment, verdict)| Finding {
-                commitment: commitment.into(),
-                verdict: Verdict::ALL[verdict],
-            })
-            .collect(),
+            .map(|(slot, verdict)| (SlotId(slot), Verdict::ALL[verdict]));
+        let (valid, refused): (Vec<_>, Vec<_>) =
+            found.partition(|(_, verdict)| *verdict == Verdict::Valid);
+        Attestation {
+            round,
+            base_root: base.into(),
+            valid: valid.into_iter().map(|(slot, _)| slot).collect(),
+            list: base.into(),
+            refused: refused
+                .into_iter()
+                .map(|(slot, verdict)| Refusal { slot, verdict })
+                .collect(),
+            attempt,
+            scores: Vec::new(),
+        }
     })
 }
 
@@ -412,8 +516,7 @@ fn any_set() -> impl Strategy<Value = RoundSet> {
                     ledger_root: core.chain().ledger_root(),
                     contributions,
                     attestations,
-                    leaves: Vec::new(),
-                    evidence: Vec::new(),
+                    ..empty_set()
                 }
             },
         )
@@ -422,19 +525,28 @@ fn any_set() -> impl Strategy<Value = RoundSet> {
 /// Anything from well-formed messages of members to noise.
 fn any_envelope() -> impl Strategy<Value = Envelope> {
     let signer = || prop_oneof![6 => 1..=FOUNDERS, 1 => 5..9_u8];
-    let proposal = (any_set(), any_view(), prop::option::of(any_view())).prop_map(
-        |(value, view, proof_of_lock)| Proposal {
-            round: value.round,
-            view,
-            proof_of_lock,
-            value,
-        },
-    );
+    let proposal = (
+        signer(),
+        any_set(),
+        any_view(),
+        prop::option::of(any_view()),
+    )
+        .prop_map(|(n, set, view, proof_of_lock)| proposed_set(n, &set, view, proof_of_lock));
+    let recovery = (any_round(), any_hash()).prop_map(|(round, hash)| Recovery {
+        round,
+        parent: hash.into(),
+        base_root: hash.into(),
+        gone: Vec::new(),
+    });
+    let ticket = (any_round(), any::<u64>()).prop_map(|(round, nonce)| Ticket { round, nonce });
     prop_oneof![
         (signer(), any_commitment()).prop_map(|(n, message)| signed(n, &message)),
         (signer(), any_attestation()).prop_map(|(n, message)| signed(n, &message)),
         (signer(), any_vote()).prop_map(|(n, message)| signed(n, &message)),
-        (signer(), proposal).prop_map(|(n, message)| signed(n, &message)),
+        proposal,
+        (signer(), recovery).prop_map(|(n, message)| signed(n, &message)),
+        (signer(), ticket).prop_map(|(n, message)| signed(n, &message)),
+        (signer(), any_round()).prop_map(|(n, round)| signed(n, &Closed { round })),
         (signer(), any_view_certificate()).prop_map(|(n, message)| signed(n, &message)),
         (signer(), any_round()).prop_map(|(n, round)| signed(n, &Leave { round })),
         (
@@ -450,6 +562,7 @@ fn any_envelope() -> impl Strategy<Value = Envelope> {
                     run: run(),
                     payload,
                     signature,
+                    companion: Vec::new(),
                 }
             }),
     ]
@@ -495,12 +608,15 @@ fn any_input() -> impl Strategy<Value = Input> {
             Input::Trained { round, blob: blob.into(), blob_bytes: 100, samples: Samples(1) }
         }),
         1 => any_round().prop_map(|round| Input::ApplyFailed { round }),
+        1 => (1..9_u8).prop_map(|n| Input::Recover { gone: vec![key(n).peer()] }),
         1 => any::<u64>().prop_map(|decided_rounds| Input::PeerStatus {
             peer: PeerId::from([1; 32]),
             status: Status {
                 decided_rounds,
                 weights_round: RoundNumber(0),
                 oldest_blobs_round: RoundNumber(0),
+                rules: limits::RULES,
+                newest: [0; 32].into(),
             },
         }),
     ]

@@ -1,7 +1,9 @@
 //! Whole runs in virtual time.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use weal_coordinator_free::sim::{Absence, Lie, Network, Outcome, Partition, Scenario, run};
+use weal_coordinator_free::sim::{
+    Absence, Lie, Network, Outcome, Partition, Scenario, Violation, run,
+};
 
 fn play(scenario: &Scenario) -> Outcome {
     run(scenario).unwrap_or_else(|violation| panic!("seed {}: {violation}", scenario.seed))
@@ -12,7 +14,8 @@ fn four_honest_peers_decide_every_round_in_view_0() {
     let outcome = play(&Scenario::calm(1, 4));
     assert_eq!(outcome.later_views, 0);
     assert_eq!(outcome.synced, 0);
-    assert_eq!(outcome.contributions, 40);
+    // Accounts count a contribution when its round is settled, three rounds later.
+    assert_eq!(outcome.contributions, 4 * 7);
 }
 
 #[test]
@@ -133,11 +136,68 @@ fn damaged_weights_are_noticed_and_fetched_again() {
 }
 
 #[test]
+fn voters_of_whom_most_have_damaged_weights_agree_again() {
+    let outcome = play(&Scenario {
+        damage_ppm: 250_000,
+        ..Scenario::calm(12, 7)
+    });
+    assert!(outcome.weights_fetched > 0);
+}
+
+#[test]
+fn a_third_that_makes_up_roots_and_damaged_weights_stop_no_round() {
+    let outcome = play(&Scenario {
+        damage_ppm: 50_000,
+        liars: vec![(0, Lie::MadeUpRoots, 0), (1, Lie::MadeUpRoots, 2)],
+        rounds: 15,
+        ..Scenario::calm(14, 7)
+    });
+    assert_eq!(outcome.banned, []);
+}
+
+#[test]
+fn peers_that_nobody_can_ban_stop_no_round() {
+    for (seed, lie) in [(15, Lie::Grinds), (16, Lie::Withholds), (17, Lie::Nonsense)] {
+        let outcome = play(&Scenario {
+            liars: vec![(0, lie, 1), (1, lie, 2)],
+            ..Scenario::calm(seed, 7)
+        });
+        assert_eq!(outcome.banned, [], "{lie:?}");
+    }
+}
+
+#[test]
 fn every_round_is_decided_even_in_a_hurricane() {
     for seed in 0..12 {
         let outcome = play(&Scenario::hurricane(seed));
         assert!(outcome.crashes > 50, "{}", outcome.crashes);
     }
+}
+
+#[test]
+fn peers_whose_clocks_are_minutes_apart_and_drift_decide_every_round() {
+    let outcome = play(&Scenario {
+        clock_starts_at_ms: 0..=600_000,
+        clock_drift_ppm: 20_000,
+        ..Scenario::calm(18, 7)
+    });
+    assert!(outcome.virtual_ms < 200_000, "{} ms", outcome.virtual_ms);
+}
+
+#[test]
+fn the_audit_reports_a_run_that_stalls_although_all_are_up() {
+    let network = Network {
+        loss_ppm: 1_000_000,
+        ..Network::good()
+    };
+    let outcome = run(&Scenario {
+        network,
+        ..Scenario::calm(13, 4)
+    });
+    assert!(
+        matches!(outcome, Err(Violation::Stalled { .. })),
+        "{outcome:?}"
+    );
 }
 
 /// Plays each seed of [`Scenario::stormy`] twice. Both runs must have the same trace.

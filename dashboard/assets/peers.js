@@ -57,9 +57,15 @@ function update(row, { peer, self, totalWeight, contributed }) {
   showState(round, peer.this_round);
   showBar(contributions.firstChild, contributed);
   text(contributions.lastChild, count(peer.contributions));
+  attribute(contributions, "title", trustWords(peer));
   showRoot(weights.firstChild, peer.state_root_agrees, self);
   text(traffic.firstChild, self ? "" : `↑ ${bytes(peer.bytes_sent)}`);
   text(traffic.lastChild, self ? "" : `↓ ${bytes(peer.bytes_received)}`);
+}
+
+function trustWords({ measured = 0, coefficient = 0, placed }) {
+  const counts = coefficient > 0 ? `counts ${Math.round(100 * coefficient)} %` : "measured, not applied yet";
+  return `${count(measured)} measured; ${counts}${placed ? "" : "; has no place in this round"}`;
 }
 
 function voteWords(peer, totalWeight) {

@@ -4,6 +4,8 @@
 //! 8090 by default. The run starts with ROUNDS decided rounds (42 by default). The same arguments
 //! give the same run.
 
+#![allow(clippy::print_stdout, clippy::print_stderr)] // a developer reads it
+
 use std::error::Error;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -332,6 +334,9 @@ fn peer(random: &mut StdRng, index: usize, name: &str, decided: u64) -> Peer {
         bytes_received: random.random_range(20_000_000..90_000_000),
         this_round: PeerRound::None,
         state_root_agrees: connected.then_some(true),
+        measured: decided * (10 - index as u64) / 10,
+        coefficient: [1.0, 1.0, 1.0, 0.8, 0.5, 0.2, 0.0][index],
+        placed: connected,
     }
 }
 

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use axum::extract::{Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router, middleware};
@@ -17,7 +17,7 @@ use crate::assets::{asset, page, plotly_js};
 use crate::events::events;
 use crate::guard::{Guard, Hosts, check_host, secure};
 use crate::history::Curve;
-use crate::metrics::CONTENT_TYPE;
+use crate::metrics::Format;
 use crate::snapshot::{NodeState, RoundRecord, Snapshot};
 use crate::state::Dashboard;
 
@@ -41,7 +41,7 @@ impl Dashboard {
     /// | `/api/events` | server-sent events: `snapshot` after a change, `ping` without one |
     /// | `/api/curve` | the whole loss curve, as columns in JSON |
     /// | `/api/history?from=R&before=R&limit=N` | full records, ascending, as JSON |
-    /// | `/metrics` | OpenMetrics text for Prometheus |
+    /// | `/metrics` | text for Prometheus, or OpenMetrics for those who accept it |
     /// | `/healthz` | 200 while the node works, otherwise 503 with the reason |
     pub fn router(&self, hosts: Hosts) -> Router {
         let guard = Guard {
@@ -134,9 +134,19 @@ async fn history(
     })
 }
 
-async fn metrics(State(dashboard): State<Dashboard>) -> Response {
+async fn metrics(State(dashboard): State<Dashboard>, headers: HeaderMap) -> Response {
+    let accept = headers.get_all(header::ACCEPT).iter();
+    let accept: Vec<_> = accept.filter_map(|value| value.to_str().ok()).collect();
+    let format = Format::wanted(&accept.join(","));
     match dashboard.metrics().encode() {
-        Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
+        Ok(text) => {
+            let text = format.of_open_metrics(text);
+            let headers = [
+                (header::CONTENT_TYPE, format.content_type()),
+                (header::VARY, "accept"),
+            ];
+            (headers, text).into_response()
+        }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }

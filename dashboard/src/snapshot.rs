@@ -107,6 +107,10 @@ pub struct Learner {
     pub restorations: u64,
     /// Rounds without a contribution because training diverged.
     pub diverged_rounds: u64,
+    /// Contributions of other peers whose effect on the loss this node measured.
+    pub judged: u64,
+    /// Seconds that this took.
+    pub judging_seconds: f64,
 }
 
 /// What a node is doing, in one word.
@@ -310,6 +314,12 @@ pub struct Peer {
     pub weight: u64,
     /// Its contributions applied since the start of the run.
     pub contributions: u64,
+    /// Its contributions whose effect voters measured.
+    pub measured: u64,
+    /// How much its contribution counts in a round's step, as a fraction of 1; 0 on probation.
+    pub coefficient: f64,
+    /// Whether it may contribute in the current round.
+    pub placed: bool,
     /// The last round it contributed to.
     pub last_round: Option<u64>,
     /// Whether this node is connected to it (true for the node itself).

@@ -4,6 +4,7 @@
 //! Skipped without Chromium, unless `WEAL_REQUIRE_ALL=1`. Screenshots are kept in the folder
 //! `WEAL_PICTURES`, if set.
 
+#![allow(clippy::print_stdout, clippy::print_stderr)] // a developer reads it
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::net::SocketAddr;

@@ -261,13 +261,21 @@ async fn metrics_are_well_formed_and_carry_the_snapshot() {
     dashboard.publish(snapshot(0..4));
     let (status, headers, text) = get(&dashboard, "/metrics").await;
     assert_eq!(status, StatusCode::OK);
+    let content_type = |headers: &HeaderMap| headers[header::CONTENT_TYPE].clone();
+    assert_eq!(
+        content_type(&headers),
+        "text/plain; version=0.0.4; charset=utf-8"
+    );
+    let asking = request("/metrics").header(header::ACCEPT, "application/openmetrics-text");
+    let (_, headers, open) = send(&dashboard, asking.body(Body::empty()).unwrap()).await;
     assert!(
-        headers[header::CONTENT_TYPE]
+        content_type(&headers)
             .to_str()
             .unwrap()
             .starts_with("application/openmetrics-text")
     );
-    assert!(text.ends_with("# EOF\n"));
+    assert!(open.ends_with(b"# EOF\n"));
+    follows_the_rules_of_promtool(&text);
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let (name, value) = line.rsplit_once(' ').unwrap();
         assert!(name.starts_with("commonweal_"), "{line}");
@@ -286,6 +294,46 @@ async fn metrics_are_well_formed_and_carry_the_snapshot() {
             "{expected} is not in\n{text}"
         );
     }
+}
+
+/// What `promtool check metrics` complains about, for the types of metrics that there are.
+fn follows_the_rules_of_promtool(text: &str) {
+    let lines = |start: &str| {
+        let start = start.to_owned();
+        text.lines().filter_map(move |line| {
+            let (name, rest) = line.strip_prefix(&start)?.split_once(' ')?;
+            Some((name.to_owned(), rest.to_owned()))
+        })
+    };
+    let types: Vec<_> = lines("# TYPE ").collect();
+    assert!(types.iter().any(|(_, kind)| kind == "counter"));
+    for (name, kind) in &types {
+        assert_eq!(
+            name.ends_with("_total"),
+            kind == "counter",
+            "{name} is a {kind}"
+        );
+        assert!(
+            lines("# HELP ").any(|(known, help)| known == *name && !help.is_empty()),
+            "{name} has no help"
+        );
+        assert!(
+            !name.contains(':') && !name.contains(kind.as_str()),
+            "{name}"
+        );
+        assert!(
+            name.chars()
+                .all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit())
+        );
+    }
+    for sample in text.lines().filter(|line| !line.starts_with('#')) {
+        let name = sample.split(['{', ' ']).next().unwrap();
+        assert!(
+            types.iter().any(|(known, _)| known == name),
+            "{name} has no type"
+        );
+    }
+    assert!(!text.contains("# EOF") && !text.contains("# UNIT"));
 }
 
 #[tokio::test]

@@ -10,10 +10,13 @@ or plain `pip install torch` for a build with CUDA. Then
 
 Model, batch and optimiser are the same as on the Rust side: RMSNorm, rotary positions in the half-split
 convention, grouped-query attention, SwiGLU, tied embeddings; AdamW 0.9 / 0.95, decay 0.1 on matrices only, clipping to
-norm 1, float32. Only the text differs: it is random bytes, which take the same time.
+norm 1. Only the text differs: it is random bytes, which take the same time. On a GPU (`--device cuda`) f32 products
+are in TF32 unless `--precision f32` forbids it, and bf16 means automatic mixed precision over f32 weights.
 """
 
 import argparse
+import contextlib
+import json
 import statistics
 import time
 from dataclasses import dataclass
@@ -121,10 +124,14 @@ def main():
     arguments.add_argument("--steps", type=int, default=30)
     arguments.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments.add_argument("--device", default="cpu")
+    arguments.add_argument("--micro-batch", type=int, default=0, help="sequences to compute at once; 0 means all")
+    arguments.add_argument("--precision", choices=["f32", "tf32", "bf16"], default="f32")
     arguments.add_argument("--compile", action="store_true", help="use torch.compile")
+    arguments.add_argument("--json", action="store_true", help="print the result as one line of JSON")
     settings = arguments.parse_args()
     torch.set_num_threads(settings.threads)
     torch.manual_seed(0)
+    torch.backends.cuda.matmul.allow_tf32 = settings.precision != "f32"
     spec = PRESETS[settings.preset]
     model = Llama(spec).to(settings.device)
     parameters = list(model.parameters())
@@ -134,26 +141,49 @@ def main():
     ]
     optimiser = torch.optim.AdamW(groups, lr=2e-3, betas=(0.9, 0.95), fused=True)
     run = torch.compile(model) if settings.compile else model
-    print(
-        f"{settings.preset}, {sum(p.numel() for p in parameters)} parameters, {settings.batch} x {spec.context} tokens "
-        f"a step, {settings.device}, {settings.threads} threads, PyTorch {torch.__version__}"
+    if not settings.json:
+        print(
+            f"{settings.preset}, {sum(p.numel() for p in parameters)} parameters, {settings.batch} x {spec.context} "
+            f"tokens a step, {settings.device}, {settings.threads} threads, PyTorch {torch.__version__}"
+        )
+    micro_batch = settings.micro_batch or settings.batch
+    mixed = lambda: (
+        torch.autocast(settings.device, torch.bfloat16) if settings.precision == "bf16" else contextlib.nullcontext()
     )
     seconds = []
     for _ in range(settings.steps):
         start = time.perf_counter()
         tokens = torch.randint(256, (settings.batch, spec.context + 1), device=settings.device)
-        logits = run(tokens[:, :-1])
-        loss = F.cross_entropy(logits.reshape(-1, spec.vocabulary), tokens[:, 1:].reshape(-1))
-        loss.backward()
+        for some in tokens.split(micro_batch):
+            with mixed():
+                logits = run(some[:, :-1])
+                loss = F.cross_entropy(logits.reshape(-1, spec.vocabulary).float(), some[:, 1:].reshape(-1))
+            (loss * (len(some) / settings.batch)).backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         loss.item()
         seconds.append(time.perf_counter() - start)
     median = statistics.median(seconds[len(seconds) // 3 :])
+    speed = settings.batch * spec.context / median
+    memory = torch.cuda.max_memory_reserved() if settings.device == "cuda" else None
+    if settings.json:
+        result = {
+            "preset": settings.preset,
+            "precision": settings.precision,
+            "micro_batch": micro_batch,
+            "tokens_per_second": speed,
+            "step_seconds": median,
+            "first_step_seconds": seconds[0],
+            "peak_memory_bytes": memory,
+            "torch": torch.__version__,
+        }
+        print(json.dumps(result))
+        return
     print(
         f"first step {seconds[0] * 1e3:.1f} ms; then median {median * 1e3:.1f} ms, fastest {min(seconds) * 1e3:.1f} ms; "
-        f"{settings.batch * spec.context / median:.0f} tokens/s"
+        f"{speed:.0f} tokens/s"
+        + ("" if memory is None else f"; {memory / 1e9:.2f} GB reserved")
     )
 
 

@@ -1,13 +1,12 @@
 //! Files.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, ErrorKind, Seek, Write};
 use std::path::Path;
-
-use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
 use crate::sync::sync_folder;
+use crate::temporary::TemporaryFile;
 use crate::{TEMPORARY, make_parent};
 
 /// Bytes handed to the operating system at once.
@@ -36,6 +35,9 @@ pub fn write(path: &Path, access: Access, bytes: &[u8]) -> Result<()> {
 /// Writes a file, or replaces it, with what `fill` writes. For content that is never in memory as
 /// a whole.
 ///
+/// A file that cannot be replaced, because it is mounted there or its folder cannot be written to,
+/// is overwritten in place, which is not atomic. That is for [`Access::Usual`] alone.
+///
 /// # Errors
 /// What `fill` returns, or what the operating system says; the old file is unharmed.
 pub fn write_with<E: From<Error>>(
@@ -43,10 +45,63 @@ pub fn write_with<E: From<Error>>(
     access: Access,
     fill: impl FnOnce(&mut BufWriter<&File>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let file = temporary(path, access, fill)?;
-    file.persist(path)
-        .map_err(|error| Error::at("cannot write", path)(error.error))?;
-    sync_parent(path).map_err(E::from)
+    let failed = |error| E::from(Error::at("cannot write", path)(error));
+    let file = match new_temporary(path, access)? {
+        Ok(file) => file,
+        Err(error) if access == Access::Usual && is_mounted(&error) && path.is_file() => {
+            let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
+            file.set_len(0).map_err(failed)?;
+            return fill_and_sync(&file, path, fill);
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    fill_and_sync(file.file.as_file(), path, fill)?;
+    match file.persist(path) {
+        Ok(()) => sync_parent(path).map_err(E::from),
+        Err((error, file)) if access == Access::Usual && is_mounted(&error) => {
+            overwrite(file, path).map_err(failed)
+        }
+        Err((error, _)) => Err(failed(error)),
+    }
+}
+
+/// Checks that [`write_with`] could write to `path`. For callers that need long until they know
+/// what to write.
+///
+/// # Errors
+/// As for [`write_with`].
+pub fn can_write(path: &Path, access: Access) -> Result<()> {
+    if path.is_dir() {
+        return Err(Error::at("cannot write", path)(
+            ErrorKind::IsADirectory.into(),
+        ));
+    }
+    match new_temporary(path, access)? {
+        Err(error) if access == Access::Usual && is_mounted(&error) && path.is_file() => {
+            OpenOptions::new().write(true).open(path).map(drop)
+        }
+        made => made.map(drop),
+    }
+    .map_err(Error::at("cannot write", path))
+}
+
+/// Whether the system refuses to replace a file that it might let us overwrite.
+fn is_mounted(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ResourceBusy
+            | ErrorKind::CrossesDevices
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::PermissionDenied
+    )
+}
+
+fn overwrite(mut from: TemporaryFile, path: &Path) -> io::Result<()> {
+    let mut to = OpenOptions::new().write(true).open(path)?;
+    to.set_len(0)?;
+    from.file.rewind()?;
+    io::copy(from.file.as_file_mut(), &mut to)?;
+    to.sync_all()
 }
 
 /// Writes a new file. Of two processes that create the same file, one succeeds.
@@ -54,36 +109,37 @@ pub fn write_with<E: From<Error>>(
 /// # Errors
 /// When the file exists ([`std::io::ErrorKind::AlreadyExists`]), or the operating system refuses.
 pub fn create(path: &Path, access: Access, bytes: &[u8]) -> Result<()> {
-    let file = temporary(path, access, |file| {
+    let file = new_temporary(path, access)?.map_err(Error::at("cannot write", path))?;
+    fill_and_sync(file.file.as_file(), path, |file| {
         file.write_all(bytes)
             .map_err(Error::at("cannot write", path))
     })?;
-    file.persist_noclobber(path)
-        .map_err(|error| Error::at("cannot create", path)(error.error))?;
+    file.persist_new(path)
+        .map_err(Error::at("cannot create", path))?;
     sync_parent(path)
 }
 
-/// A synced temporary file beside `path`.
-fn temporary<E: From<Error>>(
-    path: &Path,
-    access: Access,
-    fill: impl FnOnce(&mut BufWriter<&File>) -> Result<(), E>,
-) -> Result<NamedTempFile, E> {
+/// A temporary file beside `path`, or why the system refuses to make one.
+fn new_temporary(path: &Path, access: Access) -> Result<io::Result<TemporaryFile>> {
     let parent = make_parent(path)?;
     let mut builder = tempfile::Builder::new();
     builder.prefix(TEMPORARY);
     allow(&mut builder, access);
-    let file = builder
-        .tempfile_in(parent)
-        .map_err(Error::at("cannot write", path))?;
-    let mut writer = BufWriter::with_capacity(BUFFER, file.as_file());
+    Ok(TemporaryFile::new(&builder, &parent))
+}
+
+fn fill_and_sync<E: From<Error>>(
+    file: &File,
+    path: &Path,
+    fill: impl FnOnce(&mut BufWriter<&File>) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut writer = BufWriter::with_capacity(BUFFER, file);
     fill(&mut writer)?;
     writer
         .flush()
-        .and_then(|()| file.as_file().sync_all())
+        .and_then(|()| file.sync_all())
         .map_err(Error::at("cannot write", path))?;
-    drop(writer);
-    Ok(file)
+    Ok(())
 }
 
 fn sync_parent(path: &Path) -> Result<()> {

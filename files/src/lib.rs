@@ -5,7 +5,8 @@
 //! function returns, the content survives a power cut. Before the rename the content is synced;
 //! after it, on Unix, the folder that holds the name.
 //!
-//! Temporary names begin with `.weal-`. A process that is killed may leave one behind.
+//! Temporary names begin with `.weal-`. [`remove_temporaries`] removes them when a process is told
+//! to end; what one that is killed leaves behind is removed by [`sweep`].
 
 #![forbid(unsafe_code)]
 
@@ -13,14 +14,18 @@ mod error;
 mod file;
 mod folder;
 mod link;
+mod sweep;
 mod sync;
+mod temporary;
 
 use std::path::{Path, PathBuf};
 
 pub use error::{Error, Result};
-pub use file::{Access, create, write, write_with};
-pub use folder::create_folder;
+pub use file::{Access, can_write, create, write, write_with};
+pub use folder::{can_create_folder, create_folder};
 pub use link::{copy_permissions, link_or_write};
+pub use sweep::sweep;
+pub use temporary::{FolderIfUsed, TemporaryFolder, remove_temporaries};
 
 /// How the names of temporary files and folders begin.
 const TEMPORARY: &str = ".weal-";

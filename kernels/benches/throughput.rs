@@ -9,6 +9,7 @@
 //! values. If `WEAL_PYTHON` is set, the same work runs in PyTorch afterwards
 //! (`docs/bench/kernels.py`).
 
+#![allow(clippy::print_stdout, clippy::print_stderr)] // a developer reads it
 #![allow(clippy::expect_used)]
 
 use std::path::Path;
@@ -18,8 +19,8 @@ use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use rayon::prelude::*;
 use weal_kernels::{
-    Compression, Contribution, Layout, Rule, TensorSpec, apply, apply_and_outline, compress,
-    decode, state,
+    Compression, Contribution, Layout, OuterStep, Overlaps, Rule, TensorSpec, apply,
+    apply_and_outline, compress, decode, state,
 };
 
 const MILLIONS: usize = 16;
@@ -91,6 +92,16 @@ fn silent() -> Vec<Contribution> {
     vec![read(&body); PEERS]
 }
 
+/// A step in which all contributions count fully.
+fn step(contributions: &[Contribution], rule: Rule) -> OuterStep<'_> {
+    OuterStep {
+        contributions,
+        coefficients_ppm: &[1_000_000; PEERS],
+        alpha: 1e-3,
+        rule,
+    }
+}
+
 fn bytes(a_parameter: usize) -> BytesCount {
     BytesCount::new(a_parameter * MILLIONS * 1_000_000)
 }
@@ -138,7 +149,7 @@ fn outer_step_alone(bencher: Bencher<'_, '_>, rule: Rule) {
     let (layout, silent, mut theta) = (layout(), silent(), values(0));
     bencher
         .counter(bytes(8))
-        .bench_local(|| apply(&layout, &mut theta, &silent, 1e-3, rule));
+        .bench_local(|| apply(&layout, &mut theta, &step(&silent, rule)));
 }
 
 #[divan::bench(args = [Rule::MeanOfSenders, Rule::MeanOfAll, Rule::RootOfSenders])]
@@ -146,7 +157,7 @@ fn apply_all(bencher: Bencher<'_, '_>, rule: Rule) {
     let contributions: Vec<_> = bodies(PEERS).iter().map(|body| read(body)).collect();
     let (layout, mut theta) = (layout(), values(0));
     let bencher = bencher.counter(kept(&contributions)).counter(bytes(8));
-    bencher.bench_local(|| apply(&layout, &mut theta, &contributions, 1e-3, rule));
+    bencher.bench_local(|| apply(&layout, &mut theta, &step(&contributions, rule)));
 }
 
 #[divan::bench]
@@ -157,11 +168,23 @@ fn apply_all_and_outline(bencher: Bencher<'_, '_>) {
         apply_and_outline(
             &layout,
             &mut theta,
-            &contributions,
-            1e-3,
-            Rule::MeanOfSenders,
+            &step(&contributions, Rule::MeanOfSenders),
         )
     });
+}
+
+/// Independent contributions, and one that everybody copied: which gives the most to count.
+#[divan::bench(args = [false, true])]
+fn compare_all(bencher: Bencher<'_, '_>, copies: bool) {
+    let bodies = bodies(if copies { 1 } else { PEERS });
+    let contributions: Vec<_> = bodies.iter().map(|body| read(body)).collect();
+    let all: Vec<&Contribution> = contributions.iter().cycle().take(PEERS).collect();
+    let layout = layout();
+    bencher
+        .counter(ItemsCount::new(
+            all.iter().map(|one| one.values()).sum::<usize>(),
+        ))
+        .bench_local(|| Overlaps::of(&layout, &all));
 }
 
 #[divan::bench]

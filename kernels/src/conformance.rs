@@ -10,7 +10,9 @@ use std::path::Path;
 use weal_proto::Outline;
 
 use crate::testing::{layout, settings, values};
-use crate::{Compression, Contribution, Layout, Rule, TensorSpec, apply, compress, decode, state};
+use crate::{
+    Compression, Contribution, Layout, OuterStep, Rule, TensorSpec, apply, compress, decode, state,
+};
 
 /// Compares `produced` with the file. With `WEAL_BLESS` set, rewrites the file first.
 fn check(file: &str, produced: &str) {
@@ -146,14 +148,17 @@ fn bodies() {
 
 #[test]
 fn outer_steps() {
+    const ONE: u32 = 1_000_000;
     let mut text = String::new();
     for (lengths, compression) in shapes() {
-        for (peers, rule) in [
-            (1, Rule::MeanOfSenders),
-            (4, Rule::MeanOfSenders),
-            (5, Rule::MeanOfAll),
-            (3, Rule::RootOfSenders),
+        for (coefficients_ppm, rule) in [
+            (&[ONE; 1][..], Rule::MeanOfSenders),
+            (&[ONE; 4], Rule::MeanOfSenders),
+            (&[ONE; 5], Rule::MeanOfAll),
+            (&[ONE; 3], Rule::RootOfSenders),
+            (&[ONE, 0, 300_000, 123_457], Rule::RootOfSenders),
         ] {
+            let peers = coefficients_ppm.len() as u64;
             let layout = layout(lengths);
             let mut theta = values(0, layout.parameters());
             let contribution = |peer: u64| -> Contribution {
@@ -167,8 +172,17 @@ fn outer_steps() {
                 decode(&layout, &compression, &body, body.len()).unwrap()
             };
             let contributions: Vec<Contribution> = (1..=peers).map(contribution).collect();
-            apply(&layout, &mut theta, &contributions, 0.7, rule).unwrap();
+            let step = OuterStep {
+                contributions: &contributions,
+                coefficients_ppm,
+                alpha: 0.7,
+                rule,
+            };
+            apply(&layout, &mut theta, &step).unwrap();
             writeln!(text, "lengths = {lengths:?}, {compression:?}").unwrap();
+            if coefficients_ppm.iter().any(|ppm| *ppm < ONE) {
+                writeln!(text, "coefficients = {coefficients_ppm:?} ppm").unwrap();
+            }
             writeln!(
                 text,
                 "theta = values(0), peers = {peers}, alpha = 0.7, rule = {rule:?}"

@@ -110,9 +110,27 @@ pub enum Error {
         /// Its position in the list, from 0.
         position: usize,
     },
+    /// A contribution counts more than once.
+    #[error("contribution {position} has a coefficient above 1,000,000 parts per million")]
+    Coefficient {
+        /// Its position in the list, from 0.
+        position: usize,
+    },
+    /// There are too many contributions to compare.
+    #[error("{got} contributions are too many to compare")]
+    TooManyToCompare {
+        /// Their number.
+        got: usize,
+    },
     /// The outer learning rate is negative, infinite or NaN.
     #[error("the outer learning rate must be finite and at least 0")]
     OuterLearningRate,
+    /// A thread does not round as IEEE 754 says, or flushes denormal numbers to zero.
+    #[error(
+        "a library of this process, perhaps a GPU driver, changed how the processor rounds: \
+         weights that are computed so would differ from everybody else's"
+    )]
+    FloatMode,
     /// A tensor's number is out of range.
     #[error("tensor {tensor} does not exist; the layout has {tensors}, numbered from 0")]
     NoSuchTensor {

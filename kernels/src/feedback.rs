@@ -126,23 +126,23 @@ pub fn add_back(
 }
 
 /// Chunks per parallel task: enough to hide the cost of scheduling.
-const CHUNKS_AT_A_TIME: usize = 8;
+pub(crate) const CHUNKS_AT_A_TIME: usize = 8;
 /// Values per parallel task, for work without chunks.
 const VALUES_AT_A_TIME: usize = 1 << 15;
 
 /// Working memory, reused between chunks.
 #[derive(Default)]
-struct Scratch {
+pub(crate) struct Scratch {
     topk: topk::Scratch,
     indices: Vec<u16>,
     /// The current chunk's kept values; empty if its scale is zero.
-    kept: Vec<Kept>,
+    pub(crate) kept: Vec<Kept>,
 }
 
 multiversion! {
     /// Turns a chunk's pseudo-gradient into its next error feedback, puts the `keep` values to
     /// send into `scratch.kept`, and returns the scale; `None` if something is not finite.
-    fn compress_chunk(
+    pub(crate) fn compress_chunk(
         decay: f32,
         error: &[f32],
         values: &mut [f32],

@@ -18,7 +18,8 @@ use crate::{Error, Layout};
 /// The longest chunk, so that an index and a sign fit 16 bits.
 pub const MAX_CHUNK: usize = 1 << 15;
 
-const MILLION: u32 = 1_000_000;
+/// One, in parts per million.
+pub(crate) const MILLION: u32 = 1_000_000;
 
 /// How pseudo-gradients are compressed. It must be equal for all peers of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -224,9 +225,16 @@ impl Grid {
         split_mut(values, self.chunks.iter().map(|chunk| chunk.length))
     }
 
-    /// Splits the flat vector into one slice per tile.
-    pub(crate) fn split_tiles_mut<'a, T>(&self, values: &'a mut [T]) -> Vec<&'a mut [T]> {
-        split_mut(values, self.tiles.iter().map(|tile| tile.values.len()))
+    /// Splits the values of consecutive tiles into one slice per tile.
+    pub(crate) fn split_tiles_mut<'a, T>(
+        &self,
+        tiles: Range<usize>,
+        values: &'a mut [T],
+    ) -> Vec<&'a mut [T]> {
+        split_mut(
+            values,
+            self.tiles[tiles].iter().map(|tile| tile.values.len()),
+        )
     }
 
     /// Splits the words of all records into one slice per chunk.

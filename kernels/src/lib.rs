@@ -40,7 +40,7 @@
 //! # Example: a round of two peers
 //!
 //! ```
-//! use weal_kernels::{Compression, Layout, Rule, TensorSpec};
+//! use weal_kernels::{Compression, Layout, OuterStep, Rule, TensorSpec};
 //! use weal_kernels::{apply, compress, decode, pseudo_gradient, state};
 //!
 //! let layout = Layout::new(vec![
@@ -67,7 +67,13 @@
 //! let contributions = bodies.iter()
 //!     .map(|body| decode(&layout, &compression, body, limit))
 //!     .collect::<Result<Vec<_>, _>>()?;
-//! apply(&layout, &mut theta, &contributions, 0.7, Rule::MeanOfSenders)?;
+//! let step = OuterStep {
+//!     contributions: &contributions,
+//!     coefficients_ppm: &[1_000_000; 2],
+//!     alpha: 0.7,
+//!     rule: Rule::RootOfSenders,
+//! };
+//! apply(&layout, &mut theta, &step)?;
 //!
 //! // Peers vote on the root.
 //! let root = state::root(&layout, &theta)?;
@@ -80,7 +86,8 @@
 //! - [`compress`] overwrites the pseudo-gradient with the next error feedback. If a contribution is
 //!   not chosen, add it back with [`add_back`]; otherwise what it carried is lost.
 //! - The result of [`apply`] depends on the order of the contributions. Use the decided order.
-//! - [`Rule`], α and [`Compression`] must be equal on all replicas, so they belong in the manifest.
+//! - [`Rule`], α, coefficients and [`Compression`] must be equal on all replicas, so they
+//!   follow from the manifest and from decided rounds.
 
 #![deny(unsafe_code)]
 #![cfg_attr(
@@ -93,30 +100,44 @@ compile_error!("the x87 unit rounds differently: replicas need SSE2 to be bit-id
 
 pub mod aggregate;
 mod codec;
+mod compress_in_place;
 #[cfg(test)]
 mod conformance;
 mod contribution;
+mod entries;
 mod error;
 mod exp;
 pub mod feedback;
+mod flush;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 mod grid;
 mod layout;
+pub mod moments8;
+pub mod overlap;
+pub mod own_work;
 mod quantise;
+mod quiet_drivers;
 mod simd;
 pub mod softmax;
 pub mod state;
+mod stored;
 pub mod swiglu;
 #[cfg(test)]
 mod testing;
 mod topk;
 pub mod update;
 
-pub use aggregate::{Rule, apply, apply_and_outline, clip_factors};
+pub use aggregate::{OuterStep, Rule, apply, apply_and_outline, apply_in_parts, clip_factors};
 pub use codec::body::max_body_bytes;
+pub use compress_in_place::{Change, compress_in_place};
 pub use contribution::{Contribution, decode};
+pub use entries::{Entries, entries};
 pub use error::Error;
 pub use feedback::{add_back, compress, pseudo_gradient};
 pub use grid::{Compression, MAX_CHUNK};
 pub use layout::{Layout, TensorSpec};
+pub use overlap::{Net, Overlaps};
+pub use own_work::{Agreement, OwnWork};
+pub use quiet_drivers::quiet_drivers;
+pub use stored::{Bf16, Stored};

@@ -10,10 +10,15 @@
 
 use rayon::prelude::*;
 
+use crate::flush::flush;
 use crate::simd::multiversion;
 
 /// Values per parallel task.
 const TASK: usize = 1 << 14;
+/// Smaller mean gradients become zero.
+pub(crate) const LEAST_FIRST: f32 = 1e-30;
+/// Smaller mean squares of gradients become zero.
+pub(crate) const LEAST_SECOND: f32 = 1e-36;
 
 /// The scalars of one AdamW step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -157,8 +162,9 @@ fn adamw_any(
     } = *settings;
     for (((weight, m), v), gradient) in weights.iter_mut().zip(first).zip(second).zip(gradients) {
         let gradient = gradient * scale;
-        *m = *m * beta1 + gradient * (1.0 - beta1);
-        *v = *v * beta2 + gradient * gradient * (1.0 - beta2);
+        let (one, two) = (1.0 - beta1, 1.0 - beta2);
+        *m = flush(*m * beta1 + gradient * one, LEAST_FIRST);
+        *v = flush(*v * beta2 + gradient * gradient * two, LEAST_SECOND);
         *weight = *weight * kept - *m * rate / ((*v * correction2).sqrt() + epsilon);
     }
 }
@@ -167,7 +173,7 @@ fn adamw_any(
 fn nesterov_any(momentum: &mut [f32], gradients: &mut [f32], memory: f32, scale: f32) {
     for (m, gradient) in momentum.iter_mut().zip(gradients) {
         let new = *gradient * scale * (1.0 - memory);
-        *m = *m * memory + new;
+        *m = flush(*m * memory + new, LEAST_FIRST);
         *gradient = new + *m * memory;
     }
 }
@@ -298,5 +304,22 @@ mod tests {
             &SETTINGS,
         );
         assert!(weights[0].is_nan() && sum_of_squares(&[f32::NAN]).is_nan());
+    }
+
+    #[test]
+    fn moments_that_fade_never_become_denormal() {
+        let (mut weights, mut first, mut second) = ([1.0], [1e-3], [1e-6]);
+        let mut momentum = [1e-3];
+        let mut last = f32::MAX;
+        for _ in 0..3000 {
+            adamw(&mut weights, &mut first, &mut second, &[0.0], &SETTINGS);
+            nesterov(&mut momentum, &mut [0.0], 0.95, 1.0);
+            for value in [first[0], second[0], momentum[0]] {
+                assert!(!value.is_subnormal(), "{value:e}");
+            }
+            assert!(first[0] <= last);
+            last = first[0];
+        }
+        assert_eq!([first[0], second[0], momentum[0]], [0.0; 3]);
     }
 }

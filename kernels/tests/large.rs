@@ -5,13 +5,15 @@
 //! a billion parameters, prints time and memory, and needs 13 GB. The roots are the same when built
 //! with `RUSTFLAGS="-C target-cpu=native"`.
 
+#![allow(clippy::print_stdout, clippy::print_stderr)] // a developer reads it
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::time::Instant;
 
 use rayon::prelude::*;
 use weal_kernels::{
-    Compression, Contribution, Layout, Rule, TensorSpec, apply_and_outline, compress, decode,
+    Compression, Contribution, Layout, OuterStep, Rule, TensorSpec, apply_and_outline, compress,
+    decode,
 };
 use weal_testing::random::mix;
 
@@ -99,7 +101,13 @@ fn a_large_step_gives_the_recorded_root_and_needs_little_memory_beside_the_weigh
         _ = peak_bytes();
         let before = peak_bytes();
         let start = Instant::now();
-        let outline = apply_and_outline(&layout, &mut theta, &contributions, 0.7, rule).unwrap();
+        let step = OuterStep {
+            contributions: &contributions,
+            coefficients_ppm: &[1_000_000; PEERS as usize],
+            alpha: 0.7,
+            rule,
+        };
+        let outline = apply_and_outline(&layout, &mut theta, &step).unwrap();
         let seconds = start.elapsed().as_secs_f64();
         let more = before
             .zip(peak_bytes())

@@ -1,6 +1,5 @@
 //! The libp2p behaviour: the protocols that every connection speaks.
 
-use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,13 +18,20 @@ use libp2p::{
 use crate::error::Error;
 use crate::frames::Frames;
 use crate::gossip;
-use crate::protocols::{Exchange, Protocols};
+use crate::protocols::{MAX_SYNC_ANSWER, MAX_SYNC_REQUEST, Protocols, SYNC_TIMEOUT};
 use crate::rate_limit::RateLimit;
+use crate::renewal::{Renewal, SIBLINGS};
+use crate::sessions::{ANSWER, STATEMENT};
 use crate::settings::Settings;
+use crate::streams;
 
-/// Limit on streams of one protocol per connection, in both directions together. It is above the
+/// Limit on streams for requests per connection, in both directions together. It is above the
 /// limits on requests, so that a peer with too many requests hears "busy" instead of silence.
 const STREAMS: usize = 64;
+/// Time in which a peer must answer what it heard of a session.
+const SESSIONS_TIMEOUT: Duration = Duration::from_secs(10);
+/// Limit on such questions per connection at once.
+const SESSIONS_STREAMS: usize = 4;
 /// Limit on pending connections in each direction.
 const PENDING: u32 = 64;
 /// Limit on connections per peer. Both sides may dial each other at once, over two transports.
@@ -42,11 +48,12 @@ pub(crate) struct Behaviour {
     pub banned: allow_block_list::Behaviour<BlockedPeers>,
     pub identify: identify::Behaviour,
     pub ping: ping::Behaviour,
-    pub gossip: gossipsub::Behaviour,
+    pub gossip: Renewal<gossipsub::Behaviour>,
     pub kademlia: kad::Behaviour<MemoryStore>,
     pub mdns: Toggle<mdns::tokio::Behaviour>,
-    pub blob: request_response::Behaviour<Frames>,
+    pub blob: streams::Behaviour,
     pub sync: request_response::Behaviour<Frames>,
+    pub sessions: request_response::Behaviour<Frames>,
 }
 
 impl Behaviour {
@@ -54,15 +61,14 @@ impl Behaviour {
         key: &Keypair,
         protocols: &Protocols,
         settings: &Settings,
+        upload: Option<Arc<RateLimit>>,
     ) -> Result<Self, Error> {
         let local = key.public().to_peer_id();
-        let limit = |rate: Option<NonZeroU64>| rate.map(|rate| Arc::new(RateLimit::new(rate)));
-        let blob = Frames {
-            upload: limit(settings.max_upload),
-            download: limit(settings.max_download),
-            ..Frames::of(Exchange::Blob)
+        let frames = Frames {
+            max_request: MAX_SYNC_REQUEST,
+            max_answer: MAX_SYNC_ANSWER,
+            upload,
         };
-        let sync = Frames::of(Exchange::Sync);
         Ok(Self {
             limits: connection_limits::Behaviour::new(limits(settings.max_connections)),
             memory: settings.max_memory_bytes.map_or_else(
@@ -76,11 +82,12 @@ impl Behaviour {
                     .with_push_listen_addr_updates(true),
             ),
             ping: ping::Behaviour::new(ping::Config::new()),
-            gossip: gossip::behaviour(protocols, settings)?,
+            gossip: Renewal::new(gossip::behaviour(protocols, settings)?, SIBLINGS),
             kademlia: kademlia(local, &protocols.kademlia),
             mdns: multicast(local, settings.mdns).into(),
-            blob: exchange(blob, Exchange::Blob, protocols),
-            sync: exchange(sync, Exchange::Sync, protocols),
+            blob: streams::Behaviour::new(protocols),
+            sync: requests(frames, protocols),
+            sessions: sessions(protocols),
         })
     }
 }
@@ -123,14 +130,24 @@ fn multicast(local: PeerId, wanted: bool) -> Option<mdns::tokio::Behaviour> {
     }
 }
 
-fn exchange(
-    frames: Frames,
-    exchange: Exchange,
-    protocols: &Protocols,
-) -> request_response::Behaviour<Frames> {
+/// What peers tell each other of their sessions: a short question and a short answer.
+fn sessions(protocols: &Protocols) -> request_response::Behaviour<Frames> {
+    let frames = Frames {
+        max_request: STATEMENT,
+        max_answer: ANSWER,
+        upload: None,
+    };
     let config = request_response::Config::default()
-        .with_request_timeout(exchange.timeout())
+        .with_request_timeout(SESSIONS_TIMEOUT)
+        .with_max_concurrent_streams(SESSIONS_STREAMS);
+    let name = protocols.sessions.clone();
+    request_response::Behaviour::with_codec(frames, [(name, ProtocolSupport::Full)], config)
+}
+
+fn requests(frames: Frames, protocols: &Protocols) -> request_response::Behaviour<Frames> {
+    let config = request_response::Config::default()
+        .with_request_timeout(SYNC_TIMEOUT)
         .with_max_concurrent_streams(STREAMS);
-    let name = protocols.name(exchange).clone();
+    let name = protocols.sync.clone();
     request_response::Behaviour::with_codec(frames, [(name, ProtocolSupport::Full)], config)
 }

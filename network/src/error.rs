@@ -97,10 +97,10 @@ pub enum RequestError {
 }
 
 /// Why a blob could not be fetched.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FetchError {
-    /// The list of holders is empty.
-    #[error("no peer is known to hold blob {hash}")]
+    /// No peer is connected.
+    #[error("no peer is connected to fetch blob {hash} from")]
     NoHolders {
         /// The blob asked for.
         hash: BlobHash,
@@ -115,7 +115,7 @@ pub enum FetchError {
         /// Length that the caller allows.
         limit: u64,
     },
-    /// Every holder was asked, repeatedly, and none sent the outline.
+    /// No peer sent the outline within the caller's patience.
     #[error("blob {hash} was not found: {}", describe(.causes))]
     NotFound {
         /// The blob asked for.
@@ -123,7 +123,7 @@ pub enum FetchError {
         /// Why each holder failed.
         causes: Vec<Cause>,
     },
-    /// Every holder was asked, repeatedly, and some chunks are still missing.
+    /// Some chunks are still missing, and none arrived within the caller's patience.
     #[error("blob {hash} is incomplete, {missing} chunks are missing: {}", describe(.causes))]
     Incomplete {
         /// The blob asked for.
@@ -133,13 +133,13 @@ pub enum FetchError {
         /// Why each holder failed.
         causes: Vec<Cause>,
     },
-    /// There is not enough memory for the blob.
-    #[error("not enough memory for blob {hash} of {bytes} bytes")]
-    NoMemory {
+    /// This machine cannot store the blob.
+    #[error("cannot store blob {hash}: {why}")]
+    Storage {
         /// The blob asked for.
         hash: BlobHash,
-        /// Length of the blob.
-        bytes: u64,
+        /// The system's error.
+        why: String,
     },
     /// This node's network has shut down.
     #[error("the network has shut down")]

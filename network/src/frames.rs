@@ -8,24 +8,19 @@
 //! ```
 //!
 //! A peer that announces a long message and sends little costs no memory: the buffer grows only as
-//! bytes arrive. A peer that stops in the middle is cut off after [`STALL`], however slow it is
-//! otherwise.
+//! bytes arrive. A peer that stops in the middle, or moves a byte now and then, is cut off: see
+//! [`Patience`].
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::StreamProtocol;
 use libp2p::bytes::Bytes;
 use libp2p::request_response::Codec;
-use tokio::time::timeout;
 
-use crate::protocols::Exchange;
+use crate::patience::Patience;
 use crate::rate_limit::RateLimit;
-
-/// Timeout after which a stream is reset if no byte moves.
-pub(crate) const STALL: Duration = Duration::from_secs(15);
 
 /// The smallest step in which a buffer grows.
 const STEP: usize = 64 * 1024;
@@ -45,14 +40,7 @@ pub(crate) enum Answer {
     Busy,
 }
 
-impl Answer {
-    /// `NotHere` if there are no bytes.
-    pub(crate) fn from_option(bytes: Option<Vec<u8>>) -> Self {
-        bytes.map_or(Self::NotHere, |bytes| Self::Here(bytes.into()))
-    }
-}
-
-/// The codec of the request protocols, with the limits of one of them.
+/// The codec of the request protocol.
 #[derive(Debug, Clone)]
 pub(crate) struct Frames {
     /// The longest request in bytes.
@@ -61,20 +49,6 @@ pub(crate) struct Frames {
     pub max_answer: usize,
     /// Rate limit on answers sent.
     pub upload: Option<Arc<RateLimit>>,
-    /// Rate limit on answers received.
-    pub download: Option<Arc<RateLimit>>,
-}
-
-impl Frames {
-    /// The codec of a protocol, without rate limits.
-    pub(crate) fn of(exchange: Exchange) -> Self {
-        Self {
-            max_request: exchange.max_request(),
-            max_answer: exchange.max_answer(),
-            upload: None,
-            download: None,
-        }
-    }
 }
 
 impl Codec for Frames {
@@ -87,7 +61,7 @@ impl Codec for Frames {
     where
         T: AsyncRead + Unpin + Send,
     {
-        match read_frame(io, self.max_request, None).await {
+        match read_frame(io, self.max_request).await {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
             request => request.map(Some),
         }
@@ -98,13 +72,11 @@ impl Codec for Frames {
         T: AsyncRead + Unpin + Send,
     {
         let mut tag = [0];
-        read_all(io, &mut tag).await?;
+        read_all(io, &mut tag, &mut Patience::for_bytes(0)).await?;
         match tag {
-            [HERE] => Ok(Answer::Here(
-                read_frame(io, self.max_answer, self.download.as_deref()).await?,
-            )),
-            [NOT_HERE] => read_frame(io, 0, None).await.map(|_| Answer::NotHere),
-            [BUSY] => read_frame(io, 0, None).await.map(|_| Answer::Busy),
+            [HERE] => read_frame(io, self.max_answer).await.map(Answer::Here),
+            [NOT_HERE] => read_frame(io, 0).await.map(|_| Answer::NotHere),
+            [BUSY] => read_frame(io, 0).await.map(|_| Answer::Busy),
             [other] => Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 format!("unknown kind of answer: {other}"),
@@ -145,15 +117,21 @@ impl Codec for Frames {
     }
 }
 
-async fn read_frame<T: AsyncRead + Unpin>(
-    io: &mut T,
-    max_bytes: usize,
-    rate: Option<&RateLimit>,
-) -> io::Result<Bytes> {
+async fn read_frame<T: AsyncRead + Unpin>(io: &mut T, max_bytes: usize) -> io::Result<Bytes> {
     let mut length = [0; 4];
-    read_all(io, &mut length).await?;
+    read_all(io, &mut length, &mut Patience::for_bytes(0)).await?;
     let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
     within(length, max_bytes)?;
+    read_body(io, length, None).await
+}
+
+/// Reads this many bytes. The buffer grows only as they arrive.
+pub(crate) async fn read_body<T: AsyncRead + Unpin>(
+    io: &mut T,
+    length: usize,
+    rate: Option<&RateLimit>,
+) -> io::Result<Bytes> {
+    let mut patience = Patience::for_bytes(length);
     let mut bytes = Vec::new();
     while bytes.len() < length {
         let had = bytes.len();
@@ -161,7 +139,7 @@ async fn read_frame<T: AsyncRead + Unpin>(
         bytes.resize(had + step, 0);
         let (_, fresh) = bytes.split_at_mut(had);
         for piece in fresh.chunks_mut(rate.map_or(usize::MAX, RateLimit::piece)) {
-            read_all(io, piece).await?;
+            read_all(io, piece, &mut patience).await?;
             if let Some(rate) = rate {
                 rate.pass(piece.len()).await;
             }
@@ -181,20 +159,34 @@ async fn write_frame<T: AsyncWrite + Unpin>(
     let mut head = Vec::with_capacity(5);
     head.extend(tag);
     head.extend(length.to_le_bytes());
-    write_all(io, &head).await?;
+    write_all(io, &head, &mut Patience::for_bytes(0)).await?;
+    write_body(io, bytes, rate).await
+}
+
+/// Writes bytes, and passes them all on to the transport.
+pub(crate) async fn write_body<T: AsyncWrite + Unpin>(
+    io: &mut T,
+    bytes: &[u8],
+    rate: Option<&RateLimit>,
+) -> io::Result<()> {
+    let mut patience = Patience::for_bytes(bytes.len());
     for piece in bytes.chunks(rate.map_or(STEP, RateLimit::piece)) {
         if let Some(rate) = rate {
             rate.pass(piece.len()).await;
         }
-        write_all(io, piece).await?;
+        write_all(io, piece, &mut patience).await?;
     }
-    timeout(STALL, io.flush()).await.map_err(stalled)?
+    patience.wait(io.flush()).await
 }
 
-/// Fills `buffer`. Fails if no byte arrives for [`STALL`].
-async fn read_all<T: AsyncRead + Unpin>(io: &mut T, mut buffer: &mut [u8]) -> io::Result<()> {
+/// Fills `buffer`.
+pub(crate) async fn read_all<T: AsyncRead + Unpin>(
+    io: &mut T,
+    mut buffer: &mut [u8],
+    patience: &mut Patience,
+) -> io::Result<()> {
     while !buffer.is_empty() {
-        let read = timeout(STALL, io.read(buffer)).await.map_err(stalled)??;
+        let read = patience.wait(io.read(buffer)).await?;
         if read == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -206,10 +198,14 @@ async fn read_all<T: AsyncRead + Unpin>(io: &mut T, mut buffer: &mut [u8]) -> io
     Ok(())
 }
 
-/// Sends `bytes`. Fails if the peer accepts none for [`STALL`].
-async fn write_all<T: AsyncWrite + Unpin>(io: &mut T, mut bytes: &[u8]) -> io::Result<()> {
+/// Sends `bytes`.
+pub(crate) async fn write_all<T: AsyncWrite + Unpin>(
+    io: &mut T,
+    mut bytes: &[u8],
+    patience: &mut Patience,
+) -> io::Result<()> {
     while !bytes.is_empty() {
-        let written = timeout(STALL, io.write(bytes)).await.map_err(stalled)??;
+        let written = patience.wait(io.write(bytes)).await?;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
@@ -236,13 +232,6 @@ fn too_long(length: usize, limit: usize) -> io::Error {
     )
 }
 
-fn stalled(_: tokio::time::error::Elapsed) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::TimedOut,
-        format!("no byte moved for {} s", STALL.as_secs()),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use futures::io::Cursor;
@@ -256,7 +245,6 @@ mod tests {
             max_request: 16,
             max_answer: 200_000,
             upload: None,
-            download: None,
         }
     }
 

@@ -1,28 +1,34 @@
 //! The node's handle on the network.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use libp2p::Multiaddr;
 use libp2p::bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
-use weal_proto::BlobHash;
 
-use crate::driver::{Command, Driver, Queues, Setup};
+use crate::backlog::{Backlog, Events};
+use crate::command::Command;
+use crate::driver::{Driver, Queues, Setup};
 use crate::error::{Error, FetchError, RequestError};
-use crate::event::Event;
-use crate::fetch;
 use crate::gossip::{GossipId, GossipVerdict};
 use crate::identity::PeerKey;
-use crate::protocols::{Exchange, MAX_SYNC_REQUEST};
+use crate::members::Members;
+use crate::protocols::MAX_SYNC_REQUEST;
+use crate::rate_limit::RateLimit;
 use crate::requester::Requester;
 use crate::service::Service;
+use crate::sessions::KeyUse;
 use crate::settings::Settings;
 use crate::status::{Counters, Status};
+use crate::swarm::{Exchange, Input, Parties, Want};
 
 /// Gossip messages of this node that may wait for the driver.
 const GOSSIP_QUEUE: usize = 1024;
 /// Other commands that may wait for the driver.
 const COMMAND_QUEUE: usize = 256;
+/// Inputs that may wait for the exchange of blobs.
+const BLOB_QUEUE: usize = 1024;
 /// Events that may wait for the node.
 const EVENT_QUEUE: usize = 1024;
 
@@ -36,8 +42,11 @@ struct Shared {
     requester: Requester,
     max_gossip_bytes: usize,
     gossip: mpsc::Sender<Bytes>,
+    blobs: mpsc::Sender<Input>,
     status: watch::Receiver<Status>,
+    key_use: watch::Receiver<KeyUse>,
     counters: Arc<Counters>,
+    members: Arc<Members>,
 }
 
 impl Network {
@@ -55,45 +64,78 @@ impl Network {
         run: [u8; 32],
         settings: Settings,
         service: Arc<dyn Service>,
-    ) -> Result<(Self, mpsc::Receiver<Event>), Error> {
+    ) -> Result<(Self, Events), Error> {
         let (gossip, gossip_queue) = mpsc::channel(GOSSIP_QUEUE);
         let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
         let (events, event_queue) = mpsc::channel(EVENT_QUEUE);
         let (status_sender, status) = watch::channel(Status::default());
+        let (key_use_sender, key_use) = watch::channel(KeyUse::default());
         let counters = Arc::<Counters>::default();
+        let members = Arc::<Members>::default();
+        let backlog = Arc::new(Backlog::new(Arc::clone(&members)));
+        let (blobs, blob_queue) = mpsc::channel(BLOB_QUEUE);
+        let limit = |rate: Option<NonZeroU64>| rate.map(|rate| Arc::new(RateLimit::new(rate)));
+        // Blobs and control answers share the limit on uploads. Gossip, which carries the votes,
+        // has none.
+        let upload = limit(settings.max_upload);
+        let exchange = Exchange::new(Parties {
+            members: Arc::clone(&members),
+            service: Arc::clone(&service),
+            status: status.clone(),
+            commands: commands.downgrade(),
+            inputs: blobs.clone(),
+            upload: upload.clone(),
+            download: limit(settings.max_download),
+            folder: settings.parts.clone(),
+        });
         let setup = Setup {
             secret,
             run: &run,
             settings: &settings,
             service,
             counters: Arc::clone(&counters),
+            members: Arc::clone(&members),
+            backlog: Arc::clone(&backlog),
+            upload,
         };
         let queues = Queues {
             gossip: gossip_queue,
             commands: command_queue,
             events,
             status: status_sender,
+            key_use: key_use_sender,
+            blobs: blobs.clone(),
         };
         let driver = Driver::listen(setup, queues).await?;
         let requester = Requester::new(driver.local(), commands);
+        tokio::spawn(exchange.run(blob_queue));
         tokio::spawn(driver.run());
         let shared = Shared {
             requester,
             max_gossip_bytes: settings.max_gossip_bytes,
             gossip,
+            blobs,
             status,
+            key_use,
             counters,
+            members,
         };
         let network = Self {
             shared: Arc::new(shared),
         };
-        Ok((network, event_queue))
+        Ok((network, Events::new(event_queue, backlog)))
     }
 
     /// This node's public key.
     #[must_use]
     pub fn local(&self) -> PeerKey {
         self.shared.requester.local()
+    }
+
+    /// Tells who the members of the run are. Most places for requests, and most space for gossip
+    /// that waits, are kept for them. Until the first call every peer counts as one.
+    pub fn set_members(&self, members: impl IntoIterator<Item = PeerKey>) {
+        self.shared.members.set(members);
     }
 
     /// Publishes a message to every peer. Never waits: if the queue is full, the message is dropped
@@ -110,7 +152,8 @@ impl Network {
         }
     }
 
-    /// Decides whether a gossip message is forwarded. Every [`Event::Gossip`] needs one verdict.
+    /// Decides whether a gossip message is forwarded. Every
+    /// [`Event::Gossip`](crate::Event::Gossip) needs one verdict.
     pub async fn verdict(&self, id: GossipId, verdict: GossipVerdict) {
         self.shared
             .requester
@@ -135,35 +178,54 @@ impl Network {
                 limit: MAX_SYNC_REQUEST,
             });
         }
-        self.shared
-            .requester
-            .request(Exchange::Sync, peer, request)
-            .await
+        self.shared.requester.request(peer, request).await
     }
 
-    /// Fetches a blob from its holders, several at once, and verifies each chunk against `hash`.
+    /// Fetches a blob from every peer that has some of it, verifies each chunk, and sends on what
+    /// is here meanwhile.
     ///
-    /// `holders` are the peers that have or may have the blob, the most likely first; only the
-    /// first 32 are asked. A peer that sends a bad chunk loses reputation, and the chunk is fetched
-    /// from another. Holders that fail, are busy or do not have the blob are retried a few times
-    /// with growing pauses. The blob is held in memory once: `max_bytes` limits it. Dropping the
-    /// future cancels the fetch.
+    /// A peer that sends a bad chunk loses reputation, and the chunk comes from another. Several
+    /// calls for the same blob share one fetch. Dropping the future of the last one cancels it.
+    /// Blobs longer than 16 MiB grow in [`Settings::parts`], where a later fetch finds what an
+    /// earlier one left.
     ///
     /// # Errors
-    /// See [`FetchError`]. `NotFound` and `Incomplete` say why each holder failed.
-    pub async fn fetch_blob(
-        &self,
-        hash: BlobHash,
-        max_bytes: u64,
-        holders: Vec<PeerKey>,
-    ) -> Result<Vec<u8>, FetchError> {
-        fetch::fetch(&self.shared.requester, hash, max_bytes, holders).await
+    /// See [`FetchError`]. `NotFound` and `Incomplete` say why each peer did not help.
+    pub async fn fetch(&self, want: Want) -> Result<Vec<u8>, FetchError> {
+        let (hash, local) = (want.blob, self.local());
+        let (reply, fetched) = oneshot::channel();
+        let (order, holders) = want.split(&local);
+        let input = Input::Want {
+            order,
+            holders,
+            reply,
+        };
+        let sent = self.shared.blobs.send(input).await;
+        sent.map_err(|_| FetchError::ShutDown)?;
+        let parts = fetched.await.map_err(|_| FetchError::ShutDown)??;
+        let read = tokio::task::spawn_blocking(move || {
+            let whole = parts.whole();
+            parts.delete();
+            whole
+        });
+        let failed = |why: String| FetchError::Storage { hash, why };
+        let whole = read.await.map_err(|panic| failed(panic.to_string()))?;
+        whole
+            .map_err(|error| failed(error.to_string()))?
+            .ok_or_else(|| failed("a piece is gone".into()))
     }
 
     /// Watches the state of the network.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<Status> {
         self.shared.status.clone()
+    }
+
+    /// Watches whether another machine uses this node's key. Stays empty without
+    /// [`Settings::session`].
+    #[must_use]
+    pub fn key_use(&self) -> watch::Receiver<KeyUse> {
+        self.shared.key_use.clone()
     }
 
     /// Dials an address, and retries a few times.

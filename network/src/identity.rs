@@ -5,6 +5,7 @@ use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 
 use crate::error::Error;
+use crate::host_names::numeric;
 
 /// A peer's Ed25519 public key. The peer signs messages with it, and its connections are
 /// authenticated by it.
@@ -34,12 +35,13 @@ pub(crate) fn peer_key(peer: &PeerId) -> Option<PeerKey> {
     Some(key.try_into_ed25519().ok()?.to_bytes())
 }
 
-/// Appends the peer's id to an address, so that a dialler can check which peer answers.
+/// Appends the peer's id to an address, so that a dialler can check which peer answers. A numeric
+/// host name becomes the IP address that it is.
 ///
 /// `None` if `key` is not an Ed25519 public key, or if `address` already ends in another peer's id.
 #[must_use]
-pub fn address_of(key: &PeerKey, address: Multiaddr) -> Option<Multiaddr> {
-    address.with_p2p(peer_id(key)?).ok()
+pub fn address_of(key: &PeerKey, address: &Multiaddr) -> Option<Multiaddr> {
+    numeric(address).with_p2p(peer_id(key)?).ok()
 }
 
 /// The public key of the peer whose id ends the address.
@@ -70,7 +72,7 @@ mod tests {
         let plain: Multiaddr = "/ip4/127.0.0.1/tcp/9".parse().unwrap();
         assert_eq!(peer_in_address(&plain), None);
         assert_eq!(
-            peer_in_address(&address_of(&key, plain).unwrap()),
+            peer_in_address(&address_of(&key, &plain).unwrap()),
             Some(key)
         );
     }

@@ -7,8 +7,8 @@
 //!   becomes an [`Event::Gossip`]. It is forwarded only after the node accepts it
 //!   ([`Network::verdict`]).
 //! * **Requests** to one peer ([`Network::request`]), answered by that peer's [`Service`].
-//! * **Blobs**, fetched from several peers at once and verified chunk by chunk
-//!   ([`Network::fetch_blob`]).
+//! * **Blobs**, which spread like a swarm: fetched from all peers that have some of them, verified
+//!   chunk by chunk, and sent on from the first chunk ([`Network::fetch`]).
 //! * **Connections** to peers, which the driver finds through bootstrap addresses, Kademlia and
 //!   multicast DNS, and redials when they are lost.
 //!
@@ -18,17 +18,23 @@
 //!   on the process's memory;
 //! * **announce a huge message**: the length is checked before anything is allocated, and buffers
 //!   grow only as bytes arrive;
-//! * **send many requests**: beyond a limit per peer and one for all peers, they are answered
-//!   "busy";
-//! * **use up the upload bandwidth**: blobs stay within the rate limits in the settings, and gossip
-//!   and requests are small;
-//! * **stop in the middle of a message**: a stream on which no byte moves for 15 s is reset;
+//! * **send many requests**: beyond a rate and limits per peer, for all strangers and for all
+//!   members ([`Network::set_members`]), they are answered "busy";
+//! * **use up the upload bandwidth**: answers stay within the rate limits in the settings, and
+//!   gossip is small;
+//! * **stop in the middle of a message, or drip it**: a stream on which no byte moves for 15 s, or
+//!   whose message moves at less than 4 KiB/s, is reset; long before that, another peer may send a
+//!   piece that is late;
 //! * **send wrong chunks**: each chunk is verified on its own; the sender is excluded from the
 //!   fetch, loses reputation, and is banned in the end;
 //! * **flood with bad gossip**: rejected messages are not forwarded and count against every sender;
 //!   after three, a peer is ignored;
+//! * **flood with gossip that looks valid**: what one peer sent, and what all strangers sent, fills
+//!   only its share of the space for unread messages; a peer that keeps sending useless messages
+//!   is banned;
 //! * **belong to another run**: protocol names contain the run id, and identify's answer is
 //!   checked; strangers are disconnected;
+//! * **pretend that a node's key is used elsewhere**: only what the key has signed counts;
 //! * **store records in Kademlia**: records are refused, and Kademlia only finds peers.
 //!
 //! Every queue is bounded, and drops are counted by cause ([`Drops`]). Bytes are counted on every
@@ -36,45 +42,57 @@
 
 #![forbid(unsafe_code)]
 
+mod backlog;
 mod behaviour;
-mod blob_protocol;
+mod command;
 mod dialler;
 mod driver;
 mod error;
 mod event;
-mod fetch;
 mod frames;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod gossip;
 mod handle;
+mod host_names;
 mod identity;
+mod members;
+mod noise;
+mod patience;
 mod peers;
 mod protocols;
 mod rate_limit;
+mod renewal;
 mod reputation;
 mod requester;
 mod serve;
 mod service;
+mod sessions;
 mod settings;
-mod slots;
 mod status;
+mod streams;
+mod swarm;
 #[cfg(test)]
 mod tests;
+mod token_bucket;
 mod traffic;
 mod transport;
 
+pub use backlog::Events;
 pub use error::{Cause, Error, FetchError, RequestError};
 pub use event::Event;
 pub use gossip::{GossipId, GossipVerdict, REMEMBERED};
 pub use handle::Network;
+pub use host_names::numeric as numeric_address;
 pub use identity::{PeerKey, address_of, peer_in_address};
 pub use libp2p::Multiaddr;
 pub use libp2p::bytes::Bytes;
 pub use protocols::{MAX_SYNC_ANSWER, MAX_SYNC_REQUEST};
 pub use reputation::Offence;
-pub use service::{Service, Silent};
+pub use service::{Found, Service, Silent};
+pub use sessions::{KeyUse, OtherUse, Session, SessionId};
 pub use settings::{DEFAULT_MAX_GOSSIP_BYTES, Settings};
 pub use status::{Direction, Drops, PeerStatus, Status};
+pub use swarm::{Priority, Want};
 pub use traffic::{Bytes as ByteCount, BytesByKind};

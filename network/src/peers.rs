@@ -130,6 +130,14 @@ impl Peers {
         self.peers.get(peer).is_some_and(|peer| peer.admitted)
     }
 
+    /// Peers of this run whose oldest connection has lasted for this time.
+    pub(crate) fn admitted_for(&self, time: Duration, now: Instant) -> Vec<PeerId> {
+        let lasts = |peer: &Peer| now.saturating_duration_since(peer.since) >= time;
+        let peers = self.peers.iter();
+        let lasting = peers.filter(|(_, peer)| peer.admitted && lasts(peer));
+        lasting.map(|(id, _)| *id).collect()
+    }
+
     /// Number of connected peers of this run.
     pub(crate) fn admitted(&self) -> usize {
         self.peers.values().filter(|peer| peer.admitted).count()
@@ -190,12 +198,23 @@ impl Peer {
 }
 
 /// Whether dialling an announced address can reach the peer. Another machine's loopback address
-/// leads to this machine.
+/// leads to this machine, and a private address of a peer that comes from the internet leads into
+/// this machine's own network.
 pub(crate) fn is_useful(announced: &Multiaddr, met_at: &Multiaddr) -> bool {
+    let met_at = ip(met_at);
     match ip(announced) {
         Some(ip) if ip.is_unspecified() => false,
-        Some(ip) if ip.is_loopback() => self::ip(met_at).is_some_and(|ip| ip.is_loopback()),
+        Some(ip) if ip.is_loopback() => met_at.is_some_and(|ip| ip.is_loopback()),
+        Some(ip) if is_local(ip) => met_at.is_none_or(is_local),
         _ => !announced.is_empty(),
+    }
+}
+
+/// Whether an address means something on its own network only.
+fn is_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
     }
 }
 
@@ -250,7 +269,8 @@ mod tests {
         );
         assert_eq!(
             kept(&mut peers, &inbound("/ip4/8.8.8.8/tcp/55555"), &names),
-            names[1]
+            names[2],
+            "another network's private address was taken"
         );
         assert_eq!(
             kept(&mut peers, &inbound("/ip4/127.0.0.1/tcp/55555"), &names),

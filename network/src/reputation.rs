@@ -30,13 +30,15 @@ pub enum Offence {
     MalformedAnswer,
     /// Its request was too long or malformed.
     MalformedRequest,
+    /// It sent more useless gossip than honest peers ever do.
+    Noise,
 }
 
 impl Offence {
     fn demerits(self) -> f64 {
         match self {
             Self::BadChunk | Self::BadOutline => 40.0,
-            Self::MalformedAnswer => 25.0,
+            Self::MalformedAnswer | Self::Noise => 25.0,
             Self::MalformedRequest => 10.0,
         }
     }

@@ -4,6 +4,34 @@ use weal_proto::{BlobHash, Outline};
 
 use crate::identity::PeerKey;
 
+/// What a service has of a blob.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found<T> {
+    /// This.
+    Here(T),
+    /// Nothing.
+    NotHere,
+    /// It may not be served yet. The peer is told to retry later.
+    NotYet,
+}
+
+impl<T> Found<T> {
+    /// Changes what was found.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Found<U> {
+        match self {
+            Self::Here(found) => Found::Here(change(found)),
+            Self::NotHere => Found::NotHere,
+            Self::NotYet => Found::NotYet,
+        }
+    }
+}
+
+impl<T> From<Option<T>> for Found<T> {
+    fn from(found: Option<T>) -> Self {
+        found.map_or(Self::NotHere, Self::Here)
+    }
+}
+
 /// Answers the requests of peers.
 ///
 /// Methods run on blocking threads, several at once. Requests come from anyone.
@@ -12,12 +40,11 @@ pub trait Service: Send + Sync + 'static {
     /// with `None` if there is no answer.
     fn answer(&self, from: PeerKey, request: &[u8]) -> Option<Vec<u8>>;
 
-    /// Returns the outline of a blob that this node has and may serve now.
-    fn outline(&self, hash: &BlobHash) -> Option<Outline>;
+    /// Returns the outline of a blob.
+    fn outline(&self, hash: &BlobHash) -> Found<Outline>;
 
-    /// Returns one chunk of a blob: 1 MiB, or less for the last one. `None` if the chunk is not
-    /// here or may not be served yet.
-    fn chunk(&self, hash: &BlobHash, index: u32) -> Option<Vec<u8>>;
+    /// Returns one chunk of a blob: 1 MiB, or less for the last one.
+    fn chunk(&self, hash: &BlobHash, index: u32) -> Found<Vec<u8>>;
 }
 
 /// A service that answers nothing, for a node that only fetches or listens.
@@ -29,11 +56,11 @@ impl Service for Silent {
         None
     }
 
-    fn outline(&self, _hash: &BlobHash) -> Option<Outline> {
-        None
+    fn outline(&self, _hash: &BlobHash) -> Found<Outline> {
+        Found::NotHere
     }
 
-    fn chunk(&self, _hash: &BlobHash, _index: u32) -> Option<Vec<u8>> {
-        None
+    fn chunk(&self, _hash: &BlobHash, _index: u32) -> Found<Vec<u8>> {
+        Found::NotHere
     }
 }

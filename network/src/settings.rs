@@ -2,10 +2,13 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU64;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
+
+use crate::sessions::Session;
 
 /// Default of [`Settings::max_gossip_bytes`]: enough for a proposal with the attestations of a
 /// hundred voters, and small enough for every home uplink.
@@ -34,12 +37,19 @@ pub struct Settings {
     /// Limit on the bytes of a gossip message, sent or received. All peers of a run must agree on
     /// it: peers with a smaller limit drop larger messages.
     pub max_gossip_bytes: usize,
-    /// Rate limit on blobs sent, in bytes per second over all peers; `None` means no limit. Gossip
-    /// and control requests have no rate limit: they are small, and the run needs them in time.
+    /// Rate limit on blobs and answers to control requests sent, in bytes per second over all
+    /// peers; `None` means no limit. Gossip has no rate limit: it is small, and the run needs it in
+    /// time.
     pub max_upload: Option<NonZeroU64>,
     /// Rate limit on blobs received, in bytes per second over all peers. It holds on average; a
     /// stream's receive window (8 MiB) may fill faster.
     pub max_download: Option<NonZeroU64>,
+    /// This process of the node, so that another machine with the same key is noticed. `None` for a
+    /// process that signs nothing.
+    pub session: Option<Session>,
+    /// Folder for blobs that are too long for memory while they are fetched. A fetch that is
+    /// interrupted continues there. `None` keeps every blob in memory.
+    pub parts: Option<PathBuf>,
     /// Idle timeout of connections that gossip does not need.
     pub idle_timeout: Duration,
 }
@@ -56,6 +66,8 @@ impl Default for Settings {
             max_gossip_bytes: DEFAULT_MAX_GOSSIP_BYTES,
             max_upload: None,
             max_download: None,
+            session: None,
+            parts: None,
             idle_timeout: Duration::from_secs(600),
         }
     }

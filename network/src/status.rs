@@ -89,8 +89,11 @@ drops! {
     gossip_repeated,
     /// Gossip of this node, dropped because the queues of all peers were full.
     gossip_peers_slow,
-    /// Gossip of peers, dropped because the node did not read its events in time.
+    /// Gossip of peers, dropped because the node did not read its events in time, or because the
+    /// peer, or all strangers together, had too much of it waiting.
     gossip_unread,
+    /// Times that a peer sent more useless gossip than honest peers do.
+    gossip_noise,
     /// Verdicts on gossip that had already expired. The message was not forwarded.
     verdicts_late,
     /// Gossip not sent to peers that read too slowly.
@@ -101,6 +104,8 @@ drops! {
     requests_busy,
     /// Requests of peers that were malformed or too long.
     requests_malformed,
+    /// Streams for blobs that peers opened while too many others waited.
+    blob_streams_refused,
     /// Answers of this node that were too long to send: a bug in its service.
     answers_too_long,
     /// Answers of peers that broke the protocol or were too long.

@@ -47,7 +47,7 @@ pub struct Bytes {
 pub struct BytesByKind {
     /// Gossip, including messages forwarded for other peers.
     pub gossip: Bytes,
-    /// Outlines and chunks of blobs.
+    /// Blobs, and what peers tell each other about them.
     pub blob: Bytes,
     /// Control requests and their answers.
     pub sync: Bytes,
@@ -78,6 +78,7 @@ pub(crate) struct Traffic {
     sync: Flow,
     upkeep: Flow,
     blob_name: Vec<u8>,
+    piece_name: Vec<u8>,
     sync_name: Vec<u8>,
     /// Owned by the connections, so that a peer's counter is freed with its last connection.
     peers: Mutex<HashMap<PeerId, Weak<Flow>>>,
@@ -91,6 +92,7 @@ impl Traffic {
             sync: Flow::default(),
             upkeep: Flow::default(),
             blob_name: protocols.blob.as_ref().into(),
+            piece_name: protocols.piece.as_ref().into(),
             sync_name: protocols.sync.as_ref().into(),
             peers: Mutex::default(),
         })
@@ -142,7 +144,7 @@ impl Traffic {
         let contains = |name: &[u8]| written.windows(name.len()).any(|part| part == name);
         if contains(GOSSIP_PREFIX) {
             Some(Kind::Gossip)
-        } else if contains(&self.blob_name) {
+        } else if contains(&self.blob_name) || contains(&self.piece_name) {
             Some(Kind::Blob)
         } else if contains(&self.sync_name) {
             Some(Kind::Sync)

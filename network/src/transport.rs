@@ -17,6 +17,7 @@ use libp2p::{Multiaddr, PeerId, Transport, dns, noise, quic, tcp, yamux};
 use tokio::time::{sleep, timeout};
 
 use crate::error::Error;
+use crate::host_names::HostNames;
 use crate::traffic::{CountedConnection, Traffic};
 
 /// Bytes that a connection may hold unread. With QUIC's default of 15 MB, a few unread chunk
@@ -34,19 +35,20 @@ pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause between two checks whether the ports are free again.
 const RELEASE_POLL: Duration = Duration::from_millis(20);
 
-/// Builds both transports as one, with the system's DNS resolver. Without a resolver configuration
-/// (in a minimal container), only numeric addresses work.
+/// Builds both transports as one. The system resolves host names; `/dnsaddr` needs a resolver
+/// configuration, which a minimal container may lack.
 pub(crate) fn build(
     key: &Keypair,
     traffic: &Arc<Traffic>,
 ) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Error> {
-    match dns::tokio::Transport::system(without_dns(key, traffic)?) {
-        Ok(with_dns) => Ok(with_dns.boxed()),
+    let inner = match dns::tokio::Transport::system(without_dns(key, traffic)?) {
+        Ok(with_dns) => with_dns.boxed(),
         Err(why) => {
-            tracing::warn!("cannot resolve host names in addresses: {why}");
-            without_dns(key, traffic)
+            tracing::info!("cannot look up /dnsaddr addresses: {why}");
+            without_dns(key, traffic)?
         }
-    }
+    };
+    Ok(HostNames::new(inner).boxed())
 }
 
 fn without_dns(

@@ -6,8 +6,10 @@ use std::time::Instant;
 use rayon::prelude::*;
 use serde::Serialize;
 use weal_kernels::{
-    Compression, Contribution, Error, Layout, Rule, apply, compress, decode, max_body_bytes, state,
+    Compression, Contribution, Error, Layout, OuterStep, Rule, apply, compress, decode,
+    max_body_bytes, state,
 };
+use weal_proto::manifest::PPM;
 use weal_trainer::{CompressSpeed, OpenDevice};
 
 /// Runs of each measurement; the best one counts.
@@ -118,7 +120,13 @@ pub(crate) fn codec(
         .map(|_| read(&silent))
         .collect::<Result<Vec<_>, _>>()?;
     let mut apply_all = |set: &[Contribution]| {
-        best(|| apply(layout, &mut theta, set, 1e-3, Rule::MeanOfSenders).is_ok())
+        let step = OuterStep {
+            contributions: set,
+            coefficients_ppm: &vec![PPM; set.len()],
+            alpha: 1e-3,
+            rule: Rule::MeanOfSenders,
+        };
+        best(|| apply(layout, &mut theta, &step).is_ok())
     };
     let (outer, all) = (apply_all(&silent), apply_all(&received));
     let root = best(|| state::root(layout, &theta).is_ok());

@@ -78,8 +78,13 @@ impl Check<'_> {
                 "its header names another run, round, peer, model or codec".into(),
             ));
         }
-        decode(&plan.layout, &plan.compression, body, plan.max_blob_bytes)
-            .map_err(|error| undecodable(&error))
+        let decoded = decode(&plan.layout, &plan.compression, body, plan.max_blob_bytes)
+            .map_err(|error| undecodable(&error))?;
+        if decoded.values() == 0 {
+            let why = "it holds no values";
+            return Err(Refusal::new(Verdict::Empty, "contribution_empty", why));
+        }
+        Ok(decoded)
     }
 }
 

@@ -5,9 +5,11 @@
 //! | `key` | the secret key: 64 hexadecimal digits, readable by its owner alone |
 //! | `settings.toml` | how this machine takes part |
 //! | `run.toml` | a run that was written but not started yet |
+//! | `genesis` | the right to begin the run of `run.toml`; the first start uses it up |
 //! | `manifest.bin` | the manifest, which fixes the run |
 //! | `store.redb` | decided rounds, this node's own messages, known peers |
 //! | `blobs/` | contributions, data and other byte strings, by hash |
+//! | `parts/` | long blobs that are being fetched |
 //! | `weights/` | weights at the start of the newest rounds |
 //! | `learner/` | error feedback and optimiser moments |
 //! | `lock` | held by the process that uses the folder |
@@ -15,11 +17,15 @@
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use weal_files::Access;
 use weal_proto::{Manifest, Message, RunId, SigningKey};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+
+/// More than any export takes.
+const EXPORTS_TAKE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A data folder. It need not exist yet.
 #[derive(Debug, Clone)]
@@ -59,6 +65,11 @@ impl Folder {
         self.root.join("blobs")
     }
 
+    /// Path of the folder of blobs that are being fetched.
+    pub fn parts(&self) -> PathBuf {
+        self.root.join("parts")
+    }
+
     /// Path of the folder of weights.
     pub fn weights(&self) -> PathBuf {
         self.root.join("weights")
@@ -71,6 +82,42 @@ impl Folder {
 
     fn manifest_path(&self) -> PathBuf {
         self.root.join("manifest.bin")
+    }
+
+    fn genesis_path(&self) -> PathBuf {
+        self.root.join("genesis")
+    }
+
+    /// Notes that the run of this folder's `run.toml` was made here and has not begun.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn write_genesis(&self) -> Result<()> {
+        let text = "This run was made here, and begins here. The first start deletes this file.\n";
+        Ok(weal_files::write(
+            &self.genesis_path(),
+            Access::Owner,
+            text.as_bytes(),
+        )?)
+    }
+
+    /// Whether the run of this folder's `run.toml` was made here and has not begun.
+    pub(crate) fn has_genesis(&self) -> bool {
+        self.genesis_path().exists()
+    }
+
+    /// The right to begin is in the database now, or was not given.
+    ///
+    /// # Errors
+    /// When the file cannot be deleted.
+    pub(crate) fn use_up_genesis(&self) -> Result<()> {
+        let path = self.genesis_path();
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::storage("cannot delete", &path)(error))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn key_path(&self) -> PathBuf {
@@ -93,6 +140,20 @@ impl Folder {
         }
     }
 
+    /// Removes what processes that were killed left half written. The caller holds the lock.
+    pub(crate) fn sweep(&self) {
+        // Blobs lie two levels deep.
+        let own = [(self.blobs(), 2), (self.weights(), 0), (self.learner(), 0)];
+        let of_own = own
+            .iter()
+            .map(|(folder, depth)| weal_files::sweep(folder, *depth, Duration::ZERO));
+        // An export may be writing into the folder itself, without the lock.
+        let removed = of_own.sum::<usize>() + weal_files::sweep(&self.root, 0, EXPORTS_TAKE);
+        if removed > 0 {
+            tracing::info!("removed {removed} files that killed processes left half written");
+        }
+    }
+
     /// The node's key. A new key is drawn and stored if the folder has none.
     ///
     /// # Errors
@@ -101,6 +162,11 @@ impl Folder {
         let path = self.key_path();
         match fs::read_to_string(&path) {
             Ok(text) => read_key(&path, &text),
+            // A node that comes back under another key has lost its weight in the run, and does not
+            // know what it signed under the first one.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.has_run() => {
+                Err(self.lost_key())
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let key = SigningKey::from_seed(rand::random());
                 let text = format!("{}\n", hex::encode(key.seed()));
@@ -109,6 +175,49 @@ impl Folder {
             }
             Err(error) => Err(Error::storage("cannot read the key", &path)(error)),
         }
+    }
+
+    /// The key if there is one. For commands that may still fail before they need one.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn existing_key(&self) -> Result<Option<SigningKey>> {
+        if self.key_path().exists() || self.has_run() {
+            self.key().map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// Whether the folder holds a run, perhaps a damaged one.
+    pub(crate) fn has_run(&self) -> bool {
+        self.manifest_path().exists()
+    }
+
+    /// A file of a run that is gone, and must not be begun anew in silence.
+    fn lost(&self, path: &Path, what: &str) -> Error {
+        Error::new(
+            ErrorKind::Corrupt,
+            format!(
+                "{}: {what} is gone, but the folder holds a run",
+                path.display()
+            ),
+        )
+    }
+
+    /// The database is gone, and with it what this node signed.
+    pub(crate) fn lost_store(&self) -> Error {
+        self.lost(&self.store(), "the record of what this node signed")
+            .with_hint(
+                "wait until the running round is decided, then move the file `key` to a new folder \
+                 and `weal join` the run there; an older copy of the record would do harm",
+            )
+    }
+
+    fn lost_key(&self) -> Error {
+        self.lost(&self.key_path(), "the key").with_hint(
+            "put a copy of the key there, or `weal join` the run in a new folder as a new peer",
+        )
     }
 
     /// The manifest of the folder's run; `None` if the folder has no run.
@@ -167,6 +276,17 @@ mod tests {
         let folder = Folder::new(dir.path().join("node"));
         let key = folder.key().unwrap();
         assert_eq!(folder.key().unwrap().peer(), key.peer());
+    }
+
+    #[test]
+    fn no_new_key_is_drawn_for_a_run_whose_key_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::new(dir.path());
+        fs::write(folder.manifest_path(), b"a run").unwrap();
+        let error = folder.key().unwrap_err();
+        assert_eq!(error.code(), 10);
+        assert!(error.to_string().contains("key"), "{error}");
+        assert!(folder.existing_key().is_err() && !folder.key_path().exists());
     }
 
     #[cfg(unix)]

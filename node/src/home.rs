@@ -5,6 +5,8 @@
 //! [`Home::settle`] writes the manifest once everything that it names is there. A folder with a
 //! manifest is therefore complete, even after a crash.
 
+use std::fs;
+
 use weal_proto::{Manifest, RunId};
 
 use crate::error::{Error, Result};
@@ -47,8 +49,9 @@ impl Folder {
             folder: self.clone(),
             lock: self.lock()?,
         };
+        self.sweep();
         Ok(match self.manifest()? {
-            Some(manifest) => Entered::Run(empty.begin(manifest)?.into()),
+            Some(manifest) => Entered::Run(empty.reopen(manifest)?.into()),
             None => Entered::Empty(empty),
         })
     }
@@ -78,8 +81,23 @@ impl EmptyFolder {
     /// # Errors
     /// When they cannot be opened, or belong to another run.
     pub fn begin(self, manifest: Manifest) -> Result<Home> {
+        let store = Store::open(&self.folder.store(), manifest.run())?;
+        self.home(manifest, store)
+    }
+
+    /// Opens database and blobs of a run that is complete.
+    fn reopen(self, manifest: Manifest) -> Result<Home> {
+        let path = self.folder.store();
+        // It was there before the manifest was.
+        if fs::metadata(&path).map_or(true, |metadata| metadata.len() == 0) {
+            return Err(self.folder.lost_store());
+        }
+        let store = Store::reopen(&path, manifest.run())?;
+        self.home(manifest, store)
+    }
+
+    fn home(self, manifest: Manifest, store: Store) -> Result<Home> {
         let run = manifest.run();
-        let store = Store::open(&self.folder.store(), run)?;
         let blobs = Blobs::open(self.folder.blobs(), store.clone())?;
         Ok(Home {
             folder: self.folder,
@@ -93,10 +111,15 @@ impl EmptyFolder {
 
     /// What is wrong with a folder that should hold a run.
     pub(crate) fn no_run(&self) -> Error {
-        let place = self.folder.path().display();
-        Error::folder(format!("{place}: this data folder holds no run"))
-            .with_hint("start a run with `weal new`, or join one with `weal join <run link>`")
+        no_run(&self.folder)
     }
+}
+
+/// What is wrong with a folder that should hold a run.
+pub(crate) fn no_run(folder: &Folder) -> Error {
+    let place = folder.path().display();
+    Error::folder(format!("{place}: this data folder holds no run"))
+        .with_hint("start a run with `weal new`, or join one with `weal join <run link>`")
 }
 
 impl Home {
@@ -114,19 +137,19 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::new_run::{NewRun, RunFile};
+    use crate::new_run::{NewRun, Right, RunFile};
+
+    /// A run with all the defaults.
+    fn new_run(folder: &Path) -> NewRun {
+        let (file, founder) = (RunFile::default(), [1; 32].into());
+        NewRun::from_file(&file, folder, founder, Path::new("run.toml")).unwrap()
+    }
 
     #[test]
     fn a_folder_holds_a_run_only_once_it_is_settled() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::new(dir.path());
-        let new = NewRun::from_file(
-            &RunFile::default(),
-            dir.path(),
-            [1; 32].into(),
-            Path::new("run.toml"),
-        )
-        .unwrap();
+        let new = new_run(dir.path());
         let begin = || match folder.enter().unwrap() {
             Entered::Empty(empty) => empty.begin(new.manifest.clone()).unwrap(),
             Entered::Run(_) => panic!("nothing is settled"),
@@ -136,5 +159,31 @@ mod tests {
         let home = folder.enter().unwrap().expect_home().unwrap();
         assert_eq!(home.run, new.manifest.run());
         assert_eq!(folder.enter().err().unwrap().code(), 9, "it is locked");
+    }
+
+    #[test]
+    fn a_run_whose_record_is_gone_is_not_begun_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::new(dir.path());
+        let new = new_run(dir.path());
+        drop(new.adopt(folder.enter().unwrap(), Right::Begin).unwrap());
+        let whole = fs::read(folder.store()).unwrap();
+        let cut = |length: usize| fs::write(folder.store(), &whole[..length]).unwrap();
+        for length in [0, 1, 100, 4096, whole.len() / 2, whole.len() - 1] {
+            cut(length);
+            let error = folder.enter().err().unwrap();
+            assert_eq!(error.code(), 10, "cut to {length}: {error:#}");
+            assert!(error.to_string().contains("store.redb"), "{error}");
+            assert_eq!(
+                fs::metadata(folder.store()).unwrap().len(),
+                length as u64,
+                "nothing is repaired in silence"
+            );
+        }
+        fs::remove_file(folder.store()).unwrap();
+        assert_eq!(folder.enter().err().unwrap().code(), 10);
+        assert!(!folder.store().exists());
+        cut(whole.len());
+        assert!(folder.enter().is_ok());
     }
 }

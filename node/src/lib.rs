@@ -6,14 +6,19 @@
 //! | `learner` | the thread that trains |
 //! | [`store`] | what survives a crash |
 //! | [`folder`], [`home`] | a node's data folder, and the run in it once it is opened |
+//! | `full_disk` | writes that wait while the disk is full |
 //! | [`settings`], [`link`] | how this machine takes part; how people are invited |
 //! | `node_network` | how the node uses the network |
 //! | `plan`, `check`, `data` | what a manifest means here; checking contributions; reading text |
 //! | [`new_run`], [`join`] | making a run, and joining one |
+//! | `model_folder` | the folder that a model's path means |
+//! | `proven_weights` | whether weights on disk are those that the run agreed on |
 //! | [`loaded_model`] | a model to generate with, to measure or to export |
 //! | [`status_client`] | asking a running node for its status |
 //! | [`testnet`] | a whole network on this machine |
+//! | `signals`, `terminal` | Ctrl-C and SIGTERM; what the program prints |
 //! | [`error`] | errors, their hints and their exit codes |
+//! | `dishonest` | a node that lies, for tests; never part of a default build |
 //! | [`cli`] | the command line |
 
 #![forbid(unsafe_code)]
@@ -23,21 +28,29 @@ mod check;
 pub mod cli;
 pub mod daemon;
 mod data;
+#[cfg(feature = "dishonest")]
+mod dishonest;
 mod doctor;
 pub mod documented;
 pub mod error;
 pub mod folder;
+mod full_disk;
 pub mod home;
 pub mod join;
 mod learner;
 pub mod link;
 pub mod loaded_model;
+mod model_folder;
 pub mod new_run;
 mod node_network;
+mod notes;
 mod plan;
+mod proven_weights;
 pub mod settings;
+mod signals;
 pub mod status_client;
 pub mod store;
+mod terminal;
 pub mod testnet;
 
 pub use error::{Error, Result};

@@ -2,9 +2,12 @@
 //! `weal:<run id>?peer=<multiaddr>&peer=<multiaddr>`.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use libp2p::Multiaddr;
+use libp2p::multiaddr::Protocol;
+use weal_network::numeric_address;
 use weal_proto::RunId;
 
 use crate::error::Error;
@@ -17,6 +20,58 @@ pub struct RunLink {
     pub run: RunId,
     /// Peers to call first. Each address ends in the peer's identity (`/p2p/…`).
     pub peers: Vec<Multiaddr>,
+}
+
+/// From where an address can be reached, the farthest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Reach {
+    /// From everywhere, or from where its name is known.
+    Anywhere,
+    /// From its local network.
+    LocalNetwork,
+    /// From its own machine only.
+    ThisMachine,
+}
+
+/// From where an address can be reached, as far as its text tells.
+pub(crate) fn reach_of(address: &Multiaddr) -> Reach {
+    match ip_of(&numeric_address(address)) {
+        None => Reach::Anywhere,
+        Some(ip) if ip.is_loopback() || ip.is_unspecified() => Reach::ThisMachine,
+        // A link-local IPv6 address leads nowhere without the name of an interface.
+        Some(IpAddr::V6(ip)) if ip.is_unicast_link_local() => Reach::ThisMachine,
+        Some(IpAddr::V6(ip)) if ip.is_unique_local() => Reach::LocalNetwork,
+        Some(IpAddr::V4(ip)) if ip.is_private() || ip.is_link_local() => Reach::LocalNetwork,
+        Some(_) => Reach::Anywhere,
+    }
+}
+
+/// The IP address with which an address begins.
+pub(crate) fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
+    match address.iter().next()? {
+        Protocol::Ip4(ip) => Some(ip.into()),
+        Protocol::Ip6(ip) => Some(ip.into()),
+        _ => None,
+    }
+}
+
+impl RunLink {
+    /// What people should know before they use or give away the link; `None` if it leads to a peer
+    /// from everywhere.
+    pub fn warning(&self) -> Option<&'static str> {
+        match self.peers.iter().map(reach_of).min() {
+            None => Some("the link names no address: it finds peers on the local network only"),
+            Some(Reach::ThisMachine) => Some(
+                "the link names only addresses of the machine that made it, and works there only; \
+                 a node given --external names that address",
+            ),
+            Some(Reach::LocalNetwork) => Some(
+                "the link names only addresses of a local network, and works there only; a node \
+                 given --external names that address",
+            ),
+            Some(Reach::Anywhere) => None,
+        }
+    }
 }
 
 impl fmt::Display for RunLink {
@@ -49,11 +104,13 @@ impl FromStr for RunLink {
             let address = part
                 .strip_prefix("peer=")
                 .ok_or_else(|| wrong(format!("\"{part}\" is not of the form peer=<multiaddr>")))?;
-            peers.push(
-                address
-                    .parse()
-                    .map_err(|error| wrong(format!("address \"{address}\": {error}")))?,
-            );
+            let peer: Multiaddr = address
+                .parse()
+                .map_err(|error| wrong(format!("address \"{address}\": {error}")))?;
+            // A link that was made where `WEAL_EXTERNAL` was set to nothing.
+            if !peer.is_empty() {
+                peers.push(peer);
+            }
         }
         Ok(Self { run, peers })
     }
@@ -72,6 +129,22 @@ mod tests {
         let link: RunLink = text.parse().unwrap();
         assert_eq!(link.peers.len(), 2);
         assert_eq!(link.to_string(), text);
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_else_says_so() {
+        let warning = |peers: &str| {
+            let link = format!("weal:{}?{peers}", "ab".repeat(32));
+            link.parse::<RunLink>().unwrap().warning()
+        };
+        let of_machine = warning("peer=/ip4/127.0.0.1/tcp/1&peer=/dns4/0.0.0.0/tcp/1").unwrap();
+        assert!(of_machine.contains("of the machine"), "{of_machine}");
+        let local = warning("peer=/ip4/127.0.0.1/tcp/1&peer=/ip6/fd00::1/tcp/1").unwrap();
+        assert!(local.contains("local network"), "{local}");
+        assert!(warning("").is_some());
+        for peers in ["peer=/ip4/9.9.9.9/tcp/1", "peer=/dns4/example.org/tcp/1"] {
+            assert_eq!(warning(&format!("{peers}&peer=/ip4/10.0.0.1/tcp/1")), None);
+        }
     }
 
     #[test]

@@ -1,15 +1,18 @@
 //! A model to generate with, to measure or to export: the newest weights of a data folder, or a
 //! Hugging Face folder.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use weal_proto::BlobHash;
 use weal_proto::manifest::{Manifest, Tokeniser as TokeniserSource};
-use weal_trainer::{Checkpoint, FileProgress, ModelSpec, Tokeniser};
+use weal_trainer::{Checkpoint, FileProgress, ModelSpec, Tokeniser, TokeniserSettings};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::folder::Folder;
-use crate::plan::Plan;
+use crate::model_folder::model_folder;
+use crate::plan::{Plan, special_tokens};
+use crate::proven_weights::compare;
 use crate::store::blobs;
 use crate::store::weights::WeightFiles;
 
@@ -26,8 +29,6 @@ pub struct LoadedModel {
     pub weights: Arc<Vec<f32>>,
     /// Turns text into the model's tokens.
     pub tokeniser: Tokeniser,
-    /// The token that ends a text.
-    pub end_of_text: Option<u32>,
 }
 
 impl LoadedModel {
@@ -66,14 +67,14 @@ impl LoadedModel {
             }
         };
         let weights = files.load(&plan.layout, chosen)?;
-        let (tokeniser, end_of_text) = tokeniser(folder, &manifest)?;
+        let compared = compare(folder, &manifest, &files, &weights)?;
+        let tokeniser = tokeniser(folder, &manifest)?;
         Ok(Self {
             name: manifest.name.clone(),
-            origin: format!("weights at the start of round {chosen}"),
+            origin: format!("weights at the start of round {chosen} ({compared})"),
             model: plan.model,
             weights: weights.values,
             tokeniser,
-            end_of_text,
         })
     }
 
@@ -82,15 +83,19 @@ impl LoadedModel {
     /// # Errors
     /// When the folder holds no model, or one of an unsupported architecture.
     pub fn checkpoint(folder: &Path, progress: FileProgress) -> Result<Self> {
+        let folder = &model_folder(folder)?;
         let failed = |error: weal_trainer::Error| Error::of(ErrorKind::Data, error);
         let Checkpoint {
             model,
             weights,
             tokeniser,
-            end_of_text,
+            notes,
         } = Checkpoint::read(folder, None, progress).map_err(failed)?;
+        for note in notes {
+            tracing::warn!("{}: {note}", folder.display());
+        }
         let tokeniser = match tokeniser {
-            Some(json) => Tokeniser::from_bytes(&json).map_err(failed)?,
+            Some(tokeniser) => tokeniser,
             None if model.vocabulary == 256 => Tokeniser::Bytes,
             None => {
                 return Err(Error::data(format!(
@@ -109,40 +114,37 @@ impl LoadedModel {
             model,
             weights: weights.into(),
             tokeniser,
-            end_of_text,
         })
-    }
-
-    /// The model in a Hugging Face folder if one is given, otherwise the newest weights of the data
-    /// folder.
-    ///
-    /// # Errors
-    /// When that model cannot be read.
-    pub fn open(
-        checkpoint: Option<&PathBuf>,
-        folder: &Folder,
-        progress: FileProgress,
-    ) -> Result<Self> {
-        match checkpoint {
-            Some(checkpoint) => Self::checkpoint(checkpoint, progress),
-            None => Self::folder(folder, None),
-        }
     }
 }
 
 /// The run's tokeniser. It is read without the database, which a running node has locked.
-fn tokeniser(folder: &Folder, manifest: &Manifest) -> Result<(Tokeniser, Option<u32>)> {
+fn tokeniser(folder: &Folder, manifest: &Manifest) -> Result<Tokeniser> {
+    let read = |hash: &BlobHash| {
+        let path = blobs::path(&folder.blobs(), hash);
+        let bytes =
+            std::fs::read(&path).map_err(Error::storage("cannot read the tokeniser", &path))?;
+        Ok::<_, Error>((path, bytes))
+    };
     match &manifest.tokeniser {
-        TokeniserSource::Bytes => Ok((Tokeniser::Bytes, None)),
+        TokeniserSource::Bytes => Ok(Tokeniser::Bytes),
         TokeniserSource::File {
-            hash, end_of_text, ..
+            hash,
+            special,
+            settings,
+            ..
         } => {
-            let path = blobs::path(&folder.blobs(), hash);
-            let json =
-                std::fs::read(&path).map_err(Error::storage("cannot read the tokeniser", &path))?;
-            let tokeniser =
-                Tokeniser::from_bytes(&json).map_err(|error| Error::corrupt(&path, error))?;
-            Ok((tokeniser, *end_of_text))
+            let (path, json) = read(hash)?;
+            let tokeniser = Tokeniser::from_bytes(&json)
+                .map_err(|error| Error::corrupt(&path, error))?
+                .with_special(special_tokens(special));
+            let Some(settings) = settings else {
+                return Ok(tokeniser);
+            };
+            let (path, settings) = read(&settings.hash)?;
+            let settings = TokeniserSettings::from_bytes(&settings)
+                .map_err(|error| Error::corrupt(&path, error))?;
+            Ok(tokeniser.with_settings(settings))
         }
     }
 }

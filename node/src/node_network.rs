@@ -5,32 +5,46 @@ use std::num::NonZeroU64;
 use libp2p::Multiaddr;
 use weal_network::{Network, PeerKey, Settings};
 use weal_proto::limits;
+use weal_trainer::container_memory_limit;
 
+use crate::folder::Folder;
 use crate::settings::NetworkSettings;
 
 /// The network's settings of a node that takes part.
-pub(crate) fn settings_of_node(settings: &NetworkSettings) -> Settings {
+pub(crate) fn settings_of_node(settings: &NetworkSettings, folder: &Folder) -> Settings {
     Settings {
         listen: settings.listen.clone(),
         external: settings.external.clone(),
         bootstrap: settings.bootstrap.clone(),
         mdns: settings.mdns,
         max_gossip_bytes: limits::ENVELOPE_BYTES,
-        max_upload: NonZeroU64::new(settings.max_upload),
-        max_download: NonZeroU64::new(settings.max_download),
+        max_upload: NonZeroU64::new(settings.max_upload.0),
+        max_download: NonZeroU64::new(settings.max_download.0),
+        parts: Some(folder.parts()),
+        max_memory_bytes: container_memory_limit().map(most_of),
         ..Settings::default()
     }
 }
 
 /// The network's settings of a node that only fetches: it listens on a free port and calls the
 /// peers of a run link.
-pub(crate) fn settings_of_newcomer(settings: &NetworkSettings, peers: Vec<Multiaddr>) -> Settings {
+pub(crate) fn settings_of_newcomer(
+    settings: &NetworkSettings,
+    folder: &Folder,
+    peers: Vec<Multiaddr>,
+) -> Settings {
     Settings {
         listen: Settings::listen_on_port(0),
         external: Vec::new(),
         bootstrap: peers,
-        ..settings_of_node(settings)
+        ..settings_of_node(settings, folder)
     }
+}
+
+/// The share of a container's memory beyond which new connections are refused: 95 %, as of a
+/// machine's.
+fn most_of(limit: u64) -> usize {
+    usize::try_from(limit / 20 * 19).unwrap_or(usize::MAX)
 }
 
 /// The peers that are connected now.

@@ -7,14 +7,16 @@
 use std::fmt;
 
 use crate::error::DecodeError;
-use crate::ids::{EnvelopeHash, PeerId, RunId};
+use crate::ids::{EnvelopeHash, PayloadHash, PeerId, RunId};
 use crate::limits;
 use crate::message::{Message, Standalone};
 use crate::schema::{Value, message, numbered};
 use crate::shape::Form;
 
 /// BLAKE3 context under which an envelope is hashed.
-const CONTEXT: &str = "commonweal envelope v1";
+const CONTEXT: &str = "commonweal envelope v2";
+/// BLAKE3 context under which a payload is hashed.
+const PAYLOAD_CONTEXT: &str = "commonweal payload v2";
 /// Bytes of an Ed25519 signature.
 const SIGNATURE_BYTES: usize = 64;
 
@@ -33,6 +35,12 @@ numbered! {
         ViewCertificate = 5,
         /// A [`crate::Leave`].
         Leave = 6,
+        /// A [`crate::Ticket`].
+        Ticket = 7,
+        /// A [`crate::Closed`].
+        Closed = 8,
+        /// A [`crate::Recovery`].
+        Recovery = 9,
     }
 }
 
@@ -42,21 +50,27 @@ impl Kind {
         match self {
             Self::Commitment => limits::COMMITMENT_BYTES,
             Self::Attestation => limits::ATTESTATION_BYTES,
-            Self::Proposal => limits::PAYLOAD_BYTES,
+            Self::Proposal => limits::PROPOSAL_BYTES,
             Self::Vote => limits::VOTE_BYTES,
             Self::ViewCertificate => limits::CERTIFICATE_BYTES,
             Self::Leave => limits::LEAVE_BYTES,
+            Self::Ticket => limits::TICKET_BYTES,
+            Self::Closed => limits::CLOSED_BYTES,
+            Self::Recovery => limits::RECOVERY_BYTES,
         }
     }
 
     const fn domain(self) -> &'static [u8] {
         match self {
-            Self::Commitment => b"commonweal commitment v1",
-            Self::Attestation => b"commonweal attestation v1",
-            Self::Proposal => b"commonweal proposal v1",
-            Self::Vote => b"commonweal vote v1",
-            Self::ViewCertificate => b"commonweal view certificate v1",
-            Self::Leave => b"commonweal leave v1",
+            Self::Commitment => b"commonweal commitment v2",
+            Self::Attestation => b"commonweal attestation v2",
+            Self::Proposal => b"commonweal proposal v2",
+            Self::Vote => b"commonweal vote v2",
+            Self::ViewCertificate => b"commonweal view certificate v2",
+            Self::Leave => b"commonweal leave v2",
+            Self::Ticket => b"commonweal ticket v2",
+            Self::Closed => b"commonweal closed v2",
+            Self::Recovery => b"commonweal recovery v2",
         }
     }
 }
@@ -143,6 +157,9 @@ message! {
         pub payload: Vec<u8> = 4,
         /// Signature over domain, run and payload.
         pub signature: Signature = 5,
+        /// What travels beside the message without being signed: the encoded round set beside a
+        /// proposal that is sent, otherwise nothing. No hash covers it.
+        pub companion: Vec<u8> = 6,
     }
 }
 
@@ -151,6 +168,17 @@ fn check_payload(envelope: &Envelope) -> Result<(), DecodeError> {
     if bytes > limit {
         return Err(DecodeError::TooLong {
             message: "envelope payload",
+            bytes,
+            limit,
+        });
+    }
+    let (bytes, limit) = match envelope.kind {
+        Kind::Proposal => (envelope.companion.len(), limits::ROUND_SET_BYTES),
+        _ => (envelope.companion.len(), 0),
+    };
+    if bytes > limit {
+        return Err(DecodeError::TooLong {
+            message: "what travels beside an envelope",
             bytes,
             limit,
         });
@@ -171,6 +199,7 @@ impl Envelope {
             run,
             payload,
             signature,
+            companion: Vec::new(),
         }
     }
 
@@ -187,6 +216,7 @@ impl Envelope {
             run,
             payload: message.encode(),
             signature,
+            companion: Vec::new(),
         }
     }
 
@@ -228,9 +258,28 @@ impl Envelope {
         }
     }
 
+    /// The same message without what travels beside it.
+    #[must_use]
+    pub fn bare(&self) -> Self {
+        Self {
+            companion: Vec::new(),
+            ..self.clone()
+        }
+    }
+
     /// The hash that identifies this signed message.
     pub fn hash(&self) -> EnvelopeHash {
-        blake3::derive_key(CONTEXT, &self.encode()).into()
+        let bytes = if self.companion.is_empty() {
+            self.encode()
+        } else {
+            self.bare().encode()
+        };
+        blake3::derive_key(CONTEXT, &bytes).into()
+    }
+
+    /// The hash of what is said, whoever signs it.
+    pub fn payload_hash(&self) -> PayloadHash {
+        blake3::derive_key(PAYLOAD_CONTEXT, &self.payload).into()
     }
 }
 

@@ -83,6 +83,17 @@ pub enum DecodeError {
     /// The signature is not valid.
     #[error("the signature is not valid")]
     BadSignature,
+    /// The run follows other rules than this program.
+    #[error(
+        "the run follows version {found} of the rules, and this program version {expected}: use a \
+         version of weal that follows the run's"
+    )]
+    OtherRules {
+        /// The run's version.
+        found: u32,
+        /// This program's version.
+        expected: u32,
+    },
     /// The manifest breaks a rule.
     #[error(transparent)]
     Manifest(#[from] ManifestError),

@@ -2,7 +2,7 @@
 
 use crate::envelope::Envelope;
 use crate::error::DecodeError;
-use crate::ids::{BlobHash, RoundNumber};
+use crate::ids::{BlobHash, RoundNumber, RoundSetHash};
 use crate::limits;
 use crate::message::Standalone;
 use crate::round::Decided;
@@ -107,13 +107,17 @@ impl Wire for Request {
 message! {
     /// Where a peer is in the run.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub struct Status("status", 64) {
+    pub struct Status("status", 128) {
         /// Number of rounds decided so far, which is the number of the current round.
         pub decided_rounds: u64 = 1,
         /// The newest round for whose start the peer has the weights.
         pub weights_round: RoundNumber = 2,
         /// The oldest round whose contributions the peer still has.
         pub oldest_blobs_round: RoundNumber = 3,
+        /// The version of the rules that the peer follows: [`limits::RULES`].
+        pub rules: u32 = 4,
+        /// Hash of the newest decided round set; the run id before the first.
+        pub newest: RoundSetHash = 5,
     }
 }
 

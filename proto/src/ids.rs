@@ -1,9 +1,8 @@
 //! Hashes, keys and numbers: one type each, so that they cannot be confused.
 
 use std::fmt;
-use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::error::DecodeError;
 use crate::schema::Value;
@@ -12,7 +11,7 @@ use crate::shape::Form;
 /// A text that is not an id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("\"{0}\" is not an id: expected 64 hexadecimal digits")]
-pub struct ParseIdError(String);
+pub struct ParseIdError(pub(crate) String);
 
 macro_rules! bytes32 {
     ($(#[$doc:meta])* $name:ident) => {
@@ -32,18 +31,21 @@ macro_rules! bytes32 {
             }
         }
 
-        impl Value for $name {
+        impl $crate::schema::Value for $name {
             type Wire = Vec<u8>;
-            const FORM: Form = Form::ID;
+            const FORM: $crate::shape::Form = $crate::shape::Form::ID;
 
             fn to_field(&self) -> Vec<u8> {
                 self.0.to_vec()
             }
 
-            fn from_field(field: &'static str, wire: Vec<u8>) -> Result<Self, DecodeError> {
+            fn from_field(
+                field: &'static str,
+                wire: Vec<u8>,
+            ) -> Result<Self, $crate::error::DecodeError> {
                 match <[u8; 32]>::try_from(wire.as_slice()) {
                     Ok(bytes) => Ok(Self(bytes)),
-                    Err(_) => Err(DecodeError::WrongLength {
+                    Err(_) => Err($crate::error::DecodeError::WrongLength {
                         field,
                         bytes: wire.len(),
                         expected: 32,
@@ -64,44 +66,52 @@ macro_rules! bytes32 {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(&hex::encode(self.0))
             }
         }
 
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 write!(f, concat!(stringify!($name), "({})"), self.short())
             }
         }
 
-        impl FromStr for $name {
-            type Err = ParseIdError;
+        impl std::str::FromStr for $name {
+            type Err = $crate::ids::ParseIdError;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
                 let mut bytes = [0; 32];
                 match hex::decode_to_slice(text, &mut bytes) {
                     Ok(()) => Ok(Self(bytes)),
-                    Err(_) => Err(ParseIdError(text.to_owned())),
+                    Err(_) => Err($crate::ids::ParseIdError(text.to_owned())),
                 }
             }
         }
 
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
             }
         }
 
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                <String as serde::Deserialize>::deserialize(deserializer)?
+                    .parse()
+                    .map_err(serde::de::Error::custom)
             }
         }
     };
 }
 
+pub(crate) use bytes32;
+
+bytes32!(
+    /// Hash of a message's payload: of what is said, whoever signs it.
+    PayloadHash
+);
 bytes32!(
     /// Identifies a run: the hash of its manifest.
     RunId
@@ -184,6 +194,39 @@ number!(
     /// The weight of a vote.
     Weight(u64)
 );
+
+/// A place in a round: its holder may commit. Places are numbered from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SlotId(pub u8);
+
+impl SlotId {
+    /// The place as an index into the round's list of places.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl Value for SlotId {
+    type Wire = u32;
+    const FORM: Form = Form::Plain;
+
+    fn to_field(&self) -> u32 {
+        self.0.into()
+    }
+
+    fn from_field(field: &'static str, wire: u32) -> Result<Self, DecodeError> {
+        let value = i64::from(wire);
+        u8::try_from(wire)
+            .map(Self)
+            .map_err(|_| DecodeError::UnknownValue { field, value })
+    }
+}
+
+impl fmt::Display for SlotId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 impl RoundNumber {
     /// The round after this one.

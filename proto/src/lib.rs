@@ -8,7 +8,7 @@
 //! decoding costs a small multiple of the bytes.
 //!
 //! ```
-//! use weal_proto::{Commitment, Envelope, Message, RoundNumber, RunId, Samples, SigningKey};
+//! use weal_proto::{Commitment, Envelope, Message, RoundNumber, RunId, SampleSpan, SigningKey};
 //!
 //! let key = SigningKey::from_seed([7; 32]);
 //! let run = RunId::from([1; 32]);
@@ -17,7 +17,7 @@
 //!     base_root: [2; 32].into(),
 //!     blob: [3; 32].into(),
 //!     blob_bytes: 1234,
-//!     samples: Samples(80),
+//!     spans: vec![SampleSpan { seed_round: RoundNumber(3), first: 0, count: 80 }],
 //! };
 //! let envelope = Envelope::sign(&key, run, &commitment);
 //! let received = Envelope::decode(&envelope.encode())?;
@@ -58,13 +58,14 @@ pub use envelope::{Envelope, Kind, Signable, Signature, SigningKey};
 pub use error::{DecodeError, ManifestError, OutlineError};
 pub use exchange::{Request, Response, Status};
 pub use ids::{
-    BlobHash, EnvelopeHash, LayoutHash, LedgerRoot, PeerId, RoundNumber, RoundSetHash, RunId,
-    Samples, Seed, StateRoot, View, Weight,
+    BlobHash, EnvelopeHash, LayoutHash, LedgerRoot, PayloadHash, PeerId, RoundNumber, RoundSetHash,
+    RunId, Samples, Seed, SlotId, StateRoot, View, Weight,
 };
 pub use manifest::Manifest;
 pub use message::Message;
 pub use outline::{CHUNK_BYTES, Outline};
 pub use round::{
-    Attestation, Certificate, CommitSignature, Commitment, Decided, Evidence, Finding, Leave,
-    Proposal, RoundSet, Verdict, ViewCertificate, ViewSignature, Vote, VoteStep,
+    Attestation, Certificate, Closed, CommitSignature, Commitment, Decided, Difference, Evidence,
+    Leave, ListHash, Named, PlaceSet, Proposal, Recovery, Refusal, RoundSet, SampleSpan, Score,
+    Ticket, Verdict, ViewCertificate, ViewSignature, Vote, VoteStep,
 };

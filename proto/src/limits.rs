@@ -4,8 +4,20 @@
 pub const VOTERS: usize = 256;
 /// Contributions applied in a round.
 pub const CONTRIBUTIONS: usize = 256;
-/// Findings in an attestation.
-pub const FINDINGS: usize = 1_024;
+/// Places in a round: peers that may commit.
+pub const SLOTS: usize = 256;
+/// Spans of samples in a commitment.
+pub const SPANS: usize = 4;
+/// Commitments that single attestations of a round set name in place of the others'.
+pub const DIFFERENCES: usize = 256;
+/// Attestations of earlier rounds in a round set.
+pub const LATE: usize = 256;
+/// How many rounds late an attestation may be included.
+pub const LATE_ROUNDS: u64 = 3;
+/// Tickets in a round set.
+pub const TICKETS: usize = 16;
+/// Attempts to attest a round. No round reaches this many: that would take months.
+pub const ATTEMPTS: u32 = 1 << 16;
 /// Leaves in a round set.
 pub const LEAVES: usize = 64;
 /// Pieces of evidence in a round set.
@@ -16,6 +28,8 @@ pub const FOUNDERS: usize = 128;
 pub const SOURCES: usize = 1_024;
 /// Token shards of a run.
 pub const SHARDS: usize = 4_096;
+/// Tokens that end a text.
+pub const EOS_TOKENS: usize = 32;
 /// Steps of the outer learning rate.
 pub const OUTER_RATES: usize = 256;
 /// Tensors of a model.
@@ -26,6 +40,9 @@ pub const DECIDED_BATCH: usize = 64;
 pub const ROUND_MESSAGES: usize = 4_096;
 /// Chunks of a blob: 32 GiB, a tensor of 8 G weights.
 pub const BLOB_CHUNKS: usize = 1 << 15;
+/// The version of the rules. Nodes with other rules would come to other decisions, so they refuse
+/// each other: it stands in the manifest, in every status, and in what every signature covers.
+pub const RULES: u32 = 2;
 /// The only version of the contribution codec.
 pub const CODEC: u32 = 2;
 
@@ -33,20 +50,33 @@ pub const CODEC: u32 = 2;
 pub const NAME_BYTES: usize = 256;
 /// Bytes of a manifest.
 pub const MANIFEST_BYTES: usize = 256 << 10;
+/// Bytes of the settings of a tokeniser.
+pub const TOKENISER_SETTINGS_BYTES: u64 = 4 << 20;
 /// Bytes of a commitment.
-pub const COMMITMENT_BYTES: usize = 128;
+pub const COMMITMENT_BYTES: usize = 128 + SPANS * 48;
 /// Bytes of an attestation.
-pub const ATTESTATION_BYTES: usize = 64 + FINDINGS * FINDING_BYTES;
-/// Bytes of a finding in an attestation.
-pub const FINDING_BYTES: usize = 40;
+pub const ATTESTATION_BYTES: usize =
+    160 + SLOTS / 8 + SLOTS * (REFUSAL_BYTES + 2) + SLOTS * (SCORE_BYTES + 2);
+/// Bytes of a score in an attestation.
+pub const SCORE_BYTES: usize = 16;
+/// Bytes of a refusal in an attestation.
+pub const REFUSAL_BYTES: usize = 8;
 /// Bytes of a vote.
 pub const VOTE_BYTES: usize = 64;
 /// Bytes of a leave.
 pub const LEAVE_BYTES: usize = 16;
-/// Bytes of a proposal, which is the largest payload of an envelope.
-pub const PAYLOAD_BYTES: usize = ROUND_SET_BYTES + 64;
-/// Bytes of an envelope.
-pub const ENVELOPE_BYTES: usize = PAYLOAD_BYTES + 256;
+/// Bytes of a ticket.
+pub const TICKET_BYTES: usize = 24;
+/// Bytes of the notice that a commit phase is over.
+pub const CLOSED_BYTES: usize = 16;
+/// Bytes of a recovery.
+pub const RECOVERY_BYTES: usize = 96 + VOTERS * 34;
+/// Bytes of a proposal.
+pub const PROPOSAL_BYTES: usize = 64;
+/// Bytes of an envelope. The longest is a proposal with its round set.
+pub const ENVELOPE_BYTES: usize = ROUND_SET_BYTES + 512;
+/// Bytes of evidence: two envelopes, of which none is longer than an attestation's.
+pub const EVIDENCE_BYTES: usize = 2 * (ATTESTATION_BYTES + 256) + 16;
 /// Bytes of an encoded round set.
 pub const ROUND_SET_BYTES: usize = 1 << 20;
 /// Bytes of a certificate of any kind.

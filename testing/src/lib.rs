@@ -8,6 +8,7 @@
 //! | [`poll`] | wait for a condition |
 //! | [`random`] | pseudo-random numbers from a seed, the same on every machine |
 
+#![allow(clippy::print_stdout, clippy::print_stderr)] // a developer reads it
 #![forbid(unsafe_code)]
 // These helpers run in tests only, where a panic is how a test fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

@@ -21,18 +21,75 @@ use weal_testing::wait_for;
 /// # Panics
 /// When it has not been built.
 pub fn program() -> PathBuf {
-    let test = std::env::current_exe().expect("a test knows where it is");
-    let folder = test
-        .parent()
-        .and_then(Path::parent)
-        .expect("tests lie in target/<profile>/deps");
-    let program = folder.join(format!("weal{}", std::env::consts::EXE_SUFFIX));
+    let program = built_programs().join(format!("weal{}", std::env::consts::EXE_SUFFIX));
     assert!(
         program.is_file(),
         "{} is not built; run `cargo test --workspace`, or `cargo build` first",
         program.display()
     );
     program
+}
+
+/// The program that lies. It is built here, because no default build contains it; only the node
+/// itself is compiled again for it.
+///
+/// # Panics
+/// When it cannot be built.
+pub fn dishonest_program() -> PathBuf {
+    let folder = built_programs();
+    let (target, profile) = (folder.parent(), folder.file_name());
+    let profile = match profile.and_then(std::ffi::OsStr::to_str) {
+        Some("debug") | None => "dev",
+        Some(profile) => profile,
+    };
+    let mut cargo = Command::new(env!("CARGO"));
+    // Build scripts of third-party crates watch what Cargo tells a test about its own package, and
+    // would run again, here and in the next build.
+    for (name, _) in std::env::vars_os() {
+        let told = [
+            "CARGO_MANIFEST_",
+            "CARGO_PKG_",
+            "CARGO_BIN_",
+            "CARGO_CRATE_",
+        ];
+        if name
+            .to_str()
+            .is_some_and(|name| told.iter().any(|prefix| name.starts_with(prefix)))
+        {
+            cargo.env_remove(name);
+        }
+    }
+    let built = cargo
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            "weal",
+            "--features",
+            "dishonest",
+        ])
+        .args([
+            "--bin",
+            "weal-dishonest",
+            "--profile",
+            profile,
+            "--target-dir",
+        ])
+        .arg(target.expect("a target folder"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .expect("cargo runs");
+    assert!(built.success(), "the node that lies cannot be built");
+    folder.join(format!("weal-dishonest{}", std::env::consts::EXE_SUFFIX))
+}
+
+/// The folder of the programs that were built beside the tests.
+fn built_programs() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows where it is");
+    let folder = test.parent().and_then(Path::parent);
+    folder
+        .expect("tests lie in target/<profile>/deps")
+        .to_owned()
 }
 
 /// A node: its data folder, its page, and its process while it runs.
@@ -43,6 +100,8 @@ pub struct TestNode {
     pub peer: String,
     /// Address of its page.
     pub page: std::net::SocketAddr,
+    /// How it lies; `None` if it is honest.
+    lies: Option<String>,
     process: Option<Child>,
 }
 
@@ -65,11 +124,32 @@ impl Net {
         Self::start_planned(nodes, run)
     }
 
+    /// Starts nodes of which some lie, each as the second of its pair says (see the node's
+    /// `dishonest` module).
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn start_with_liars(peers: usize, run: RunFile, liars: &[(usize, &str)]) -> Self {
+        let nodes = local_nodes(peers, 0, Device::Cpu, 1).expect("free ports");
+        let mut net = Self::prepare(nodes, run);
+        for (node, lies) in liars {
+            net.nodes[*node].lies = Some((*lies).to_owned());
+        }
+        net.launch_all();
+        net
+    }
+
     /// Starts nodes with individual settings.
     ///
     /// # Panics
     /// When that fails.
     pub fn start_planned(nodes: Vec<NodePlan>, run: RunFile) -> Self {
+        let mut net = Self::prepare(nodes, run);
+        net.launch_all();
+        net
+    }
+
+    fn prepare(nodes: Vec<NodePlan>, run: RunFile) -> Self {
         let root = TempDir::new().expect("a temporary folder");
         let plan = TestnetPlan {
             root: root.path().to_owned(),
@@ -78,15 +158,17 @@ impl Net {
         };
         let (manifest, prepared) = prepare(&plan).expect("a valid run");
         let nodes = prepared.into_iter().map(TestNode::from).collect();
-        let mut net = Self {
+        Self {
             manifest,
             nodes,
             root,
-        };
-        for node in 0..net.nodes.len() {
-            net.launch(node);
         }
-        net
+    }
+
+    fn launch_all(&mut self) {
+        for node in 0..self.nodes.len() {
+            self.launch(node);
+        }
     }
 
     /// Starts a node's process, for the first time or again.
@@ -117,6 +199,7 @@ impl Net {
             folder,
             peer,
             page: plan.page,
+            lies: None,
             process: None,
         };
         let dir = node.folder.path().to_owned().into_os_string();
@@ -238,6 +321,7 @@ impl From<PreparedNode> for TestNode {
             folder: node.folder,
             peer: node.peer.to_string(),
             page: node.page,
+            lies: None,
             process: None,
         }
     }
@@ -265,7 +349,12 @@ impl TestNode {
             .append(true)
             .open(self.log())
             .expect("a log");
-        let child = Command::new(program())
+        let program = match self.lies {
+            Some(_) => dishonest_program(),
+            None => program(),
+        };
+        let child = Command::new(program)
+            .envs(self.lies.as_ref().map(|lies| ("WEAL_DISHONEST", lies)))
             .args(["--log", weal::cli::LOGGED])
             .args(args)
             .stdin(Stdio::null())
@@ -307,6 +396,7 @@ impl StartedNode {
             folder: Folder::new(folder),
             peer: String::new(),
             page: plan.page,
+            lies: None,
             process: None,
         };
         let (port, page) = (port(&plan), plan.page.to_string());
@@ -347,7 +437,7 @@ pub fn quick_run() -> RunFile {
     let mut run = RunFile::default();
     run.inner.steps = 2;
     run.inner.batch = 1;
-    run.data.generator_bytes = 200_000;
+    run.data.generator_bytes = weal::settings::ByteCount(200_000);
     run.timing.train_seconds = 4.0;
     run.timing.fetch_seconds = 4.0;
     run.timing.attest_seconds = 3.0;

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use weal_network::{self as network, Event, GossipVerdict, Multiaddr, Network, Silent};
 use weal_proto::{
-    Attestation, Commitment, Envelope, Kind, Message, PeerId, Proposal, RunId, Vote, VoteStep,
+    Attestation, Commitment, Envelope, Kind, Message, PeerId, Proposal, Recovery, RunId, Vote,
+    VoteStep,
 };
 
 /// What a message is about. A peer that signs two different messages for one slot equivocates.
@@ -113,7 +114,10 @@ impl Book {
 fn slot(envelope: &Envelope) -> Option<Slot> {
     let (round, view, precommit) = match envelope.kind {
         Kind::Commitment => (envelope.open::<Commitment>().ok()?.round, 0, false),
-        Kind::Attestation => (envelope.open::<Attestation>().ok()?.round, 0, false),
+        Kind::Attestation => {
+            let attestation: Attestation = envelope.open().ok()?;
+            (attestation.round, attestation.attempt, false)
+        }
         Kind::Proposal => {
             let proposal: Proposal = envelope.open().ok()?;
             (proposal.round, proposal.view.0, false)
@@ -122,7 +126,8 @@ fn slot(envelope: &Envelope) -> Option<Slot> {
             let vote: Vote = envelope.open().ok()?;
             (vote.round, vote.view.0, vote.step == VoteStep::Precommit)
         }
-        Kind::ViewCertificate | Kind::Leave => return None,
+        Kind::Recovery => (envelope.open::<Recovery>().ok()?.round, 0, false),
+        Kind::ViewCertificate | Kind::Leave | Kind::Ticket | Kind::Closed => return None,
     };
     Some((envelope.signer, envelope.kind, round.0, view, precommit))
 }

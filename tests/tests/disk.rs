@@ -1,14 +1,17 @@
-//! A full disk: the node says so, exits with a code of its own, loses nothing, and continues once
-//! there is space.
+//! A full disk: at the start the node says so and exits with a code of its own; later it pauses. It
+//! loses nothing, and continues once there is space.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::path::Path;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
 use tempfile::TempDir;
 use weal::status_client;
+use weal_dashboard::{NodeState, Snapshot};
 use weal_testing::require::skip;
 use weal_tests::net::{StartedNode, program};
 
@@ -61,8 +64,9 @@ fn weal(args: &[&str]) -> Output {
 }
 
 #[test]
-fn a_full_disk_ends_the_node_with_a_clear_error_and_loses_nothing() {
-    let disk = match SmallDisk::new("4m") {
+fn a_full_disk_at_the_start_ends_the_node_with_a_clear_error_and_loses_nothing() {
+    // Less than the first weights take.
+    let disk = match SmallDisk::new("2m") {
         Ok(disk) => disk,
         Err(why) => {
             return skip(
@@ -104,4 +108,52 @@ fn a_full_disk_ends_the_node_with_a_clear_error_and_loses_nothing() {
         Duration::from_secs(120),
         decided,
     );
+}
+
+/// Fills a disk to the last byte.
+fn fill(disk: &SmallDisk) -> PathBuf {
+    let path = disk.0.path().join("filler");
+    let mut file = fs::File::create(&path).expect("a file");
+    while file.write_all(&[0; 4096]).is_ok() {}
+    path
+}
+
+#[test]
+fn a_disk_that_fills_up_pauses_the_node_which_continues_by_itself() {
+    let disk = match SmallDisk::new("256m") {
+        Ok(disk) => disk,
+        Err(why) => {
+            return skip(
+                "a disk that fills up",
+                &format!("a small file system cannot be mounted: {why}"),
+            );
+        }
+    };
+    let dir = disk.0.path().to_str().expect("a path in UTF-8");
+    assert!(weal(&["new", "--dir", dir]).status.success());
+    let node = StartedNode::run(disk.0.path());
+    let status = |is: &dyn Fn(&Snapshot) -> bool| {
+        status_client::status(node.page).is_ok_and(|status| is(&status))
+    };
+    let patience = Duration::from_secs(120);
+    node.wait_for("a round", patience, || {
+        status(&|status| !status.history.is_empty())
+    });
+
+    // The node may free some space meanwhile, by deleting what is old.
+    let filler = fill(&disk);
+    node.wait_for("the node pauses and says why", patience, || {
+        let paused = status(&|status| {
+            status.node.state == NodeState::Paused && status.node.message.contains("disk is full")
+        });
+        if !paused {
+            fill(&disk);
+        }
+        paused
+    });
+    let rounds = || status_client::status(node.page).map_or(0, |status| status.history.len());
+    let before = rounds();
+    fs::remove_file(filler).expect("a file to delete");
+    node.wait_for("two more rounds", patience, || rounds() >= before + 2);
+    assert!(status(&|status| status.node.state != NodeState::Paused));
 }

@@ -6,12 +6,14 @@
 //! cargo run -p weal-trainer --example learn -- text=tinyshakespeare.txt peers=4 rounds=30
 //! ```
 
+#![allow(clippy::print_stdout, clippy::print_stderr)] // a developer reads it
+
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use weal_kernels::{Compression, Rule, apply, decode};
+use weal_kernels::{Compression, OuterStep, Rule, apply, decode};
 use weal_trainer::{
     Assignment, Corpus, DeviceChoice, InnerSpec, Learner, ModelSpec, OpenDevice, Optimiser,
     TextSource, Tokeniser, initial_weights,
@@ -145,9 +147,11 @@ fn run(
         let mut contributions = Vec::new();
         let mut loss = 0.0;
         for (number, peer) in peers.iter_mut().enumerate() {
+            let samples = u64::from(settings.inner.steps) * u64::from(settings.inner.batch);
+            let first = (round * settings.peers as u64 + number as u64) * samples;
             let assignment = Assignment {
-                seed,
-                peer: [number as u8; 32],
+                spans: vec![first..first + samples],
+                ..Assignment::newcomer(seed, [number as u8; 32])
             };
             let before = round * u64::from(settings.inner.steps);
             let trained = peer.train(&theta, &assignment, before, &mut |_| {
@@ -158,13 +162,13 @@ fn run(
             bytes += body.len();
             contributions.push(decode(&layout, &compression, &body, body.len())?);
         }
-        apply(
-            &layout,
-            &mut theta,
-            &contributions,
-            settings.alpha,
-            settings.rule,
-        )?;
+        let step = OuterStep {
+            contributions: &contributions,
+            coefficients_ppm: &vec![1_000_000; contributions.len()],
+            alpha: settings.alpha,
+            rule: settings.rule,
+        };
+        apply(&layout, &mut theta, &step)?;
         computing += start.elapsed().as_secs_f64();
         let heldout = peers[0]
             .heldout_loss(&theta, settings.measured)?

@@ -4,6 +4,8 @@
 //! cargo run --release -p weal-trainer --example tokenise -- tokenizer.json texts.jsonl
 //! ```
 
+#![allow(clippy::print_stdout, clippy::print_stderr)] // a developer reads it
+
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;

@@ -54,6 +54,17 @@ pub enum Error {
         device: String,
     },
 
+    /// A device has too little memory for a measurement. It can be used further.
+    #[error("{device} has too little memory for {action}: {reason}")]
+    OutOfMemory {
+        /// The device's name.
+        device: String,
+        /// What it was doing.
+        action: &'static str,
+        /// What the driver said.
+        reason: String,
+    },
+
     /// A vector does not have one value for each parameter of the model.
     #[error("{what} holds {found} values, but the model has {expected}")]
     Length {
@@ -89,13 +100,15 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// A data file is not UTF-8, which every tokeniser but `bytes` needs.
-    #[error("the training data {path} is not UTF-8 from byte {offset} on", path = path.display())]
-    DataNotText {
+    /// A file that should be plain text is none.
+    #[error("cannot read {path} as text: {reason}", path = path.display())]
+    NotText {
         /// The file.
         path: PathBuf,
-        /// Offset of the first invalid byte.
-        offset: usize,
+        /// What it is instead.
+        reason: String,
+        /// How to fix it.
+        hint: Cow<'static, str>,
     },
 
     /// The corpus is shorter than one training window.
@@ -146,6 +159,13 @@ pub enum Error {
         reason: &'static str,
         /// The error of the system or the parser.
         source: Source,
+    },
+
+    /// A model's chat template cannot be used, or objects to a conversation.
+    #[error("the model's chat template cannot be used: {reason}")]
+    ChatTemplate {
+        /// What is wrong with it, or what it objects to.
+        reason: String,
     },
 
     /// The tokeniser has more tokens than the model has embeddings.
@@ -227,15 +247,25 @@ pub enum Error {
         available: usize,
     },
 
-    /// A line of a file of questions cannot be used.
-    #[error("cannot use the questions {path}, line {line}: {reason}", path = path.display())]
+    /// A text to measure has nothing to predict.
+    #[error(
+        "the text has {}, but at least two are needed: one to predict, and one before it",
+        if *tokens == 1 { "one token" } else { "no tokens" }
+    )]
+    TextTooShort {
+        /// Its tokens: none or one.
+        tokens: usize,
+    },
+
+    /// A file of questions, or a record of it, cannot be used.
+    #[error("cannot use the questions {place}: {reason}")]
     Question {
-        /// The file.
-        path: PathBuf,
-        /// The line, counted from 1.
-        line: usize,
+        /// The file, and the line or row if one is at fault.
+        place: String,
         /// What is wrong with it.
         reason: String,
+        /// How to fix it.
+        hint: Option<&'static str>,
     },
 
     /// A model's files are damaged, or of a kind that cannot be imported.
@@ -299,16 +329,17 @@ impl Error {
     pub fn hint(&self) -> Option<Cow<'_, str>> {
         let fixed = match self {
             Self::Precision { .. } => "set compute.precision to \"auto\" or \"f32\"",
-            Self::DataUnreadable { .. } => "check the path and its permissions",
+            Self::DataUnreadable { .. } => "check the path given with --data, and its permissions",
             Self::DataEmpty { .. } => {
                 "name a file, or a folder with at least one file that is not empty"
             }
-            Self::DataNotText { .. } => {
-                "convert it to UTF-8, or use the tokeniser \"bytes\", which accepts any file"
-            }
-            Self::DataTooShort { .. } => "add data, or lower model.context",
+            Self::DataTooShort { .. } => "add data with --data, or lower model.context",
             Self::Shard { .. } => "fetch it again, or prepare the data again",
             Self::Tokeniser { .. } => "use a Hugging Face tokenizer.json",
+            Self::OutOfMemory { .. } => "use a shorter --context or --device cpu",
+            Self::ChatTemplate { .. } => {
+                "correct the conversation, or continue plain text with --raw"
+            }
             Self::Device { .. } => "update the device's driver, or use --device cpu",
             Self::Diverged { .. } => {
                 "lower inner.learning_rate, or go back to an earlier checkpoint"
@@ -321,10 +352,14 @@ impl Error {
                 "name a folder that does not exist yet"
             }
             Self::NoDevice { remedy, .. } => return Some(remedy.into()),
+            Self::NotText { hint, .. } => return Some(Cow::Borrowed(hint)),
             Self::Prepare { hint, .. } => return hint.as_deref().map(Cow::Borrowed),
-            Self::ModelFile { hint, .. } | Self::Export { hint, .. } => {
+            Self::ModelFile { hint, .. }
+            | Self::Export { hint, .. }
+            | Self::Question { hint, .. } => {
                 return hint.map(Cow::Borrowed);
             }
+            Self::TextTooShort { .. } => "name a file with more text",
             _ => return None,
         };
         Some(fixed.into())
@@ -373,7 +408,10 @@ mod tests {
         };
         assert_eq!(error.to_string(), "cannot read the training data book.txt");
         assert!(with_causes(&error).ends_with(": no such file"));
-        assert_eq!(error.hint().unwrap(), "check the path and its permissions");
+        assert_eq!(
+            error.hint().unwrap(),
+            "check the path given with --data, and its permissions"
+        );
         assert_eq!(Error::Stopped.hint(), None);
     }
 }

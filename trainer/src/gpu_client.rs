@@ -25,6 +25,11 @@ pub(crate) fn memory_capacity(device: &Device) -> Option<u64> {
     probe(device)?.client.properties().memory.max_memory()
 }
 
+/// Bytes of the largest buffer that a GPU's driver allocates; `None` on the CPU.
+pub(crate) fn largest_buffer(device: &Device) -> Option<u64> {
+    Some(probe(device)?.client.properties().memory.max_page_size)
+}
+
 /// The connection to a GPU, if the backend can open a new one; `None` on the CPU.
 pub(crate) fn connection(device: &Device) -> Option<Connection> {
     Connection::of(&probe(device)?.client)

@@ -53,6 +53,16 @@ pub enum GpuBackend {
     Wgpu,
 }
 
+impl fmt::Display for GpuBackend {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Cuda => "CUDA",
+            Self::Rocm => "ROCm",
+            Self::Wgpu => "wgpu",
+        })
+    }
+}
+
 /// A GPU that can be opened.
 #[derive(Clone, Debug)]
 pub struct Gpu {

@@ -25,11 +25,11 @@ const BLOCK: usize = 1 << 14;
 
 /// The initial weights for a seed, as a flat vector in the order of [`ModelSpec::layout`].
 ///
-/// Norm gains are one. Each matrix value is a centred sum of twelve 16-bit integers from BLAKE3's
-/// extendable output (Irwin–Hall: normal to within a fraction of a percent, cut off at six
-/// deviations), scaled to a standard deviation of 1 / sqrt(width) for the embedding and
-/// 1 / sqrt(3 · inputs) for a projection, divided by sqrt(2 · layers) if the projection writes to
-/// the residual stream (Radford et al., 2019, section 2.3). At a width of 2048 that is close to the
+/// Norm gains are one, biases zero. Each matrix value is a centred sum of twelve 16-bit integers
+/// from BLAKE3's extendable output (Irwin–Hall: normal to within a fraction of a percent, cut off
+/// at six deviations), scaled to a standard deviation of 1 / sqrt(width) for the embedding and 1 /
+/// sqrt(3 · inputs) for a projection, divided by sqrt(2 · layers) if the projection writes to the
+/// residual stream (Radford et al., 2019, section 2.3). At a width of 2048 that is close to the
 /// usual 0.02. Small models need more: with 0.02 they spend their first rounds growing the
 /// embedding, which a compressed round changes only a little (measured with `examples/learn.rs`: 6
 /// rounds instead of 10 to the bigram floor).
@@ -40,6 +40,9 @@ pub fn initial_weights(spec: &ModelSpec, seed: &[u8; 32]) -> Result<Vec<f32>> {
     let layout = spec.layout()?;
     let mut weights = vec![1.0; layout.parameters()];
     for (index, tensor) in layout.tensors().iter().enumerate() {
+        if tensor.name.ends_with(".bias") {
+            weights[layout.range(index)].fill(0.0);
+        }
         if let [_, inputs] = tensor.shape[..] {
             let deviation = deviation(spec, &tensor.name, inputs);
             fill(

@@ -193,15 +193,18 @@ impl InnerSpec {
     ///
     /// `global_step` counts the inner steps of the run (round · H + step). `updates` counts the
     /// updates that this peer's moments have seen, so that a peer with fresh moments warms up
-    /// again.
+    /// again. At the start of a run both rise at once; the slower one holds.
     pub fn learning_rate(&self, global_step: u64, updates: u64) -> f64 {
         let peak = f64::from(self.learning_rate_ppb) / 1e9;
-        peak * self.schedule_factor(global_step) * rise(updates, self.rejoin_warmup_steps)
+        let of_run = rise(global_step, self.warmup_steps);
+        let of_moments = rise(updates, self.rejoin_warmup_steps);
+        peak * self.schedule_factor(global_step) * of_run.min(of_moments)
     }
 
+    /// The factor of the schedule: 1 until the end of the warm-up.
     fn schedule_factor(&self, step: u64) -> f64 {
         if step < self.warmup_steps {
-            return rise(step, self.warmup_steps);
+            return 1.0;
         }
         match self.schedule {
             Schedule::Constant => 1.0,
@@ -222,6 +225,11 @@ impl InnerSpec {
                 1.0 - progress(decay_start, step, total_steps).sqrt(),
             ),
         }
+    }
+
+    /// Whether Muon is the optimiser.
+    pub fn has_muon(&self) -> bool {
+        self.muon().is_some()
     }
 
     /// Muon's momentum, if Muon is the optimiser.
@@ -280,6 +288,27 @@ mod tests {
         {
             assert!(near(*rate, expected), "{rates:?}");
         }
+    }
+
+    #[test]
+    fn a_run_and_its_peers_warm_up_once() {
+        let inner = InnerSpec {
+            warmup_steps: 20,
+            rejoin_warmup_steps: 10,
+            learning_rate_ppb: 1_000_000_000,
+            ..InnerSpec::default()
+        };
+        // At the start of a run, when all moments are fresh, the rise is linear over the run's.
+        for step in 0..20 {
+            assert!(near(
+                inner.learning_rate(step, step),
+                (step + 1) as f64 / 20.0
+            ));
+        }
+        // Who joins later warms up alone, and who joins during the rise does not jump ahead of it.
+        assert!(near(inner.learning_rate(500, 3), 0.4));
+        assert!(near(inner.learning_rate(15, 0), 0.1));
+        assert!(near(inner.learning_rate(15, 9), 0.8));
     }
 
     #[test]

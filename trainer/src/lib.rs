@@ -20,7 +20,7 @@
 //! let theta = weal_trainer::initial_weights(&model, &[0; 32])?;
 //! let mut learner = Learner::new(model, InnerSpec::default(), Arc::new(corpus), &device)?;
 //!
-//! let assignment = Assignment { seed: [1; 32], peer: [2; 32] };
+//! let assignment = Assignment::newcomer([1; 32], [2; 32]);
 //! let trained = learner.train(&theta, &assignment, 0, &mut |_| ControlFlow::Continue(()))?;
 //! let body = learner.compress(&theta, &Compression::default())?;
 //! let local = learner.weights()?;
@@ -42,19 +42,25 @@ mod compute_plan;
 mod corpus;
 mod data;
 mod device;
+mod device_check;
 mod divergence;
+mod encoding;
 mod engine;
 mod error;
 mod evaluate;
 mod fault;
+mod features;
 mod formats;
 mod generate;
 mod gpu_client;
 mod gpus;
+mod host_memory;
 mod initial;
 mod inner;
+mod json;
 mod kernel_cache;
 mod kernel_warmup;
+mod launches;
 mod learner;
 mod loader;
 mod memory_model;
@@ -62,6 +68,7 @@ mod memory_plan;
 mod memory_probe;
 mod moments;
 mod panic;
+mod permutation;
 mod sampling;
 mod spec;
 mod speed;
@@ -72,24 +79,43 @@ mod write_inside;
 pub use compute_plan::{ComputePlan, Precision, StatePlacement};
 pub use corpus::{Corpus, Floors, Generated, TextSource, TokenPart, TokenShard, generate_text};
 pub use data::{
-    DownloadClient, FileKind, Prepare, PrepareProgress, PrepareSummary, PreparedFolder,
-    PreparedIndex, PreparedPart, PreparedShard, PreparedSource,
+    DownloadClient, FileKind, FileWalk, FoundPath, LeftOut, PlainText, Prepare, PrepareProgress,
+    PrepareSummary, PreparedFolder, PreparedIndex, PreparedPart, PreparedShard, PreparedSource,
+    check_text, read_text,
 };
 pub use device::{DeviceChoice, OpenDevice};
+pub use device_check::{Compared, CompressionCheck, DeviceCheck};
 pub use error::{Error, Result, Source};
-pub use evaluate::{ChoiceScores, Evaluator, Question, QuestionForm, parse_questions};
+pub use evaluate::{
+    Asked, Document, DocumentScore, EXAMPLE_SEED, Evaluator, ExampleOrder, Examples, GroupScores,
+    Measured, Metric, MmluGroup, MmluSubject, Record, Request, RequestScore, Task, TaskScores,
+    mmlu_groups, read_records,
+};
 pub use fault::InjectedFault;
-pub use formats::{Checkpoint, Export, FileProgress, FloatFormat, GgufFormat};
+pub use features::{
+    Activation, Biases, Features, LayerKind, NormPlacement, QueryKeyNorm, RopeScaling,
+    RopeScalingKind,
+};
+pub use formats::{Checkpoint, Export, FileProgress, FloatFormat, GgufFormat, GgufSummary};
 pub use generate::{GeneratedText, Sampling, StopReason, TextGenerator};
 pub use gpus::{Gpu, GpuBackend, GpuKind, gpus};
+pub use host_memory::{container_memory_limit, free_host_memory};
 pub use initial::initial_weights;
 pub use inner::{InnerSpec, Optimiser, Schedule};
+pub use json::parse_json;
 pub use kernel_warmup::KernelWarmup;
-pub use learner::{Evaluation, Learner, Progress, Samples, Trained};
+pub use launches::KernelUse;
+pub use learner::{
+    Candidate, Evaluation, Judge, Judgement, Learner, Progress, Samples, Sent, Trained,
+    judging_windows,
+};
 pub use memory_model::{AGREED_WEIGHTS, ERROR_FEEDBACK, MemoryItem, MemoryNeed, SAVING, Workload};
 pub use memory_plan::{MemoryBudget, MemoryPlan, MemoryPlanner, PlanRequest, format_bytes};
-pub use memory_probe::{DriverReport, driver_reports, free_host_memory};
-pub use sampling::Assignment;
-pub use spec::{ModelSpec, PRESETS, RopeScaling};
+pub use memory_probe::{DriverReport, driver_reports};
+pub use sampling::{Assignment, Windows};
+pub use spec::{ModelSpec, PRESETS};
 pub use speed::{CompressSpeed, TrainLoad, TrainSpeed, flops_per_token};
-pub use tokeniser::{Tokeniser, TokeniserFile};
+pub use tokeniser::{
+    ChatTemplate, ChatTokens, LostLetters, SpecialTokens, TIME_IN_DATA, Tokeniser, TokeniserFile,
+    TokeniserSettings, message,
+};

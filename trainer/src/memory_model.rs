@@ -3,13 +3,15 @@
 //!
 //! A step goes through phases. While scores are computed, all activations of all blocks are alive.
 //! Going backward, activations are freed and gradients take their place. The update needs gradients
-//! and moments, and no activations. The prediction is the largest of these phases, item by item.
-//! The tensors are those of `engine/model.rs` and `engine/gradient.rs`; the number of temporaries
-//! was measured. `tests/memory.rs` compares the predictions with allocator reports.
+//! and moments, and no activations. Measuring losses is a phase of its own, without gradients. The
+//! prediction is the largest of these phases, item by item. The tensors are those of
+//! `engine/model.rs`, `engine/attention` and `engine/gradient.rs`; the number of temporaries was
+//! measured. `tests/memory.rs` compares the predictions with allocator reports.
 
 use crate::compute_plan::{ComputePlan, StatePlacement};
-use crate::engine::SCORES_AT_ONCE;
+use crate::engine::{QUERIES_AT_ONCE, SCORES_AT_ONCE, Seconds, queries_at_once};
 use crate::error::Result;
+use crate::features::{Activation, NormPlacement, QueryKeyNorm};
 use crate::spec::ModelSpec;
 
 /// A training setup whose memory to predict.
@@ -23,6 +25,8 @@ pub struct Workload {
     pub plan: ComputePlan,
     /// CPU threads that train; `None` on a GPU.
     pub threads: Option<usize>,
+    /// Whether the optimiser is Muon.
+    pub muon: bool,
 }
 
 /// One item of a prediction.
@@ -34,9 +38,11 @@ pub struct MemoryItem {
     pub bytes: u64,
 }
 
-/// The peak memory of training, item by item.
+/// The peak memory of training and of measuring losses, item by item.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemoryNeed {
+    /// The largest buffer on the GPU, in bytes; 0 on the CPU. Drivers limit it.
+    pub largest_buffer: u64,
     /// GPU memory; empty on the CPU.
     pub device: Vec<MemoryItem>,
     /// Host memory.
@@ -64,19 +70,25 @@ impl MemoryNeed {
 }
 
 /// Tensors of the scores' shape, `[rows, vocabulary]` in f32, alive at once in the backward pass of
-/// the loss.
-const SCORE_TENSORS: f64 = 4.0;
+/// the loss, on the CPU and on a GPU.
+const SCORE_TENSORS: [f64; 2] = [4.0, 1.5];
+/// The same while losses are measured.
+const SCORE_TENSORS_FORWARD: [f64; 2] = [3.0, 1.5];
+/// Tensors of the shape of attention's scores alive at once, on the CPU and on a GPU.
+const ATTENTION_TENSORS: [f64; 2] = [2.0, 2.0];
 /// Temporaries of a block's backward pass, as a share of its activations.
 const BACKWARD_SHARE: f64 = 0.25;
 /// Bytes that a GPU's allocator reserves for small buffers.
 const POOLS: f64 = 5.5e6;
 /// Bytes that a GPU's allocator reserves but does not use, as a share of those used: ends of pages,
 /// and pages of sizes no longer requested.
-const PAGES_SHARE: f64 = 0.14;
+const PAGES_SHARE: f64 = 0.09;
 
 /// Sizes that the phases share, in bytes, as floating point.
 struct Sizes {
     parameters: f64,
+    /// First and second moments.
+    moments: f64,
     /// Parameters of the largest tensor.
     largest: f64,
     /// Threads that each differentiate some of the sequences; 1 on a GPU.
@@ -85,11 +97,17 @@ struct Sizes {
     short: f64,
     /// Activations of one block for one worker's tokens.
     block: f64,
+    /// What one block of attention needs for a while, for one worker.
+    attention: f64,
+    /// What a block's forward pass needs for a while, for one worker, without attention.
+    forward: f64,
     /// The residual stream of one worker's tokens.
     stream: f64,
     /// Scores that one worker holds at once, and the output projection's gradients while they are
     /// summed up.
     scores: f64,
+    /// The largest tensor of all.
+    largest_buffer: f64,
 }
 
 /// What is alive in a phase, beside weights and states.
@@ -120,11 +138,12 @@ impl Workload {
     /// If the model is out of range.
     pub fn memory(&self) -> Result<MemoryNeed> {
         let sizes = self.sizes()?;
-        let phases = if self.plan.recompute {
+        let mut phases = if self.plan.recompute {
             self.phases_with_recompute(&sizes)
         } else {
             self.phases(&sizes)
         };
+        phases.push(self.evaluation(&sizes));
         let larger = |worst: Phase, phase: Phase| {
             if phase.bytes() > worst.bytes() {
                 phase
@@ -141,7 +160,7 @@ impl Workload {
             item("tables", self.tables()),
         ];
         let node = [
-            item(SAVING, 12.0 * sizes.parameters),
+            item(SAVING, 4.0 * (sizes.moments + sizes.parameters)),
             item(AGREED_WEIGHTS, 8.0 * sizes.parameters),
         ];
         let mut need = MemoryNeed::default();
@@ -149,6 +168,7 @@ impl Workload {
             need.host.extend(working);
             need.host.extend(self.states(&sizes));
         } else {
+            need.largest_buffer = sizes.largest_buffer as u64;
             need.device.extend(working);
             if self.is_on_host() {
                 need.host.extend(self.states(&sizes));
@@ -173,22 +193,15 @@ impl Workload {
         let if_any = |any: bool| if any { 4.0 * parameters } else { 0.0 };
         [
             item("weights in f32", if_any(on_host || is_short)),
-            item("moments", 8.0 * parameters),
+            item("moments", 4.0 * sizes.moments),
             item(ERROR_FEEDBACK, 4.0 * parameters),
             item("sums of gradients", if_any(on_host)),
         ]
     }
 
-    /// The rotary tables, and on a GPU the causal mask.
+    /// The rotary tables.
     fn tables(&self) -> f64 {
-        let spec = &self.model;
-        let (context, group) = (spec.context as f64, (spec.heads / spec.kv_heads) as f64);
-        let mask = if self.threads.is_none() {
-            group * context * context
-        } else {
-            0.0
-        };
-        4.0 * (4.0 * context * spec.head_width() as f64 + mask)
+        4.0 * (4 * self.model.context * self.model.head_width()) as f64
     }
 
     fn sizes(&self) -> Result<Sizes> {
@@ -207,17 +220,60 @@ impl Workload {
         let rows = tokens.min((SCORES_AT_ONCE / spec.vocabulary).max(1) as f64);
         let is_cut = rows < tokens || self.plan.recompute;
         let head = (spec.vocabulary * spec.width) as f64;
-        let scores = SCORE_TENSORS * 4.0 * rows * spec.vocabulary as f64
+        let scores = self.of_device(SCORE_TENSORS) * 4.0 * rows * spec.vocabulary as f64
             + if is_cut { 2.0 * short * head } else { 0.0 };
+        let scores_of_attention = self.scores_of_attention(sequences);
+        let attention = if self.threads.is_some() && self.is_one_block() {
+            0.0 // part of the activations
+        } else {
+            self.of_device(ATTENTION_TENSORS) * scores_of_attention
+        };
+        let [width, inner, query, keys] = [
+            spec.width,
+            spec.feed_forward,
+            spec.query_width(),
+            spec.kv_width(),
+        ]
+        .map(|size| size as f64);
+        let forward = tokens * (8.0 * width + short * (3.0 * inner).max(2.0 * query + 2.0 * keys));
+        let widest = tokens * width.max(inner).max(query);
+        let of_scores = rows * spec.vocabulary as f64;
+        let largest_buffer = scores_of_attention.max(4.0 * widest.max(of_scores).max(largest));
+        let seconds = Seconds::new(&layout, self.muon).len() as f64;
         Ok(Sizes {
             parameters,
+            moments: parameters + seconds,
             largest,
             workers,
             short,
             block: tokens * self.activations_of_a_block(short),
+            attention,
+            forward,
             stream: 4.0 * tokens * spec.width as f64,
             scores,
+            largest_buffer,
         })
+    }
+
+    /// Bytes of the scores of one block of queries, in f32.
+    fn scores_of_attention(&self, sequences: usize) -> f64 {
+        let (heads, context) = (sequences * self.model.heads, self.model.context);
+        let queries = queries_at_once(heads, context).min(context);
+        4.0 * queries as f64 * heads as f64 * context as f64
+    }
+
+    /// The number that holds for the kind of device: the CPU's or a GPU's.
+    fn of_device(&self, [on_cpu, on_gpu]: [f64; 2]) -> f64 {
+        if self.threads.is_some() {
+            on_cpu
+        } else {
+            on_gpu
+        }
+    }
+
+    /// Whether attention takes all queries of a window at once.
+    fn is_one_block(&self) -> bool {
+        self.model.context <= QUERIES_AT_ONCE
     }
 
     /// Bytes of activations that a block stores for each token.
@@ -230,27 +286,40 @@ impl Workload {
             spec.feed_forward,
         ]
         .map(|size| size as f64);
-        let is_short = short < 4.0;
-        // Two norms: the stream, and the normed stream before and after its gain.
-        let norms = 2.0 * (8.0 + short) * width;
-        let heads = short * (query + 2.0 * keys);
-        let weights =
-            (spec.heads * spec.context) as f64 * (4.0 + if is_short { short } else { 0.0 });
+        let norms = match spec.features.norm_placement {
+            NormPlacement::Before | NormPlacement::After => 2.0,
+            NormPlacement::Both => 4.0,
+        };
         let is_gpu = self.threads.is_none();
-        // Without fused operations, the output of attention is normalised afterwards, and the
-        // gate's sigmoid and product are stored.
-        let gathered = short * query + if is_gpu { 4.0 * query } else { 0.0 };
-        let gated = if is_gpu {
+        // Of each the stream, and the normed stream: on the CPU before and after its gain, on a GPU
+        // as the products take it.
+        let norms = norms * (self.of_device([8.0, 4.0]) + short) * width;
+        let heads = short * (query + 2.0 * keys);
+        // A GPU keeps the output of attention and a sum for each query; the CPU keeps the attention
+        // weights, if the window is one block.
+        let attention = if is_gpu {
+            short * query + 4.0 * spec.heads as f64
+        } else if self.is_one_block() {
+            4.0 * (spec.heads * spec.context) as f64
+        } else {
+            0.0
+        };
+        let gathered = short * query;
+        // Without the fused operation, the gate's sigmoid and product are stored.
+        let gated = if spec.features.activation == Activation::GeluTanh {
+            // Gates and ups, and four tensors on the way through the hyperbolic tangent.
+            (24.0 + short) * inner
+        } else if is_gpu && short < 4.0 {
             5.0 * short * inner
         } else {
             (8.0 + short) * inner
         };
-        let norms_of_heads = if spec.query_key_norm {
+        let norms_of_heads = if spec.query_key_norm != QueryKeyNorm::None {
             8.0 * (query + keys)
         } else {
             0.0
         };
-        norms + heads + weights + gathered + gated + norms_of_heads
+        norms + heads + attention + gathered + gated + norms_of_heads
     }
 
     /// The memory alive in each phase of a step that stores all activations.
@@ -260,7 +329,7 @@ impl Workload {
         let gradients = |share: f64| self.gradients(sizes, share, bytes);
         let activations =
             |done: f64| sizes.workers * ((layers - done) * sizes.block + 3.0 * sizes.stream);
-        let back = sizes.workers * BACKWARD_SHARE * sizes.block;
+        let back = sizes.workers * (BACKWARD_SHARE * sizes.block + sizes.attention);
         vec![
             Phase {
                 activations: activations(0.0),
@@ -292,7 +361,7 @@ impl Workload {
         let gradients = |share: f64| self.gradients(sizes, share, bytes);
         let streams = sizes.workers * sizes.stream * (layers + 4.0);
         let block = sizes.workers * sizes.block;
-        let back = BACKWARD_SHARE * block;
+        let back = BACKWARD_SHARE * block + sizes.workers * sizes.attention;
         let per_block = (sizes.parameters - self.embedding_bytes() / 4.0) / layers;
         // A GPU copies each gradient into the layout's order before the host reads it. On the CPU,
         // a block's gradients appear only after as many of its activations are freed.
@@ -324,6 +393,19 @@ impl Workload {
                 gradients: gradients(1.0) + sizes.workers * self.embedding_bytes(),
             },
         ]
+    }
+
+    /// The memory alive while losses are measured: no gradients, and no activations of other
+    /// blocks.
+    fn evaluation(&self, sizes: &Sizes) -> Phase {
+        let share = self.of_device(SCORE_TENSORS_FORWARD) / self.of_device(SCORE_TENSORS);
+        let of_scores = sizes.scores * share;
+        let of_a_block = sizes.forward + sizes.attention;
+        Phase {
+            activations: sizes.workers * (3.0 * sizes.stream + of_a_block),
+            scores: sizes.workers * of_scores,
+            gradients: 0.0,
+        }
     }
 
     /// Gradient sums of earlier micro-batches, and this one's gradients once `share` of them is

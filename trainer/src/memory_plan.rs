@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::memory_model::{MemoryNeed, Workload};
 use crate::spec::ModelSpec;
 
-/// What the user has fixed; the planner chooses the settings that are `None`.
+/// What the run and the user have fixed; the planner chooses the settings that are `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PlanRequest {
     /// The most sequences that go through the model at once; 0 for the whole batch.
@@ -18,6 +18,8 @@ pub struct PlanRequest {
     pub states: Option<StatePlacement>,
     /// The type of matrix products.
     pub precision: Option<Precision>,
+    /// Whether the run's optimiser is Muon, which needs no second moment of the blocks' matrices.
+    pub muon: bool,
 }
 
 /// How much memory training may use, in bytes; `None` if unknown, which counts as unlimited.
@@ -27,6 +29,8 @@ pub struct MemoryBudget {
     pub device: Option<u64>,
     /// Host memory.
     pub host: Option<u64>,
+    /// The largest buffer that the GPU's driver allocates.
+    pub buffer: Option<u64>,
 }
 
 /// Plans training for one device and one memory budget.
@@ -78,7 +82,17 @@ impl fmt::Display for MemoryPlan {
             self.need.host_bytes(),
             self.budget.host,
             "in the machine",
-        ))
+        ))?;
+        let need = self.need.largest_buffer;
+        match self.budget.buffer.filter(|most| need > *most) {
+            Some(most) => write!(
+                formatter,
+                ", a buffer of {} where the GPU's driver allows {}",
+                format_bytes(need),
+                format_bytes(most)
+            ),
+            None => Ok(()),
+        }
     }
 }
 
@@ -121,6 +135,7 @@ impl MemoryPlanner {
                     batch,
                     plan: compute,
                     threads: self.threads,
+                    muon: request.muon,
                 };
                 Ok(MemoryPlan {
                     compute,
@@ -199,7 +214,10 @@ fn fits(need: &MemoryNeed, budget: &MemoryBudget) -> bool {
     let within = |need: u64, budget: Option<u64>| {
         budget.is_none_or(|budget| need as f64 <= USABLE * budget as f64)
     };
-    within(need.device_bytes(), budget.device) && within(need.host_bytes(), budget.host)
+    let is_allowed = budget.buffer.is_none_or(|most| need.largest_buffer <= most);
+    is_allowed
+        && within(need.device_bytes(), budget.device)
+        && within(need.host_bytes(), budget.host)
 }
 
 /// Orders plans by need; GPU memory is scarcer and comes first.
@@ -215,6 +233,7 @@ mod tests {
         let budget = MemoryBudget {
             device: Some(gigabytes * 1_000_000_000),
             host: Some(64_000_000_000),
+            buffer: None,
         };
         MemoryPlanner {
             threads: None,
@@ -254,13 +273,13 @@ mod tests {
             ..PlanRequest::default()
         };
         let mut last = u64::MAX;
-        for gigabytes in [80, 40, 24, 16, 12, 8, 6] {
+        for gigabytes in [80, 40, 24, 16, 12, 8, 6, 4] {
             let choice = gpu(gigabytes).plan(&model, 8, &request).unwrap();
             assert!(choice.fits(), "{gigabytes} GB: {choice}");
             assert!(choice.need.device_bytes() <= last);
             last = choice.need.device_bytes();
         }
-        let small = gpu(6).plan(&model, 8, &request).unwrap().compute;
+        let small = gpu(4).plan(&model, 8, &request).unwrap().compute;
         assert!(
             small.recompute && small.states == StatePlacement::Host,
             "{small}"
@@ -270,13 +289,86 @@ mod tests {
     }
 
     #[test]
+    fn no_plan_asks_for_a_larger_buffer_than_the_driver_allocates() {
+        // wgpu's limit under Vulkan and DirectX 12. Whole scores of these would take twice as much.
+        let limit = (1 << 31) - 1;
+        for (name, gigabytes) in [
+            ("1b", 24),
+            ("1b", 48),
+            ("1b", 16),
+            ("medium", 16),
+            ("1b", 80),
+        ] {
+            let model = ModelSpec::preset(name).unwrap();
+            let mut planner = gpu(gigabytes);
+            planner.budget.buffer = Some(limit);
+            let plan = planner.plan(&model, 8, &PlanRequest::default()).unwrap();
+            assert!(
+                plan.fits() && plan.need.largest_buffer <= limit,
+                "{name}: {plan}"
+            );
+        }
+        // An embedding whose gradient is one buffer of 4 GiB fits no card under that limit.
+        let wide = ModelSpec {
+            vocabulary: 1 << 17,
+            width: 8192,
+            ..ModelSpec::preset("nano").unwrap()
+        };
+        let mut planner = gpu(100_000);
+        planner.budget.host = None;
+        assert!(
+            planner
+                .plan(&wide, 8, &PlanRequest::default())
+                .unwrap()
+                .fits()
+        );
+        planner.budget.buffer = Some(limit);
+        let plan = planner.plan(&wide, 8, &PlanRequest::default()).unwrap();
+        assert!(!plan.fits());
+        let text = plan.to_string();
+        assert!(
+            text.contains("a buffer of 4.3 GB where the GPU's driver allows 2.1 GB"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_longer_context_needs_memory_in_proportion() {
+        let need = |context| {
+            let model = ModelSpec {
+                context,
+                ..ModelSpec::preset("small").unwrap()
+            };
+            let plan = ComputePlan {
+                micro_batch: Some(1),
+                ..ComputePlan::default()
+            };
+            let workload = Workload {
+                model,
+                batch: 1,
+                plan,
+                threads: None,
+                muon: false,
+            };
+            let need = workload.memory().unwrap();
+            let working = ["activations", "tables"];
+            let items = need
+                .device
+                .iter()
+                .filter(|item| working.contains(&item.what));
+            items.map(|item| item.bytes).sum::<u64>()
+        };
+        assert!(need(16_384) < 5 * need(4096));
+    }
+
+    #[test]
     fn settings_that_the_user_fixed_stay() {
         let model = ModelSpec::preset("small").unwrap();
         let request = PlanRequest {
             micro_batch: Some(3),
             recompute: Some(true),
             states: Some(StatePlacement::Host),
-            precision: None,
+            ..PlanRequest::default()
         };
         let plan = gpu(100).plan(&model, 8, &request).unwrap().compute;
         let expected = ComputePlan {
@@ -305,6 +397,7 @@ mod tests {
                 batch: 8,
                 plan,
                 threads: Some(2),
+                muon: false,
             }
             .memory()
             .unwrap()
@@ -317,6 +410,7 @@ mod tests {
         let budget = MemoryBudget {
             device: None,
             host: Some((need(busy) as f64 / USABLE) as u64 + 1),
+            buffer: None,
         };
         let planner = MemoryPlanner {
             threads: Some(2),

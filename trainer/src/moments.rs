@@ -22,7 +22,7 @@ impl SavedMoments {
     /// little-endian f32.
     pub(crate) fn to_bytes(updates: u64, first: &[f32], second: &[f32]) -> Vec<u8> {
         let parameters = first.len();
-        let mut bytes = Vec::with_capacity(HEADER + parameters * 8);
+        let mut bytes = Vec::with_capacity(HEADER + (parameters + second.len()) * 4);
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&(parameters as u64).to_le_bytes());
         bytes.extend_from_slice(&updates.to_le_bytes());
@@ -32,9 +32,10 @@ impl SavedMoments {
         bytes
     }
 
-    /// Decodes what [`Self::to_bytes`] wrote for a model of `parameters` parameters. Checks every
-    /// length before allocating, and that the optimiser can continue from every value.
-    pub(crate) fn from_bytes(bytes: &[u8], parameters: usize) -> Result<Self> {
+    /// Decodes what [`Self::to_bytes`] wrote for a model of `parameters` parameters, of which
+    /// `seconds` have a second moment. Checks every length before allocating, and that the
+    /// optimiser can continue from every value.
+    pub(crate) fn from_bytes(bytes: &[u8], parameters: usize, seconds: usize) -> Result<Self> {
         let refuse = |reason: String| Err(Error::Moments(reason));
         let (header, values) = match bytes.split_at_checked(HEADER) {
             Some(parts) => parts,
@@ -55,11 +56,12 @@ impl SavedMoments {
                 "they belong to a model of {saved} parameters, but this one has {parameters}"
             ));
         }
-        if values.len() != parameters * 8 {
+        let expected = (parameters + seconds) * 4;
+        if values.len() != expected {
             return refuse(format!(
                 "they hold {} bytes of values instead of {}",
                 values.len(),
-                parameters * 8
+                expected
             ));
         }
         let (first, second) = values.split_at(parameters * 4);
@@ -118,7 +120,7 @@ mod tests {
 
     #[test]
     fn moments_round_trip() {
-        assert_eq!(SavedMoments::from_bytes(&bytes(), 2).unwrap(), saved());
+        assert_eq!(SavedMoments::from_bytes(&bytes(), 2, 2).unwrap(), saved());
     }
 
     #[test]
@@ -139,7 +141,7 @@ mod tests {
             (with(HEADER + 8, &(-1f32).to_le_bytes()), 2, "second moment"),
         ];
         for (bytes, parameters, reason) in cases {
-            let message = SavedMoments::from_bytes(&bytes, parameters)
+            let message = SavedMoments::from_bytes(&bytes, parameters, 2)
                 .unwrap_err()
                 .to_string();
             assert!(

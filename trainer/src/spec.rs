@@ -4,13 +4,14 @@ use serde::{Deserialize, Serialize};
 use weal_kernels::{Layout, TensorSpec};
 
 use crate::error::{Error, Result};
+use crate::features::{Features, LayerKind, NormPlacement, QueryKeyNorm, RopeScaling};
 
-/// The sizes of a Llama-architecture decoder.
+/// The sizes and features of a decoder.
 ///
-/// All fields are integers, so that a manifest encodes them canonically. The architecture is
-/// Hugging Face's `LlamaForCausalLM`: RMSNorm before each block, rotary positions in the half-split
-/// convention, grouped-query attention, SwiGLU, and no biases. With `query_key_norm` it is
-/// `Qwen3ForCausalLM`.
+/// All fields are integers, so that a manifest encodes them canonically. Without features the
+/// architecture is Hugging Face's `LlamaForCausalLM`: RMSNorm before each block, rotary positions
+/// in the half-split convention, grouped-query attention, SwiGLU, and no biases. The gain of a norm
+/// is what multiplies; formats that store it less one (Gemma) are converted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
@@ -37,28 +38,15 @@ pub struct ModelSpec {
     /// Width of one head, if it is not `width / heads`.
     #[serde(default)]
     pub head_width: Option<usize>,
-    /// Whether queries and keys are normalised per head before rotation (Qwen3).
+    /// How queries and keys are normalised before rotation.
     #[serde(default)]
-    pub query_key_norm: bool,
-    /// Scaling of the rotary frequencies, for windows longer than the original context (Llama 3.1).
+    pub query_key_norm: QueryKeyNorm,
+    /// Scaling of the rotary frequencies, for windows longer than the original context.
     #[serde(default)]
     pub rope_scaling: Option<RopeScaling>,
-}
-
-/// Llama 3.1's scaling of rotary frequencies: low ones are divided by `factor`, high ones stay, and
-/// those between are interpolated (`_compute_llama3_parameters` in Hugging Face's
-/// `modeling_rope_utils.py`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RopeScaling {
-    /// Divisor of low frequencies, in ppm (8,000,000 is 8).
-    pub factor_ppm: u32,
-    /// Wavelengths above `original_context` over this count as low frequencies; in ppm.
-    pub low_frequency_ppm: u32,
-    /// Wavelengths below `original_context` over this count as high frequencies; in ppm.
-    pub high_frequency_ppm: u32,
-    /// The context of the original training, in tokens.
-    pub original_context: u32,
+    /// What the decoder does otherwise than Llama.
+    #[serde(default)]
+    pub features: Features,
 }
 
 /// The most parameters of a model: a `u32` byte offset into an index plane still addresses them,
@@ -66,7 +54,10 @@ pub struct RopeScaling {
 const MAX_PARAMETERS: u128 = 1 << 38;
 
 /// The most blocks of a model. Bounds the number of tensors before any is allocated.
-const MAX_LAYERS: usize = 1024;
+pub(crate) const MAX_LAYERS: usize = 1024;
+
+/// The longest context, in tokens.
+const MOST_CONTEXT: usize = 1 << 18;
 
 /// The names of the presets, smallest first.
 pub const PRESETS: [&str; 6] = ["nano", "micro", "tiny", "small", "medium", "1b"];
@@ -114,8 +105,9 @@ impl ModelSpec {
             rope_theta: 10_000,
             norm_epsilon_ppb: 10_000,
             head_width: None,
-            query_key_norm: false,
+            query_key_norm: QueryKeyNorm::None,
             rope_scaling: None,
+            features: Features::default(),
         })
     }
 
@@ -138,6 +130,29 @@ impl ModelSpec {
     /// Width of the keys (and of the values) of all heads together.
     pub fn kv_width(&self) -> usize {
         self.kv_heads * self.head_width()
+    }
+
+    /// Leading components of a head that rotate.
+    pub fn rotary_width(&self) -> usize {
+        self.features.rotary_width.unwrap_or(self.head_width())
+    }
+
+    /// How a layer differs from the others.
+    pub fn layer_kind(&self, layer: usize) -> LayerKind {
+        let kinds = &self.features.layer_kinds;
+        kinds.get(layer).copied().unwrap_or_default()
+    }
+
+    /// Tokens that a layer sees, its own included, if they are fewer than all.
+    pub fn window(&self, layer: usize) -> Option<usize> {
+        let window = self.features.window.map(|window| window as usize);
+        window.filter(|_| self.layer_kind(layer).windowed)
+    }
+
+    /// Factor of attention scores.
+    pub fn score_scale(&self) -> f64 {
+        let divisor = self.features.score_divisor;
+        1.0 / divisor.map_or(self.head_width() as f64, f64::from).sqrt()
     }
 
     /// RMSNorm's ε.
@@ -168,7 +183,7 @@ impl ModelSpec {
         within("heads", self.heads, 1 << 12)?;
         within("kv_heads", self.kv_heads, self.heads)?;
         within("feed_forward", self.feed_forward, 1 << 18)?;
-        within("context", self.context, 1 << 17)?;
+        within("context", self.context, MOST_CONTEXT)?;
         if self.context < 2 {
             return refuse("context", self.context, "it must be at least 2 tokens");
         }
@@ -195,9 +210,10 @@ impl ModelSpec {
             }
             None => {}
         }
-        if let Some(scaling) = &self.rope_scaling {
-            scaling.validate()?;
-        }
+        self.rope_scaling
+            .iter()
+            .try_for_each(RopeScaling::validate)?;
+        self.features.validate(self.layers, self.head_width())?;
         if !self.heads.is_multiple_of(self.kv_heads) {
             return refuse(
                 "kv_heads",
@@ -247,30 +263,18 @@ impl ModelSpec {
         Ok(Layout::new(tensors)?)
     }
 
-    /// Every tensor as `(name, [rows, columns])`; a norm's gain has one row.
+    /// Every tensor as `(name, [rows, columns])`; a gain or a bias has one row.
     fn shapes(&self) -> Vec<(String, [usize; 2])> {
-        let (width, query, kv) = (self.width, self.query_width(), self.kv_width());
+        let width = self.width;
         let mut shapes = vec![(
             "model.embed_tokens.weight".to_owned(),
             [self.vocabulary, width],
         )];
+        let block = self.block_shapes();
         for layer in 0..self.layers {
-            let block = [
-                ("self_attn.q_proj", [query, width]),
-                ("self_attn.k_proj", [kv, width]),
-                ("self_attn.v_proj", [kv, width]),
-                ("self_attn.o_proj", [width, query]),
-                ("mlp.gate_proj", [self.feed_forward, width]),
-                ("mlp.up_proj", [self.feed_forward, width]),
-                ("mlp.down_proj", [width, self.feed_forward]),
-                ("input_layernorm", [1, width]),
-                ("post_attention_layernorm", [1, width]),
-            ];
-            let norms =
-                ["self_attn.q_norm", "self_attn.k_norm"].map(|name| (name, [1, self.head_width()]));
-            let norms = norms.into_iter().filter(|_| self.query_key_norm);
-            let named = |(name, shape)| (format!("model.layers.{layer}.{name}.weight"), shape);
-            shapes.extend(block.into_iter().chain(norms).map(named));
+            let named =
+                |(name, shape): &(String, _)| (format!("model.layers.{layer}.{name}"), *shape);
+            shapes.extend(block.iter().map(named));
         }
         shapes.push(("model.norm.weight".to_owned(), [1, width]));
         if !self.tied {
@@ -278,39 +282,58 @@ impl ModelSpec {
         }
         shapes
     }
-}
 
-impl RopeScaling {
-    fn validate(&self) -> Result<()> {
-        let refuse = |key, value: u32, rule: &str| {
-            Err(Error::Model {
-                key,
-                value: value.to_string(),
-                rule: rule.to_owned(),
-            })
+    /// The tensors of one block: matrices, norms, norms of queries and keys, biases. The order is
+    /// that of [`TensorIndex`](crate::tensor_index::TensorIndex).
+    fn block_shapes(&self) -> Vec<(String, [usize; 2])> {
+        let (width, inner) = (self.width, self.feed_forward);
+        let (query, kv) = (self.query_width(), self.kv_width());
+        let projections = [
+            ("self_attn.q_proj", [query, width]),
+            ("self_attn.k_proj", [kv, width]),
+            ("self_attn.v_proj", [kv, width]),
+            ("self_attn.o_proj", [width, query]),
+            ("mlp.gate_proj", [inner, width]),
+            ("mlp.up_proj", [inner, width]),
+            ("mlp.down_proj", [width, inner]),
+        ];
+        let norms: &[&str] = match self.features.norm_placement {
+            NormPlacement::Before => &["input_layernorm", "post_attention_layernorm"],
+            NormPlacement::After => &["post_attention_layernorm", "post_feedforward_layernorm"],
+            NormPlacement::Both => &[
+                "input_layernorm",
+                "post_attention_layernorm",
+                "pre_feedforward_layernorm",
+                "post_feedforward_layernorm",
+            ],
         };
-        if self.factor_ppm < 1_000_000 {
-            return refuse(
-                "rope_scaling.factor_ppm",
-                self.factor_ppm,
-                "it must be at least 1000000",
-            );
-        }
-        if self.low_frequency_ppm == 0 {
-            return refuse("rope_scaling.low_frequency_ppm", 0, "it must be at least 1");
-        }
-        if self.high_frequency_ppm <= self.low_frequency_ppm {
-            let rule = "it must be more than low_frequency_ppm";
-            return refuse(
-                "rope_scaling.high_frequency_ppm",
-                self.high_frequency_ppm,
-                rule,
-            );
-        }
-        if self.original_context == 0 {
-            return refuse("rope_scaling.original_context", 0, "it must be at least 1");
-        }
-        Ok(())
+        let head_norms = match self.query_key_norm {
+            QueryKeyNorm::None => None,
+            QueryKeyNorm::Head => Some([self.head_width(); 2]),
+            QueryKeyNorm::Whole => Some([query, kv]),
+        };
+        let head_norms = head_norms.into_iter().flat_map(|[query, key]| {
+            [
+                ("self_attn.q_norm", [1, query]),
+                ("self_attn.k_norm", [1, key]),
+            ]
+        });
+        let weights = projections
+            .into_iter()
+            .chain(norms.iter().map(|name| (*name, [1, width])))
+            .chain(head_norms)
+            .map(|(name, shape)| (format!("{name}.weight"), shape));
+        let biases = self.features.biases;
+        let has_bias = |name: &str| match name {
+            "self_attn.o_proj" => biases.output,
+            name if name.starts_with("mlp.") => biases.feed_forward,
+            _ => biases.query_key_value,
+        };
+        let biases = projections
+            .into_iter()
+            .filter(|(name, _)| has_bias(name))
+            .map(|(name, [rows, _])| (format!("{name}.bias"), [1, rows]));
+        weights.chain(biases).collect()
     }
 }
 

@@ -15,6 +15,7 @@ use crate::engine::compress_tensors;
 use crate::error::{Error, Result};
 use crate::initial::initial_weights;
 use crate::inner::InnerSpec;
+use crate::launches::{KernelUse, LaunchWatch};
 use crate::learner::Learner;
 use crate::panic::panic_message;
 use crate::sampling::Assignment;
@@ -35,10 +36,12 @@ pub struct TrainLoad {
     pub steps: u32,
     /// How the device is used.
     pub plan: ComputePlan,
+    /// Whether to time each kernel of a GPU, in one more step.
+    pub time_kernels: bool,
 }
 
 /// How fast a model trains.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TrainSpeed {
     /// Seconds of the first step, which includes a GPU's kernel warm-up.
     pub first_step_seconds: f64,
@@ -53,6 +56,8 @@ pub struct TrainSpeed {
     /// Peak memory of training, in bytes: the GPU's, or what the process added to its own on the
     /// CPU. `None` if the system does not report it.
     pub peak_memory_bytes: Option<u64>,
+    /// The kernels that a GPU ran in one step; empty on the CPU.
+    pub kernels: Vec<KernelUse>,
     /// Seconds that all steps together waited for data, the first one included.
     pub data_wait_seconds: f64,
     /// Tokens per second that the data loader delivers without training.
@@ -93,18 +98,23 @@ impl OpenDevice {
         let theta = initial_weights(model, &[0; 32])?;
         let inner = InnerSpec {
             batch: load.batch,
-            steps: load.steps + 1,
+            // One that is not timed, and one in which a GPU's kernels are watched.
+            steps: load.steps + 1 + u32::from(self.is_gpu()),
             ..InnerSpec::default()
         };
         let mut learner = Learner::new(model.clone(), inner, corpus, self)?;
         learner.set_plan(&load.plan)?;
-        let assignment = Assignment {
-            seed: [0; 32],
-            peer: [0; 32],
-        };
-        let mut marks = vec![0.0];
+        let assignment = Assignment::newcomer([0; 32], [0; 32]);
+        let (mut marks, mut watch, mut kernels) = (vec![0.0], None, Vec::new());
         let trained = learner.train(&theta, &assignment, 0, &mut |progress| {
+            if let Some(watch) = watch.take() {
+                kernels = LaunchWatch::finish(watch);
+                return ControlFlow::Break(());
+            }
             marks.push(progress.seconds);
+            if self.is_gpu() && progress.steps > u64::from(load.steps) {
+                watch = Some(LaunchWatch::begin(load.time_kernels));
+            }
             ControlFlow::Continue(())
         })?;
         let steps: Vec<f64> = marks.windows(2).map(|pair| pair[1] - pair[0]).collect();
@@ -127,6 +137,7 @@ impl OpenDevice {
             flops_per_token: flops_per_token(model)?,
             matrix_flops_per_second,
             peak_memory_bytes,
+            kernels,
             data_wait_seconds: trained.data_seconds,
             loader_tokens_per_second: learner.loader_speed(&assignment, load.steps)?,
         })
@@ -222,7 +233,8 @@ fn compress_speed(
 }
 
 /// Floating-point operations per token, forward and backward: 6 for every weight that multiplies
-/// it, and 12 · layers · query width · context for attention (Chowdhery et al., 2022, appendix B).
+/// it, and 12 · query width · context for the attention of each layer (Chowdhery et al., 2022,
+/// appendix B), or · window if the layer sees no more.
 ///
 /// # Errors
 /// If the model is out of range.
@@ -234,7 +246,9 @@ pub fn flops_per_token(model: &ModelSpec) -> Result<f64> {
     } else {
         model.vocabulary * model.width
     };
-    let attention = 12 * model.layers * model.query_width() * model.context;
+    let seen = |layer| model.window(layer).unwrap_or(usize::MAX).min(model.context);
+    let keys: usize = (0..model.layers).map(seen).sum();
+    let attention = 12 * model.query_width() * keys;
     Ok((6 * (parameters - looked_up) + attention) as f64)
 }
 
@@ -277,6 +291,7 @@ fn status_bytes(key: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::features::{Features, LayerKind};
 
     #[test]
     fn operations_are_counted_as_for_palm() {
@@ -284,6 +299,21 @@ mod tests {
         // 1.1 G weights, of which the embedding has 65.5 M; 22 layers, 2048 wide, 2048 tokens.
         let expected = 6.0 * (1_100_048_384.0 - 65_536_000.0) + 12.0 * 22.0 * 2048.0 * 2048.0;
         assert_eq!(flops_per_token(&model).unwrap(), expected);
+        let windowed = ModelSpec {
+            features: Features {
+                window: Some(512),
+                layer_kinds: (0..22)
+                    .map(|layer| LayerKind {
+                        windowed: layer % 2 == 0,
+                        unrotated: false,
+                    })
+                    .collect(),
+                ..Features::default()
+            },
+            ..model
+        };
+        let spared = 12.0 * 11.0 * 2048.0 * (2048.0 - 512.0);
+        assert_eq!(flops_per_token(&windowed).unwrap(), expected - spared);
     }
 
     #[test]
@@ -297,6 +327,7 @@ mod tests {
             batch: 2,
             steps: 3,
             plan: ComputePlan::default(),
+            time_kernels: false,
         };
         let speed = OpenDevice::cpu().train_speed(&model, &load, None).unwrap();
         assert!((speed.tokens_per_second * speed.step_seconds - 64.0).abs() < 1e-6);

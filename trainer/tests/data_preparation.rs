@@ -16,8 +16,8 @@ use report::report;
 use server::{Server, Trouble};
 use sha2::{Digest, Sha256};
 use weal_trainer::{
-    Corpus, DownloadClient, Error, Prepare, PrepareProgress, PrepareSummary, PreparedFolder,
-    TokenPart, Tokeniser,
+    Corpus, DownloadClient, Error, LeftOut, Prepare, PrepareProgress, PrepareSummary,
+    PreparedFolder, TokenPart, Tokeniser,
 };
 
 /// A word-level tokeniser with an end-of-text token.
@@ -158,6 +158,103 @@ fn every_document_is_on_one_side_and_copies_are_on_the_same() {
 }
 
 #[test]
+fn a_copy_with_other_white_space_is_on_the_same_side() {
+    let place = Workspace::new();
+    let all: Vec<String> = documents(400).collect();
+    let copies = all
+        .iter()
+        .map(|text| format!("\u{feff}{}\r\n", text.replace(' ', "  ")));
+    let source = place.write("a.jsonl", lines(all.iter().cloned().chain(copies)));
+    place.run(&prepare(&[&source])).unwrap();
+    let (training, heldout) = texts(&place.path("tokens"));
+    let side = |text: &str| -> BTreeSet<String> {
+        let words = |line: &str| {
+            line.trim_start_matches('\u{feff}')
+                .split_whitespace()
+                .collect()
+        };
+        text.lines().map(words).collect::<BTreeSet<String>>()
+    };
+    assert!(side(&training).is_disjoint(&side(&heldout)));
+    assert_eq!(side(&training).len() + side(&heldout).len(), 400);
+}
+
+/// However little text there is, some of it can be held out and some is left to train on.
+#[test]
+fn a_single_document_is_divided_and_the_summary_says_so() {
+    let book: String = (0..1_500)
+        .map(|number| format!("line {number} of a short book\n"))
+        .collect();
+    for heldout_ppm in [1, 20_000, 200_000, 500_000] {
+        for (name, text) in [
+            ("one.txt", book.clone()),
+            ("one.jsonl", lines([book.clone()])),
+        ] {
+            let place = Workspace::new();
+            let source = place.write(name, &text);
+            let wanted = Prepare {
+                heldout_ppm,
+                ..prepare(&[&source])
+            };
+            let summary = place.run(&wanted).unwrap();
+            let note = summary.heldout_note.unwrap();
+            assert!(note.contains("pieces"), "{note}");
+            let (training, heldout) = texts(&place.path("tokens"));
+            let share = heldout.len() as f64 / book.len() as f64;
+            let asked = f64::from(heldout_ppm) / 1e6;
+            assert!(
+                share > asked * 0.8 && share < asked + 0.3,
+                "{share} of {asked}"
+            );
+            let mut both: Vec<&str> = training.lines().chain(heldout.lines()).collect();
+            both.sort_unstable();
+            let mut whole: Vec<&str> = book.lines().collect();
+            whole.sort_unstable();
+            assert_eq!(both, whole);
+            assert_eq!(summary.index.sources[0].documents, 1);
+        }
+    }
+}
+
+#[test]
+fn of_few_documents_a_whole_one_is_held_out() {
+    let place = Workspace::new();
+    let source = place.write("a.jsonl", lines(documents(30)));
+    let wanted = Prepare {
+        heldout_ppm: 1,
+        ..prepare(&[&source])
+    };
+    let summary = place.run(&wanted).unwrap();
+    assert!(summary.heldout_note.unwrap().contains("one document"));
+    assert_eq!(summary.index.heldout.documents, 1);
+    assert_eq!(summary.index.training.documents, 29);
+}
+
+#[test]
+fn nothing_held_out_is_refused_before_anything_is_written() {
+    let place = Workspace::new();
+    for (text, heldout_ppm, needle) in [
+        (lines(documents(100)), 0, "held-out"),
+        (lines(["too short".to_owned()]), 20_000, "so little text"),
+        (
+            lines(["the same".to_owned(), "the  same\n".to_owned()]),
+            20_000,
+            "so little text",
+        ),
+        (lines([" \n".to_owned()]), 20_000, "no text"),
+    ] {
+        let source = place.write("a.jsonl", &text);
+        let wanted = Prepare {
+            heldout_ppm,
+            ..prepare(&[&source])
+        };
+        let why = report(&place.run(&wanted).unwrap_err());
+        assert!(why.contains(needle), "{why}");
+        assert_eq!(place.names(), ["a.jsonl".to_owned()].into());
+    }
+}
+
+#[test]
 fn a_book_keeps_its_order_and_some_of_its_sections_are_held_out() {
     let place = Workspace::new();
     let book: String = (0..60_000)
@@ -179,40 +276,121 @@ fn a_book_keeps_its_order_and_some_of_its_sections_are_held_out() {
     assert_eq!(both, book.lines().collect::<Vec<_>>());
 }
 
+/// The tokens of each document of a folder, and whether each is learnt; nothing if all are.
+fn learnt(folder: &Path) -> Vec<(Vec<u16>, Vec<bool>)> {
+    let folder = PreparedFolder::open(folder).unwrap();
+    folder.check(&mut |_, _| {}).unwrap();
+    let mut documents = Vec::new();
+    for part in [&folder.index.training, &folder.index.heldout] {
+        let file = fs::read(folder.shard(&part.shards[0])).unwrap();
+        let (tokens, rest) = file[32..].split_at(2 * part.tokens as usize);
+        let (counts, bits) = rest.split_at(4 * part.documents as usize);
+        let tokens = tokens.as_chunks().0.iter();
+        let tokens: Vec<u16> = tokens.map(|pair| u16::from_le_bytes(*pair)).collect();
+        let mut start = 0;
+        for count in counts.as_chunks().0 {
+            let range = start..start + u32::from_le_bytes(*count) as usize;
+            let bits = range
+                .clone()
+                .map(|at| bits.get(at / 8).map(|byte| byte >> (at % 8) & 1 == 1));
+            documents.push((tokens[range.clone()].to_vec(), bits.flatten().collect()));
+            start = range.end;
+        }
+    }
+    documents
+}
+
+#[test]
+fn conversations_are_written_by_the_template_and_only_answers_are_learnt_if_asked() {
+    let template = "{% for m in messages %}{{ 'sea ' if m.role == 'assistant' else 'the ' }}\
+                    {{ m.content }}</s>{% endfor %}";
+    let answers: Vec<String> = (0..12u32)
+        .map(|n| {
+            (0..4)
+                .map(|bit| if n >> bit & 1 == 1 { "the " } else { "sea " })
+                .collect()
+        })
+        .collect();
+    let conversation = |answer: &String| {
+        let (ask, answer) = ("the</s>", answer.trim());
+        let messages = serde_json::json!([
+            {"role": "user", "content": ask}, {"role": "assistant", "content": answer}]);
+        format!("{}\n", serde_json::json!({ "messages": messages }))
+    };
+    let text: String = answers.iter().map(conversation).collect();
+    for loss_on_answers in [false, true] {
+        let place = Workspace::new();
+        let json = place.write("tokenizer.json", WORDS);
+        let config = serde_json::json!({ "eos_token": "</s>", "chat_template": template });
+        place.write("tokenizer_config.json", config.to_string());
+        let source = place.write("a.jsonl", format!("{text}{{\"messages\":[]}}\n"));
+        let wanted = Prepare {
+            tokeniser: Tokeniser::from_file(Path::new(&json)).unwrap(),
+            text_field: "messages".to_owned(),
+            loss_on_answers,
+            ..prepare(&[&source])
+        };
+        let summary = place.run(&wanted).unwrap();
+        assert_eq!(summary.index.sources[0].bad, 1);
+        assert_eq!(summary.index.sources[0].documents, 12);
+        for (tokens, learnt) in learnt(&place.path("tokens")) {
+            // The asker's end of text is text, which this tokeniser does not know.
+            assert_eq!((tokens[0], tokens[1]), (1, 1), "{tokens:?}");
+            let second = tokens.iter().position(|token| *token == 3).unwrap() + 1;
+            assert_eq!((tokens[second], tokens.last()), (2, Some(&3)));
+            let expected: Vec<bool> = (0..tokens.len()).map(|at| at > second).collect();
+            assert_eq!(
+                learnt,
+                if loss_on_answers { expected } else { vec![] },
+                "{tokens:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn messages_without_a_chat_template_are_refused_by_name() {
+    let place = Workspace::new();
+    let line = r#"{"messages":[{"role":"user","content":"hi"}]}"#;
+    let source = place.write("a.jsonl", line);
+    let wanted = Prepare {
+        text_field: "messages".to_owned(),
+        ..prepare(&[&source])
+    };
+    let why = report(&place.run(&wanted).unwrap_err());
+    assert!(why.contains("chat template"), "{why}");
+}
+
 #[test]
 fn a_tokeniser_ends_each_document_with_its_token() {
     let place = Workspace::new();
     let json = place.write("tokenizer.json", WORDS);
     let tokeniser = Tokeniser::from_file(Path::new(&json)).unwrap();
-    let end_of_text = tokeniser.end_of_text(Path::new(&json));
-    assert_eq!(end_of_text, Some(3));
+    assert_eq!(tokeniser.special().end_of_text(), Some(3));
     let source = place.write("a.txt", "the sea|the|the sea the");
     let wanted = Prepare {
         separator: b"|".to_vec(),
-        end_of_text,
         tokeniser,
-        heldout_ppm: 0,
+        heldout_ppm: 1,
         ..prepare(&[&source])
     };
     let index = place.run(&wanted).unwrap().index;
-    assert_eq!(
-        (
-            index.training.documents,
-            index.training.tokens,
-            index.training.text_bytes
-        ),
-        (3, 9, 21)
-    );
     let folder = PreparedFolder::open(&place.path("tokens")).unwrap();
-    assert_eq!(folder.tokeniser().unwrap().unwrap(), WORDS.as_bytes());
-    let file = fs::read(folder.shard(&index.training.shards[0])).unwrap();
-    let tokens: Vec<u16> = file[32..50]
-        .as_chunks()
-        .0
-        .iter()
-        .map(|pair| u16::from_le_bytes(*pair))
-        .collect();
-    assert_eq!(tokens, [1, 2, 3, 1, 3, 1, 2, 1, 3]);
+    let kept = folder.tokeniser().unwrap();
+    assert!(matches!(&kept, Tokeniser::File(file) if file.json() == WORDS.as_bytes()));
+    assert_eq!(kept.special(), &index.special);
+    let (mut documents, mut bytes) = (Vec::new(), 0);
+    for part in [&index.training, &index.heldout] {
+        let file = fs::read(folder.shard(&part.shards[0])).unwrap();
+        let tokens = file[32..32 + 2 * part.tokens as usize].as_chunks().0.iter();
+        let tokens: Vec<u16> = tokens.map(|pair| u16::from_le_bytes(*pair)).collect();
+        let ended = tokens.split_inclusive(|token| *token == 3);
+        documents.extend(ended.map(<[u16]>::to_vec));
+        bytes += part.text_bytes;
+    }
+    documents.sort();
+    assert_eq!(documents, [vec![1, 2, 1, 3], vec![1, 2, 3], vec![1, 3]]);
+    assert_eq!(bytes, 21);
 }
 
 #[test]
@@ -244,10 +422,7 @@ fn a_learner_trains_on_prepared_tokens() {
         ..weal_trainer::InnerSpec::default()
     };
     let mut learner = weal_trainer::Learner::new(model, inner, corpus.into(), &device).unwrap();
-    let assignment = weal_trainer::Assignment {
-        seed: [1; 32],
-        peer: [2; 32],
-    };
+    let assignment = weal_trainer::Assignment::newcomer([1; 32], [2; 32]);
     let trained = learner
         .train(&theta, &assignment, 0, &mut |_| ControlFlow::Continue(()))
         .unwrap();
@@ -264,7 +439,7 @@ fn bad_records_are_counted_and_listed() {
         "a.jsonl",
         format!("{good}not json\n{{\"text\":7}}\n{{\"text\":\"  \"}}\n{good}{{}}\n"),
     );
-    let binary = place.write("b.txt", b"caf\xe9");
+    let binary = place.write("b.txt", [&b"caf\xe9"[..], "déjà vu".as_bytes()].concat());
     let json = place.write("tokenizer.json", WORDS);
     let tokeniser = Tokeniser::from_file(Path::new(&json)).unwrap();
     let wanted = Prepare {
@@ -487,6 +662,61 @@ fn a_refused_download_has_a_hint() {
     }
 }
 
+#[test]
+fn a_hopeless_transfer_is_given_up_at_once() {
+    let refused = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    let server = Server::start(&[], &[]);
+    for (url, why) in [
+        (
+            "http://no.such.host.invalid/a.jsonl".to_owned(),
+            "check the address",
+        ),
+        (format!("http://127.0.0.1:{refused}/a.jsonl"), "its port"),
+        ("https://[::1/a.jsonl".to_owned(), "check the address"),
+        ("http://".to_owned(), "check the address"),
+    ] {
+        let place = Workspace::new();
+        let mut client = client(&server.url());
+        // A second attempt would take longer than the test may.
+        client.pause = Duration::from_secs(3600);
+        let told = report(
+            &place
+                .run(&Prepare {
+                    client,
+                    ..prepare(&[&url])
+                })
+                .unwrap_err(),
+        );
+        assert!(told.contains(&url) && told.contains(why), "{told}");
+    }
+}
+
+#[test]
+fn a_wait_for_a_server_ends_when_the_preparation_is_stopped() {
+    let server = Server::start(&[("/a.jsonl", b"")], &[Trouble::BusyForLong; 9]);
+    for by_flag in [false, true] {
+        let place = Workspace::new();
+        let client = client(&server.url());
+        let (stop, before) = (client.stop.clone(), server.requests().len());
+        let wanted = Prepare {
+            client,
+            ..prepare(&[&format!("{}/a.jsonl", server.url())])
+        };
+        let stopped = wanted.run(&place.path("tokens"), &mut |_| {
+            let waits = server.requests().len() > before;
+            stop.store(waits && by_flag, std::sync::atomic::Ordering::Relaxed);
+            if waits && !by_flag {
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        });
+        assert!(matches!(stopped, Err(Error::Stopped)), "{stopped:?}");
+    }
+}
+
 /// A server with a data set of two files, listed on two pages.
 fn hub(sha256: &str) -> (Server, Vec<u8>) {
     let (one, two) = (
@@ -541,7 +771,10 @@ fn a_data_set_is_listed_downloaded_and_checked() {
         .map(|s| (s.name.as_str(), s.documents))
         .collect();
     assert_eq!(sources, [("data/a.jsonl", 500), ("data/b c.jsonl.gz", 700)]);
-    assert_eq!(summary.skipped, ["data/notes.pdf"]);
+    assert_eq!(
+        summary.left_out,
+        [("data/notes.pdf".to_owned(), LeftOut::OtherType)]
+    );
     assert!(
         server
             .requests()

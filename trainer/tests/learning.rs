@@ -7,14 +7,12 @@ use std::sync::Arc;
 
 use weal_kernels::Compression;
 use weal_trainer::{
-    Assignment, Corpus, Error, InjectedFault, InnerSpec, Learner, ModelSpec, OpenDevice, Optimiser,
-    Progress, Samples, Sampling, StopReason, TextGenerator, TextSource, Tokeniser, initial_weights,
+    Assignment, Corpus, Error, Features, InjectedFault, InnerSpec, Learner, ModelSpec, OpenDevice,
+    Optimiser, Progress, QueryKeyNorm, Samples, Sampling, StopReason, TextGenerator, TextSource,
+    Tokeniser, initial_weights,
 };
 
-const ASSIGNMENT: Assignment = Assignment {
-    seed: [1; 32],
-    peer: [2; 32],
-};
+const ASSIGNMENT: Assignment = Assignment::newcomer([1; 32], [2; 32]);
 
 /// A model small enough to learn something in a second.
 fn model() -> ModelSpec {
@@ -30,8 +28,9 @@ fn model() -> ModelSpec {
         rope_theta: 10_000,
         norm_epsilon_ppb: 10_000,
         head_width: None,
-        query_key_norm: false,
+        query_key_norm: QueryKeyNorm::None,
         rope_scaling: None,
+        features: Features::default(),
     }
 }
 
@@ -156,7 +155,7 @@ fn a_learnt_text_can_be_generated() {
     assert_eq!(format!("sat on the{}", more.text), written.text[..18]);
 
     // The end-of-text token ends it as well.
-    let mut generator = generator.ending_at(Some(u32::from(b'n')));
+    let mut generator = generator.ending_at(vec![u32::from(b'n')]);
     let ended = generator
         .generate(
             "the cat ",
@@ -335,7 +334,7 @@ fn the_samples_trained_on_can_be_measured() {
 fn the_heldout_part_can_be_measured_in_full_in_part_or_at_random() {
     let mut learner = learner(inner());
     let whole = learner.heldout_loss(&theta(), 0).unwrap();
-    assert_eq!(whole.tokens, 479 / 32 * 32);
+    assert_eq!(whole.tokens, 480 / 32 * 32);
     assert_eq!(learner.heldout_loss(&theta(), 1_000_000).unwrap(), whole);
     assert_eq!(learner.heldout_loss(&theta(), 3).unwrap().tokens, 3 * 32);
     let random = |learner: &mut Learner, seed| {

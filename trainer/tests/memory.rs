@@ -1,5 +1,6 @@
 //! The memory model against allocator reports.
 
+#![allow(clippy::print_stdout, clippy::print_stderr)] // a developer reads it
 #![allow(unsafe_code)] // an allocator that counts
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -11,9 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use weal_kernels::Compression;
 use weal_testing::require;
 use weal_trainer::{
-    AGREED_WEIGHTS, Assignment, ComputePlan, Corpus, DeviceChoice, GpuKind, InnerSpec, Learner,
-    MemoryItem, ModelSpec, OpenDevice, SAVING, StatePlacement, TextSource, Tokeniser, Workload,
-    gpus,
+    AGREED_WEIGHTS, Assignment, ComputePlan, Corpus, DeviceChoice, Evaluator, GpuKind, InnerSpec,
+    Learner, MemoryItem, ModelSpec, OpenDevice, Optimiser, SAVING, Sampling, StatePlacement,
+    TextGenerator, TextSource, Tokeniser, Workload, gpus,
 };
 
 /// The system allocator, counting.
@@ -53,16 +54,25 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 fn learner(model: &ModelSpec, batch: usize, plan: &ComputePlan, device: &OpenDevice) -> Learner {
-    let source = TextSource::Generated {
-        seed: [0; 32],
-        bytes: 200_000,
-    };
-    let corpus = Arc::new(Corpus::new(&[source], Tokeniser::Bytes).unwrap());
     let inner = InnerSpec {
         batch: batch as u32,
         steps: 2,
         ..InnerSpec::default()
     };
+    learner_of(model, inner, plan, device)
+}
+
+fn learner_of(
+    model: &ModelSpec,
+    inner: InnerSpec,
+    plan: &ComputePlan,
+    device: &OpenDevice,
+) -> Learner {
+    let source = TextSource::Generated {
+        seed: [0; 32],
+        bytes: 200_000,
+    };
+    let corpus = Arc::new(Corpus::new(&[source], Tokeniser::Bytes).unwrap());
     let mut learner = Learner::new(model.clone(), inner, corpus, device).unwrap();
     learner.set_plan(plan).unwrap();
     learner
@@ -70,10 +80,7 @@ fn learner(model: &ModelSpec, batch: usize, plan: &ComputePlan, device: &OpenDev
 
 /// Trains two rounds. The second starts with moments and an error feedback.
 fn train(learner: &mut Learner, theta: &[f32]) {
-    let assignment = Assignment {
-        seed: [0; 32],
-        peer: [0; 32],
-    };
+    let assignment = Assignment::newcomer([0; 32], [0; 32]);
     for round in 0..2 {
         learner
             .train(theta, &assignment, 2 * round, &mut |_| {
@@ -84,9 +91,9 @@ fn train(learner: &mut Learner, theta: &[f32]) {
     }
 }
 
-fn peak_on_the_cpu(model: &ModelSpec, batch: usize, plan: &ComputePlan) -> usize {
+fn peak_on_the_cpu(model: &ModelSpec, inner: InnerSpec, plan: &ComputePlan) -> usize {
     let theta = weal_trainer::initial_weights(model, &[0; 32]).unwrap();
-    let mut learner = learner(model, batch, plan, &OpenDevice::cpu());
+    let mut learner = learner_of(model, inner, plan, &OpenDevice::cpu());
     let before = HELD.load(Ordering::Relaxed);
     MOST.store(before, Ordering::Relaxed);
     train(&mut learner, &theta);
@@ -135,6 +142,15 @@ fn cases() -> Vec<(&'static str, usize, ComputePlan)> {
                 ..recompute
             },
         ),
+        ("tiny", 2, plain),
+        (
+            "tiny",
+            4,
+            ComputePlan {
+                micro_batch: Some(2),
+                ..recompute
+            },
+        ),
         ("micro", 4, plain),
         (
             "micro",
@@ -153,6 +169,89 @@ fn cases() -> Vec<(&'static str, usize, ComputePlan)> {
             },
         ),
     ]
+}
+
+/// A model for a context of 131,072 tokens, of which little is used.
+fn long_model() -> ModelSpec {
+    ModelSpec {
+        width: 64,
+        layers: 2,
+        heads: 2,
+        kv_heads: 1,
+        feed_forward: 96,
+        context: 131_072,
+        ..ModelSpec::preset("nano").unwrap()
+    }
+}
+
+/// Bytes allocated at most while `work` runs.
+fn peak(work: impl FnOnce()) -> usize {
+    let before = HELD.load(Ordering::Relaxed);
+    MOST.store(before, Ordering::Relaxed);
+    work();
+    MOST.load(Ordering::Relaxed) - before
+}
+
+#[test]
+fn a_model_with_a_long_context_needs_memory_only_for_what_is_used() {
+    let _alone = alone();
+    let (model, cpu) = (long_model(), OpenDevice::cpu());
+    let weights = weal_trainer::initial_weights(&model, &[0; 32]).unwrap();
+    let open = || TextGenerator::new(model.clone(), Tokeniser::Bytes, &weights, &cpu).unwrap();
+    let generated = peak(|| {
+        let sampling = Sampling {
+            max_tokens: 8,
+            ..Sampling::default()
+        };
+        let go_on = &mut |_: &str| ControlFlow::Continue(());
+        let written = open().generate(&"word ".repeat(20), &sampling, go_on);
+        assert_eq!(written.unwrap().tokens.len(), 8);
+    });
+    println!("{:.1} MB to generate", generated as f64 / 1e6);
+    assert!(generated < 10 << 20, "{generated}");
+
+    // 8,000 tokens in one window. All scores at once would take 537 MB.
+    let text = "a few words. ".repeat(615);
+    let evaluated = peak(|| {
+        let mut evaluator =
+            Evaluator::new(model.clone(), Tokeniser::Bytes, &weights, &cpu).unwrap();
+        let found = evaluator.text(text.as_bytes(), &mut |_, _| ()).unwrap();
+        assert!(found.tokens > 7000);
+    });
+    println!("{:.1} MB to evaluate", evaluated as f64 / 1e6);
+    assert!(evaluated < 150 << 20, "{evaluated}");
+}
+
+#[test]
+fn measuring_losses_stays_within_the_prediction() {
+    let _alone = alone();
+    let model = ModelSpec {
+        context: 600,
+        ..ModelSpec::preset("nano").unwrap()
+    };
+    let theta = weal_trainer::initial_weights(&model, &[0; 32]).unwrap();
+    let plan = ComputePlan {
+        micro_batch: Some(1),
+        recompute: true,
+        ..ComputePlan::default()
+    };
+    let mut learner = learner(&model, 8, &plan, &OpenDevice::cpu());
+    let measured = peak(|| {
+        learner.heldout_loss(&theta, 16).unwrap();
+    }) as u64;
+    let need = Workload {
+        model,
+        batch: 8,
+        plan,
+        threads: Some(rayon::current_num_threads()),
+        muon: false,
+    };
+    let predicted = of_the_learner(&need.memory().unwrap().host);
+    println!("{measured} bytes measured, {predicted} predicted");
+    assert!(
+        measured < predicted,
+        "{measured} bytes were measured, {predicted} predicted"
+    );
 }
 
 /// The learner's share of a prediction, without the node's.
@@ -186,19 +285,43 @@ fn the_cpu_allocator_confirms_the_prediction() {
         .num_threads(2)
         .build()
         .unwrap();
-    for (preset, batch, plan) in cases() {
+    let with_muon = [StatePlacement::Device, StatePlacement::Host].map(|states| {
+        let plan = ComputePlan {
+            recompute: true,
+            states,
+            ..ComputePlan::default()
+        };
+        ("micro", 2, plan, true)
+    });
+    let without = cases().into_iter();
+    let without = without.map(|(preset, batch, plan)| (preset, batch, plan, false));
+    for (preset, batch, plan, muon) in without.chain(with_muon) {
         let model = ModelSpec::preset(preset).unwrap();
-        let measured = pool.install(|| peak_on_the_cpu(&model, batch, &plan)) as u64;
+        let optimiser = if muon {
+            Optimiser::Muon {
+                momentum_ppm: 950_000,
+            }
+        } else {
+            Optimiser::AdamW
+        };
+        let inner = InnerSpec {
+            batch: batch as u32,
+            steps: 2,
+            optimiser,
+            ..InnerSpec::default()
+        };
+        let measured = pool.install(|| peak_on_the_cpu(&model, inner, &plan)) as u64;
         let need = Workload {
             model,
             batch,
             plan,
             threads: Some(2),
+            muon,
         }
         .memory()
         .unwrap();
         assert_near(
-            &format!("{preset}, {batch} sequences, {plan}"),
+            &format!("{preset}, {batch} sequences, {plan}, Muon {muon}"),
             of_the_learner(&need.host),
             measured,
         );
@@ -235,6 +358,7 @@ fn a_gpu_allocator_confirms_the_prediction() {
             batch,
             plan,
             threads: None,
+            muon: false,
         }
         .memory()
         .unwrap();

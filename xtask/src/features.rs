@@ -143,16 +143,18 @@ fn feature_sets() -> Result<Sets, String> {
             let units = graph["units"]
                 .as_array()
                 .ok_or("cargo printed no unit graph")?;
-            let for_target = reached_by_target(&graph, units);
-            for (index, unit) in units.iter().enumerate() {
-                let for_host = !for_target.contains(&index);
-                let Some((key, features)) = third_party(unit, for_host) else {
-                    continue;
-                };
-                sets.entry(key)
-                    .or_default()
-                    .entry(features)
-                    .or_insert_with(|| shown.clone());
+            // One unit may serve both sides here and only one of them in another selection.
+            for (for_host, reached) in [
+                (false, reached_by_target(&graph, units)),
+                (true, reached_by_host(units)),
+            ] {
+                let units = reached.into_iter().filter_map(|index| units.get(index));
+                for (key, features) in units.filter_map(|unit| third_party(unit, for_host)) {
+                    sets.entry(key)
+                        .or_default()
+                        .entry(features)
+                        .or_insert_with(|| shown.clone());
+                }
             }
         }
     }
@@ -172,26 +174,49 @@ fn selections() -> Result<Vec<Vec<String>>, String> {
 /// The units that end up in a program of ours: those that its roots reach without passing through
 /// a procedural macro or a build script.
 fn reached_by_target(graph: &Value, units: &[Value]) -> BTreeSet<usize> {
-    let numbers = |list: &Value, of: fn(&Value) -> Option<u64>| -> Vec<usize> {
-        let numbers = list.as_array().into_iter().flatten().filter_map(of);
-        numbers
-            .filter_map(|number| usize::try_from(number).ok())
-            .collect()
-    };
+    let roots = indices(&graph["roots"], Value::as_u64);
+    reached(units, roots, |unit| !runs_while_building(unit))
+}
+
+/// Procedural macros, build scripts, and the units that end up in them.
+fn reached_by_host(units: &[Value]) -> BTreeSet<usize> {
+    let programs = units
+        .iter()
+        .enumerate()
+        .filter(|(_, unit)| runs_while_building(unit));
+    let roots = programs.map(|(index, _)| index).collect();
+    reached(units, roots, |_| true)
+}
+
+/// The units that `roots` reach through units that `passes` lets through.
+fn reached(units: &[Value], roots: Vec<usize>, passes: impl Fn(&Value) -> bool) -> BTreeSet<usize> {
     let mut reached = BTreeSet::new();
-    let mut waiting = numbers(&graph["roots"], Value::as_u64);
+    let mut waiting = roots;
     while let Some(index) = waiting.pop() {
         let Some(unit) = units.get(index) else {
             continue;
         };
-        let kind = &unit["target"]["kind"][0];
-        if *kind != *"proc-macro" && *kind != *"custom-build" && reached.insert(index) {
-            waiting.extend(numbers(&unit["dependencies"], |other| {
-                other["index"].as_u64()
-            }));
+        if passes(unit) && reached.insert(index) {
+            waiting.extend(dependencies(unit));
         }
     }
     reached
+}
+
+fn runs_while_building(unit: &Value) -> bool {
+    let kind = &unit["target"]["kind"][0];
+    *kind == *"proc-macro" || *kind == *"custom-build"
+}
+
+fn dependencies(unit: &Value) -> Vec<usize> {
+    indices(&unit["dependencies"], |other| other["index"].as_u64())
+}
+
+fn indices(list: &Value, of: fn(&Value) -> Option<u64>) -> Vec<usize> {
+    let numbers = list.as_array().into_iter().flatten().filter_map(of);
+    numbers
+        .filter_map(|number| usize::try_from(number).ok())
+        .collect()
 }
 
 /// A library that comes from a registry, and the features it is compiled with.

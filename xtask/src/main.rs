@@ -1,5 +1,6 @@
 //! The developer's commands. `cargo xtask` lists them; `.ci/run` calls the same steps.
 
+#![allow(clippy::print_stdout, clippy::print_stderr)] // a developer reads it
 #![forbid(unsafe_code)]
 
 mod docs;

@@ -1,6 +1,6 @@
 //! What passes between the rules and the engine.
 
-use weal_proto::{Decided, Envelope, Proposal, ViewCertificate, Vote};
+use weal_proto::{Decided, Envelope, Proposal, RoundSet, ViewCertificate, Vote};
 
 use crate::interface::names::TimerId;
 use crate::rules::content::Content;
@@ -23,12 +23,19 @@ pub(crate) enum Action {
     Fault(String),
 }
 
+/// A proposal and the round set that travelled beside it. The proposal signs the set's hash.
+#[derive(Debug)]
+pub(crate) struct Proposed {
+    pub proposal: Proposal,
+    pub set: RoundSet,
+}
+
 /// A message for the engine. Its signature is good, it belongs to the engine's round, and its
 /// signer was entitled to send it.
 #[derive(Debug)]
 pub(crate) enum Message {
     /// A valid proposal, from its view's proposer.
-    Proposal(Envelope, Proposal),
+    Proposal(Envelope, Box<Proposed>),
     Vote(Envelope, Vote),
     /// Proof that voters prevoted a value, or moved to a later view.
     ViewCertificate(Envelope, ViewCertificate),
@@ -39,12 +46,18 @@ impl Message {
     pub(crate) fn decode(envelope: &Envelope) -> Option<Self> {
         let envelope = envelope.clone();
         match Content::decode(&envelope).ok()? {
-            Content::Proposal(proposal) => Some(Self::Proposal(envelope, proposal)),
+            Content::Proposal(proposal, set) => {
+                let set = *set?;
+                Some(Self::Proposal(
+                    envelope,
+                    Box::new(Proposed { proposal, set }),
+                ))
+            }
             Content::Vote(vote) => Some(Self::Vote(envelope, vote)),
             Content::ViewCertificate(certificate) => {
                 Some(Self::ViewCertificate(envelope, certificate))
             }
-            Content::Commitment(_) | Content::Attestation(_) | Content::Leave(_) => None,
+            _ => None,
         }
     }
 }

@@ -8,10 +8,11 @@ use malachite::{
     RoundCertificateType, RoundSignature, SignedMessage, VoteType,
 };
 use weal_proto::{
-    Certificate, CommitSignature, Envelope, PeerId, RoundSetHash, RunId, View, ViewCertificate,
-    ViewSignature, VoteStep,
+    Certificate, CommitSignature, Envelope, Message, PeerId, RoundSetHash, RunId, View,
+    ViewCertificate, ViewSignature, VoteStep,
 };
 
+use super::action::Proposed;
 use super::context::{Address, Agreement, Height, Proposal, Value, ValueId, Vote};
 
 pub(super) type SignedVote = malachite::SignedVote<Agreement>;
@@ -75,16 +76,17 @@ pub(super) fn proposal_out(proposal: &Proposal) -> weal_proto::Proposal {
         round: proposal.height.round(),
         view: view(proposal.view),
         proof_of_lock: proposal.proof_of_lock.as_u32().map(View),
-        value: proposal.value.set.as_ref().clone(),
+        value: proposal.value.hash,
     }
 }
 
-pub(super) fn proposal_in(proposer: PeerId, proposal: weal_proto::Proposal) -> Proposal {
+pub(super) fn proposal_in(proposer: PeerId, proposed: Proposed) -> Proposal {
+    let Proposed { proposal, set } = proposed;
     Proposal {
         height: Height::of(proposal.round),
         view: round(proposal.view),
         proof_of_lock: proposal.proof_of_lock.map_or(Round::Nil, round),
-        value: Value::new(proposal.value),
+        value: Value::new(set),
         proposer: Address(proposer),
     }
 }
@@ -93,11 +95,8 @@ pub(super) fn signed_vote(envelope: &Envelope, vote: &weal_proto::Vote) -> Signe
     SignedMessage::new(vote_in(envelope.signer, vote), envelope.signature)
 }
 
-pub(super) fn signed_proposal(
-    envelope: &Envelope,
-    proposal: weal_proto::Proposal,
-) -> SignedProposal {
-    SignedMessage::new(proposal_in(envelope.signer, proposal), envelope.signature)
+pub(super) fn signed_proposal(envelope: &Envelope, proposed: Proposed) -> SignedProposal {
+    SignedMessage::new(proposal_in(envelope.signer, proposed), envelope.signature)
 }
 
 pub(super) fn vote_envelope(run: RunId, signed: &SignedVote) -> Envelope {
@@ -109,13 +108,18 @@ pub(super) fn vote_envelope(run: RunId, signed: &SignedVote) -> Envelope {
     )
 }
 
+/// The proposal's envelope, with the round set beside it.
 pub(super) fn proposal_envelope(run: RunId, signed: &SignedProposal) -> Envelope {
-    Envelope::from_parts(
+    let envelope = Envelope::from_parts(
         signed.message.proposer.0,
         run,
         &proposal_out(&signed.message),
         signed.signature,
-    )
+    );
+    Envelope {
+        companion: signed.message.value.set.encode(),
+        ..envelope
+    }
 }
 
 /// The proof of a decision, with signatures in the order that the schema demands.

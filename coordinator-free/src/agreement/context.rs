@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arc_malachitebft_core_types as malachite;
 use malachite::{NilOrVal, Round, SignedExtension, VoteType};
-use weal_proto::{PeerId, RoundNumber, RoundSet, RoundSetHash, Seed, Signature, View};
+use weal_proto::{PeerId, RoundNumber, RoundSet, RoundSetHash, Signature, View};
 
 use crate::rules::roster::Roster;
 
@@ -232,18 +232,17 @@ impl malachite::Validator<Agreement> for Voter {
     }
 }
 
-/// The voters of a round (at least one), and the seed that orders its proposers.
+/// The voters of a round: at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Voters {
     first: Voter,
     others: Vec<Voter>,
-    seed: Seed,
     roster: Arc<Roster>,
 }
 
 impl Voters {
     /// `None` if nobody may vote: Malachite would accept an empty set, and never decide anything.
-    pub(super) fn new(roster: Arc<Roster>, seed: Seed) -> Option<Self> {
+    pub(super) fn new(roster: Arc<Roster>) -> Option<Self> {
         let mut voters = roster.iter().map(|(peer, weight)| Voter {
             address: Address(peer),
             weight,
@@ -253,7 +252,6 @@ impl Voters {
         Some(Self {
             first,
             others,
-            seed,
             roster,
         })
     }
@@ -264,7 +262,7 @@ impl Voters {
 
     fn proposer(&self, view: Round) -> &Voter {
         view.as_u32()
-            .and_then(|view| self.roster.proposer(&self.seed, View(view)))
+            .and_then(|view| self.roster.proposer(View(view)))
             .and_then(|peer| malachite::ValidatorSet::get_by_address(self, &Address(peer)))
             .unwrap_or(&self.first)
     }

@@ -8,7 +8,7 @@ use arc_malachitebft_core_consensus::{
 };
 use arc_malachitebft_core_types::{Timeout, ValuePayload, VoteExtensionPolicy};
 use weal_proto::manifest::Timing;
-use weal_proto::{Decided, Envelope, PeerId, RoundNumber, RoundSet, RunId, Seed, SigningKey, View};
+use weal_proto::{Decided, Envelope, PeerId, RoundNumber, RoundSet, RunId, SigningKey, View};
 
 use super::action::{Action, Message};
 use super::codec::{self, ViewProof};
@@ -28,7 +28,6 @@ pub(crate) struct Setup<'a> {
     pub round: RoundNumber,
     pub key: &'a SigningKey,
     pub roster: Roster,
-    pub seed: Seed,
     pub timing: &'a Timing,
 }
 
@@ -54,7 +53,7 @@ impl Engine {
         let votes = setup.roster.contains(&me);
         let inputs = decode_log(me, entries)?;
         let height = Height::of(setup.round);
-        let voters = Voters::new(Arc::new(setup.roster), setup.seed).ok_or("nobody may vote")?;
+        let voters = Voters::new(Arc::new(setup.roster)).ok_or("nobody may vote")?;
         let params = Params {
             address: Address(me),
             threshold_params: ThresholdParams::default(),
@@ -133,9 +132,9 @@ impl Engine {
     /// Processes a message.
     pub(crate) fn receive(&mut self, message: Message, signatures: &mut Signatures) -> Vec<Action> {
         let input = match message {
-            Message::Proposal(envelope, proposal) => {
-                Some(Input::Proposal(codec::signed_proposal(&envelope, proposal)))
-            }
+            Message::Proposal(envelope, proposed) => Some(Input::Proposal(codec::signed_proposal(
+                &envelope, *proposed,
+            ))),
             Message::Vote(envelope, vote) => {
                 Some(Input::Vote(codec::signed_vote(&envelope, &vote)))
             }

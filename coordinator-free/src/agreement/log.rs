@@ -6,12 +6,15 @@
 //! | 2 | a proposal's envelope |
 //! | 3 | a polka's view certificate |
 //! | 4 | a timeout: its kind (0 propose, 1 prevote, 2 precommit), its view as little-endian u32 |
-//! | 5 | a proposal, unsigned: a value that this node built and was about to propose |
+//! | 5 | the length of a proposal as one byte, the proposal, unsigned, and its round set: a value that this node built and was about to propose |
 
 use arc_malachitebft_core_consensus::{Input, ProposedValue};
 use arc_malachitebft_core_types::{Timeout, TimeoutKind, Validity, ValueOrigin};
-use weal_proto::{Envelope, Message, PeerId, Proposal, RunId, View, ViewCertificate, Vote};
+use weal_proto::{
+    Envelope, Message as _, PeerId, Proposal, RoundSet, RunId, View, ViewCertificate, Vote,
+};
 
+use super::action::{Message, Proposed};
 use super::codec::{self, ViewProof};
 use super::context::Agreement;
 
@@ -46,7 +49,7 @@ pub(super) fn encode(run: RunId, input: &Input<Agreement>) -> Option<Vec<u8>> {
                 .concat(),
             )
         }
-        Input::ProposedValue(value, _) => tagged(OWN_VALUE, own_value_out(value).encode()),
+        Input::ProposedValue(value, _) => tagged(OWN_VALUE, own_value_out(value)),
         Input::StartHeight(..)
         | Input::Propose(_)
         | Input::RoundCertificate(_)
@@ -65,17 +68,19 @@ pub(super) fn decode(me: PeerId, entry: &[u8]) -> Option<Input<Agreement>> {
         }
         PROPOSAL => {
             let envelope = Envelope::decode(bytes).ok()?;
-            let proposal: Proposal = envelope.open().ok()?;
-            Some(Input::Proposal(codec::signed_proposal(&envelope, proposal)))
+            let Message::Proposal(envelope, proposed) = Message::decode(&envelope)? else {
+                return None;
+            };
+            Some(Input::Proposal(codec::signed_proposal(
+                &envelope, *proposed,
+            )))
         }
         POLKA => match codec::view_proof(&ViewCertificate::decode(bytes).ok()?)? {
             ViewProof::Polka(polka) => Some(Input::PolkaCertificate(polka)),
             ViewProof::Skip(_) => None,
         },
         TIMEOUT => timeout(bytes).map(Input::TimeoutElapsed),
-        OWN_VALUE => Proposal::decode(bytes)
-            .ok()
-            .map(|proposal| own_value_in(me, proposal)),
+        OWN_VALUE => own_value_in(me, bytes),
         _ => None,
     }
 }
@@ -91,17 +96,27 @@ fn timeout(bytes: &[u8]) -> Option<Timeout> {
     }
 }
 
-fn own_value_out(value: &ProposedValue<Agreement>) -> Proposal {
-    Proposal {
+fn own_value_out(value: &ProposedValue<Agreement>) -> Vec<u8> {
+    let proposal = Proposal {
         round: value.height.round(),
         view: codec::view(value.round),
         proof_of_lock: value.valid_round.as_u32().map(View),
-        value: value.value.set.as_ref().clone(),
-    }
+        value: value.value.hash,
+    };
+    let proposal = proposal.encode();
+    // A proposal has at most 64 bytes.
+    let length = u8::try_from(proposal.len()).unwrap_or(u8::MAX);
+    [vec![length], proposal, value.value.set.encode()].concat()
 }
 
-fn own_value_in(me: PeerId, proposal: Proposal) -> Input<Agreement> {
-    let proposal = codec::proposal_in(me, proposal);
+fn own_value_in(me: PeerId, bytes: &[u8]) -> Option<Input<Agreement>> {
+    let (length, bytes) = bytes.split_first()?;
+    let (proposal, set) = bytes.split_at_checked(usize::from(*length))?;
+    let proposed = Proposed {
+        proposal: Proposal::decode(proposal).ok()?,
+        set: RoundSet::decode(set).ok()?,
+    };
+    let proposal = codec::proposal_in(me, proposed);
     let value = ProposedValue {
         height: proposal.height,
         round: proposal.view,
@@ -110,5 +125,5 @@ fn own_value_in(me: PeerId, proposal: Proposal) -> Input<Agreement> {
         value: proposal.value,
         validity: Validity::Valid,
     };
-    Input::ProposedValue(value, ValueOrigin::Consensus)
+    Some(Input::ProposedValue(value, ValueOrigin::Consensus))
 }

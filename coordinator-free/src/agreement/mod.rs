@@ -25,10 +25,13 @@ mod log;
 mod timeouts;
 mod verify;
 
-pub(crate) use action::{Action, Message};
+pub(crate) use action::{Action, Message, Proposed};
 pub(crate) use engine::{Engine, Setup};
+pub(crate) use verify::proves;
 
-/// The core accepts messages of this many views ahead. Malachite has the same bound.
+/// The core accepts proposals and votes of this many views ahead. Malachite has the same bound.
 pub(crate) const VIEWS_AHEAD: u32 = 10;
+/// No round reaches this many views: that would take weeks.
+pub(crate) const MOST_VIEWS: u32 = 1 << 16;
 /// The core keeps messages of this many past views. Certificates prove the outcome of older ones.
 pub(crate) const VIEWS_BACK: u32 = 10;

@@ -2,6 +2,7 @@
 #![allow(clippy::result_large_err)] // Malachite's error type.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use arc_malachitebft_core_types as malachite;
 use malachite::{
@@ -9,10 +10,11 @@ use malachite::{
     PolkaSignature, RoundCertificate, RoundCertificateType, RoundSignature, SignedMessage,
     VoteType,
 };
-use weal_proto::Signature;
+use weal_proto::{Signature, ViewCertificate};
 
-use super::codec::vote_envelope;
+use super::codec::{ViewProof, view_proof, vote_envelope};
 use super::context::{Address, Agreement, Vote, Voters};
+use crate::rules::roster::Roster;
 use crate::rules::signatures::Signatures;
 
 type Checked = Result<(), CertificateError<Agreement>>;
@@ -22,6 +24,22 @@ type Checked = Result<(), CertificateError<Agreement>>;
 enum Bound {
     TwoThirds,
     OneThird,
+}
+
+/// Whether a view certificate proves what it says to the voters of its round.
+pub(crate) fn proves(
+    certificate: &ViewCertificate,
+    roster: &Roster,
+    signatures: &mut Signatures,
+) -> bool {
+    let Some(voters) = Voters::new(Arc::new(roster.clone())) else {
+        return false;
+    };
+    match view_proof(certificate) {
+        Some(ViewProof::Polka(proof)) => polka(&proof, &voters, signatures).is_ok(),
+        Some(ViewProof::Skip(proof)) => round(&proof, &voters, signatures).is_ok(),
+        None => false,
+    }
 }
 
 pub(super) fn commit(

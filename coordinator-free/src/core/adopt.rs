@@ -1,13 +1,13 @@
 //! Taking a decision as history, and moving to the next round.
 
-use weal_proto::{Decided, RoundNumber, Weight};
+use weal_proto::{Decided, Envelope, Leave, PeerId, RoundNumber, Ticket, Weight};
 
 use super::Core;
 use super::round::Round;
 use crate::agreement::Action;
 use crate::interface::event::Event;
 use crate::interface::names::TimerId;
-use crate::interface::output::{Output, Record};
+use crate::interface::output::{Conflict, Output, Record};
 use crate::interface::view::Phase;
 use crate::rules::invalid::Invalid;
 use crate::rules::ledger::Ledger;
@@ -31,9 +31,13 @@ impl Core {
         for decided in decided {
             let round = decided.value.round;
             if round < self.chain.round() {
+                self.compare_decisions(decided);
                 continue;
             }
             if let Err(cause) = self.adopt(decided, true) {
+                if cause == Invalid::Parent {
+                    self.ask_for_the_fork();
+                }
                 self.report(Event::SyncRefused {
                     round,
                     cause: cause.to_string(),
@@ -47,18 +51,45 @@ impl Core {
         }
     }
 
+    /// Voters must have decided each round in one way. If they have signed two decisions, this node
+    /// stops: nobody but people can say which history is theirs.
+    fn compare_decisions(&mut self, theirs: Decided) {
+        let conflict = self.chain.past().conflict(&theirs, &mut self.signatures);
+        if let Some(ours) = conflict {
+            let round = theirs.value.round;
+            self.outputs.push(Output::Halt(Box::new(Conflict {
+                round,
+                ours,
+                theirs,
+            })));
+            self.halted = true;
+        }
+    }
+
+    /// A peer's history is another one. Asks for the rounds in which the two may part.
+    fn ask_for_the_fork(&mut self) {
+        if let Some(from_round) = self.chain.past().oldest() {
+            self.outputs.push(Output::RequestDecided { from_round });
+        }
+    }
+
     /// Verifies a decision of the running round, persists it, and begins the next round.
-    fn adopt(&mut self, decided: Decided, synced: bool) -> Result<(), Invalid> {
+    pub(super) fn adopt(&mut self, decided: Decided, synced: bool) -> Result<(), Invalid> {
         let before = self.chain.ledger().clone();
         let verified = round_set::verify(&self.chain, decided, &mut self.signatures)?;
-        self.chain.extend(&verified)?;
+        let judge = self.chain.judge_output(&verified.decided().value);
+        let apply = self.chain.extend(&verified)?;
+        self.round_since = self.now;
         let decided = verified.into_decided();
 
         self.stop_training();
+        self.keep_late_attestations();
         self.end_round(decided.value.round);
         self.report_decision(&decided, &before, synced);
-        self.weight_sync
-            .decided(self.chain.apply_output(&decided.value));
+        self.weight_sync.decided(apply);
+        if !synced {
+            self.judge(judge);
+        }
         self.outputs
             .push(Output::Persist(Record::Decided(Box::new(decided))));
         self.forget_what_is_decided();
@@ -75,8 +106,8 @@ impl Core {
         match self.round.phase {
             Phase::Committing => self.cancel_timer(TimerId::CommitClose(round)),
             Phase::Fetching => self.cancel_timer(TimerId::FetchClose(round)),
-            Phase::Attesting => self.cancel_timer(TimerId::AttestClose(round)),
-            Phase::Waiting | Phase::Deciding => {}
+            Phase::Attesting | Phase::Deciding => self.cancel_timer(TimerId::AttestClose(round)),
+            Phase::Waiting | Phase::Closing => {}
         }
         if let Some(mut engine) = self.engine.take() {
             for action in engine.stop() {
@@ -123,13 +154,33 @@ impl Core {
         self.outputs.extend(events.into_iter().map(Output::Report));
     }
 
-    /// Drops evidence against banned peers, leaves of peers that are no longer members, and
-    /// committers of long ago.
+    /// Keeps the attestations that the decided round lacks: the next rounds may include them.
+    fn keep_late_attestations(&mut self) {
+        for ((_, peer), (envelope, attestation)) in std::mem::take(&mut self.round.attestations) {
+            self.late.insert((attestation.round, peer), envelope);
+        }
+    }
+
+    /// Drops evidence against banned peers, leaves of peers that are no longer members or were
+    /// heard since, and attestations and tickets that cannot be decided any longer.
     fn forget_what_is_decided(&mut self) {
-        let ledger = self.chain.ledger();
-        self.recent_committers.forget_before(self.chain.round());
+        let chain = &self.chain;
+        let ledger = chain.ledger();
         self.evidence
             .retain(|peer, _| ledger.account(peer).is_some_and(|account| !account.banned));
-        self.leaves.retain(|peer, _| ledger.is_member(peer));
+        self.leaves
+            .retain(|peer, envelope| is_leaving(ledger, peer, envelope));
+        self.late
+            .retain(|(round, peer), _| chain.allows_late(peer, *round));
+        self.tickets.retain(|peer, envelope| {
+            let ticket = envelope.open::<Ticket>();
+            ticket.is_ok_and(|ticket| chain.allows_ticket(peer, &ticket))
+        });
     }
+}
+
+fn is_leaving(ledger: &Ledger, peer: &PeerId, envelope: &Envelope) -> bool {
+    let account = ledger.account(peer).filter(|account| account.member);
+    let leave = envelope.open::<Leave>();
+    leave.is_ok_and(|leave| account.is_some_and(|it| !it.outlived_leave(leave.round)))
 }

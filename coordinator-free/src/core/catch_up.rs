@@ -1,6 +1,6 @@
 //! Asking peers when the round makes no progress, or when they are ahead.
 
-use weal_proto::{RoundNumber, Status};
+use weal_proto::{PeerId, RoundNumber, Status, limits};
 
 use super::Core;
 use super::liveness::NUDGE_MS;
@@ -18,6 +18,7 @@ impl Core {
     pub(super) fn nudge(&mut self) {
         self.set_timer(TimerId::Nudge, NUDGE_MS);
         self.bring_weights_forward();
+        self.recover_if_stuck();
         let deciding = self.round.phase == Phase::Deciding;
         if self.liveness.retry(self.now, deciding) {
             self.outputs.push(Output::RequestRoundMessages {
@@ -34,11 +35,22 @@ impl Core {
     }
 
     /// A peer reports how far it is. It may lie, so its report only makes this node ask.
-    pub(super) fn peer_status(&mut self, status: &Status) {
+    pub(super) fn peer_status(&mut self, peer: PeerId, status: &Status) {
+        if status.rules != limits::RULES {
+            let rules = status.rules;
+            self.report(Event::OtherRules { peer, rules });
+            return;
+        }
+        self.fresh_start
+            .heard(peer, status.decided_rounds, &self.chain);
         let ahead = RoundNumber(status.decided_rounds);
         if ahead > self.chain.round() {
             self.liveness.hold(self.chain.round(), self.now);
             self.follow(ahead);
+        } else if ahead == self.chain.round() && status.newest != self.chain.parent() {
+            // It has another history, or lies.
+            let from_round = self.chain.past().oldest().unwrap_or(ahead);
+            self.outputs.push(Output::RequestDecided { from_round });
         }
     }
 

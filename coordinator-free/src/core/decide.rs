@@ -1,6 +1,6 @@
 //! Deciding: voters agree on the round set to apply.
 
-use weal_proto::View;
+use weal_proto::{RoundSet, View};
 
 use super::Core;
 use crate::agreement::{Action, Engine, Message, Setup, VIEWS_BACK};
@@ -8,7 +8,7 @@ use crate::interface::event::Event;
 use crate::interface::names::TimerId;
 use crate::interface::output::{Output, Record};
 use crate::interface::view::Phase;
-use crate::rules::round_set::{self, Collected, Tally, build};
+use crate::rules::round_set::{self, Collected, build};
 
 impl Core {
     /// Whether the agreement can begin. More than two thirds of the weight must attest one base
@@ -16,27 +16,17 @@ impl Core {
     /// must have begun: voters with more than a third of the weight, so an honest one is among
     /// them.
     pub(super) fn may_begin_agreement(&self) -> bool {
-        if self.engine.is_some() || self.round.phase == Phase::Deciding || !self.has_attested_root()
-        {
+        if self.engine.is_some() || self.round.phase == Phase::Deciding || !self.agreed_attempt() {
             return false;
         }
         let all_attested = || {
             self.expected_attesters()
                 .iter()
-                .all(|peer| self.round.attestations.contains_key(peer))
+                .all(|peer| self.round.has_attested(peer))
         };
         let over = self.round.phase == Phase::Attesting
             && (self.round.attest_time_is_up || all_attested());
         over || self.others_are_deciding()
-    }
-
-    fn has_attested_root(&self) -> bool {
-        let roster = self.chain.ledger().roster();
-        let mut tally = Tally::default();
-        for (peer, (_, attestation)) in &self.round.attestations {
-            tally.add_root(roster.weight(peer), attestation);
-        }
-        tally.agreed_root(roster).is_some()
     }
 
     fn others_are_deciding(&self) -> bool {
@@ -48,15 +38,15 @@ impl Core {
     /// that have arrived so far.
     pub(super) fn begin_agreement(&mut self) {
         self.skip_to_attesting();
-        self.cancel_timer(TimerId::AttestClose(self.chain.round()));
         self.enter(Phase::Deciding, None);
+        // If nobody can propose, everyone attests again.
+        self.wait_for_attestations();
         let entries = std::mem::take(&mut self.recovered_log);
         let setup = Setup {
             run: self.chain.run(),
             round: self.chain.round(),
             key: &self.key,
             roster: self.chain.ledger().roster().clone(),
-            seed: self.chain.seed(),
             timing: &self.chain.manifest().timing,
         };
         match Engine::start(setup, &entries, &mut self.signatures) {
@@ -110,13 +100,7 @@ impl Core {
         let Some(view) = self.engine.as_ref().and_then(Engine::must_propose_in) else {
             return;
         };
-        let collected = Collected {
-            attestations: &self.round.attestations,
-            commitments: &self.round.commitments,
-            leaves: &self.leaves,
-            evidence: &self.evidence,
-        };
-        let Some(set) = build(&self.chain, &collected, &mut self.signatures) else {
+        let Some(set) = self.build_set() else {
             return;
         };
         if let Err(cause) = round_set::check(&self.chain, &set, &mut self.signatures) {
@@ -129,6 +113,19 @@ impl Core {
             let actions = engine.propose(view, set, &mut self.signatures);
             self.carry_out(actions);
         }
+    }
+
+    /// The set that this node would propose, if enough has arrived.
+    pub(super) fn build_set(&mut self) -> Option<RoundSet> {
+        let collected = Collected {
+            attestations: &self.round.attestations,
+            commitments: &self.round.commitments,
+            late: &self.late,
+            tickets: &self.tickets,
+            leaves: &self.leaves,
+            evidence: &self.evidence,
+        };
+        build(&self.chain, &collected, &mut self.signatures)
     }
 
     fn carry_out(&mut self, actions: Vec<Action>) {

@@ -9,24 +9,28 @@ use super::Core;
 use super::round::Training;
 
 impl Core {
-    /// The peers whose commitments the round waits for.
-    pub(super) fn expected_committers(&self) -> BTreeSet<PeerId> {
-        let round = self.chain.round();
-        let lately = self
-            .chain
-            .ledger()
-            .iter()
-            .filter(|(_, account)| account.member && account.contributed_until.next() >= round)
-            .map(|(peer, _)| peer);
-        let mut expected: BTreeSet<_> = lately
-            .chain(self.recent_committers.expected(round))
-            .collect();
-        match self.round.training {
-            Training::Running => expected.insert(self.me),
-            Training::Over if !self.round.has_committed(&self.me) => expected.remove(&self.me),
-            Training::Over | Training::Idle => false,
+    /// The holders of places whose commitments the round waits for: members that contributed to one
+    /// of the last two rounds, and newcomers. This node is among them while it trains.
+    pub(super) fn expected_committers(&self) -> (BTreeSet<PeerId>, BTreeSet<PeerId>) {
+        let (round, places) = (self.chain.round(), self.chain.places());
+        let contributes = |peer: &&PeerId| {
+            let account = self.chain.ledger().account(peer);
+            account.is_some_and(|account| account.contributed_until.next() >= round)
         };
-        self.without_leavers(expected)
+        let members = places.members().iter().filter(contributes);
+        let mut members = self.without_leavers(members.copied().collect());
+        let mut newcomers = self.without_leavers(places.newcomers().iter().copied().collect());
+        match self.round.training {
+            Training::Running if places.slot_of(&self.me).is_some() => {
+                members.insert(self.me);
+            }
+            Training::Over | Training::Idle if !self.round.has_committed(&self.me) => {
+                members.remove(&self.me);
+                newcomers.remove(&self.me);
+            }
+            _ => {}
+        }
+        (members, newcomers)
     }
 
     /// The voters whose attestations the round waits for.

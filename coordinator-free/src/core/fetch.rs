@@ -1,75 +1,79 @@
 //! Fetching and examining contributions.
 
-use weal_proto::{EnvelopeHash, Verdict};
+use weal_proto::{EnvelopeHash, SlotId, Verdict};
 
 use super::Core;
 use crate::interface::names::TimerId;
 use crate::interface::output::{Fetch, Output};
 use crate::interface::view::Phase;
-use crate::rules::round_set::{SignedCommitment, choose};
+use crate::rules::round_set::SignedCommitment;
 
 impl Core {
-    /// Asks for the contributions that peers committed to in time, up to the manifest's limit.
+    /// Asks for the contributions that holders of places committed to in time.
     pub(super) fn fetch(&mut self) {
         let round = self.chain.round();
         let fetch_ms = u64::from(self.chain.manifest().timing.fetch_ms);
         self.set_timer(TimerId::FetchClose(round), fetch_ms);
         self.enter(Phase::Fetching, Some(self.now.after(fetch_ms)));
-        if self.round.attestations.contains_key(&self.me) {
+        if self.has_attested_now() {
             return;
         }
-        let limit = usize::try_from(self.chain.manifest().limits.peers).unwrap_or(usize::MAX);
-        let candidates = self
+        let places = self.chain.places();
+        let candidates: Vec<_> = self
             .round
-            .committed()
-            .copied()
-            .filter(|peer| !self.evidence.contains_key(peer));
-        for peer in choose(candidates, limit, self.chain.ledger(), self.chain.seed()) {
-            if let Some(signed) = self.round.commitments.get(&peer).cloned() {
-                self.examine(signed);
-            }
+            .in_time()
+            .filter_map(|signed| Some((places.slot_of(&signed.envelope.signer)?, signed.clone())))
+            .collect();
+        for (slot, signed) in candidates {
+            self.examine(slot, signed);
         }
     }
 
-    fn examine(&mut self, signed: SignedCommitment) {
+    fn examine(&mut self, slot: SlotId, signed: SignedCommitment) {
         let SignedCommitment {
             envelope,
             hash,
             commitment,
         } = signed;
-        if envelope.signer == self.me {
-            self.round.examined.insert(hash, Verdict::Valid);
+        let verdict = if self.evidence.contains_key(&envelope.signer) {
+            Verdict::Contradicted
         } else if Some(commitment.base_root) != self.base_root() {
-            self.round.examined.insert(hash, Verdict::WrongBase);
+            Verdict::WrongBase
+        } else if envelope.signer == self.me {
+            Verdict::Valid
         } else {
-            self.round.examining.insert(hash);
+            self.round.examining.insert(hash, slot);
             self.outputs.push(Output::Fetch(Fetch {
+                slot,
                 hash,
                 peer: envelope.signer,
                 commitment,
             }));
-        }
+            return;
+        };
+        self.round.examined.insert(slot, verdict);
     }
 
     pub(super) fn validated(&mut self, commitment: EnvelopeHash, verdict: Verdict) {
-        if self.round.examining.remove(&commitment) {
-            self.round.examined.insert(commitment, verdict);
+        if let Some(slot) = self.round.examining.remove(&commitment) {
+            self.round.examined.insert(slot, verdict);
             self.progress();
         }
     }
 
-    /// Attests once all contributions are examined. Returns whether it does.
+    /// Attests once all contributions are examined and compared. Returns whether it does.
     pub(super) fn attest_if_examined(&mut self) -> bool {
-        let examined = self.round.examining.is_empty();
-        if examined {
+        let has_attested = self.has_attested_now();
+        let ready = has_attested || (self.round.examining.is_empty() && self.compare());
+        if ready {
             self.attest();
         }
-        examined
+        ready
     }
 
     pub(super) fn fetch_time_is_up(&mut self) {
         if self.round.phase == Phase::Fetching {
-            self.attest();
+            self.compare_or_give_up();
         }
     }
 }

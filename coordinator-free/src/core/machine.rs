@@ -1,14 +1,15 @@
 //! [`Core`]: dispatch, and what all its parts share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use weal_proto::{Envelope, Evidence, Leave, PeerId, Signable, SigningKey};
+use weal_proto::{Envelope, Evidence, Leave, PeerId, RoundNumber, Signable, SigningKey};
 
 use super::early::Early;
+use super::fresh_start::FreshStart;
+use super::judge::Judgement;
 use super::liveness::{Liveness, NUDGE_MS};
-use super::recent::RecentCommitters;
 use super::recovered::Recovered;
 use super::round::Round;
 use super::weight_sync::WeightSync;
@@ -60,20 +61,33 @@ pub struct Core {
     pub(super) chain: Chain,
     pub(super) weight_sync: WeightSync,
     pub(super) round: Round,
+    pub(super) judgement: Judgement,
     /// The agreement on the running round, once it has begun.
     pub(super) engine: Option<Engine>,
     /// The running round's write-ahead log, as an earlier run of the program left it. The engine
     /// takes it when it starts.
     pub(super) recovered_log: Vec<Vec<u8>>,
     pub(super) early: Early,
-    pub(super) recent_committers: RecentCommitters,
+    /// Attestations of the last decided rounds that no decided round holds yet.
+    pub(super) late: BTreeMap<(RoundNumber, PeerId), Envelope>,
+    /// Tickets that no decided round holds yet.
+    pub(super) tickets: BTreeMap<PeerId, Envelope>,
     /// Members that have announced that they leave, until a round set says so.
     pub(super) leaves: BTreeMap<PeerId, Envelope>,
     /// Proof against peers that have contradicted themselves, until a round set bans them.
     pub(super) evidence: BTreeMap<PeerId, Evidence>,
     pub(super) liveness: Liveness,
+    pub(super) fresh_start: FreshStart,
     /// This node has announced that it leaves.
     pub(super) leaving: bool,
+    /// The round in which it has announced so.
+    pub(super) left_in: Option<RoundNumber>,
+    /// Voters that the operator declared gone for ever.
+    pub(super) gone: BTreeSet<PeerId>,
+    /// When the running round became it, on this node's clock.
+    pub(super) round_since: Millis,
+    /// Voters decided a round in two ways: this node does nothing any longer.
+    pub(super) halted: bool,
     pub(super) now: Millis,
     /// What this step has asked for so far.
     pub(super) outputs: Vec<Output>,
@@ -89,27 +103,37 @@ impl Core {
         let Recovered {
             chain,
             unapplied,
+            genesis,
             records,
         } = recovered;
         if chain.ledger().roster().is_empty() {
             return Err(Error::NoVoters);
         }
         let me = config.key.peer();
+        let votes = chain.ledger().roster().weight(&me) > 0;
+        let may_sign = genesis || !votes || !records.is_empty();
         let mut core = Self {
             key: config.key,
             me,
             signatures: Signatures::new(chain.run(), config.checker),
-            weight_sync: WeightSync::new(&chain, &unapplied)?,
+            weight_sync: WeightSync::new(&chain, unapplied)?,
             chain,
             round: Round::default(),
+            judgement: Judgement::default(),
             engine: None,
             recovered_log: Vec::new(),
             early: Early::default(),
-            recent_committers: RecentCommitters::default(),
+            late: BTreeMap::new(),
+            tickets: BTreeMap::new(),
             leaves: BTreeMap::new(),
             evidence: BTreeMap::new(),
             liveness: Liveness::default(),
+            fresh_start: FreshStart::new(may_sign),
             leaving: false,
+            left_in: None,
+            gone: BTreeSet::new(),
+            round_since: Millis::default(),
+            halted: false,
             now: Millis::default(),
             outputs: Vec::new(),
         };
@@ -123,6 +147,9 @@ impl Core {
     /// reported as [`Event::Dropped`].
     pub fn step(&mut self, now: Millis, input: Input) -> Vec<Output> {
         self.now = self.now.max(now);
+        if self.halted {
+            return Vec::new();
+        }
         match input {
             Input::Start => self.start(),
             Input::WeightsReady { round, root } => self.weights_ready(round, root),
@@ -139,8 +166,12 @@ impl Core {
                 commitment,
                 verdict,
             } => self.validated(commitment, verdict),
+            Input::Compared { round, signals } => self.compared(round, &signals),
+            Input::Judged { round, scores } => self.judged(round, scores),
             Input::Synced(decided) => self.synced(decided),
-            Input::PeerStatus { peer: _, status } => self.peer_status(&status),
+            Input::PeerStatus { peer, status } => self.peer_status(peer, &status),
+            Input::TicketFound(ticket) => self.ticket_found(ticket),
+            Input::Recover { gone } => self.declare_gone(gone),
             Input::TimerFired(timer) => self.timer_fired(timer),
             Input::Leave => self.leave(),
         }
@@ -157,6 +188,13 @@ impl Core {
                 Record::OwnAttestation(envelope) => {
                     self.round.restore_attestation(current, envelope)
                 }
+                Record::InTime(envelopes) => {
+                    for envelope in envelopes {
+                        self.round.restore_commitment(current, envelope);
+                    }
+                }
+                Record::OwnClosed(envelope) => self.round.restore_closed(current, envelope),
+                Record::OwnRecovery(envelope) => self.round.restore_recovery(current, envelope),
                 Record::AgreementLog { round, bytes } if round == current => {
                     self.recovered_log.push(bytes)
                 }
@@ -166,15 +204,21 @@ impl Core {
     }
 
     fn start(&mut self) {
+        self.round_since = self.now;
         self.set_timer(TimerId::Nudge, NUDGE_MS);
         self.request_decided();
-        if !self.recovered_log.is_empty() {
+        if self.round.recoveries.contains_key(&self.me) {
+            self.stop_for_recovery();
+        } else if !self.recovered_log.is_empty() {
             self.begin_agreement();
         }
     }
 
     /// Advances as far as possible. Each iteration enters a later phase or a later round.
     fn advance(&mut self) {
+        if !self.fresh_start.may_sign(&self.chain) {
+            return;
+        }
         while self.advance_phase() || self.may_begin_agreement() {
             if self.may_begin_agreement() {
                 self.begin_agreement();
@@ -186,7 +230,8 @@ impl Core {
     fn advance_phase(&mut self) -> bool {
         match self.round.phase {
             Phase::Waiting => self.begin_round(),
-            Phase::Committing => self.close_commits_if_complete(),
+            Phase::Committing => self.close_if_complete(),
+            Phase::Closing => self.fetch_if_closed(),
             Phase::Fetching => self.attest_if_examined(),
             Phase::Attesting | Phase::Deciding => false,
         }
@@ -198,7 +243,7 @@ impl Core {
             TimerId::Nudge => self.nudge(),
             TimerId::CommitClose(round) if round == current => self.commit_time_is_up(),
             TimerId::FetchClose(round) if round == current => self.fetch_time_is_up(),
-            TimerId::AttestClose(round) if round == current => self.round.attest_time_is_up = true,
+            TimerId::AttestClose(round) if round == current => self.attest_time_is_up(),
             TimerId::Propose(round, _)
             | TimerId::Vote(round, _, _)
             | TimerId::Rebroadcast(round, _)
@@ -215,6 +260,10 @@ impl Core {
             return;
         }
         self.leaving = true;
+        self.left_in = Some(self.chain.round());
+        if !self.fresh_start.may_sign(&self.chain) {
+            return;
+        }
         let envelope = self.sign(&Leave {
             round: self.chain.round(),
         });
@@ -223,6 +272,11 @@ impl Core {
             .push(Output::Persist(Record::OwnLeave(envelope.clone())));
         self.outputs.push(Output::Broadcast(envelope));
         self.stop_training();
+    }
+
+    /// Whether this node has announced in an earlier round that it leaves.
+    pub(super) fn has_left(&self) -> bool {
+        self.left_in.is_some_and(|round| round < self.chain.round())
     }
 
     pub(super) fn sign<M: Signable>(&self, message: &M) -> Envelope {

@@ -1,6 +1,7 @@
 //! What other parts of the program may read.
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, VecDeque};
 
 use weal_proto::{Envelope, Message as _, PeerId, RoundNumber, limits};
 
@@ -17,12 +18,19 @@ impl Core {
         &self.chain
     }
 
+    /// Whether this node may not sign yet, because it has no record of the run and has not heard of
+    /// it: see [`Recovered::genesis`](crate::Recovered::genesis).
+    pub fn waits_to_hear(&self) -> bool {
+        !self.fresh_start.may_sign(&self.chain)
+    }
+
     /// Every signed message of a round, for a peer that asks what it missed. Empty for all rounds
     /// but the running one: of a decided round, only the decision matters.
     ///
     /// Returns at most [`limits::ROUND_MESSAGES`] messages, and at most `max_bytes` on the wire:
-    /// each message counts its encoded envelope and 8 bytes of framing. What peers need first comes
-    /// first: what voters decide about, and then the votes of the newest views.
+    /// each message counts its encoded envelope and 8 bytes of framing. One message of each kind
+    /// follows the other, those of the heaviest voters first, so that neither a crowd without a
+    /// vote nor one kind of message keeps the others out.
     pub fn round_messages(&self, round: RoundNumber, max_bytes: usize) -> Vec<Envelope> {
         if round != self.chain.round() {
             return Vec::new();
@@ -34,32 +42,55 @@ impl Core {
             bytes_left = left.unwrap_or(bytes_left);
             left.is_some()
         };
-        self.messages_by_urgency()
+        one_of_each(self.messages_by_kind())
+            .filter(|envelope| fits(envelope))
             .take(limits::ROUND_MESSAGES)
-            .take_while(|envelope| fits(envelope))
             .cloned()
             .collect()
     }
 
-    fn messages_by_urgency(&self) -> impl Iterator<Item = &Envelope> {
+    /// The messages of each kind, in the order in which peers need them.
+    fn messages_by_kind(&self) -> Vec<VecDeque<&Envelope>> {
         let round = &self.round;
-        let attestations = round.attestations.values().map(|(envelope, _)| envelope);
+        let closed = round.closed.values().chain(round.recoveries.values());
         let commitments = round.commitments.values().map(|signed| &signed.envelope);
-        let proposals = round.proposals.values().rev();
         let certificates = round.view_certificates.values();
-        let certificates = certificates.map(|(_, envelope)| envelope);
-        let votes = round.votes.values().rev();
         let evidence = self
             .evidence
             .values()
             .flat_map(|pair| [&pair.first, &pair.second]);
-        attestations
-            .chain(commitments)
-            .chain(proposals)
-            .chain(certificates)
-            .chain(votes)
-            .chain(self.leaves.values())
-            .chain(evidence)
+        vec![
+            self.heaviest_first(closed),
+            self.newest_attempts_first(),
+            self.heaviest_first(commitments),
+            round.proposals.values().rev().collect(),
+            certificates.map(|(_, envelope)| envelope).collect(),
+            round.votes.values().rev().collect(),
+            self.heaviest_first(self.leaves.values()),
+            self.tickets.values().collect(),
+            self.late.values().collect(),
+            evidence.collect(),
+        ]
+    }
+
+    /// Attestations of the newest attempt, then those of earlier ones: a peer that was away follows
+    /// to the newest.
+    fn newest_attempts_first(&self) -> VecDeque<&Envelope> {
+        let roster = self.chain.ledger().roster();
+        let mut attestations: Vec<_> = self.round.attestations.iter().collect();
+        attestations.sort_by_key(|((attempt, peer), _)| Reverse((*attempt, roster.weight(peer))));
+        let envelopes = attestations.into_iter().map(|(_, (envelope, _))| envelope);
+        envelopes.collect()
+    }
+
+    fn heaviest_first<'a>(
+        &self,
+        messages: impl Iterator<Item = &'a Envelope>,
+    ) -> VecDeque<&'a Envelope> {
+        let roster = self.chain.ledger().roster();
+        let mut messages: Vec<_> = messages.collect();
+        messages.sort_by_key(|envelope| Reverse(roster.weight(&envelope.signer)));
+        messages.into()
     }
 
     /// A snapshot for status pages.
@@ -81,7 +112,8 @@ impl Core {
 
     fn peers(&self) -> Vec<PeerView> {
         let ledger = self.chain.ledger();
-        let expected = self.expected_committers();
+        let (members, newcomers) = self.expected_committers();
+        let coefficients = ledger.coefficients_ppm(&self.chain.manifest().trust);
         let known = ledger
             .iter()
             .map(|(peer, _)| peer)
@@ -94,13 +126,57 @@ impl Core {
                 voting_weight: weal_proto::Weight(ledger.roster().weight(&peer)),
                 weight: weal_proto::Weight(account.weight),
                 contributions: account.contributions,
+                measured: account.standing.measured,
+                coefficient_ppm: coefficients.get(&peer).copied().unwrap_or(0),
                 member: account.member,
                 banned: account.banned,
-                expected: expected.contains(&peer),
+                placed: self.chain.places().slot_of(&peer).is_some(),
+                expected: members.contains(&peer) || newcomers.contains(&peer),
                 committed: self.round.has_committed(&peer),
-                attested: self.round.attestations.contains_key(&peer),
+                attested: self.round.has_attested(&peer),
             }
         };
         known.into_iter().map(view).collect()
+    }
+}
+
+/// One message of each kind in turn, until there are none.
+fn one_of_each(mut kinds: Vec<VecDeque<&Envelope>>) -> impl Iterator<Item = &Envelope> {
+    let mut turn = 0;
+    std::iter::from_fn(move || {
+        let count = kinds.len();
+        let kind = (turn..turn + count)
+            .map(|kind| kind % count)
+            .find(|kind| kinds.get(*kind).is_some_and(|kind| !kind.is_empty()))?;
+        turn = kind + 1;
+        kinds.get_mut(kind)?.pop_front()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use weal_proto::{Leave, RunId, SigningKey};
+
+    use super::*;
+
+    #[test]
+    fn no_kind_of_message_keeps_the_others_out() {
+        let run = RunId::from([1; 32]);
+        let message = |round| {
+            let round = RoundNumber(round);
+            Envelope::sign(&SigningKey::from_seed([2; 32]), run, &Leave { round })
+        };
+        let messages: Vec<_> = (0..6).map(message).collect();
+        let [a, b, c, d, e, f] = &messages[..] else {
+            panic!("six messages")
+        };
+        let kinds = vec![
+            vec![a, b, c].into(),
+            vec![].into(),
+            vec![d, e].into(),
+            vec![f].into(),
+        ];
+        let order: Vec<_> = one_of_each(kinds).collect();
+        assert_eq!(order, [a, d, f, b, e, c]);
     }
 }

@@ -5,38 +5,46 @@
 //!
 //! | kind | 2 content | 3 round | 4 sender and view | 5 slot | 7 value |
 //! |---|---|---|---|---|---|
-//! | commitment | blob size | running | anyone | a peer's first | |
-//! | attestation | | running | a member | a member's first | |
-//! | proposal | | running | near view, its proposer | the first two of a view | valid set |
+//! | ticket | | running, or 3 before | enough work, needs a place | a peer's first | |
+//! | commitment | blob size, samples | running | holds a place | a peer's first | |
+//! | closed | | running | a voter | a voter's first | |
+//! | attestation | | running, or 3 before | a member | a member's first in an attempt | |
+//! | proposal | its set | running | near view, its proposer | the first two of a view | valid set |
 //! | vote | | running | a voter, near view | a voter's first in a step | |
-//! | view certificate | | running | a voter | newer than the voter's last | |
+//! | view certificate | | running | a voter, no view long over | newer than the voter's last | its votes |
 //! | leave | | at most the next | a member, silent since | a member's first | |
+//! | recovery | | running | a voter | a voter's first | |
 //!
 //! 1. **Frame.** `WrongRun`; longer than its kind may be: `Oversized`; its signer is `Banned`.
-//! 2. **Content.** `Malformed`; a blob size that the manifest forbids: `Invalid`.
+//! 2. **Content.** `Malformed`; a blob size or samples that the rules forbid: `Invalid`.
 //! 3. **Round.** `PastRound`, `FutureRound`. A message of the next round cannot be judged yet. If
 //!    it is new, fits (else `Replayed`, `Full`) and has a good signature, it is kept in
 //!    [`Early`](super::early::Early) and forwarded. Only members may send one (`NotMember`), except
-//!    that anyone may commit early.
-//! 4. **Sender and view.** `NotMember`, `NotVoter`, `NotProposer`; a view far ahead or long over:
-//!    `FutureView`, `PastView`; a leave from before the member's last contribution: `PastRound`.
-//! 5. **Slot.** The same payload again: `Replayed`. A stranger's commitment when as many strangers
-//!    have committed as the manifest allows peers: `Full`.
+//!    that a newcomer with a decided ticket may commit early.
+//! 4. **Sender and view.** `NoPlace`, `NotMember`, `NotVoter`, `NotProposer`; a view far ahead or
+//!    long over: `FutureView`, `PastView`; a leave that its signer has outlived: `PastRound`; an
+//!    attempt far ahead: `FutureView`.
+//! 5. **Slot.** The same payload again: `Replayed`. A ticket when there are many with more work:
+//!    `Full`.
 //! 6. **Signature.** `BadSignature`. Now a different payload in an occupied slot is proof: see
 //!    `equivocation`. The first contradiction of a peer is kept as evidence and forwarded, so that
 //!    everyone can prove it; later ones are `Contradicted`.
-//! 7. **Value.** A proposal whose round set breaks a rule: `Invalid`.
+//! 7. **Value.** A proposal whose round set breaks a rule, or a view certificate whose votes do not
+//!    prove what it says: `Invalid`.
 //!
 //! A message that passes all checks is kept and forwarded.
 
-use weal_proto::{Envelope, Leave, PeerId, Proposal, View, ViewCertificate};
+use weal_proto::{Attestation, Envelope, Leave, PeerId, Proposal, View, ViewCertificate, limits};
 
 use super::Core;
-use crate::agreement::{Message, VIEWS_AHEAD, VIEWS_BACK};
+use super::attest::ATTEMPTS_BACK;
+use crate::agreement::{MOST_VIEWS, VIEWS_AHEAD, VIEWS_BACK};
 use crate::interface::event::{DropCause, Event};
 use crate::interface::output::{Acceptance, Output};
 use crate::rules::content::Content;
-use crate::rules::round_set;
+
+/// The core accepts all attestations of this many attempts ahead.
+const ATTEMPTS_AHEAD: u32 = 2;
 
 /// The round that a message is for.
 enum When {
@@ -89,7 +97,7 @@ impl Core {
         match place {
             Place::Free => self.check_own_key(&envelope, &content),
             // Voters may have voted for a second proposal, so it is kept as well as the first.
-            Place::Occupied(first) if matches!(content, Content::Proposal(_)) => {
+            Place::Occupied(first) if matches!(content, Content::Proposal(..)) => {
                 self.check_own_key(&envelope, &content);
                 self.note_equivocation(&first, &envelope);
             }
@@ -113,9 +121,10 @@ impl Core {
     fn check_content(&self, envelope: &Envelope) -> Result<Content, DropCause> {
         let content = Content::decode(envelope).map_err(|_| DropCause::Malformed)?;
         match &content {
-            Content::Commitment(commitment) if !self.chain.allows_size(commitment) => {
+            Content::Commitment(commitment) if !self.chain.allows(commitment) => {
                 Err(DropCause::Invalid)
             }
+            Content::Proposal(_, None) => Err(DropCause::Malformed),
             _ => Ok(content),
         }
     }
@@ -129,12 +138,18 @@ impl Core {
                 Ok(When::Now)
             };
         }
+        let may_be_late = matches!(content, Content::Attestation(_) | Content::Ticket(_));
+        let oldest = running.0.saturating_sub(limits::LATE_ROUNDS);
         if round == running {
             Ok(When::Now)
         } else if round == running.next() {
             Ok(When::NextRound)
         } else if round < running {
-            Err(DropCause::PastRound)
+            if may_be_late && round.0 >= oldest {
+                Ok(When::Now)
+            } else {
+                Err(DropCause::PastRound)
+            }
         } else {
             self.follow(round);
             Err(DropCause::FutureRound)
@@ -143,24 +158,57 @@ impl Core {
 
     fn check_sender(&self, signer: &PeerId, content: &Content) -> Result<(), DropCause> {
         match content {
-            Content::Commitment(_) => Ok(()),
-            Content::Attestation(_) if self.chain.may_attest(signer) => Ok(()),
-            Content::Attestation(_) => Err(DropCause::NotMember),
-            Content::Proposal(proposal) => self.check_proposer(signer, proposal),
+            Content::Commitment(_) if self.chain.places().slot_of(signer).is_some() => Ok(()),
+            Content::Commitment(_) => Err(DropCause::NoPlace),
+            Content::Attestation(attestation) => self.check_attester(signer, attestation),
+            Content::Proposal(proposal, _) => self.check_proposer(signer, proposal),
             Content::Vote(vote) => {
                 self.check_voter(signer)?;
                 self.check_view(vote.view)
             }
-            Content::ViewCertificate(_) => self.check_voter(signer),
+            // It proves its view, so it may lead anywhere: a voter that was away needs it.
+            Content::ViewCertificate(certificate) => {
+                self.check_voter(signer)?;
+                if certificate.view.0 >= MOST_VIEWS {
+                    return Err(DropCause::FutureView);
+                }
+                self.check_not_past(certificate.view)
+            }
             Content::Leave(leave) => self.check_leaver(signer, leave),
+            Content::Closed(_) | Content::Recovery(_) => self.check_voter(signer),
+            Content::Ticket(ticket) if self.chain.allows_ticket(signer, ticket) => Ok(()),
+            Content::Ticket(_) => Err(DropCause::Invalid),
         }
+    }
+
+    fn check_attester(&self, signer: &PeerId, attestation: &Attestation) -> Result<(), DropCause> {
+        if !self.chain.may_attest(signer) {
+            return Err(DropCause::NotMember);
+        }
+        let attempt = attestation.attempt;
+        if attempt >= limits::ATTEMPTS {
+            return Err(DropCause::FutureView);
+        }
+        if attestation.round < self.chain.round() {
+            let allowed = self.chain.allows_late(signer, attestation.round);
+            return allowed.then_some(()).ok_or(DropCause::PastRound);
+        }
+        // One of each member may be further ahead, so that a node that was away can follow.
+        let newest = self.round.attempt.saturating_add(ATTEMPTS_AHEAD);
+        if attempt > newest && self.round.has_attested_after(newest, signer) {
+            return Err(DropCause::FutureView);
+        }
+        if attempt.saturating_add(ATTEMPTS_BACK) < self.round.attempt {
+            return Err(DropCause::PastView);
+        }
+        Ok(())
     }
 
     fn check_proposer(&self, signer: &PeerId, proposal: &Proposal) -> Result<(), DropCause> {
         let view = proposal.view;
         self.check_view(view)?;
         let roster = self.chain.ledger().roster();
-        if roster.proposer(&self.chain.seed(), view) != Some(*signer) {
+        if roster.proposer(view) != Some(*signer) {
             return Err(DropCause::NotProposer);
         }
         if proposal.proof_of_lock.is_some_and(|lock| lock >= view) {
@@ -178,25 +226,29 @@ impl Core {
     }
 
     fn check_view(&self, view: View) -> Result<(), DropCause> {
-        let current = self
-            .engine
-            .as_ref()
-            .and_then(|engine| engine.view())
-            .map_or(0, |(view, _)| view.0);
-        if view.0 > current.saturating_add(VIEWS_AHEAD) {
-            Err(DropCause::FutureView)
-        } else if view.0.saturating_add(VIEWS_BACK) < current {
-            Err(DropCause::PastView)
-        } else {
-            Ok(())
+        if view.0 > self.current_view().saturating_add(VIEWS_AHEAD) {
+            return Err(DropCause::FutureView);
         }
+        self.check_not_past(view)
+    }
+
+    fn check_not_past(&self, view: View) -> Result<(), DropCause> {
+        if view.0.saturating_add(VIEWS_BACK) < self.current_view() {
+            return Err(DropCause::PastView);
+        }
+        Ok(())
+    }
+
+    fn current_view(&self) -> u32 {
+        let view = self.engine.as_ref().and_then(|engine| engine.view());
+        view.map_or(0, |(view, _)| view.0)
     }
 
     fn check_leaver(&self, signer: &PeerId, leave: &Leave) -> Result<(), DropCause> {
         let account = self.chain.ledger().account(signer);
         let member = account.filter(|account| account.member);
         let member = member.ok_or(DropCause::NotMember)?;
-        if leave.round.next() < member.contributed_until {
+        if member.outlived_leave(leave.round) {
             return Err(DropCause::PastRound);
         }
         Ok(())
@@ -205,37 +257,44 @@ impl Core {
     fn check_slot(&self, envelope: &Envelope, content: &Content) -> Result<Place, DropCause> {
         let signer = &envelope.signer;
         let known = match content {
-            Content::Commitment(_) => match self.round.commitments.get(signer) {
-                None if self.strangers_are_full(signer) => return Err(DropCause::Full),
-                known => known.map(|signed| &signed.envelope),
-            },
-            Content::Attestation(_) => self.round.attestations.get(signer).map(|(known, _)| known),
-            Content::Proposal(proposal) => {
+            Content::Commitment(_) => {
+                let known = self.round.commitments.get(signer);
+                known.map(|signed| &signed.envelope)
+            }
+            Content::Attestation(attestation) if attestation.round < self.chain.round() => {
+                // One of each member is enough, of whatever attempt.
+                return match self.late.contains_key(&(attestation.round, *signer)) {
+                    true => Err(DropCause::Replayed),
+                    false => Ok(Place::Free),
+                };
+            }
+            Content::Attestation(attestation) => {
+                let slot = (attestation.attempt, *signer);
+                let known = self.round.attestations.get(&slot);
+                known.map(|(known, _)| known)
+            }
+            Content::Proposal(proposal, _) => {
                 return self.check_proposal_slot(envelope, proposal.view);
             }
             Content::Vote(vote) => self.round.votes.get(&(vote.view, vote.step, *signer)),
             Content::ViewCertificate(certificate) => {
                 return self.check_certificate_slot(envelope, certificate);
             }
+            Content::Recovery(_) => self.round.recoveries.get(signer),
+            Content::Closed(_) => self.round.closed.get(signer),
             Content::Leave(_) if self.leaves.contains_key(signer) => {
                 return Err(DropCause::Replayed);
             }
-            Content::Leave(_) => None,
+            Content::Ticket(_) if self.tickets.contains_key(signer) => {
+                return Err(DropCause::Replayed);
+            }
+            Content::Leave(_) | Content::Ticket(_) => None,
         };
         match known {
             None => Ok(Place::Free),
             Some(known) if known.payload == envelope.payload => Err(DropCause::Replayed),
             Some(known) => Ok(Place::Occupied(known.clone())),
         }
-    }
-
-    /// Whether a commitment of this peer has no place because too many strangers have committed.
-    fn strangers_are_full(&self, signer: &PeerId) -> bool {
-        let limit = usize::try_from(self.chain.manifest().limits.peers).unwrap_or(usize::MAX);
-        let ledger = self.chain.ledger();
-        let committed = self.round.commitments.keys();
-        !ledger.is_member(signer)
-            && committed.filter(|peer| !ledger.is_member(peer)).count() >= limit
     }
 
     fn check_proposal_slot(&self, envelope: &Envelope, view: View) -> Result<Place, DropCause> {
@@ -264,7 +323,7 @@ impl Core {
         let slot = (envelope.signer, certificate.polka);
         match self.round.view_certificates.get(&slot) {
             Some((view, known))
-                if *view > certificate.view || known.payload == envelope.payload =>
+                if *view >= certificate.view || known.payload == envelope.payload =>
             {
                 Err(DropCause::Replayed)
             }
@@ -278,67 +337,5 @@ impl Core {
         } else {
             Err(DropCause::BadSignature)
         }
-    }
-
-    /// Keeps a message of the next round. The next roster is not known yet, but whoever is on it is
-    /// almost certainly a member now.
-    fn keep_early(&mut self, envelope: Envelope, content: &Content) -> Result<(), DropCause> {
-        let anyone_may = matches!(content, Content::Commitment(_));
-        if !anyone_may && !self.chain.may_attest(&envelope.signer) {
-            return Err(DropCause::NotMember);
-        }
-        self.early.admits(&envelope)?;
-        self.check_signature(&envelope)?;
-        self.early.keep(envelope);
-        Ok(())
-    }
-
-    /// Keeps a message that has passed all checks but the last one.
-    fn keep(&mut self, envelope: Envelope, content: Content) -> Result<(), DropCause> {
-        let signer = envelope.signer;
-        match content {
-            Content::Commitment(commitment) => self.keep_commitment(envelope, commitment),
-            Content::Attestation(attestation) => {
-                self.round
-                    .attestations
-                    .insert(signer, (envelope, attestation));
-                self.progress();
-            }
-            Content::Proposal(proposal) => {
-                self.check_value(&proposal)?;
-                self.progress();
-                self.keep_and_feed(Message::Proposal(envelope, proposal));
-            }
-            Content::Vote(vote) => {
-                self.progress();
-                self.keep_and_feed(Message::Vote(envelope, vote));
-            }
-            Content::ViewCertificate(certificate) => {
-                self.keep_and_feed(Message::ViewCertificate(envelope, certificate));
-            }
-            Content::Leave(_) if signer == self.me => {}
-            Content::Leave(_) => {
-                self.leaves.insert(signer, envelope);
-                self.progress();
-            }
-        }
-        Ok(())
-    }
-
-    fn check_value(&mut self, proposal: &Proposal) -> Result<(), DropCause> {
-        let checked = round_set::check(&self.chain, &proposal.value, &mut self.signatures);
-        checked.map_err(|cause| {
-            self.report(Event::ProposalRefused {
-                round: proposal.round,
-                view: proposal.view,
-                cause: cause.to_string(),
-            });
-            DropCause::Invalid
-        })
-    }
-
-    fn keep_and_feed(&mut self, message: Message) {
-        self.round.keep(&message);
-        self.feed_engine(message);
     }
 }

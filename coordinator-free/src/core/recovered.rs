@@ -6,7 +6,7 @@ use weal_proto::manifest::Manifest;
 use weal_proto::{Decided, RoundNumber};
 
 use crate::interface::error::Error;
-use crate::interface::output::Record;
+use crate::interface::output::{Apply, Record};
 use crate::rules::chain::Chain;
 use crate::rules::verified::Verified;
 
@@ -17,18 +17,22 @@ pub struct Recovered {
     pub chain: Chain,
     /// The last decided rounds, from the one that starts from the weights on disk. The core applies
     /// them again.
-    pub unapplied: Vec<Decided>,
+    pub unapplied: Vec<Apply>,
+    /// Whether this node may begin at round 0 unasked. The creator of the run may, once. A voter
+    /// without it and without any record waits until it has heard of the run.
+    pub genesis: bool,
     /// The other records, in the order in which the core persisted them. Those of decided rounds
     /// may be missing.
     pub records: Vec<Record>,
 }
 
 impl Recovered {
-    /// The state of a node that has never run.
+    /// The state of a node that has never run, and may begin at round 0.
     pub fn nothing(manifest: Arc<Manifest>) -> Self {
         Self {
             chain: Chain::genesis(manifest),
             unapplied: Vec::new(),
+            genesis: true,
             records: Vec::new(),
         }
     }
@@ -57,12 +61,10 @@ impl Recovered {
             let found = decided.value.round;
             let expected = recovered.chain.round();
             let verified = Verified::from_own_disk(decided);
-            recovered
-                .chain
-                .extend(&verified)
-                .map_err(|_| Error::Gap { found, expected })?;
+            let applied = recovered.chain.extend(&verified);
+            let apply = applied.map_err(|_| Error::Gap { found, expected })?;
             if found >= weights {
-                recovered.unapplied.push(verified.into_decided());
+                recovered.unapplied.push(apply);
             }
         }
         Ok(recovered)

@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use weal_proto::{
-    Attestation, Commitment, Envelope, EnvelopeHash, PeerId, RoundNumber, Verdict, View, VoteStep,
+    Attestation, Closed, Commitment, Envelope, EnvelopeHash, PeerId, Recovery, RoundNumber, SlotId,
+    Verdict, View, VoteStep,
 };
 
+use super::attest::ATTEMPTS_BACK;
+use super::compare::Comparison;
 use crate::agreement::Message;
 use crate::interface::time::Millis;
 use crate::interface::view::Phase;
-use crate::rules::round_set::SignedCommitment;
+use crate::rules::round_set::{Attestations, SignedCommitment};
 
 /// Whether this node is training.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,17 +33,31 @@ pub(super) struct Round {
     pub phase: Phase,
     pub phase_ends: Option<Millis>,
     pub training: Training,
-    /// The first commitment of each peer.
+    /// The first commitment of each holder of a place.
     pub commitments: BTreeMap<PeerId, SignedCommitment>,
-    /// Peers whose commitment arrived after this node had stopped waiting. Such a commitment may be
-    /// to a copy of a revealed contribution.
+    /// Peers whose commitment arrived after this node had closed. Such a commitment may be to a
+    /// copy of a revealed contribution.
     pub late: BTreeSet<PeerId>,
+    /// This node takes no more commitments.
+    pub is_closed: bool,
+    /// Voters that take no more commitments.
+    pub closed: BTreeMap<PeerId, Envelope>,
     /// Contributions that the caller is fetching and examining.
-    pub examining: BTreeSet<EnvelopeHash>,
+    pub examining: BTreeMap<EnvelopeHash, SlotId>,
     /// What the caller found.
-    pub examined: BTreeMap<EnvelopeHash, Verdict>,
-    /// The first attestation of each member.
-    pub attestations: BTreeMap<PeerId, (Envelope, Attestation)>,
+    pub examined: BTreeMap<SlotId, Verdict>,
+    /// How far the comparison of the contributions is.
+    pub comparison: Comparison,
+    /// The first attestation of each member in each attempt.
+    pub attestations: Attestations,
+    /// The attempt that this node attests in.
+    pub attempt: u32,
+    /// The last attempt in which this node computed its weights again; 0 if it did not.
+    pub computed_again_in: u32,
+    /// When this node began to wait for commitments.
+    pub began: Millis,
+    /// All members have committed, and the time left to newcomers is set.
+    pub newcomers_are_late: bool,
     pub attest_time_is_up: bool,
     /// At most two proposals of each view. The second proves that its proposer contradicts itself;
     /// still, voters may have voted for it.
@@ -49,6 +66,8 @@ pub(super) struct Round {
     pub votes: BTreeMap<(View, VoteStep, PeerId), Envelope>,
     /// The newest view certificate of each voter and kind (true: a polka).
     pub view_certificates: BTreeMap<(PeerId, bool), (View, Envelope)>,
+    /// What operators declare: the first recovery of each voter.
+    pub recoveries: BTreeMap<PeerId, Envelope>,
     /// This node has stopped voting in the round, because its engine refused to continue or another
     /// machine uses its key. It leaves the decision to others.
     pub voting_stopped: bool,
@@ -68,9 +87,51 @@ impl Round {
         if let Ok(attestation) = envelope.open::<Attestation>()
             && attestation.round == current
         {
+            let attempt = attestation.attempt;
             self.attestations
-                .insert(envelope.signer, (envelope, attestation));
+                .insert((attempt, envelope.signer), (envelope, attestation));
+            self.begin_attempt(attempt.max(self.attempt));
         }
+    }
+
+    /// Moves to a later attempt, and discards attestations of attempts long past, so that memory
+    /// stays bounded in a round that takes many.
+    pub(super) fn begin_attempt(&mut self, attempt: u32) {
+        self.attempt = attempt;
+        let oldest = attempt.saturating_sub(ATTEMPTS_BACK);
+        self.attestations.retain(|(of, _), _| *of >= oldest);
+    }
+
+    /// Whether a member has attested in an attempt after this one.
+    pub(super) fn has_attested_after(&self, attempt: u32, peer: &PeerId) -> bool {
+        let later = self.attestations.keys().rev();
+        let mut later = later.take_while(|(of, _)| *of > attempt);
+        later.any(|(_, signer)| signer == peer)
+    }
+
+    /// Everything but its own commitment and what it stored as in time is late from now on.
+    pub(super) fn restore_closed(&mut self, current: RoundNumber, envelope: Envelope) {
+        if envelope
+            .open::<Closed>()
+            .is_ok_and(|closed| closed.round == current)
+        {
+            self.is_closed = true;
+            self.closed.insert(envelope.signer, envelope);
+        }
+    }
+
+    pub(super) fn restore_recovery(&mut self, current: RoundNumber, envelope: Envelope) {
+        if envelope
+            .open::<Recovery>()
+            .is_ok_and(|recovery| recovery.round == current)
+        {
+            self.recoveries.insert(envelope.signer, envelope);
+        }
+    }
+
+    /// Whether a member has attested in any attempt.
+    pub(super) fn has_attested(&self, peer: &PeerId) -> bool {
+        self.attestations.keys().any(|(_, signer)| signer == peer)
     }
 
     /// Keeps a message of the agreement, for peers that ask for it.
@@ -78,7 +139,7 @@ impl Round {
         match message {
             Message::Proposal(envelope, proposal) => {
                 self.proposals
-                    .insert((proposal.view, envelope.hash()), envelope.clone());
+                    .insert((proposal.proposal.view, envelope.hash()), envelope.clone());
             }
             Message::Vote(envelope, vote) => {
                 self.votes
@@ -107,11 +168,10 @@ impl Round {
             .collect()
     }
 
-    /// Peers whose commitment arrived in time.
-    pub(super) fn committed(&self) -> impl Iterator<Item = &PeerId> {
-        self.commitments
-            .keys()
-            .filter(|peer| !self.late.contains(*peer))
+    /// The commitments that arrived in time.
+    pub(super) fn in_time(&self) -> impl Iterator<Item = &SignedCommitment> {
+        let in_time = |(peer, _): &(&PeerId, &SignedCommitment)| !self.late.contains(peer);
+        self.commitments.iter().filter(in_time).map(|(_, it)| it)
     }
 
     /// Whether a peer's commitment arrived in time.
@@ -126,12 +186,12 @@ impl Round {
         self.proposals.retain(|(of, _), _| *of >= view);
     }
 
-    /// Peers that have voted or proposed.
+    /// Peers that have voted, proposed, or moved to a later view.
     pub(super) fn deciders(&self) -> BTreeSet<PeerId> {
         let voters = self.votes.keys().map(|(_, _, peer)| *peer);
-        voters
-            .chain(self.proposals.values().map(|envelope| envelope.signer))
-            .collect()
+        let movers = self.view_certificates.keys().map(|(peer, _)| *peer);
+        let proposers = self.proposals.values().map(|envelope| envelope.signer);
+        voters.chain(movers).chain(proposers).collect()
     }
 }
 
@@ -155,8 +215,10 @@ impl Round {
         if !self
             .attestations
             .iter()
-            .all(|(peer, (envelope, attestation))| {
-                envelope.signer == *peer && attestation.round == running
+            .all(|((attempt, peer), (envelope, attestation))| {
+                envelope.signer == *peer
+                    && attestation.round == running
+                    && attestation.attempt == *attempt
             })
         {
             return Err("an attestation is another peer's, or of another round");
@@ -171,7 +233,7 @@ impl Round {
         if self
             .examining
             .iter()
-            .any(|commitment| self.examined.contains_key(commitment))
+            .any(|(_, slot)| self.examined.contains_key(slot))
         {
             return Err("a contribution is being examined a second time");
         }

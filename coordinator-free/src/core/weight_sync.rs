@@ -18,7 +18,7 @@
 
 use std::collections::BTreeMap;
 
-use weal_proto::{Decided, RoundNumber, StateRoot};
+use weal_proto::{RoundNumber, StateRoot};
 
 use crate::interface::error::Error;
 use crate::interface::output::Apply;
@@ -29,6 +29,9 @@ const MAX_UNAPPLIED: usize = 1_024;
 /// A node that is this many rounds behind fetches the newest weights instead of applying round
 /// after round.
 const FETCH_WEIGHTS_FROM: u64 = 64;
+/// This many rounds stay known after they are applied, so that the weights can be computed again.
+/// Peers keep the weights of as many rounds.
+const ROUNDS_BACK: u64 = 4;
 
 /// Weights, named by the round that starts from them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,9 +76,11 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub(super) struct WeightSync {
     state: State,
-    /// Decided rounds that are not applied yet, without gaps. Each also proves the state root that
-    /// the weights at its start must have.
-    unapplied: BTreeMap<RoundNumber, Apply>,
+    /// Decided rounds that are not applied yet and a few before them, without gaps. Each also
+    /// proves the state root that the weights at its start must have.
+    decided: BTreeMap<RoundNumber, Apply>,
+    /// How many fetches have failed since there were weights.
+    failures: u64,
 }
 
 impl WeightSync {
@@ -83,21 +88,22 @@ impl WeightSync {
     ///
     /// # Errors
     /// [`Error::Gap`] when `unapplied` are not the last decided rounds.
-    pub(super) fn new(chain: &Chain, unapplied: &[Decided]) -> Result<Self, Error> {
+    pub(super) fn new(chain: &Chain, unapplied: Vec<Apply>) -> Result<Self, Error> {
         let count = u64::try_from(unapplied.len()).unwrap_or(u64::MAX);
         let mut expected = RoundNumber(chain.round().0.saturating_sub(count));
         let mut rounds = BTreeMap::new();
-        for decided in unapplied {
-            let found = decided.value.round;
+        for apply in unapplied {
+            let found = apply.round;
             if found != expected || found >= chain.round() {
                 return Err(Error::Gap { found, expected });
             }
-            rounds.insert(found, chain.apply_output(&decided.value));
+            rounds.insert(found, apply);
             expected = expected.next();
         }
         Ok(Self {
             state: State::Missing,
-            unapplied: rounds,
+            decided: rounds,
+            failures: 0,
         })
     }
 
@@ -119,29 +125,32 @@ impl WeightSync {
 
     /// A round was decided.
     pub(super) fn decided(&mut self, apply: Apply) {
-        self.unapplied.insert(apply.round, apply);
-        while self.unapplied.len() > MAX_UNAPPLIED {
-            self.unapplied.pop_first();
+        self.decided.insert(apply.round, apply);
+        while self.decided.len() > MAX_UNAPPLIED {
+            self.decided.pop_first();
         }
     }
 
     /// The caller has these weights in memory now.
     pub(super) fn ready(&mut self, weights: Weights) {
         self.state = State::Held(weights);
-        self.unapplied.retain(|round, _| *round >= weights.round);
+        self.failures = 0;
+        let oldest = RoundNumber(weights.round.0.saturating_sub(ROUNDS_BACK));
+        self.decided.retain(|round, _| *round >= oldest);
     }
 
     /// The caller could not carry out its step about this round.
     pub(super) fn failed(&mut self, round: RoundNumber) {
         let newest = self.newest_proven();
         self.state = match self.state {
-            // Perhaps no peer keeps those weights any longer. The newest are the likeliest to be
-            // found.
+            // Perhaps no peer keeps those weights, or nobody has stored them. The newest are the
+            // likeliest to be found, then those before them.
             State::Fetching { held, target } | State::FetchPending { held, target } => {
-                let newer = newest.filter(|newest| newest.round > target.round);
+                let next = self.proven(self.failures % ROUNDS_BACK).or(newest);
+                self.failures = self.failures.saturating_add(1);
                 State::FetchPending {
                     held,
-                    target: newer.unwrap_or(target),
+                    target: next.unwrap_or(target),
                 }
             }
             // Perhaps no peer keeps the blobs any longer, so fetch newer weights. If there are none
@@ -169,7 +178,7 @@ impl WeightSync {
             State::Held(held) => held,
         };
         let behind = round.0.saturating_sub(held.round.0);
-        match self.unapplied.get(&held.round) {
+        match self.decided.get(&held.round) {
             Some(apply) if apply.base_root != held.root => {
                 let target = Weights {
                     round: apply.round,
@@ -196,6 +205,14 @@ impl WeightSync {
         self.state = State::Fetching { held: None, target };
     }
 
+    /// Discards the weights in memory, which voters cannot agree on, and goes back to the newest
+    /// that a decision proves. The caller must fetch these. `None` if no decision proves any.
+    pub(super) fn go_back(&mut self) -> Option<Weights> {
+        let target = self.newest_proven()?;
+        self.discard(target);
+        Some(target)
+    }
+
     fn fetch(&mut self, target: Weights) -> Weights {
         self.state = State::Fetching {
             held: self.held(),
@@ -206,7 +223,13 @@ impl WeightSync {
 
     /// The newest weights whose state root a decision proves.
     fn newest_proven(&self) -> Option<Weights> {
-        let (round, apply) = self.unapplied.last_key_value()?;
+        self.proven(0)
+    }
+
+    /// The weights whose state root a decision proves, this many rounds before the newest.
+    fn proven(&self, back: u64) -> Option<Weights> {
+        let back = usize::try_from(back).ok()?;
+        let (round, apply) = self.decided.iter().nth_back(back)?;
         Some(Weights {
             round: *round,
             root: apply.base_root,
@@ -222,7 +245,7 @@ impl WeightSync {
         if self.held().is_some_and(|held| held.round > round) {
             return Err("the weights in memory are of a round that has not begun");
         }
-        let mut rounds = self.unapplied.keys();
+        let mut rounds = self.decided.keys();
         let first = rounds.next().copied();
         let in_order = rounds.try_fold(first, |last, round| {
             (last.map(RoundNumber::next) == Some(*round)).then_some(Some(*round))
@@ -267,7 +290,8 @@ mod tests {
     fn behind(rounds: u64) -> WeightSync {
         let mut sync = WeightSync {
             state: State::Missing,
-            unapplied: BTreeMap::new(),
+            decided: BTreeMap::new(),
+            failures: 0,
         };
         sync.ready(weights(0));
         for round in 0..rounds {
@@ -280,7 +304,8 @@ mod tests {
     fn nothing_is_asked_for_before_there_are_weights() {
         let mut sync = WeightSync {
             state: State::Missing,
-            unapplied: BTreeMap::new(),
+            decided: BTreeMap::new(),
+            failures: 0,
         };
         sync.decided(apply(0));
         assert_eq!(sync.next(RoundNumber(1)), None);
@@ -338,21 +363,42 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_fetch_is_repeated_with_the_newest_target() {
+    fn a_failed_fetch_is_repeated_with_the_newest_target_and_then_with_older_ones() {
         let mut sync = behind(2);
-        sync.discard(weights(0));
-        sync.failed(RoundNumber(0));
-        assert_eq!(sync.next(RoundNumber(2)), Some(Step::Fetch(weights(1))));
-        sync.failed(RoundNumber(1));
-        assert_eq!(sync.next(RoundNumber(2)), Some(Step::Fetch(weights(1))));
+        sync.discard(weights(2));
+        for target in [1, 0, 1, 1] {
+            sync.failed(RoundNumber(2));
+            let fetch = Step::Fetch(weights(target));
+            assert_eq!(sync.next(RoundNumber(2)), Some(fetch));
+        }
         assert_eq!(sync.held(), None);
+    }
+
+    #[test]
+    fn weights_that_nobody_shares_are_computed_again_from_those_that_are_proven() {
+        let mut sync = behind(6);
+        let running = RoundNumber(6);
+        for round in 0..6 {
+            sync.next(running);
+            sync.ready(weights(round + 1));
+        }
+        assert_eq!(sync.go_back(), Some(weights(5)));
+        assert_eq!(sync.held(), None);
+        sync.failed(RoundNumber(5));
+        sync.next(running);
+        sync.failed(RoundNumber(5));
+        assert_eq!(sync.next(running), Some(Step::Fetch(weights(4))));
+        sync.ready(weights(4));
+        assert_eq!(sync.next(running), Some(Step::Apply(apply(4))));
+        sync.ready(weights(5));
+        assert_eq!(sync.next(running), Some(Step::Apply(apply(5))));
     }
 
     #[test]
     fn rounds_beyond_the_limit_are_forgotten_from_the_oldest() {
         let rounds = MAX_UNAPPLIED as u64 + 1;
         let mut sync = behind(rounds);
-        assert_eq!(sync.unapplied.len(), MAX_UNAPPLIED);
+        assert_eq!(sync.decided.len(), MAX_UNAPPLIED);
         let newest = weights(rounds - 1);
         assert_eq!(sync.next(RoundNumber(rounds)), Some(Step::Fetch(newest)));
     }

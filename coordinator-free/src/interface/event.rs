@@ -76,6 +76,14 @@ pub enum Event {
         /// The state root of the decided weights, or of the voters' weights.
         theirs: StateRoot,
     },
+    /// Voters are split about the weights that the round starts from, and none of them have half of
+    /// the weight. This node computes its own again from older ones, which a decision proves.
+    WeightsUnsure {
+        /// The running round.
+        round: RoundNumber,
+        /// The decided round whose weights the node goes back to.
+        back_to: RoundNumber,
+    },
     /// A peer sent a decided round that does not verify.
     SyncRefused {
         /// The round it claims to be.
@@ -107,6 +115,26 @@ pub enum Event {
         round: RoundNumber,
         /// What went wrong.
         cause: String,
+    },
+    /// Voters cannot agree on a base root, so they attest again.
+    AttestedAgain {
+        /// The running round.
+        round: RoundNumber,
+        /// The new attempt.
+        attempt: u32,
+    },
+    /// The round is stuck, and this node has signed that the voters which its operator named are
+    /// gone for ever.
+    Recovering {
+        /// The stuck round.
+        round: RoundNumber,
+    },
+    /// A peer follows another version of the rules.
+    OtherRules {
+        /// The peer.
+        peer: PeerId,
+        /// Its version.
+        rules: u32,
     },
     /// Peers are in a later round: this node is behind.
     Behind {
@@ -149,6 +177,8 @@ pub enum DropCause {
     NotMember,
     /// The signer is not the proposer of the message's view.
     NotProposer,
+    /// The signer has no place in the round, so it may not commit.
+    NoPlace,
     /// The message breaks the manifest's limits or contradicts decided history.
     Invalid,
     /// This node keeps a bounded number of such messages and has no space left.
@@ -157,7 +187,7 @@ pub enum DropCause {
 
 impl DropCause {
     /// Every cause, in the order of declaration.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::WrongRun,
         Self::BadSignature,
         Self::Oversized,
@@ -172,6 +202,7 @@ impl DropCause {
         Self::NotVoter,
         Self::NotMember,
         Self::NotProposer,
+        Self::NoPlace,
         Self::Invalid,
         Self::Full,
     ];
@@ -193,6 +224,7 @@ impl DropCause {
             Self::NotVoter => "not_voter",
             Self::NotMember => "not_member",
             Self::NotProposer => "not_proposer",
+            Self::NoPlace => "no_place",
             Self::Invalid => "invalid",
             Self::Full => "full",
         }

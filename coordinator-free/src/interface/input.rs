@@ -1,11 +1,27 @@
 //! Everything the rules ever learn about the world.
 
 use weal_proto::{
-    BlobHash, Decided, Envelope, EnvelopeHash, PeerId, RoundNumber, Samples, StateRoot, Status,
-    Verdict,
+    BlobHash, Decided, Envelope, EnvelopeHash, PeerId, RoundNumber, Samples, Score, SlotId,
+    StateRoot, Status, Ticket, Verdict,
 };
 
 use crate::interface::names::TimerId;
+
+/// How a contribution compares with the others of its round, in parts per million.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signal {
+    /// The contributor's place.
+    pub slot: SlotId,
+    /// Net overlap: the median over the others of agreeing less disagreeing signs at shared places.
+    /// `None` if it could not be computed.
+    pub net: Option<i32>,
+    /// The noise to expect in the net overlap, from the number of shared places.
+    pub net_noise: u32,
+    /// Agreement with what this node learnt itself; `None` if it did not train.
+    pub work: Option<i32>,
+    /// Other contributions that are copies of it, or nearly so, by rising slot.
+    pub alike: Vec<SlotId>,
+}
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,6 +76,21 @@ pub enum Input {
         /// What the examination found.
         verdict: Verdict,
     },
+    /// The contributions of [`Output::Compare`](crate::Output::Compare) are compared.
+    Compared {
+        /// The round of the request.
+        round: RoundNumber,
+        /// What was found; a contribution that is missing here was not compared.
+        signals: Vec<Signal>,
+    },
+    /// Some contributions of [`Output::Judge`](crate::Output::Judge) are measured. Each answer
+    /// holds all scores so far, and replaces the one before.
+    Judged {
+        /// The round of the request.
+        round: RoundNumber,
+        /// The scores.
+        scores: Vec<Score>,
+    },
     /// Decided rounds arrived in answer to
     /// [`Output::RequestDecided`](crate::Output::RequestDecided). The rules verify each of them.
     Synced(Vec<Decided>),
@@ -72,6 +103,14 @@ pub enum Input {
     },
     /// A timer set with [`Output::SetTimer`](crate::Output::SetTimer) fired.
     TimerFired(TimerId),
+    /// A ticket was found in answer to [`Output::FindTicket`](crate::Output::FindTicket).
+    TicketFound(Ticket),
+    /// The operator declares that these voters are gone for ever. Once the running round has been
+    /// stuck for a minute, this node signs that, which cannot be taken back.
+    Recover {
+        /// The voters that are gone.
+        gone: Vec<PeerId>,
+    },
     /// The operator wants this node to leave the run.
     Leave,
 }

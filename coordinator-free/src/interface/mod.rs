@@ -6,6 +6,7 @@
 //! | `output` | everything they ever ask of it, and what the caller owes for each |
 //! | `event` | what they report to logs, metrics and status pages |
 //! | `view` | a snapshot of a running round |
+//! | `share` | the samples that a round deals to a peer |
 //! | `names` | the names that inputs and outputs share |
 //! | `time` | the caller's clock |
 //! | `error` | why a core cannot start |
@@ -15,5 +16,6 @@ pub(crate) mod event;
 pub(crate) mod input;
 pub(crate) mod names;
 pub(crate) mod output;
+pub(crate) mod share;
 pub(crate) mod time;
 pub(crate) mod view;

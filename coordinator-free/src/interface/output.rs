@@ -2,11 +2,13 @@
 
 use weal_proto::manifest::AggregationRule;
 use weal_proto::{
-    BlobHash, Commitment, Decided, Envelope, EnvelopeHash, PeerId, RoundNumber, Seed, StateRoot,
+    BlobHash, Commitment, Decided, Envelope, EnvelopeHash, PeerId, RoundNumber, RoundSetHash, Seed,
+    SlotId, StateRoot,
 };
 
 use crate::interface::event::Event;
 use crate::interface::names::TimerId;
+use crate::interface::share::Share;
 use crate::interface::time::Millis;
 
 /// Something to do. The caller carries out the outputs of a step in their order.
@@ -30,8 +32,10 @@ pub enum Output {
     Train {
         /// The round to train in.
         round: RoundNumber,
-        /// Determines which samples this node trains on.
+        /// The round's seed. A newcomer's samples depend on it.
         seed: Seed,
+        /// The samples that this node trains on.
+        share: Share,
         /// State root of the weights to start from.
         base_root: StateRoot,
         /// Stop at this instant, even if steps are left.
@@ -39,6 +43,18 @@ pub enum Output {
     },
     /// Stop training: nobody needs the result any longer.
     StopTraining,
+    /// Look for a ticket of this round and peer with this much work:
+    /// [`weal_proto::Ticket::find`]. Answer with
+    /// [`Input::TicketFound`](crate::Input::TicketFound).
+    FindTicket {
+        /// The running round.
+        round: RoundNumber,
+        /// Zero bits with which the ticket's hash must begin.
+        bits: u32,
+    },
+    /// Voters decided a past round in two ways: this is the proof. The program must end and show
+    /// it. The core does nothing any longer.
+    Halt(Box<Conflict>),
     /// Serve this blob from now on. Nobody can commit to a copy of it in time any longer.
     Reveal {
         /// The round that the blob contributes to.
@@ -49,6 +65,17 @@ pub enum Output {
     /// Fetch a contribution and examine it. Answer with
     /// [`Input::Validated`](crate::Input::Validated).
     Fetch(Fetch),
+    /// Compare the contributions of the running round with one another and with what this node
+    /// learnt itself. Answer with [`Input::Compared`](crate::Input::Compared).
+    Compare {
+        /// The running round.
+        round: RoundNumber,
+        /// All that were found well formed, this node's own included, by rising slot.
+        contributions: Vec<Candidate>,
+    },
+    /// Measure what chosen contributions of a decided round do to the loss. Answer with
+    /// [`Input::Judged`](crate::Input::Judged), as often as there is something new.
+    Judge(Judge),
     /// Apply a decided round to the weights. Answer with
     /// [`Input::WeightsReady`](crate::Input::WeightsReady) for the round after it, or with
     /// [`Input::ApplyFailed`](crate::Input::ApplyFailed).
@@ -107,12 +134,24 @@ pub enum Acceptance {
 /// A contribution to fetch and examine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetch {
+    /// The place that the peer holds in the round.
+    pub slot: SlotId,
     /// Hash of the commitment's envelope. The answer repeats it.
     pub hash: EnvelopeHash,
     /// The peer that committed to the contribution.
     pub peer: PeerId,
     /// The commitment: the examination compares the blob with it.
     pub commitment: Commitment,
+}
+
+/// A contribution to compare with the others of its round.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// The contribution.
+    pub fetch: Fetch,
+    /// Whether its peer has a history of measured contributions. The others are compared with
+    /// those that have.
+    pub trusted: bool,
 }
 
 /// A decided round to apply to the weights.
@@ -137,6 +176,50 @@ pub struct Chosen {
     pub peer: PeerId,
     /// Its commitment, which names the blob.
     pub commitment: Commitment,
+    /// How much it counts, in parts per million; 0 for a contribution that is only measured.
+    pub coefficient_ppm: u32,
+}
+
+/// What to measure of a decided round.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judge {
+    /// The decided round.
+    pub round: RoundNumber,
+    /// The round's seed.
+    pub seed: Seed,
+    /// State root of the weights at the round's start.
+    pub base_root: StateRoot,
+    /// Every chosen contribution, by rising slot.
+    pub contributions: Vec<Judged>,
+    /// The outer learning rate, in parts per million.
+    pub outer_rate_ppm: u32,
+    /// What the sum of the contributions is divided by.
+    pub rule: AggregationRule,
+}
+
+/// A chosen contribution, and whether to measure it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judged {
+    /// The place that the peer held in the round.
+    pub slot: SlotId,
+    /// The contribution.
+    pub chosen: Chosen,
+    /// The samples that the round dealt to the peer. The commitment says how many of them it
+    /// trained on.
+    pub share: Share,
+    /// Whether this node is to measure it. The others matter for the clipping of norms only.
+    pub measure: bool,
+}
+
+/// Proof that voters decided a round in two ways.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Conflict {
+    /// The round.
+    pub round: RoundNumber,
+    /// The hash of what this node holds as decided.
+    pub ours: RoundSetHash,
+    /// The other decision, with its certificate.
+    pub theirs: Decided,
 }
 
 /// What must survive a crash. Records of rounds before the newest decided one may be deleted.
@@ -144,8 +227,15 @@ pub struct Chosen {
 pub enum Record {
     /// This node's only commitment in a round.
     OwnCommitment(Envelope),
-    /// This node's only attestation in a round.
+    /// The commitments of a round that arrived in time, without this node's own. They come before
+    /// [`OwnClosed`](Self::OwnClosed), at most once in a round.
+    InTime(Vec<Envelope>),
+    /// This node's notice that it takes no more commitments in a round.
+    OwnClosed(Envelope),
+    /// This node's only attestation in an attempt of a round.
     OwnAttestation(Envelope),
+    /// This node's only recovery in a round.
+    OwnRecovery(Envelope),
     /// This node's notice that it leaves the run.
     OwnLeave(Envelope),
     /// The next entry of a round's write-ahead log. Keep entries in the order they come in.

@@ -18,6 +18,9 @@ pub enum Phase {
     Waiting,
     /// Peers train and commit to their contributions.
     Committing,
+    /// This node takes no more commitments, and waits until voters with more than two thirds of the
+    /// weight take none either.
+    Closing,
     /// Peers reveal, fetch and examine contributions.
     Fetching,
     /// Members attest what they found.
@@ -32,6 +35,7 @@ impl Phase {
         match self {
             Self::Waiting => "waiting",
             Self::Committing => "committing",
+            Self::Closing => "closing",
             Self::Fetching => "fetching",
             Self::Attesting => "attesting",
             Self::Deciding => "deciding",
@@ -81,10 +85,16 @@ pub struct PeerView {
     pub weight: Weight,
     /// The number of its contributions in decided rounds.
     pub contributions: u64,
+    /// The number of its contributions that were measured.
+    pub measured: u32,
+    /// How much its contribution counts in the outer step, in parts per million; 0 on probation.
+    pub coefficient_ppm: u32,
     /// Whether it is a member.
     pub member: bool,
     /// Whether it is banned.
     pub banned: bool,
+    /// Whether it may commit in the round.
+    pub placed: bool,
     /// Whether the round waits for its commitment.
     pub expected: bool,
     /// Whether its commitment arrived in time.

@@ -3,7 +3,8 @@
 //!
 //! A seed covers all decided round sets before its round, so an attacker that wants to choose it
 //! has to choose decisions. A proposer can try a few sets of its own (with and without one
-//! contribution). Therefore the seed only orders proposers and samples, and nothing that pays.
+//! attestation). Therefore the seed orders samples, the places of equals and committees, and never
+//! who proposes.
 
 use weal_proto::{PeerId, RoundSetHash, RunId, Seed};
 

@@ -22,6 +22,7 @@ pub(crate) struct Equivocation {
 
 /// Pairs two messages in the order that evidence must have: by hash.
 pub(crate) fn pair(one: Envelope, other: Envelope) -> Evidence {
+    let (one, other) = (one.bare(), other.bare());
     if one.hash() < other.hash() {
         Evidence {
             first: one,

@@ -1,7 +1,7 @@
 //! The rules that a round set, or the proof of a decision, can break.
 
 use thiserror::Error;
-use weal_proto::{PeerId, RoundNumber};
+use weal_proto::{PeerId, RoundNumber, SlotId};
 
 /// The first rule that a round set or a decision breaks.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -32,24 +32,36 @@ pub enum Invalid {
     /// The evidence proves nothing, or nothing that is not decided already.
     #[error("the evidence against {0} proves nothing new")]
     Evidence(PeerId),
-    /// The signer of the leave is not a member, or has contributed since it signed.
-    #[error("{0} is not a member, or has contributed since it signed its leave")]
+    /// The signer of the leave is not a member, or was heard since it signed.
+    #[error("{0} is not a member, or was heard since it signed its leave")]
     Leave(PeerId),
-    /// The attestation is for another round, or its signer is not a member.
-    #[error("the attestation of {0} is for another round, or {0} is not a member")]
+    /// The attestation is for another round or attempt, or its signer is not a member.
+    #[error("the attestation of {0} is for another round or attempt, or {0} is not a member")]
     Attestation(PeerId),
+    /// The set does not say which commitments an attestation speaks of.
+    #[error("the list of {0}'s attestation cannot be rebuilt from the set")]
+    List(PeerId),
+    /// The late attestation is out of time, or decided already.
+    #[error("the late attestation of {0} is too old, decided already or not a member's")]
+    Late(PeerId),
+    /// The ticket is out of time, lacks work, or its signer needs none.
+    #[error("the ticket of {0} is out of time, lacks work, or {0} needs none")]
+    Ticket(PeerId),
     /// Two thirds of the weight or less attest the base root.
     #[error("no more than two thirds of the weight attest its base root")]
     AttestationWeight,
-    /// The contribution must not be applied.
+    /// The set's contributions are not the ones that its attestations support.
+    #[error("its contributions are not those that its attestations support, at place {0}")]
+    Contributions(SlotId),
+    /// The commitment must not be applied.
     #[error(
-        "the contribution of {0} is for another round or base root, has a size that the manifest \
-         forbids, or comes from a banned peer"
+        "the contribution of {0} is for another round or base root, has a size or samples that the \
+         rules forbid, or comes from a banned peer"
     )]
     Contribution(PeerId),
-    /// Two thirds of the weight or less found the contribution valid.
-    #[error("no more than two thirds of the weight found the contribution of {0} valid")]
-    Support(PeerId),
+    /// Voters that are gone stand beside something else, or are no voters.
+    #[error("it declares voters gone, and is not a recovery that this round allows")]
+    Recovery,
     /// The certificate proves another decision.
     #[error("the certificate is for another round set")]
     CertificateValue,

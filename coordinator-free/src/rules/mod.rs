@@ -7,6 +7,11 @@
 //! | `round_set` | how a round set is built, and when it is valid |
 //! | `certificate` | proof that voters decided a round set |
 //! | `ledger`, `roster` | what each peer has earned, and who may vote |
+//! | `places` | who may commit in a round |
+//! | `past` | what is remembered of the last decided rounds |
+//! | `recovery` | going on without voters that are gone for ever |
+//! | `trust` | how contributions are judged: admission, scores, standing, credit |
+//! | `shares` | which samples each peer trains on |
 //! | `beacon` | the public random seed of each round |
 //! | `content`, `slot` | a signed message's payload, and what a peer may say only once |
 //! | `evidence` | proof that a peer contradicted itself |
@@ -20,8 +25,13 @@ pub(crate) mod content;
 pub(crate) mod evidence;
 pub(crate) mod invalid;
 pub(crate) mod ledger;
+pub(crate) mod past;
+pub(crate) mod places;
+pub(crate) mod recovery;
 pub(crate) mod roster;
 pub(crate) mod round_set;
+pub(crate) mod shares;
 pub(crate) mod signatures;
 pub(crate) mod slot;
+pub(crate) mod trust;
 pub(crate) mod verified;

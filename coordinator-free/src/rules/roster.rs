@@ -2,21 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use weal_proto::{PeerId, Seed, View, Weight, limits};
+use weal_proto::{PeerId, View, Weight, limits};
 
 /// The agreement engine multiplies weights by 3 in 64 bits, so the total must stay below this.
 const MOST_TOTAL: u64 = 1 << 60;
-const PROPOSER_CONTEXT: &str = "commonweal proposer v1";
 
-/// The voters of a round and the weight of each vote.
+/// The voters of a round, the weight of each vote, and whose turn it is to propose.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Roster {
     voters: BTreeMap<PeerId, u64>,
+    priorities: BTreeMap<PeerId, i64>,
     total: u64,
 }
 
 impl Roster {
-    /// The roster of the peers with the given weights.
+    /// The roster of the peers with the given weights. Each has the priority 0.
     ///
     /// Peers of weight 0 get no vote. If more than [`limits::VOTERS`] are left, the heaviest get
     /// one; of equal weights, the smaller id wins. If the sum is 2⁶⁰ or more, all weights are
@@ -41,7 +41,33 @@ impl Roster {
         let total = voters
             .values()
             .fold(0_u64, |sum, weight| sum.saturating_add(*weight));
-        Self { voters, total }
+        Self {
+            voters,
+            priorities: BTreeMap::new(),
+            total,
+        }
+    }
+
+    /// The same voters with these priorities. They are moved so that their average is 0 (rounded
+    /// down), and none is further from it than twice the total weight.
+    pub(crate) fn with_priorities(mut self, priority: impl Fn(&PeerId) -> i64) -> Self {
+        let raw: Vec<_> = self
+            .voters
+            .keys()
+            .map(|peer| (*peer, priority(peer)))
+            .collect();
+        let sum: i128 = raw.iter().map(|(_, priority)| i128::from(*priority)).sum();
+        let count = i128::try_from(raw.len().max(1)).unwrap_or(1);
+        let average = sum.div_euclid(count);
+        let bound = i128::from(self.total).saturating_mul(2);
+        self.priorities = raw
+            .into_iter()
+            .map(|(peer, priority)| {
+                let centred = (i128::from(priority) - average).clamp(-bound, bound);
+                (peer, i64::try_from(centred).unwrap_or(0))
+            })
+            .collect();
+        self
     }
 
     /// Whether nobody may vote.
@@ -79,6 +105,11 @@ impl Roster {
         weight.saturating_mul(3) > u128::from(self.total).saturating_mul(2)
     }
 
+    /// Whether a weight is more than half of the total.
+    pub fn is_majority(&self, weight: u128) -> bool {
+        weight.saturating_mul(2) > u128::from(self.total)
+    }
+
     /// Whether a weight is more than a third of the total. As long as dishonest voters have less
     /// than that, an honest voter is among its owners.
     pub fn has_honest(&self, weight: u128) -> bool {
@@ -94,52 +125,65 @@ impl Roster {
             .sum()
     }
 
-    /// The proposer of a view, drawn from the round's seed.
+    /// The proposer of a view: weighted round robin, as in Tendermint.
     ///
-    /// A round's views draw voters at random, weighted and without replacement. When every voter
-    /// has had a turn, the draw starts again. So a heavy voter is likelier to propose early, and
-    /// every voter proposes once in each cycle of [`len`](Self::len) views, even if all others are
-    /// silent.
-    pub fn proposer(&self, seed: &Seed, view: View) -> Option<PeerId> {
-        let count = u32::try_from(self.voters.len())
-            .ok()
-            .filter(|count| *count > 0)?;
-        let (cycle, turn) = (view.0 / count, view.0 % count);
-        let mut left = self.voters.clone();
-        let mut left_total = self.total;
-        for drawn in 0..=turn {
-            let peer = pick(&left, draw(seed, cycle, drawn, left_total))?;
-            if drawn == turn {
-                return Some(peer);
-            }
-            left_total = left_total.saturating_sub(left.remove(&peer).unwrap_or(0));
-        }
-        None
+    /// Each view adds to every voter's priority its weight. The voter with the highest priority
+    /// proposes (of equal ones the smaller id) and pays the total weight. So in every stretch of
+    /// views a voter proposes in proportion to its weight, and nothing that a proposer may choose
+    /// changes whose turn is next.
+    pub fn proposer(&self, view: View) -> Option<PeerId> {
+        let mut turns = Turns::of(self);
+        (0..view.0).for_each(|_| {
+            turns.next();
+        });
+        turns.next()
+    }
+
+    /// The priorities after a round: its view 0 counts, whichever view decided it.
+    pub(crate) fn priorities_after_round(&self) -> BTreeMap<PeerId, i64> {
+        let mut turns = Turns::of(self);
+        turns.next();
+        let small = |p: i128| i64::try_from(p).unwrap_or(if p > 0 { i64::MAX } else { i64::MIN });
+        turns
+            .voters
+            .into_iter()
+            .map(|(peer, _, priority)| (peer, small(priority)))
+            .collect()
+    }
+
+    /// A voter's priority at the start of the round.
+    pub(crate) fn priority(&self, peer: &PeerId) -> i64 {
+        self.priorities.get(peer).copied().unwrap_or(0)
     }
 }
 
-/// The voter whose share of the total contains the point.
-fn pick(voters: &BTreeMap<PeerId, u64>, point: u64) -> Option<PeerId> {
-    let mut end = 0_u64;
-    voters.iter().find_map(|(peer, weight)| {
-        end = end.saturating_add(*weight);
-        (point < end).then_some(*peer)
-    })
+/// Proposers, view after view.
+struct Turns {
+    /// Voters with weight and priority, by rising id.
+    voters: Vec<(PeerId, i128, i128)>,
+    total: i128,
 }
 
-/// A random number below `total`. The remainder's bias is less than total / 2¹²⁸.
-fn draw(seed: &Seed, cycle: u32, turn: u32, total: u64) -> u64 {
-    let mut hasher = blake3::Hasher::new_derive_key(PROPOSER_CONTEXT);
-    hasher
-        .update(seed.as_bytes())
-        .update(&cycle.to_le_bytes())
-        .update(&turn.to_le_bytes());
-    let mut bytes = [0; 16];
-    hasher.finalize_xof().fill(&mut bytes);
-    let below = u128::from_le_bytes(bytes)
-        .checked_rem(u128::from(total))
-        .unwrap_or(0);
-    u64::try_from(below).unwrap_or(0)
+impl Turns {
+    fn of(roster: &Roster) -> Self {
+        let voters = roster
+            .iter()
+            .map(|(peer, weight)| (peer, weight.into(), roster.priority(&peer).into()));
+        Self {
+            voters: voters.collect(),
+            total: roster.total.into(),
+        }
+    }
+
+    fn next(&mut self) -> Option<PeerId> {
+        for (_, weight, priority) in &mut self.voters {
+            *priority += *weight;
+        }
+        // The last maximum of the reversed list is the smallest id.
+        let (peer, _, priority) = self.voters.iter_mut().rev().max_by_key(|(_, _, p)| *p)?;
+        *priority -= self.total;
+        Some(*peer)
+    }
 }
 
 #[cfg(test)]
@@ -148,10 +192,6 @@ mod tests {
 
     fn peer(n: u8) -> PeerId {
         [n; 32].into()
-    }
-
-    fn seed(n: u32) -> Seed {
-        blake3::hash(&n.to_le_bytes()).as_bytes().to_owned().into()
     }
 
     #[test]
@@ -183,28 +223,54 @@ mod tests {
         assert_eq!(roster.iter().map(|(_, weight)| weight).min(), Some(45));
     }
 
-    #[test]
-    fn everyone_proposes_once_in_a_cycle() {
-        let roster = Roster::new([(peer(1), 1), (peer(2), 1000), (peer(3), 7), (peer(4), 30)]);
-        for cycle in 0..3 {
-            let proposers: BTreeSet<_> = (0..4)
-                .filter_map(|turn| roster.proposer(&seed(1), View(cycle * 4 + turn)))
-                .collect();
-            assert_eq!(proposers.len(), 4);
+    fn proposers(roster: &Roster, views: u32) -> BTreeMap<PeerId, u32> {
+        let mut counts = BTreeMap::new();
+        for view in 0..views {
+            *counts
+                .entry(roster.proposer(View(view)).unwrap())
+                .or_default() += 1;
         }
+        counts
     }
 
     #[test]
-    fn first_proposers_are_drawn_by_weight() {
-        let roster = Roster::new([(peer(1), 1), (peer(2), 3)]);
-        let heavy = (0..1000)
-            .filter(|n| roster.proposer(&seed(*n), View(0)) == Some(peer(2)))
-            .count();
-        assert!((700..800).contains(&heavy), "{heavy} of 1000");
+    fn views_are_shared_by_weight() {
+        let roster = Roster::new([(peer(1), 1), (peer(2), 3), (peer(3), 6)]);
+        let counts = proposers(&roster, 100);
+        assert_eq!(counts, [(peer(1), 10), (peer(2), 30), (peer(3), 60)].into());
+    }
+
+    #[test]
+    fn the_first_proposers_of_rounds_are_shared_by_weight_whatever_view_decides() {
+        let mut roster = Roster::new([(peer(1), 5), (peer(2), 20), (peer(3), 25)]);
+        let mut counts = BTreeMap::new();
+        for _ in 0..100 {
+            *counts.entry(roster.proposer(View(0)).unwrap()).or_insert(0) += 1;
+            let after = roster.priorities_after_round();
+            roster = Roster::new(roster.iter()).with_priorities(|peer| after[peer]);
+        }
+        assert_eq!(counts, [(peer(1), 10), (peer(2), 40), (peer(3), 50)].into());
+    }
+
+    #[test]
+    fn no_silent_voter_keeps_the_others_from_proposing() {
+        let roster = Roster::new((1..=9).map(|n| (peer(n), 1)));
+        assert_eq!(proposers(&roster, 9).len(), 9);
+    }
+
+    #[test]
+    fn priorities_are_centred_and_bounded() {
+        let roster = Roster::new([(peer(1), 1), (peer(2), 1)]);
+        let moved = roster
+            .clone()
+            .with_priorities(|it| if *it == peer(1) { i64::MAX } else { 7 });
+        assert_eq!(moved.priority(&peer(1)), 4);
+        assert_eq!(moved.priority(&peer(2)), -4);
+        assert_eq!(moved.proposer(View(0)), Some(peer(1)));
     }
 
     #[test]
     fn a_roster_without_voters_has_no_proposer() {
-        assert_eq!(Roster::default().proposer(&seed(1), View(0)), None);
+        assert_eq!(Roster::default().proposer(View(0)), None);
     }
 }

@@ -9,12 +9,14 @@ use weal_proto::{RoundNumber, View, VoteStep};
 pub enum Slot {
     /// A peer's commitment in a round.
     Commitment(RoundNumber),
-    /// A member's attestation in a round.
-    Attestation(RoundNumber),
+    /// A member's attestation in an attempt of a round.
+    Attestation(RoundNumber, u32),
     /// A proposer's round set in a view.
     Proposal(RoundNumber, View),
     /// A voter's vote in one step of a view.
     Vote(RoundNumber, View, VoteStep),
+    /// Whom an operator declares gone in a round.
+    Recovery(RoundNumber),
 }
 
 impl Slot {
@@ -22,7 +24,8 @@ impl Slot {
     pub const fn round(self) -> RoundNumber {
         match self {
             Self::Commitment(round)
-            | Self::Attestation(round)
+            | Self::Attestation(round, _)
+            | Self::Recovery(round)
             | Self::Proposal(round, _)
             | Self::Vote(round, _, _) => round,
         }

@@ -2,7 +2,7 @@
 
 use weal_proto::{Decided, RoundSetHash};
 
-/// A decided round that has passed every check. [`Chain::extend`](crate::Chain::extend) takes
+/// A decided round that has passed every check. `Chain::extend` takes
 /// nothing else, so no unchecked decision can become history.
 ///
 /// There are two ways to get one: `round_set::verify`, which checks a decision against the chain,

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use weal_proto::{BlobHash, Envelope, EnvelopeHash, RoundNumber};
+use weal_proto::{BlobHash, Envelope, RoundNumber};
 
+use super::learning::Task;
+use super::network::Gossip;
 use crate::interface::input::Input;
-use crate::interface::names::TimerId;
-use crate::interface::output::Apply;
+use crate::interface::output::{Apply, Fetch};
 
 /// Something that will happen.
 #[derive(Debug)]
@@ -15,10 +16,11 @@ pub(super) enum Event {
     Start { peer: usize },
     /// A peer that has announced that it leaves is gone.
     Stop { peer: usize },
-    /// A message arrives.
+    /// A gossip message arrives from a neighbour.
     Deliver {
         peer: usize,
-        envelope: Arc<Envelope>,
+        from: usize,
+        gossip: Arc<Gossip>,
     },
     /// A request arrives at a peer.
     Request {
@@ -32,6 +34,8 @@ pub(super) enum Event {
         incarnation: u64,
         what: Local,
     },
+    /// The audit looks whether the run makes progress.
+    Watch,
 }
 
 /// Something that a peer waits for.
@@ -39,19 +43,20 @@ pub(super) enum Event {
 pub(super) enum Local {
     /// The answer to something that the core asked for.
     Answer(Input),
-    /// A timer fires, unless it was replaced or cancelled. `number` tells it from others of its
-    /// name.
-    Timer { id: TimerId, number: u64 },
+    /// A peer's answer with the messages of a round.
+    Messages(Vec<Envelope>),
+    /// Time to look at the timers.
+    Wake,
+    /// Time to ask a peer how far it is.
+    AskStatus,
     /// Training ends, unless it was stopped.
-    TrainingEnds { training: u64, round: RoundNumber },
+    TrainingEnds { training: u64, task: Task },
+    /// A blob has arrived. It is of this round.
+    BlobArrives { blob: BlobHash, round: RoundNumber },
     /// The peer tries to fetch a contribution.
-    TryFetch {
-        commitment: EnvelopeHash,
-        blob: BlobHash,
-        tries_left: u32,
-    },
+    TryFetch { fetch: Fetch, tries_left: u32 },
     /// The peer tries to apply a round.
-    TryApply(Apply),
+    TryApply { apply: Apply, tries_left: u32 },
 }
 
 /// What one peer asks another for.

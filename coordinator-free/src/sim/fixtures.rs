@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use weal_proto::manifest::Manifest;
-use weal_proto::{Commitment, PeerId, RoundNumber, Samples, SigningKey};
+use weal_proto::{Commitment, PeerId, RoundNumber, SampleSpan, SigningKey};
 
 use super::manifest;
 
@@ -30,7 +30,11 @@ pub fn commitment(round: u64, blob: u8) -> Commitment {
         base_root: [0; 32].into(),
         blob: [blob; 32].into(),
         blob_bytes: 1_000,
-        samples: Samples(10),
+        spans: vec![SampleSpan {
+            seed_round: RoundNumber(round),
+            first: 0,
+            count: 10,
+        }],
     }
 }
 

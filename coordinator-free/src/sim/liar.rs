@@ -3,57 +3,75 @@
 //! A liar runs an honest core, and replaces some of its messages on the way out: half of the peers
 //! receive the original and the other half a contradicting message. Both are signed.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
 use weal_proto::{
-    Commitment, Envelope, Kind, Proposal, RoundNumber, RoundSetHash, RunId, Signable, SigningKey,
-    Vote, VoteStep,
+    Commitment, Envelope, Kind, Message as _, Proposal, RoundNumber, RoundSet, RoundSetHash, Vote,
+    VoteStep,
 };
+
+use super::dishonest::{Audience, Dishonest, Glimpse, Said};
 
 /// How a peer lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lie {
-    /// Proposes two sets in one view, and votes for each towards the peers that received it.
+    /// Proposes two sets in one view. All liars of this kind vote for each set towards the peers
+    /// that received it.
     TwoProposals,
     /// Commits to two blobs in one round.
     TwoCommitments,
     /// Precommits to the value towards half of the peers, and to none towards the others.
     TwoVotes,
+    /// Attests weights that nobody has.
+    MadeUpRoots,
+    /// Proposes, of many sets, the one whose hash is the smallest.
+    Grinds,
+    /// Commits, and serves its contribution to nobody.
+    Withholds,
+    /// Sends messages that are too long, cut off, or not its own.
+    Nonsense,
 }
 
-/// A liar, and what it has proposed.
+impl Lie {
+    /// Whether such a peer contradicts itself, so that others can prove it.
+    pub const fn is_provable(self) -> bool {
+        matches!(
+            self,
+            Self::TwoProposals | Self::TwoCommitments | Self::TwoVotes
+        )
+    }
+}
+
+/// What colluding liars know of one another: for each set that one of them proposed, the set that
+/// goes to peers with an even index and the one for the others.
+pub(super) type Plot = Rc<RefCell<BTreeMap<RoundSetHash, (RoundSetHash, RoundSetHash)>>>;
+
+/// A liar, and what it and its friends have proposed.
 #[derive(Debug)]
 pub(super) struct Liar {
     lie: Lie,
     from_round: u64,
-    /// The last two sets that it proposed: its core's, and the other.
-    proposed: Option<(RoundSetHash, RoundSetHash)>,
+    plot: Plot,
 }
 
 impl Liar {
-    pub(super) const fn new(lie: Lie, from_round: u64) -> Self {
+    pub(super) const fn new(lie: Lie, from_round: u64, plot: Plot) -> Self {
         Self {
             lie,
             from_round,
-            proposed: None,
+            plot,
         }
     }
 
-    /// What the other half of the peers receives instead of this message; `None` if all receive the
+    /// What the peers with an odd index receive instead of this message; `None` if all receive the
     /// same.
-    pub(super) fn instead(
-        &mut self,
-        key: &SigningKey,
-        run: RunId,
-        envelope: &Envelope,
-    ) -> Option<Envelope> {
-        if envelope.signer != key.peer() {
-            return None;
-        }
-        let sign = Signer { key, run };
+    fn instead(&self, glimpse: &Glimpse<'_>, envelope: &Envelope) -> Option<Envelope> {
         match (self.lie, envelope.kind) {
-            (Lie::TwoProposals, Kind::Proposal) => self.other_proposal(sign, envelope),
-            (Lie::TwoProposals, Kind::Vote) => self.vote_for_the_other(sign, envelope),
-            (Lie::TwoVotes, Kind::Vote) => self.vote_for_none(sign, envelope),
-            (Lie::TwoCommitments, Kind::Commitment) => self.other_commitment(sign, envelope),
+            (Lie::TwoProposals, Kind::Proposal) => self.other_proposal(glimpse, envelope),
+            (Lie::TwoVotes, Kind::Vote) => self.vote_for_none(glimpse, envelope),
+            (Lie::TwoCommitments, Kind::Commitment) => self.other_commitment(glimpse, envelope),
             _ => None,
         }
     }
@@ -62,29 +80,41 @@ impl Liar {
         round.0 >= self.from_round
     }
 
-    /// The same set without its last contribution. It is equally valid.
-    fn other_proposal(&mut self, sign: Signer<'_>, envelope: &Envelope) -> Option<Envelope> {
+    /// The same set without its last attestation. It is equally valid, as long as enough are left.
+    fn other_proposal(&self, glimpse: &Glimpse<'_>, envelope: &Envelope) -> Option<Envelope> {
         let mut proposal: Proposal = envelope
             .open()
             .ok()
             .filter(|p: &Proposal| self.begins(p.round))?;
-        let first = proposal.value.hash();
-        proposal.value.contributions.pop()?;
-        self.proposed = Some((first, proposal.value.hash()));
-        Some(sign.envelope(&proposal))
+        let mut set = RoundSet::decode(&envelope.companion).ok()?;
+        let first = proposal.value;
+        set.attestations.pop()?;
+        proposal.value = set.hash();
+        let sets = (first, proposal.value);
+        let mut plot = self.plot.borrow_mut();
+        plot.insert(sets.0, sets);
+        plot.insert(sets.1, sets);
+        Some(Envelope {
+            companion: set.encode(),
+            ..glimpse.sign(&proposal)
+        })
     }
 
-    fn vote_for_the_other(&self, sign: Signer<'_>, envelope: &Envelope) -> Option<Envelope> {
-        let mut vote: Vote = envelope.open().ok()?;
-        let (first, other) = self.proposed?;
-        if vote.value != Some(first) {
+    /// A vote for each of the two sets, if the core votes for one of them.
+    fn both_votes(&self, glimpse: &Glimpse<'_>, envelope: &Envelope) -> Option<[Envelope; 2]> {
+        if (self.lie, envelope.kind) != (Lie::TwoProposals, Kind::Vote) {
             return None;
         }
-        vote.value = Some(other);
-        Some(sign.envelope(&vote))
+        let vote: Vote = envelope.open().ok()?;
+        let (even, odd) = *self.plot.borrow().get(&vote.value?)?;
+        let votes = [even, odd].map(|set| Vote {
+            value: Some(set),
+            ..vote
+        });
+        Some(votes.map(|vote| glimpse.sign(&vote)))
     }
 
-    fn vote_for_none(&self, sign: Signer<'_>, envelope: &Envelope) -> Option<Envelope> {
+    fn vote_for_none(&self, glimpse: &Glimpse<'_>, envelope: &Envelope) -> Option<Envelope> {
         let mut vote: Vote = envelope
             .open()
             .ok()
@@ -93,10 +123,10 @@ impl Liar {
             return None;
         }
         vote.value.take()?;
-        Some(sign.envelope(&vote))
+        Some(glimpse.sign(&vote))
     }
 
-    fn other_commitment(&self, sign: Signer<'_>, envelope: &Envelope) -> Option<Envelope> {
+    fn other_commitment(&self, glimpse: &Glimpse<'_>, envelope: &Envelope) -> Option<Envelope> {
         let mut commitment: Commitment = envelope
             .open()
             .ok()
@@ -105,18 +135,31 @@ impl Liar {
             .as_bytes()
             .to_owned()
             .into();
-        Some(sign.envelope(&commitment))
+        Some(glimpse.sign(&commitment))
     }
 }
 
-#[derive(Clone, Copy)]
-struct Signer<'a> {
-    key: &'a SigningKey,
-    run: RunId,
-}
-
-impl Signer<'_> {
-    fn envelope<M: Signable>(self, message: &M) -> Envelope {
-        Envelope::sign(self.key, self.run, message)
+impl Dishonest for Liar {
+    fn say(&mut self, glimpse: &Glimpse<'_>, envelope: Envelope) -> Vec<Said> {
+        if envelope.signer != glimpse.key.peer() {
+            return vec![Said::to_all(envelope)];
+        }
+        let [even, odd] = if let Some(votes) = self.both_votes(glimpse, &envelope) {
+            votes
+        } else if let Some(other) = self.instead(glimpse, &envelope) {
+            [envelope, other]
+        } else {
+            return vec![Said::to_all(envelope)];
+        };
+        vec![
+            Said {
+                envelope: even,
+                to: Audience::Even,
+            },
+            Said {
+                envelope: odd,
+                to: Audience::Odd,
+            },
+        ]
     }
 }

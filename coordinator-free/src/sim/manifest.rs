@@ -1,8 +1,9 @@
 //! The manifest of a simulated run.
 
 use weal_proto::manifest::{
-    AggregationRule, Compression, Data, Founder, Initial, Inner, Limits, Manifest, Membership,
-    Model, Optimiser, Outer, OuterRate, Schedule, Timing, Tokeniser,
+    Activation, AggregationRule, Compression, Data, Founder, Initial, Inner, Limits, Manifest,
+    Membership, Model, NormPlacement, Optimiser, Outer, OuterRate, QueryKeyNorm, Schedule, Timing,
+    Tokeniser, Trust,
 };
 use weal_proto::{PeerId, Weight, limits};
 
@@ -38,6 +39,7 @@ pub(super) fn manifest(founders: impl IntoIterator<Item = PeerId>) -> Manifest {
                 from_round: 0,
                 rate_ppm: 1_000_000,
             }],
+            factors: Vec::new(),
         },
         timing: Timing {
             train_ms: 10_000,
@@ -57,8 +59,15 @@ pub(super) fn manifest(founders: impl IntoIterator<Item = PeerId>) -> Manifest {
             probation_rounds: 2,
             vesting_rounds: 3,
             absence_rounds: 4,
+            quorum_shrink_ppm: 100_000,
+            ticket_bits: 4,
         },
         founders,
+        rules: limits::RULES,
+        trust: Trust {
+            pot: 10_000,
+            ..Trust::default()
+        },
     }
 }
 
@@ -76,8 +85,22 @@ const fn model() -> Model {
         rope_theta: 10_000,
         norm_epsilon_ppb: 10_000,
         head_width: 0,
-        query_key_norm: false,
+        query_key_norm: QueryKeyNorm::None,
         rope_scaling: None,
+        query_key_value_bias: false,
+        output_bias: false,
+        feed_forward_bias: false,
+        norm_placement: NormPlacement::Before,
+        activation: Activation::Silu,
+        scaled_embedding: false,
+        score_divisor: 0,
+        score_cap_ppm: 0,
+        logit_cap_ppm: 0,
+        window: 0,
+        layer_kinds: Vec::new(),
+        window_rope_theta: 0,
+        rotary_width: 0,
+        fused_projections: false,
     }
 }
 

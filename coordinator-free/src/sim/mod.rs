@@ -11,8 +11,9 @@
 //! - or the run is stuck: a round is not decided although enough peers are up.
 //!
 //! A peer may crash between any two outputs of one step. Only what it persisted before survives.
-//! The simulator models weights by their state root alone: a hash chain over the applied rounds, so
-//! that a fork shows at once.
+//! What peers learn is up to a [`Learning`]. [`run`] plays with a [`HashChain`], which models
+//! weights by their state root alone; [`run_with`] plays with any, and with any [`Dishonest`]
+//! peers.
 //!
 //! ```
 //! use weal_coordinator_free::sim::{Scenario, run};
@@ -26,40 +27,72 @@
 //! | file | holds |
 //! |---|---|
 //! | `scenario`, `manifest` | what a simulated run is like |
+//! | `swarm` | scenarios with a mix of faults drawn from the seed |
+//! | `script`, `play_script` | exact situations, step by step |
 //! | `world` | the queue of events, and the loop over it |
 //! | `event` | what can happen |
-//! | `node` | one peer: its disk, its core, its weights and blobs |
+//! | `node`, `disk`, `clock` | one peer: its core and weights, what it stores, its time |
 //! | `outputs` | carrying out a core's outputs |
 //! | `jobs` | training, fetching and applying, in the background |
+//! | `judging` | comparing and measuring contributions |
 //! | `requests` | requests from peer to peer, and their answers |
-//! | `network` | latency, loss, duplicates, partitions |
-//! | `liar` | what dishonest peers send instead |
-//! | `audit` | what must never happen |
+//! | `gossip`, `transfers` | signed messages through the mesh; blobs and weights |
+//! | `network` | connections, latency, bandwidth, loss, duplicates, partitions; bytes counted |
+//! | `faults` | crashes, failing disks, peers that come and go |
+//! | `learning` | what stands behind contributions and weights |
+//! | `dishonest`, `deception` | what a dishonest peer may do; doing it |
+//! | `liar`, `nuisance` | peers that equivocate, and peers that nobody can ban |
+//! | `actors` | who learns and who lies in a run |
+//! | `audit`, `oracle` | what must never happen; certificates checked by other code |
+//! | `watch`, `observe` | progress, fairness, and what is revealed when |
 //! | `outcome`, `trace` | what a run showed, and the hash over everything that happened |
 //! | `random` | the only source of chance |
 //! | `fixtures` | small keys, manifests and messages for tests |
 
 #![allow(clippy::indexing_slicing)] // The simulator itself numbers the peers.
 
+mod actors;
 mod audit;
+mod clock;
+mod deception;
+mod dishonest;
+mod disk;
 mod event;
+mod faults;
 pub mod fixtures;
+mod gossip;
 mod jobs;
+mod judging;
+mod learning;
 mod liar;
 mod manifest;
 mod network;
 mod node;
+mod nuisance;
+mod observe;
+mod oracle;
 mod outcome;
 mod outputs;
+mod play_script;
 mod random;
 mod requests;
 mod scenario;
+mod script;
+mod swarm;
 mod trace;
+mod transfers;
+mod watch;
 mod world;
 
+pub use actors::Actors;
 pub use audit::Violation;
+pub use dishonest::{Act, Audience, Dishonest, Glimpse, Said};
+pub use disk::{DiskFault, DiskFaultKind, Disks};
+pub use learning::{HashChain, Learning, Task, Trained};
 pub use liar::Lie;
-pub use network::{Network, Partition};
-pub use outcome::Outcome;
+pub use network::{Eclipse, Network, OneWay, Partition, Traffic, TrafficKind};
+pub use outcome::{Outcome, PeerOutcome};
+pub use random::Random;
 pub use scenario::{Absence, Scenario};
-pub use world::run;
+pub use script::{Script, Until};
+pub use world::{run, run_with};

@@ -1,59 +1,87 @@
-//! One peer: its disk, its core, its weights and blobs.
+//! One peer: its disk, its core, its weights.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weal_proto::manifest::Manifest;
-use weal_proto::{BlobHash, Decided, RoundNumber, SigningKey, StateRoot};
+use weal_proto::{BlobHash, RoundNumber, SigningKey, StateRoot};
 
-use super::liar::Liar;
+use super::clock::Clock;
+use super::dishonest::{Audience, Dishonest};
+use super::disk::{Disk, Disks};
+use super::network::SeenMessages;
 use crate::core::{Config, Core, Recovered};
+use crate::host::Timers;
 use crate::interface::error::Error;
-use crate::interface::names::TimerId;
-use crate::interface::output::{Apply, Record};
+use crate::interface::output::Record;
+use crate::interface::time::Millis;
+use crate::interface::view::Phase;
 use crate::rules::signatures::CheckSignature;
-
-/// What survives a crash.
-#[derive(Debug, Default)]
-pub(super) struct Disk {
-    pub decided: Vec<Decided>,
-    pub records: Vec<Record>,
-    /// The newest weights on disk. A peer stores only some of those that it holds.
-    pub checkpoint: Option<(RoundNumber, StateRoot)>,
-    pub blobs: BTreeSet<BlobHash>,
-}
 
 /// One peer.
 pub(super) struct Node {
     pub key: SigningKey,
-    pub liar: Option<Liar>,
+    /// How it lies, if it is dishonest.
+    pub liar: Option<Box<dyn Dishonest>>,
     pub disk: Disk,
+    /// A copy of the disk, to be restored later.
+    pub copy: Option<Disk>,
+    /// The disk is full until then.
+    pub disk_full_until: Millis,
     /// `None` while the peer is down or away.
     pub core: Option<Core>,
+    pub clock: Clock,
     /// Counts starts and stops. An answer to an earlier incarnation does not reach a later one.
     pub incarnation: u64,
-    /// The timers that are set, each with the number of its event.
-    pub timers: BTreeMap<TimerId, u64>,
+    pub timers: Timers,
+    /// The virtual time of the next event that looks at the timers.
+    pub wakes_at: Option<Millis>,
+    /// The peer writes to its disk until then, and takes no input.
+    pub busy_until: Millis,
     /// The weights in memory: the round that starts from them, and their root.
     pub weights: (RoundNumber, StateRoot),
-    /// Blobs it serves.
-    pub revealed: BTreeSet<BlobHash>,
+    /// Whom a dishonest peer serves its own blobs.
+    pub audiences: BTreeMap<BlobHash, Audience>,
+    /// The initial weights' state root.
+    initial: StateRoot,
+    /// Blobs on their way to this peer, and when they arrive.
+    pub transfers: BTreeMap<BlobHash, Millis>,
+    /// The gossip filter.
+    pub seen: SeenMessages,
     /// Counts trainings started and stopped. A stopped training ends without effect.
     pub trainings: u64,
+    /// The phase that the core last reported, and its round.
+    pub phase: (RoundNumber, Phase),
+    /// The peer is never started again: nobody waits for it.
+    pub is_gone: bool,
 }
 
 impl Node {
-    pub(super) fn new(key: SigningKey, liar: Option<Liar>) -> Self {
+    pub(super) fn new(
+        key: SigningKey,
+        liar: Option<Box<dyn Dishonest>>,
+        initial: StateRoot,
+    ) -> Self {
         Self {
             key,
             liar,
-            disk: Disk::default(),
+            disk: Disk::of_the_beginning(),
+            copy: None,
+            disk_full_until: Millis(0),
             core: None,
+            clock: Clock::default(),
             incarnation: 0,
-            timers: BTreeMap::new(),
-            weights: (RoundNumber(0), genesis()),
-            revealed: BTreeSet::new(),
+            timers: Timers::default(),
+            wakes_at: None,
+            busy_until: Millis(0),
+            weights: (RoundNumber(0), initial),
+            audiences: BTreeMap::new(),
+            initial,
+            transfers: BTreeMap::new(),
+            seen: SeenMessages::default(),
             trainings: 0,
+            phase: (RoundNumber(0), Phase::Waiting),
+            is_gone: false,
         }
     }
 
@@ -62,21 +90,24 @@ impl Node {
         &mut self,
         manifest: &Arc<Manifest>,
         checker: Arc<dyn CheckSignature>,
+        clock: Clock,
     ) -> Result<(), Error> {
-        self.weights = self.disk.checkpoint.unwrap_or((RoundNumber(0), genesis()));
-        let recovered = Recovered::from_decided(
+        let newest = self.disk.weights.last_key_value();
+        let initial = (RoundNumber(0), self.initial);
+        self.weights = newest.map_or(initial, |(round, root)| (*round, *root));
+        let mut recovered = Recovered::from_decided(
             Arc::clone(manifest),
             self.disk.decided.iter().cloned(),
             self.weights.0,
             self.disk.records.clone(),
         )?;
-        self.core = Some(Core::new(
-            Config {
-                key: self.key.clone(),
-                checker,
-            },
-            recovered,
-        )?);
+        recovered.genesis = self.disk.may_begin;
+        let config = Config {
+            key: self.key.clone(),
+            checker,
+        };
+        self.core = Some(Core::new(config, recovered)?);
+        self.clock = clock;
         self.incarnation += 1;
         Ok(())
     }
@@ -85,52 +116,37 @@ impl Node {
     pub(super) fn stop(&mut self) {
         self.core = None;
         self.incarnation += 1;
-        self.timers.clear();
-        self.revealed.clear();
+        self.timers = Timers::default();
+        self.wakes_at = None;
+        self.busy_until = Millis(0);
+        self.transfers.clear();
+        self.seen = SeenMessages::default();
+        self.phase = (RoundNumber(0), Phase::Waiting);
     }
 
-    /// The number of decided rounds; `None` while the peer is down or away.
-    pub(super) fn decided(&self) -> Option<u64> {
-        self.core.as_ref().map(|_| self.disk.decided.len() as u64)
+    /// Whether it serves the blob to the peer with the index `to`.
+    pub(super) fn serves(&self, blob: &BlobHash, to: usize) -> bool {
+        let refused = |audience: &Audience| !audience.holds(to);
+        self.disk.serves(blob) && !self.audiences.get(blob).is_some_and(refused)
     }
 
-    pub(super) fn persist(&mut self, record: Record) {
-        match record {
-            Record::Decided(decided) => {
-                let round = decided.value.round;
-                self.disk.decided.push(*decided);
-                self.disk
-                    .records
-                    .retain(|record| !is_log_up_to(record, round));
-            }
-            record => self.disk.records.push(record),
-        }
+    pub(super) const fn is_up(&self) -> bool {
+        self.core.is_some()
     }
-}
 
-fn is_log_up_to(record: &Record, last: RoundNumber) -> bool {
-    matches!(record, Record::AgreementLog { round, .. } if *round <= last)
-}
-
-/// The state root of the initial weights.
-fn genesis() -> StateRoot {
-    blake3::derive_key("commonweal simulated weights v1", b"initial").into()
-}
-
-/// The state root after a decided round: the next link of a hash chain over applied
-/// contributions.
-pub(super) fn applied(root: StateRoot, apply: &Apply) -> StateRoot {
-    if apply.contributions.is_empty() {
-        return root;
+    pub(super) const fn is_honest(&self) -> bool {
+        self.liar.is_none()
     }
-    let mut hasher = blake3::Hasher::new_derive_key("commonweal simulated weights v1");
-    hasher
-        .update(root.as_bytes())
-        .update(&apply.outer_rate_ppm.to_le_bytes());
-    for chosen in &apply.contributions {
-        hasher
-            .update(chosen.peer.as_bytes())
-            .update(chosen.commitment.blob.as_bytes());
+
+    /// What the peer waits for.
+    pub(super) fn describe(&self) -> String {
+        let lies = if self.is_honest() { "" } else { "lies; " };
+        let core = self.core.as_ref();
+        let waits = core.map_or_else(|| "down or away".to_owned(), Core::describe);
+        format!("{lies}{waits}")
     }
-    (*hasher.finalize().as_bytes()).into()
+
+    pub(super) fn persist(&mut self, record: Record, rules: &Disks) {
+        self.disk.persist(record, rules);
+    }
 }

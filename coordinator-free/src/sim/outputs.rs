@@ -1,16 +1,11 @@
 //! Carries out a core's outputs.
 
-use std::sync::Arc;
-
-use weal_proto::Envelope;
-
 use super::audit::Violation;
-use super::event::{Event, Local, Request};
+use super::event::{Local, Request};
+use super::learning::Task;
 use super::world::World;
 use crate::interface::event::Event as Report;
-use crate::interface::names::TimerId;
-use crate::interface::output::{Acceptance, Output, Record};
-use crate::interface::time::Millis;
+use crate::interface::output::{Output, Record};
 
 impl World {
     pub(super) fn carry_out(&mut self, peer: usize, output: Output) -> Result<(), Violation> {
@@ -20,112 +15,105 @@ impl World {
             Output::Report(report) => return self.report(peer, report),
             Output::Verdict(acceptance) => self.forward(peer, acceptance),
             Output::Train {
-                round, deadline, ..
-            } => self.train(peer, round, deadline),
+                round,
+                seed,
+                share,
+                base_root,
+                deadline,
+            } => {
+                let task = Task {
+                    index: peer,
+                    peer: self.nodes[peer].key.peer(),
+                    run: self.manifest.run(),
+                    round,
+                    seed,
+                    share,
+                    base_root,
+                };
+                self.train(task, deadline);
+            }
             Output::StopTraining => self.nodes[peer].trainings += 1,
-            Output::Reveal { blob, .. } => {
-                self.nodes[peer].revealed.insert(blob);
+            Output::Reveal { round, blob } => {
+                self.audit_reveal(peer, round);
+                self.reveal(peer, blob);
             }
             Output::Fetch(fetch) => self.fetch(peer, fetch),
-            Output::Apply(apply) => self.apply(peer, apply),
-            Output::FetchWeights { round, root } => self.fetch_weights(peer, round, root),
-            Output::SetTimer { id, at } => self.set_timer(peer, id, at),
-            Output::CancelTimer { id } => {
-                self.nodes[peer].timers.remove(&id);
+            Output::Compare {
+                round,
+                contributions,
+            } => self.compare(peer, round, &contributions),
+            Output::Judge(judge) => self.judge(peer, &judge),
+            Output::FindTicket { round, bits } => self.find_ticket(peer, round, bits),
+            Output::Halt(conflict) => return Err(Violation::Fork(conflict.round)),
+            Output::Apply(apply) => {
+                self.audit_chosen(peer, &apply);
+                self.apply(peer, apply);
             }
+            Output::FetchWeights { round, root } => self.fetch_weights(peer, round, root),
+            Output::SetTimer { id, at } => {
+                self.nodes[peer].timers.set(id, at);
+                self.schedule_wake(peer);
+            }
+            Output::CancelTimer { id } => self.nodes[peer].timers.cancel(id),
             Output::RequestDecided { from_round } => {
-                self.request(peer, Request::Decided(from_round))
+                self.request(peer, Request::Decided(from_round));
             }
             Output::RequestRoundMessages { round } => {
-                self.request(peer, Request::RoundMessages(round))
+                self.request(peer, Request::RoundMessages(round));
             }
         }
         Ok(())
+    }
+
+    /// Sees to it that the peer looks at its timers when the next one is due.
+    pub(super) fn schedule_wake(&mut self, peer: usize) {
+        let node = &mut self.nodes[peer];
+        let Some(due) = node.timers.next() else {
+            return;
+        };
+        let at = node.clock.when_it_reads(due).max(self.now);
+        if node.wakes_at.is_none_or(|wakes| at < wakes) {
+            node.wakes_at = Some(at);
+            self.schedule_local_at(peer, at, Local::Wake);
+        }
     }
 
     fn persist(&mut self, peer: usize, record: Record) -> Result<(), Violation> {
+        self.note_stored(peer, &record);
         let decided = match &record {
-            Record::Decided(decided) => Some((decided.value.round, decided.value.hash())),
+            Record::Decided(decided) => Some(decided.clone()),
             _ => None,
         };
-        self.nodes[peer].persist(record);
-        if let Some((round, hash)) = decided.filter(|_| self.nodes[peer].liar.is_none()) {
-            self.audit.decided(round, hash)?;
-            self.come_and_go(round.0 + 1)?;
-        }
-        Ok(())
-    }
-
-    fn broadcast(&mut self, peer: usize, envelope: Envelope) -> Result<(), Violation> {
-        self.audit.sent(&envelope)?;
-        let run = self.manifest.run();
         let node = &mut self.nodes[peer];
-        let key = node.key.clone();
-        let other = node
-            .liar
-            .as_mut()
-            .and_then(|liar| liar.instead(&key, run, &envelope))
-            .map(Arc::new);
-        let envelope = Arc::new(envelope);
-        for to in (0..self.nodes.len()).filter(|to| *to != peer) {
-            match &other {
-                Some(other) if to % 2 == 1 => self.send(peer, to, other),
-                _ => self.send(peer, to, &envelope),
+        node.persist(record, &self.scenario.disks);
+        if let Some(decided) = decided.filter(|_| node.is_honest()) {
+            if self.audit_decided(peer, &decided)? {
+                self.learn_of(peer, &decided);
             }
+            self.come_and_go(decided.value.round.0 + 1);
         }
         Ok(())
-    }
-
-    /// Gossip: forwards the message of this step to a few peers, if the core accepts it.
-    fn forward(&mut self, peer: usize, acceptance: Acceptance) {
-        let Some(envelope) = self.arrived.take() else {
-            return;
-        };
-        if acceptance != Acceptance::Accept {
-            return;
-        }
-        let others = self.nodes.len() as u64 - 1;
-        for _ in 0..self.scenario.network.forward_to {
-            let step = 1 + self.random.next() % others;
-            let to = (peer as u64 + step) % (others + 1);
-            self.send(peer, to as usize, &envelope);
-        }
-    }
-
-    pub(super) fn send(&mut self, from: usize, to: usize, envelope: &Arc<Envelope>) {
-        for at in self
-            .scenario
-            .network
-            .arrivals(self.now, from, to, &mut self.random)
-        {
-            self.schedule_at(
-                at,
-                Event::Deliver {
-                    peer: to,
-                    envelope: Arc::clone(envelope),
-                },
-            );
-        }
-    }
-
-    fn set_timer(&mut self, peer: usize, id: TimerId, at: Millis) {
-        let number = self.number();
-        self.nodes[peer].timers.insert(id, number);
-        self.schedule_local_at(peer, at, Local::Timer { id, number });
     }
 
     fn report(&mut self, peer: usize, report: Report) -> Result<(), Violation> {
-        let honest = self.nodes[peer].liar.is_none();
+        let honest = self.nodes[peer].is_honest();
         match report {
             Report::Dropped { cause, .. } => *self.outcome.dropped.entry(cause).or_default() += 1,
-            Report::Decided { view, synced, .. } => {
+            Report::PhaseChanged { round, phase } => self.nodes[peer].phase = (round, phase),
+            Report::Decided {
+                round,
+                view,
+                synced,
+                ..
+            } => {
+                if honest && !synced {
+                    self.audit_own_decision(round);
+                }
                 self.outcome.later_views += u64::from(view.0 > 0);
                 self.outcome.synced += u64::from(synced);
             }
-            Report::Banned { peer } if self.audit.honest.contains(&peer) => {
-                return Err(Violation::Banned(peer));
-            }
-            Report::EngineFault { cause, .. } if honest => {
+            Report::Banned { peer } => return self.audit.banned(peer),
+            Report::EngineFault { cause, .. } if honest && !self.audit.is_forgetful(peer) => {
                 return Err(Violation::Engine { peer, cause });
             }
             _ => {}

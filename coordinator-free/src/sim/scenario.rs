@@ -5,9 +5,11 @@ use std::ops::RangeInclusive;
 use weal_proto::SigningKey;
 use weal_proto::manifest::Manifest;
 
+use super::disk::{DiskFault, Disks};
 use super::liar::Lie;
 use super::manifest::manifest;
 use super::network::{Network, Partition};
+use super::script::Script;
 
 /// A time in which a peer is not part of the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +36,9 @@ pub struct Scenario {
     pub rounds: u64,
     /// The run fails after this much virtual time, in milliseconds.
     pub give_up_after_ms: u64,
+    /// The run fails if no round is decided for this many milliseconds although more than two
+    /// thirds of the weight are up and connected.
+    pub stall_ms: u64,
     /// What happens to messages between peers.
     pub network: Network,
     /// The probability of a crash before each output, in parts per million.
@@ -44,6 +49,20 @@ pub struct Scenario {
     pub down_ms: RangeInclusive<u64>,
     /// How long training takes, in milliseconds.
     pub train_ms: RangeInclusive<u64>,
+    /// The length of a contribution, in bytes.
+    pub blob_bytes: RangeInclusive<u64>,
+    /// The length of all weights, in bytes.
+    pub weights_bytes: u64,
+    /// What a peer's clock shows when it starts, in milliseconds.
+    pub clock_starts_at_ms: RangeInclusive<u64>,
+    /// The most that a clock runs fast or slow, in parts per million.
+    pub clock_drift_ppm: u32,
+    /// How the peers' disks behave.
+    pub disks: Disks,
+    /// What happens to some of them.
+    pub disk_faults: Vec<DiskFault>,
+    /// Everybody goes down at once when some peer has decided this many rounds.
+    pub power_cuts: Vec<u64>,
     /// The probability that a peer never gets a contribution, in parts per million.
     pub missing_blob_ppm: u32,
     /// The probability that a peer's weights are damaged while it applies a round, in parts per
@@ -53,6 +72,8 @@ pub struct Scenario {
     pub absences: Vec<Absence>,
     /// The peers that lie: index, kind of lie, and the first round in which it lies.
     pub liars: Vec<(usize, Lie, u64)>,
+    /// What happens and what is expected, step by step.
+    pub script: Script,
 }
 
 impl Scenario {
@@ -64,20 +85,30 @@ impl Scenario {
             founders: peers,
             rounds: 10,
             give_up_after_ms: 60 * 60 * 1000,
+            stall_ms: 10 * 60 * 1000,
             network: Network::good(),
             crash_ppm: 0,
             most_down: 0,
             down_ms: 500..=8_000,
             train_ms: 1_000..=6_000,
+            blob_bytes: 1_000..=100_000,
+            weights_bytes: 1_000_000,
+            clock_starts_at_ms: 0..=0,
+            clock_drift_ppm: 0,
+            disks: Disks::good(),
+            disk_faults: Vec::new(),
+            power_cuts: Vec::new(),
             missing_blob_ppm: 0,
             damage_ppm: 0,
             absences: Vec::new(),
             liars: Vec::new(),
+            script: Script::new(),
         }
     }
 
-    /// Ten peers for 20 rounds: seven founders, of which two lie, and three peers that join later.
-    /// One message in twenty is lost, peers crash, and one peer leaves and returns.
+    /// Ten peers for 20 rounds: seven founders, of which two lie, a newcomer that leaves and
+    /// returns, and two that join later. One message in twenty is lost, and peers crash. No founder
+    /// leaves: with two of seven that lie, more than a third of the weight would be gone.
     pub fn stormy(seed: u64) -> Self {
         let join = |peer, joins_at| Absence {
             peer,
@@ -94,14 +125,17 @@ impl Scenario {
             },
             crash_ppm: 300,
             most_down: 2,
+            disks: Disks {
+                stores_weights_ppm: 500_000,
+                ..Disks::good()
+            },
             missing_blob_ppm: 20_000,
             damage_ppm: 5_000,
             absences: vec![
-                join(7, 1),
                 join(8, 2),
                 join(9, 6),
                 Absence {
-                    peer: 2,
+                    peer: 7,
                     leaves_in: Some(5),
                     joins_at: 10,
                 },

@@ -31,9 +31,14 @@ impl Trace {
             Output::Persist(Record::AgreementLog { round, bytes }) => {
                 self.tag("log").number(round.0).bytes(bytes)
             }
+            Output::Persist(Record::InTime(envelopes)) => {
+                envelopes.iter().fold(self.tag("in time"), Self::envelope)
+            }
             Output::Persist(
                 Record::OwnCommitment(envelope)
+                | Record::OwnClosed(envelope)
                 | Record::OwnAttestation(envelope)
+                | Record::OwnRecovery(envelope)
                 | Record::OwnLeave(envelope),
             ) => self.tag("own").envelope(envelope),
             Output::Fetch(fetch) => self
@@ -57,7 +62,8 @@ impl Trace {
             self.bytes(chosen.peer.as_bytes())
                 .bytes(chosen.commitment.blob.as_bytes())
                 .number(chosen.commitment.blob_bytes)
-                .number(chosen.commitment.samples.0);
+                .number(chosen.commitment.samples().0)
+                .number(chosen.coefficient_ppm.into());
         }
         self
     }

@@ -6,15 +6,22 @@ use std::sync::{Arc, Mutex};
 use weal_proto::manifest::Manifest;
 use weal_proto::{Envelope, EnvelopeHash, RunId};
 
+use super::actors::Actors;
 use super::audit::{Audit, Violation};
-use super::event::{Event, Local, Request};
-use super::liar::Liar;
+use super::clock::Clock;
+use super::event::{Event, Local};
+use super::learning::Learning;
+use super::network::{Gossip, Links, Mesh};
 use super::node::Node;
-use super::outcome::Outcome;
+use super::oracle::Oracle;
+use super::outcome::{Outcome, PeerOutcome};
 use super::random::Random;
 use super::scenario::{Absence, Scenario};
+use super::script::Script;
 use super::trace::Trace;
+use super::watch::{WATCH_MS, Watch};
 use crate::interface::input::Input;
+use crate::interface::output::Output;
 use crate::interface::time::Millis;
 use crate::rules::signatures::{CheckSignature, Ed25519};
 
@@ -35,16 +42,23 @@ impl CheckSignature for SharedChecker {
 
 /// All peers, the network between them, and the events to come.
 pub(super) struct World {
+    /// The scenario, less what has happened already.
     pub scenario: Scenario,
     pub manifest: Arc<Manifest>,
     pub random: Random,
     pub now: Millis,
+    /// How long the current step has been writing to disk, in milliseconds.
+    pub lag_ms: u64,
     pub nodes: Vec<Node>,
+    pub links: Links,
+    pub mesh: Mesh,
+    pub learning: Box<dyn Learning>,
     pub audit: Audit,
+    pub watch: Watch,
+    pub script: Script,
     pub outcome: Outcome,
-    /// The message of the current step, if it delivers one.
-    pub arrived: Option<Arc<Envelope>>,
-    absences: Vec<Absence>,
+    /// The gossip message of the current step and who sent it, if it delivers one.
+    pub arrived: Option<(Arc<Gossip>, usize)>,
     checker: Arc<SharedChecker>,
     queue: BTreeMap<(Millis, u64), Event>,
     numbers: u64,
@@ -56,54 +70,73 @@ pub(super) struct World {
 /// # Errors
 /// The first [`Violation`].
 pub fn run(scenario: &Scenario) -> Result<Outcome, Violation> {
-    let mut world = World::new(scenario);
+    run_with(scenario, Actors::of(scenario))
+}
+
+/// Plays a scenario in which peers learn and lie as these actors do.
+///
+/// # Errors
+/// The first [`Violation`].
+pub fn run_with(scenario: &Scenario, actors: Actors) -> Result<Outcome, Violation> {
+    let mut world = World::new(scenario, actors);
     world.play()?;
     Ok(world.finish())
 }
 
 impl World {
-    fn new(scenario: &Scenario) -> Self {
-        let liar = |peer: usize| {
-            scenario
-                .liars
-                .iter()
-                .find(|(of, _, _)| *of == peer)
-                .map(|(_, lie, from)| Liar::new(*lie, *from))
-        };
+    fn new(scenario: &Scenario, actors: Actors) -> Self {
+        let Actors {
+            learning,
+            mut dishonest,
+            adjust,
+        } = actors;
+        let mut manifest = scenario.manifest();
+        adjust(&mut manifest);
+        let initial = learning.initial();
         let nodes: Vec<_> = (0..scenario.peers)
-            .map(|peer| Node::new(scenario.key(peer), liar(peer)))
+            .map(|peer| Node::new(scenario.key(peer), dishonest.remove(&peer), initial))
             .collect();
         let honest = nodes
             .iter()
-            .filter(|node| node.liar.is_none())
-            .map(|node| node.key.peer())
-            .collect();
+            .map(|node| node.is_honest().then(|| node.key.peer()));
+        let manifest = Arc::new(manifest);
+        let mut random = Random::new(scenario.seed);
+        let network = &scenario.network;
+        let degree = network.mesh_degree.min(scenario.peers);
         let mut world = Self {
-            manifest: Arc::new(scenario.manifest()),
-            random: Random::new(scenario.seed),
+            audit: Audit::new(honest.collect(), Oracle::new(&manifest)),
+            manifest,
             now: Millis(0),
+            lag_ms: 0,
+            links: Links::new(scenario.peers),
+            mesh: Mesh::new(scenario.peers, degree, &mut random),
+            random,
             nodes,
-            audit: Audit::of(honest),
+            learning,
+            watch: Watch::default(),
+            script: scenario.script.clone(),
             outcome: Outcome::default(),
             arrived: None,
-            absences: scenario.absences.clone(),
             checker: Arc::default(),
             queue: BTreeMap::new(),
             numbers: 0,
             trace: Trace::default(),
             scenario: scenario.clone(),
         };
-        let joins_later = |peer: &usize| {
-            scenario
-                .absences
-                .iter()
-                .any(|a| a.peer == *peer && a.leaves_in.is_none())
-        };
-        for peer in (0..scenario.peers).filter(|peer| !joins_later(peer)) {
-            let delay = world.random.within(&(0..=500));
-            world.schedule(delay, Event::Start { peer });
-        }
+        world.schedule(WATCH_MS, Event::Watch);
+        world.start_all();
         world
+    }
+
+    /// All peers start within half a second, but for those that join later.
+    fn start_all(&mut self) {
+        for peer in 0..self.nodes.len() {
+            let mut absences = self.scenario.absences.iter();
+            if !absences.any(|a| a.peer == peer && a.leaves_in.is_none()) {
+                let delay = self.random.within(&(0..=500));
+                self.schedule(delay, Event::Start { peer });
+            }
+        }
     }
 
     fn play(&mut self) -> Result<(), Violation> {
@@ -116,45 +149,70 @@ impl World {
                 break;
             }
             self.handle(event)?;
+            self.follow_script()?;
         }
-        let decided = self.nodes.iter().map(Node::decided).collect();
         Err(Violation::Stuck {
             virtual_ms: self.now.0,
-            decided,
+            peers: self.describe_peers(),
         })
     }
 
-    /// Whether all honest peers have decided the scenario's rounds. Crashed peers restart, so none
-    /// of them is left out.
+    /// What each peer waits for.
+    pub(super) fn describe_peers(&self) -> Vec<String> {
+        self.nodes.iter().map(Node::describe).collect()
+    }
+
+    /// Whether all honest peers have decided the scenario's rounds, and the script is at its end.
+    /// Crashed peers restart, so none of them is left out.
     fn is_done(&self) -> bool {
-        self.absences
-            .iter()
-            .all(|absence| absence.leaves_in.is_none())
+        let has_decided =
+            |node: &Node| node.is_up() && node.disk.decided.len() as u64 >= self.scenario.rounds;
+        let joins = |absence: &Absence| absence.leaves_in.is_none();
+        self.watch.decided_rounds() >= self.scenario.rounds
+            && self.script.is_empty()
+            && self.scenario.absences.iter().all(joins)
             && self
                 .nodes
                 .iter()
-                .filter(|node| node.liar.is_none())
-                .all(|node| {
-                    node.core.is_some() && node.disk.decided.len() as u64 >= self.scenario.rounds
-                })
+                .filter(|node| node.is_honest() && !node.is_gone)
+                .all(has_decided)
     }
 
-    fn finish(self) -> Outcome {
-        let mut outcome = self.outcome;
+    fn finish(mut self) -> Outcome {
+        let mut outcome = std::mem::take(&mut self.outcome);
         outcome.trace = self.trace.finish();
         outcome.virtual_ms = self.now.0;
-        let honest = self.nodes.iter().filter(|node| node.liar.is_none());
+        outcome.rounds = self.watch.decided_rounds();
+        outcome.decision_ms = self.watch.decision_ms();
+        outcome.contradictions_after_loss = self.audit.contradictions_after_loss;
+        let honest = self.nodes.iter().filter(|node| node.is_honest());
         let cores = honest.filter_map(|node| node.core.as_ref());
-        if let Some(core) = cores.max_by_key(|core| core.chain().round()) {
-            let ledger = core.chain().ledger();
-            let banned = ledger.iter().filter(|(_, account)| account.banned);
-            outcome.voters = ledger.roster().len();
-            outcome.banned = banned.map(|(peer, _)| peer).collect();
-            outcome.contributions = ledger
-                .iter()
-                .map(|(_, account)| account.contributions)
-                .sum();
-        }
+        let Some(core) = cores.max_by_key(|core| core.chain().round()) else {
+            return outcome;
+        };
+        let ledger = core.chain().ledger();
+        let banned = ledger.iter().filter(|(_, account)| account.banned);
+        outcome.voters = ledger.roster().len();
+        outcome.banned = banned.map(|(peer, _)| peer).collect();
+        let contributions = ledger.iter().map(|(_, account)| account.contributions);
+        outcome.contributions = contributions.sum();
+        let peers = self
+            .nodes
+            .iter()
+            .zip(std::mem::take(&mut self.links.traffic));
+        outcome.peers = peers
+            .map(|(node, traffic)| {
+                let peer = node.key.peer();
+                let account = ledger.account(&peer).copied().unwrap_or_default();
+                PeerOutcome {
+                    honest: node.is_honest(),
+                    weight: account.weight,
+                    voting_weight: ledger.roster().weight(&peer),
+                    contributions: account.contributions,
+                    traffic,
+                }
+            })
+            .collect();
         outcome
     }
 
@@ -163,8 +221,8 @@ impl World {
     }
 
     pub(super) fn schedule_at(&mut self, at: Millis, event: Event) {
-        let number = self.number();
-        self.queue.insert((at, number), event);
+        self.numbers += 1;
+        self.queue.insert((at, self.numbers), event);
     }
 
     /// Schedules something that the peer waits for.
@@ -182,24 +240,18 @@ impl World {
         self.schedule_at(at, event);
     }
 
-    pub(super) fn number(&mut self) -> u64 {
-        self.numbers += 1;
-        self.numbers
-    }
-
     fn handle(&mut self, event: Event) -> Result<(), Violation> {
+        if let Some(free_at) = self.busy_until(&event) {
+            self.schedule_at(free_at, event);
+            return Ok(());
+        }
         match event {
             Event::Start { peer } => self.start(peer),
             Event::Stop { peer } => {
                 self.nodes[peer].stop();
                 Ok(())
             }
-            Event::Deliver { peer, envelope } => {
-                self.outcome.delivered += 1;
-                let input = Input::Received(envelope.as_ref().clone());
-                self.arrived = Some(envelope);
-                self.step(peer, input)
-            }
+            Event::Deliver { peer, from, gossip } => self.deliver(peer, from, gossip),
             Event::Request {
                 peer,
                 from,
@@ -211,105 +263,130 @@ impl World {
                 what,
             } if self.is_current(peer, incarnation) => self.handle_local(peer, what),
             Event::Local { .. } => Ok(()),
+            Event::Watch => self.watch(),
         }
+    }
+
+    /// Until when the peer that the event is for writes to its disk and takes no input.
+    fn busy_until(&self, event: &Event) -> Option<Millis> {
+        let peer = match event {
+            Event::Deliver { peer, .. }
+            | Event::Request { peer, .. }
+            | Event::Local { peer, .. } => *peer,
+            Event::Start { .. } | Event::Stop { .. } | Event::Watch => return None,
+        };
+        let until = self.nodes[peer].busy_until;
+        (until > self.now).then_some(until)
     }
 
     fn handle_local(&mut self, peer: usize, what: Local) -> Result<(), Violation> {
         match what {
             Local::Answer(input) => self.step(peer, input),
-            Local::Timer { id, number } => {
-                if self.nodes[peer].timers.get(&id) != Some(&number) {
-                    return Ok(());
-                }
-                self.nodes[peer].timers.remove(&id);
-                self.step(peer, Input::TimerFired(id))
+            Local::Messages(envelopes) => envelopes
+                .into_iter()
+                .try_for_each(|envelope| self.step(peer, Input::Received(envelope))),
+            Local::Wake => self.wake(peer),
+            Local::AskStatus => {
+                self.ask_status(peer);
+                Ok(())
             }
-            Local::TrainingEnds { training, round } => self.training_ends(peer, training, round),
-            Local::TryFetch {
-                commitment,
-                blob,
-                tries_left,
-            } => self.try_fetch(peer, commitment, blob, tries_left),
-            Local::TryApply(apply) => self.try_apply(peer, apply),
+            Local::TrainingEnds { training, task } => self.training_ends(peer, training, &task),
+            Local::BlobArrives { blob, round } => {
+                self.blob_arrives(peer, blob, round);
+                Ok(())
+            }
+            Local::TryFetch { fetch, tries_left } => self.try_fetch(peer, fetch, tries_left),
+            Local::TryApply { apply, tries_left } => self.try_apply(peer, apply, tries_left),
         }
+    }
+
+    /// Timers that are due fire, one after another.
+    fn wake(&mut self, peer: usize) -> Result<(), Violation> {
+        self.nodes[peer].wakes_at = None;
+        let incarnation = self.nodes[peer].incarnation;
+        while self.is_current(peer, incarnation) {
+            let node = &mut self.nodes[peer];
+            let Some(id) = node.timers.pop_due(node.clock.reads(self.now)) else {
+                break;
+            };
+            self.step(peer, Input::TimerFired(id))?;
+        }
+        self.schedule_wake(peer);
+        Ok(())
     }
 
     fn is_current(&self, peer: usize, incarnation: u64) -> bool {
         let node = &self.nodes[peer];
-        node.core.is_some() && node.incarnation == incarnation
+        node.is_up() && node.incarnation == incarnation
     }
 
     fn start(&mut self, peer: usize) -> Result<(), Violation> {
-        if self.nodes[peer].core.is_some() {
+        if self.nodes[peer].is_up() || self.nodes[peer].is_gone {
             return Ok(());
         }
         let checker: Arc<dyn CheckSignature> = self.checker.clone();
+        let clock = self.new_clock();
         self.nodes[peer]
-            .start(&self.manifest, checker)
+            .start(&self.manifest, checker, clock)
             .map_err(|cause| Violation::Restart { peer, cause })?;
         let (round, root) = self.nodes[peer].weights;
         let delay = self.random.within(&(50..=500));
         let ready = Input::WeightsReady { round, root };
         self.schedule_local(peer, delay, Local::Answer(ready));
-        self.request(peer, Request::Status);
-        self.step(peer, Input::Start)
+        self.step(peer, Input::Start)?;
+        self.greet(peer);
+        Ok(())
+    }
+
+    fn new_clock(&mut self) -> Clock {
+        let most = self.scenario.clock_drift_ppm;
+        let drift = self.random.within(&(0..=u64::from(most) * 2)) as i64 - i64::from(most);
+        Clock {
+            started: self.now,
+            began_at: Millis(self.random.within(&self.scenario.clock_starts_at_ms)),
+            drift_ppm: drift as i32,
+        }
     }
 
     /// Gives a peer an input, and carries out its outputs. The peer may crash before each of them.
     pub(super) fn step(&mut self, peer: usize, input: Input) -> Result<(), Violation> {
-        let now = self.now;
-        let Some(core) = &mut self.nodes[peer].core else {
+        let node = &mut self.nodes[peer];
+        let (incarnation, shown) = (node.incarnation, node.clock.reads(self.now));
+        let Some(core) = &mut node.core else {
             return Ok(());
         };
-        self.trace.input(now, peer, &input);
-        let outputs = core.step(now, input);
+        self.trace.input(self.now, peer, &input);
+        let heard = self.arrived.clone();
+        let outputs = core.step(shown, input);
         core.check_invariants()
             .map_err(|statement| Violation::Invariant { peer, statement })?;
+        self.lag_ms = 0;
+        let mut writes = false;
         for output in outputs {
-            if self.crashes(peer) {
-                return Ok(());
+            // Records that follow one another are one write.
+            let starts_write = matches!(output, Output::Persist(_)) && !writes;
+            writes = matches!(output, Output::Persist(_));
+            if starts_write {
+                self.lag_ms += self.random.within(&self.scenario.disks.write_ms);
+            }
+            if self.crashes(peer) || starts_write && self.write_fails(peer) {
+                break;
             }
             self.trace.output(&output);
             self.carry_out(peer, output)?;
-        }
-        Ok(())
-    }
-
-    fn crashes(&mut self, peer: usize) -> bool {
-        if self.scenario.crash_ppm == 0 || !self.random.chance(self.scenario.crash_ppm) {
-            return false;
-        }
-        let is_down = |node: &&Node| node.core.is_none() && node.incarnation > 0;
-        if self.nodes.iter().filter(is_down).count() >= self.scenario.most_down {
-            return false;
-        }
-        self.outcome.crashes += 1;
-        self.nodes[peer].stop();
-        let down = self.scenario.down_ms.clone();
-        let delay = self.random.within(&down);
-        self.schedule(delay, Event::Start { peer });
-        true
-    }
-
-    /// Some peer has decided this many rounds: peers that are due join, leave or return.
-    pub(super) fn come_and_go(&mut self, decided: u64) -> Result<(), Violation> {
-        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.absences)
-            .into_iter()
-            .partition(|a| decided >= a.leaves_in.unwrap_or(a.joins_at));
-        self.absences = later;
-        for absence in due {
-            let peer = absence.peer;
-            if absence.leaves_in.is_some() {
-                self.absences.push(Absence {
-                    leaves_in: None,
-                    ..absence
-                });
-                self.step(peer, Input::Leave)?;
-                self.schedule(1_000, Event::Stop { peer });
-            } else {
-                self.schedule(0, Event::Start { peer });
+            if !self.script.is_empty() {
+                self.follow_script()?;
+            }
+            if !self.is_current(peer, incarnation) {
+                break;
             }
         }
+        self.arrived = None;
+        if self.is_current(peer, incarnation) {
+            self.nodes[peer].busy_until = self.now.after(self.lag_ms);
+            self.add_lies(peer, heard.as_ref().map(|(gossip, _)| &gossip.envelope));
+        }
+        self.lag_ms = 0;
         Ok(())
     }
 }

@@ -17,9 +17,6 @@ use super::labels::{
 use super::reference::{MetricDoc, PREFIX};
 use crate::snapshot::{NodeState, Phase, PhaseSeconds, RoundRecord, Snapshot};
 
-/// The media type of [`Metrics::encode`]'s text.
-pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 type Count = Counter<u64>;
 type Seconds = Counter<f64, AtomicU64>;
 type Whole = Gauge<u64, AtomicU64>;
@@ -86,6 +83,10 @@ metrics! {
     restorations: Count = "weight_restorations";
     /// Rounds without a contribution from this node because its training diverged.
     diverged_rounds: Count = "diverged_rounds";
+    /// Contributions of other peers whose effect on the loss this node measured.
+    judged: Count = "judged_contributions";
+    /// Seconds that this took.
+    judging_seconds: Seconds = "judging_seconds";
     /// Decided rounds this process has seen.
     rounds: Count = "rounds";
     /// Seconds spent in each phase, summed over the decided rounds this process has seen.
@@ -106,6 +107,12 @@ metrics! {
     peers_connected: Whole = "peers_connected";
     /// Peers that vote in the current round.
     voters: Whole = "voters";
+    /// Peers that may contribute in the current round.
+    peers_placed: Whole = "peers_placed";
+    /// How much this node's contribution counts in a step, as a fraction of 1; 0 on probation.
+    coefficient: Real = "contribution_coefficient_ratio";
+    /// Contributions of this node whose effect voters measured.
+    measured: Whole = "contributions_measured";
     /// Peers that report a different state root; always 0 today, because nodes do not report roots.
     peers_diverged: Whole = "peers_state_root_differs";
     /// Bytes sent, by kind of traffic.
@@ -191,9 +198,12 @@ impl Metrics {
             (&self.skipped_steps, learner.skipped_steps),
             (&self.restorations, learner.restorations),
             (&self.diverged_rounds, learner.diverged_rounds),
+            (&self.judged, learner.judged),
         ] {
             counter.inner().fetch_max(figure, Ordering::Relaxed);
         }
+        let more = learner.judging_seconds - self.judging_seconds.get();
+        self.judging_seconds.inc_by(more.max(0.0));
     }
 
     fn update_peers(&self, snapshot: &Snapshot) {
@@ -205,6 +215,15 @@ impl Metrics {
             .set(others.filter(|peer| peer.connected).count() as u64);
         self.voters
             .set(snapshot.peers.iter().filter(|peer| peer.voter).count() as u64);
+        self.peers_placed
+            .set(snapshot.peers.iter().filter(|peer| peer.placed).count() as u64);
+        let own = snapshot
+            .peers
+            .iter()
+            .find(|peer| peer.id == snapshot.node.id);
+        self.coefficient
+            .set(own.map_or(0.0, |peer| peer.coefficient));
+        self.measured.set(own.map_or(0, |peer| peer.measured));
         let diverged = snapshot
             .peers
             .iter()
@@ -345,6 +364,8 @@ mod tests {
                 device_lost,
                 devices_lost: 1,
                 skipped_steps: 3,
+                judged: 5,
+                judging_seconds: 1.5,
                 ..Learner::default()
             };
             metrics.update(&Snapshot {
@@ -362,6 +383,10 @@ mod tests {
                 line(&text, "commonweal_skipped_steps"),
                 "commonweal_skipped_steps_total 3"
             );
+            assert_eq!(
+                line(&text, "commonweal_judging_seconds"),
+                "commonweal_judging_seconds_total 1.5"
+            );
         }
     }
 
@@ -372,6 +397,8 @@ mod tests {
             id: id.into(),
             connected: true,
             voter: true,
+            placed: true,
+            coefficient: 0.5,
             ..Peer::default()
         };
         let node = Node {
@@ -389,6 +416,14 @@ mod tests {
             "commonweal_peers_connected 1"
         );
         assert_eq!(line(&text, "commonweal_voters"), "commonweal_voters 2");
+        assert_eq!(
+            line(&text, "commonweal_peers_placed"),
+            "commonweal_peers_placed 2"
+        );
+        assert_eq!(
+            line(&text, "commonweal_contribution_coefficient_ratio"),
+            "commonweal_contribution_coefficient_ratio 0.5"
+        );
     }
 
     #[test]

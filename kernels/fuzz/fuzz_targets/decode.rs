@@ -12,7 +12,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use weal_kernels::{Rule, apply, compress, decode, max_body_bytes};
+use weal_kernels::{OuterStep, Rule, apply, compress, decode, max_body_bytes};
 use weal_kernels_fuzz::shape;
 
 fuzz_target!(|input: &[u8]| {
@@ -45,7 +45,13 @@ fuzz_target!(|input: &[u8]| {
     let twice = [contribution.clone(), contribution];
     for rule in [Rule::MeanOfSenders, Rule::MeanOfAll, Rule::RootOfSenders] {
         let mut theta = vec![1.0; layout.parameters()];
-        apply(&layout, &mut theta, &twice, 1.0, rule).expect("it was decoded for this layout");
+        let step = OuterStep {
+            contributions: &twice,
+            coefficients_ppm: &[1_000_000, 300_000],
+            alpha: 1.0,
+            rule,
+        };
+        apply(&layout, &mut theta, &step).expect("it was decoded for this layout");
         assert!(theta.iter().all(|weight| weight.is_finite()));
     }
 });

@@ -5,8 +5,11 @@
 //!
 //! ```text
 //! clip_p = min(1, median norm / norm_p)
-//! theta <- theta - alpha * A(clip_p * contribution_p)
+//! theta <- theta - alpha * A(coefficient_p * clip_p * contribution_p)
 //! ```
+//!
+//! The coefficient is how far decided rounds trust the peer, from 0 to 1. Norms count in the median
+//! by it, so untrusted peers cannot raise what they are clipped to.
 //!
 //! (SparseLoCo, arXiv 2508.15706; Covenant-72B, arXiv 2603.08163, section on the outer step.)
 //!
@@ -22,12 +25,14 @@
 //!   the decided order.
 //! - Norms are square roots of exact integer sums.
 //!
-//! Rounding mode and flush-to-zero flag must be IEEE's defaults, which Rust requires anyway.
+//! Rounding mode and flush-to-zero flag must be IEEE's defaults. Rust requires them, but a driver
+//! in the same process can change a thread's; so every thread checks its own before each tile.
 
 mod clip;
+mod float_mode;
 mod step;
 #[cfg(test)]
 mod tests;
 
 pub use clip::clip_factors;
-pub use step::{Rule, apply, apply_and_outline};
+pub use step::{OuterStep, Rule, apply, apply_and_outline, apply_in_parts};

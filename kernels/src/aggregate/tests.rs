@@ -1,7 +1,10 @@
 //! Tests of the outer step against its definition, and of its independence from threads and tiles.
 
 use super::clip::{clip_factors, median};
-use super::step::{Rule, Scratch, Step, add_and_step, apply, apply_and_outline, step_chunk};
+use super::step::{
+    OuterStep, Rule, Scratch, Step, add_and_step, apply, apply_and_outline, apply_in_parts,
+    step_chunk,
+};
 use crate::codec::body::{self, TileReader};
 use crate::grid::{Chunk, Grid};
 use crate::state::outline;
@@ -33,15 +36,22 @@ fn exact<const N: usize>(lengths: &[usize], values: &[[f32; N]]) -> (Layout, Vec
     (layout, contributions)
 }
 
-fn applied(
-    layout: &Layout,
-    theta: &[f32],
-    set: &[Contribution],
-    alpha: f32,
-    rule: Rule,
-) -> Vec<f32> {
+/// Coefficients of 1 for up to 16 contributions.
+const ONES: [u32; 16] = [1_000_000; 16];
+
+/// A step in which all contributions count fully.
+fn step(contributions: &[Contribution], alpha: f32, rule: Rule) -> OuterStep<'_> {
+    OuterStep {
+        contributions,
+        coefficients_ppm: &ONES[..contributions.len()],
+        alpha,
+        rule,
+    }
+}
+
+fn applied(layout: &Layout, theta: &[f32], step: &OuterStep<'_>) -> Vec<f32> {
     let mut theta = theta.to_vec();
-    apply(layout, &mut theta, set, alpha, rule).unwrap();
+    apply(layout, &mut theta, step).unwrap();
     theta
 }
 
@@ -59,26 +69,26 @@ fn each_rule_divides_by_its_own_count() {
     // Only the third contribution's first tensor is above the median, 1, and clipped to it.
     let theta = [8.0, 8.0, 8.0];
     assert_eq!(
-        applied(&layout, &theta, &set, 0.5, Rule::MeanOfSenders),
+        applied(&layout, &theta, &step(&set, 0.5, Rule::MeanOfSenders)),
         [7.5, 8.0, 8.0]
     );
     assert_eq!(
-        applied(&layout, &theta, &set[..3], 0.5, Rule::MeanOfSenders),
+        applied(&layout, &theta, &step(&set[..3], 0.5, Rule::MeanOfSenders)),
         [7.5, 7.0, 8.0]
     );
     assert_eq!(
-        applied(&layout, &theta, &set[..2], 0.5, Rule::MeanOfAll),
+        applied(&layout, &theta, &step(&set[..2], 0.5, Rule::MeanOfAll)),
         [7.5, 7.5, 8.0]
     );
     assert_eq!(
-        applied(&layout, &theta, &set, 0.5, Rule::RootOfSenders),
+        applied(&layout, &theta, &step(&set, 0.5, Rule::RootOfSenders)),
         [7.0, 8.0, 8.0]
     );
 }
 
 #[test]
 fn the_median_of_an_even_number_is_between_the_middle_two() {
-    let median_of = |norms: &[f32]| median(norms.iter().copied());
+    let median_of = |norms: &[f32]| median(norms.iter().map(|&norm| (norm, 1_000_000)));
     assert_eq!(median_of(&[]), 0.0);
     assert_eq!(median_of(&[0.0, 0.0]), 0.0);
     assert_eq!(median_of(&[3.0]), 3.0);
@@ -89,10 +99,31 @@ fn the_median_of_an_even_number_is_between_the_middle_two() {
 }
 
 #[test]
+fn norms_count_in_the_median_by_their_coefficient() {
+    let half = 500_000;
+    assert_eq!(
+        median([(1.0, half), (2.0, half), (8.0, 2 * half)].into_iter()),
+        5.0
+    );
+    assert_eq!(
+        median([(1.0, half), (2.0, half), (8.0, 3 * half)].into_iter()),
+        8.0
+    );
+    assert_eq!(
+        median([(1.0, 2 * half), (8.0, 0), (9.0, 0), (7.0, 0)].into_iter()),
+        1.0
+    );
+    assert_eq!(median([(1.0, 1), (2.0, 1), (0.0, half)].into_iter()), 1.5);
+}
+
+#[test]
 fn norms_above_the_median_are_clipped_to_it() {
     let (_, set) = exact(&[1, 1], &[[1.0, 1.0], [2.0, 0.0], [8.0, 0.0]]);
-    assert_eq!(clip_factors(&set), [[1.0, 1.0], [1.0, 1.0], [0.25, 1.0]]);
-    assert_eq!(clip_factors(&[]), Vec::<Vec<f32>>::new());
+    assert_eq!(
+        clip_factors(&set, &ONES[..3]),
+        [[1.0, 1.0], [1.0, 1.0], [0.25, 1.0]]
+    );
+    assert_eq!(clip_factors(&[], &[]), Vec::<Vec<f32>>::new());
 }
 
 #[test]
@@ -101,11 +132,11 @@ fn an_empty_decision_changes_nothing() {
     let theta = [-0.0, f32::from_bits(1)];
     for rule in RULES {
         assert_eq!(
-            bits(&applied(&layout, &theta, &[], 1.0, rule)),
+            bits(&applied(&layout, &theta, &step(&[], 1.0, rule))),
             bits(&theta)
         );
         assert_eq!(
-            bits(&applied(&layout, &theta, &zeros, 1.0, rule)),
+            bits(&applied(&layout, &theta, &step(&zeros, 1.0, rule))),
             bits(&theta)
         );
     }
@@ -121,7 +152,7 @@ fn a_coordinate_that_nobody_sent_keeps_its_bits() {
     )];
     for alpha in [0.0, 0.7] {
         let theta = [-0.0, 1.0, f32::from_bits(1), -1e30];
-        let after = applied(&layout, &theta, &set, alpha, Rule::MeanOfSenders);
+        let after = applied(&layout, &theta, &step(&set, alpha, Rule::MeanOfSenders));
         let untouched = |values: &[f32]| [bits(&values[..1]), bits(&values[2..])].concat();
         assert_eq!(untouched(&after), untouched(&theta));
     }
@@ -138,12 +169,30 @@ fn what_cannot_be_applied_leaves_the_weights_alone() {
     let other_settings = contribution(&layout, &settings(2, 2), &[1.0, 2.0]);
     let mut theta = [1.0, 2.0];
     let mut refusal = |set: &[Contribution], alpha| {
-        let refused = apply(&layout, &mut theta, set, alpha, Rule::MeanOfSenders);
+        let refused = apply(&layout, &mut theta, &step(set, alpha, Rule::MeanOfSenders));
         assert_eq!(theta, [1.0, 2.0]);
         refused.unwrap_err()
     };
     for alpha in [-1.0, -0.0, f32::NAN, f32::INFINITY] {
         assert_eq!(refusal(&set, alpha), Error::OuterLearningRate);
+    }
+    for (coefficients_ppm, expected) in [
+        (
+            &[1][..],
+            Error::Length {
+                what: "the list of coefficients",
+                expected: 2,
+                got: 1,
+            },
+        ),
+        (&[1, 1_000_001], Error::Coefficient { position: 1 }),
+    ] {
+        let two = [set[0].clone(), set[0].clone()];
+        let step = OuterStep {
+            coefficients_ppm,
+            ..step(&two, 1.0, Rule::MeanOfAll)
+        };
+        assert_eq!(apply(&layout, &mut [1.0, 2.0], &step), Err(expected));
     }
     assert_eq!(
         refusal(std::slice::from_ref(&foreign), 1.0),
@@ -157,7 +206,11 @@ fn what_cannot_be_applied_leaves_the_weights_alone() {
         refusal(&[set[0].clone(), other_settings], 1.0),
         Error::ForeignContribution { position: 1 }
     );
-    let short = apply(&layout, &mut theta[1..], &set, 1.0, Rule::MeanOfSenders);
+    let short = apply(
+        &layout,
+        &mut theta[1..],
+        &step(&set, 1.0, Rule::MeanOfSenders),
+    );
     assert!(matches!(
         short,
         Err(Error::Length {
@@ -169,55 +222,77 @@ fn what_cannot_be_applied_leaves_the_weights_alone() {
 }
 
 /// The definition, one coordinate at a time.
-fn by_definition(
-    layout: &Layout,
-    theta: &[f32],
-    set: &[Contribution],
-    alpha: f32,
-    rule: Rule,
-) -> Vec<f32> {
-    let clips = clip_factors(set);
-    let dense = |(contribution, clip): (&Contribution, &Vec<f32>)| {
-        let mut dense = vec![0.0; theta.len()];
-        contribution
-            .add_clipped_to(layout, &mut dense, 1.0, clip)
-            .unwrap();
-        dense
-    };
-    let dense: Vec<Vec<f32>> = set.iter().zip(&clips).map(dense).collect();
-    let step = |(place, &theta): (usize, &f32)| {
-        let sent = dense
-            .iter()
-            .map(|values| values[place])
-            .filter(|&value| value != 0.0);
-        let senders = sent.clone().count();
-        let sum = sent.fold(0.0, |sum: f32, value| sum + value);
-        let divisor = match rule {
-            Rule::MeanOfSenders => senders.max(1) as f32,
-            Rule::MeanOfAll => set.len().max(1) as f32,
-            Rule::RootOfSenders => (senders.max(1) as f32).sqrt(),
+fn by_definition(layout: &Layout, theta: &[f32], step: &OuterStep<'_>) -> Vec<f32> {
+    let clips = clip_factors(step.contributions, step.coefficients_ppm);
+    let counted: Vec<(Vec<f32>, f32)> = (step.contributions.iter().zip(&clips))
+        .zip(step.coefficients_ppm)
+        .filter(|(_, ppm)| **ppm > 0)
+        .map(|((contribution, clips), &ppm)| {
+            let coefficient = ppm as f32 / 1e6;
+            let factors: Vec<f32> = clips.iter().map(|clip| clip * coefficient).collect();
+            let mut dense = vec![0.0; theta.len()];
+            contribution
+                .add_clipped_to(layout, &mut dense, 1.0, &factors)
+                .unwrap();
+            (dense, coefficient)
+        })
+        .collect();
+    let all: f32 = counted.iter().map(|(_, coefficient)| coefficient).sum();
+    let next = |(place, &theta): (usize, &f32)| {
+        let sent = counted.iter().filter(|(dense, _)| dense[place] != 0.0);
+        let (sum, senders) = sent.fold((0.0, 0.0), |(sum, senders), (dense, coefficient)| {
+            (sum + dense[place], senders + coefficient)
+        });
+        let divisor = match step.rule {
+            Rule::MeanOfSenders => f32::max(senders, 1.0),
+            Rule::MeanOfAll => f32::max(all, 1.0),
+            Rule::RootOfSenders => f32::max(senders, 1.0).sqrt(),
         };
-        theta - alpha * (sum / divisor)
+        theta - step.alpha * (sum / divisor)
     };
-    theta.iter().enumerate().map(step).collect()
+    theta.iter().enumerate().map(next).collect()
 }
 
 proptest! {
     #[test]
     fn applying_is_the_definition_to_the_bit(
         lengths in prop::collection::vec(1usize..150, 1..4),
-        peers in 0u64..7, seed in 0u64..1 << 32, alpha in 0.0f32..2.0, rule in 0usize..3,
+        coefficients in prop::collection::vec(
+            prop_oneof![Just(0), Just(1_000_000), 1..=1_000_000u32], 0..7,
+        ),
+        seed in 0u64..1 << 32, alpha in 0.0f32..2.0, rule in 0usize..3,
     ) {
         let (layout, compression) = (layout(&lengths), settings(32, 5));
         let parameters = layout.parameters();
         let theta = values(seed, parameters);
-        let set: Vec<Contribution> = (1..=peers)
+        let set: Vec<Contribution> = (1..=coefficients.len() as u64)
             .map(|peer| values(seed + peer, layout.parameters()))
             .map(|values| contribution(&layout, &compression, &values))
             .collect();
-        let rule = RULES[rule];
-        let after = applied(&layout, &theta, &set, alpha, rule);
-        prop_assert_eq!(bits(&after), bits(&by_definition(&layout, &theta, &set, alpha, rule)));
+        let step = OuterStep { coefficients_ppm: &coefficients, ..step(&set, alpha, RULES[rule]) };
+        let after = applied(&layout, &theta, &step);
+        prop_assert_eq!(bits(&after), bits(&by_definition(&layout, &theta, &step)));
+    }
+
+    #[test]
+    fn a_contribution_that_does_not_count_has_no_influence(
+        trusted in 0usize..5, loud in 1.0f32..1000.0, seed in 0u64..1 << 32, rule in 0usize..3,
+    ) {
+        let (layout, compression) = (layout(&[100, 30]), settings(32, 5));
+        let theta = values(seed, 130);
+        let set: Vec<Contribution> = (1..=5)
+            .map(|peer| values(seed + peer, 130).iter().map(|value| loud * value).collect())
+            .map(|values: Vec<f32>| contribution(&layout, &compression, &values))
+            .collect();
+        let mut coefficients = [0; 5];
+        coefficients[trusted] = 1_000_000;
+        let among = OuterStep {
+            coefficients_ppm: &coefficients, ..step(&set, 0.7, RULES[rule])
+        };
+        let alone = step(&set[trusted..=trusted], 0.7, RULES[rule]);
+        prop_assert_eq!(
+            bits(&applied(&layout, &theta, &among)), bits(&applied(&layout, &theta, &alone))
+        );
     }
 }
 
@@ -244,9 +319,8 @@ proptest! {
                 .map(|body| Contribution::new(&layout, &compression, &grid, decode(body)))
                 .collect();
             let mut theta = values(seed, layout.parameters());
-            let clips = clip_factors(&set);
-            let step = Step { grid, contributions: &set, clips, alpha: 0.7, rule };
-            step.tiles(&mut theta, |_| ());
+            let step = Step::on(grid, &step(&set, 0.7, rule));
+            step.tiles(&mut theta, |_| ()).unwrap();
             bits(&theta)
         };
         prop_assert_eq!(stepped(tile), stepped(usize::MAX));
@@ -264,19 +338,18 @@ fn the_outline_is_of_the_stepped_weights() {
             .map(|peer| contribution(&layout, &compression, &values(peer, layout.parameters())))
             .collect();
         for set in [&set[..], &[]] {
-            let mut theta = values(0, layout.parameters());
-            let outlined = apply_and_outline(&layout, &mut theta, set, 0.7, Rule::MeanOfSenders);
-            assert_eq!(
-                bits(&theta),
-                bits(&applied(
-                    &layout,
-                    &values(0, theta.len()),
-                    set,
-                    0.7,
-                    Rule::MeanOfSenders
-                ))
-            );
+            let before = values(0, layout.parameters());
+            let mut theta = before.clone();
+            let step = step(set, 0.7, Rule::MeanOfSenders);
+            let outlined = apply_and_outline(&layout, &mut theta, &step);
+            assert_eq!(bits(&theta), bits(&applied(&layout, &before, &step)));
             assert_eq!(outlined, outline(&layout, &theta));
+            let mut parts = Vec::new();
+            let in_parts = apply_in_parts::<Error>(&layout, &before, &step, |part| {
+                parts.extend_from_slice(part);
+                Ok(())
+            });
+            assert_eq!((in_parts, bits(&parts)), (outlined, bits(&theta)));
         }
     }
 }
@@ -289,15 +362,14 @@ fn avx2_changes_no_bit() {
         .collect();
     for rule in RULES {
         let theta = values(0, layout.parameters());
-        let step = Step::new(&layout, &theta, &contributions, 0.7, rule)
+        let step = Step::new(&layout, &theta, &step(&contributions, 0.7, rule))
             .unwrap()
             .unwrap();
         let tile = &step.grid.tiles()[0];
         let stepped_by =
             |step_by: fn(&Step<'_>, &mut [TileReader<'_>], &Chunk, &mut [f32], &mut Scratch)| {
                 let (mut theta, mut scratch) = (theta.clone(), Scratch::default());
-                let mut readers: Vec<_> =
-                    contributions.iter().map(|one| one.tile(0, tile)).collect();
+                let mut readers = step.readers(0, tile);
                 for chunk in step.grid.chunks() {
                     step_by(
                         &step,
@@ -321,6 +393,6 @@ fn the_weights_do_not_depend_on_the_number_of_threads() {
         .map(|peer| contribution(&layout, &compression, &values(peer, layout.parameters())))
         .collect();
     for rule in RULES {
-        on_any_number_of_threads(|| bits(&applied(&layout, &theta, &set, 0.7, rule)));
+        on_any_number_of_threads(|| bits(&applied(&layout, &theta, &step(&set, 0.7, rule))));
     }
 }

@@ -17,6 +17,7 @@
 //! | `shape.rs` | compile-time parameters, and the lengths of a record's parts |
 //! | `record.rs` | from records to body |
 //! | `connection.rs` | reopening a lost device |
+//! | `training` | operations of training, each in one kernel |
 //!
 //! Records have the format of `codec/record.rs` with one difference: a short chunk's record is as
 //! long as a full one's, so that a chunk's number gives its offset. A first word of 256 reports a
@@ -46,6 +47,7 @@ mod search;
 mod shape;
 #[cfg(all(test, feature = "wgpu"))]
 mod tests;
+pub mod training;
 
 pub use compress::{compress, memory_bytes};
 #[cfg(feature = "wgpu")]

@@ -13,7 +13,7 @@ use crate::testing::{bits, layout, settings, values};
 use crate::{Compression, Error};
 
 /// A client of the GPU, or `None` if there is none and tests may be skipped.
-fn client(test: &str) -> Option<Client> {
+pub(super) fn client(test: &str) -> Option<Client> {
     let open = || {
         cubecl::Device::wgpu(cubecl::device::WgpuDeviceKind::DefaultDevice)
             .map(|device| device.client())

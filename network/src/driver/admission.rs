@@ -49,6 +49,7 @@ impl Driver {
             if let Some(key) = peer_key(&peer) {
                 self.tell(Event::Connected { peer: key, address });
             }
+            self.tell_session(&peer);
             self.publish_status();
         }
     }

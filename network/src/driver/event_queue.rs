@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use crate::backlog::Backlog;
 use crate::event::Event;
 use crate::gossip::GossipId;
 use crate::status::Counters;
@@ -18,20 +19,32 @@ const WAITING: usize = 256;
 pub(super) struct EventQueue {
     sender: mpsc::Sender<Event>,
     waiting: VecDeque<Event>,
+    backlog: Arc<Backlog>,
     counters: Arc<Counters>,
 }
 
 impl EventQueue {
-    pub(super) fn new(sender: mpsc::Sender<Event>, counters: Arc<Counters>) -> Self {
+    pub(super) fn new(
+        sender: mpsc::Sender<Event>,
+        backlog: Arc<Backlog>,
+        counters: Arc<Counters>,
+    ) -> Self {
         Self {
             sender,
             waiting: VecDeque::new(),
+            backlog,
             counters,
         }
     }
 
     /// Queues an event. Returns the id of a gossip message for which there is no space.
     pub(super) fn push(&mut self, event: Event) -> Option<GossipId> {
+        if let Event::Gossip { id, from, bytes } = &event
+            && !self.backlog.add(*from, bytes.len())
+        {
+            self.counters.gossip_unread.one();
+            return Some(id.clone());
+        }
         let refused = if self.waiting.is_empty() {
             let sent = self.sender.try_send(event);
             sent.err().map(mpsc::error::TrySendError::into_inner)
@@ -39,7 +52,8 @@ impl EventQueue {
             Some(event)
         };
         match refused? {
-            Event::Gossip { id, .. } => {
+            Event::Gossip { id, from, bytes } => {
+                self.backlog.remove(&from, bytes.len());
                 self.counters.gossip_unread.one();
                 Some(id)
             }

@@ -5,13 +5,12 @@ use std::time::{Duration, Instant};
 
 use libp2p::PeerId;
 use libp2p::bytes::Bytes;
-use libp2p::request_response::{Behaviour, Event, Message, OutboundFailure};
+use libp2p::request_response::{Event, Message, OutboundFailure};
 
-use super::command::Reply;
 use super::task::Driver;
+use crate::command::Reply;
 use crate::error::RequestError;
-use crate::frames::{Answer, Frames};
-use crate::protocols::Exchange;
+use crate::frames::Answer;
 use crate::reputation::Offence;
 use crate::serve::{Inbound, Ready};
 
@@ -22,23 +21,17 @@ const LOOKUPS: usize = 32;
 
 impl Driver {
     /// Sends a request. The answer goes to `reply`.
-    pub(super) fn request(
-        &mut self,
-        exchange: Exchange,
-        peer: PeerId,
-        request: Bytes,
-        reply: Reply,
-    ) {
+    pub(super) fn request(&mut self, peer: PeerId, request: Bytes, reply: Reply) {
         if reply.is_closed() {
             return;
         }
-        let id = self.exchange(exchange).send_request(&peer, Some(request));
-        self.requests.insert((exchange, id), reply);
+        let sync = &mut self.swarm.behaviour_mut().sync;
+        let id = sync.send_request(&peer, Some(request));
+        self.requests.insert(id, reply);
     }
 
     pub(super) fn send_answer(&mut self, ready: Option<Ready>) {
         let Some(Ready {
-            exchange,
             channel,
             answer,
             malformed,
@@ -50,10 +43,11 @@ impl Driver {
             self.offended(peer, Offence::MalformedRequest);
         }
         // The swarm also reports a failure here as an inbound failure.
-        let _ = self.exchange(exchange).send_response(channel, answer);
+        let sync = &mut self.swarm.behaviour_mut().sync;
+        let _ = sync.send_response(channel, answer);
     }
 
-    pub(super) fn on_exchange(&mut self, exchange: Exchange, event: Event<Option<Bytes>, Answer>) {
+    pub(super) fn on_exchange(&mut self, event: Event<Option<Bytes>, Answer>) {
         match event {
             Event::Message {
                 peer,
@@ -66,7 +60,6 @@ impl Driver {
                 ..
             } => {
                 let inbound = Inbound {
-                    exchange,
                     peer,
                     id: request_id,
                     request,
@@ -83,7 +76,7 @@ impl Driver {
                     },
                 ..
             } => {
-                if let Some(reply) = self.requests.remove(&(exchange, request_id)) {
+                if let Some(reply) = self.requests.remove(&request_id) {
                     let _ = reply.send(Ok(response));
                 }
             }
@@ -94,20 +87,20 @@ impl Driver {
                 ..
             } => {
                 let error = self.request_error(peer, error);
-                if let Some(reply) = self.requests.remove(&(exchange, request_id)) {
+                if let Some(reply) = self.requests.remove(&request_id) {
                     let _ = reply.send(Err(error));
                 }
             }
             Event::InboundFailure { request_id, .. } | Event::ResponseSent { request_id, .. } => {
-                self.server.done(exchange, request_id);
+                self.server.done(request_id);
             }
         }
     }
 
-    fn exchange(&mut self, exchange: Exchange) -> &mut Behaviour<Frames> {
-        match exchange {
-            Exchange::Blob => &mut self.swarm.behaviour_mut().blob,
-            Exchange::Sync => &mut self.swarm.behaviour_mut().sync,
+    /// Connects to a peer, if its address is known; else finds it out for the next attempt.
+    pub(super) fn reach(&mut self, peer: PeerId) {
+        if !self.swarm.is_connected(&peer) && self.swarm.dial(peer).is_err() {
+            self.look_up(peer, Instant::now());
         }
     }
 

@@ -1,6 +1,7 @@
 //! Publishes gossip, and passes verdicts on to gossipsub.
 
 use std::mem;
+use std::time::Instant;
 
 use libp2p::bytes::Bytes;
 use libp2p::gossipsub::{self, Message, MessageAcceptance, PublishError};
@@ -9,6 +10,7 @@ use super::task::Driver;
 use crate::event::Event;
 use crate::gossip::{GossipId, GossipVerdict};
 use crate::identity::peer_key;
+use crate::reputation::Offence;
 
 /// Limit on messages kept while no peer is connected. Beyond it the oldest is dropped.
 const EARLY_GOSSIP: usize = 128;
@@ -33,7 +35,15 @@ impl Driver {
         }
     }
 
-    pub(super) fn report_verdict(&mut self, id: &GossipId, verdict: GossipVerdict) {
+    /// Passes on the node's verdict, and notices peers that send useless messages on purpose.
+    pub(super) fn judged(&mut self, id: &GossipId, verdict: GossipVerdict) {
+        self.report_verdict(id, verdict);
+        if verdict == GossipVerdict::Ignore && self.noise.heard(id.source, Instant::now()) {
+            self.offended(id.source, Offence::Noise);
+        }
+    }
+
+    fn report_verdict(&mut self, id: &GossipId, verdict: GossipVerdict) {
         let acceptance = match verdict {
             GossipVerdict::Accept => MessageAcceptance::Accept,
             GossipVerdict::Ignore => MessageAcceptance::Ignore,

@@ -36,17 +36,12 @@ impl Driver {
             }
         };
         let _ = timeout(LISTEN_TIMEOUT, all_up).await;
-        match self.starting.values().next() {
-            Some(address) if self.swarm.listeners().next().is_none() => Err(Error::Listen {
-                address: address.clone(),
-                why: "no network interface has this address".into(),
-            }),
-            Some(address) => {
-                tracing::warn!("no network interface has an address for {address}");
-                Ok(())
-            }
-            None => Ok(()),
+        // These are addresses such as `0.0.0.0`: others were probed. Their listeners follow the
+        // interfaces that come up later.
+        for address in self.starting.values() {
+            tracing::warn!("no network interface has an address for {address} yet");
         }
+        Ok(())
     }
 }
 
@@ -74,6 +69,13 @@ fn usable(addresses: &[Multiaddr]) -> Result<Vec<&Multiaddr>, Error> {
     Ok(usable)
 }
 
+/// The system's number for an address family that it does not support.
+#[cfg(unix)]
+const UNSUPPORTED_FAMILY: i32 = libc::EAFNOSUPPORT;
+/// WSAEAFNOSUPPORT.
+#[cfg(not(unix))]
+const UNSUPPORTED_FAMILY: i32 = 10047;
+
 /// Why this system cannot listen on an address.
 enum ProbeError {
     /// The system does not support the address family. This is harmless if it supports another.
@@ -86,7 +88,7 @@ impl ProbeError {
         let address = address.clone();
         match (error.kind(), error.raw_os_error()) {
             (io::ErrorKind::AddrInUse, _) => Self::Failed(Error::PortInUse { address }),
-            (_, Some(libc::EAFNOSUPPORT)) => Self::UnsupportedFamily(error.to_string()),
+            (_, Some(UNSUPPORTED_FAMILY)) => Self::UnsupportedFamily(error.to_string()),
             // `::` on a system with IPv6 disabled.
             (io::ErrorKind::AddrNotAvailable, _) if address.to_string().starts_with("/ip6/::/") => {
                 Self::UnsupportedFamily(error.to_string())

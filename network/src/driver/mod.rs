@@ -4,15 +4,17 @@
 //! [`Driver`] in `task.rs`; the other files hold its methods by topic.
 
 mod admission;
-mod command;
 mod dialling;
 mod event_queue;
 mod exchanges;
 mod gossiping;
+mod key_use;
 mod listening;
 mod offences;
+mod setup;
 mod swarm_events;
 mod task;
+mod unsubscribed;
 
-pub(crate) use command::{Command, Queues, Setup};
+pub(crate) use setup::{Queues, Setup};
 pub(crate) use task::Driver;

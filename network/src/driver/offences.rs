@@ -18,6 +18,7 @@ impl Driver {
             Offence::BadOutline => self.counters.outlines_bad.one(),
             Offence::MalformedAnswer => self.counters.answers_malformed.one(),
             Offence::MalformedRequest => self.counters.requests_malformed.one(),
+            Offence::Noise => self.counters.gossip_noise.one(),
         }
         let now = Instant::now();
         let banned = self.reputation.offended(peer, offence, now);

@@ -11,7 +11,7 @@ use crate::behaviour::BehaviourEvent;
 use crate::dialler::ENOUGH_PEERS;
 use crate::event::Event;
 use crate::peers::ADDRESSES;
-use crate::protocols::Exchange;
+use crate::swarm::Input;
 use crate::transport::dial_failure;
 
 impl Driver {
@@ -93,8 +93,14 @@ impl Driver {
     fn on_behaviour_event(&mut self, event: BehaviourEvent) {
         match event {
             BehaviourEvent::Gossip(event) => self.on_gossip(event),
-            BehaviourEvent::Blob(event) => self.on_exchange(Exchange::Blob, event),
-            BehaviourEvent::Sync(event) => self.on_exchange(Exchange::Sync, event),
+            BehaviourEvent::Blob(inbound) => {
+                let queued = self.blobs.try_send(Input::Inbound(inbound));
+                // A stream that is dropped is reset.
+                let refused = u64::from(queued.is_err());
+                self.counters.blob_streams_refused.add(refused);
+            }
+            BehaviourEvent::Sync(event) => self.on_exchange(event),
+            BehaviourEvent::Sessions(event) => self.on_session(event),
             BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
                 self.identified(peer_id, info);
             }

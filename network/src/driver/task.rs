@@ -12,17 +12,22 @@ use libp2p::{Multiaddr, PeerId, Swarm, swarm};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::command::{Command, Queues, Reply, Setup};
 use super::event_queue::EventQueue;
+use super::setup::{Queues, Setup};
 use crate::behaviour::Behaviour;
+use crate::command::{Command, Reply};
 use crate::dialler::{Dialler, Purpose};
 use crate::error::Error;
+use crate::host_names::numeric;
 use crate::identity::{PeerKey, keypair, peer_key};
+use crate::noise::Noise;
 use crate::peers::Peers;
-use crate::protocols::{Exchange, Protocols};
+use crate::protocols::Protocols;
 use crate::reputation::Reputation;
 use crate::serve::Server;
+use crate::sessions::{HeardSessions, KeyUse, OwnSession};
 use crate::status::{Counters, Status};
+use crate::swarm::Input;
 use crate::traffic::Traffic;
 use crate::transport::{self, CLOSE_TIMEOUT};
 
@@ -43,15 +48,27 @@ pub(crate) struct Driver {
     pub(super) peers: Peers,
     pub(super) dialler: Dialler,
     pub(super) reputation: Reputation,
+    pub(super) noise: Noise,
     pub(super) server: Server,
     /// Requests of this node that wait for an answer.
-    pub(super) requests: HashMap<(Exchange, OutboundRequestId), Reply>,
+    pub(super) requests: HashMap<OutboundRequestId, Reply>,
+    /// Takes the streams for blobs that peers open.
+    pub(super) blobs: mpsc::Sender<Input>,
     /// Listeners without an address yet.
     pub(super) starting: HashMap<ListenerId, Multiaddr>,
     /// Peers of other runs, and when each was seen.
     pub(super) strangers: HashMap<PeerId, Instant>,
+    /// Peers that were reconnected because they announced no topic, and when.
+    pub(super) reconnected: HashMap<PeerId, Instant>,
     /// Peers whose address Kademlia was asked for, and when.
     pub(super) lookups: HashMap<PeerId, Instant>,
+    /// This process, if it takes part under its key.
+    pub(super) session: Option<OwnSession>,
+    /// When every peer was told of this session.
+    pub(super) session_told: Option<Instant>,
+    /// What peers said about their sessions.
+    pub(super) heard_sessions: HeardSessions,
+    pub(super) key_use: watch::Sender<KeyUse>,
     /// Gossip of this node that waits for the first peer.
     pub(super) early_gossip: VecDeque<Bytes>,
 }
@@ -64,34 +81,43 @@ impl Driver {
         let protocols = Protocols::of_run(setup.run)?;
         let traffic = Traffic::new(&protocols);
         let transport = transport::build(&key, &traffic)?;
-        let behaviour = Behaviour::new(&key, &protocols, settings)?;
+        let behaviour = Behaviour::new(&key, &protocols, settings, setup.upload)?;
         let config = swarm::Config::with_tokio_executor()
             .with_smart_dial()
             .with_idle_connection_timeout(settings.idle_timeout);
         let local = key.public().to_peer_id();
+        let session = settings.session.clone();
+        let session = session.map(|session| OwnSession::new(key, *setup.run, session));
         let mut driver = Self {
             swarm: Swarm::new(transport, behaviour, local, config),
             protocols,
             local: peer_key(&local).ok_or(Error::Key)?,
             gossip: queues.gossip,
             commands: queues.commands,
-            events: EventQueue::new(queues.events, Arc::clone(&setup.counters)),
+            events: EventQueue::new(queues.events, setup.backlog, Arc::clone(&setup.counters)),
             status: queues.status,
-            server: Server::new(setup.service, Arc::clone(&setup.counters)),
+            server: Server::new(setup.service, setup.members, Arc::clone(&setup.counters)),
             counters: setup.counters,
             traffic,
             peers: Peers::default(),
             dialler: Dialler::default(),
             reputation: Reputation::default(),
+            noise: Noise::default(),
             requests: HashMap::new(),
+            blobs: queues.blobs,
             starting: HashMap::new(),
             strangers: HashMap::new(),
+            reconnected: HashMap::new(),
             lookups: HashMap::new(),
+            session,
+            session_told: None,
+            heard_sessions: HeardSessions::default(),
+            key_use: queues.key_use,
             early_gossip: VecDeque::new(),
         };
         driver.open(&settings.listen).await?;
         for address in &settings.external {
-            driver.swarm.add_external_address(address.clone());
+            driver.swarm.add_external_address(numeric(address));
         }
         let now = Instant::now();
         for address in &settings.bootstrap {
@@ -138,13 +164,18 @@ impl Driver {
 
     fn on_command(&mut self, command: Command) {
         match command {
-            Command::Verdict { id, verdict } => self.report_verdict(&id, verdict),
+            Command::Verdict { id, verdict } => self.judged(&id, verdict),
             Command::Request {
-                exchange,
                 peer,
                 request,
                 reply,
-            } => self.request(exchange, peer, request, reply),
+            } => self.request(peer, request, reply),
+            Command::Reach(peer) => self.reach(peer),
+            Command::Open {
+                peer,
+                carries,
+                opened,
+            } => self.swarm.behaviour_mut().blob.open(peer, carries, opened),
             Command::Offended { peer, offence } => self.offended(peer, offence),
             Command::Dial(address) => {
                 self.dialler.add(address, Purpose::Known, Instant::now());
@@ -163,6 +194,8 @@ impl Driver {
             self.swarm.behaviour_mut().banned.unblock_peer(peer);
         }
         self.forget_strangers(now);
+        self.reconnect_unsubscribed(now);
+        self.tell_sessions(now);
         self.publish_status();
     }
 

@@ -6,6 +6,8 @@ mod forgers;
 mod gossip;
 mod peers;
 mod requests;
+mod returning;
+mod sessions;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -13,14 +15,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use weal_proto::{BlobHash, CHUNK_BYTES, Outline};
 
-use crate::protocols::Exchange;
 use crate::*;
-
-const MAX_BLOB_ANSWER: usize = Exchange::Blob.max_answer();
 
 /// Generous: the machine may be busy with other tests.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -29,7 +27,7 @@ const RUN: [u8; 32] = [42; 32];
 /// A node and what it serves.
 struct Node {
     network: Network,
-    events: mpsc::Receiver<Event>,
+    events: Events,
     shelf: Arc<Shelf>,
 }
 
@@ -38,6 +36,8 @@ struct Node {
 struct Shelf {
     blobs: Mutex<HashMap<BlobHash, Shelved>>,
     chunk_requests: AtomicUsize,
+    /// Control requests that wait for an end of the silence.
+    waiting_requests: AtomicUsize,
     lie: Mutex<Lie>,
     /// Notified when a silent service may answer.
     released: Condvar,
@@ -55,10 +55,12 @@ enum Lie {
     NoChunks,
     /// It sends the outline of another blob.
     Outline,
-    /// Chunks are longer than the protocol allows.
+    /// Chunks are longer than the outline says.
     LongChunks,
     /// It never answers.
     Silence,
+    /// It may not serve anything yet.
+    NotYet,
 }
 
 impl Shelf {
@@ -93,26 +95,41 @@ impl Shelf {
 
 impl Service for Shelf {
     /// Answers a request of 8 bytes with that many bytes, any other with its bytes in reverse, and
-    /// an empty one not at all.
+    /// an empty one not at all. "wait" is answered after the silence.
     fn answer(&self, from: PeerKey, request: &[u8]) -> Option<Vec<u8>> {
         assert_ne!(from, [0; 32]);
         if let Ok(bytes) = request.try_into() {
             return Some(vec![1; u64::from_le_bytes(bytes) as usize]);
         }
+        if request == b"wait" {
+            self.waiting_requests.fetch_add(1, Ordering::Relaxed);
+            self.wait_while_silent();
+        }
         (!request.is_empty()).then(|| request.iter().rev().copied().collect())
     }
 
-    fn outline(&self, hash: &BlobHash) -> Option<Outline> {
-        let mut outline = self.blobs.lock().unwrap().get(hash)?.0.clone();
+    fn outline(&self, hash: &BlobHash) -> Found<Outline> {
+        if self.lie() == Lie::NotYet {
+            return Found::NotYet;
+        }
+        let Some((mut outline, _)) = self.blobs.lock().unwrap().get(hash).cloned() else {
+            return Found::NotHere;
+        };
         if self.lie() == Lie::Outline {
             outline.chunks.fill([7; 32]);
         }
-        Some(outline)
+        Found::Here(outline)
     }
 
-    fn chunk(&self, hash: &BlobHash, index: u32) -> Option<Vec<u8>> {
+    fn chunk(&self, hash: &BlobHash, index: u32) -> Found<Vec<u8>> {
         self.chunk_requests.fetch_add(1, Ordering::Relaxed);
         self.wait_while_silent();
+        self.chunk_or_lie(hash, index).into()
+    }
+}
+
+impl Shelf {
+    fn chunk_or_lie(&self, hash: &BlobHash, index: u32) -> Option<Vec<u8>> {
         let blobs = self.blobs.lock().unwrap();
         let mut chunk = blobs
             .get(hash)?
@@ -123,10 +140,21 @@ impl Service for Shelf {
         match self.lie() {
             Lie::Chunks => chunk[0] ^= 1,
             Lie::NoChunks => return None,
-            Lie::LongChunks => chunk.resize(MAX_BLOB_ANSWER + 1, 0),
-            Lie::None | Lie::Outline | Lie::Silence => {}
+            Lie::LongChunks => chunk.push(0),
+            Lie::None | Lie::Outline | Lie::Silence | Lie::NotYet => {}
         }
         Some(chunk)
+    }
+}
+
+/// A blob to fetch, with little patience.
+fn want(blob: BlobHash) -> Want {
+    Want {
+        blob,
+        max_bytes: 1 << 30,
+        priority: Priority::Examine,
+        holders: Vec::new(),
+        patience: Duration::from_secs(2),
     }
 }
 
@@ -181,6 +209,11 @@ async fn start_connected(count: u8) -> Vec<Node> {
 impl Node {
     fn key(&self) -> PeerKey {
         self.network.local()
+    }
+
+    /// Fetches a blob. Names no holders: every peer is asked.
+    async fn fetch(&self, blob: BlobHash) -> Result<Vec<u8>, FetchError> {
+        in_time(self.network.fetch(want(blob))).await
     }
 
     async fn addresses(&self) -> Vec<Multiaddr> {

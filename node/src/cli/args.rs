@@ -13,37 +13,43 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::folder::Folder;
 use crate::new_run::{RunFile, flag_help};
 use crate::settings::Device;
+use crate::terminal::print_line;
 
 /// The data folder of a command.
 #[derive(Debug, Args)]
 pub(super) struct FolderArgs {
     /// Data folder: one run, one key. By default `$XDG_DATA_HOME/weal` or `~/.local/share/weal`.
-    #[arg(long, env = "WEAL_DIR", hide_env_values = true, value_name = "FOLDER",
-        default_value_os_t = default_folder(), hide_default_value = true)]
-    dir: PathBuf,
+    #[arg(long, env = "WEAL_DIR", hide_env_values = true, value_name = "FOLDER")]
+    dir: Option<PathBuf>,
 }
 
 impl FolderArgs {
-    pub(super) fn folder(&self) -> Folder {
-        Folder::new(&self.dir)
+    /// The folder that is named, or the user's.
+    ///
+    /// # Errors
+    /// When none is named and the user has no home.
+    pub(super) fn folder(&self) -> Result<Folder> {
+        let folder = self.dir.clone().or_else(default_folder);
+        folder.map(Folder::new).ok_or_else(|| {
+            Error::usage("there is no default data folder, because this user has no home folder")
+                .with_hint("name a folder with --dir or WEAL_DIR, or set HOME")
+        })
     }
 }
 
-fn default_folder() -> PathBuf {
-    let from = |name: &str| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
+/// The user's data folder. Relative paths in the variables are ignored, as the XDG specification
+/// has it.
+fn default_folder() -> Option<PathBuf> {
+    let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
+    // Without HOME, the system's list of users.
     let home = || {
-        from("HOME")
-            .or_else(|| from("USERPROFILE"))
+        std::env::home_dir()
+            .filter(|home| home.is_absolute())
             .map(|home| home.join(".local/share"))
     };
-    from("XDG_DATA_HOME")
+    data.filter(|data| data.is_absolute())
         .or_else(home)
-        .unwrap_or_default()
-        .join("weal")
+        .map(|data| data.join("weal"))
 }
 
 /// The device of a command that computes.
@@ -62,25 +68,31 @@ pub(super) struct DeviceArgs {
 /// How a command prints its result.
 #[derive(Debug, Args)]
 pub(super) struct JsonArgs {
-    /// Print the result as JSON.
+    /// Print the result as JSON: one document a line, as docs/reference/json.md describes it.
     #[arg(long)]
     pub json: bool,
 }
 
-/// Prints a value as JSON, indented for people who read it.
-pub(super) fn print_json(value: &impl Serialize) -> Result<()> {
-    let json = serde_json::to_string_pretty(value)
-        .map_err(|error| Error::of(ErrorKind::Internal, error))?;
-    println!("{json}");
-    Ok(())
+/// The version of the documents that commands print as JSON. It rises when a field is removed or
+/// means something else; new fields do not change it. `docs/reference/json.md` describes them.
+const JSON_VERSION: u32 = 1;
+
+#[derive(Serialize)]
+struct Document<'a, T> {
+    version: u32,
+    #[serde(flatten)]
+    content: &'a T,
 }
 
-/// Prints a value as one line of JSON.
-pub(super) fn print_json_line(value: &impl Serialize) -> Result<()> {
+/// Prints a value as a line of JSON.
+pub(super) fn print_json(content: &impl Serialize) -> Result<()> {
+    let document = Document {
+        version: JSON_VERSION,
+        content,
+    };
     let json =
-        serde_json::to_string(value).map_err(|error| Error::of(ErrorKind::Internal, error))?;
-    println!("{json}");
-    Ok(())
+        serde_json::to_string(&document).map_err(|error| Error::of(ErrorKind::Internal, error))?;
+    print_line!("{json}")
 }
 
 /// What a new run is called and trained on.

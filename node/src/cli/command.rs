@@ -1,15 +1,15 @@
 //! The program's commands and global flags.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    bench, data, doctor, eval, export, generate, import, join, key, new, run, status, testnet,
+    bench, data, doctor, eval, export, generate, import, join, key, new, run, sim, status, testnet,
 };
 use crate::error::{Error, Result};
+use crate::terminal::colours;
 
 /// What is logged by default. Nodes that share a GPU disturb each other's throughput measurements,
 /// which is no reason to warn.
@@ -50,6 +50,8 @@ enum Command {
     Export(export::ExportArgs),
     /// Prepare training data: turn text files into shards of tokens.
     Data(data::DataArgs),
+    /// Simulate a run with dishonest peers, and show what they cost.
+    Sim(sim::SimArgs),
     /// Measure how fast this machine is.
     Bench(bench::BenchArgs),
     /// Check whether this machine can train, and which models fit it.
@@ -69,7 +71,9 @@ impl Cli {
         tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_target(false)
-            .with_ansi(std::io::stderr().is_terminal())
+            .with_ansi(colours())
+            // A log that cannot be written is no reason to end, nor to write about.
+            .log_internal_errors(false)
             .with_writer(std::io::stderr)
             .init();
         match self.command {
@@ -83,6 +87,7 @@ impl Cli {
             Command::Eval(args) => args.run(),
             Command::Export(args) => args.run(),
             Command::Data(args) => args.run(),
+            Command::Sim(args) => args.run(),
             Command::Bench(args) => args.run(),
             Command::Doctor(args) => args.run(),
             Command::Key(args) => args.run(),

@@ -11,6 +11,7 @@ use super::runtime::set_threads;
 use crate::doctor::{Examination, ModelFit, Report, State};
 use crate::error::Result;
 use crate::settings::{Bytes, Settings};
+use crate::terminal::print_line;
 
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
@@ -36,7 +37,7 @@ pub(super) struct DoctorArgs {
 
 impl DoctorArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let folder = self.folder.folder();
+        let folder = self.folder.folder()?;
         let settings = self.node.override_settings(Settings::read(&folder)?);
         set_threads(settings.compute.threads)?;
         let examination = Examination {
@@ -51,47 +52,52 @@ impl DoctorArgs {
         if self.json.json {
             print_json(&report)?;
         } else {
-            print(&report);
+            print(&report)?;
         }
         Ok(ExitCode::from(report.code()))
     }
 }
 
-fn print(report: &Report) {
+fn print(report: &Report) -> Result<()> {
     for check in &report.checks {
         let state = match check.state {
             State::Ok => "ok",
             State::Warning => "note",
             State::Wrong => "FAILED",
         };
-        println!("{state:<7}{:<12}{}", check.what, check.found);
+        print_line!("{state:<7}{:<12}{}", check.what, check.found)?;
         if let Some(remedy) = &check.remedy {
-            println!("{:<19}hint: {remedy}", "");
+            print_line!("{:<19}hint: {remedy}", "")?;
         }
     }
-    print_models(&report.models);
-    println!(
+    print_models(&report.models)?;
+    print_line!(
         "\n{}",
         if report.can_train {
             "this machine can train"
         } else {
             "this machine cannot train until the failed checks pass"
         }
-    );
+    )
 }
 
-fn print_models(models: &[ModelFit]) {
+fn print_models(models: &[ModelFit]) -> Result<()> {
     let is_gpu = models.iter().any(|model| model.device_bytes > 0);
     let pair = |device: u64, host: u64| match is_gpu {
         true => format!("{} + {}", format_bytes(device), format_bytes(host)),
         false => format_bytes(host),
     };
     let legend = if is_gpu { " (GPU + host)" } else { "" };
-    println!("\nmemory for training{legend}:");
-    println!(
+    print_line!("\nmemory for training{legend}:")?;
+    print_line!(
         "{:<9} {:>10} {:>8} {:>20} {:>20} {:>20}",
-        "model", "parameters", "context", "fastest plan", "smallest plan", "chosen plan"
-    );
+        "model",
+        "parameters",
+        "context",
+        "fastest plan",
+        "smallest plan",
+        "chosen plan"
+    )?;
     for model in models {
         let fastest = pair(model.fastest_device_bytes, model.fastest_host_bytes);
         let least = pair(model.least_device_bytes, model.least_host_bytes);
@@ -101,9 +107,12 @@ fn print_models(models: &[ModelFit]) {
         let speed = model.tokens_per_second.map_or(String::new(), |speed| {
             format!(", about {speed:.0} tokens/s")
         });
-        println!(
+        print_line!(
             "{:<9} {million:>10} {:>8} {fastest:>20} {least:>20} {here:>20}  {fits}: {}{speed}",
-            model.name, model.context, model.plan
-        );
+            model.name,
+            model.context,
+            model.plan
+        )?;
     }
+    Ok(())
 }

@@ -15,8 +15,8 @@ const LEARNING_RATE: f64 = 1e-4;
 
 #[derive(Debug, Args)]
 pub(super) struct ImportArgs {
-    /// Hugging Face folder of a Llama, Mistral or Qwen3: config.json, safetensors, and
-    /// tokenizer.json unless --tokeniser names one.
+    /// Hugging Face folder of a Llama, Mistral, Qwen, SmolLM, Gemma, OLMo or Phi-3: config.json,
+    /// safetensors, and tokenizer.json unless --tokeniser names one.
     model: PathBuf,
     #[arg(long, help = new_run::flag_help("model.context"), value_name = "TOKENS")]
     context: Option<u32>,
@@ -30,6 +30,6 @@ impl ImportArgs {
         file.model.checkpoint = Some(absolute(&self.model)?);
         file.model.context = self.context;
         file.inner.learning_rate = LEARNING_RATE;
-        write(&self.run.folder.folder(), &file)
+        write(&self.run.folder.folder()?, &file)
     }
 }

@@ -13,6 +13,7 @@ use crate::daemon::Options;
 use crate::error::Result;
 use crate::join::{JoinRequest, LocalData, join};
 use crate::link::RunLink;
+use crate::terminal::say;
 
 #[derive(Debug, Args)]
 pub(super) struct JoinArgs {
@@ -37,12 +38,12 @@ pub(super) struct JoinArgs {
 impl JoinArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
         let link: RunLink = self.link.parse()?;
-        let folder = self.folder.folder();
-        let mut settings = self.node.settings(&folder)?;
+        let folder = self.folder.folder()?;
+        let settings = self.node.settings(&folder)?;
         set_threads(settings.compute.threads)?;
         let local = LocalData::read(&self.data)?;
         block_on(async {
-            let tell = |text: &str| eprintln!("{text}");
+            let tell = |text: &str| say!("{text}");
             let request = JoinRequest {
                 link: &link,
                 settings: &settings.network,
@@ -51,15 +52,11 @@ impl JoinArgs {
                 tell: &tell,
             };
             let home = join(folder.enter()?, request).await?;
-            for peer in link.peers {
-                if !settings.network.bootstrap.contains(&peer) {
-                    settings.network.bootstrap.push(peer);
-                }
-            }
             if self.only_fetch {
                 return Ok(());
             }
             take_part(Options {
+                gone: Vec::new(),
                 home,
                 settings,
                 rounds: self.node.rounds,

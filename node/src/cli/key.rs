@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::args::FolderArgs;
 use crate::error::Result;
+use crate::terminal::print_line;
 
 #[derive(Debug, Args)]
 pub(super) struct KeyArgs {
@@ -15,7 +16,7 @@ pub(super) struct KeyArgs {
 
 impl KeyArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
-        println!("{}", self.folder.folder().key()?.peer());
+        print_line!("{}", self.folder.folder()?.key()?.peer())?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -3,17 +3,21 @@
 //! | file | holds |
 //! |---|---|
 //! | `command` | [`Cli`]: the global flags and the list of commands |
+//! | `entry` | what happens before and after a command: signals, panics, errors |
 //! | `args` | flags that several commands share |
 //! | `node` | flags of the commands that run a node |
 //! | `open` | opening a model and a device, with progress on the terminal |
+//! | `chat` | a conversation by the model's chat template |
 //! | `progress` | progress bars |
-//! | `runtime` | threads, the async runtime, Ctrl-C |
+//! | `runtime` | threads and the async runtime |
 
 mod args;
 mod bench;
+mod chat;
 mod command;
 mod data;
 mod doctor;
+mod entry;
 mod eval;
 mod export;
 mod generate;
@@ -26,7 +30,9 @@ mod open;
 mod progress;
 mod run;
 mod runtime;
+mod sim;
 mod status;
 mod testnet;
 
 pub use command::{Cli, LOGGED};
+pub use entry::main;

@@ -3,13 +3,17 @@
 use std::net::SocketAddr;
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
 use libp2p::Multiaddr;
 
-use super::runtime::stop_signal;
 use crate::daemon::{self, Options};
 use crate::error::Result;
 use crate::folder::Folder;
-use crate::settings::{Auto, Bytes, Device, NetworkSettings, Settings, flag_help};
+use crate::settings::{
+    Addresses, Auto, ByteCount, Bytes, Device, NetworkSettings, Settings, flag_help,
+};
+use crate::signals;
+use crate::terminal::say;
 
 /// How this machine takes part.
 #[derive(Debug, Args)]
@@ -23,29 +27,28 @@ pub(super) struct NodeArgs {
         long,
         env = "WEAL_BOOTSTRAP",
         hide_env_values = true,
-        value_delimiter = ',',
         value_name = "MULTIADDR"
     )]
-    bootstrap: Vec<Multiaddr>,
+    bootstrap: Vec<Addresses>,
     /// Tell peers that this address reaches this machine; repeat the flag for more [settings:
     /// network.external].
     #[arg(
         long,
         env = "WEAL_EXTERNAL",
         hide_env_values = true,
-        value_delimiter = ',',
         value_name = "MULTIADDR"
     )]
-    external: Vec<Multiaddr>,
+    external: Vec<Addresses>,
     /// Do not look for peers on the local network [settings: network.mdns].
-    #[arg(long, env = "WEAL_NO_MDNS", hide_env_values = true)]
+    #[arg(long, env = "WEAL_NO_MDNS", hide_env_values = true,
+        value_parser = BoolishValueParser::new())]
     no_mdns: bool,
     #[arg(long, help = flag_help("network.max_upload"), env = "WEAL_MAX_UPLOAD",
         hide_env_values = true, value_name = "BYTES")]
-    max_upload: Option<u64>,
+    max_upload: Option<ByteCount>,
     #[arg(long, help = flag_help("network.max_download"), env = "WEAL_MAX_DOWNLOAD",
         hide_env_values = true, value_name = "BYTES")]
-    max_download: Option<u64>,
+    max_download: Option<ByteCount>,
     #[arg(long, help = flag_help("page.listen"), env = "WEAL_PAGE", hide_env_values = true,
         value_name = "ADDRESS")]
     page: Option<SocketAddr>,
@@ -75,8 +78,11 @@ impl NodeArgs {
         if let Some(port) = self.port {
             network.listen = NetworkSettings::on_port(port).listen;
         }
-        network.bootstrap.extend(self.bootstrap.iter().cloned());
-        network.external.extend(self.external.iter().cloned());
+        network.bootstrap.extend(all(&self.bootstrap));
+        network.external.extend(all(&self.external));
+        for addresses in [&mut network.bootstrap, &mut network.external] {
+            addresses.retain(|address| !address.is_empty());
+        }
         network.mdns &= !self.no_mdns;
         if let Some(limit) = self.max_upload {
             network.max_upload = limit;
@@ -100,10 +106,16 @@ impl NodeArgs {
     }
 }
 
-/// Runs the node until Ctrl-C.
+fn all(lists: &[Addresses]) -> impl Iterator<Item = Multiaddr> {
+    lists
+        .iter()
+        .flat_map(|Addresses(list)| list.iter().cloned())
+}
+
+/// Runs the node until Ctrl-C. While it starts, Ctrl-C ends it at once.
 pub(super) async fn take_part(options: Options) -> Result<()> {
-    let stop = stop_signal()?;
     let daemon = daemon::open(options).await?;
-    eprintln!("page: http://{}/", daemon.page());
+    let stop = signals::stop_gracefully();
+    say!("page: http://{}/", daemon.page());
     daemon.run(stop).await
 }

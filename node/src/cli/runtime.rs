@@ -1,45 +1,41 @@
-//! Threads, the async runtime, and Ctrl-C.
+//! Threads and the async runtime.
 
-use tokio::sync::watch;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 
 /// Sets the number of threads that training and hashing share; 0 means one per core.
 pub(super) fn set_threads(threads: usize) -> Result<()> {
+    check_threads(threads)?;
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build_global()
         .map_err(|error| Error::internal("cannot start threads").caused_by(error))
 }
 
-/// Runs a future on a runtime with one thread per core.
-pub(super) fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::internal("cannot start the async runtime").caused_by(error))?
-        .block_on(future)
+/// Refuses a number of threads that no machine has use for.
+pub(super) fn check_threads(threads: usize) -> Result<()> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let most = (4 * cores).max(256);
+    if threads > most {
+        return Err(Error::usage(format!(
+            "the number of threads is {threads}; accepted: 1 to {most}, or 0 for one per core"
+        ))
+        .with_hint("correct --threads, or compute.threads in settings.toml"));
+    }
+    Ok(())
 }
 
-/// Becomes true on Ctrl-C, and on SIGTERM on Unix. A second Ctrl-C ends the process at once.
-pub(super) fn stop_signal() -> Result<watch::Receiver<bool>> {
-    let (sender, stop) = watch::channel(false);
-    #[cfg(unix)]
-    let mut terminate =
-        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-            .map_err(|error| Error::internal("cannot receive signals").caused_by(error))?;
-    tokio::spawn(async move {
-        #[cfg(unix)]
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = terminate.recv() => {}
-        }
-        #[cfg(not(unix))]
-        let _ = tokio::signal::ctrl_c().await;
-        sender.send_replace(true);
-        if tokio::signal::ctrl_c().await.is_ok() {
-            std::process::exit(130);
-        }
-    });
-    Ok(stop)
+/// Time that work has to end by itself once a command is done.
+const WIND_UP: Duration = Duration::from_secs(2);
+
+/// Runs a future on a runtime with one thread per core.
+pub(super) fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::internal("cannot start the async runtime").caused_by(error))?;
+    let done = runtime.block_on(future);
+    runtime.shutdown_timeout(WIND_UP);
+    done
 }

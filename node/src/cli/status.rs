@@ -8,8 +8,10 @@ use weal_dashboard::{NodeState, Snapshot};
 
 use super::args::{FolderArgs, JsonArgs, print_json};
 use crate::error::{ErrorKind, Result};
+use crate::link::RunLink;
 use crate::settings::Settings;
 use crate::status_client;
+use crate::terminal::print_line;
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
@@ -35,7 +37,7 @@ impl StatusArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
         let page = match self.page {
             Some(page) => page,
-            None => Settings::read(&self.folder.folder())?.page.listen,
+            None => Settings::read(&self.folder.folder()?)?.page.listen,
         };
         let snapshot = status_client::status(reachable(page)).map_err(|error| {
             error.with_hint("is it running? If its page has another address, give it with --page")
@@ -54,7 +56,7 @@ impl StatusArgs {
         if self.json.json {
             print_json(&snapshot)?;
         } else {
-            print(&snapshot);
+            print(&snapshot)?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -68,7 +70,7 @@ fn reachable(mut page: SocketAddr) -> SocketAddr {
     page
 }
 
-fn print(snapshot: &Snapshot) {
+fn print(snapshot: &Snapshot) -> Result<()> {
     let Snapshot {
         run,
         node,
@@ -76,17 +78,19 @@ fn print(snapshot: &Snapshot) {
         peers,
         ..
     } = snapshot;
-    println!(
+    print_line!(
         "run      {} ({} parameters, {})",
-        run.name, run.parameters, run.model
-    );
-    println!("state    {}", node.message);
-    println!("device   {}", node.device);
+        run.name,
+        run.parameters,
+        run.model
+    )?;
+    print_line!("state    {}", node.message)?;
+    print_line!("device   {}", node.device)?;
     let connected = peers.iter().filter(|peer| peer.connected).count();
-    println!(
+    print_line!(
         "peers    {connected} connected, {} voters",
         peers.iter().filter(|peer| peer.voter).count()
-    );
+    )?;
     if let Some(last) = history.last() {
         let loss = history
             .iter()
@@ -96,12 +100,23 @@ fn print(snapshot: &Snapshot) {
             || "not measured".into(),
             |loss| format!("{loss:.4} nats per byte"),
         );
-        println!(
+        print_line!(
             "last     round {}: {} contributions in {:.1} s",
-            last.round, last.contributions, last.seconds
-        );
-        println!("loss     {loss} (held out)");
-        println!("root     {}", last.root);
+            last.round,
+            last.contributions,
+            last.seconds
+        )?;
+        print_line!("loss     {loss} (held out)")?;
+        print_line!("root     {}", last.root)?;
     }
-    println!("invite   {}", run.link);
+    print_line!("invite   {}", run.link)?;
+    match run
+        .link
+        .parse::<RunLink>()
+        .ok()
+        .and_then(|link| link.warning())
+    {
+        Some(warning) => print_line!("         {warning}"),
+        None => Ok(()),
+    }
 }

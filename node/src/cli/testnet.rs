@@ -5,13 +5,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use weal_files::TemporaryFolder;
 
-use super::args::{JsonArgs, PresetParser, TrainingDataArgs, print_json_line};
+use super::args::{JsonArgs, PresetParser, TrainingDataArgs, print_json};
 use super::command::LOGGED;
-use super::runtime::{block_on, stop_signal};
+use super::runtime::block_on;
 use crate::error::{Error, Result};
 use crate::new_run::{RunFile, flag_help};
 use crate::settings::Device;
+use crate::signals;
+use crate::terminal::{print_line, say};
 use crate::testnet::prepare::{
     self, NodePlan, PreparedNode, TestnetPlan, local_nodes, named_nodes,
 };
@@ -106,7 +109,8 @@ struct PrepareArgs {
     folder: PathBuf,
     #[command(flatten)]
     run: TestnetRunArgs,
-    /// Host name of each node; {} stands for its number.
+    /// Host name or IP address of each node; {} stands for its number. Without {} all nodes are on
+    /// one host, on ports that follow one another.
     #[arg(long, default_value = "node{}")]
     host: String,
     /// Port on which each node listens for peers.
@@ -133,11 +137,7 @@ impl TestnetArgs {
 
     fn start(self) -> Result<ExitCode> {
         let run = self.run.file()?;
-        let temporary = tempfile::Builder::new().prefix("weal-testnet-").tempdir();
-        let temporary = temporary.map_err(Error::storage(
-            "cannot make a folder",
-            &std::env::temp_dir(),
-        ))?;
+        let temporary = TemporaryFolder::in_system("weal-testnet-")?;
         let root = self
             .keep
             .clone()
@@ -153,7 +153,7 @@ impl TestnetArgs {
             .first()
             .map(|node| format!("http://{}/", node.page))
             .unwrap_or_default();
-        eprintln!(
+        say!(
             "{} nodes train \"{}\" ({} parameters); page: {page}",
             nodes.len(),
             manifest.name,
@@ -163,7 +163,7 @@ impl TestnetArgs {
     }
 
     async fn follow(&self, nodes: &[PreparedNode]) -> Result<ExitCode> {
-        let stop = stop_signal()?;
+        let stop = signals::stop_gracefully();
         let mut processes = Processes::start(nodes, self.rounds, LOGGED)?;
         let mut watcher = Watcher::new(nodes, self.rounds);
         let followed = watcher.follow(&mut processes, stop).await;
@@ -172,10 +172,10 @@ impl TestnetArgs {
         let summary = watcher.summary();
         summary.print();
         if self.json.json {
-            print_json_line(&summary)?;
+            print_json(&summary)?;
         }
         if let Some(folder) = &self.keep {
-            eprintln!(
+            say!(
                 "the nodes' folders are in {}; generate text with: weal generate --dir {}/node1",
                 folder.display(),
                 folder.display()
@@ -205,9 +205,9 @@ impl PrepareArgs {
             run,
         })?;
         for node in &nodes {
-            println!("{} {}", node.folder.path().display(), node.peer);
+            print_line!("{} {}", node.folder.path().display(), node.peer)?;
         }
-        println!("run {}", manifest.run());
+        print_line!("run {}", manifest.run())?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,20 +1,27 @@
 //! The event loop: it handles one event at a time.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use libp2p::Multiaddr;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
+use weal_coordinator_free::host::answers::ROUND_MESSAGES_BYTES;
 use weal_coordinator_free::{Core, Input};
-use weal_dashboard::Dashboard;
-use weal_network::{self as network, GossipId, Network};
-use weal_proto::{RoundNumber, RunId};
+use weal_dashboard::{Dashboard, Level};
+use weal_kernels::OwnWork;
+use weal_network::{self as network, GossipId, KeyUse, Network};
+use weal_proto::{PeerId, RoundNumber, RunId};
 
+use super::batch::Batch;
 use super::current_weights::CurrentWeights;
+use super::examinations::Examinations;
+use super::invitation::addresses_to_give;
 use super::jobs::{Done, JobContext};
+use super::met_peers::{Loneliness, MetPeers};
 use super::own_contribution::OwnContribution;
 use super::page::{Observed, PageFeed};
-use super::service::{MessagesRequest, SharedPosition};
+use super::round_messages::MessagesRequest;
+use super::service::SharedPosition;
 use super::timers::Timers;
 use crate::error::Result;
 use crate::folder::FolderLock;
@@ -30,10 +37,10 @@ const PUBLISH_EVERY: Duration = Duration::from_millis(500);
 const STATUS_EVERY: Duration = Duration::from_secs(5);
 /// Time a leaving node gives its last messages to reach a peer.
 const FAREWELL: Duration = Duration::from_millis(300);
-/// Bytes of a round's messages in one answer.
-const MESSAGE_BYTES: usize = weal_proto::limits::RESPONSE_BYTES / 2;
-/// Addresses in a run link.
-const LINK_PEERS: usize = 4;
+/// Said by a founder that may have begun the run before, on a disk that is lost.
+const WAITS_TO_HEAR: &str = "this folder holds no record of the run: this node waits until it \
+    hears of it from the other founders; a run that was never begun begins in the folder in which \
+    `weal new` made it";
 
 /// A running node.
 pub struct Daemon {
@@ -41,19 +48,29 @@ pub struct Daemon {
     pub(super) settings: Settings,
     /// The node does not train in this round or later ones.
     pub(super) last_round: Option<RoundNumber>,
+    /// Voters that the operator declares gone for ever; empty once the core knows.
+    pub(super) gone: Vec<PeerId>,
     pub(super) core: Core,
     pub(super) timers: Timers,
     pub(super) store: Store,
     pub(super) network: Network,
-    pub(super) network_events: mpsc::Receiver<network::Event>,
+    pub(super) network_events: network::Events,
+    /// Whether another machine uses this node's key.
+    pub(super) key_use: watch::Receiver<KeyUse>,
     pub(super) learner: LearnerHandle,
     pub(super) learner_events: mpsc::Receiver<LearnerEvent>,
     pub(super) message_requests: mpsc::Receiver<MessagesRequest>,
     pub(super) context: JobContext,
     pub(super) jobs: JoinSet<Done>,
+    /// The contributions to undecided rounds that are being examined.
+    pub(super) examinations: Examinations,
+    pub(super) met: MetPeers,
+    pub(super) loneliness: Loneliness,
     pub(super) position: SharedPosition,
     pub(super) weights: CurrentWeights,
     pub(super) own: OwnContribution,
+    /// What this node learnt in the last round that it trained.
+    pub(super) own_work: Option<(RoundNumber, Arc<OwnWork>)>,
     pub(super) dashboard: Dashboard,
     pub(super) page: PageFeed,
     /// Loss of this round's training, until the round is decided.
@@ -72,8 +89,17 @@ impl Daemon {
     /// # Errors
     /// When the node cannot continue. Everything that was decided is on disk.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<()> {
+        self.context.disk.stop_with(stop.clone());
         let weights = self.weights.newest().clone();
+        if self.core.waits_to_hear() {
+            self.page.say(Level::Warn, WAITS_TO_HEAR);
+        }
+        self.wait_for_sole_use().await?;
         self.step(Input::Start).await?;
+        let gone = std::mem::take(&mut self.gone);
+        if !gone.is_empty() {
+            self.step(Input::Recover { gone }).await?;
+        }
         self.weights_ready(weights, false).await?;
         let outcome = self.handle_events(&mut stop).await;
         self.farewell(&outcome).await;
@@ -93,13 +119,20 @@ impl Daemon {
                 }
                 event = self.learner_events.recv() => self.learner_event(event).await?,
                 () = until(timer), if timer.is_some() => self.fire_timers().await?,
-                Some(event) = self.network_events.recv() => self.network_event(event).await?,
+                // Before gossip, so that a flood of it does not keep peers from what they missed.
+                // One request at a time comes here.
+                Ok(()) = self.key_use.changed() => self.check_sole_use()?,
                 Some((round, answer)) = self.message_requests.recv() => {
                     // The peer that asked may be gone.
-                    let _ = answer.send(self.core.round_messages(round, MESSAGE_BYTES));
+                    let _ = answer.send(self.core.round_messages(round, ROUND_MESSAGES_BYTES));
                 }
+                Some(event) = self.network_events.recv() => self.network_events(event).await?,
                 _ = publish.tick() => self.publish(),
-                _ = status.tick() => self.ask_status(),
+                _ = status.tick() => {
+                    self.ask_status();
+                    self.remember_peers();
+                    self.call_if_alone().await;
+                }
             }
         }
     }
@@ -111,6 +144,7 @@ impl Daemon {
         {
             tracing::warn!("could not tell the peers that this node leaves: {error:#}");
         }
+        self.remember_peers();
         tokio::time::sleep(FAREWELL).await;
         self.jobs.shutdown().await;
         self.network.clone().shutdown().await;
@@ -119,25 +153,33 @@ impl Daemon {
 
     /// Steps the core and carries out its outputs.
     pub(super) async fn step(&mut self, input: Input) -> Result<()> {
-        self.step_for(input, None).await
+        let mut batch = Batch::default();
+        self.add_step(&mut batch, input, None);
+        self.finish(batch).await
     }
 
-    /// The same for a message that came through gossip: its verdict goes back there.
-    pub(super) async fn step_for(
-        &mut self,
-        input: Input,
-        mut gossip: Option<GossipId>,
-    ) -> Result<()> {
-        let mut next = Some(input);
-        while let Some(input) = next {
-            let outputs = self.core.step(self.timers.now(), input);
-            next = self.carry_out(outputs, gossip.take()).await?;
+    /// Steps the core. The outputs wait in the batch. `gossip` is the message that the input is, if
+    /// it came through gossip.
+    pub(super) fn add_step(&mut self, batch: &mut Batch, input: Input, gossip: Option<GossipId>) {
+        batch.add(self.core.step(self.timers.now(), input), gossip);
+    }
+
+    /// Carries out what waits in a batch, and what follows from it at once.
+    pub(super) async fn finish(&mut self, mut batch: Batch) -> Result<()> {
+        loop {
+            let follow_ups = self.carry_out(batch).await?;
+            if follow_ups.is_empty() {
+                return Ok(());
+            }
+            batch = Batch::default();
+            for input in follow_ups {
+                self.add_step(&mut batch, input, None);
+            }
         }
-        Ok(())
     }
 
     async fn fire_timers(&mut self) -> Result<()> {
-        for id in self.timers.due() {
+        while let Some(id) = self.timers.pop_due() {
             self.step(Input::TimerFired(id)).await?;
         }
         Ok(())
@@ -151,8 +193,11 @@ impl Daemon {
         }
     }
 
-    pub(super) fn spawn(&mut self, job: impl Future<Output = Done> + Send + 'static) {
-        self.jobs.spawn(job);
+    pub(super) fn spawn(
+        &mut self,
+        job: impl Future<Output = Done> + Send + 'static,
+    ) -> AbortHandle {
+        self.jobs.spawn(job)
     }
 
     /// Brings the page up to date.
@@ -166,25 +211,21 @@ impl Daemon {
             health: self.learner.health(),
             link: self.link(&status).to_string(),
             weights_round: Some(self.weights.round()),
+            full_disk: self.context.disk.message(),
         };
         self.dashboard.publish(self.page.snapshot(&observed));
     }
 
-    /// The link that invites others: external addresses from the settings first, then those this
-    /// node listens on, loopback last.
+    /// The link that invites others: external addresses from the settings, then those this node
+    /// listens on.
     fn link(&self, status: &network::Status) -> RunLink {
         let local = self.network.local();
-        let external = self
-            .settings
-            .network
-            .external
-            .iter()
-            .filter_map(|address| network::address_of(&local, address.clone()));
-        let mut listen: Vec<Multiaddr> = status.listen.clone();
-        listen.sort_by_key(|address| address.to_string().contains("/127.0.0.1/"));
+        let external = &self.settings.network.external;
+        let external = external.iter();
+        let external = external.filter_map(|address| network::address_of(&local, address));
         RunLink {
             run: self.run,
-            peers: external.chain(listen).take(LINK_PEERS).collect(),
+            peers: addresses_to_give(external.collect(), &status.listen),
         }
     }
 }

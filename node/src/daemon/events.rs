@@ -6,23 +6,42 @@ use weal_dashboard::{Level, RoundRecord};
 use weal_network::{Event, GossipId, GossipVerdict};
 use weal_proto::{Envelope, Message, PeerId, Verdict};
 
+use super::batch::{Batch, MESSAGES};
 use super::event_loop::Daemon;
 use super::jobs::Done;
-use super::page::unix_ms;
 use crate::error::{Error, Result};
 use crate::learner::{Contributed, LearnerEvent};
+use crate::node_network::connected_peers;
 
 impl Daemon {
-    pub(super) async fn network_event(&mut self, event: Event) -> Result<()> {
+    /// Handles an event, and those that have happened meanwhile. The messages among them are
+    /// stored in one transaction.
+    pub(super) async fn network_events(&mut self, first: Event) -> Result<()> {
+        let mut batch = Batch::default();
+        let mut next = Some(first);
+        while let Some(event) = next {
+            match event {
+                Event::Gossip { id, bytes, .. } => {
+                    self.gossip_arrived(&mut batch, id, &bytes).await;
+                }
+                event => self.network_event(event),
+            }
+            next = if batch.is_full() {
+                None
+            } else {
+                self.network_events.try_recv()
+            };
+        }
+        self.finish(batch).await
+    }
+
+    fn network_event(&mut self, event: Event) {
         match event {
-            Event::Gossip { id, bytes, .. } => return self.gossip_arrived(id, &bytes).await,
+            Event::Gossip { .. } => {}
             Event::Connected { peer, address } => {
                 let name = PeerId::from(peer).short();
                 self.page.say(Level::Info, format!("connected to {name}"));
-                let address = address.to_string();
-                if let Err(error) = self.store.remember_peer(&address, unix_ms() / 1000) {
-                    tracing::warn!("the address of {name} could not be saved: {error:#}");
-                }
+                self.met_peer(peer, &address);
                 self.spawn(self.context.clone().request_status(peer));
             }
             Event::Disconnected { peer } => {
@@ -47,7 +66,11 @@ impl Daemon {
                 why,
                 retry_in,
             } => self.page.say(
-                Level::Warn,
+                // Among other peers, one that is gone is no news.
+                match connected_peers(&self.network).is_empty() {
+                    true => Level::Warn,
+                    false => Level::Debug,
+                },
                 format!(
                     "bootstrap peer {address} cannot be reached: {why}; retrying in {} s",
                     retry_in.as_secs()
@@ -61,17 +84,15 @@ impl Daemon {
                 ),
             ),
         }
-        Ok(())
     }
 
-    async fn gossip_arrived(&mut self, id: GossipId, bytes: &[u8]) -> Result<()> {
+    async fn gossip_arrived(&mut self, batch: &mut Batch, id: GossipId, bytes: &[u8]) {
         match Envelope::decode(bytes) {
-            Ok(envelope) => self.step_for(Input::Received(envelope), Some(id)).await,
+            Ok(envelope) => self.add_step(batch, Input::Received(envelope), Some(id)),
             Err(error) => {
                 tracing::debug!("a gossip message is not an envelope: {error}");
                 self.page.count_drop("not_an_envelope");
                 self.network.verdict(id, GossipVerdict::Reject).await;
-                Ok(())
             }
         }
     }
@@ -99,6 +120,9 @@ impl Daemon {
                 self.publish();
                 Ok(())
             }
+            LearnerEvent::Judged { round, scores } => {
+                self.step(Input::Judged { round, scores }).await
+            }
             LearnerEvent::Evaluated {
                 round,
                 nats_per_byte,
@@ -116,6 +140,7 @@ impl Daemon {
         self.page.contributed(contributed);
         self.train_loss = Some(contributed.mean_loss);
         self.own.made(contributed.round, contributed.blob);
+        self.own_work = Some((contributed.round, contributed.own_work.clone()));
         self.step(Input::Trained {
             round: contributed.round,
             blob: contributed.blob,
@@ -128,6 +153,10 @@ impl Daemon {
     }
 
     pub(super) async fn job_done(&mut self, done: Result<Done, JoinError>) -> Result<()> {
+        // The job of a round that is decided was ended.
+        if done.as_ref().is_err_and(JoinError::is_cancelled) {
+            return Ok(());
+        }
         // The core waits for this answer. Without it the node would hang.
         let done =
             done.map_err(|error| Error::internal("a job ended unexpectedly").caused_by(error))?;
@@ -147,6 +176,9 @@ impl Daemon {
                 })
                 .await
             }
+            Done::Compared { round, signals } => {
+                self.step(Input::Compared { round, signals }).await
+            }
             Done::Weights(weights) => self.weights_ready(weights, true).await,
             Done::ApplyFailed { round, why } => {
                 let text = format!("round {round} cannot be applied: {why}");
@@ -162,12 +194,18 @@ impl Daemon {
             }
             Done::Decided(decided) => self.step(Input::Synced(decided)).await,
             Done::Messages(envelopes) => {
-                for envelope in envelopes {
-                    self.step(Input::Received(envelope)).await?;
+                let mut envelopes = envelopes.into_iter().peekable();
+                while envelopes.peek().is_some() {
+                    let mut batch = Batch::default();
+                    for envelope in envelopes.by_ref().take(MESSAGES) {
+                        self.add_step(&mut batch, Input::Received(envelope), None);
+                    }
+                    self.finish(batch).await?;
                 }
                 Ok(())
             }
             Done::Status(peer, status) => self.step(Input::PeerStatus { peer, status }).await,
+            Done::Ticket(ticket) => self.step(Input::TicketFound(ticket)).await,
             Done::Nothing => Ok(()),
             Done::Fatal(error) => Err(error),
         }

@@ -1,33 +1,39 @@
-//! Work that takes a while and must not hold up the loop: fetching, checking, applying, asking
-//! peers.
+//! Work that takes a while and must not hold up the loop: applying, fetching weights, asking peers.
+//! Getting contributions is in `contributions.rs`.
 //!
 //! A job is a future that ends in a [`Done`]. It owns what it needs and changes nothing of the
 //! daemon's.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rand::seq::SliceRandom;
-use tokio::sync::Semaphore;
-use weal_coordinator_free::{Apply, Fetch};
-use weal_kernels::{Contribution, apply_and_outline, state};
-use weal_network::{Network, PeerKey};
+use tokio::task::JoinSet;
+use weal_coordinator_free::{Apply, Signal};
+use weal_kernels::{Contribution, OuterStep, apply_and_outline, state};
+use weal_network::{Network, PeerKey, Priority, Want};
 use weal_proto::{
-    BlobHash, Commitment, Decided, Envelope, EnvelopeHash, Message, PeerId, Request, Response,
-    RoundNumber, RunId, StateRoot, Status, Verdict, limits,
+    BlobHash, Decided, Envelope, EnvelopeHash, Message, PeerId, Request, Response, RoundNumber,
+    RunId, StateRoot, Status, Ticket, Verdict, limits,
 };
 
-use crate::check::{Check, Refusal};
+use super::examined::Examined;
+use super::places::{Places, Purpose};
+use crate::check::Refusal;
 use crate::error::{Error, ErrorKind, Result};
+use crate::full_disk::FullDisk;
 use crate::node_network::connected_peers;
 use crate::plan::{Plan, outer_rate, outer_rule};
-use crate::store::blobs::{Blobs, Keep};
+use crate::store::blobs::Blobs;
 use crate::store::weights::{WeightFiles, Weights, from_bytes};
 
-/// Blobs fetched at the same time.
-const FETCHES: usize = 8;
 /// Peers asked for the same thing.
 const ASKED: usize = 2;
+/// Tensors that are fetched at once.
+const TENSORS: usize = 8;
+/// How long the node looks for a peer that has a tensor.
+const TENSOR_PATIENCE: Duration = Duration::from_secs(10);
 /// Pause before the node asks again for weights that no peer had.
 const WEIGHTS_RETRY: Duration = Duration::from_secs(2);
 
@@ -39,6 +45,11 @@ pub(super) enum Done {
         peer: PeerId,
         /// What is wrong with it; `None` if it is valid.
         refusal: Option<Refusal>,
+    },
+    /// The contributions of a round were compared.
+    Compared {
+        round: RoundNumber,
+        signals: Vec<Signal>,
     },
     /// New weights are in memory and on disk.
     Weights(Weights),
@@ -52,6 +63,8 @@ pub(super) enum Done {
     Messages(Vec<Envelope>),
     /// A peer reported how far it is.
     Status(PeerId, Status),
+    /// A ticket was found.
+    Ticket(Ticket),
     /// No peer answered; the core asks again by itself.
     Nothing,
     /// The node cannot continue.
@@ -68,107 +81,38 @@ pub(super) struct JobContext {
     pub blobs: Blobs,
     pub weight_files: WeightFiles,
     pub network: Network,
-    /// Bounds the fetches that run at the same time.
-    pub fetches: Arc<Semaphore>,
+    /// Lets writes wait while the disk is full.
+    pub disk: FullDisk,
+    /// Bounds the contributions that are fetched at the same time.
+    pub places: Places,
+    /// Contributions that were examined, still decoded.
+    pub examined: Arc<Mutex<Examined>>,
+    /// Two contributions that share this part of their values are copies, in parts per million.
+    pub copy_ppm: u32,
 }
 
 impl JobContext {
-    /// Slots for the fetches that run at the same time.
-    pub(super) fn fetch_slots() -> Arc<Semaphore> {
-        Arc::new(Semaphore::new(FETCHES))
+    /// The contributions that were examined. Hold it only to look something up.
+    pub(super) fn examined(&self) -> MutexGuard<'_, Examined> {
+        self.examined.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Connected peers, in random order.
-    fn connected(&self) -> Vec<PeerKey> {
+    pub(super) fn connected(&self) -> Vec<PeerKey> {
         let mut peers = connected_peers(&self.network);
         peers.shuffle(&mut rand::rng());
         peers
     }
 
-    /// Gets a contribution, from disk or from a peer, and checks it.
-    pub(super) async fn examine(self, fetch: Fetch) -> Done {
-        let (commitment, peer) = (fetch.hash, fetch.peer);
-        let refusal = match self.obtain(peer, &fetch.commitment).await {
-            Ok(blob) => self.check_in_background(fetch, blob).await,
-            Err(error) => Some(Refusal::new(
-                Verdict::Unavailable,
-                "contribution_unavailable",
-                format!("{error:#}"),
-            )),
-        };
-        Done::Examined {
-            commitment,
-            peer,
-            refusal,
-        }
-    }
-
-    async fn check_in_background(self, fetch: Fetch, blob: Vec<u8>) -> Option<Refusal> {
-        let Fetch {
-            peer, commitment, ..
-        } = fetch;
-        let checked =
-            tokio::task::spawn_blocking(move || self.check(peer, &commitment, &blob).err());
-        // A check that panics has met something it should have refused.
-        checked.await.unwrap_or_else(|error| {
-            Some(Refusal::new(
-                Verdict::Malformed,
-                "contribution_panic",
-                format!("the check failed: {error}"),
-            ))
-        })
-    }
-
-    fn check(
-        &self,
-        peer: PeerId,
-        commitment: &Commitment,
-        blob: &[u8],
-    ) -> Result<Contribution, Refusal> {
-        let check = Check {
-            plan: &self.plan,
-            run: self.run,
-            codec: self.codec,
-        };
-        check.contribution(peer, commitment, blob)
-    }
-
-    /// The blob of a contribution. It is stored here from now on.
-    async fn obtain(&self, peer: PeerId, commitment: &Commitment) -> Result<Vec<u8>> {
-        if let Some(blob) = self.blobs.get(&commitment.blob)? {
-            return Ok(blob);
-        }
-        let _slot = self.fetches.acquire().await.map_err(stopping)?;
-        let mut holders = vec![peer.into()];
-        holders.extend(
-            self.connected()
-                .into_iter()
-                .filter(|other| *other != *peer.as_bytes()),
-        );
-        let blob = self
-            .network
-            .fetch_blob(commitment.blob, commitment.blob_bytes, holders)
-            .await?;
-        let (blobs, keep) = (self.blobs.clone(), Keep::Round(commitment.round));
-        let stored =
-            tokio::task::spawn_blocking(move || blobs.put(&blob, keep, false).map(|_| blob));
-        stored.await.map_err(stopping)?
-    }
-
     /// Applies a decided round, which gives the weights of the next one.
     pub(super) async fn apply(self, weights: Weights, apply: Apply) -> Done {
         let round = apply.round;
-        let mut blobs = Vec::with_capacity(apply.contributions.len());
-        for chosen in &apply.contributions {
-            match self.obtain(chosen.peer, &chosen.commitment).await {
-                Ok(blob) => blobs.push(blob),
-                Err(error) => {
-                    let why = format!("{error:#}");
-                    return Done::ApplyFailed { round, why };
-                }
-            }
-        }
-        match tokio::task::spawn_blocking(move || self.compute(&weights, &apply, &blobs)).await {
+        let contributions = match self.obtain_chosen(&apply).await {
+            Ok(contributions) => contributions,
+            Err((peer, refusal)) => return not_applied(round, peer, &refusal),
+        };
+        let compute = move || self.compute(&weights, &apply, &contributions);
+        match tokio::task::spawn_blocking(compute).await {
             Ok(Ok(weights)) => Done::Weights(weights),
             Ok(Err(error)) => Done::Fatal(error),
             Err(error) => Done::Fatal(
@@ -177,39 +121,48 @@ impl JobContext {
         }
     }
 
-    fn compute(&self, weights: &Weights, apply: &Apply, blobs: &[Vec<u8>]) -> Result<Weights> {
-        let contributions = self.decode_chosen(apply, blobs)?;
-        let mut values = weights.values.as_ref().clone();
-        let outline = apply_and_outline(
-            &self.plan.layout,
-            &mut values,
-            &contributions,
-            outer_rate(apply.outer_rate_ppm),
-            outer_rule(apply.rule),
-        )?;
-        let next = Weights::with_outline(&self.plan.layout, apply.round.next(), values, outline)?;
-        self.weight_files.save(&next)?;
-        Ok(next)
+    /// All chosen contributions, in their order, fetched several at once.
+    async fn obtain_chosen(&self, apply: &Apply) -> Result<Vec<Contribution>, (PeerId, Refusal)> {
+        let mut jobs = JoinSet::new();
+        for (place, chosen) in apply.contributions.iter().cloned().enumerate() {
+            let context = self.clone();
+            jobs.spawn(async move {
+                let obtained = context
+                    .obtain(chosen.peer, &chosen.commitment, Purpose::Decided)
+                    .await;
+                obtained
+                    .map(|contribution| (place, contribution))
+                    .map_err(|refusal| (chosen.peer, refusal))
+            });
+        }
+        let mut obtained = BTreeMap::new();
+        while let Some(job) = jobs.join_next().await {
+            // A panic here is this program's fault, and ends the node as it would in this task.
+            let (place, contribution) =
+                job.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+            obtained.insert(place, contribution);
+        }
+        Ok(obtained.into_values().collect())
     }
 
-    fn decode_chosen(&self, apply: &Apply, blobs: &[Vec<u8>]) -> Result<Vec<Contribution>> {
-        let chosen = apply.contributions.iter().zip(blobs);
-        chosen
-            .map(|(chosen, blob)| {
-                let checked = self.check(chosen.peer, &chosen.commitment, blob);
-                checked.map_err(|refusal| {
-                    // More than two thirds of the weight found it valid. A node that disagrees must
-                    // not guess.
-                    Error::internal(format!(
-                        "round {}: the chosen contribution of {} is {:?} here: {}",
-                        apply.round,
-                        chosen.peer.short(),
-                        refusal.verdict,
-                        refusal.why
-                    ))
-                })
-            })
-            .collect()
+    fn compute(
+        &self,
+        weights: &Weights,
+        apply: &Apply,
+        contributions: &[Contribution],
+    ) -> Result<Weights> {
+        let mut values = weights.values.as_ref().clone();
+        let coefficients = apply.contributions.iter().map(|one| one.coefficient_ppm);
+        let step = OuterStep {
+            contributions,
+            coefficients_ppm: &coefficients.collect::<Vec<_>>(),
+            alpha: outer_rate(apply.outer_rate_ppm),
+            rule: outer_rule(apply.rule),
+        };
+        let outline = apply_and_outline(&self.plan.layout, &mut values, &step)?;
+        let next = Weights::with_outline(&self.plan.layout, apply.round.next(), values, outline)?;
+        self.disk.retry(|| self.weight_files.save(&next))?;
+        Ok(next)
     }
 
     /// Fetches the weights at a round's start from peers. The decided root proves every chunk.
@@ -225,16 +178,33 @@ impl JobContext {
     }
 
     async fn try_fetch_weights(&self, round: RoundNumber, root: StateRoot) -> Result<Weights> {
+        if let Some(weights) = self.stored_weights(round, root).await {
+            return Ok(weights);
+        }
         let tensors = self.find_tensors(round, root).await?;
         let layout = &self.plan.layout;
-        let mut values = Vec::with_capacity(layout.parameters());
-        for (range, tensor) in layout.ranges().zip(&tensors) {
-            let bytes = self
-                .network
-                .fetch_blob(*tensor, range.len() as u64 * 4, self.connected())
-                .await?;
-            let path = self.weight_files.path(round);
-            values.extend(from_bytes(&path, &bytes, range.len())?);
+        let path = self.weight_files.path(round);
+        let mut values = vec![0.0; layout.parameters()];
+        let mut wanted = layout.ranges().zip(tensors);
+        let mut jobs = JoinSet::new();
+        loop {
+            while jobs.len() < TENSORS
+                && let Some((range, tensor)) = wanted.next()
+            {
+                let (network, want) = (self.network.clone(), want_tensor(tensor, range.len()));
+                jobs.spawn(async move { (range, network.fetch(want).await) });
+            }
+            let Some(job) = jobs.join_next().await else {
+                break;
+            };
+            let (range, bytes) =
+                job.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+            // Not even a full disk ends the node: it tries again.
+            let bytes = bytes.map_err(|error| Error::network(error.to_string()))?;
+            let tensor = from_bytes(&path, &bytes, range.len())?;
+            if let Some(place) = values.get_mut(range) {
+                place.copy_from_slice(&tensor);
+            }
         }
         let weights = Weights::new(layout, round, values)?;
         if weights.root != root {
@@ -242,8 +212,16 @@ impl JobContext {
                 "the weights of round {round} that arrived are not the decided ones"
             )));
         }
-        self.weight_files.save(&weights)?;
+        tokio::task::block_in_place(|| self.disk.retry(|| self.weight_files.save(&weights)))?;
         Ok(weights)
+    }
+
+    /// The weights at a round's start from this node's disk, if they are the wanted ones.
+    async fn stored_weights(&self, round: RoundNumber, root: StateRoot) -> Option<Weights> {
+        let context = self.clone();
+        let load = move || context.weight_files.load(&context.plan.layout, round);
+        let weights = tokio::task::spawn_blocking(load).await.ok()?.ok()?;
+        (weights.root == root).then_some(weights)
     }
 
     /// Asks peers which tensors make up the weights with this root.
@@ -302,6 +280,20 @@ impl JobContext {
         }
     }
 
+    /// Looks for a ticket: this many bits of work.
+    pub(super) async fn find_ticket(self, signer: PeerId, round: RoundNumber, bits: u32) -> Done {
+        let from = Ticket {
+            round,
+            nonce: rand::random::<u32>().into(),
+        };
+        let run = self.run;
+        let found = tokio::task::spawn_blocking(move || from.find(run, signer, bits));
+        match found.await {
+            Ok(Some(ticket)) => Done::Ticket(ticket),
+            _ => Done::Nothing,
+        }
+    }
+
     async fn ask(&self, peer: PeerKey, request: &[u8]) -> Option<Response> {
         let answer = self.network.request(peer, request.to_vec()).await;
         let bytes = answer
@@ -313,8 +305,29 @@ impl JobContext {
     }
 }
 
-fn stopping(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::internal("the node is stopping").caused_by(error)
+/// What follows if a chosen contribution cannot be had, or is not valid here.
+fn not_applied(round: RoundNumber, peer: PeerId, refusal: &Refusal) -> Done {
+    let (peer, why) = (peer.short(), &refusal.why);
+    if refusal.verdict == Verdict::Unavailable {
+        let why = format!("the contribution of {peer}: {why}");
+        return Done::ApplyFailed { round, why };
+    }
+    // The voters found it valid. A node that disagrees must not guess.
+    Done::Fatal(Error::internal(format!(
+        "round {round}: the chosen contribution of {peer} is {:?} here: {why}",
+        refusal.verdict
+    )))
+}
+
+/// What to fetch for a tensor of this many values.
+fn want_tensor(tensor: BlobHash, values: usize) -> Want {
+    Want {
+        blob: tensor,
+        max_bytes: values as u64 * 4,
+        priority: Priority::State,
+        holders: Vec::new(),
+        patience: TENSOR_PATIENCE,
+    }
 }
 
 /// The state root of tensors with these hashes; `None` if there are too many or too few.

@@ -8,7 +8,7 @@
 //! ```text
 //!   network events ─┐                      ┌─► store (before anything else)
 //!   learner events ─┼─► Core::step(input) ─┼─► network: gossip, verdicts
-//!   jobs done ──────┤                      ├─► learner: train, stop, evaluate
+//!   jobs done ──────┤                      ├─► learner: train, stop, measure
 //!   timers ─────────┘                      └─► jobs: fetch, apply, ask
 //! ```
 //!
@@ -18,23 +18,42 @@
 //! | `events.rs` | what happened, turned into inputs for the core |
 //! | `outputs.rs` | what the core asks for, carried out |
 //! | `open.rs`, `recover.rs` | a data folder turned into a daemon; what is read back from disk |
-//! | `jobs.rs` | work that takes long: fetching, checking, applying, asking peers |
-//! | `service.rs` | answers to peers' requests |
+//! | `batch.rs` | the outputs of several steps, stored in one transaction |
+//! | `jobs.rs` | work that takes long: applying, fetching weights, asking peers |
+//! | `contributions.rs` | getting the contributions of peers: fetching, checking, keeping |
+//! | `places.rs` | how many of them are fetched at the same time, and for whom |
+//! | `examinations.rs` | those that are on the way, by round |
+//! | `examined.rs`, `signals.rs` | those that were examined, kept decoded; comparing them |
+//! | `invitation.rs` | the addresses in the link that invites others |
+//! | `met_peers.rs`, `finding_peers.rs` | peers that were reached, saved and called again |
+//! | `sole_use.rs` | whether another machine uses this node's key |
+//! | `service.rs`, `round_messages.rs` | answers to peers' requests |
 //! | `current_weights.rs` | the newest weights, in memory and on disk |
 //! | `own_contribution.rs` | whether this node's newest contribution was applied |
 //! | `page/` | what the page, the metrics and the log show |
 //! | `timers.rs` | the core's clock and timers |
 
+mod batch;
+mod contributions;
 mod current_weights;
 mod event_loop;
 mod events;
+mod examinations;
+mod examined;
+mod finding_peers;
+mod invitation;
 mod jobs;
+mod met_peers;
 mod open;
 mod outputs;
 mod own_contribution;
 mod page;
+mod places;
 mod recover;
+mod round_messages;
 mod service;
+mod signals;
+mod sole_use;
 #[cfg(test)]
 mod tests;
 mod timers;

@@ -1,6 +1,6 @@
 //! Brings a node up: from a data folder and settings to a [`Daemon`] that can run.
 
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -12,13 +12,20 @@ use weal_trainer::{Corpus, OpenDevice};
 
 use super::current_weights::CurrentWeights;
 use super::event_loop::Daemon;
+use super::examinations::Examinations;
+use super::finding_peers::{add_link_peers, call_known_peers};
 use super::jobs::JobContext;
+use super::met_peers::{Loneliness, MetPeers};
 use super::own_contribution::OwnContribution;
 use super::page::{self, PageFeed};
+use super::places::Places;
 use super::recover;
-use super::service::{MessagesRequest, NodeService, SharedPosition};
+use super::round_messages::{MessagesRequest, RoundMessages};
+use super::service::{NodeService, Position, SharedPosition};
+use super::sole_use::new_session;
 use super::timers::Timers;
 use crate::error::{Error, ErrorKind, Result};
+use crate::full_disk::FullDisk;
 use crate::home::Home;
 use crate::learner::{LearnerEvent, LearnerHandle, LearnerSetup};
 use crate::node_network::settings_of_node;
@@ -29,8 +36,6 @@ use crate::store::weights::WeightFiles;
 
 /// Events of the learner that may wait for the daemon.
 const LEARNER_EVENTS: usize = 16;
-/// Peers' requests for a round's messages that may wait for the daemon.
-const MESSAGE_REQUESTS: usize = 64;
 
 /// How a node is to run.
 pub struct Options {
@@ -40,6 +45,8 @@ pub struct Options {
     pub settings: Settings,
     /// Train only until this many rounds are decided; the node then answers peers only.
     pub rounds: Option<u64>,
+    /// Voters that the operator declares gone for ever.
+    pub gone: Vec<PeerId>,
     /// A device that is open already. `None`: the one that the settings name.
     pub device: Option<OpenDevice>,
 }
@@ -54,8 +61,12 @@ pub async fn open(options: Options) -> Result<Daemon> {
         mut settings,
         rounds,
         device,
+        gone,
     } = options;
     let key = home.folder.key()?;
+    if !home.store.belongs_to(key.peer())? {
+        return Err(another_key(&home, &key));
+    }
     let plan = Arc::new(Plan::new(&home.manifest)?);
     let device = match device {
         Some(device) => device,
@@ -66,13 +77,15 @@ pub async fn open(options: Options) -> Result<Daemon> {
     let weights = recover::weights(&home, &plan, &weight_files)?;
     let core = recover::core(&home, &key, weights.round)?;
 
+    add_link_peers(&home.store, &mut settings.network)?;
     let page_listener = listen_for_page(&mut settings).await?;
-    let position = SharedPosition::default();
+    let position: SharedPosition = Arc::new(RwLock::new(Position::start(home.run)));
     let (network, network_events, message_requests) =
         start_network(&home, &key, &settings, position.clone()).await?;
     let dashboard = serve_page(page_listener);
+    let disk = FullDisk::default();
     let (learner, learner_events, own) =
-        start_learner(&home, &key, &settings, (&plan, &corpus, device))?;
+        start_learner(&home, &key, &settings, (&plan, &corpus, device, &disk))?;
 
     let context = JobContext {
         run: home.run,
@@ -81,7 +94,10 @@ pub async fn open(options: Options) -> Result<Daemon> {
         blobs: home.blobs,
         weight_files: weight_files.clone(),
         network: network.clone(),
-        fetches: JobContext::fetch_slots(),
+        disk,
+        places: Places::new(),
+        examined: Arc::default(),
+        copy_ppm: home.manifest.trust.copy_ppm,
     };
     let mut daemon = Daemon {
         run: home.run,
@@ -89,8 +105,10 @@ pub async fn open(options: Options) -> Result<Daemon> {
         settings,
         last_round: rounds.map(RoundNumber),
         core,
+        gone,
         timers: Timers::new(),
         store: home.store,
+        key_use: network.key_use(),
         network,
         network_events,
         learner,
@@ -98,15 +116,30 @@ pub async fn open(options: Options) -> Result<Daemon> {
         message_requests,
         context,
         jobs: JoinSet::new(),
+        examinations: Examinations::default(),
+        met: MetPeers::default(),
+        loneliness: Loneliness::default(),
         position,
         own,
+        own_work: None,
         dashboard,
         page: PageFeed::new(&home.manifest, this_node(&key), page::floors(&corpus)),
         train_loss: None,
         _lock: home.lock,
     };
     daemon.show_history()?;
+    daemon.tell_members();
     Ok(daemon)
+}
+
+/// What is wrong with a folder whose key was replaced.
+fn another_key(home: &Home, key: &SigningKey) -> Error {
+    let place = home.folder.path().display();
+    Error::folder(format!(
+        "{place}: this node took part under another key than {}",
+        key.peer().short()
+    ))
+    .with_hint("put the file `key` back, or `weal join` the run in a new folder as another peer")
 }
 
 /// What the page shows of this node.
@@ -134,11 +167,7 @@ async fn listen_for_page(settings: &mut Settings) -> Result<TcpListener> {
     Ok(listener)
 }
 
-type NetworkParts = (
-    Network,
-    mpsc::Receiver<network::Event>,
-    mpsc::Receiver<MessagesRequest>,
-);
+type NetworkParts = (Network, network::Events, mpsc::Receiver<MessagesRequest>);
 
 /// Starts the network and calls the peers that an earlier process reached.
 async fn start_network(
@@ -147,7 +176,7 @@ async fn start_network(
     settings: &Settings,
     position: SharedPosition,
 ) -> Result<NetworkParts> {
-    let (messages, message_requests) = mpsc::channel(MESSAGE_REQUESTS);
+    let (messages, message_requests) = RoundMessages::new();
     let service = NodeService {
         manifest: home.manifest.encode(),
         store: home.store.clone(),
@@ -155,14 +184,13 @@ async fn start_network(
         position,
         messages,
     };
-    let addresses = settings_of_node(&settings.network);
+    let addresses = network::Settings {
+        session: Some(new_session(&home.store)?),
+        ..settings_of_node(&settings.network, &home.folder)
+    };
     let (network, events) =
         Network::start(key.seed(), home.run.into(), addresses, Arc::new(service)).await?;
-    for address in home.store.known_peers()? {
-        if let Ok(address) = address.parse() {
-            network.dial(address).await;
-        }
-    }
+    call_known_peers(&home.store, &network).await?;
     Ok((network, events, message_requests))
 }
 
@@ -185,7 +213,7 @@ fn start_learner(
     home: &Home,
     key: &SigningKey,
     settings: &Settings,
-    (plan, corpus, device): (&Arc<Plan>, &Arc<Corpus>, OpenDevice),
+    (plan, corpus, device, disk): (&Arc<Plan>, &Arc<Corpus>, OpenDevice, &FullDisk),
 ) -> Result<LearnerParts> {
     let files = LearnerFiles::new(home.folder.learner());
     let learnt = files.newest(plan.layout.parameters());
@@ -198,6 +226,7 @@ fn start_learner(
         device,
         blobs: home.blobs.clone(),
         files,
+        disk: disk.clone(),
         learnt,
         evaluation_sequences: settings.evaluation.sequences,
         codec: home.manifest.compression.codec,
@@ -211,10 +240,13 @@ impl Daemon {
     /// Begins the page with what earlier processes recorded.
     fn show_history(&mut self) -> Result<()> {
         let decided = self.store.decided_rounds()?;
-        self.position
+        let mut position = self
+            .position
             .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .decided_rounds = decided;
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        position.decided_rounds = decided;
+        position.newest = self.core.chain().parent();
+        drop(position);
         let history: Vec<RoundRecord> = self
             .store
             .history()?

@@ -57,6 +57,11 @@ impl OwnContribution {
         left_out
     }
 
+    /// This node's newest contribution, unless it is known to be applied.
+    pub(super) fn newest(&self) -> Option<BlobHash> {
+        self.newest.map(|newest| newest.blob)
+    }
+
     /// The contribution whose content has to go back into the error feedback.
     pub(super) fn unapplied(&self) -> Option<BlobHash> {
         self.newest

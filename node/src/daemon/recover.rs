@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use weal_coordinator_free::{Config, Core, Recovered};
-use weal_proto::{BlobHash, Commitment, Envelope, RoundNumber, SigningKey, limits};
+use weal_proto::{BlobHash, Commitment, Envelope, RoundNumber, SigningKey};
 
 use super::own_contribution::OwnContribution;
 use crate::error::Result;
@@ -45,19 +45,16 @@ pub(super) fn weights(home: &Home, plan: &Plan, files: &WeightFiles) -> Result<W
 
 /// The core, with every decided round and what the undecided one left on disk.
 pub(super) fn core(home: &Home, key: &SigningKey, weights_round: RoundNumber) -> Result<Core> {
-    let mut decided = Vec::new();
-    let mut next = RoundNumber(0);
-    loop {
-        let batch = home
-            .store
-            .decided(next, limits::DECIDED_BATCH, usize::MAX)?;
-        let Some(last) = batch.last() else { break };
-        next = last.value.round.next();
-        decided.extend(batch);
-    }
+    let mut failed = Ok(());
+    let decided = home
+        .store
+        .every_decided()
+        .map_while(|decided| decided.map_err(|error| failed = Err(error)).ok());
     let records = home.store.undecided_records()?;
     let manifest = Arc::new(home.manifest.clone());
-    let recovered = Recovered::from_decided(manifest, decided, weights_round, records)?;
+    let mut recovered = Recovered::from_decided(manifest, decided, weights_round, records)?;
+    failed?;
+    recovered.genesis = home.store.has_genesis()?;
     Ok(Core::new(Config::new(key.clone()), recovered)?)
 }
 

@@ -4,27 +4,35 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use tokio::sync::{mpsc, oneshot};
-use weal_network::{PeerKey, Service};
+use weal_coordinator_free::host::answers::DECIDED_BYTES;
+use weal_network::{Found, PeerKey, Service};
 use weal_proto::{
-    BlobHash, Envelope, Message, Outline, Request, Response, RoundNumber, Status, limits,
+    BlobHash, Message, Outline, Request, Response, RoundNumber, RoundSetHash, RunId, Status, limits,
 };
 
+use super::round_messages::RoundMessages;
 use crate::store::Store;
-use crate::store::blobs::Blobs;
-
-/// Bytes of decided rounds in one answer.
-const DECIDED_BYTES: usize = limits::RESPONSE_BYTES / 2;
-
-/// Asks the daemon's loop for the messages of a round.
-pub(super) type MessagesRequest = (RoundNumber, oneshot::Sender<Vec<Envelope>>);
+use crate::store::blobs::{Blobs, Withheld};
 
 /// How far this node is in the run, as peers are told.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Position {
     pub decided_rounds: u64,
+    /// Hash of the newest decided round set; the run id before the first.
+    pub newest: RoundSetHash,
     /// Blob hashes of the tensors at the start of each round whose weights are kept.
     pub tensors: BTreeMap<RoundNumber, Vec<BlobHash>>,
+}
+
+impl Position {
+    /// Before anything is known of the run.
+    pub(super) fn start(run: RunId) -> Self {
+        Self {
+            decided_rounds: 0,
+            newest: (*run.as_bytes()).into(),
+            tensors: BTreeMap::new(),
+        }
+    }
 }
 
 /// The position, shared between the daemon's loop and the service.
@@ -37,13 +45,13 @@ pub(super) struct NodeService {
     pub store: Store,
     pub blobs: Blobs,
     pub position: SharedPosition,
-    /// The way to the core.
-    pub messages: mpsc::Sender<MessagesRequest>,
+    /// The messages of the running round, which the core has.
+    pub messages: RoundMessages,
 }
 
 impl NodeService {
-    fn respond(&self, request: Request) -> Option<Response> {
-        match request {
+    fn respond(&self, request: Request) -> Option<Vec<u8>> {
+        let response = match request {
             Request::Status => Some(Response::Status(self.status())),
             Request::Manifest => Some(Response::Manifest(self.manifest.clone())),
             Request::Decided { from, at_most } => {
@@ -58,15 +66,14 @@ impl NodeService {
                     }
                 }
             }
-            Request::RoundMessages { round } => {
-                Some(Response::RoundMessages(self.round_messages(round)?))
-            }
+            Request::RoundMessages { round } => return self.messages.response(round),
             Request::State { round } => {
                 let position = self.position.read().unwrap_or_else(PoisonError::into_inner);
                 let tensors = position.tensors.get(&round)?.clone();
                 Some(Response::State { round, tensors })
             }
-        }
+        };
+        response.map(|response| response.encode())
     }
 
     fn status(&self) -> Status {
@@ -79,14 +86,9 @@ impl NodeService {
                 .last_key_value()
                 .map_or(RoundNumber(0), |(round, _)| *round),
             oldest_blobs_round: self.blobs.oldest_round().unwrap_or(decided),
+            rules: limits::RULES,
+            newest: position.newest,
         }
-    }
-
-    /// Waits for the daemon's loop; the network calls this on a thread that may block.
-    fn round_messages(&self, round: RoundNumber) -> Option<Vec<Envelope>> {
-        let (answer, answered) = oneshot::channel();
-        self.messages.try_send((round, answer)).ok()?;
-        answered.blocking_recv().ok()
     }
 }
 
@@ -95,15 +97,22 @@ impl Service for NodeService {
         let request = Request::decode(request)
             .inspect_err(|error| tracing::debug!("a request cannot be decoded: {error}"))
             .ok()?;
-        self.respond(request).map(|response| response.encode())
+        self.respond(request)
     }
 
-    fn outline(&self, hash: &BlobHash) -> Option<Outline> {
-        let outline = self.blobs.outline(hash).ok()?;
-        Some(outline.as_ref().clone())
+    fn outline(&self, hash: &BlobHash) -> Found<Outline> {
+        found(self.blobs.outline(hash)).map(|outline| outline.as_ref().clone())
     }
 
-    fn chunk(&self, hash: &BlobHash, index: u32) -> Option<Vec<u8>> {
-        self.blobs.chunk(hash, index).ok()
+    fn chunk(&self, hash: &BlobHash, index: u32) -> Found<Vec<u8>> {
+        found(self.blobs.chunk(hash, index))
+    }
+}
+
+fn found<T>(blob: Result<T, Withheld>) -> Found<T> {
+    match blob {
+        Ok(blob) => Found::Here(blob),
+        Err(Withheld::NotHere) => Found::NotHere,
+        Err(Withheld::NotYet) => Found::NotYet,
     }
 }

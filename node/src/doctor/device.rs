@@ -45,7 +45,7 @@ fn opened(device: &OpenDevice) -> Check {
         .iter()
         .enumerate()
         .filter(|(_, gpu)| gpu.kind != GpuKind::Software)
-        .map(|(number, gpu)| format!("gpu:{number} {}", gpu.kind))
+        .map(|(number, gpu)| format!("gpu:{number} {} through {}", gpu.kind, gpu.backend))
         .collect();
     let has_gpu = !names.is_empty();
     let names = if has_gpu {
@@ -83,6 +83,7 @@ pub(super) fn planner(
             budget: MemoryBudget {
                 device: Some(bytes),
                 host: None,
+                buffer: None,
             },
         },
     }
@@ -126,6 +127,7 @@ pub(super) fn measure_speed(device: &OpenDevice, checks: &mut Vec<Check>) -> Opt
             precision: device.best_precision(),
             ..ComputePlan::default()
         },
+        time_kernels: false,
     };
     let measured =
         ModelSpec::preset("nano").and_then(|model| device.train_speed(&model, &load, None));

@@ -72,10 +72,11 @@ impl Examination {
             Some(device) if self.measure_speed => device::measure_speed(device, &mut checks),
             _ => None,
         };
+        let muon = run.as_ref().is_some_and(|plan| plan.inner.has_muon());
         let models = fit::models(
             &self.workloads(run.as_ref())?,
             &planner,
-            &self.settings.compute.plan_request(),
+            &self.settings.compute.plan_request(muon),
             speed,
         )?;
         checks.push(fit::check(&models, run.is_some()));

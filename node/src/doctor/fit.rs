@@ -81,12 +81,15 @@ fn fit(
     flops: Option<f64>,
 ) -> weal_trainer::Result<ModelFit> {
     let Workload { name, model, batch } = workload;
-    let precision = request.precision;
+    let PlanRequest {
+        precision, muon, ..
+    } = *request;
     let fastest = PlanRequest {
         micro_batch: Some(0),
         recompute: Some(false),
         states: Some(StatePlacement::Device),
         precision,
+        muon,
     };
     let states = Some(if planner.threads.is_none() {
         StatePlacement::Host
@@ -98,6 +101,7 @@ fn fit(
         recompute: Some(true),
         states,
         precision,
+        muon,
     };
     let fastest = planner.plan(model, *batch, &fastest)?;
     let least = planner.plan(model, *batch, &least)?;

@@ -1,6 +1,6 @@
 //! Checks of the machine apart from its device: disk, clock, ports and addresses.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 
@@ -145,6 +145,8 @@ fn port(address: &Multiaddr, is_running: bool) -> Option<Check> {
             "port",
             format!("{address} is used by the node that is running here"),
         ),
+        // The node skips it, too.
+        Err(_) if is_ipv6(address) && !has_ipv6() => return None,
         Err(error) => Check::wrong(
             "port",
             format!("{address}: {error}"),
@@ -152,6 +154,15 @@ fn port(address: &Multiaddr, is_running: bool) -> Option<Check> {
             ErrorKind::Network,
         ),
     })
+}
+
+fn is_ipv6(address: &Multiaddr) -> bool {
+    matches!(address.iter().next(), Some(Protocol::Ip6(_)))
+}
+
+/// Whether this system has IPv6 at all.
+fn has_ipv6() -> bool {
+    UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
 }
 
 fn page(address: SocketAddr, is_running: bool) -> Check {
@@ -175,11 +186,15 @@ fn reach(settings: &Settings) -> Check {
     if let Some(external) = settings.network.external.first() {
         return Check::ok("address", format!("{external}, from the settings"));
     }
-    match outgoing_address() {
+    match outgoing_address().or_else(outgoing_address_6) {
         None => Check::warning(
             "address",
             "this machine has no route to the internet",
             "only peers on the local network can be reached",
+        ),
+        Some(IpAddr::V4(address)) if is_private(address) && public_ipv6().is_some() => Check::ok(
+            "address",
+            format!("{address} is behind a router, but this machine has public IPv6"),
         ),
         Some(IpAddr::V4(address)) if is_private(address) => Check::warning(
             "address",
@@ -200,6 +215,20 @@ fn outgoing_address() -> Option<IpAddr> {
     // An address that is reserved for documentation (RFC 5737).
     socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
     Some(socket.local_addr().ok()?.ip())
+}
+
+/// The IPv6 address from which this machine calls others.
+fn outgoing_address_6() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).ok()?;
+    // Reserved for documentation (RFC 3849).
+    let documentation = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+    socket.connect((documentation, 9)).ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
+/// The IPv6 address from which this machine calls others, if it is a global one.
+fn public_ipv6() -> Option<IpAddr> {
+    outgoing_address_6().filter(|ip| matches!(ip, IpAddr::V6(ip) if ip.segments()[0] >> 13 == 1))
 }
 
 /// Private, link-local, loopback, or behind a provider's address translation (RFC 6598).

@@ -7,6 +7,7 @@
 //! | `check` | one check and its outcome |
 //! | `device` | device, memory and speed |
 //! | `fit` | the memory that each model needs |
+//! | `misfit` | whether a run that is being made fits this machine |
 //! | `machine` | disk, clock, ports and addresses |
 //!
 //! Nothing goes over the network.
@@ -16,7 +17,9 @@ mod device;
 mod examination;
 mod fit;
 mod machine;
+mod misfit;
 
 pub(crate) use check::State;
 pub(crate) use examination::{Examination, Report};
 pub(crate) use fit::ModelFit;
+pub(crate) use misfit::misfit;

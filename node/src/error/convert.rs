@@ -50,7 +50,7 @@ fn trainer_kind(error: &weal_trainer::Error) -> ErrorKind {
         | Trainer::Generation { .. } => ErrorKind::Configuration,
         Trainer::DataUnreadable { .. }
         | Trainer::DataEmpty { .. }
-        | Trainer::DataNotText { .. }
+        | Trainer::NotText { .. }
         | Trainer::DataTooShort { .. }
         | Trainer::Shard { .. }
         | Trainer::Prepare { .. }
@@ -80,7 +80,11 @@ impl From<weal_network::Error> for Error {
 
 impl From<weal_network::FetchError> for Error {
     fn from(error: weal_network::FetchError) -> Self {
-        Self::of(ErrorKind::Network, error)
+        let kind = match error {
+            weal_network::FetchError::Storage { .. } => ErrorKind::Storage,
+            _ => ErrorKind::Network,
+        };
+        Self::of(kind, error)
     }
 }
 

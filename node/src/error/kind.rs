@@ -52,6 +52,8 @@ kinds! {
     DeviceLost = 11,
     /// `weal status --healthy` found a node that is running but not training.
     Unhealthy = 12,
+    /// Whatever read the command's output stopped reading, as `head` does.
+    OutputClosed = 141,
 }
 
 impl ErrorKind {
@@ -78,12 +80,17 @@ pub fn exit_codes() -> impl Iterator<Item = (u8, &'static str)> {
     let errors = ErrorKind::ALL
         .iter()
         .map(|kind| (kind.code(), kind.meaning()));
-    std::iter::once((0, "The command did what it was asked to do."))
-        .chain(errors)
+    let mut codes: Vec<_> = errors
         .chain([
+            (0, "The command did what it was asked to do."),
             (101, "The program panicked. Please report it."),
-            (130, "A second Ctrl-C ended the program at once."),
+            (129, "The terminal was closed (SIGHUP)."),
+            (130, "Ctrl-C (SIGINT) ended the program. A running node ends with 0, and with 130 only at a second one."),
+            (143, "SIGTERM ended the program. A running node ends with 0, and with 143 only at a second one."),
         ])
+        .collect();
+    codes.sort_unstable();
+    codes.into_iter()
 }
 
 #[cfg(test)]

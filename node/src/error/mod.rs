@@ -211,12 +211,23 @@ impl Error {
             .hint()
     }
 
+    /// Whether the disk, or the user's share of it, has no space left.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        let is_full = |error: &io::Error| {
+            matches!(
+                error.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            )
+        };
+        self.kind == ErrorKind::Storage && self.system_error().is_some_and(is_full)
+    }
+
     fn usual_hint(&self) -> Option<&'static str> {
         match self.kind {
+            ErrorKind::Storage if self.is_disk_full() => {
+                Some("the disk is full: free some space, or move the folder and point --dir to it")
+            }
             ErrorKind::Storage => match self.system_error()?.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(
-                    "the disk is full: free some space, or move the folder and point --dir to it",
-                ),
                 io::ErrorKind::PermissionDenied => {
                     Some("choose a folder you may write to with --dir")
                 }

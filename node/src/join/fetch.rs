@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
-use weal_network::{Event, Network, PeerKey};
+use weal_network::{Event, Events, Network, PeerKey, Priority, Want};
 use weal_proto::manifest::Manifest;
 use weal_proto::{Message, Request, Response, RunId};
 
@@ -12,7 +11,6 @@ use super::{LocalData, Tell};
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::{Entered, Home};
 use crate::link::RunLink;
-use crate::node_network::connected_peers;
 use crate::plan::{NamedBlob, named_blobs};
 use crate::store::blobs::Keep;
 
@@ -29,7 +27,7 @@ impl Newcomer<'_> {
     pub(super) async fn fetch(
         &self,
         place: Entered,
-        mut events: mpsc::Receiver<Event>,
+        mut events: Events,
         local: LocalData,
     ) -> Result<Home> {
         // A peer that has the manifest has what it names. A known manifest is asked for too, to
@@ -60,8 +58,14 @@ impl Newcomer<'_> {
     async fn fetch_blob(&self, blob: &NamedBlob) -> Result<Vec<u8>> {
         let NamedBlob { name, hash, bytes } = blob;
         self.tell(format!("fetching {name} ({bytes} bytes)"));
-        let holders = connected_peers(self.network);
-        let fetched = self.network.fetch_blob(*hash, *bytes, holders).await;
+        let want = Want {
+            blob: *hash,
+            max_bytes: *bytes,
+            priority: Priority::Data,
+            holders: Vec::new(),
+            patience: self.patience,
+        };
+        let fetched = self.network.fetch(want).await;
         fetched.map_err(|error| {
             Error::link(format!("{name} could not be fetched"))
                 .caused_by(error)
@@ -70,7 +74,7 @@ impl Newcomer<'_> {
     }
 
     /// Asks each peer as it connects, until one has the manifest.
-    async fn find_manifest(&self, events: &mut mpsc::Receiver<Event>) -> Result<Manifest> {
+    async fn find_manifest(&self, events: &mut Events) -> Result<Manifest> {
         let deadline = Instant::now() + self.patience;
         let mut last = "no peer answered".to_owned();
         while let Ok(Some(event)) = timeout_at(deadline, events.recv()).await {

@@ -46,6 +46,7 @@ pub async fn join(place: Entered, request: JoinRequest<'_>) -> Result<Home> {
         home.folder.expect_run(home.run, link.run)?;
         let named = named_blobs(&home.manifest);
         if named.iter().all(|blob| home.blobs.has(&blob.hash)) {
+            remember(link, home)?;
             return place.expect_home();
         }
     }
@@ -53,12 +54,15 @@ pub async fn join(place: Entered, request: JoinRequest<'_>) -> Result<Home> {
         return Err(Error::link("the link names no peer")
             .with_hint("add ?peer=<multiaddr> to the link, or set network.mdns in settings.toml"));
     }
+    if let Some(warning) = link.warning() {
+        (request.tell)(warning);
+    }
     let folder = match &place {
         Entered::Run(home) => &home.folder,
         Entered::Empty(empty) => empty.folder(),
     };
     let seed = folder.key()?.seed();
-    let addresses = settings_of_newcomer(settings, link.peers.clone());
+    let addresses = settings_of_newcomer(settings, folder, link.peers.clone());
     let (network, events) =
         Network::start(seed, link.run.into(), addresses, Arc::new(Silent)).await?;
     let newcomer = Newcomer {
@@ -69,5 +73,13 @@ pub async fn join(place: Entered, request: JoinRequest<'_>) -> Result<Home> {
     };
     let fetched = newcomer.fetch(place, events, request.local).await;
     network.shutdown().await;
-    fetched
+    let home = fetched?;
+    remember(link, &home)?;
+    Ok(home)
+}
+
+/// Saves the peers of the link, so that this node calls them whenever it starts.
+fn remember(link: &RunLink, home: &Home) -> Result<()> {
+    let peers: Vec<_> = link.peers.iter().map(ToString::to_string).collect();
+    home.store.remember_link(&peers)
 }

@@ -1,16 +1,17 @@
 //! A round's training, up to a contribution that is stored durably.
 
 use std::ops::ControlFlow;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::Instant;
 
-use weal_kernels::{Contribution, add_back, decode};
+use weal_kernels::{Contribution, OwnWork, add_back, decode};
 use weal_proto::{BlobHash, BlobHeader, Samples};
-use weal_trainer::{Assignment, Learner, Trained};
+use weal_trainer::{Assignment, Learner, Sent, Trained};
 
 use super::event::Contributed;
 use super::health::LearnerProgress;
 use super::job::TrainJob;
+use super::setup::LearnerSetup;
 use super::thread::{LearnerThread, no_learner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Plan;
@@ -36,12 +37,13 @@ impl LearnerThread {
         if self.is_stopped(job) {
             return Err(Error::internal("training was stopped: the round is over"));
         }
-        let (hash, blob_bytes) = self.store_contribution(job)?;
+        let (hash, blob_bytes, own_work) = self.store_contribution(job)?;
         self.taken_back = None;
         Ok(Contributed {
             round: job.round,
             blob: hash,
             blob_bytes,
+            own_work,
             samples: Samples(trained.samples),
             tokens: trained.tokens,
             skipped_steps: trained.skipped_steps,
@@ -52,13 +54,23 @@ impl LearnerThread {
     }
 
     /// Puts blob, error feedback and moments on disk, before anything is committed to.
-    fn store_contribution(&mut self, job: &TrainJob) -> Result<(BlobHash, u64)> {
+    fn store_contribution(&mut self, job: &TrainJob) -> Result<(BlobHash, u64, Arc<OwnWork>)> {
         let plan = self.setup.plan.clone();
         let learner = self.learner.as_mut().ok_or_else(no_learner)?;
         // The moments come first, because reading them may fail: once compressed, the contribution
         // is no longer in the error feedback.
         let moments = learner.moments()?;
-        let body = learner.compress(&job.weights.values, &plan.compression)?;
+        let theta = &job.weights.values;
+        let body = learner.compress(theta, &plan.compression)?;
+        let error = learner.error_feedback()?;
+        let sent = Sent {
+            body: &body,
+            compression: &plan.compression,
+            error: &error,
+        };
+        let own_work = learner.own_work(theta, &sent, &rand::random())?;
+        #[cfg(feature = "dishonest")]
+        let body = crate::dishonest::body(&plan, &self.setup.blobs, job.round, body)?;
         let header = BlobHeader {
             run: self.setup.run,
             round: job.round,
@@ -68,25 +80,31 @@ impl LearnerThread {
             codec: self.setup.codec,
         };
         let blob = header.lead(&body);
-        let hash = self.setup.blobs.put(&blob, Keep::Round(job.round), true)?;
-        let error = learner.error_feedback()?;
-        self.setup.files.save(&LearnerState {
+        let LearnerSetup {
+            blobs, disk, files, ..
+        } = &self.setup;
+        let hash = disk.retry(|| blobs.put(&blob, Keep::Round(job.round), true))?;
+        let state = LearnerState {
             round: job.round,
             blob: hash,
             error,
             moments,
-        })?;
-        Ok((hash, blob.len() as u64))
+        };
+        disk.retry(|| files.save(&state))?;
+        Ok((hash, blob.len() as u64, Arc::new(own_work)))
     }
 
     fn train_steps(&mut self, job: &TrainJob) -> Result<Trained> {
         let assignment = Assignment {
+            run: self.setup.run.into(),
             seed: job.seed.into(),
             peer: self.setup.peer.into(),
+            spans: job.share.spans.clone(),
+            ahead: job.share.ahead,
         };
         let steps_a_round = u64::from(self.setup.plan.inner.steps);
         let steps_before = job.round.0.saturating_mul(steps_a_round);
-        let (stop_before, shared) = (self.stop_before.clone(), self.shared.clone());
+        let (wishes, shared) = (self.wishes.clone(), self.shared.clone());
         let learner: &mut Learner = self.learner.as_mut().ok_or_else(no_learner)?;
         let trained = learner.train(
             &job.weights.values,
@@ -97,8 +115,7 @@ impl LearnerThread {
                     steps_done: progress.steps,
                     ..shared.progress()
                 });
-                let stopped = stop_before.load(Ordering::Acquire) > job.round.0;
-                if stopped || Instant::now() >= job.deadline {
+                if wishes.is_stopped(job.round) || Instant::now() >= job.deadline {
                     ControlFlow::Break(())
                 } else {
                     ControlFlow::Continue(())

@@ -1,6 +1,9 @@
 //! What the learner's thread reports.
 
-use weal_proto::{BlobHash, RoundNumber, Samples};
+use std::sync::Arc;
+
+use weal_kernels::OwnWork;
+use weal_proto::{BlobHash, RoundNumber, Samples, Score};
 
 use crate::error::Error;
 
@@ -24,6 +27,12 @@ pub(crate) enum LearnerEvent {
     },
     /// A learner was made to replace one whose device failed.
     DeviceReady { device: String },
+    /// One more contribution of a decided round was measured.
+    Judged {
+        round: RoundNumber,
+        /// All scores of the round so far.
+        scores: Vec<Score>,
+    },
     /// The held-out loss of the weights at a round's start was measured.
     Evaluated {
         round: RoundNumber,
@@ -38,6 +47,8 @@ pub(crate) struct Contributed {
     pub blob: BlobHash,
     /// Length of the blob.
     pub blob_bytes: u64,
+    /// What the training has to say about others' contributions.
+    pub own_work: Arc<OwnWork>,
     /// Sequences trained on.
     pub samples: Samples,
     /// Tokens trained on.

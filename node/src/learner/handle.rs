@@ -1,7 +1,6 @@
 //! The way to the learner's thread.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 
 use tokio::sync::mpsc;
@@ -9,7 +8,7 @@ use weal_proto::RoundNumber;
 
 use super::event::LearnerEvent;
 use super::health::{LearnerHealth, LearnerProgress, Shared};
-use super::job::{Job, TrainJob};
+use super::job::{Job, PrepareJudging, TrainJob, Wishes};
 use super::setup::LearnerSetup;
 use super::thread::LearnerThread;
 use crate::error::{Error, Result};
@@ -22,8 +21,7 @@ const QUEUE: usize = 8;
 #[derive(Clone)]
 pub(crate) struct LearnerHandle {
     jobs: SyncSender<Job>,
-    /// Training of rounds below this number stops.
-    stop_before: Arc<AtomicU64>,
+    wishes: Arc<Wishes>,
     shared: Shared,
 }
 
@@ -36,15 +34,11 @@ impl LearnerHandle {
         let (jobs, queue) = sync_channel(QUEUE);
         let handle = Self {
             jobs,
-            stop_before: Arc::default(),
+            wishes: Arc::default(),
             shared: Shared::default(),
         };
-        let thread = LearnerThread::new(
-            setup,
-            handle.stop_before.clone(),
-            handle.shared.clone(),
-            events,
-        )?;
+        let thread =
+            LearnerThread::new(setup, handle.wishes.clone(), handle.shared.clone(), events)?;
         std::thread::Builder::new()
             .name("learner".into())
             .spawn(move || thread.run(&queue))
@@ -57,8 +51,20 @@ impl LearnerHandle {
     /// Trains a round. If it returns false, no event will tell how the round went.
     #[must_use]
     pub(crate) fn train(&self, job: TrainJob) -> bool {
-        self.stop_before.store(job.round.0, Ordering::Release);
-        self.send(Job::Train(Box::new(job)))
+        self.wishes.begin(job.round);
+        self.wishes.training_waits();
+        let is_sent = self.send(Job::Train(Box::new(job)));
+        if !is_sent {
+            self.wishes.training_arrived();
+        }
+        is_sent
+    }
+
+    /// Measures what contributions of a decided round do to the loss. Call it before the next
+    /// round's [`train`](Self::train), which it goes ahead of for a moment.
+    pub(crate) fn judge(&self, prepare: PrepareJudging) {
+        // Others measure the same contributions.
+        self.send(Job::Judge(prepare));
     }
 
     /// Measures the held-out loss of weights once nothing is being trained.
@@ -80,10 +86,9 @@ impl LearnerHandle {
         false
     }
 
-    /// Stops the training of this and earlier rounds.
+    /// Stops all work for this and earlier rounds.
     pub(crate) fn stop(&self, round: RoundNumber) {
-        self.stop_before
-            .fetch_max(round.0.saturating_add(1), Ordering::AcqRel);
+        self.wishes.stop(round);
     }
 
     pub(crate) fn progress(&self) -> LearnerProgress {

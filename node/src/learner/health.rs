@@ -42,6 +42,10 @@ pub(crate) struct LearnerHealth {
     pub restorations: u64,
     /// Rounds without a contribution because training diverged.
     pub diverged_rounds: u64,
+    /// Contributions of others whose effect on the loss was measured.
+    pub judged: u64,
+    /// Time that this took.
+    pub judging: Duration,
 }
 
 /// A device that failed and is not replaced yet.

@@ -7,6 +7,8 @@
 //! | `event.rs` | [`LearnerEvent`]: results come out |
 //! | `setup.rs` | what the thread needs |
 //! | `thread.rs` | the thread, and what it does when the device fails |
+//! | `judging.rs` | what is measured of a round, and in how much time |
+//! | `judge.rs` | what others' contributions do to the loss |
 //! | `contribute.rs` | a round's training, up to a stored contribution |
 //! | `restore.rs` | a learner made from what was saved last |
 //! | `device.rs` | which device is used after a failure, and when |
@@ -18,6 +20,8 @@ mod event;
 mod handle;
 mod health;
 mod job;
+mod judge;
+mod judging;
 mod restore;
 mod setup;
 #[cfg(test)]
@@ -27,5 +31,5 @@ mod thread;
 pub(crate) use event::{Contributed, LearnerEvent};
 pub(crate) use handle::LearnerHandle;
 pub(crate) use health::{LearnerHealth, LearnerProgress};
-pub(crate) use job::TrainJob;
+pub(crate) use job::{JudgeJob, JudgedContribution, TrainJob};
 pub(crate) use setup::LearnerSetup;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use weal_proto::{PeerId, RunId};
 use weal_trainer::{Corpus, OpenDevice};
 
+use crate::full_disk::FullDisk;
 use crate::plan::Plan;
 use crate::settings::ComputeSettings;
 use crate::store::blobs::Blobs;
@@ -22,6 +23,8 @@ pub(crate) struct LearnerSetup {
     pub blobs: Blobs,
     /// Error feedback and moments go here.
     pub files: LearnerFiles,
+    /// Lets writes wait while the disk is full.
+    pub disk: FullDisk,
     /// What an earlier process saved in `files`.
     pub learnt: Option<LearnerState>,
     /// Held-out sequences of an evaluation.

@@ -8,9 +8,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Instant;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use weal_proto::BlobHash;
@@ -19,7 +18,8 @@ use weal_trainer::Learner;
 use super::device::TrainingDevice;
 use super::event::LearnerEvent;
 use super::health::{LearnerProgress, LostDevice, Shared};
-use super::job::{Job, TrainJob};
+use super::job::{Job, TrainJob, Wishes};
+use super::judging::Judging;
 use super::restore::make_learner;
 use super::setup::LearnerSetup;
 use crate::error::{Error, ErrorKind, Result};
@@ -36,7 +36,11 @@ pub(super) struct LearnerThread {
     /// The contribution that went back into the error feedback since that was last saved. It must
     /// not go back twice.
     pub(super) taken_back: Option<BlobHash>,
-    pub(super) stop_before: Arc<AtomicU64>,
+    /// What others contributed to the last decided round, until it is measured.
+    pub(super) judging: Option<Judging>,
+    /// What the last round's training took.
+    pub(super) last_training: Duration,
+    pub(super) wishes: Arc<Wishes>,
     pub(super) shared: Shared,
     events: mpsc::Sender<LearnerEvent>,
 }
@@ -45,15 +49,21 @@ pub(super) struct LearnerThread {
 enum Wake {
     Job(Job),
     Timer,
+    /// There is time to measure a contribution.
+    Idle,
 }
 
 impl LearnerThread {
     pub(super) fn new(
         mut setup: LearnerSetup,
-        stop_before: Arc<AtomicU64>,
+        wishes: Arc<Wishes>,
         shared: Shared,
         events: mpsc::Sender<LearnerEvent>,
     ) -> Result<Self> {
+        #[cfg(feature = "dishonest")]
+        {
+            setup.corpus = crate::dishonest::corpus(setup.corpus)?;
+        }
         let learnt = setup.learnt.take();
         let learner = Some(make_learner(&setup, &setup.device, learnt)?);
         let device = TrainingDevice::new(setup.device.clone(), setup.compute.on_device_loss);
@@ -64,7 +74,9 @@ impl LearnerThread {
             device,
             interrupted: None,
             taken_back: None,
-            stop_before,
+            judging: None,
+            last_training: Duration::ZERO,
+            wishes,
             shared,
             events,
         })
@@ -75,8 +87,13 @@ impl LearnerThread {
         while let Some(wake) = self.wait(jobs) {
             let event = match wake {
                 Wake::Job(Job::Train(job)) => self.train(job),
+                Wake::Job(Job::Judge(prepare)) => {
+                    self.prepare_judging(prepare);
+                    None
+                }
                 Wake::Job(Job::Evaluate(weights)) => self.evaluate(&weights),
                 Wake::Timer => self.timer_fired(),
+                Wake::Idle => self.judge_next(),
             };
             if !event.is_none_or(|event| self.tell(event)) {
                 return;
@@ -87,6 +104,25 @@ impl LearnerThread {
     /// Waits for the next job, for the time to open the device again, or for the end of the
     /// interrupted round. `None`: all handles are gone.
     fn wait(&self, jobs: &Receiver<Job>) -> Option<Wake> {
+        let wake = self.wait_for_any(jobs);
+        if let Some(Wake::Job(Job::Train(_))) = wake {
+            self.wishes.training_arrived();
+        }
+        wake
+    }
+
+    fn wait_for_any(&self, jobs: &Receiver<Job>) -> Option<Wake> {
+        if let Some(judging) = self.judging.as_ref().filter(|_| self.learner.is_some()) {
+            let next = match judging.goes_first() {
+                true => Err(TryRecvError::Empty),
+                false => jobs.try_recv(),
+            };
+            return match next {
+                Ok(job) => Some(Wake::Job(job)),
+                Err(TryRecvError::Empty) => Some(Wake::Idle),
+                Err(TryRecvError::Disconnected) => None,
+            };
+        }
         let deadline = self.interrupted.as_ref().map(|job| job.deadline);
         let Some(at) = self.device.retry_at().into_iter().chain(deadline).min() else {
             return jobs.recv().ok().map(Wake::Job);
@@ -105,7 +141,7 @@ impl LearnerThread {
 
     /// Whether the job's round is over for this node.
     pub(super) fn is_stopped(&self, job: &TrainJob) -> bool {
-        self.stop_before.load(Ordering::Acquire) > job.round.0
+        self.wishes.is_stopped(job.round)
     }
 
     /// Trains a round, now or as soon as there is a device.
@@ -124,6 +160,7 @@ impl LearnerThread {
         Some(match made {
             Ok(contributed) => {
                 self.device.has_trained();
+                self.last_training = Duration::from_secs_f64(contributed.train_seconds);
                 LearnerEvent::Trained(Box::new(contributed))
             }
             Err(error) if error.kind() == ErrorKind::Device => {

@@ -2,16 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use weal_proto::manifest::{Data, Manifest};
+use weal_proto::manifest::{Data, Manifest, Tokeniser};
 use weal_proto::{BlobHash, PeerId};
-use weal_trainer::Checkpoint;
+use weal_trainer::{Checkpoint, FileProgress};
 
 use super::file::RunFile;
-use super::prepared::{self, Prepared};
+use super::length;
+use super::prepared::Prepared;
 use super::start::{Start, initial_seed};
-use super::texts::Texts;
+use super::texts::{Texts, tell_lost_letters};
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::{Entered, Home};
+use crate::model_folder::model_folder;
 use crate::store::blobs::Keep;
 
 /// A run that is ready to start: its manifest, and the bytes that the manifest names.
@@ -26,14 +28,14 @@ pub struct NewRun {
 }
 
 /// What a new run is made of.
-struct Ingredients<'a> {
-    file: &'a RunFile,
+pub(super) struct Ingredients<'a> {
+    pub file: &'a RunFile,
     /// Where the paths in the file start.
-    relative_to: &'a Path,
+    pub relative_to: &'a Path,
     /// The founder, unless the file names others.
-    founder: PeerId,
+    pub founder: PeerId,
     /// The file's name in errors.
-    name: &'a Path,
+    pub name: &'a Path,
 }
 
 impl NewRun {
@@ -54,11 +56,11 @@ impl NewRun {
             founder,
             name,
         };
-        ingredients.build(Texts::Read)
+        ingredients.read(&mut |_, _| {})
     }
 
-    /// Checks the file and everything it names, without reading the texts, which may be large. The
-    /// manifest differs from the final one only in the hashes of the texts.
+    /// Checks the file and everything it names, without reading texts or imported weights, which
+    /// may be large. The manifest differs from the final one only in their hashes.
     ///
     /// # Errors
     /// As for [`NewRun::from_file`].
@@ -74,21 +76,28 @@ impl NewRun {
             founder,
             name,
         };
-        Ok(ingredients.build(Texts::Find)?.manifest)
+        Ok(ingredients.build(Texts::Find, &mut |_, _| {})?.manifest)
     }
 
     /// Puts the run into a folder: first everything that the manifest names, then the manifest.
     ///
     /// # Errors
     /// When the folder holds another run, or cannot be written.
-    pub fn adopt(&self, place: Entered) -> Result<Home> {
+    pub fn adopt(&self, place: Entered, right: Right) -> Result<Home> {
         let home = match place {
             Entered::Run(home) => {
                 home.folder.expect_run(home.run, self.manifest.run())?;
                 *home
             }
-            Entered::Empty(empty) => empty.begin(self.manifest.clone())?,
+            Entered::Empty(empty) => {
+                let home = empty.begin(self.manifest.clone())?;
+                if right == Right::Begin {
+                    home.store.grant_genesis()?;
+                }
+                home
+            }
         };
+        home.folder.use_up_genesis()?;
         for bytes in &self.files {
             home.blobs.put(bytes, Keep::Pinned, false)?;
         }
@@ -100,8 +109,23 @@ impl NewRun {
     }
 }
 
+/// Whether a node may begin a run, or has to hear of it first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Right {
+    /// The run is made here, and begins at round 0.
+    Begin,
+    /// The run may have been begun before, with this key and on a disk that is lost.
+    Hear,
+}
+
 impl Ingredients<'_> {
-    fn build(&self, texts: Texts) -> Result<NewRun> {
+    /// Reads everything, as [`NewRun::from_file`] does. `progress` is that of reading imported
+    /// weights.
+    pub(super) fn read(&self, progress: FileProgress) -> Result<NewRun> {
+        self.build(Texts::Read, progress)
+    }
+
+    fn build(&self, texts: Texts, progress: FileProgress) -> Result<NewRun> {
         let mut files = Vec::new();
         let mut shards = Vec::new();
         let paths: Vec<_> = self
@@ -114,20 +138,23 @@ impl Ingredients<'_> {
         let prepared = Prepared::among(&paths)?;
         let tokeniser = self.file.tokeniser.file.as_ref();
         let tokeniser = tokeniser.map(|path| self.relative_to.join(path));
-        let (model, initial, tokeniser) = self.start(&mut files)?.with_tokeniser(
-            tokeniser.as_deref(),
-            prepared.as_ref(),
-            &mut files,
-        )?;
+        let start = self.start(texts, progress, &mut files)?;
+        let (model, initial, tokeniser) =
+            start.with_tokeniser(tokeniser.as_deref(), prepared.as_ref(), &mut files)?;
         let data = if let Some(prepared) = prepared {
             shards = prepared.shards();
             prepared.data()
         } else if paths.is_empty() {
             Data::Generator {
                 seed: self.file.data.generator_seed,
-                bytes: self.file.data.generator_bytes,
+                bytes: self.file.data.generator_bytes.0,
             }
         } else {
+            if let (Texts::Find, Tokeniser::File { .. }, Some(json)) =
+                (texts, &tokeniser, files.last())
+            {
+                tell_lost_letters(json, &paths)?;
+            }
             Data::Sources(texts.sources(&paths, &mut files)?)
         };
         let manifest = self
@@ -137,7 +164,7 @@ impl Ingredients<'_> {
         manifest
             .validate()
             .map_err(|error| self.wrong(error.to_string()))?;
-        check_length(&manifest)?;
+        length::check(&manifest, &paths, &files)?;
         Ok(NewRun {
             manifest,
             files,
@@ -145,7 +172,12 @@ impl Ingredients<'_> {
         })
     }
 
-    fn start(&self, files: &mut Vec<Vec<u8>>) -> Result<Start> {
+    fn start(
+        &self,
+        texts: Texts,
+        progress: FileProgress,
+        files: &mut Vec<Vec<u8>>,
+    ) -> Result<Start> {
         let model = &self.file.model;
         let context = model.context.map(|context| context as usize);
         match &model.checkpoint {
@@ -153,9 +185,13 @@ impl Ingredients<'_> {
                 |error| error.context(format!("{}: wrong model.preset", self.name.display())),
             ),
             Some(folder) => {
-                let folder = self.relative_to.join(folder);
-                let checkpoint = Checkpoint::read(&folder, context, &mut |_, _| {})
-                    .map_err(|error| Error::from(error).with_kind(ErrorKind::Data))?;
+                let folder = model_folder(&self.relative_to.join(folder))?;
+                let checkpoint = match texts {
+                    Texts::Find => Checkpoint::preview(&folder, context),
+                    Texts::Read => Checkpoint::read(&folder, context, progress),
+                };
+                let checkpoint =
+                    checkpoint.map_err(|error| Error::from(error).with_kind(ErrorKind::Data))?;
                 Ok(Start::checkpoint(checkpoint, files))
             }
         }
@@ -164,26 +200,6 @@ impl Ingredients<'_> {
     fn wrong(&self, why: String) -> Error {
         Error::configuration(self.name.display(), why)
     }
-}
-
-/// Refuses text that is too short for one window, before anyone joins.
-fn check_length(manifest: &Manifest) -> Result<()> {
-    let context = manifest.model.context;
-    let sources = match &manifest.data {
-        Data::Generator { .. } => return Ok(()),
-        Data::Prepared(tokens) => return prepared::check_length(tokens, context),
-        Data::Sources(sources) => sources,
-    };
-    let bytes: u64 = sources.iter().map(|source| source.bytes).sum();
-    let needed = 20 * (u64::from(context) + 1);
-    if bytes < needed {
-        return Err(Error::data(format!(
-            "{bytes} bytes of text are too few for a context of {context} tokens; \
-             at least {needed} bytes are needed"
-        ))
-        .with_hint("give more text with --data"));
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -227,12 +243,59 @@ mod tests {
     }
 
     #[test]
+    fn a_model_whose_contributions_are_tiny_makes_a_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = RunFile::default();
+        let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../trainer/tests/models/llama");
+        file.model.checkpoint = Some(model.into());
+        let limits = build(&file, dir.path()).unwrap().manifest.limits;
+        assert_eq!(limits.blob_bytes, 1024);
+    }
+
+    #[test]
     fn text_that_is_too_short_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("short.txt"), "to be").unwrap();
         let mut file = RunFile::default();
         file.data.files = vec!["short.txt".into()];
         assert_eq!(build(&file, dir.path()).unwrap_err().code(), 4);
+    }
+
+    /// What counts is tokens of each part: a part may be short where the whole is long enough.
+    #[test]
+    fn a_part_that_is_shorter_than_a_window_in_tokens_is_refused_before_anything_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let words = r#"{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],
+            "normalizer":null,"pre_tokenizer":{"type":"Whitespace"},"post_processor":null,
+            "decoder":null,"model":{"type":"WordLevel","vocab":{"<unk>":0,"the":1,"seaside":2},
+            "unk_token":"<unk>"}}"#;
+        fs::write(dir.path().join("tokenizer.json"), words).unwrap();
+        let text = |words: usize| fs::write(dir.path().join("a.txt"), "seaside ".repeat(words));
+        let mut file = RunFile::default();
+        file.data.files = vec!["a.txt".into()];
+        file.tokeniser.file = Some("tokenizer.json".into());
+        file.model.context = Some(128);
+        let preview = |file: &RunFile| {
+            NewRun::preview(file, dir.path(), [1; 32].into(), Path::new("run.toml"))
+        };
+
+        // 9,600 bytes, 1,200 tokens, 120 of them held out.
+        text(1_200).unwrap();
+        for error in [
+            preview(&file).unwrap_err(),
+            build(&file, dir.path()).unwrap_err(),
+        ] {
+            assert_eq!(error.code(), 4);
+            let why = error.to_string();
+            assert!(why.contains("held-out") && why.contains("129"), "{why}");
+        }
+        text(1_400).unwrap();
+        preview(&file).unwrap();
+        build(&file, dir.path()).unwrap();
+        // The same text is long enough if each byte is a token.
+        text(1_200).unwrap();
+        file.tokeniser.file = None;
+        preview(&file).unwrap();
     }
 
     #[test]
@@ -244,7 +307,7 @@ mod tests {
         let new = build(&file, dir.path()).unwrap();
         let folder = Folder::new(dir.path().join("node"));
         for _ in 0..2 {
-            let home = new.adopt(folder.enter().unwrap()).unwrap();
+            let home = new.adopt(folder.enter().unwrap(), Right::Begin).unwrap();
             assert!(
                 named_blobs(&new.manifest)
                     .iter()

@@ -7,6 +7,7 @@ use weal_proto::PeerId;
 
 use crate::documented::{documented, help_of, to_commented_toml};
 use crate::error::{Error, ErrorKind, Result};
+use crate::settings::ByteCount;
 
 /// Voting weight of a founder by default.
 pub(super) const FOUNDER_WEIGHT: u64 = 1_000_000;
@@ -44,13 +45,12 @@ documented! {
     /// The training text.
     [data] DataChoice {
         /// Text files and folders to train on, or one folder of tokens from `weal data prepare`.
-        /// The last tenth of each text file is held out. Without any, the built-in generator makes
-        /// the text.
+        /// A tenth of the text is held out. Without any, the built-in generator makes the text.
         files: Vec<PathBuf> = Vec::new(),
         /// Seed of the built-in generator.
         generator_seed: u64 = 1,
         /// Bytes of text that the built-in generator makes.
-        generator_bytes: u64 = 4_000_000,
+        generator_bytes: ByteCount = ByteCount(4_000_000),
     }
 
     /// Training within a round, by each peer on its own.
@@ -105,6 +105,9 @@ documented! {
         rule: Rule = Rule::RootOfSenders,
         /// Outer learning rates, each from one round on.
         rates: Vec<RateStep> = vec![RateStep { from_round: 0, rate: 1.3 }] => RateStep,
+        /// Whether a round with more than 8 contributions, n, multiplies the rate by (8 / n)^0.7:
+        /// by 0.62 for 16, 0.53 for 20, 0.38 for 32. Without it, a run diverges as it grows.
+        slower_with_more: bool = true,
     }
 
     /// Time limits of a round's phases, in seconds. A phase ends early when every peer has done its
@@ -127,16 +130,38 @@ documented! {
         /// Most contributions applied per round.
         contributions: u32 = 20,
         /// Most bytes of a contribution. By default computed from the model.
-        blob_bytes: Option<u32> = None,
-        /// Most peers whose commitments are considered per round.
+        blob_bytes: Option<ByteCount> = None,
+        /// Most places per round. There are a quarter more than contributions, if this allows it.
         peers: u32 = 40,
+    }
+
+    /// How contributions are judged. The book explains each number under "Trust".
+    [trust] TrustChoice {
+        /// Refuse a contribution whose agreement with the others is below this part of the median.
+        least_signal: f64 = 0.5,
+        /// Refuse one of two contributions that share more than this part of their values.
+        copy: f64 = 0.5,
+        /// Fewest contributions of a round that are compared with one another.
+        least_compared: u32 = 5,
+        /// Voters drawn to measure what a contribution does to the loss.
+        committee: u32 = 5,
+        /// Measured contributions before those of a newcomer are applied.
+        probation: u32 = 3,
+        /// Rounds after which the measurements of a round count.
+        settle_rounds: u32 = 3,
+        /// Rounds over which a peer's standing averages.
+        memory_rounds: u32 = 8,
+        /// Apply a contribution in full from this part of the median standing on.
+        full_standing: f64 = 0.5,
+        /// Most weight that all peers together earn in a round.
+        pot: u64 = 50_000,
     }
 
     /// How voting weight is earned and lost.
     [membership] MembershipChoice {
         /// Fraction of a peer's weight that is left after a round.
         weight_decay: f64 = 0.995,
-        /// Weight earned per decided contribution; a founder starts with 1000000.
+        /// Weight earned by a typical contribution; a founder starts with 1000000.
         credit: u64 = 5_000,
         /// Decided contributions before a newcomer's weight starts to count.
         probation_rounds: u32 = 10,
@@ -144,6 +169,12 @@ documented! {
         vesting_rounds: u32 = 20,
         /// Rounds of silence after which a peer is no longer counted.
         absence_rounds: u32 = 5,
+        /// Most of the whole weight that voters who leave or fall silent take from the quorum in a
+        /// round. They are not waited for in any case.
+        quorum_shrink: f64 = 0.05,
+        /// Zero bits with which the hash of a newcomer's ticket begins: 20 take a laptop less than
+        /// a second.
+        ticket_bits: u32 = 20,
     }
 }
 

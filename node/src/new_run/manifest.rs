@@ -1,15 +1,16 @@
 //! Values of `run.toml` in the integer units of the manifest.
 
-use weal_proto::limits::CODEC;
+use weal_proto::limits::{self, CODEC, RULES};
 use weal_proto::manifest::{
-    AggregationRule, Compression, Data, Founder, Initial, Inner, Limits, Manifest, Membership,
-    Optimiser, Outer, OuterRate, PPM, Schedule, Timing, Tokeniser,
+    AggregationRule, Compression, CountFactor, Data, Founder, Initial, Inner, Limits, Manifest,
+    Membership, Optimiser, Outer, OuterRate, PPM, Schedule, Timing, Tokeniser, Trust,
 };
 use weal_proto::{PeerId, Weight};
 use weal_trainer::ModelSpec;
 
 use super::file::{self, RunFile};
 use crate::plan::{manifest_model, max_contribution_bytes};
+use crate::settings::ByteCount;
 
 /// A fraction in parts per million.
 fn ppm(key: &str, value: f64) -> Result<u32, String> {
@@ -27,6 +28,30 @@ fn scaled(key: &str, value: f64, unit: f64) -> Result<u32, String> {
             f64::from(u32::MAX) / unit
         ))
     }
+}
+
+/// The least that a manifest may say of `limits.blob_bytes`.
+const LEAST_BLOB_BYTES: u32 = 1024;
+
+/// Up to this many contributions per round the outer learning rate is not lowered.
+const FULL_RATE_CONTRIBUTIONS: u32 = 8;
+
+/// What the outer learning rate is multiplied by in rounds that apply more than
+/// [`FULL_RATE_CONTRIBUTIONS`] contributions, so that they do not overshoot: (8 / n)^0.7 for n.
+///
+/// Peers that see the same direction each send it in a round of their own, at its full size, so the
+/// sum of what is applied rises with their number, and the rate has to fall. The exponent follows
+/// the best rates measured with 8, 16 and 32 peers (docs/benchmarks.md, "Outer rate").
+fn stable_factors(most: u32) -> Vec<CountFactor> {
+    let factor = |contributions: u32| {
+        let growth = f64::from(contributions) / f64::from(FULL_RATE_CONTRIBUTIONS);
+        let thousandths = (1e3 * growth.powf(-0.7)).round();
+        CountFactor {
+            contributions,
+            factor_ppm: thousandths as u32 * (PPM / 1_000),
+        }
+    };
+    (FULL_RATE_CONTRIBUTIONS + 1..=most).map(factor).collect()
 }
 
 impl RunFile {
@@ -72,6 +97,7 @@ impl RunFile {
                 blob_bytes: self
                     .limits
                     .blob_bytes
+                    .map(|ByteCount(bytes)| u32::try_from(bytes).unwrap_or(u32::MAX))
                     .unwrap_or_else(|| self.blob_bytes(spec)),
                 peers: self.limits.peers,
             },
@@ -81,8 +107,12 @@ impl RunFile {
                 probation_rounds: self.membership.probation_rounds,
                 vesting_rounds: self.membership.vesting_rounds,
                 absence_rounds: self.membership.absence_rounds,
+                quorum_shrink_ppm: ppm("membership.quorum_shrink", self.membership.quorum_shrink)?,
+                ticket_bits: self.membership.ticket_bits,
             },
             founders,
+            rules: RULES,
+            trust: self.trust()?,
         })
     }
 
@@ -122,19 +152,40 @@ impl RunFile {
                 rate_ppm,
             })
         };
-        let rates = self
-            .outer
-            .rates
-            .iter()
-            .enumerate()
-            .map(rate)
-            .collect::<Result<_, String>>()?;
+        let rates = self.outer.rates.iter().enumerate().map(rate);
+        let rates = rates.collect::<Result<_, String>>()?;
+        let factors = if self.outer.slower_with_more {
+            let most = self.limits.contributions.min(limits::CONTRIBUTIONS as u32);
+            stable_factors(most)
+        } else {
+            Vec::new()
+        };
         let rule = match self.outer.rule {
             file::Rule::MeanOfSenders => AggregationRule::MeanOfSenders,
             file::Rule::MeanOfAll => AggregationRule::MeanOfAll,
             file::Rule::RootOfSenders => AggregationRule::RootOfSenders,
         };
-        Ok(Outer { rule, rates })
+        Ok(Outer {
+            rule,
+            rates,
+            factors,
+        })
+    }
+
+    fn trust(&self) -> Result<Trust, String> {
+        let trust = &self.trust;
+        Ok(Trust {
+            least_signal_ppm: ppm("trust.least_signal", trust.least_signal)?,
+            copy_ppm: ppm("trust.copy", trust.copy)?,
+            least_compared: trust.least_compared,
+            committee: trust.committee,
+            probation: trust.probation,
+            settle_rounds: trust.settle_rounds,
+            memory_rounds: trust.memory_rounds,
+            full_standing_ppm: ppm("trust.full_standing", trust.full_standing)?,
+            pot: trust.pot,
+            ..Trust::default()
+        })
     }
 
     fn timing(&self) -> Result<Timing, String> {
@@ -149,8 +200,8 @@ impl RunFile {
         })
     }
 
-    /// The most bytes that a contribution of this model can have. Settings that make no sense are
-    /// refused elsewhere.
+    /// The most bytes that a contribution of this model can have, but no less than a manifest may
+    /// say. Settings that make no sense are refused elsewhere.
     fn blob_bytes(&self, spec: &ModelSpec) -> u32 {
         let compression = weal_kernels::Compression {
             chunk: self.compression.chunk as usize,
@@ -163,6 +214,26 @@ impl RunFile {
             .and_then(|layout| max_contribution_bytes(&layout, &compression).ok());
         max_bytes
             .and_then(|bytes| u32::try_from(bytes).ok())
-            .unwrap_or(u32::MAX)
+            .map_or(u32::MAX, |bytes| bytes.max(LEAST_BLOB_BYTES))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weal_proto::RoundNumber;
+
+    use super::*;
+
+    #[test]
+    fn a_round_with_more_contributions_has_a_lower_outer_rate() {
+        let mut file = RunFile::default();
+        file.limits.contributions = 64;
+        let rates = |file: &RunFile| {
+            let outer = file.outer().unwrap();
+            [0, 1, 8, 9, 16, 20, 32, 64].map(|count| outer.rate_ppm(RoundNumber(0), count) / 1_000)
+        };
+        assert_eq!(rates(&file), [1300, 1300, 1300, 1197, 800, 685, 492, 302]);
+        file.outer.slower_with_more = false;
+        assert_eq!(rates(&file), [1300; 8]);
     }
 }

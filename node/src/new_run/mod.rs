@@ -11,18 +11,20 @@
 //! | `build` | [`NewRun`]: a manifest and everything that it names |
 //! | `start` | what a run starts from: a preset or a checkpoint, and its tokeniser |
 //! | `texts`, `prepared` | the training text: text files, or prepared tokens |
+//! | `length` | whether there is enough text |
 //! | `manifest` | values of the file in the manifest's integer units |
 
 mod build;
 mod file;
+mod length;
 mod manifest;
 mod prepared;
 mod seal;
 mod start;
 mod texts;
 
-pub use build::NewRun;
+pub use build::{NewRun, Right};
 pub use file::RunFile;
 pub(crate) use file::{FounderChoice, flag_help};
 pub(crate) use prepared::token_shards;
-pub(crate) use seal::{seal, write_file};
+pub(crate) use seal::{expect, expect_none, seal, write_file};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use weal_proto::BlobHash;
 use weal_proto::manifest::{Data, PreparedTokens, TokenPart, TokenShard};
-use weal_trainer::{PreparedFolder, PreparedPart, PreparedShard};
+use weal_trainer::{PreparedFolder, PreparedPart, PreparedShard, Tokeniser};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -38,16 +38,16 @@ impl Prepared {
         }))
     }
 
-    /// The tokeniser that made the tokens; `None` means one token per byte.
+    /// The tokeniser that made the tokens.
     ///
     /// # Errors
     /// When `wanted` is another tokeniser.
-    pub(super) fn tokeniser(&self, wanted: Option<Vec<u8>>) -> Result<Option<Vec<u8>>> {
+    pub(super) fn tokeniser(&self, wanted: Option<Tokeniser>) -> Result<Tokeniser> {
         let present = self
             .folder
             .tokeniser()
             .map_err(|error| Error::from(error).with_kind(ErrorKind::Data))?;
-        if wanted.is_some() && wanted != present {
+        if wanted.is_some_and(|wanted| json(&wanted) != json(&present)) {
             return Err(Error::data(format!(
                 "{}: prepared with another tokeniser than the run's",
                 self.path.display()
@@ -55,10 +55,6 @@ impl Prepared {
             .with_hint("prepare the data with --tokeniser and the run's tokenizer.json"));
         }
         Ok(present)
-    }
-
-    pub(super) fn end_of_text(&self) -> Option<u32> {
-        self.folder.index.end_of_text
     }
 
     pub(super) fn data(&self) -> Data {
@@ -85,6 +81,13 @@ impl Prepared {
     }
 }
 
+fn json(tokeniser: &Tokeniser) -> &[u8] {
+    match tokeniser {
+        Tokeniser::Bytes => &[],
+        Tokeniser::File(file) => file.json(),
+    }
+}
+
 /// The files of a folder of prepared data, with their hashes.
 pub(crate) fn token_shards(folder: &PreparedFolder) -> Vec<(PathBuf, BlobHash)> {
     let index = &folder.index;
@@ -92,21 +95,4 @@ pub(crate) fn token_shards(folder: &PreparedFolder) -> Vec<(PathBuf, BlobHash)> 
     shards
         .map(|shard| (folder.shard(shard), shard.hash.into()))
         .collect()
-}
-
-/// Refuses tokens that are too few for one window.
-pub(super) fn check_length(tokens: &PreparedTokens, context: u32) -> Result<()> {
-    for (name, part) in [
-        ("training", &tokens.training),
-        ("held-out", &tokens.heldout),
-    ] {
-        let count: u64 = part.shards.iter().map(|shard| shard.tokens).sum();
-        if count <= u64::from(context) {
-            return Err(Error::data(format!(
-                "the {name} part has {count} tokens, too few for a context of {context}"
-            ))
-            .with_hint("prepare more data, or hold out more of it with --heldout"));
-        }
-    }
-    Ok(())
 }

@@ -3,21 +3,21 @@
 use std::path::Path;
 
 use weal_proto::Outline;
-use weal_proto::manifest::{Initial, Tokeniser};
+use weal_proto::manifest::{Initial, Tokeniser, TokeniserSettings};
 use weal_trainer::{Checkpoint, ModelSpec};
 
 use super::prepared::Prepared;
-use crate::data::{self, TextFile};
 use crate::error::{Error, ErrorKind, Result};
+use crate::notes::tell_notes;
+use crate::plan::manifest_special_tokens;
 use crate::store::weights::to_bytes;
 
 /// What a run starts from, before its tokeniser is chosen.
 pub(super) struct Start {
     spec: ModelSpec,
     initial: Initial,
-    /// The `tokenizer.json` of the checkpoint.
-    tokeniser: Option<Vec<u8>>,
-    end_of_text: Option<u32>,
+    /// The checkpoint's tokeniser.
+    tokeniser: Option<weal_trainer::Tokeniser>,
 }
 
 impl Start {
@@ -31,7 +31,6 @@ impl Start {
             spec,
             initial: Initial::Seed(*seed),
             tokeniser: None,
-            end_of_text: None,
         })
     }
 
@@ -40,8 +39,11 @@ impl Start {
             model,
             weights,
             tokeniser,
-            end_of_text,
+            notes,
         } = checkpoint;
+        for note in notes {
+            tracing::warn!("the imported model: {note}");
+        }
         let bytes = to_bytes(&weights);
         drop(weights);
         let initial = Initial::Weights(Outline::of(&bytes).hash());
@@ -50,7 +52,6 @@ impl Start {
             spec: model,
             initial,
             tokeniser,
-            end_of_text,
         }
     }
 
@@ -66,27 +67,24 @@ impl Start {
         let Self {
             mut spec,
             initial,
-            tokeniser,
-            end_of_text,
+            mut tokeniser,
         } = self;
-        let mut json = tokeniser;
+        let of_data = |error| Error::from(error).with_kind(ErrorKind::Data);
         if let Some(path) = file {
-            let [TextFile { text, .. }] = take_one(data::read(&[path.to_owned()])?)?;
-            json = Some(text);
+            tokeniser = Some(weal_trainer::Tokeniser::from_file(path).map_err(of_data)?);
         }
         if let Some(prepared) = prepared {
-            json = prepared.tokeniser(json)?;
+            tokeniser = Some(prepared.tokeniser(tokeniser)?);
         }
         let is_new = matches!(initial, Initial::Seed(_));
-        let Some(json) = json else {
+        let known = tokeniser.unwrap_or(weal_trainer::Tokeniser::Bytes);
+        let weal_trainer::Tokeniser::File(json) = &known else {
             if !is_new && spec.vocabulary != 256 {
                 return Err(Error::data("the model's folder has no tokenizer.json")
                     .with_hint("give one with --tokeniser"));
             }
             return Ok((spec, initial, Tokeniser::Bytes));
         };
-        let known = weal_trainer::Tokeniser::from_bytes(&json)
-            .map_err(|error| Error::from(error).with_kind(ErrorKind::Data))?;
         let vocabulary = known.vocabulary();
         if is_new {
             spec = spec.with_vocabulary(vocabulary);
@@ -97,15 +95,26 @@ impl Start {
                  they do not belong together"
             )));
         }
-        let of_tokens = prepared.and_then(Prepared::end_of_text);
-        let end_of_text = of_tokens
-            .or(end_of_text)
-            .or_else(|| file.and_then(|path| known.end_of_text(path)));
-        let hash = Outline::of(&json).hash();
+        tell_notes(&known);
+        let settings = match json.settings() {
+            settings if settings.is_empty() => None,
+            settings => {
+                let bytes = settings.to_bytes().map_err(of_data)?;
+                let hash = Outline::of(&bytes).hash();
+                let length = bytes.len() as u64;
+                files.push(bytes);
+                Some(TokeniserSettings {
+                    hash,
+                    bytes: length,
+                })
+            }
+        };
+        let json = json.json().to_vec();
         let tokeniser = Tokeniser::File {
-            hash,
+            hash: Outline::of(&json).hash(),
             bytes: json.len() as u64,
-            end_of_text,
+            special: manifest_special_tokens(known.special()),
+            settings,
         };
         files.push(json);
         Ok((spec, initial, tokeniser))
@@ -115,10 +124,4 @@ impl Start {
 /// The seed of the initial weights.
 pub(super) fn initial_seed(number: u64) -> [u8; 32] {
     blake3::derive_key("commonweal initial weights v1", &number.to_le_bytes())
-}
-
-fn take_one(files: Vec<TextFile>) -> Result<[TextFile; 1]> {
-    files
-        .try_into()
-        .map_err(|_| Error::data("the tokeniser must be one file, not a folder"))
 }

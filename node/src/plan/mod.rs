@@ -4,17 +4,23 @@
 //! | file | holds |
 //! |---|---|
 //! | `run_plan.rs` | [`Plan`]: everything computed from the manifest once |
-//! | `mapping.rs` | manifest to trainer and kernels, and back |
+//! | `mapping.rs` | inner steps and outer rule |
+//! | `model.rs` | the model, in both directions |
+//! | `special.rs` | special tokens, likewise |
 //! | `named_blobs.rs` | the blobs that a manifest names |
 //! | `run_data.rs` | the weights and the text that a run starts from |
 
 mod mapping;
+mod model;
 mod named_blobs;
 mod run_data;
 mod run_plan;
+mod special;
 
-pub(crate) use mapping::{manifest_model, outer_rate, outer_rule};
+pub(crate) use mapping::{outer_rate, outer_rule};
+pub(crate) use model::manifest_model;
 pub(crate) use named_blobs::{NamedBlob, named_blobs};
 pub(crate) use run_data::{corpus, initial_weights};
 pub(crate) use run_plan::Plan;
 pub(crate) use run_plan::max_contribution_bytes;
+pub(crate) use special::{manifest_special_tokens, special_tokens};

@@ -23,8 +23,18 @@ pub(crate) fn named_blobs(manifest: &Manifest) -> Vec<NamedBlob> {
         let bytes = manifest.model.parameters().saturating_mul(4);
         add(INITIAL_WEIGHTS.to_owned(), hash, bytes);
     }
-    if let Tokeniser::File { hash, bytes, .. } = manifest.tokeniser {
-        add("tokenizer.json".to_owned(), hash, bytes);
+    if let Tokeniser::File {
+        hash,
+        bytes,
+        settings,
+        ..
+    } = &manifest.tokeniser
+    {
+        add("tokenizer.json".to_owned(), *hash, *bytes);
+        if let Some(settings) = settings {
+            let name = "settings of the tokeniser".to_owned();
+            add(name, settings.hash, settings.bytes);
+        }
     }
     match &manifest.data {
         Data::Generator { .. } => {}

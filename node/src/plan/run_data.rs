@@ -8,6 +8,7 @@ use weal_trainer::{Corpus, TextSource, TokenPart, TokenShard, Tokeniser};
 
 use super::named_blobs::INITIAL_WEIGHTS;
 use super::run_plan::Plan;
+use super::special::special_tokens;
 use crate::error::{Error, Result};
 use crate::store::blobs::Blobs;
 use crate::store::weights::from_bytes;
@@ -33,15 +34,17 @@ pub(crate) fn initial_weights(manifest: &Manifest, plan: &Plan, blobs: &Blobs) -
 pub(crate) fn corpus(manifest: &Manifest, blobs: &Blobs) -> Result<Corpus> {
     let tokeniser = match &manifest.tokeniser {
         TokeniserSource::Bytes => Tokeniser::Bytes,
-        TokeniserSource::File { hash, .. } => {
+        TokeniserSource::File { hash, special, .. } => {
             Tokeniser::from_bytes(&required(blobs, hash, "tokenizer.json")?)?
+                .with_special(special_tokens(special))
         }
     };
     let sources = match &manifest.data {
         Data::Prepared(tokens) => {
             let training = token_part(&tokens.training, blobs)?;
             let heldout = token_part(&tokens.heldout, blobs)?;
-            let corpus = Corpus::prepared(&training, &heldout, tokeniser);
+            let verified = blobs.verified_shards();
+            let corpus = Corpus::prepared_before(&training, &heldout, tokeniser, &verified);
             if corpus.is_err() {
                 // Reading a damaged shard removes it from the index, so that it is fetched again.
                 for shard in tokens.training.shards.iter().chain(&tokens.heldout.shards) {

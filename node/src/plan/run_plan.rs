@@ -7,7 +7,8 @@ use weal_proto::limits::BLOB_HEADER_BYTES;
 use weal_proto::manifest::Manifest;
 use weal_trainer::{InnerSpec, ModelSpec};
 
-use super::mapping::{inner_spec, model_spec};
+use super::mapping::inner_spec;
+use super::model::model_spec;
 use crate::error::{Error, Result};
 
 /// A manifest in the terms of trainer and kernels.

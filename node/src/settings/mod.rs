@@ -2,14 +2,18 @@
 //! run. The settings are local: peers neither see nor agree on them. Flags and environment
 //! variables override the file.
 
+mod addresses;
+mod bytes;
 mod file;
 mod sections;
 mod values;
 
+pub(crate) use addresses::Addresses;
+pub use bytes::{ByteCount, Bytes};
 pub(crate) use file::flag_help;
 pub use sections::{
     ComputeSettings, EvaluationSettings, KeepSettings, NetworkSettings, OnDeviceLoss, PageSettings,
     Settings,
 };
-pub use values::{Auto, Bytes, PrecisionSetting, StatesSetting};
+pub use values::{Auto, PrecisionSetting, StatesSetting};
 pub use weal_trainer::DeviceChoice as Device;

@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 
 use libp2p::Multiaddr;
 use serde::{Deserialize, Serialize};
+use weal_network::Settings as Listen;
 use weal_trainer::{PlanRequest, Precision, StatePlacement};
 
-use super::{Auto, Bytes, Device, PrecisionSetting, StatesSetting};
+use super::{Auto, ByteCount, Bytes, Device, PrecisionSetting, StatesSetting};
 use crate::documented::documented;
 
 documented! {
@@ -15,8 +16,9 @@ documented! {
 
     /// Peers and bandwidth.
     [network] NetworkSettings {
-        /// Addresses on which to listen for peers, QUIC first.
-        listen: Vec<Multiaddr> = listen_on_port(7700),
+        /// Addresses on which to listen for peers, QUIC first. Those of an IP version
+        /// that this machine lacks are skipped.
+        listen: Vec<Multiaddr> = Listen::listen_on_port(7700),
         /// Addresses under which peers reach this machine, if the node cannot find them out itself;
         /// for example /dns4/home.example.org/udp/7700/quic-v1.
         external: Vec<Multiaddr> = Vec::new(),
@@ -25,11 +27,12 @@ documented! {
         bootstrap: Vec<Multiaddr> = Vec::new(),
         /// Whether to look for peers on the local network (mDNS).
         mdns: bool = true,
-        /// Most bytes of contributions and weights to send per second; 0 means no limit. If the
-        /// limit is too low, your contribution does not reach the others before the round ends.
-        max_upload: u64 = 0,
+        /// Most bytes of contributions and weights to send per second, such as 2000000 or "2 MB"; 0
+        /// means no limit. If the limit is too low, your contribution does not reach the others
+        /// before the round ends.
+        max_upload: ByteCount = ByteCount(0),
         /// Most bytes of contributions and weights to receive per second; 0 means no limit.
-        max_download: u64 = 0,
+        max_download: ByteCount = ByteCount(0),
     }
 
     /// The node's web page.
@@ -62,8 +65,8 @@ documented! {
         states: Auto<StatesSetting> = Auto::Auto,
         /// Number format of matrix products: "f32", "bf16" (on GPUs that support it) or "auto".
         precision: Auto<PrecisionSetting> = Auto::Auto,
-        /// Most memory to use for training, for example "6 GB": of the GPU, or of the machine when
-        /// training on the CPU. "auto" means whatever is free.
+        /// Most memory to use for training, for example "6 GB" or "2g" (2 GiB): of the GPU, or of
+        /// the machine when training on the CPU. "auto" means whatever is free.
         memory: Auto<Bytes> = Auto::Auto,
     }
 
@@ -87,22 +90,11 @@ documented! {
     }
 }
 
-/// QUIC and TCP on every interface.
-fn listen_on_port(port: u16) -> Vec<Multiaddr> {
-    [
-        format!("/ip4/0.0.0.0/udp/{port}/quic-v1"),
-        format!("/ip4/0.0.0.0/tcp/{port}"),
-    ]
-    .iter()
-    .filter_map(|address| address.parse().ok())
-    .collect()
-}
-
 impl NetworkSettings {
-    /// Listens on every interface, QUIC and TCP, on this port.
+    /// Listens on every interface, QUIC and TCP, IPv4 and IPv6, on this port.
     pub fn on_port(port: u16) -> Self {
         Self {
-            listen: listen_on_port(port),
+            listen: Listen::listen_on_port(port),
             ..Self::default()
         }
     }
@@ -122,13 +114,15 @@ pub enum OnDeviceLoss {
 }
 
 impl ComputeSettings {
-    /// The parts of the memory plan that are set by hand.
-    pub(crate) fn plan_request(&self) -> PlanRequest {
+    /// The parts of the memory plan that are set by hand; `muon` is whether the run's optimiser is
+    /// Muon.
+    pub(crate) fn plan_request(&self, muon: bool) -> PlanRequest {
         PlanRequest {
             micro_batch: self.micro_batch.set(),
             recompute: self.recompute.set(),
             states: self.states.set().map(StatePlacement::from),
             precision: self.precision.set().map(Precision::from),
+            muon,
         }
     }
 

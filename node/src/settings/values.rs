@@ -1,6 +1,5 @@
-//! Types of settings: values that may be left to the node, and amounts of memory.
+//! Types of settings: values that may be left to the node, and names of choices.
 
-use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -133,89 +132,9 @@ impl From<PrecisionSetting> for Precision {
     }
 }
 
-/// An amount of memory, written as `6 GB` or `512 MiB`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bytes(pub u64);
-
-/// Units. One that is a suffix of others comes after them.
-const UNITS: [(&str, u64); 7] = [
-    ("KiB", 1 << 10),
-    ("MiB", 1 << 20),
-    ("GiB", 1 << 30),
-    ("kB", 1_000),
-    ("MB", 1_000_000),
-    ("GB", 1_000_000_000),
-    ("B", 1),
-];
-
-impl FromStr for Bytes {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let refuse = || format!("{text:?} is not an amount of memory; write it like \"6 GB\"");
-        let (unit, factor) = UNITS
-            .iter()
-            .find(|(unit, _)| text.ends_with(unit))
-            .ok_or_else(refuse)?;
-        let number: f64 = text[..text.len() - unit.len()]
-            .trim()
-            .parse()
-            .map_err(|_| refuse())?;
-        if !(number > 0.0 && number * *factor as f64 <= 1e18) {
-            return Err(refuse());
-        }
-        Ok(Self((number * *factor as f64) as u64))
-    }
-}
-
-impl fmt::Display for Bytes {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let exact = |(_, factor): &&(&str, u64)| self.0.is_multiple_of(*factor);
-        let (unit, factor) = UNITS
-            .iter()
-            .filter(exact)
-            .max_by_key(|(_, factor)| *factor)
-            .unwrap_or(&("B", 1));
-        write!(formatter, "{} {unit}", self.0 / factor)
-    }
-}
-
-impl Serialize for Bytes {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Bytes {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn amounts_of_memory_are_parsed_and_printed() {
-        for (text, bytes) in [
-            ("6 GB", 6_000_000_000),
-            ("512 MiB", 512 << 20),
-            ("1 B", 1),
-            ("8GiB", 8 << 30),
-            ("1.5 kB", 1500),
-        ] {
-            let read: Bytes = text.parse().unwrap();
-            assert_eq!(read, Bytes(bytes), "{text}");
-            assert_eq!(read.to_string().parse(), Ok(read));
-        }
-        for wrong in ["", "6", "GB", "-1 GB", "0 GB", "many GB", "1e30 GB", "6 TB"] {
-            let message = wrong.parse::<Bytes>().unwrap_err();
-            assert!(message.contains("6 GB"), "{message}");
-        }
-    }
 
     #[test]
     fn auto_leaves_a_value_to_the_node() {

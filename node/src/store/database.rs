@@ -3,32 +3,101 @@
 //! A commit returns only once it is on disk. That is why a node can be killed at any instant and
 //! come back without contradicting itself.
 
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
-use weal_proto::{Decided, Message, RoundNumber, RunId};
+use weal_proto::{Decided, Message, PeerId, RoundNumber, RunId, limits};
 
 use crate::error::{Error, Result};
 
-const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 pub(super) const DECIDED: TableDefinition<u64, &[u8]> = TableDefinition::new("decided");
 pub(super) const AGREEMENT: TableDefinition<(u64, u64), &[u8]> =
     TableDefinition::new("agreement log");
 pub(super) const OWN: TableDefinition<(u64, u8), &[u8]> = TableDefinition::new("own messages");
-const PEERS: TableDefinition<&str, &[u8]> = TableDefinition::new("peers");
 const HISTORY: TableDefinition<u64, &[u8]> = TableDefinition::new("history");
 pub(super) const BLOBS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("blobs");
 
 const RUN: &str = "run";
-/// Peers whose addresses are kept for the next start.
-const KEPT_PEERS: usize = 256;
+/// The right to begin at round 0.
+pub(super) const GENESIS: &str = "genesis";
+const PEER: &str = "peer";
 
 /// The database of a data folder. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
-    db: Arc<Database>,
+    db: Arc<Handle>,
     path: PathBuf,
+}
+
+/// The open database. redb refuses everything after a failed write, so it is closed then, and the
+/// next access opens it again.
+struct Handle {
+    open: RwLock<Option<Database>>,
+    /// Whether it is closed because the disk was full.
+    was_full: AtomicBool,
+}
+
+impl Handle {
+    fn new(db: Database) -> Arc<Self> {
+        Arc::new(Self {
+            open: RwLock::new(Some(db)),
+            was_full: AtomicBool::new(false),
+        })
+    }
+
+    fn reopen(&self, path: &Path) -> Result<(), redb::Error> {
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        if open.is_none() {
+            *open = Some(Database::open(path)?);
+        }
+        Ok(())
+    }
+
+    /// Does something with the database.
+    fn with<T>(
+        &self,
+        path: &Path,
+        work: impl FnOnce(&Database) -> Result<T, redb::Error>,
+    ) -> Result<T, redb::Error> {
+        let is_closed = || {
+            let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+            open.is_none()
+        };
+        if is_closed() {
+            self.reopen(path)?;
+        }
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        let done = open.as_ref().map_or(Err(redb::Error::PreviousIo), work);
+        drop(open);
+        done.map_err(|error| self.failed(error))
+    }
+
+    /// Closes the database after an error of the disk, and says which it was.
+    fn failed(&self, error: redb::Error) -> redb::Error {
+        let error = match error {
+            redb::Error::Io(error) => {
+                let is_full = matches!(
+                    error.kind(),
+                    ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+                );
+                self.was_full.store(is_full, Ordering::Release);
+                error
+            }
+            // Another thread's write failed.
+            redb::Error::PreviousIo if self.was_full.load(Ordering::Acquire) => {
+                ErrorKind::StorageFull.into()
+            }
+            redb::Error::PreviousIo => io::Error::other("an earlier write failed"),
+            other => return other,
+        };
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        *open = None;
+        redb::Error::Io(error)
+    }
 }
 
 impl Store {
@@ -43,18 +112,39 @@ impl Store {
         }
         let db = Database::create(path).map_err(|error| failed(path, error))?;
         let store = Self {
-            db: Arc::new(db),
+            db: Handle::new(db),
             path: path.to_owned(),
         };
         store.make_tables(run)?;
-        let present = store.read(|tables| {
+        store.expect_run(run)?;
+        Ok(store)
+    }
+
+    /// Opens the database of a run that was begun; never makes one.
+    ///
+    /// # Errors
+    /// When it cannot be opened, is damaged or belongs to another run.
+    pub(crate) fn reopen(path: &Path, run: RunId) -> Result<Self> {
+        let db = Database::open(path).map_err(|error| failed(path, error))?;
+        let store = Self {
+            db: Handle::new(db),
+            path: path.to_owned(),
+        };
+        store.expect_run(run)?;
+        store.make_tables(run)?;
+        Ok(store)
+    }
+
+    fn expect_run(&self, run: RunId) -> Result<()> {
+        let path = &self.path;
+        let present = self.read(|tables| {
             Ok(tables
                 .open_table(META)?
                 .get(RUN)?
                 .map(|value| value.value().to_vec()))
         })?;
         if present.as_deref() == Some(run.as_bytes().as_slice()) {
-            Ok(store)
+            Ok(())
         } else {
             Err(Error::folder(format!(
                 "{}: holds another run than {}",
@@ -64,13 +154,48 @@ impl Store {
         }
     }
 
+    /// Remembers the peer whose messages these are; `false` if they are another's.
+    ///
+    /// # Errors
+    /// When the database cannot be read or written.
+    pub(crate) fn belongs_to(&self, peer: PeerId) -> Result<bool> {
+        let peer = peer.as_bytes().as_slice();
+        self.write(|tables| {
+            let mut meta = tables.open_table(META)?;
+            let present = meta.get(PEER)?.map(|value| value.value().to_vec());
+            if present.is_none() {
+                meta.insert(PEER, peer)?;
+            }
+            Ok(present.is_none_or(|present| present == peer))
+        })
+    }
+
+    /// Gives this node the right to begin the run at round 0. It ends with the first decision.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub(crate) fn grant_genesis(&self) -> Result<()> {
+        self.write(|tables| {
+            tables.open_table(META)?.insert(GENESIS, [].as_slice())?;
+            Ok(())
+        })
+    }
+
+    /// Whether this node may begin the run at round 0.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub(crate) fn has_genesis(&self) -> Result<bool> {
+        self.read(|tables| Ok(tables.open_table(META)?.get(GENESIS)?.is_some()))
+    }
+
     fn make_tables(&self, run: RunId) -> Result<()> {
         self.write(|tables| {
             let mut meta = tables.open_table(META)?;
             tables.open_table(DECIDED)?;
             tables.open_table(AGREEMENT)?;
             tables.open_table(OWN)?;
-            tables.open_table(PEERS)?;
+            Self::make_peer_tables(tables)?;
             tables.open_table(HISTORY)?;
             tables.open_table(BLOBS)?;
             if meta.get(RUN)?.is_none() {
@@ -88,21 +213,22 @@ impl Store {
         &self,
         change: impl FnOnce(&redb::WriteTransaction) -> Result<T, redb::Error>,
     ) -> Result<T> {
-        let attempt = || {
-            let transaction = self.db.begin_write()?;
+        let attempt = |db: &Database| -> Result<T, redb::Error> {
+            let transaction = db.begin_write()?;
             let value = change(&transaction)?;
             transaction.commit()?;
             Ok(value)
         };
-        attempt().map_err(|error: redb::Error| failed(&self.path, error))
+        let done = self.db.with(&self.path, attempt);
+        done.map_err(|error| failed(&self.path, error))
     }
 
     pub(crate) fn read<T>(
         &self,
         look: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>,
     ) -> Result<T> {
-        let attempt = || look(&self.db.begin_read()?);
-        attempt().map_err(|error: redb::Error| failed(&self.path, error))
+        let done = self.db.with(&self.path, |db| look(&db.begin_read()?));
+        done.map_err(|error| failed(&self.path, error))
     }
 
     /// The number of decided rounds.
@@ -144,46 +270,19 @@ impl Store {
             .collect()
     }
 
-    /// Remembers where a peer was reached, for the next start.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
-    pub fn remember_peer(&self, address: &str, unix_seconds: u64) -> Result<()> {
-        self.write(|tables| {
-            let mut peers = tables.open_table(PEERS)?;
-            peers.insert(address, unix_seconds.to_be_bytes().as_slice())?;
-            if peers.iter()?.count() > KEPT_PEERS {
-                let mut oldest: Option<(Vec<u8>, String)> = None;
-                for entry in peers.iter()? {
-                    let (address, seen) = entry?;
-                    let candidate = (seen.value().to_vec(), address.value().to_owned());
-                    if oldest.as_ref().is_none_or(|known| candidate < *known) {
-                        oldest = Some(candidate);
-                    }
-                }
-                if let Some((_, address)) = oldest {
-                    peers.remove(address.as_str())?;
-                }
-            }
-            Ok(())
+    /// Every decided round in order, read a few at a time. Ends with the first error.
+    pub(crate) fn every_decided(&self) -> impl Iterator<Item = Result<Decided>> {
+        let mut next = Some(RoundNumber(0));
+        let batches = std::iter::from_fn(move || {
+            let batch = self.decided(next?, limits::DECIDED_BATCH, usize::MAX);
+            let last = batch.as_ref().ok().and_then(|batch| batch.last());
+            next = last.map(|last| last.value.round.next());
+            Some(batch)
+        });
+        batches.flat_map(|batch| match batch {
+            Ok(batch) => batch.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error)],
         })
-    }
-
-    /// Addresses at which peers were reached, the newest first.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn known_peers(&self) -> Result<Vec<String>> {
-        let mut known = self.read(|tables| {
-            let mut known = Vec::new();
-            for entry in tables.open_table(PEERS)?.iter()? {
-                let (address, seen) = entry?;
-                known.push((seen.value().to_vec(), address.value().to_owned()));
-            }
-            Ok(known)
-        })?;
-        known.sort_unstable_by(|a, b| b.cmp(a));
-        Ok(known.into_iter().map(|(_, address)| address).collect())
     }
 
     /// Stores the record that the page shows of a round.
@@ -214,7 +313,12 @@ impl Store {
 
 fn failed(path: &Path, error: impl Into<redb::Error>) -> Error {
     match error.into() {
-        redb::Error::Io(source) if source.kind() == std::io::ErrorKind::InvalidData => {
+        redb::Error::Io(source)
+            if matches!(
+                source.kind(),
+                ErrorKind::InvalidData | ErrorKind::UnexpectedEof
+            ) =>
+        {
             Error::corrupt(path, source)
         }
         redb::Error::Io(source) => Error::storage("cannot read or write", path)(source),

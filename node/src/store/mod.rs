@@ -2,16 +2,21 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `database.rs` | [`Store`]: decided rounds, own messages, known peers, the index of blobs |
+//! | `database.rs` | [`Store`]: decided rounds, own messages, the index of blobs |
+//! | `peers.rs` | where peers were reached |
+//! | `sessions.rs` | the processes of this node that took part |
 //! | `records.rs` | how the core's records lie in the database |
-//! | `blobs.rs` | contributions, data and tokenisers as files, by hash |
+//! | `blobs/` | contributions, data and tokenisers as files, by hash |
 //! | `weights.rs` | weights at the start of the newest rounds |
 //! | `learner.rs` | error feedback and optimiser moments |
 
 pub mod blobs;
 mod database;
 pub(crate) mod learner;
+mod peers;
 mod records;
+mod sessions;
 pub mod weights;
 
 pub use database::Store;
+pub use peers::MetPeer;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rayon::prelude::*;
+use weal_coordinator_free::host::retention;
 use weal_files::Access;
 use weal_kernels::{Layout, state};
 use weal_proto::{RoundNumber, StateRoot};
@@ -70,11 +71,28 @@ impl WeightFiles {
         self.folder.join(format!("{:010}.f32", round.0))
     }
 
-    /// Stores weights durably.
+    /// Path of the state root that the weights had when they were written.
+    fn root_path(&self, round: RoundNumber) -> PathBuf {
+        self.folder.join(format!("{:010}.root", round.0))
+    }
+
+    /// The state root that the weights had when they were written, if it was noted.
+    pub(crate) fn written_root(&self, round: RoundNumber) -> Option<StateRoot> {
+        let text = fs::read_to_string(self.root_path(round)).ok()?;
+        text.trim().parse().ok()
+    }
+
+    /// Stores weights durably, and their state root before them.
     ///
     /// # Errors
     /// When the disk cannot be written.
     pub(crate) fn save(&self, weights: &Weights) -> Result<()> {
+        let root = format!("{}\n", weights.root);
+        weal_files::write(
+            &self.root_path(weights.round),
+            Access::Owner,
+            root.as_bytes(),
+        )?;
         let bytes = to_bytes(&weights.values);
         Ok(weal_files::write(
             &self.path(weights.round),
@@ -127,7 +145,7 @@ impl WeightFiles {
     /// When a file cannot be deleted.
     pub(crate) fn prune(&self, keep: usize) -> Result<()> {
         let rounds = self.rounds()?;
-        let old = rounds.len().saturating_sub(keep.max(2));
+        let old = retention::surplus_weights(rounds.len(), keep);
         rounds
             .into_iter()
             .take(old)
@@ -140,7 +158,10 @@ impl WeightFiles {
     /// When the file cannot be deleted.
     pub(crate) fn remove(&self, round: RoundNumber) -> Result<()> {
         let path = self.path(round);
-        fs::remove_file(&path).map_err(Error::storage("cannot delete", &path))
+        fs::remove_file(&path).map_err(Error::storage("cannot delete", &path))?;
+        // What is left of it harms nobody.
+        let _ = fs::remove_file(self.root_path(round));
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Writes the folders of a network's nodes: keys, settings, and one manifest in which all of them
 //! are founders.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use weal_proto::{Manifest, PeerId};
 
 use crate::error::{Error, Result};
 use crate::folder::Folder;
-use crate::new_run::{FounderChoice, NewRun, RunFile};
+use crate::new_run::{FounderChoice, NewRun, Right, RunFile};
 use crate::settings::{
     ComputeSettings, Device, EvaluationSettings, NetworkSettings, PageSettings, Settings,
 };
@@ -69,6 +69,16 @@ pub fn node_folder(root: &Path, number: usize) -> Folder {
 /// # Errors
 /// When the run is invalid, or a folder cannot be written.
 pub fn prepare(plan: &TestnetPlan) -> Result<(Manifest, Vec<PreparedNode>)> {
+    let first = node_folder(&plan.root, 1);
+    if !first.has_run() {
+        // A mistake leaves nothing behind, not even keys.
+        NewRun::preview(
+            &plan.run,
+            Path::new(""),
+            [0; 32].into(),
+            Path::new("testnet"),
+        )?;
+    }
     let mut nodes = Vec::new();
     for (index, node) in plan.nodes.iter().enumerate() {
         let folder = node_folder(&plan.root, index + 1);
@@ -111,7 +121,7 @@ fn adopt_run(plan: &TestnetPlan, nodes: &[PreparedNode]) -> Result<Manifest> {
         .map_or_else(|| PeerId::from([0; 32]), |node| node.peer);
     let new = NewRun::from_file(&file, Path::new(""), founder, Path::new("testnet"))?;
     for node in nodes {
-        new.adopt(node.folder.enter()?)?;
+        new.adopt(node.folder.enter()?, Right::Begin)?;
     }
     Ok(new.manifest)
 }
@@ -124,7 +134,7 @@ fn settings(plan: &TestnetPlan, nodes: &[PreparedNode], index: usize, node: &Nod
         .enumerate()
         .filter(|(other, _)| *other != index);
     let bootstrap = others
-        .filter_map(|(_, (plan, node))| address_of(node.peer.as_bytes(), plan.address.clone()))
+        .filter_map(|(_, (plan, node))| address_of(node.peer.as_bytes(), &plan.address))
         .collect();
     // One node measures; the others spend all their time on training.
     let evaluation = EvaluationSettings {
@@ -177,7 +187,8 @@ pub fn local_nodes(
         .collect()
 }
 
-/// Nodes that reach one another by host name, each on its own machine or in its own container.
+/// Nodes that reach one another by host name or IP address, each on its own machine or in its own
+/// container; or all on one host, on ports that follow one another.
 ///
 /// # Errors
 /// When a host name makes no address.
@@ -191,15 +202,34 @@ pub fn named_nodes(
     (1..=count)
         .map(|number| {
             let name = host.replace("{}", &number.to_string());
+            // Nodes on one host cannot share its ports.
+            let nth = if host.contains("{}") { 0 } else { number - 1 };
+            let port = nth_port(port, nth)?;
+            let mut page = page;
+            page.set_port(nth_port(page.port(), nth)?);
             Ok(NodePlan {
-                listen: addresses("/ip4/0.0.0.0", port),
-                address: quic(&format!("/dns4/{name}"), port)?,
+                listen: NetworkSettings::on_port(port).listen,
+                address: quic(&protocol_of(&name), port)?,
                 page,
                 device,
                 threads: 0,
             })
         })
         .collect()
+}
+
+/// A host name or an IP address, as a part of a multiaddress.
+fn protocol_of(host: &str) -> String {
+    match host.parse::<IpAddr>() {
+        Ok(IpAddr::V4(ip)) => format!("/ip4/{ip}"),
+        Ok(IpAddr::V6(ip)) => format!("/ip6/{ip}"),
+        Err(_) => format!("/dns4/{host}"),
+    }
+}
+
+fn nth_port(first: u16, n: usize) -> Result<u16> {
+    let port = u16::try_from(n).ok().and_then(|n| first.checked_add(n));
+    port.ok_or_else(|| Error::usage(format!("there are too few ports from {first} on")))
 }
 
 fn addresses(host: &str, port: u16) -> Vec<Multiaddr> {
@@ -236,4 +266,42 @@ fn free_port(wanted: u16, taken: &mut Vec<u16>) -> Result<u16> {
     let port = found.ok_or_else(|| Error::network("found no free port on loopback"))?;
     taken.push(port);
     Ok(port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(host: &str) -> Vec<NodePlan> {
+        let page = SocketAddr::from((Ipv4Addr::LOCALHOST, 7780));
+        named_nodes(2, host, 7700, page, Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn nodes_on_one_host_get_ports_of_their_own() {
+        let nodes = named("127.0.0.1");
+        let addresses: Vec<_> = nodes.iter().map(|node| node.address.to_string()).collect();
+        assert_eq!(
+            addresses,
+            [
+                "/ip4/127.0.0.1/udp/7700/quic-v1",
+                "/ip4/127.0.0.1/udp/7701/quic-v1"
+            ]
+        );
+        let pages: Vec<_> = nodes.iter().map(|node| node.page.port()).collect();
+        assert_eq!(pages, [7780, 7781]);
+        assert!(
+            named("::1")[1]
+                .address
+                .to_string()
+                .starts_with("/ip6/::1/udp/7701")
+        );
+    }
+
+    #[test]
+    fn nodes_on_hosts_of_their_own_share_a_port() {
+        let nodes = named("node{}");
+        assert_eq!(nodes[1].address.to_string(), "/dns4/node2/udp/7700/quic-v1");
+        assert_eq!(nodes[1].page.port(), 7780);
+    }
 }

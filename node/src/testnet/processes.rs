@@ -1,5 +1,6 @@
 //! Starts the nodes of a testnet as processes, and stops them.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::error::{Error, Result};
+use crate::signals;
 use crate::testnet::prepare::PreparedNode;
 
 /// Time a node has to stop after SIGTERM before it is killed.
@@ -43,16 +45,14 @@ impl Processes {
             command
                 .args(["--log", log, "run", "--dir"])
                 .arg(node.folder.path())
-                // What configures `weal testnet` must not configure the nodes.
-                .env_remove("WEAL_PAGE")
-                .env_remove("WEAL_PORT")
-                .env_remove("WEAL_DEVICE")
-                .env_remove("WEAL_THREADS")
-                .env_remove("WEAL_ROUNDS")
                 .stdin(Stdio::null())
                 .stdout(file)
                 .stderr(errors)
                 .kill_on_drop(true);
+            // What configures `weal testnet` must not configure the nodes.
+            for variable in flag_variables() {
+                command.env_remove(variable);
+            }
             if let Some(rounds) = rounds {
                 command.args(["--rounds", &rounds.to_string()]);
             }
@@ -60,6 +60,8 @@ impl Processes {
                 .spawn()
                 .map_err(|error| Error::internal(format!("a node cannot be started: {error}")))?;
             children.push((path, child));
+            #[cfg(unix)]
+            signals::end_with_children(children.iter().filter_map(|(_, c)| c.id()).collect());
         }
         Ok(Self { children })
     }
@@ -95,6 +97,14 @@ impl Processes {
             }
         }
     }
+}
+
+/// The variables that stand for flags. The kernel cache is the machine's, not a node's.
+fn flag_variables() -> impl Iterator<Item = OsString> {
+    std::env::vars_os().map(|(name, _)| name).filter(|name| {
+        let name = name.to_string_lossy();
+        name.starts_with("WEAL_") && name != "WEAL_CACHE_DIR"
+    })
 }
 
 #[cfg(unix)]

@@ -11,6 +11,7 @@ use weal_dashboard::{RoundRecord, Snapshot};
 
 use crate::error::{Error, Result};
 use crate::status_client;
+use crate::terminal::say;
 use crate::testnet::prepare::PreparedNode;
 use crate::testnet::processes::Processes;
 
@@ -194,7 +195,7 @@ impl<'a> Watcher<'a> {
         }
         for line in lines {
             // To standard error, so that --json leaves standard output to the summary.
-            self.bar.suspend(|| eprintln!("{line}"));
+            self.bar.suspend(|| say!("{line}"));
         }
         Ok(())
     }
@@ -301,21 +302,21 @@ impl Summary {
             .iter()
             .rev()
             .find_map(|round| round.heldout_loss);
-        eprintln!(
+        say!(
             "{} rounds in {:.0} s, the first after {:.1} s",
             self.rounds.len(),
             self.seconds,
             self.seconds_to_first_round.unwrap_or_default()
         );
-        eprintln!(
+        say!(
             "peers spent {:.0} % of the time on inner steps",
             self.compute_share * 100.0
         );
         if let Some(last) = last {
-            eprintln!("held-out loss {last:.4} nats per byte");
+            say!("held-out loss {last:.4} nats per byte");
         }
         for (name, nats) in &self.floors {
-            eprintln!("  {name}: {nats:.4}");
+            say!("  {name}: {nats:.4}");
         }
     }
 }

@@ -89,7 +89,8 @@ fn the_page_about_exit_codes_matches_the_code() {
 fn the_page_about_metrics_matches_the_code() {
     let mut text = page(
         "Metrics",
-        "A node serves these metrics at `/metrics` of its page, in the OpenMetrics text format.",
+        "A node serves these metrics at `/metrics` of its page: in the text format of Prometheus, or in \
+         that of OpenMetrics if the scraper asks for it.",
     );
     text.push_str("\n| metric | type | unit | labels | meaning |\n|---|---|---|---|---|\n");
     for metric in weal_dashboard::metrics_reference() {

@@ -3,8 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use weal_proto::{
-    Attestation, Commitment, Envelope, Kind, Leave, Message, Proposal, Signable, ViewCertificate,
-    Vote,
+    Attestation, Closed, Commitment, Envelope, Kind, Leave, Message, Proposal, Recovery, Signable,
+    Ticket, ViewCertificate, Vote,
 };
 
 fuzz_target!(|bytes: &[u8]| {
@@ -19,6 +19,9 @@ fuzz_target!(|bytes: &[u8]| {
         Kind::Vote => open::<Vote>(&envelope),
         Kind::ViewCertificate => open::<ViewCertificate>(&envelope),
         Kind::Leave => open::<Leave>(&envelope),
+        Kind::Ticket => open::<Ticket>(&envelope),
+        Kind::Closed => open::<Closed>(&envelope),
+        Kind::Recovery => open::<Recovery>(&envelope),
     }
 });
 

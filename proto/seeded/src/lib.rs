@@ -10,9 +10,10 @@ mod manifest;
 
 use weal_proto::round::Verdict;
 use weal_proto::{
-    Attestation, BlobHeader, BlobPart, BlobRequest, Certificate, CommitSignature, Commitment,
-    Decided, Envelope, Evidence, Finding, Leave, Outline, Proposal, Request, Response, RoundNumber,
-    RoundSet, RunId, Samples, Signable, Signature, SigningKey, Status, View, ViewCertificate,
+    Attestation, BlobHeader, BlobPart, BlobRequest, Certificate, Closed, CommitSignature,
+    Commitment, Decided, Difference, Envelope, Evidence, Leave, Named, Outline, PeerId, PlaceSet,
+    Proposal, Recovery, Refusal, Request, Response, RoundNumber, RoundSet, RunId, SampleSpan,
+    Score, Signable, Signature, SigningKey, SlotId, Status, Ticket, View, ViewCertificate,
     ViewSignature, Vote, VoteStep,
 };
 
@@ -132,26 +133,110 @@ impl Seeded for Commitment {
             base_root: source.bytes().into(),
             blob: source.bytes().into(),
             blob_bytes: source.number(),
-            samples: Samples(source.number()),
+            spans: source.rising(4, SampleSpan::seeded, |span| (span.seed_round, span.first)),
         }
     }
 }
 
-impl Seeded for Finding {
+impl Seeded for SampleSpan {
     fn seeded(source: &mut Source) -> Self {
         Self {
-            commitment: source.bytes().into(),
-            verdict: source.one_of(&Verdict::ALL),
+            seed_round: source.any(),
+            first: source.number(),
+            count: source.number(),
+        }
+    }
+}
+
+impl Seeded for Score {
+    fn seeded(source: &mut Source) -> Self {
+        Self {
+            slot: SlotId(source.below(256) as u8),
+            own_ppm: source.short_number() as i32,
+            held_ppm: source.short_number() as i32,
+        }
+    }
+}
+
+fn place_set(source: &mut Source) -> PlaceSet {
+    (0..source.below(9))
+        .map(|_| SlotId(source.below(256) as u8))
+        .collect()
+}
+
+impl Seeded for Refusal {
+    fn seeded(source: &mut Source) -> Self {
+        Self {
+            slot: SlotId(source.below(256) as u8),
+            verdict: source.one_of(&Verdict::ALL[1..]),
         }
     }
 }
 
 impl Seeded for Attestation {
     fn seeded(source: &mut Source) -> Self {
+        let valid = place_set(source);
+        let mut refused = source.rising(4, Refusal::seeded, |refusal| refusal.slot);
+        refused.retain(|refusal| !valid.contains(refusal.slot));
         Self {
             round: source.any(),
             base_root: source.bytes().into(),
-            findings: source.rising(9, Finding::seeded, |finding| finding.commitment),
+            valid,
+            list: source.bytes().into(),
+            refused,
+            attempt: source.short_number(),
+            scores: source.rising(4, Score::seeded, |score| score.slot),
+        }
+    }
+}
+
+impl Seeded for Closed {
+    fn seeded(source: &mut Source) -> Self {
+        Self {
+            round: source.any(),
+        }
+    }
+}
+
+impl Seeded for Ticket {
+    fn seeded(source: &mut Source) -> Self {
+        Self {
+            round: source.any(),
+            nonce: source.number(),
+        }
+    }
+}
+
+impl Seeded for Recovery {
+    fn seeded(source: &mut Source) -> Self {
+        Self {
+            round: source.any(),
+            parent: source.bytes().into(),
+            base_root: source.bytes().into(),
+            gone: peers(source),
+        }
+    }
+}
+
+fn peers(source: &mut Source) -> Vec<PeerId> {
+    source.rising(4, |source| PeerId::from(source.bytes()), |peer| *peer)
+}
+
+impl Seeded for Named {
+    fn seeded(source: &mut Source) -> Self {
+        Self {
+            slot: SlotId(source.below(256) as u8),
+            commitment: source.bytes().into(),
+        }
+    }
+}
+
+impl Seeded for Difference {
+    fn seeded(source: &mut Source) -> Self {
+        Self {
+            peer: source.bytes().into(),
+            slot: SlotId(source.below(256) as u8),
+            commitment: source.bytes().into(),
         }
     }
 }
@@ -167,8 +252,8 @@ impl Seeded for Leave {
 impl Seeded for Evidence {
     fn seeded(source: &mut Source) -> Self {
         Self {
-            first: source.any(),
-            second: source.any(),
+            first: source.any::<Envelope>().bare(),
+            second: source.any::<Envelope>().bare(),
         }
     }
 }
@@ -183,16 +268,14 @@ impl Seeded for RoundSet {
             contributions: source.all_signed::<Commitment>(5),
             attestations: source.all_signed::<Attestation>(4),
             leaves: source.all_signed::<Leave>(3),
-            evidence: source.rising(3, plain_evidence, |evidence| evidence.first.signer),
+            evidence: source.rising(3, Evidence::seeded, |evidence| evidence.first.signer),
+            attempt: source.short_number(),
+            named: source.rising(4, Named::seeded, |named| named.slot),
+            differences: source.rising(3, Difference::seeded, |it| (it.peer, it.slot)),
+            late: source.all_signed::<Attestation>(3),
+            tickets: source.all_signed::<Ticket>(3),
+            gone: peers(source),
         }
-    }
-}
-
-/// Evidence without proposals: they contain round sets, and the recursion would not end.
-fn plain_evidence(source: &mut Source) -> Evidence {
-    Evidence {
-        first: source.signed::<Vote>(),
-        second: source.signed::<Commitment>(),
     }
 }
 
@@ -205,7 +288,7 @@ impl Seeded for Proposal {
             round: source.any(),
             view: View(view),
             proof_of_lock,
-            value: source.any(),
+            value: source.bytes().into(),
         }
     }
 }
@@ -288,10 +371,16 @@ impl Seeded for Decided {
 
 impl Seeded for Envelope {
     fn seeded(source: &mut Source) -> Self {
-        match source.below(6) {
+        match source.below(9) {
             0 => source.signed::<Commitment>(),
             1 => source.signed::<Attestation>(),
-            2 => source.signed::<Proposal>(),
+            2 => Self {
+                companion: source.bytes::<40>().to_vec(),
+                ..source.signed::<Proposal>()
+            },
+            5 => source.signed::<Ticket>(),
+            6 => source.signed::<Closed>(),
+            7 => source.signed::<Recovery>(),
             3 => source.signed::<Vote>(),
             4 => source.signed::<ViewCertificate>(),
             _ => source.signed::<Leave>(),
@@ -324,6 +413,8 @@ impl Seeded for Status {
             decided_rounds: source.number(),
             weights_round: source.any(),
             oldest_blobs_round: source.any(),
+            rules: source.short_number(),
+            newest: source.bytes().into(),
         }
     }
 }

@@ -3,9 +3,10 @@
 use std::{array, iter};
 
 use weal_proto::manifest::{
-    AggregationRule, Compression, Data, DataSource, Founder, Initial, Inner, Limits, Membership,
-    Model, Optimiser, Outer, OuterRate, PPM, PreparedTokens, RopeScaling, Schedule, Timing,
-    TokenPart, TokenShard, Tokeniser,
+    Activation, AggregationRule, Compression, CountFactor, Data, DataSource, Founder, Initial,
+    Inner, Limits, Membership, Model, NormPlacement, Optimiser, Outer, OuterRate, PPM,
+    PreparedTokens, QueryKeyNorm, RopeScaling, RopeScalingKind, Schedule, SpecialTokens, Timing,
+    TokenPart, TokenShard, Tokeniser, TokeniserSettings, Trust,
 };
 use weal_proto::{Manifest, Weight, limits};
 
@@ -37,7 +38,11 @@ impl Seeded for Manifest {
                 false => Tokeniser::File {
                     hash: source.bytes().into(),
                     bytes: 1 + source.below(1 << 20),
-                    end_of_text: source.coin().then(|| source.within(0, 255)),
+                    special: source.any(),
+                    settings: source.coin().then(|| TokeniserSettings {
+                        hash: source.bytes().into(),
+                        bytes: 1 + source.below(limits::TOKENISER_SETTINGS_BYTES),
+                    }),
                 },
             },
             data: source.any(),
@@ -65,8 +70,33 @@ impl Seeded for Manifest {
                 probation_rounds: source.within(0, 100),
                 vesting_rounds: source.within(0, 100),
                 absence_rounds: source.within(1, 100),
+                quorum_shrink_ppm: source.within(1, PPM),
+                ticket_bits: source.within(0, 40),
             },
             founders,
+            rules: limits::RULES,
+            trust: source.any(),
+        }
+    }
+}
+
+impl Seeded for Trust {
+    fn seeded(source: &mut Source) -> Self {
+        let most_score_ppm = source.within(PPM, 4 * PPM);
+        Self {
+            least_signal_ppm: ppm(source),
+            copy_ppm: source.within(1, PPM),
+            least_compared: source.within(2, 256),
+            committee: source.within(1, 256),
+            probation: source.within(0, 100),
+            settle_rounds: source.within(1, 8),
+            least_typical_ppm: source.within(1, PPM),
+            most_score_ppm,
+            harm_ppm: source.within(1, most_score_ppm),
+            memory_rounds: source.within(1, 100),
+            full_standing_ppm: source.within(1, PPM),
+            pot: 1 + source.below(1 << 30),
+            most_distance_ppm: source.within(PPM, 100 * PPM),
         }
     }
 }
@@ -75,14 +105,40 @@ fn ppm(source: &mut Source) -> u32 {
     source.within(0, PPM)
 }
 
+impl Seeded for SpecialTokens {
+    fn seeded(source: &mut Source) -> Self {
+        let bos = source.coin().then(|| source.within(0, 255));
+        let eos = source.rising(4, |source| source.within(0, 255), |token| *token);
+        Self {
+            adds_bos: bos.is_some() && source.coin(),
+            adds_eos: !eos.is_empty() && source.coin(),
+            bos,
+            eos,
+            pad: source.coin().then(|| source.within(0, 255)),
+            unk: source.coin().then(|| source.within(0, 255)),
+        }
+    }
+}
+
 impl Seeded for Model {
     fn seeded(source: &mut Source) -> Self {
         let kv_heads = source.within(1, 4);
         let heads = kv_heads * source.within(1, 4);
+        let layers = source.within(1, 40);
+        let fused_projections = source.coin();
+        let layer_kinds: Vec<u8> = if source.coin() {
+            Vec::new()
+        } else {
+            let kind = |_| source.one_of(&[0, Self::WINDOWED, Self::UNROTATED]);
+            (0..layers).map(kind).collect()
+        };
+        let is_windowed = layer_kinds.contains(&Self::WINDOWED);
+        let any = layer_kinds.iter().any(|kind| *kind != 0);
+        let if_windowed = |number: u32| if is_windowed { number } else { 0 };
         Self {
             vocabulary: source.within(256, 1 << 17),
             width: heads * 2 * source.within(1, 64),
-            layers: source.within(1, 40),
+            layers,
             heads,
             kv_heads,
             feed_forward: source.within(1, 8192),
@@ -95,13 +151,49 @@ impl Seeded for Model {
             } else {
                 2 * source.within(1, 256)
             },
-            query_key_norm: source.coin(),
-            rope_scaling: source.coin().then(|| RopeScaling {
-                factor_ppm: source.within(PPM, 32 * PPM),
-                low_frequency_ppm: source.within(1, PPM),
-                high_frequency_ppm: source.within(PPM + 1, 8 * PPM),
-                original_context: source.within(1, 8192),
-            }),
+            query_key_norm: source.one_of(&QueryKeyNorm::ALL),
+            rope_scaling: source.coin().then(|| Seeded::seeded(source)),
+            query_key_value_bias: !fused_projections && source.coin(),
+            output_bias: !fused_projections && source.coin(),
+            feed_forward_bias: !fused_projections && source.coin(),
+            norm_placement: source.one_of(&NormPlacement::ALL),
+            activation: source.one_of(&Activation::ALL),
+            scaled_embedding: source.coin(),
+            score_divisor: source.within(0, 512),
+            score_cap_ppm: source.within(0, 100 * PPM),
+            logit_cap_ppm: source.within(0, 100 * PPM),
+            window: if_windowed(source.within(1, 4096)),
+            layer_kinds: if any { layer_kinds } else { Vec::new() },
+            window_rope_theta: if_windowed(source.within(0, 10_000)),
+            rotary_width: if source.coin() { 2 } else { 0 },
+            fused_projections,
+        }
+    }
+}
+
+impl Seeded for RopeScaling {
+    fn seeded(source: &mut Source) -> Self {
+        let kind = source.one_of(&RopeScalingKind::ALL);
+        let linear = Self {
+            factor_ppm: source.within(PPM, 32 * PPM),
+            low_frequency_ppm: 0,
+            high_frequency_ppm: 0,
+            original_context: 0,
+            kind,
+            attention_factor_ppb: 0,
+            whole_components: false,
+        };
+        if kind == RopeScalingKind::Linear {
+            return linear;
+        }
+        let is_yarn = kind == RopeScalingKind::Yarn;
+        Self {
+            low_frequency_ppm: source.within(1, PPM),
+            high_frequency_ppm: source.within(PPM + 1, 8 * PPM),
+            original_context: source.within(1, 8192),
+            attention_factor_ppb: if is_yarn { source.within(1, PPM) } else { 0 },
+            whole_components: is_yarn && source.coin(),
+            ..linear
         }
     }
 }
@@ -184,6 +276,15 @@ impl Seeded for Inner {
     }
 }
 
+impl Seeded for CountFactor {
+    fn seeded(source: &mut Source) -> Self {
+        Self {
+            contributions: source.within(1, 256),
+            factor_ppm: ppm(source),
+        }
+    }
+}
+
 impl Seeded for Outer {
     fn seeded(source: &mut Source) -> Self {
         let rate = |source: &mut Source| OuterRate {
@@ -202,6 +303,7 @@ impl Seeded for Outer {
                 AggregationRule::RootOfSenders,
             ]),
             rates: iter::once(first).chain(later).collect(),
+            factors: source.rising(5, CountFactor::seeded, |factor| factor.contributions),
         }
     }
 }

@@ -3,26 +3,20 @@
 use std::fmt::Display;
 
 use super::{
-    Compression, Data, Inner, Limits, Manifest, Membership, Model, Optimiser, Outer, PPM,
-    RopeScaling, Schedule, Timing, TokenPart, Tokeniser,
+    Compression, Data, Inner, Limits, Manifest, Optimiser, Outer, PPM, Schedule, SpecialTokens,
+    Timing, TokenPart, Tokeniser, check_model, check_trust,
 };
 use crate::error::ManifestError;
 use crate::limits;
 
-/// Limit on a peer's weight. [`limits::VOTERS`] such weights sum to less than 2^60, as the
-/// agreement engine requires.
-const MOST_PEER_WEIGHT: u64 = 1 << 50;
 /// Vocabulary of the built-in tokeniser, one token per byte.
 const BYTES_VOCABULARY: u32 = 256;
-const MOST_VOCABULARY: u32 = 1 << 22;
+pub(super) const MOST_VOCABULARY: u32 = 1 << 22;
 const MOST_TOKENISER_BYTES: u64 = 256 << 20;
 const MOST_STEPS: u32 = 1_000_000_000;
-const MOST_ROUNDS: u32 = 1 << 20;
-/// Limit on the parameters of a model: 2^40 f32 values are 4 TiB.
-const MOST_PARAMETERS: u64 = 1 << 40;
 const DAY_MS: u32 = 24 * 60 * 60 * 1000;
 
-fn unless(
+pub(super) fn unless(
     ok: bool,
     key: &'static str,
     value: impl Display,
@@ -39,7 +33,7 @@ fn unless(
     }
 }
 
-fn within<T: PartialOrd + Display>(
+pub(super) fn within<T: PartialOrd + Display>(
     key: &'static str,
     value: T,
     from: T,
@@ -50,8 +44,9 @@ fn within<T: PartialOrd + Display>(
 }
 
 pub(super) fn manifest(m: &Manifest) -> Result<(), ManifestError> {
+    within("rules", m.rules, limits::RULES, limits::RULES)?;
     name("name", &m.name, 64)?;
-    model(&m.model)?;
+    check_model::model(&m.model)?;
     tokeniser(m)?;
     data(&m.data)?;
     inner(&m.inner)?;
@@ -59,8 +54,9 @@ pub(super) fn manifest(m: &Manifest) -> Result<(), ManifestError> {
     outer(&m.outer)?;
     timing(&m.timing)?;
     bounds(m)?;
-    membership(&m.membership)?;
-    founders(m)
+    check_trust::membership(&m.membership)?;
+    check_trust::trust(&m.trust)?;
+    check_trust::founders(m)
 }
 
 fn name(key: &'static str, text: &str, most: usize) -> Result<(), ManifestError> {
@@ -73,65 +69,8 @@ fn name(key: &'static str, text: &str, most: usize) -> Result<(), ManifestError>
     )
 }
 
-fn model(m: &Model) -> Result<(), ManifestError> {
-    within("model.vocabulary", m.vocabulary, 2, MOST_VOCABULARY)?;
-    within("model.width", m.width, 2, 1 << 16)?;
-    within("model.layers", m.layers, 1, 1 << 10)?;
-    within("model.heads", m.heads, 1, 1 << 10)?;
-    within("model.kv_heads", m.kv_heads, 1, m.heads)?;
-    within("model.feed_forward", m.feed_forward, 1, 1 << 18)?;
-    within("model.context", m.context, 2, 1 << 20)?;
-    within("model.rope_theta", m.rope_theta, 1, u32::MAX)?;
-    within("model.norm_epsilon_ppb", m.norm_epsilon_ppb, 1, PPM)?;
-    if m.head_width == 0 {
-        let even = m.width.is_multiple_of(m.heads) && (m.width / m.heads).is_multiple_of(2);
-        let accepted =
-            format_args!("a divisor of the width {} with an even quotient", m.width).to_string();
-        unless(even, "model.heads", m.heads, accepted)?;
-    } else {
-        within("model.head_width", m.head_width, 2, 1 << 12)?;
-        unless(
-            m.head_width.is_multiple_of(2),
-            "model.head_width",
-            m.head_width,
-            "an even number",
-        )?;
-    }
-    let shared = m.heads.is_multiple_of(m.kv_heads);
-    unless(
-        shared,
-        "model.kv_heads",
-        m.kv_heads,
-        format_args!("a divisor of the {} heads", m.heads),
-    )?;
-    m.rope_scaling.iter().try_for_each(rope_scaling)?;
-    within("model (parameters)", m.parameters(), 1, MOST_PARAMETERS)
-}
-
-fn rope_scaling(s: &RopeScaling) -> Result<(), ManifestError> {
-    within("model.rope_scaling.factor_ppm", s.factor_ppm, PPM, u32::MAX)?;
-    within(
-        "model.rope_scaling.low_frequency_ppm",
-        s.low_frequency_ppm,
-        1,
-        u32::MAX - 1,
-    )?;
-    within(
-        "model.rope_scaling.high_frequency_ppm",
-        s.high_frequency_ppm,
-        s.low_frequency_ppm.saturating_add(1),
-        u32::MAX,
-    )?;
-    within(
-        "model.rope_scaling.original_context",
-        s.original_context,
-        1,
-        u32::MAX,
-    )
-}
-
 fn tokeniser(m: &Manifest) -> Result<(), ManifestError> {
-    match m.tokeniser {
+    match &m.tokeniser {
         Tokeniser::Bytes => within(
             "model.vocabulary",
             m.model.vocabulary,
@@ -139,15 +78,53 @@ fn tokeniser(m: &Manifest) -> Result<(), ManifestError> {
             MOST_VOCABULARY,
         ),
         Tokeniser::File {
-            bytes, end_of_text, ..
+            bytes,
+            special,
+            settings,
+            ..
         } => {
-            within("tokeniser.bytes", bytes, 1, MOST_TOKENISER_BYTES)?;
-            let last = m.model.vocabulary.saturating_sub(1);
-            end_of_text
-                .iter()
-                .try_for_each(|token| within("tokeniser.end_of_text", *token, 0, last))
+            within("tokeniser.bytes", *bytes, 1, MOST_TOKENISER_BYTES)?;
+            settings.iter().try_for_each(|settings| {
+                let most = limits::TOKENISER_SETTINGS_BYTES;
+                within("tokeniser.settings.bytes", settings.bytes, 1, most)
+            })?;
+            special_tokens(special, m.model.vocabulary.saturating_sub(1))
         }
     }
+}
+
+fn special_tokens(special: &SpecialTokens, last: u32) -> Result<(), ManifestError> {
+    let SpecialTokens {
+        bos,
+        eos,
+        pad,
+        unk,
+        adds_bos,
+        adds_eos,
+    } = special;
+    for (key, token) in [
+        ("tokeniser.special.bos", bos),
+        ("tokeniser.special.pad", pad),
+        ("tokeniser.special.unk", unk),
+    ] {
+        token
+            .iter()
+            .try_for_each(|token| within(key, *token, 0, last))?;
+    }
+    let number = "tokeniser.special.eos (number)";
+    within(number, eos.len(), 0, limits::EOS_TOKENS)?;
+    for (index, token) in eos.iter().enumerate() {
+        within("tokeniser.special.eos", *token, 0, last)?;
+        let is_new = !eos.iter().take(index).any(|before| before == token);
+        unless(is_new, "tokeniser.special.eos", token, "each token once")?;
+    }
+    for (key, adds, is_there) in [
+        ("tokeniser.special.adds_bos", adds_bos, bos.is_some()),
+        ("tokeniser.special.adds_eos", adds_eos, !eos.is_empty()),
+    ] {
+        unless(!adds || is_there, key, adds, "true only with such a token")?;
+    }
+    Ok(())
 }
 
 fn data(data: &Data) -> Result<(), ManifestError> {
@@ -290,7 +267,20 @@ fn outer(o: &Outer) -> Result<(), ManifestError> {
     )?;
     o.rates
         .iter()
-        .try_for_each(|rate| within("outer.rates.rate_ppm", rate.rate_ppm, 0, 10 * PPM))
+        .try_for_each(|rate| within("outer.rates.rate_ppm", rate.rate_ppm, 0, 10 * PPM))?;
+    let most = limits::CONTRIBUTIONS as u32;
+    for factor in &o.factors {
+        within("outer.factors.contributions", factor.contributions, 1, most)?;
+        within("outer.factors.factor_ppm", factor.factor_ppm, 0, PPM)?;
+    }
+    let mut pairs = o.factors.iter().zip(o.factors.iter().skip(1));
+    let rising = pairs.all(|(a, b)| a.contributions < b.contributions);
+    unless(
+        rising,
+        "outer.factors",
+        "not in order",
+        "strictly rising numbers of contributions",
+    )
 }
 
 fn timing(t: &Timing) -> Result<(), ManifestError> {
@@ -327,7 +317,7 @@ fn bounds(m: &Manifest) -> Result<(), ManifestError> {
         "limits.peers",
         peers,
         contributions.max(founders),
-        limits::FINDINGS as u32,
+        limits::SLOTS as u32,
     )
 }
 
@@ -345,57 +335,4 @@ fn least_contribution_bytes(m: &Manifest) -> u64 {
     .saturating_add(1);
     let kept = (m.model.parameters() / u64::from(chunk)).saturating_mul(keep.into());
     kept.saturating_mul(bits) / 8
-}
-
-fn membership(m: &Membership) -> Result<(), ManifestError> {
-    within(
-        "membership.weight_decay_ppm",
-        m.weight_decay_ppm,
-        1,
-        PPM - 1,
-    )?;
-    // The weight of a peer that contributes to every round approaches credit / (1 - decay).
-    let fading = u64::from(PPM.saturating_sub(m.weight_decay_ppm));
-    within(
-        "membership.credit",
-        m.credit,
-        1,
-        (MOST_PEER_WEIGHT / u64::from(PPM)).saturating_mul(fading),
-    )?;
-    within(
-        "membership.probation_rounds",
-        m.probation_rounds,
-        0,
-        MOST_ROUNDS,
-    )?;
-    within(
-        "membership.vesting_rounds",
-        m.vesting_rounds,
-        0,
-        MOST_ROUNDS,
-    )?;
-    within(
-        "membership.absence_rounds",
-        m.absence_rounds,
-        1,
-        MOST_ROUNDS,
-    )
-}
-
-fn founders(m: &Manifest) -> Result<(), ManifestError> {
-    within("founders (number)", m.founders.len(), 1, limits::FOUNDERS)?;
-    for founder in &m.founders {
-        within("founders.weight", founder.weight.0, 1, MOST_PEER_WEIGHT)?;
-    }
-    let rising = m
-        .founders
-        .iter()
-        .zip(m.founders.iter().skip(1))
-        .all(|(a, b)| a.peer < b.peer);
-    unless(
-        rising,
-        "founders",
-        "not in order, or one twice",
-        "strictly rising by key",
-    )
 }

@@ -1,7 +1,8 @@
 //! The manifest itself.
 
 use super::{
-    Compression, Data, Founder, Inner, Limits, Membership, Model, Outer, Timing, Tokeniser, check,
+    Compression, Data, Founder, Inner, Limits, Membership, Model, Outer, Timing, Tokeniser, Trust,
+    check,
 };
 use crate::error::{DecodeError, ManifestError};
 use crate::ids::{BlobHash, RunId};
@@ -41,6 +42,10 @@ pub struct Manifest {
     pub membership: Membership,
     /// The voters of round 0, strictly rising by key.
     pub founders: Vec<Founder>,
+    /// The version of the rules that all nodes of the run follow: [`limits::RULES`].
+    pub rules: u32,
+    /// How contributions are judged.
+    pub trust: Trust,
 }
 
 /// The initial weights of a run.
@@ -94,6 +99,8 @@ impl Wire for Manifest {
             one(11, &Membership::SHAPE),
             shape::list(12, "Manifest.founders", limits::FOUNDERS, &Founder::SHAPE),
             plain(13),
+            plain(14),
+            one(15, &Trust::SHAPE),
         ],
     };
 
@@ -116,10 +123,19 @@ impl Wire for Manifest {
             membership: self.membership.to_field(),
             founders: self.founders.to_field(),
             initial_weights,
+            rules: self.rules,
+            trust: self.trust.to_field(),
         }
     }
 
     fn from_wire(wire: Self::Wire) -> Result<Self, DecodeError> {
+        if wire.rules != limits::RULES {
+            return Err(DecodeError::OtherRules {
+                // The first version had no number.
+                found: wire.rules.max(1),
+                expected: limits::RULES,
+            });
+        }
         let manifest = Self {
             name: wire.name,
             model: Value::from_field("Manifest.model", wire.model)?,
@@ -133,6 +149,8 @@ impl Wire for Manifest {
             limits: Value::from_field("Manifest.limits", wire.limits)?,
             membership: Value::from_field("Manifest.membership", wire.membership)?,
             founders: Value::from_field("Manifest.founders", wire.founders)?,
+            rules: wire.rules,
+            trust: Value::from_field("Manifest.trust", wire.trust)?,
         };
         manifest.validate()?;
         Ok(manifest)

@@ -7,24 +7,32 @@
 //! | file | holds |
 //! |---|---|
 //! | `document` | the manifest itself, and the initial weights |
-//! | `model` | the model's sizes, and the tokeniser |
+//! | `model` | the model's sizes |
+//! | `tokeniser` | the tokeniser, and what its special tokens mean |
 //! | `data` | what is trained on |
 //! | `training` | inner training, compression, and the outer step |
-//! | `protocol` | timing, limits, membership and founders |
+//! | `protocol` | timing, limits, membership, trust and founders |
 //! | `check` | the rules that a manifest must keep |
+//! | `check_model`, `check_trust` | those for its model; for membership, trust and founders |
 
 mod check;
+mod check_model;
+mod check_trust;
 mod data;
 mod document;
 mod model;
 mod protocol;
+mod tokeniser;
 mod training;
 
 pub use data::{Data, DataSource, PreparedTokens, TokenPart, TokenShard};
 pub use document::{Initial, Manifest};
-pub use model::{Model, RopeScaling, Tokeniser};
-pub use protocol::{Founder, Limits, Membership, Timing};
-pub use training::{AggregationRule, Compression, Inner, Optimiser, Outer, OuterRate, Schedule};
+pub use model::{Activation, Model, NormPlacement, QueryKeyNorm, RopeScaling, RopeScalingKind};
+pub use protocol::{Founder, Limits, Membership, Timing, Trust};
+pub use tokeniser::{SpecialTokens, Tokeniser, TokeniserSettings};
+pub use training::{
+    AggregationRule, Compression, CountFactor, Inner, Optimiser, Outer, OuterRate, Schedule,
+};
 
 pub use crate::error::ManifestError;
 

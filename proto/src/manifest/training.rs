@@ -96,6 +96,20 @@ message! {
         pub rule: AggregationRule = 1,
         /// Outer learning rates, strictly rising by round. The first applies from round 0.
         pub rates: Vec<OuterRate> = 2[limits::OUTER_RATES],
+        /// Factors for the rate by the number of contributions that are applied, strictly rising
+        /// by number; 1 below the first.
+        pub factors: Vec<CountFactor> = 3[limits::CONTRIBUTIONS],
+    }
+}
+
+message! {
+    /// What the outer learning rate is multiplied by, from a number of contributions on.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct CountFactor(NAME, NUMBERS_BYTES) {
+        /// The fewest contributions with this factor.
+        pub contributions: u32 = 1,
+        /// The factor.
+        pub factor_ppm: u32 = 2,
     }
 }
 
@@ -111,12 +125,18 @@ message! {
 }
 
 impl Outer {
-    /// The outer learning rate of a round, in ppm.
-    pub fn rate_ppm(&self, round: RoundNumber) -> u32 {
-        self.rates
-            .iter()
-            .take_while(|rate| rate.from_round <= round.0)
-            .last()
-            .map_or(PPM, |rate| rate.rate_ppm)
+    /// The outer learning rate of a round that applies this many contributions, in ppm: the
+    /// round's rate times the factor of the number, cut off.
+    pub fn rate_ppm(&self, round: RoundNumber, contributions: usize) -> u32 {
+        let begun = |rate: &&OuterRate| rate.from_round <= round.0;
+        let rate = self.rates.iter().take_while(begun).last();
+        let enough = |factor: &&CountFactor| factor.contributions as usize <= contributions;
+        let factor = self.factors.iter().take_while(enough).last();
+        let [rate, factor] = [
+            rate.map_or(PPM, |rate| rate.rate_ppm),
+            factor.map_or(PPM, |factor| factor.factor_ppm),
+        ]
+        .map(u64::from);
+        u32::try_from(rate.saturating_mul(factor) / u64::from(PPM)).unwrap_or(u32::MAX)
     }
 }

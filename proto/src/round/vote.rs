@@ -1,13 +1,12 @@
 //! How voters agree on a round set: proposals and votes.
 
-use super::RoundSet;
 use crate::envelope::{Kind, Signable};
 use crate::error::DecodeError;
 use crate::ids::{RoundNumber, RoundSetHash, View};
 use crate::limits;
 use crate::message::Standalone;
 use crate::schema::{Value, Wire, message, numbered};
-use crate::shape::{Shape, one, plain};
+use crate::shape::{Shape, id, plain};
 use crate::wire;
 
 /// A proposer's value for a round.
@@ -19,8 +18,8 @@ pub struct Proposal {
     pub view: View,
     /// An earlier view in which more than two thirds of the weight prevoted this value.
     pub proof_of_lock: Option<View>,
-    /// The proposed round set.
-    pub value: RoundSet,
+    /// The proposed round set. It travels beside the proposal's envelope.
+    pub value: RoundSetHash,
 }
 
 impl Standalone for Proposal {}
@@ -33,8 +32,8 @@ impl Wire for Proposal {
     type Wire = wire::Proposal;
     const SHAPE: Shape = Shape {
         name: "proposal",
-        most_bytes: limits::PAYLOAD_BYTES,
-        fields: &[plain(1), plain(2), plain(3), one(4, &RoundSet::SHAPE)],
+        most_bytes: limits::PROPOSAL_BYTES,
+        fields: &[plain(1), plain(2), plain(3), id(4, "Proposal.value")],
     };
 
     fn to_wire(&self) -> Self::Wire {

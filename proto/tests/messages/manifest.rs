@@ -1,10 +1,11 @@
 //! A manifest that breaks a rule is refused, with the key, its value and the values accepted.
 
 use weal_proto::manifest::{
-    Data, DataSource, Founder, Initial, Inner, Optimiser, OuterRate, PPM, PreparedTokens,
-    RopeScaling, Schedule, TokenPart, TokenShard, Tokeniser,
+    CountFactor, Data, DataSource, Founder, Initial, Inner, Model, NormPlacement, Optimiser,
+    OuterRate, PPM, PreparedTokens, QueryKeyNorm, RopeScaling, RopeScalingKind, Schedule,
+    SpecialTokens, TokenPart, TokenShard, Tokeniser, TokeniserSettings, Trust,
 };
-use weal_proto::{DecodeError, Manifest, Message, PeerId, Weight};
+use weal_proto::{DecodeError, Manifest, Message, PeerId, RoundNumber, Weight, limits};
 use weal_proto_seeded::Seeded;
 
 /// A small, valid manifest.
@@ -19,6 +20,11 @@ fn valid() -> Manifest {
     manifest.model.width = 128;
     manifest.model.head_width = 0;
     manifest.model.rope_scaling = None;
+    manifest.model.rotary_width = 0;
+    manifest.model.window = 0;
+    manifest.model.window_rope_theta = 0;
+    manifest.model.layer_kinds = Vec::new();
+    manifest.model.fused_projections = false;
     manifest.initial = Initial::Seed([7; 32]);
     manifest.inner = Inner {
         optimiser: Optimiser::AdamW,
@@ -147,6 +153,9 @@ fn rotary_frequencies_may_only_be_scaled_down() {
         low_frequency_ppm: PPM,
         high_frequency_ppm: 4 * PPM,
         original_context: 8192,
+        kind: RopeScalingKind::Llama3,
+        attention_factor_ppb: 0,
+        whole_components: false,
     };
     let mut stretched = valid();
     stretched.model.rope_scaling = Some(scaling);
@@ -182,6 +191,113 @@ fn rotary_frequencies_may_only_be_scaled_down() {
         "0",
         "1 to",
     );
+    // Numbers that a kind does not use are 0, so that every scaling has one encoding.
+    refused(
+        with(|s| s.kind = RopeScalingKind::Linear),
+        "model.rope_scaling.low_frequency_ppm",
+        "1000000",
+        "0 to 0",
+    );
+    refused(
+        with(|s| s.attention_factor_ppb = 1),
+        "model.rope_scaling.attention_factor_ppb",
+        "1",
+        "0 to 0",
+    );
+    refused(
+        with(|s| s.kind = RopeScalingKind::Yarn),
+        "model.rope_scaling.attention_factor_ppb",
+        "0",
+        "1 to",
+    );
+    refused(
+        with(|s| s.whole_components = true),
+        "model.rope_scaling.whole_components",
+        "true",
+        "false, but for YaRN",
+    );
+}
+
+#[test]
+fn features_of_a_model_have_one_encoding() {
+    let layered = |kind: u8| {
+        move |m: &mut Manifest| {
+            m.model.layer_kinds = vec![kind; m.model.layers as usize];
+            m.model.window = 16;
+        }
+    };
+    let mut windowed = valid();
+    layered(Model::WINDOWED | Model::UNROTATED)(&mut windowed);
+    assert_eq!(windowed.validate(), Ok(()));
+    assert_eq!(Manifest::decode(&windowed.encode()), Ok(windowed));
+    refused(layered(4), "model.layer_kinds", "4", "0 to 3");
+    refused(
+        layered(0),
+        "model.layer_kinds",
+        "all 0",
+        "none if all are 0",
+    );
+    refused(layered(Model::UNROTATED), "model.window", "16", "0 to 0");
+    refused(|m| m.model.window = 9, "model.window", "9", "0 to 0");
+    refused(
+        |m| m.model.window_rope_theta = 9,
+        "model.window_rope_theta",
+        "9",
+        "0 to 0",
+    );
+    let endless = |m: &mut Manifest| {
+        m.model.layer_kinds = vec![Model::WINDOWED; m.model.layers as usize];
+    };
+    refused(endless, "model.window", "0", "1 to");
+    let more = |m: &mut Manifest| {
+        m.model.layers = 2;
+        m.model.layer_kinds = vec![Model::UNROTATED; 3];
+    };
+    refused(more, "model.layer_kinds (bytes)", "3", "2 to 2");
+    refused(
+        |m| m.model.rotary_width = 3,
+        "model.rotary_width",
+        "3",
+        "even",
+    );
+    refused(
+        |m| m.model.rotary_width = 34,
+        "model.rotary_width",
+        "34",
+        "at most 32",
+    );
+    let fused = |m: &mut Manifest| {
+        m.model.fused_projections = true;
+        m.model.output_bias = true;
+    };
+    refused(fused, "model.fused_projections", "true", "without");
+}
+
+#[test]
+fn parameters_of_features_are_counted() {
+    let mut model = valid().model;
+    (model.layers, model.feed_forward) = (3, 10);
+    model.query_key_norm = QueryKeyNorm::None;
+    model.norm_placement = NormPlacement::Before;
+    (
+        model.query_key_value_bias,
+        model.output_bias,
+        model.feed_forward_bias,
+    ) = (false, false, false);
+    let plain = model.parameters();
+    let more = |change: fn(&mut Model)| {
+        let mut model = model.clone();
+        change(&mut model);
+        (model.parameters() - plain) / 3
+    };
+    // 4 query heads and 2 key heads, 32 wide.
+    assert_eq!(more(|m| m.query_key_norm = QueryKeyNorm::Head), 64);
+    assert_eq!(more(|m| m.query_key_norm = QueryKeyNorm::Whole), 128 + 64);
+    assert_eq!(more(|m| m.norm_placement = NormPlacement::After), 0);
+    assert_eq!(more(|m| m.norm_placement = NormPlacement::Both), 256);
+    assert_eq!(more(|m| m.query_key_value_bias = true), 128 + 64 + 64);
+    assert_eq!(more(|m| m.output_bias = true), 128);
+    assert_eq!(more(|m| m.feed_forward_bias = true), 10 + 10 + 128);
 }
 
 #[test]
@@ -200,7 +316,7 @@ fn a_model_with_too_many_parameters_is_refused() {
     refused(
         vast,
         "model (parameters)",
-        "65970848727040",
+        "65970982944768",
         "1 to 1099511627776",
     );
 }
@@ -213,22 +329,77 @@ fn the_built_in_tokeniser_needs_a_token_for_every_byte() {
         "255",
         "256 to",
     );
-    let empty = |m: &mut Manifest| {
-        m.tokeniser = Tokeniser::File {
-            hash: [1; 32].into(),
-            bytes: 0,
-            end_of_text: None,
+    refused(
+        |m| m.tokeniser = file(0, SpecialTokens::default()),
+        "tokeniser.bytes",
+        "0",
+        "1 to",
+    );
+}
+
+fn file(bytes: u64, special: SpecialTokens) -> Tokeniser {
+    Tokeniser::File {
+        hash: [1; 32].into(),
+        bytes,
+        special,
+        settings: None,
+    }
+}
+
+#[test]
+fn special_tokens_lie_within_the_vocabulary_and_are_told_apart() {
+    let with = |change: fn(&mut SpecialTokens)| {
+        move |m: &mut Manifest| {
+            let mut special = SpecialTokens {
+                bos: Some(1),
+                eos: vec![3, 2],
+                pad: Some(3),
+                unk: Some(0),
+                adds_bos: true,
+                adds_eos: false,
+            };
+            change(&mut special);
+            m.tokeniser = file(1, special);
         }
     };
-    refused(empty, "tokeniser.bytes", "0", "1 to");
-    let outside = |m: &mut Manifest| {
+    let mut plain = valid();
+    with(|_| {})(&mut plain);
+    assert_eq!(Manifest::decode(&plain.encode()), Ok(plain));
+    let key = "tokeniser.special.bos";
+    refused(with(|s| s.bos = Some(256)), key, "256", "0 to 255");
+    let key = "tokeniser.special.eos";
+    refused(with(|s| s.eos.push(256)), key, "256", "0 to 255");
+    refused(with(|s| s.eos.push(3)), key, "3", "each token once");
+    let key = "tokeniser.special.pad";
+    refused(with(|s| s.pad = Some(256)), key, "256", "0 to 255");
+    let key = "tokeniser.special.unk";
+    refused(with(|s| s.unk = Some(256)), key, "256", "0 to 255");
+    let key = "tokeniser.special.adds_bos";
+    refused(
+        with(|s| s.bos = None),
+        key,
+        "true",
+        "only with such a token",
+    );
+    let many = with(|s| s.eos = (0..33).collect());
+    refused(many, "tokeniser.special.eos (number)", "33", "0 to 32");
+    let settings = |m: &mut Manifest| {
         m.tokeniser = Tokeniser::File {
             hash: [1; 32].into(),
             bytes: 1,
-            end_of_text: Some(m.model.vocabulary),
-        };
+            special: SpecialTokens::default(),
+            settings: Some(TokeniserSettings {
+                hash: [2; 32].into(),
+                bytes: 1 << 30,
+            }),
+        }
     };
-    refused(outside, "tokeniser.end_of_text", "256", "0 to 255");
+    refused(
+        settings,
+        "tokeniser.settings.bytes",
+        "1073741824",
+        "1 to 4194304",
+    );
 }
 
 #[test]
@@ -545,14 +716,14 @@ fn limits_are_large_enough_for_the_model_and_the_founders() {
         "of this model's contributions",
     );
     let few = |m: &mut Manifest| (m.limits.contributions, m.limits.peers) = (20, 19);
-    refused(few, "limits.peers", "19", "20 to 1024");
+    refused(few, "limits.peers", "19", "20 to 256");
     let founders = valid().founders.len();
     let fewer_than_founders = |m: &mut Manifest| (m.limits.contributions, m.limits.peers) = (1, 1);
     refused(
         fewer_than_founders,
         "limits.peers",
         "1",
-        &format!("{founders} to 1024"),
+        &format!("{founders} to 256"),
     );
 }
 
@@ -591,7 +762,77 @@ fn weights_decay_and_stay_below_the_engines_limit() {
     let slow = |m: &mut Manifest| {
         (m.membership.weight_decay_ppm, m.membership.credit) = (PPM - 1, 1 << 31)
     };
-    refused(slow, "membership.credit", "2147483648", "1 to 1125899906");
+    refused(slow, "membership.credit", "2147483648", "1 to 281474976");
+}
+
+#[test]
+fn rules_of_trust_stay_within_their_bounds() {
+    bounds!("trust.least_signal_ppm", trust.least_signal_ppm, 0_u32, PPM);
+    bounds!("trust.copy_ppm", trust.copy_ppm, 1_u32, PPM);
+    bounds!("trust.least_compared", trust.least_compared, 2_u32, 256_u32);
+    bounds!("trust.committee", trust.committee, 1_u32, 256_u32);
+    bounds!("trust.probation", trust.probation, 0_u32, 1_048_576_u32);
+    bounds!("trust.settle_rounds", trust.settle_rounds, 1_u32, 8_u32);
+    bounds!(
+        "trust.least_typical_ppm",
+        trust.least_typical_ppm,
+        1_u32,
+        PPM
+    );
+    bounds!("trust.most_score_ppm", trust.most_score_ppm, PPM, 4 * PPM);
+    bounds!("trust.memory_rounds", trust.memory_rounds, 1_u32, 1_000_u32);
+    bounds!(
+        "trust.full_standing_ppm",
+        trust.full_standing_ppm,
+        1_u32,
+        PPM
+    );
+    bounds!(
+        "trust.most_distance_ppm",
+        trust.most_distance_ppm,
+        PPM,
+        1_000 * PPM
+    );
+    refused(|m| m.trust.pot = 0, "trust.pot", "0", "1 to");
+    let more_than_scores = |m: &mut Manifest| {
+        (m.trust.most_score_ppm, m.trust.harm_ppm) = (PPM, PPM + 1);
+    };
+    refused(
+        more_than_scores,
+        "trust.harm_ppm",
+        "1000001",
+        "1 to 1000000",
+    );
+    let mut usual = valid();
+    usual.trust = Trust::default();
+    assert_eq!(usual.validate(), Ok(()));
+}
+
+#[test]
+fn the_outer_rate_falls_with_the_number_of_contributions() {
+    let factor = |contributions, factor_ppm| CountFactor {
+        contributions,
+        factor_ppm,
+    };
+    let mut outer = valid().outer;
+    outer.rates = vec![OuterRate {
+        from_round: 0,
+        rate_ppm: 1_300_000,
+    }];
+    outer.factors = vec![factor(9, 900_000), factor(16, 615_572)];
+    let rates = [0, 8, 9, 15, 16, 99].map(|count| outer.rate_ppm(RoundNumber(3), count));
+    assert_eq!(
+        rates,
+        [1_300_000, 1_300_000, 1_170_000, 1_170_000, 800_243, 800_243]
+    );
+
+    let twice = |m: &mut Manifest| m.outer.factors = vec![factor(9, PPM), factor(9, PPM)];
+    let accepted = "strictly rising numbers of contributions";
+    refused(twice, "outer.factors", "not in order", accepted);
+    let high = |m: &mut Manifest| m.outer.factors = vec![factor(9, PPM + 1)];
+    refused(high, "outer.factors.factor_ppm", "1000001", "0 to 1000000");
+    let none = |m: &mut Manifest| m.outer.factors = vec![factor(0, PPM)];
+    refused(none, "outer.factors.contributions", "0", "1 to 256");
 }
 
 #[test]
@@ -631,7 +872,7 @@ fn too_many_founders_are_refused_by_validation() {
         peer: PeerId::from([n; 32]),
         weight: Weight(1),
     };
-    manifest.limits.peers = 1_024;
+    manifest.limits.peers = 256;
     manifest.founders = (0..129).map(founder).collect();
     let error = manifest.validate().unwrap_err();
     assert_eq!(
@@ -640,4 +881,24 @@ fn too_many_founders_are_refused_by_validation() {
     );
     manifest.founders.pop();
     assert_eq!(manifest.validate(), Ok(()));
+}
+
+#[test]
+fn a_run_with_other_rules_is_refused_by_the_version_it_names() {
+    let mut other = valid();
+    other.rules = limits::RULES + 1;
+    let error = Manifest::decode(&other.encode()).unwrap_err();
+    let expected = DecodeError::OtherRules {
+        found: limits::RULES + 1,
+        expected: limits::RULES,
+    };
+    assert_eq!(error, expected);
+    assert!(
+        error.to_string().contains("version 3 of the rules"),
+        "{error}"
+    );
+    let mut first = valid();
+    first.rules = 0;
+    let error = Manifest::decode(&first.encode()).unwrap_err().to_string();
+    assert!(error.contains("follows version 1"), "{error}");
 }

@@ -2,8 +2,9 @@
 
 use weal_proto::{
     Attestation, BlobHeader, BlobRequest, Certificate, Commitment, Decided, DecodeError, Envelope,
-    Evidence, Finding, Kind, Leave, Manifest, Message, Outline, Proposal, Request, Response,
-    RoundNumber, RoundSet, SigningKey, View, ViewCertificate, Vote, limits,
+    Evidence, Kind, Leave, Manifest, Message, Outline, PlaceSet, Proposal, Refusal, Request,
+    Response, RoundNumber, RoundSet, Score, SigningKey, SlotId, Verdict, View, ViewCertificate,
+    Vote, limits,
 };
 use weal_proto_seeded::{Seeded, Source};
 
@@ -43,17 +44,15 @@ fn envelope(kind: u64) -> Raw {
         .bytes(5, &[3; 64])
 }
 
-fn finding(commitment: &[u8], verdict: u64) -> Raw {
-    let raw = Raw::new().bytes(1, commitment);
-    if verdict == 0 {
-        raw
-    } else {
-        raw.number(2, verdict)
+fn refused(slot: u64, verdict: u64) -> Raw {
+    match slot {
+        0 => Raw::new().number(2, verdict),
+        slot => Raw::new().number(1, slot).number(2, verdict),
     }
 }
 
 fn attestation() -> Raw {
-    Raw::new().number(1, 9).bytes(2, &id(1))
+    Raw::new().number(1, 9).bytes(2, &id(1)).bytes(4, &id(2))
 }
 
 fn round_set() -> Raw {
@@ -97,7 +96,11 @@ fn a_message_above_its_limit_is_refused_unread() {
 
 #[test]
 fn an_encoded_zero_is_not_canonical() {
-    let padded = Raw::new().number(1, 0).bytes(2, &id(1)).done();
+    let padded = Raw::new()
+        .number(1, 0)
+        .bytes(2, &id(1))
+        .bytes(4, &id(2))
+        .done();
     assert_eq!(
         refusal::<Attestation>(&padded),
         not_canonical("attestation")
@@ -136,10 +139,10 @@ fn an_error_names_the_id_of_wrong_length() {
             refusal::<Attestation>(&attestation),
             wrong("Attestation.base_root", bytes)
         );
-        let inner = self::attestation().part(3, &finding(&id_of, 0)).done();
+        let list = Raw::new().bytes(2, &id(1)).bytes(4, &id_of).done();
         assert_eq!(
-            refusal::<Attestation>(&inner),
-            wrong("Finding.commitment", bytes)
+            refusal::<Attestation>(&list),
+            wrong("Attestation.list", bytes)
         );
         let tensors = Raw::new().part(5, &Raw::new().bytes(2, &id_of)).done();
         assert_eq!(
@@ -150,6 +153,11 @@ fn an_error_names_the_id_of_wrong_length() {
         assert_eq!(
             refusal::<BlobRequest>(&request),
             wrong("BlobRequest.blob", bytes)
+        );
+        let proposal = Raw::new().number(1, 9).bytes(4, &id_of).done();
+        assert_eq!(
+            refusal::<Proposal>(&proposal),
+            wrong("Proposal.value", bytes)
         );
         if bytes > 0 {
             let vote = Raw::new().number(3, 1).bytes(4, &id_of).done();
@@ -186,18 +194,19 @@ fn a_signature_of_wrong_length_is_refused() {
 #[test]
 fn one_entry_above_the_limit_is_refused() {
     let attestation = attestation()
-        .parts(3, &finding(&id(1), 0), limits::FINDINGS + 1)
+        .parts(5, &refused(1, 1), limits::SLOTS + 1)
         .done();
-    // This many findings may also exceed the limit on the whole message.
-    assert!(matches!(
+    assert_eq!(
         refusal::<Attestation>(&attestation),
-        DecodeError::TooMany { .. } | DecodeError::TooLong { .. }
-    ));
+        too_many("Attestation.refused", limits::SLOTS)
+    );
 
     let sets = [
         (5, limits::CONTRIBUTIONS, "RoundSet.contributions"),
         (6, limits::VOTERS, "RoundSet.attestations"),
         (7, limits::LEAVES, "RoundSet.leaves"),
+        (12, limits::LATE, "RoundSet.late"),
+        (13, limits::TICKETS, "RoundSet.tickets"),
     ];
     for (field, limit, name) in sets {
         let set = round_set().parts(field, &envelope(1), limit + 1).done();
@@ -247,23 +256,23 @@ fn one_entry_above_the_limit_is_refused() {
 fn an_unsorted_list_or_a_duplicate_is_refused() {
     let pair = |one, other| {
         attestation()
-            .part(3, &finding(&id(one), 0))
-            .part(3, &finding(&id(other), 0))
+            .part(5, &refused(one, 1))
+            .part(5, &refused(other, 1))
             .done()
     };
     let error = DecodeError::NotSorted {
-        field: "Attestation.findings",
+        field: "Attestation.refused",
     };
     assert_eq!(refusal::<Attestation>(&pair(2, 1)), error);
     assert_eq!(refusal::<Attestation>(&pair(1, 1)), error);
     assert!(Attestation::decode(&pair(1, 2)).is_ok());
 
-    let mut set = seeded(|set: &RoundSet| set.contributions.len() > 1);
-    set.contributions.reverse();
+    let mut set = seeded(|set: &RoundSet| set.attestations.len() > 1);
+    set.attestations.reverse();
     assert_eq!(
         refusal::<RoundSet>(&set.encode()),
         DecodeError::NotSorted {
-            field: "RoundSet.contributions"
+            field: "RoundSet.attestations"
         }
     );
     let mut set = seeded(|set: &RoundSet| set.evidence.len() > 1);
@@ -293,16 +302,33 @@ fn an_unsorted_list_or_a_duplicate_is_refused() {
 #[test]
 fn a_number_without_a_meaning_is_refused() {
     let unknown = |field, value| DecodeError::UnknownValue { field, value };
-    for kind in [0, 7, u64::from(u32::MAX)] {
+    for kind in [0, 10, u64::from(u32::MAX)] {
         assert_eq!(
             refusal::<Envelope>(&envelope(kind).done()),
             unknown("Envelope.kind", kind as i64)
         );
     }
-    let attestation = attestation().part(3, &finding(&id(1), 99)).done();
+    let found = |raw: Raw| refusal::<Attestation>(&raw.done());
     assert_eq!(
-        refusal::<Attestation>(&attestation),
-        unknown("Finding.verdict", 99)
+        found(attestation().part(5, &refused(1, 99))),
+        unknown("Refusal.verdict", 99)
+    );
+    assert_eq!(
+        found(attestation().part(5, &refused(256, 1))),
+        unknown("Refusal.slot", 256)
+    );
+    // A place that is valid and refused, and one that is refused for being valid.
+    let contradictory = Raw::new()
+        .number(1, 9)
+        .bytes(2, &id(1))
+        .bytes(3, &[2])
+        .bytes(4, &id(2))
+        .part(5, &refused(1, 3));
+    assert_eq!(found(contradictory), unknown("Attestation.refused", 3));
+    let valid = Raw::new().number(1, 1);
+    assert_eq!(
+        found(attestation().part(5, &valid)),
+        unknown("Attestation.refused", 0)
     );
     assert_eq!(
         refusal::<Vote>(&Raw::new().number(1, 9).done()),
@@ -342,14 +368,14 @@ fn an_error_names_the_missing_part() {
         missing("Evidence.second")
     );
     assert_eq!(
-        refusal::<Proposal>(&Raw::new().number(1, 9).done()),
-        missing("Proposal.value")
-    );
-    assert_eq!(
         refusal::<Decided>(&Raw::new().part(1, &round_set()).done()),
         missing("Decided.certificate")
     );
-    let nameless = Raw::new().bytes(1, b"run").bytes(5, &id(1)).done();
+    let nameless = Raw::new()
+        .bytes(1, b"run")
+        .bytes(5, &id(1))
+        .number(14, 2)
+        .done();
     assert_eq!(refusal::<Manifest>(&nameless), missing("Manifest.model"));
 }
 
@@ -415,22 +441,28 @@ fn a_payload_above_the_limit_of_its_kind_is_refused() {
 #[test]
 fn a_round_set_above_its_limit_is_refused_within_a_decided_round() {
     let mut source = Source::new(1);
-    let findings = |source: &mut Source| {
-        let mut findings: Vec<Finding> = (0..limits::FINDINGS)
-            .map(|_| Finding::seeded(source))
-            .collect();
-        findings.sort_by_key(|finding| finding.commitment);
-        findings
+    let refused = (0..=255).map(|slot| Refusal {
+        slot: SlotId(slot),
+        verdict: Verdict::Malformed,
+    });
+    let scores = (0..=255).map(|slot| Score {
+        slot: SlotId(slot),
+        own_ppm: i32::MIN,
+        held_ppm: i32::MIN,
+    });
+    let attestation = Attestation {
+        round: RoundNumber(1),
+        base_root: id(1).into(),
+        valid: PlaceSet::default(),
+        list: id(2).into(),
+        refused: refused.collect(),
+        attempt: 0,
+        scores: scores.collect(),
     };
     let mut decided = Decided::of_seed(0);
-    decided.value.attestations = (0..28)
+    decided.value.attestations = (0..172)
         .map(|_| {
             let key = SigningKey::from_seed(source.bytes());
-            let attestation = Attestation {
-                round: RoundNumber(1),
-                base_root: id(1).into(),
-                findings: findings(&mut source),
-            };
             Envelope::sign(&key, id(1).into(), &attestation)
         })
         .collect();
@@ -500,4 +532,33 @@ fn errors_name_the_field_and_the_limit() {
             "Vote.step: unknown value 3",
         ]
     );
+}
+
+#[test]
+fn nothing_but_a_round_set_beside_a_proposal_travels_with_an_envelope() {
+    let leave = Raw::new()
+        .number(1, 6)
+        .bytes(2, &id(1))
+        .bytes(3, &id(2))
+        .bytes(5, &[3; 64])
+        .bytes(6, b"x")
+        .done();
+    let error = DecodeError::TooLong {
+        message: "what travels beside an envelope",
+        bytes: 1,
+        limit: 0,
+    };
+    assert_eq!(refusal::<Envelope>(&leave), error);
+    let mut evidence = Evidence::of_seed(1);
+    evidence.first = seeded(|envelope: &Envelope| envelope.kind == Kind::Proposal);
+    assert!(!evidence.first.companion.is_empty());
+    assert!(matches!(
+        refusal::<Evidence>(&evidence.encode()),
+        DecodeError::WrongLength {
+            field: "Evidence.first",
+            ..
+        }
+    ));
+    let alone = evidence.first.bare();
+    assert_eq!(alone.hash(), evidence.first.hash());
 }

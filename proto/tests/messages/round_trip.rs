@@ -4,8 +4,8 @@ use proptest::collection::vec as list_of;
 use proptest::prelude::*;
 use weal_proto::round::Verdict;
 use weal_proto::{
-    Attestation, BlobHeader, Certificate, CommitSignature, Finding, Message, RoundNumber,
-    Signature, View, ViewCertificate, ViewSignature, VoteStep, limits,
+    Attestation, BlobHeader, Certificate, CommitSignature, Message, PlaceSet, Refusal, RoundNumber,
+    Score, Signature, SlotId, View, ViewCertificate, ViewSignature, VoteStep, limits,
 };
 use weal_proto_seeded::{Seeded, Source};
 
@@ -116,15 +116,25 @@ fn nth_id(n: usize) -> [u8; 32] {
 #[test]
 fn the_longest_honest_messages_fit_their_limits() {
     let (round, view, signature) = (RoundNumber(u64::MAX), View(u32::MAX), Signature([0xff; 64]));
-    let finding = |n| Finding {
-        commitment: nth_id(n).into(),
-        verdict: Verdict::WrongBase,
-    };
-    let findings = (0..limits::FINDINGS).map(finding).collect();
     fits(Attestation {
         round,
         base_root: [1; 32].into(),
-        findings,
+        valid: PlaceSet::default(),
+        list: [2; 32].into(),
+        refused: (0..=255)
+            .map(|slot| Refusal {
+                slot: SlotId(slot),
+                verdict: Verdict::Contradicted,
+            })
+            .collect(),
+        attempt: u32::MAX,
+        scores: (0..=255)
+            .map(|slot| Score {
+                slot: SlotId(slot),
+                own_ppm: i32::MIN,
+                held_ppm: i32::MIN,
+            })
+            .collect(),
     });
 
     let commit = |n| CommitSignature {

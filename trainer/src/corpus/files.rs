@@ -1,44 +1,30 @@
 //! Text from files and folders, in the same order on every machine.
 
-use std::fs;
-use std::io;
 use std::path::Path;
 
-use crate::data::files_under;
+use crate::data::{FileWalk, read_text};
 use crate::error::{Error, Result};
 
-/// The text of a file, or of all files of a folder, sorted by path and concatenated.
-///
-/// With `must_be_text`, a file that is not UTF-8 is refused with the offset of its first bad byte.
-pub(super) fn read(path: &Path, must_be_text: bool) -> Result<Vec<u8>> {
-    let mut text = Vec::new();
-    for file in files_under(path)? {
-        let bytes = fs::read(&file).map_err(|error| unreadable(&file, error))?;
-        if must_be_text && let Err(error) = std::str::from_utf8(&bytes) {
-            return Err(Error::DataNotText {
-                path: file,
-                offset: error.valid_up_to(),
-            });
+/// The text of a file, or of each file of a folder, sorted by path, without empty ones.
+pub(super) fn read(path: &Path) -> Result<Vec<Vec<u8>>> {
+    let mut texts = Vec::new();
+    for file in FileWalk::default().path(path)? {
+        let text = read_text(&file.path)?.text;
+        if !text.is_empty() {
+            texts.push(text);
         }
-        text.extend_from_slice(&bytes);
     }
-    if text.is_empty() {
+    if texts.is_empty() {
         return Err(Error::DataEmpty {
             path: path.to_owned(),
         });
     }
-    Ok(text)
-}
-
-fn unreadable(path: &Path, source: io::Error) -> Error {
-    Error::DataUnreadable {
-        path: path.to_owned(),
-        source,
-    }
+    Ok(texts)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::path::PathBuf;
 
     use super::*;
@@ -76,12 +62,12 @@ mod tests {
             (".git/x", b"no"),
         ];
         let folder = Folder::new("sorted", &files);
-        assert_eq!(read(&folder.0, true).unwrap(), b"1234");
+        assert_eq!(read(&folder.0).unwrap(), [b"1", b"2", b"3", b"4"]);
     }
 
     #[test]
     fn a_missing_path_is_named() {
-        let message = with_causes(&read(Path::new("/nowhere/text"), false).unwrap_err());
+        let message = with_causes(&read(Path::new("/nowhere/text")).unwrap_err());
         assert!(
             message.contains("/nowhere/text") && message.contains("No such file"),
             "{message}"
@@ -91,17 +77,16 @@ mod tests {
     #[test]
     fn an_empty_folder_is_named() {
         let folder = Folder::new("empty", &[("nothing.txt", b"")]);
-        let message = read(&folder.0, false).unwrap_err().to_string();
+        let message = read(&folder.0).unwrap_err().to_string();
         assert!(message.contains("holds no text"), "{message}");
     }
 
     #[test]
-    fn bytes_that_are_not_text_are_refused_only_if_text_is_needed() {
-        let folder = Folder::new("binary", &[("x.bin", b"ab\xff")]);
-        assert_eq!(read(&folder.0, false).unwrap(), b"ab\xff");
-        let message = read(&folder.0, true).unwrap_err().to_string();
+    fn bytes_that_are_not_text_are_refused() {
+        let folder = Folder::new("binary", &[("x.bin", b"ab\xff\0")]);
+        let message = read(&folder.0).unwrap_err().to_string();
         assert!(
-            message.contains("x.bin is not UTF-8 from byte 2 on"),
+            message.contains("x.bin as text: it is not text"),
             "{message}"
         );
     }

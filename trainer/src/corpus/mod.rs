@@ -4,9 +4,12 @@
 mod files;
 mod floors;
 mod grammar;
+mod holdout;
 mod part;
 mod shards;
 mod source;
+#[cfg(test)]
+mod tests;
 mod tokenised;
 mod window;
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::shards::Shards;
 use super::window::Window;
+use crate::data::character_start;
 use crate::error::{Error, Result};
 use crate::tokeniser::{Tokeniser, Tokens};
 
@@ -19,11 +20,64 @@ pub(super) enum Part {
 }
 
 impl Part {
-    pub(super) fn new(text: Vec<u8>, tokeniser: &Tokeniser) -> Result<Self> {
-        Ok(match tokeniser {
-            Tokeniser::Bytes => Self::Bytes(text),
-            Tokeniser::File(_) => Self::Wide(tokeniser.encode_with_ends(&text)?),
-        })
+    /// Tokenises texts. Each begins with bos if the tokeniser adds it, and ends with the
+    /// tokeniser's end-of-text token, or with a line end if each byte is a token.
+    pub(super) fn new(texts: &[&[u8]], tokeniser: &Tokeniser) -> Result<Self> {
+        let texts = texts.iter().filter(|text| !text.is_empty());
+        let Tokeniser::File(_) = tokeniser else {
+            let mut bytes = Vec::new();
+            for text in texts {
+                bytes.extend_from_slice(text);
+                if !text.ends_with(b"\n") {
+                    bytes.push(b'\n');
+                }
+            }
+            return Ok(Self::Bytes(bytes));
+        };
+        let special = tokeniser.special();
+        let mut all = Tokens::default();
+        let mut before = 0;
+        for text in texts {
+            let tokens = tokeniser.encode_with_ends(text)?;
+            // A special token has no text.
+            let first = special.first().map(|token| (token, 0));
+            let last = special.end_of_text();
+            let last = last.map(|token| (token, text.len() as u64));
+            let text_tokens = tokens.ids.into_iter().zip(tokens.ends);
+            for (token, end) in first.into_iter().chain(text_tokens).chain(last) {
+                all.ids.push(token);
+                all.ends.push(before + end);
+            }
+            before += text.len() as u64;
+        }
+        Ok(Self::Wide(all))
+    }
+
+    /// The number of tokens of texts as [`Self::new`] makes them, counted only until there are
+    /// `enough`.
+    pub(super) fn tokens_up_to(
+        texts: &[&[u8]],
+        tokeniser: &Tokeniser,
+        enough: usize,
+    ) -> Result<usize> {
+        let mut found = 0;
+        for text in texts {
+            // No token stands for this many bytes, and few texts need more than one beginning.
+            let mut bytes = enough.saturating_mul(16).max(1 << 12);
+            loop {
+                let end = character_start(text, bytes.min(text.len()));
+                let tokens = Self::new(&[&text[..end]], tokeniser)?.len();
+                if found + tokens >= enough || end == text.len() {
+                    found += tokens;
+                    break;
+                }
+                bytes = bytes.saturating_mul(2);
+            }
+            if found >= enough {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -53,6 +107,7 @@ impl Part {
                 let window = text.get(first..=last).ok_or_else(outside)?;
                 Ok(Window {
                     tokens: window.iter().map(|byte| u32::from(*byte)).collect(),
+                    learnt: Vec::new(),
                     bytes: context as u64,
                 })
             }
@@ -61,6 +116,7 @@ impl Part {
                 let ids = tokens.ids.get(first..=last).ok_or_else(outside)?;
                 Ok(Window {
                     tokens: ids.to_vec(),
+                    learnt: Vec::new(),
                     bytes: tokens.ends[last] - tokens.ends[first],
                 })
             }

@@ -1,11 +1,11 @@
 //! A part of a corpus that stays on disk, in shards of tokens.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rayon::prelude::*;
 
 use super::window::Window;
-use crate::data::{PreparedFolder, PreparedPart, Shard};
+use crate::data::{PreparedFolder, PreparedPart, Shard, ShardTokens, VerifiedShards};
 use crate::error::{Error, Result};
 
 /// The shards of one part, and their paths.
@@ -46,22 +46,31 @@ impl TokenPart {
     }
 }
 
-/// Open shards, in order.
+/// Verified shards, in order.
 #[derive(Debug)]
 pub(super) struct Shards {
-    shards: Vec<(PathBuf, Shard)>,
+    shards: Vec<([u8; 32], Shard)>,
     /// The number of tokens up to the end of each shard.
     ends: Vec<u64>,
     text_bytes: u64,
 }
 
 impl Shards {
-    /// Opens and checks every shard.
-    pub(super) fn open(part: &TokenPart, vocabulary: usize) -> Result<Self> {
+    /// Verifies every shard that is not `known` from an earlier start.
+    pub(super) fn open(
+        part: &TokenPart,
+        vocabulary: usize,
+        known: Option<&VerifiedShards>,
+    ) -> Result<Self> {
         let open = |listed: &TokenShard| {
-            let shard = Shard::open(&listed.path, &listed.hash, vocabulary)?;
+            let (path, hash) = (&listed.path, &listed.hash);
+            let known = known.map(|known| known.open(path, hash, vocabulary));
+            let shard = match known.transpose()?.flatten() {
+                Some(shard) => shard,
+                None => Shard::verify(path, hash, vocabulary)?,
+            };
             if shard.tokens() == listed.tokens {
-                return Ok((listed.path.clone(), shard));
+                return Ok((listed.hash, shard));
             }
             let reason = format!(
                 "it holds {} tokens instead of {}",
@@ -86,6 +95,11 @@ impl Shards {
         })
     }
 
+    /// The shards with their hashes.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8; 32], &Shard)> {
+        self.shards.iter().map(|(hash, shard)| (hash, shard))
+    }
+
     pub(super) fn tokens(&self) -> u64 {
         self.ends.last().copied().unwrap_or(0)
     }
@@ -93,17 +107,18 @@ impl Shards {
     /// The window of `context` + 1 tokens that begins at `start`. Its number of bytes is an average
     /// over the part.
     pub(super) fn window(&self, start: u64, context: usize) -> Result<Window> {
-        let tokens = self.read(start, context + 1)?;
+        let ShardTokens { tokens, learnt } = self.read(start, context + 1)?;
         let bytes =
             context as u128 * u128::from(self.text_bytes) / u128::from(self.tokens().max(1));
         Ok(Window {
             tokens,
+            learnt,
             bytes: bytes as u64,
         })
     }
 
     /// `count` tokens from `start` on, across shards.
-    pub(super) fn read(&self, start: u64, count: usize) -> Result<Vec<u32>> {
+    pub(super) fn read(&self, start: u64, count: usize) -> Result<ShardTokens> {
         let outside = || Error::Window {
             start,
             length: count,
@@ -115,23 +130,27 @@ impl Shards {
         {
             return Err(outside());
         }
-        let mut tokens = Vec::with_capacity(count);
+        let mut all = ShardTokens::default();
         let mut number = self.ends.partition_point(|end| *end <= start);
-        while tokens.len() < count {
-            let (end, (path, shard)) = (self.ends[number], &self.shards[number]);
-            let from = start + tokens.len() as u64;
-            let there = (end - from).min((count - tokens.len()) as u64) as usize;
-            let read = shard.read(from - (end - shard.tokens()), there);
-            tokens.extend(read.map_err(|source| unreadable(path, source))?);
+        while all.tokens.len() < count {
+            let (Some(end), Some((_, shard))) = (self.ends.get(number), self.shards.get(number))
+            else {
+                return Err(outside());
+            };
+            let before = all.tokens.len();
+            let from = start + before as u64;
+            let there = (end - from).min((count - before) as u64) as usize;
+            let read = shard.read(from - (end - shard.tokens()), there)?;
+            // A shard that says nothing learns all of its tokens.
+            if !read.learnt.is_empty() {
+                all.learnt.resize(before, true);
+                all.learnt.extend(read.learnt);
+            } else if !all.learnt.is_empty() {
+                all.learnt.resize(before + there, true);
+            }
+            all.tokens.extend(read.tokens);
             number += 1;
         }
-        Ok(tokens)
-    }
-}
-
-fn unreadable(path: &Path, source: std::io::Error) -> Error {
-    Error::DataUnreadable {
-        path: path.to_owned(),
-        source,
+        Ok(all)
     }
 }

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use super::files;
 use super::grammar::generate_text;
 use crate::error::Result;
-use crate::tokeniser::Tokeniser;
 
 /// A source of text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,18 +23,16 @@ pub enum TextSource {
     },
 }
 
-/// Reads a source. Also returns the entropy in nats per byte, which only generated text has.
-pub(super) fn read(source: &TextSource, tokeniser: &Tokeniser) -> Result<(Vec<u8>, Option<f64>)> {
+/// Reads the texts of a source. Also returns the entropy in nats per byte, which only generated
+/// text has.
+pub(super) fn read(source: &TextSource) -> Result<(Vec<Vec<u8>>, Option<f64>)> {
     match source {
-        TextSource::Path(path) => Ok((
-            files::read(path, matches!(tokeniser, Tokeniser::File(_)))?,
-            None,
-        )),
-        TextSource::Text(text) => Ok((text.clone(), None)),
+        TextSource::Path(path) => Ok((files::read(path)?, None)),
+        TextSource::Text(text) => Ok((vec![text.clone()], None)),
         TextSource::Generated { seed, bytes } => {
             let generated = generate_text(seed, *bytes);
             let nats_per_byte = generated.nats / generated.text.len().max(1) as f64;
-            Ok((generated.text, Some(nats_per_byte)))
+            Ok((vec![generated.text], Some(nats_per_byte)))
         }
     }
 }

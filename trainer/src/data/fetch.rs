@@ -1,24 +1,28 @@
 //! Downloads over HTTP. An interrupted transfer resumes where it stopped, in this run or a later
 //! one.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use ureq::http::{HeaderMap, Response};
+use ureq::tls::TlsConfig;
 use ureq::{Agent, Body};
 
+use super::retry::{Failures, NoAnswer, Patience, header, number, wrong};
+use super::roots;
 use crate::error::{Error, Result};
 
 /// Hugging Face's address, unless `HF_ENDPOINT` is set.
 const ENDPOINT: &str = "https://huggingface.co";
 /// A connection without data for this long times out; the download retries.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// The longest pause between two attempts.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// An attempt that received at least this many bytes resets the count of failures.
 const PROGRESS_BYTES: u64 = 256 << 10;
 
@@ -34,11 +38,25 @@ pub struct DownloadClient {
     pub attempts: u32,
     /// Pause after the first failed attempt; doubles with each further one.
     pub pause: Duration,
+    /// Ends every wait and transfer once it is true.
+    pub stop: Arc<AtomicBool>,
+    /// Servers that have answered. Their names and ports are right.
+    answered: Arc<Mutex<HashSet<String>>>,
 }
 
 impl Default for DownloadClient {
     fn default() -> Self {
+        Self::with_tls(TlsConfig::default())
+    }
+}
+
+/// Gets bytes received, and bytes in total if known; may stop the transfer.
+pub(super) type Progress<'a> = &'a mut dyn FnMut(u64, Option<u64>) -> ControlFlow<()>;
+
+impl DownloadClient {
+    pub(super) fn with_tls(tls: TlsConfig) -> Self {
         let agent = Agent::config_builder()
+            .tls_config(tls)
             .user_agent(concat!("weal/", env!("CARGO_PKG_VERSION")))
             .http_status_as_error(false)
             .timeout_connect(Some(TIMEOUT))
@@ -52,23 +70,29 @@ impl Default for DownloadClient {
             token: None,
             attempts: 8,
             pause: Duration::from_secs(1),
+            stop: Arc::default(),
+            answered: Arc::default(),
         }
     }
-}
 
-/// Gets bytes received, and bytes in total if known; may stop the transfer.
-pub(super) type Progress<'a> = &'a mut dyn FnMut(u64, Option<u64>) -> ControlFlow<()>;
-
-impl DownloadClient {
     /// A client with `HF_ENDPOINT` and `HF_TOKEN` from the environment, as Hugging Face's own tools
-    /// use them.
+    /// use them, that trusts the certificates in `SSL_CERT_FILE` and `SSL_CERT_DIR` or the
+    /// system's.
     pub fn from_environment() -> Self {
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let endpoint = set("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned());
         Self {
             endpoint: endpoint.trim_end_matches('/').to_owned(),
             token: set("HF_TOKEN"),
-            ..Self::default()
+            ..Self::with_tls(roots::tls())
+        }
+    }
+
+    fn patience(&self) -> Patience<'_> {
+        Patience {
+            attempts: self.attempts,
+            pause: self.pause,
+            stop: &self.stop,
         }
     }
 
@@ -77,7 +101,8 @@ impl DownloadClient {
         &self,
         url: &str,
     ) -> Result<(T, Option<String>)> {
-        let mut failures = Failures::new(self);
+        let mut failures = Failures::new(self.patience(), url);
+        let mut stopped = || false;
         loop {
             match self.get(url, &[]) {
                 Ok(mut response) if response.status() == 200 => {
@@ -88,11 +113,17 @@ impl DownloadClient {
                         .and_then(next_page);
                     match response.body_mut().read_json() {
                         Ok(value) => return Ok((value, next)),
-                        Err(error) => failures.pause(url, &error.to_string(), None)?,
+                        Err(ureq::Error::Json(error)) if error.is_syntax() || error.is_data() => {
+                            let hint =
+                                "check the address in HF_ENDPOINT, and that no proxy answers";
+                            let reason = format!("the answer is not a listing: {error}");
+                            return Err(wrong(url, reason, Some(hint)));
+                        }
+                        Err(error) => failures.pause(&error.to_string(), None, &mut stopped)?,
                     }
                 }
-                Ok(response) => failures.refused(url, &response)?,
-                Err(reason) => failures.pause(url, &reason, None)?,
+                Ok(response) => failures.refused(&response, &mut stopped)?,
+                Err(no) => failures.no_answer(&no, &mut stopped)?,
             }
         }
     }
@@ -111,18 +142,29 @@ impl DownloadClient {
         {
             return Ok(());
         }
+        let progress: Progress<'_> = &mut |bytes, total| match self.stop.load(Ordering::Relaxed) {
+            true => ControlFlow::Break(()),
+            false => progress(bytes, total),
+        };
         let part = Part::new(path);
-        let mut failures = Failures::new(self);
+        let mut failures = Failures::new(self.patience(), url);
         loop {
             let before = part.length();
             match self.attempt(url, &part, progress)? {
                 Attempt::Complete => break,
                 Attempt::Interrupted(reason) if part.length() >= before + PROGRESS_BYTES => {
                     tracing::debug!(url, reason, "a transfer was interrupted and resumes");
-                    failures = Failures::new(self);
+                    failures.forget();
                 }
-                Attempt::Interrupted(reason) => failures.pause(url, &reason, None)?,
-                Attempt::Refused(response) => failures.refused(url, &response)?,
+                Attempt::Interrupted(reason) => {
+                    failures.pause(&reason, None, &mut || progress(before, None).is_break())?;
+                }
+                Attempt::Refused(response) => {
+                    failures.refused(&response, &mut || progress(before, None).is_break())?;
+                }
+                Attempt::NoAnswer(no) => {
+                    failures.no_answer(&no, &mut || progress(before, None).is_break())?;
+                }
             }
         }
         if let Some(hash) = sha256
@@ -153,7 +195,7 @@ impl DownloadClient {
         };
         let response = match self.get(url, asked) {
             Ok(response) => response,
-            Err(reason) => return Ok(Attempt::Interrupted(reason)),
+            Err(no) => return Ok(Attempt::NoAnswer(no)),
         };
         let (start, total) = match response.status().as_u16() {
             200 => (0, number(response.headers(), "content-length")),
@@ -183,7 +225,7 @@ impl DownloadClient {
         receive(response, &mut file, part, start, total, progress)
     }
 
-    fn get(&self, url: &str, headers: &[(&str, &str)]) -> Result<Response<Body>, String> {
+    fn get(&self, url: &str, headers: &[(&str, &str)]) -> Result<Response<Body>, NoAnswer> {
         let mut request = self.agent.get(url);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -195,7 +237,14 @@ impl DownloadClient {
         {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        request.call().map_err(|error| error.to_string())
+        let server = url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
+        let answered = || self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = answered().contains(&server);
+        let response = request
+            .call()
+            .map_err(|error| NoAnswer::of(&error, known))?;
+        answered().insert(server);
+        Ok(response)
     }
 }
 
@@ -204,6 +253,8 @@ enum Attempt {
     Complete,
     /// The transfer was interrupted.
     Interrupted(String),
+    /// There was no answer.
+    NoAnswer(NoAnswer),
     /// The server refused, perhaps only for now.
     Refused(Box<Response<Body>>),
 }
@@ -294,77 +345,8 @@ impl Part {
     }
 }
 
-/// Counts failed attempts in a row.
-struct Failures<'a> {
-    client: &'a DownloadClient,
-    count: u32,
-}
-
-impl<'a> Failures<'a> {
-    fn new(client: &'a DownloadClient) -> Self {
-        Self { client, count: 0 }
-    }
-
-    /// Waits before the next attempt, or gives up.
-    fn pause(&mut self, url: &str, reason: &str, wanted: Option<Duration>) -> Result<()> {
-        self.count += 1;
-        if self.count >= self.client.attempts {
-            return Err(wrong(
-                url,
-                format!("{reason} ({} attempts)", self.count),
-                Some("try again; the download resumes where it stopped"),
-            ));
-        }
-        let pause = wanted.unwrap_or(self.client.pause * (1 << (self.count - 1).min(10)));
-        tracing::warn!(url, reason, "a transfer failed; retrying");
-        std::thread::sleep(pause.min(LONGEST_PAUSE));
-        Ok(())
-    }
-
-    /// Waits if the server is busy; fails with a hint if it refuses.
-    fn refused(&mut self, url: &str, response: &Response<Body>) -> Result<()> {
-        let status = response.status();
-        let (reason, hint) = match status.as_u16() {
-            408 | 425 | 429 | 500..=599 => {
-                let wanted = number(response.headers(), "retry-after").map(Duration::from_secs);
-                return self.pause(url, &format!("the server answered {status}"), wanted);
-            }
-            401 | 403 => (
-                "access is restricted",
-                Some("set HF_TOKEN to a token that may read it"),
-            ),
-            404 | 410 => (
-                "it does not exist",
-                Some("check the address, the revision and the path"),
-            ),
-            _ => ("the server refused it", None),
-        };
-        Err(wrong(
-            url,
-            format!("{reason} (the server answered {status})"),
-            hint,
-        ))
-    }
-}
-
-fn wrong(url: &str, reason: String, hint: Option<&'static str>) -> Error {
-    Error::Prepare {
-        place: url.to_owned(),
-        reason,
-        hint: hint.map(Into::into),
-    }
-}
-
 fn failed(path: &Path) -> impl Fn(io::Error) -> Error {
     move |error| Error::write(path, error)
-}
-
-fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok()
-}
-
-fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
-    header(headers, name)?.trim().parse().ok()
 }
 
 /// The first byte and the total length in `bytes first-last/length`.

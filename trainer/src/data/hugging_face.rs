@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::fetch::DownloadClient;
 use super::kind::FileKind;
+use super::walk::matches;
 use crate::error::{Error, Result};
 
 /// The most pages of a listing that are read; a page has up to 1,000 entries.
@@ -136,6 +137,11 @@ impl DataSet {
             .collect())
     }
 
+    /// Whether the address names its files in full.
+    pub(super) fn names_files(&self) -> bool {
+        FileKind::of(&self.path).is_some() && !self.path.contains(['*', '?', '['])
+    }
+
     /// The innermost folder that contains all wanted files.
     fn folder(&self) -> &str {
         let wild = self.path.find(['*', '?', '[']).unwrap_or(self.path.len());
@@ -155,7 +161,7 @@ impl DataSet {
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         self.path.is_empty()
             || within
-            || glob::Pattern::new(&self.path).is_ok_and(|pattern| pattern.matches(path))
+            || glob::Pattern::new(&self.path).is_ok_and(|pattern| matches(&pattern, path))
     }
 }
 

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::shard::{Shard, Width};
+use super::shard::Shard;
+use super::shard_format::Width;
 use crate::error::{Error, Result};
-use crate::tokeniser::Tokeniser;
+use crate::tokeniser::{SpecialTokens, Tokeniser, TokeniserSettings};
 
 /// The index file.
 pub(super) const INDEX: &str = "index.json";
@@ -15,6 +16,8 @@ pub(super) const INDEX: &str = "index.json";
 pub(super) const SHARDS: &str = "shards";
 /// The tokeniser beside the index, unless tokens are bytes.
 pub(super) const TOKENISER: &str = "tokenizer.json";
+/// The tokeniser's settings beside it.
+pub(super) const SETTINGS: &str = "tokenizer_settings.json";
 
 const FORMAT: &str = "commonweal tokens v1";
 
@@ -27,8 +30,8 @@ pub struct PreparedIndex {
     pub vocabulary: u32,
     /// Bytes per token: 2 or 4.
     pub token_bytes: u32,
-    /// The token after each document, if any.
-    pub end_of_text: Option<u32>,
+    /// What the tokeniser's special tokens mean.
+    pub special: SpecialTokens,
     /// The requested held-out share of the text, in parts per million.
     pub heldout_ppm: u32,
     /// The training part.
@@ -103,17 +106,12 @@ impl PreparedSource {
 }
 
 impl PreparedIndex {
-    pub(super) fn new(
-        tokeniser: &Tokeniser,
-        width: Width,
-        end_of_text: Option<u32>,
-        heldout_ppm: u32,
-    ) -> Self {
+    pub(super) fn new(tokeniser: &Tokeniser, width: Width, heldout_ppm: u32) -> Self {
         Self {
             format: FORMAT.to_owned(),
             vocabulary: tokeniser.vocabulary() as u32,
             token_bytes: width.bytes() as u32,
-            end_of_text,
+            special: tokeniser.special().clone(),
             heldout_ppm,
             training: PreparedPart::default(),
             heldout: PreparedPart::default(),
@@ -157,14 +155,26 @@ impl PreparedFolder {
         })
     }
 
-    /// The bytes of the `tokenizer.json` that made the tokens; `None` if tokens are bytes.
+    /// The tokeniser that made the tokens.
     ///
     /// # Errors
     /// If it cannot be read.
-    pub fn tokeniser(&self) -> Result<Option<Vec<u8>>> {
-        let path = self.path.join(TOKENISER);
+    pub fn tokeniser(&self) -> Result<Tokeniser> {
+        let Some(json) = self.beside(TOKENISER)? else {
+            return Ok(Tokeniser::Bytes);
+        };
+        let tokeniser = Tokeniser::from_bytes(&json)?.with_special(self.index.special.clone());
+        Ok(match self.beside(SETTINGS)? {
+            Some(settings) => tokeniser.with_settings(TokeniserSettings::from_bytes(&settings)?),
+            None => tokeniser,
+        })
+    }
+
+    /// The bytes of a file beside the index, if there is one.
+    fn beside(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let path = self.path.join(name);
         match fs::read(&path) {
-            Ok(json) => Ok(Some(json)),
+            Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(Error::DataUnreadable { path, source }),
         }
@@ -191,7 +201,7 @@ impl PreparedFolder {
         progress(done, total);
         for listed in shards() {
             let path = self.shard(listed);
-            let shard = Shard::open(&path, &listed.hash, self.index.vocabulary as usize)?;
+            let shard = Shard::verify(&path, &listed.hash, self.index.vocabulary as usize)?;
             if shard.tokens() != listed.tokens {
                 let reason = format!(
                     "it holds {} tokens, but the index lists {}",

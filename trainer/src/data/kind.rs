@@ -20,19 +20,28 @@ impl FileKind {
     ];
 
     /// The kind of a file with that name, apart from `.gz` or `.zst`.
-    pub(super) fn of(name: &str) -> Option<Self> {
+    pub fn of(name: &str) -> Option<Self> {
         let lower = name.to_ascii_lowercase();
-        let plain = [".gz", ".zst", ".zstd"]
-            .iter()
-            .find_map(|end| lower.strip_suffix(end))
-            .unwrap_or(&lower);
+        let plain =
+            packed_name(&lower).map_or(lower.as_str(), |end| &lower[..lower.len() - end.len()]);
         match plain.rsplit_once('.')?.1 {
             "txt" | "text" | "md" => Some(Self::Text),
-            "jsonl" | "ndjson" | "json" => Some(Self::JsonLines),
+            "jsonl" | "jsonlines" | "ndjson" | "json" => Some(Self::JsonLines),
             "parquet" => Some(Self::Parquet),
             _ => None,
         }
     }
+}
+
+/// The end of a file name that says that the file is compressed.
+pub(super) fn packed_name(name: &str) -> Option<&'static str> {
+    let ends = |end: &&str| {
+        let start = name.len().checked_sub(end.len());
+        start
+            .and_then(|start| name.get(start..))
+            .is_some_and(|found| found.eq_ignore_ascii_case(end))
+    };
+    [".gz", ".zst", ".zstd"].into_iter().find(ends)
 }
 
 #[cfg(test)]

@@ -8,24 +8,38 @@
 //! Input is not trusted: a damaged file is refused by name, a bad record is counted and listed, and
 //! a download is checked against the hash that its data set lists, if it lists one.
 
+mod cut;
 mod fetch;
+mod fingerprint;
 mod hugging_face;
 mod index;
 mod kind;
+mod metadata;
 mod pipeline;
 mod prepare;
 mod read;
+mod retry;
+mod roots;
 mod shard;
+mod shard_format;
 mod shard_writer;
 mod sources;
 mod split;
+mod stamp;
+mod summary;
 mod tokenise;
+mod verified;
 mod walk;
 
+pub(crate) use cut::character_start;
 pub use fetch::DownloadClient;
+pub(crate) use fingerprint::fingerprint;
 pub use index::{PreparedFolder, PreparedIndex, PreparedPart, PreparedShard, PreparedSource};
 pub use kind::FileKind;
-pub use prepare::{Prepare, PrepareProgress, PrepareSummary};
-pub(crate) use shard::Shard;
-pub(crate) use split::character_start;
-pub(crate) use walk::files_under;
+pub use prepare::Prepare;
+pub use read::{PlainText, check_text, read_text};
+pub(crate) use read::{parquet_rows, read_packed_text};
+pub(crate) use shard::{Shard, ShardTokens};
+pub use summary::{PrepareProgress, PrepareSummary};
+pub(crate) use verified::VerifiedShards;
+pub use walk::{FileWalk, FoundPath, LeftOut};

@@ -1,6 +1,6 @@
-//! The pipeline: one thread downloads, one reads, every core tokenises, and the caller's thread
-//! writes the batches in the order in which they were read. The shards do not depend on the number
-//! of threads.
+//! The pipeline: one thread downloads, which nobody waits for; one reads, every core tokenises, and
+//! the caller's thread writes the batches in the order in which they were read. The shards do not
+//! depend on the number of threads.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::fetch::DownloadClient;
-use super::read::{BadRecord, Batch, ReadOptions, RecordSink, read};
+use super::read::{BadRecord, Batch, DataFile, ReadOptions, RecordSink};
 use super::sources::{Input, Location};
 use super::tokenise::{BatchTokeniser, TokenisedBatch};
 use crate::error::{Error, Result};
@@ -36,15 +36,15 @@ pub(super) struct Pipeline<'a> {
 }
 
 /// Progress counters.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Counters {
     /// Bytes read from files.
     pub read: Arc<AtomicU64>,
     /// Bytes downloaded.
-    pub fetched: AtomicU64,
+    pub fetched: Arc<AtomicU64>,
     /// Bytes of downloaded files whose length was unknown before.
-    pub found: AtomicU64,
-    stop: AtomicBool,
+    pub found: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
 }
 
 /// A batch to tokenise.
@@ -53,12 +53,15 @@ struct Job {
     input: usize,
     batch: Batch,
     bad: Vec<BadRecord>,
+    notes: Vec<String>,
 }
 
 /// A tokenised batch and the number of its input.
 pub(super) struct Outcome {
     pub input: usize,
     pub done: TokenisedBatch,
+    /// What is worth knowing about the file.
+    pub notes: Vec<String>,
 }
 
 type Sent = Result<(u64, Outcome)>;
@@ -75,15 +78,22 @@ impl Pipeline<'_> {
         write: &mut dyn FnMut(Outcome) -> Result<()>,
         progress: &mut dyn FnMut(&Counters) -> ControlFlow<()>,
     ) -> Result<()> {
+        let (send_file, files) = sync_channel(FILES_AHEAD);
+        // Bounded by the permits, which the writer gives back.
+        let (send_outcome, outcomes) = channel();
+        let downloads = Downloads {
+            inputs: self.inputs.to_vec(),
+            client: self.client.clone(),
+            folder: self.downloads.to_owned(),
+            counters: counters.clone(),
+        };
+        let failed = send_outcome.clone();
+        // A server may be silent for a minute: who stops does not wait for it.
+        thread::spawn(move || downloads.run(&send_file, &failed));
         thread::scope(|scope| {
-            let (send_file, files) = sync_channel(FILES_AHEAD);
             let (send_job, jobs) = sync_channel(self.threads);
             let (send_permit, permits) = sync_channel(self.threads * BATCHES_AHEAD);
-            // Bounded by the permits, which the writer gives back.
-            let (send_outcome, outcomes) = channel();
             let jobs = Arc::new(Mutex::new(jobs));
-            let failed = send_outcome.clone();
-            scope.spawn(move || self.download_all(counters, &send_file, &failed));
             let failed = send_outcome.clone();
             scope.spawn(move || {
                 self.read(
@@ -109,56 +119,6 @@ impl Pipeline<'_> {
         })
     }
 
-    fn download_all(
-        &self,
-        counters: &Counters,
-        send: &SyncSender<(usize, PathBuf)>,
-        failed: &Sender<Sent>,
-    ) {
-        for (number, input) in self.inputs.iter().enumerate() {
-            let path = match &input.location {
-                Location::Local(path) => Ok(path.clone()),
-                Location::Remote { url, sha256 } => {
-                    self.download(input, url, sha256.as_deref(), counters)
-                }
-            };
-            let sent = match path {
-                Ok(path) => send.send((number, path)).is_ok(),
-                Err(error) => {
-                    let _ = failed.send(Err(error));
-                    false
-                }
-            };
-            if !sent {
-                return;
-            }
-        }
-    }
-
-    fn download(
-        &self,
-        input: &Input,
-        url: &str,
-        sha256: Option<&str>,
-        counters: &Counters,
-    ) -> Result<PathBuf> {
-        let path = self.downloads.join(download_name(url, sha256));
-        let before = counters.fetched.load(Ordering::Relaxed);
-        self.client.download(url, sha256, &path, &mut |bytes, _| {
-            counters.fetched.store(before + bytes, Ordering::Relaxed);
-            if counters.stop.load(Ordering::Relaxed) {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        })?;
-        if input.bytes.is_none() {
-            let length = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
-            counters.found.fetch_add(length, Ordering::Relaxed);
-        }
-        Ok(path)
-    }
-
     fn read(
         &self,
         counters: &Counters,
@@ -176,16 +136,16 @@ impl Pipeline<'_> {
                 input: number,
                 next: &mut next,
                 bad: Vec::new(),
+                notes: Vec::new(),
             };
-            let read = read(
-                &input.name,
-                &path,
-                input.kind,
-                self.options,
-                &counters.read,
-                &mut feeder,
-            )
-            .and_then(|()| feeder.flush());
+            let file = DataFile {
+                name: &input.name,
+                path: &path,
+                kind: input.kind,
+            };
+            let read = file
+                .read(self.options, &counters.read, &mut feeder)
+                .and_then(|()| feeder.flush());
             match read {
                 Ok(()) => {}
                 Err(Error::Stopped) => return,
@@ -205,18 +165,67 @@ impl Pipeline<'_> {
                 input,
                 batch,
                 bad,
+                notes,
             }) = received
             else {
                 return;
             };
             let outcome = self.tokeniser.batch(batch).map(|mut done| {
                 done.bad.splice(..0, bad);
-                (number, Outcome { input, done })
+                (number, Outcome { input, done, notes })
             });
             if send.send(outcome).is_err() {
                 return;
             }
         }
+    }
+}
+
+/// The files to download, and where to.
+struct Downloads {
+    inputs: Vec<Input>,
+    client: DownloadClient,
+    folder: PathBuf,
+    counters: Counters,
+}
+
+impl Downloads {
+    fn run(&self, send: &SyncSender<(usize, PathBuf)>, failed: &Sender<Sent>) {
+        for (number, input) in self.inputs.iter().enumerate() {
+            let path = match &input.location {
+                Location::Local(path) => Ok(path.clone()),
+                Location::Remote { url, sha256 } => self.download(input, url, sha256.as_deref()),
+            };
+            let sent = match path {
+                Ok(path) => send.send((number, path)).is_ok(),
+                Err(error) => {
+                    let _ = failed.send(Err(error));
+                    false
+                }
+            };
+            if !sent {
+                return;
+            }
+        }
+    }
+
+    fn download(&self, input: &Input, url: &str, sha256: Option<&str>) -> Result<PathBuf> {
+        let counters = &self.counters;
+        let path = self.folder.join(download_name(url, sha256));
+        let before = counters.fetched.load(Ordering::Relaxed);
+        self.client.download(url, sha256, &path, &mut |bytes, _| {
+            counters.fetched.store(before + bytes, Ordering::Relaxed);
+            if counters.stop.load(Ordering::Relaxed) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })?;
+        if input.bytes.is_none() {
+            let length = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
+            counters.found.fetch_add(length, Ordering::Relaxed);
+        }
+        Ok(path)
     }
 }
 
@@ -259,13 +268,14 @@ struct Feeder<'a> {
     feed: &'a Feed,
     input: usize,
     next: &'a mut u64,
-    /// Bad records since the last batch.
+    /// Bad records and notes since the last batch.
     bad: Vec<BadRecord>,
+    notes: Vec<String>,
 }
 
 impl Feeder<'_> {
     fn flush(&mut self) -> Result<()> {
-        if self.bad.is_empty() {
+        if self.bad.is_empty() && self.notes.is_empty() {
             Ok(())
         } else {
             self.batch(Batch::Texts(Vec::new()))
@@ -280,6 +290,7 @@ impl RecordSink for Feeder<'_> {
             input: self.input,
             batch,
             bad: std::mem::take(&mut self.bad),
+            notes: std::mem::take(&mut self.notes),
         };
         *self.next += 1;
         self.feed.send_permit.send(()).map_err(|_| Error::Stopped)?;
@@ -288,6 +299,10 @@ impl RecordSink for Feeder<'_> {
 
     fn bad(&mut self, bad: BadRecord) {
         self.bad.push(bad);
+    }
+
+    fn note(&mut self, note: String) {
+        self.notes.push(note);
     }
 }
 

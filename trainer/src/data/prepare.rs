@@ -7,20 +7,20 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use super::fetch::DownloadClient;
-use super::index::{INDEX, PreparedIndex, PreparedSource, SHARDS, TOKENISER};
+use super::index::{PreparedIndex, PreparedSource, SETTINGS, SHARDS, TOKENISER};
 use super::kind::FileKind;
 use super::pipeline::{Counters, Outcome, Pipeline};
-use super::read::{ReadOptions, record_name};
-use super::shard::Width;
+use super::read::{DataFile, ReadOptions, record_name};
+use super::shard_format::Width;
 use super::shard_writer::ShardWriter;
-use super::sources::{self, Input, Location};
+use super::sources::{self, Input, Location, Sources};
+use super::split::{Piece, Split};
+use super::summary::{BAD_RECORDS, Dealt, PrepareProgress, PrepareSummary};
 use super::tokenise::BatchTokeniser;
 use crate::error::{Error, Result};
-use crate::tokeniser::Tokeniser;
+use crate::tokeniser::{LostLetters, Tokeniser};
 use crate::write_inside::write_inside;
 
-/// The file that lists bad records.
-const BAD_RECORDS: &str = "bad-records.txt";
 /// The most bad records in the summary; the file lists all of them.
 const BAD_SHOWN: usize = 10;
 
@@ -34,12 +34,12 @@ pub struct Prepare {
     pub kind: Option<FileKind>,
     /// The tokeniser.
     pub tokeniser: Tokeniser,
-    /// The token to put after each document.
-    pub end_of_text: Option<u32>,
     /// The share of the text to hold out, in parts per million.
     pub heldout_ppm: u32,
     /// The field or column with a record's text.
     pub text_field: String,
+    /// Learn only the assistant's answers in records of messages, instead of all tokens.
+    pub loss_on_answers: bool,
     /// The separator of documents in a text file; empty if each file is one document.
     pub separator: Vec<u8>,
     /// A shard ends with the document that reaches this many tokens.
@@ -48,7 +48,8 @@ pub struct Prepare {
     pub threads: usize,
     /// Downloads remote files.
     pub client: DownloadClient,
-    /// The folder for downloads; `None` is `<folder>.downloads`.
+    /// The folder for downloads. `None` is `<folder>.downloads`, or `.weal-downloads` in the folder
+    /// if that exists: it may be a volume, beside which nothing can be written.
     pub downloads: Option<PathBuf>,
     /// Keep downloaded files afterwards.
     pub keep_downloads: bool,
@@ -63,9 +64,9 @@ impl Prepare {
             sources,
             kind: None,
             tokeniser,
-            end_of_text: None,
             heldout_ppm: 20_000,
             text_field: "text".to_owned(),
+            loss_on_answers: false,
             separator: Vec::new(),
             shard_tokens: 1 << 24,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
@@ -75,34 +76,6 @@ impl Prepare {
             strict: false,
         }
     }
-}
-
-/// Progress of a preparation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PrepareProgress {
-    /// Bytes of files read.
-    pub read_bytes: u64,
-    /// Bytes of all files whose length is known.
-    pub total_bytes: u64,
-    /// Bytes downloaded.
-    pub fetched_bytes: u64,
-    /// Documents tokenised.
-    pub documents: u64,
-    /// Tokens written.
-    pub tokens: u64,
-    /// Bad records.
-    pub bad: u64,
-}
-
-/// The result of a preparation.
-#[derive(Clone, Debug)]
-pub struct PrepareSummary {
-    /// The index of the new folder.
-    pub index: PreparedIndex,
-    /// Files that were skipped because their names do not show their kind.
-    pub skipped: Vec<String>,
-    /// The first bad records, with reasons.
-    pub bad: Vec<String>,
 }
 
 impl Prepare {
@@ -117,62 +90,171 @@ impl Prepare {
         folder: &Path,
         report: &mut dyn FnMut(&PrepareProgress) -> ControlFlow<()>,
     ) -> Result<PrepareSummary> {
-        let (inputs, skipped) = sources::find(&self.sources, self.kind, &self.client)?;
+        if self.heldout_ppm == 0 {
+            return Err(Error::Prepare {
+                place: self.sources.join(" "),
+                reason: "a run measures itself on held-out text, but none is to be held out".into(),
+                hint: Some("hold out a share of it with --heldout".into()),
+            });
+        }
+        weal_files::can_create_folder(folder)?;
+        let Sources { inputs, left_out } = sources::find(&self.sources, self.kind, &self.client)?;
+        self.examine(&inputs)?;
         let downloads = self
             .downloads
             .clone()
-            .unwrap_or_else(|| downloads_beside(folder));
+            .unwrap_or_else(|| downloads_of(folder));
         let fetches = inputs
             .iter()
             .any(|input| matches!(input.location, Location::Remote { .. }));
-        if fetches {
-            fs::create_dir_all(&downloads).map_err(|error| Error::write(&downloads, error))?;
-        }
+        let _downloads = match fetches {
+            true => Some(weal_files::FolderIfUsed::make(&downloads)?),
+            false => None,
+        };
         let mut summary = None;
         weal_files::create_folder(folder, |inside| {
-            summary = Some(self.fill(inside, &inputs, &downloads, report)?);
+            let pass = Pass {
+                prepare: self,
+                folder: inside,
+                inputs: &inputs,
+                downloads: &downloads,
+            };
+            summary = Some(self.fill(&pass, report)?);
             Ok::<_, Error>(())
         })?;
         if fetches && !self.keep_downloads {
             let _ = fs::remove_dir_all(&downloads);
         }
-        let (index, bad) = summary.ok_or(Error::Stopped)?;
+        let summary = summary.ok_or(Error::Stopped)?;
         Ok(PrepareSummary {
-            index,
-            skipped,
-            bad,
+            left_out,
+            ..summary
         })
     }
 
-    fn fill(
-        &self,
-        folder: &Path,
-        inputs: &[Input],
-        downloads: &Path,
-        report: &mut dyn FnMut(&PrepareProgress) -> ControlFlow<()>,
-    ) -> Result<(PreparedIndex, Vec<String>)> {
-        let width = Width::of_vocabulary(self.tokeniser.vocabulary());
-        let tokeniser = BatchTokeniser {
-            tokeniser: self.tokeniser.clone(),
-            width,
-            end_of_text: self.end_of_text,
-            heldout_ppm: self.heldout_ppm,
-            field: self.text_field.clone(),
-        };
-        let options = ReadOptions {
+    /// Refuses local files that cannot be read, before work on the others begins.
+    fn examine(&self, inputs: &[Input]) -> Result<()> {
+        let options = self.read_options();
+        for Input {
+            name,
+            kind,
+            location,
+            ..
+        } in inputs
+        {
+            if let Location::Local(path) = location {
+                let kind = *kind;
+                DataFile { name, path, kind }.examine(&options)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read_options(&self) -> ReadOptions {
+        ReadOptions {
             field: self.text_field.clone(),
             separator: self.separator.clone(),
+        }
+    }
+
+    fn fill(&self, pass: &Pass<'_>, report: &mut Report<'_>) -> Result<PrepareSummary> {
+        let whole = Split::documents(self.heldout_ppm);
+        let mut dealt = pass.run(whole, false, report)?;
+        let mut note = None;
+        if dealt.index.training.tokens == 0 || dealt.index.heldout.tokens == 0 {
+            let (split, why) = self.split_little(pass, &dealt, report)?;
+            dealt = pass.run(split, false, report)?;
+            note = Some(why);
+        }
+        Ok(PrepareSummary {
+            index: dealt.write_index(pass.folder)?,
+            left_out: Vec::new(),
+            bad: dealt.bad,
+            lost: dealt.lost,
+            notes: dealt.notes,
+            repaired: dealt.repaired,
+            heldout_note: note,
+        })
+    }
+
+    /// How to split text of which no document, or every document, would be held out.
+    fn split_little(
+        &self,
+        pass: &Pass<'_>,
+        dealt: &Dealt,
+        report: &mut Report<'_>,
+    ) -> Result<(Split, String)> {
+        let place = self.sources.join(" ");
+        let Some(lowest) = dealt.lowest else {
+            let bad = dealt.bad_records;
+            let first = dealt.bad.first().map(|bad| format!("; the first: {bad}"));
+            let first = first.unwrap_or_default();
+            let reason = format!("it holds no text to learn from ({bad} bad records{first})");
+            return Err(Error::prepare(place, reason));
         };
+        if dealt.index.heldout.tokens == 0 && lowest.bytes <= dealt.bytes / 4 {
+            let split = Split {
+                bound: u128::from(lowest.fingerprint) + 1,
+                ..Split::documents(0)
+            };
+            let bytes = lowest.bytes;
+            let note = format!("so little text that one document of {bytes} bytes is held out");
+            return Ok((split, note));
+        }
+        let sections = Split::sections(dealt.bytes, self.heldout_ppm);
+        let pieces = pass.run(sections, true, report)?.pieces;
+        let split = sections.choose(pieces, self.heldout_ppm);
+        let split = split.ok_or_else(|| Error::Prepare {
+            place,
+            reason: "it holds so little text that none of it can be held out".to_owned(),
+            hint: Some("add text".into()),
+        })?;
+        let bytes = sections.cutter.least;
+        let note = format!(
+            "so few documents that they were divided in pieces of {bytes} bytes or more, some of \
+             which are held out"
+        );
+        Ok((split, note))
+    }
+}
+
+type Report<'a> = dyn FnMut(&PrepareProgress) -> ControlFlow<()> + 'a;
+
+/// One pass over all inputs, which writes new shards into the folder.
+struct Pass<'a> {
+    prepare: &'a Prepare,
+    folder: &'a Path,
+    inputs: &'a [Input],
+    downloads: &'a Path,
+}
+
+impl Pass<'_> {
+    /// Reads all text and deals it as `split` says. A `survey` writes no tokens, and lists all
+    /// pieces.
+    fn run(&self, split: Split, survey: bool, report: &mut Report<'_>) -> Result<Dealt> {
+        let Self {
+            prepare, inputs, ..
+        } = *self;
+        let width = Width::of_vocabulary(prepare.tokeniser.vocabulary());
+        let tokeniser = BatchTokeniser {
+            tokeniser: prepare.tokeniser.clone(),
+            width,
+            split,
+            survey,
+            field: prepare.text_field.clone(),
+            loss_on_answers: prepare.loss_on_answers,
+        };
+        let options = prepare.read_options();
         let pipeline = Pipeline {
             inputs,
             options: &options,
             tokeniser: &tokeniser,
-            client: &self.client,
-            downloads,
-            threads: self.threads.max(1),
+            client: &prepare.client,
+            downloads: self.downloads,
+            threads: prepare.threads.max(1),
         };
         let known = inputs.iter().filter_map(|input| input.bytes).sum::<u64>();
-        let mut collector = Collector::new(self, folder, inputs, width)?;
+        let mut collector = Collector::new(self, width, survey)?;
         let progress = std::cell::Cell::new(PrepareProgress::default());
         let counters = Counters::default();
         pipeline.run(
@@ -191,14 +273,19 @@ impl Prepare {
                 })
             },
         )?;
-        collector.finish(folder)
+        collector.finish()
     }
 }
 
-fn downloads_beside(folder: &Path) -> PathBuf {
+fn downloads_of(folder: &Path) -> PathBuf {
     let mut name = folder.as_os_str().to_owned();
     name.push(".downloads");
-    PathBuf::from(name)
+    let beside = PathBuf::from(name);
+    if folder.is_dir() && !beside.exists() {
+        folder.join(".weal-downloads")
+    } else {
+        beside
+    }
 }
 
 /// Collects the tokenised batches: writes shards, counts, and lists bad records.
@@ -210,23 +297,34 @@ struct Collector<'a> {
     heldout: ShardWriter,
     bad_file: BufWriter<File>,
     bad: Vec<String>,
+    notes: Vec<String>,
+    lost: LostLetters,
+    repaired: u64,
     progress: PrepareProgress,
+    survey: bool,
+    lowest: Option<Piece>,
+    pieces: Vec<Piece>,
+    bytes: u64,
 }
 
 impl<'a> Collector<'a> {
-    fn new(prepare: &'a Prepare, folder: &Path, inputs: &'a [Input], width: Width) -> Result<Self> {
-        let mut index = PreparedIndex::new(
-            &prepare.tokeniser,
-            width,
-            prepare.end_of_text,
-            prepare.heldout_ppm,
-        );
+    fn new(pass: &Pass<'a>, width: Width, survey: bool) -> Result<Self> {
+        let Pass {
+            prepare,
+            folder,
+            inputs,
+            ..
+        } = *pass;
+        let mut index = PreparedIndex::new(&prepare.tokeniser, width, prepare.heldout_ppm);
         let source = |input: &Input| PreparedSource::new(input.name.clone());
         index.sources = inputs.iter().map(source).collect();
         let shards = folder.join(SHARDS);
+        // An earlier pass may have left shards.
+        let _ = fs::remove_dir_all(&shards);
         fs::create_dir(&shards).map_err(|error| Error::write(&shards, error))?;
         if let Tokeniser::File(file) = &prepare.tokeniser {
             write_inside(&folder.join(TOKENISER), file.json())?;
+            write_inside(&folder.join(SETTINGS), &file.settings().to_bytes()?)?;
         }
         let bad = folder.join(BAD_RECORDS);
         let bad_file = File::create(&bad).map_err(|error| Error::write(&bad, error))?;
@@ -238,7 +336,14 @@ impl<'a> Collector<'a> {
             heldout: ShardWriter::new(&shards, width, prepare.shard_tokens.max(1)),
             bad_file: BufWriter::new(bad_file),
             bad: Vec::new(),
+            notes: Vec::new(),
+            lost: LostLetters::default(),
+            repaired: 0,
             progress: PrepareProgress::default(),
+            survey,
+            lowest: None,
+            pieces: Vec::new(),
+            bytes: 0,
         })
     }
 
@@ -246,7 +351,11 @@ impl<'a> Collector<'a> {
         let Outcome {
             input: number,
             done,
+            notes,
         } = outcome;
+        self.notes.extend(notes);
+        self.lost.add(done.lost);
+        self.repaired += done.repaired;
         let (Some(input), Some(source)) =
             (self.inputs.get(number), self.index.sources.get_mut(number))
         else {
@@ -273,41 +382,31 @@ impl<'a> Collector<'a> {
         self.progress.bad += done.bad.len() as u64;
         let tokens = (done.training.bytes.len() + done.heldout.bytes.len()) as u64;
         self.progress.tokens += tokens / u64::from(self.index.token_bytes);
+        self.bytes += done.pieces.iter().map(|piece| piece.bytes).sum::<u64>();
+        self.lowest = done.pieces.iter().copied().chain(self.lowest).min();
+        if self.survey {
+            self.pieces.extend(done.pieces);
+        }
         self.training.push(&done.training)?;
         self.heldout.push(&done.heldout)
     }
 
-    fn finish(mut self, folder: &Path) -> Result<(PreparedIndex, Vec<String>)> {
+    fn finish(mut self) -> Result<Dealt> {
         self.index.training = self.training.finish()?;
         self.index.heldout = self.heldout.finish()?;
         self.bad_file
             .flush()
             .map_err(|error| Error::write(Path::new(BAD_RECORDS), error))?;
-        let place = self.prepare.sources.join(" ");
-        if self.index.training.tokens == 0 {
-            let bad = self.progress.bad;
-            let first = self
-                .bad
-                .first()
-                .map(|bad| format!("; the first: {bad}"))
-                .unwrap_or_default();
-            let reason = format!("it holds no text to learn from ({bad} bad records{first})");
-            return Err(Error::prepare(place, reason));
-        }
-        if self.index.heldout.tokens == 0 && self.prepare.heldout_ppm > 0 {
-            return Err(Error::Prepare {
-                place,
-                reason: "it holds so little text that none of it is held out".to_owned(),
-                hint: Some("add text, or hold out more with --heldout".into()),
-            });
-        }
-        if self.progress.bad == 0 {
-            let _ = fs::remove_file(folder.join(BAD_RECORDS));
-        }
-        let mut json = serde_json::to_vec_pretty(&self.index)
-            .map_err(|error| Error::write(Path::new(INDEX), error))?;
-        json.push(b'\n');
-        write_inside(&folder.join(INDEX), &json)?;
-        Ok((self.index, self.bad))
+        Ok(Dealt {
+            index: self.index,
+            bad: self.bad,
+            bad_records: self.progress.bad,
+            notes: self.notes,
+            lost: self.lost,
+            repaired: self.repaired,
+            bytes: self.bytes,
+            lowest: self.lowest,
+            pieces: self.pieces,
+        })
     }
 }

@@ -1,231 +1,173 @@
-//! A shard: the tokens of many documents, in one file named by its hash.
-//!
-//! ```text
-//! "wealtok1" | width: u32 | 0: u32 | tokens: u64 | documents: u64     32 bytes, little-endian
-//! tokens × width                                                      each token in 2 or 4 bytes
-//! documents × u32                                                     tokens of each document
-//! ```
+//! A shard of tokens on disk.
 
 use std::fs::File;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use weal_proto::Outline;
 
+use super::shard_format::{HEADER_BYTES, Header, Parsed};
+use super::stamp::Stamp;
 use crate::error::{Error, Result};
 
-const MAGIC: &[u8; 8] = b"wealtok1";
-const HEADER_BYTES: u64 = 32;
-
-/// Bytes per token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Width {
-    Two,
-    Four,
-}
-
-impl Width {
-    /// The smallest width for a vocabulary.
-    pub(super) fn of_vocabulary(vocabulary: usize) -> Self {
-        if vocabulary <= 1 << 16 {
-            Self::Two
-        } else {
-            Self::Four
-        }
-    }
-
-    pub(super) fn of_bytes(bytes: u32) -> Option<Self> {
-        [Self::Two, Self::Four]
-            .into_iter()
-            .find(|width| width.bytes() == u64::from(bytes))
-    }
-
-    pub(super) fn bytes(self) -> u64 {
-        match self {
-            Self::Two => 2,
-            Self::Four => 4,
-        }
-    }
-
-    /// Appends tokens to `bytes` in this width.
-    pub(super) fn push(self, tokens: &[u32], bytes: &mut Vec<u8>) {
-        match self {
-            Self::Two => bytes.extend(
-                tokens
-                    .iter()
-                    .flat_map(|token| (*token as u16).to_le_bytes()),
-            ),
-            Self::Four => bytes.extend(tokens.iter().flat_map(|token| token.to_le_bytes())),
-        }
-    }
-
-    fn read(self, bytes: &[u8]) -> Vec<u32> {
-        match self {
-            Self::Two => bytes
-                .as_chunks()
-                .0
-                .iter()
-                .map(|pair| u16::from_le_bytes(*pair).into())
-                .collect(),
-            Self::Four => bytes
-                .as_chunks()
-                .0
-                .iter()
-                .map(|four| u32::from_le_bytes(*four))
-                .collect(),
-        }
-    }
-}
-
-/// Encodes a shard.
-pub(super) fn encode(width: Width, tokens: &[u8], documents: &[u32]) -> Vec<u8> {
-    let count = tokens.len() as u64 / width.bytes();
-    let mut bytes = Vec::with_capacity(HEADER_BYTES as usize + tokens.len() + documents.len() * 4);
-    bytes.extend_from_slice(MAGIC);
-    bytes.extend((width.bytes() as u32).to_le_bytes());
-    bytes.extend(0u32.to_le_bytes());
-    bytes.extend(count.to_le_bytes());
-    bytes.extend((documents.len() as u64).to_le_bytes());
-    bytes.extend_from_slice(tokens);
-    bytes.extend(documents.iter().flat_map(|tokens| tokens.to_le_bytes()));
-    bytes
-}
-
-/// A shard on disk, from which tokens are read as they are needed.
+/// A shard on disk. Its file is open only while tokens are read, since a run may have more shards
+/// than a process may have open files.
 #[derive(Debug)]
 pub(crate) struct Shard {
-    file: File,
-    width: Width,
-    tokens: u64,
+    path: PathBuf,
+    /// The file as it was when its content was verified.
+    stamp: Stamp,
+    header: Header,
+    /// The highest token in it.
+    highest: u32,
+}
+
+/// Tokens of a shard.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct ShardTokens {
+    pub tokens: Vec<u32>,
+    /// Whether each is learnt; empty if all are.
+    pub learnt: Vec<bool>,
 }
 
 impl Shard {
-    /// Opens a shard and checks all of it: its content against `hash`, and its tokens against the
-    /// size of the vocabulary.
+    /// Verifies a shard: its content against `hash`, and its tokens against the size of the
+    /// vocabulary.
     ///
     /// # Errors
     /// [`Error::Shard`] if it is damaged or not the one listed.
-    pub(crate) fn open(path: &Path, hash: &[u8; 32], vocabulary: usize) -> Result<Self> {
-        let wrong = |reason: String| Error::Shard {
-            path: path.to_owned(),
-            reason,
-        };
-        let unreadable = |source| Error::DataUnreadable {
-            path: path.to_owned(),
-            source,
-        };
+    pub(crate) fn verify(path: &Path, hash: &[u8; 32], vocabulary: usize) -> Result<Self> {
+        let unreadable = |source| unreadable(path, source);
+        let stamp = Stamp::of(&File::open(path).map_err(unreadable)?).map_err(unreadable)?;
         let bytes = std::fs::read(path).map_err(unreadable)?;
         if Outline::of(&bytes).hash().as_bytes() != hash {
-            return Err(wrong(format!(
-                "its content does not have the hash {}",
-                hex::encode(hash)
-            )));
+            let hash = hex::encode(hash);
+            return Err(wrong(
+                path,
+                format!("its content does not have the hash {hash}"),
+            ));
         }
-        let parsed = parse(&bytes).map_err(|reason| wrong(reason.to_owned()))?;
-        let largest = parsed
-            .width
-            .read(parsed.tokens)
-            .into_iter()
-            .max()
-            .unwrap_or(0);
-        if largest as usize >= vocabulary {
-            return Err(wrong(format!(
-                "it holds the token {largest}, but the vocabulary has only {vocabulary}"
-            )));
-        }
+        let parsed = Parsed::new(&bytes).map_err(|reason| wrong(path, reason.to_owned()))?;
+        let tokens = parsed.header.width.read(parsed.tokens);
+        let shard = Self {
+            path: path.to_owned(),
+            stamp,
+            header: parsed.header,
+            highest: tokens.into_iter().max().unwrap_or(0),
+        };
+        shard.check(vocabulary)?;
+        Ok(shard)
+    }
+
+    /// A shard that was verified at an earlier start, if its file has not changed since. The
+    /// highest token is taken from then.
+    pub(crate) fn unchanged(
+        path: &Path,
+        verified: &Stamp,
+        highest: u32,
+        vocabulary: usize,
+    ) -> Result<Option<Self>> {
+        let unreadable = |source| unreadable(path, source);
         let file = File::open(path).map_err(unreadable)?;
-        Ok(Self {
-            file,
-            width: parsed.width,
-            tokens: parsed.tokens.len() as u64 / parsed.width.bytes(),
-        })
+        let stamp = Stamp::of(&file).map_err(unreadable)?;
+        if stamp != *verified {
+            return Ok(None);
+        }
+        let mut bytes = [0; HEADER_BYTES as usize];
+        read_at(&file, &mut bytes, 0).map_err(unreadable)?;
+        let header = Header::parse(&bytes).map_err(|reason| wrong(path, reason.to_owned()))?;
+        if header.file_bytes() != Some(stamp.bytes()) {
+            return Ok(None);
+        }
+        let shard = Self {
+            path: path.to_owned(),
+            stamp,
+            header,
+            highest,
+        };
+        shard.check(vocabulary)?;
+        Ok(Some(shard))
+    }
+
+    fn check(&self, vocabulary: usize) -> Result<()> {
+        let highest = self.highest;
+        if highest as usize >= vocabulary {
+            let reason =
+                format!("it holds the token {highest}, but the vocabulary has only {vocabulary}");
+            return Err(wrong(&self.path, reason));
+        }
+        Ok(())
     }
 
     /// Number of tokens.
     pub(crate) fn tokens(&self) -> u64 {
-        self.tokens
+        self.header.tokens
+    }
+
+    /// The file as it was verified, and the highest token in it.
+    pub(crate) fn stamp(&self) -> (&Stamp, u32) {
+        (&self.stamp, self.highest)
     }
 
     /// Reads `count` tokens from `start` on, which must exist.
-    pub(crate) fn read(&self, start: u64, count: usize) -> std::io::Result<Vec<u32>> {
-        let width = self.width.bytes();
-        let mut bytes = vec![0; count * width as usize];
-        read_at(&self.file, &mut bytes, HEADER_BYTES + start * width)?;
-        Ok(self.width.read(&bytes))
+    ///
+    /// # Errors
+    /// If the file cannot be read, or is no longer the one that was verified.
+    pub(crate) fn read(&self, start: u64, count: usize) -> Result<ShardTokens> {
+        let unreadable = |source| unreadable(&self.path, source);
+        let file = File::open(&self.path).map_err(unreadable)?;
+        if !Stamp::of(&file)
+            .map_err(unreadable)?
+            .is_same_content(&self.stamp)
+        {
+            return Err(wrong(
+                &self.path,
+                "it changed while it was in use".to_owned(),
+            ));
+        }
+        let width = self.header.width;
+        let mut bytes = vec![0; count * width.bytes() as usize];
+        read_at(&file, &mut bytes, HEADER_BYTES + start * width.bytes()).map_err(unreadable)?;
+        let tokens = width.read(&bytes);
+        let mut learnt = Vec::new();
+        if let Some(at) = self.header.learnt_at().filter(|_| self.header.has_learnt) {
+            let (first, last) = (start / 8, (start + count as u64).div_ceil(8));
+            let mut bits = vec![0u8; (last - first) as usize];
+            read_at(&file, &mut bits, at + first).map_err(unreadable)?;
+            let bits = bits
+                .iter()
+                .flat_map(|byte| (0..8).map(move |place| byte >> place & 1 == 1));
+            learnt = bits.skip((start % 8) as usize).take(count).collect();
+        }
+        Ok(ShardTokens { tokens, learnt })
     }
 }
 
-struct Parsed<'a> {
-    width: Width,
-    tokens: &'a [u8],
-    /// The number of tokens of each document, as u32.
-    #[cfg_attr(not(test), expect(dead_code))]
-    documents: &'a [u8],
+fn wrong(path: &Path, reason: String) -> Error {
+    Error::Shard {
+        path: path.to_owned(),
+        reason,
+    }
 }
 
-fn parse(bytes: &[u8]) -> Result<Parsed<'_>, &'static str> {
-    let cut = "it is truncated";
-    let (magic, rest) = bytes.split_first_chunk::<8>().ok_or(cut)?;
-    let (width, rest) = rest.split_first_chunk::<4>().ok_or(cut)?;
-    let (reserved, rest) = rest.split_first_chunk::<4>().ok_or(cut)?;
-    let (tokens, rest) = rest.split_first_chunk::<8>().ok_or(cut)?;
-    let (documents, rest) = rest.split_first_chunk::<8>().ok_or(cut)?;
-    if magic != MAGIC || *reserved != [0; 4] {
-        return Err("it is not a token shard");
+fn unreadable(path: &Path, source: io::Error) -> Error {
+    Error::DataUnreadable {
+        path: path.to_owned(),
+        source,
     }
-    let width = Width::of_bytes(u32::from_le_bytes(*width))
-        .ok_or("its token width is neither 2 nor 4 bytes")?;
-    let length = |count: &[u8; 8], bytes: u64| {
-        u64::from_le_bytes(*count)
-            .checked_mul(bytes)
-            .and_then(|bytes| usize::try_from(bytes).ok())
-            .ok_or(cut)
-    };
-    let (tokens, table) = rest
-        .split_at_checked(length(tokens, width.bytes())?)
-        .ok_or(cut)?;
-    if table.len() != length(documents, 4)? {
-        return Err("its document table does not have the length that its header gives");
-    }
-    let sum: u64 = table
-        .as_chunks()
-        .0
-        .iter()
-        .map(|tokens| u64::from(u32::from_le_bytes(*tokens)))
-        .sum();
-    if sum != tokens.len() as u64 / width.bytes() {
-        return Err("its document table does not add up to its tokens");
-    }
-    Ok(Parsed {
-        width,
-        tokens,
-        documents: table,
-    })
-}
-
-/// The number of tokens of each document in an encoded shard.
-#[cfg(test)]
-pub(super) fn documents(bytes: &[u8]) -> Vec<u32> {
-    let parsed = parse(bytes).unwrap();
-    parsed
-        .documents
-        .as_chunks()
-        .0
-        .iter()
-        .map(|tokens| u32::from_le_bytes(*tokens))
-        .collect()
 }
 
 #[cfg(unix)]
-fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> std::io::Result<()> {
+fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
 }
 
 #[cfg(windows)]
-fn read_at(file: &File, mut bytes: &mut [u8], mut offset: u64) -> std::io::Result<()> {
+fn read_at(file: &File, mut bytes: &mut [u8], mut offset: u64) -> io::Result<()> {
     while !bytes.is_empty() {
         let read = std::os::windows::fs::FileExt::seek_read(file, bytes, offset)?;
         if read == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
         bytes = &mut bytes[read..];
         offset += read as u64;
@@ -235,70 +177,93 @@ fn read_at(file: &File, mut bytes: &mut [u8], mut offset: u64) -> std::io::Resul
 
 #[cfg(test)]
 mod tests {
+    use super::super::shard_format::{Content, Width};
     use super::*;
 
-    fn shard(width: Width, tokens: &[u32], documents: &[u32]) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        width.push(tokens, &mut bytes);
-        encode(width, &bytes, documents)
+    fn shard(width: Width, numbers: &[u32], learnt: Vec<bool>) -> Vec<u8> {
+        let mut tokens = Vec::new();
+        width.push(numbers, &mut tokens);
+        let content = Content {
+            tokens,
+            documents: vec![numbers.len() as u32],
+            learnt,
+        };
+        content.encode(width)
     }
 
-    fn open(bytes: &[u8], hash: [u8; 32], vocabulary: usize) -> Result<Shard> {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), bytes).unwrap();
-        Shard::open(file.path(), &hash, vocabulary)
+    struct Written(tempfile::NamedTempFile, [u8; 32]);
+
+    impl Written {
+        fn new(bytes: &[u8]) -> Self {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), bytes).unwrap();
+            Self(file, Outline::of(bytes).hash().into())
+        }
+
+        fn verify(&self, vocabulary: usize) -> Result<Shard> {
+            Shard::verify(self.0.path(), &self.1, vocabulary)
+        }
     }
 
     #[test]
     fn tokens_are_read_back_from_any_position() {
+        let is_learnt = |number: u32| number % 3 == 1;
         for width in [Width::Two, Width::Four] {
-            let tokens: Vec<u32> = (0..1000).collect();
-            let bytes = shard(width, &tokens, &[400, 600]);
-            let shard = open(&bytes, Outline::of(&bytes).hash().into(), 1000).unwrap();
-            assert_eq!(shard.tokens(), 1000);
-            assert_eq!(shard.read(990, 10).unwrap(), tokens[990..]);
-            assert_eq!(documents(&bytes), [400, 600]);
+            for learnt in [Vec::new(), (0..1000).map(is_learnt).collect::<Vec<_>>()] {
+                let numbers: Vec<u32> = (0..1000).collect();
+                let written = Written::new(&shard(width, &numbers, learnt.clone()));
+                let shard = written.verify(1000).unwrap();
+                assert_eq!(shard.tokens(), 1000);
+                for (start, count) in [(0, 1000), (990, 10), (7, 3), (8, 8), (999, 1)] {
+                    let read = shard.read(start as u64, count).unwrap();
+                    assert_eq!(read.tokens, numbers[start..start + count]);
+                    let part = learnt.get(start..start + count).unwrap_or_default();
+                    assert_eq!(read.learnt, part);
+                }
+            }
         }
     }
 
     #[test]
     fn a_shard_with_another_hash_or_an_unknown_token_is_refused() {
-        let bytes = shard(Width::Two, &[1, 2, 3], &[3]);
-        let hash = Outline::of(&bytes).hash().into();
-        let damaged: Vec<u8> = bytes
-            .iter()
-            .enumerate()
-            .map(|(i, byte)| byte ^ u8::from(i == 33))
-            .collect();
-        let why = open(&damaged, hash, 10).unwrap_err().to_string();
+        let bytes = shard(Width::Two, &[1, 2, 3], Vec::new());
+        let mut written = Written::new(&bytes);
+        let why = written.verify(3).unwrap_err().to_string();
+        assert!(why.contains("the token 3"), "{why}");
+        written.1 = [7; 32];
+        let why = written.verify(10).unwrap_err().to_string();
+        let hash = hex::encode([7; 32]);
         assert!(
-            why.contains("does not have the hash") && why.contains(&hex::encode(hash)),
+            why.contains("does not have the hash") && why.contains(&hash),
             "{why}"
         );
-        let why = open(&bytes, hash, 3).unwrap_err().to_string();
-        assert!(why.contains("the token 3"), "{why}");
     }
 
     #[test]
-    fn anything_that_is_not_a_shard_is_refused() {
-        let bytes = shard(Width::Two, &[1, 2, 3], &[3]);
-        for length in 0..bytes.len() {
-            assert!(parse(&bytes[..length]).is_err(), "{length}");
-        }
-        assert!(parse(&[bytes.as_slice(), b"x"].concat()).is_err());
-        for (place, value) in [
-            (0, b'x'),
-            (8, 3),
-            (12, 1),
-            (16, 9),
-            (23, 255),
-            (24, 2),
-            (31, 255),
-            (38, 4),
-        ] {
-            let mut wrong = bytes.clone();
-            wrong[place] = value;
-            assert!(parse(&wrong).is_err(), "{place}");
-        }
+    fn an_unchanged_file_need_not_be_read_again_and_a_changed_one_is_not_trusted() {
+        let bytes = shard(Width::Two, &[1, 2, 3], Vec::new());
+        let written = Written::new(&bytes);
+        let path = written.0.path();
+        let shard = written.verify(10).unwrap();
+        let (stamp, highest) = (shard.stamp().0.clone(), shard.stamp().1);
+        let again = Shard::unchanged(path, &stamp, highest, 10)
+            .unwrap()
+            .unwrap();
+        assert_eq!(again.read(0, 3).unwrap().tokens, [1, 2, 3]);
+        let why = Shard::unchanged(path, &stamp, highest, 3).unwrap_err();
+        assert!(why.to_string().contains("the token 3"), "{why}");
+
+        let mut changed = bytes.clone();
+        changed[32] ^= 1;
+        // A file of the same length in its place is another file.
+        std::fs::remove_file(path).unwrap();
+        std::fs::write(path, &changed).unwrap();
+        assert!(
+            Shard::unchanged(path, &stamp, highest, 10)
+                .unwrap()
+                .is_none()
+        );
+        let why = again.read(0, 3).unwrap_err().to_string();
+        assert!(why.contains("changed while it was in use"), "{why}");
     }
 }

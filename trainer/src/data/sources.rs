@@ -1,13 +1,15 @@
 //! Finds the data files that the user named: local files, folders and patterns, URLs, and Hugging
 //! Face data sets, in the same order on every machine.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::fetch::DownloadClient;
-use super::hugging_face::DataSet;
+use super::hugging_face::{DataSet, HubFile};
 use super::kind::FileKind;
-use super::walk::files_under;
+use super::metadata::is_metadata;
+use super::walk::{FileWalk, FoundPath, LeftOut};
 use crate::error::{Error, Result};
 
 /// A data file.
@@ -28,54 +30,74 @@ pub(super) enum Location {
     Remote { url: String, sha256: Option<String> },
 }
 
-/// The files that `sources` stand for, and the names of files skipped because their kind is
-/// unknown.
+/// The files that sources stand for.
+#[derive(Debug)]
+pub(super) struct Sources {
+    pub inputs: Vec<Input>,
+    /// What was left out of folders and patterns, and why.
+    pub left_out: Vec<(String, LeftOut)>,
+}
+
+/// The files that `sources` stand for.
 pub(super) fn find(
     sources: &[String],
     kind: Option<FileKind>,
     client: &DownloadClient,
-) -> Result<(Vec<Input>, Vec<String>)> {
+) -> Result<Sources> {
     let mut found = Found {
         kind,
         inputs: Vec::new(),
-        skipped: Vec::new(),
+        walk: FileWalk::default(),
+        urls: HashSet::new(),
     };
     for source in sources {
-        let before = found.inputs.len();
+        let before = (found.inputs.len(), found.walk.left_out.len());
         found.add(source, client)?;
-        if found.inputs.len() == before {
-            return Err(Error::Prepare {
-                place: source.clone(),
-                reason:
-                    "it holds no file of a known kind: .txt, .md, .jsonl, .ndjson or .json, each \
-                         optionally .gz or .zst, or .parquet"
-                        .to_owned(),
-                hint: Some("name another file, or give its kind with --format".into()),
-            });
+        let left_out = &found.walk.left_out[before.1..];
+        let again = left_out.iter().any(|(_, why)| *why == LeftOut::Again);
+        if found.inputs.len() == before.0 && !again {
+            return Err(nothing(source, left_out));
         }
     }
-    Ok((found.inputs, found.skipped))
+    Ok(Sources {
+        inputs: found.inputs,
+        left_out: found.walk.left_out,
+    })
+}
+
+/// A source without a file to read.
+fn nothing(source: &str, left_out: &[(String, LeftOut)]) -> Error {
+    let others = match left_out {
+        [] => String::new(),
+        [(name, why), ..] => format!(
+            "; {} left out, such as {name} ({})",
+            left_out.len(),
+            why.name()
+        ),
+    };
+    Error::Prepare {
+        place: source.to_owned(),
+        reason: format!(
+            "it holds no file of a known kind: .txt, .md, .jsonl, .ndjson or .json, each \
+             optionally .gz or .zst, or .parquet{others}"
+        ),
+        hint: Some("name another file, or give its kind with --format".into()),
+    }
 }
 
 struct Found {
     kind: Option<FileKind>,
     inputs: Vec<Input>,
-    skipped: Vec<String>,
+    walk: FileWalk,
+    /// The remote files among the inputs.
+    urls: HashSet<String>,
 }
 
 impl Found {
     fn add(&mut self, source: &str, client: &DownloadClient) -> Result<()> {
         if let Some(set) = DataSet::parse(source, &client.endpoint)? {
             for file in set.list(client)? {
-                self.push(
-                    file.name,
-                    file.bytes,
-                    Location::Remote {
-                        url: file.url,
-                        sha256: file.sha256,
-                    },
-                    false,
-                );
+                self.hub_file(file, set.names_files());
             }
             return Ok(());
         }
@@ -88,27 +110,14 @@ impl Found {
             return Ok(());
         }
         let path = Path::new(source);
-        if path.exists() || !source.contains(['*', '?', '[']) {
-            return self.local(path, true);
-        }
-        let matches = glob::glob(source).map_err(|error| Error::prepare(source, error))?;
-        for path in matches {
-            let path = path.map_err(|error| Error::prepare(source, error))?;
-            self.local(&path, false)?;
-        }
-        Ok(())
-    }
-
-    /// Adds a file, or the files of a folder.
-    fn local(&mut self, root: &Path, named: bool) -> Result<()> {
-        let is_folder = root.is_dir();
-        for path in files_under(root)? {
-            let inside = if is_folder {
-                path.strip_prefix(root).ok()
-            } else {
-                path.file_name().map(Path::new)
-            };
-            let name = inside.unwrap_or(&path).display().to_string();
+        let is_pattern = source.contains(['*', '?', '[']) && !path.exists();
+        let named = !is_pattern && !path.is_dir();
+        let found = if is_pattern {
+            self.walk.pattern(source)?
+        } else {
+            self.walk.path(path)?
+        };
+        for FoundPath { path, name } in found {
             let metadata = fs::metadata(&path);
             let bytes = metadata
                 .map_err(|source| Error::DataUnreadable {
@@ -116,19 +125,40 @@ impl Found {
                     source,
                 })?
                 .len();
-            self.push(
-                name,
-                Some(bytes),
-                Location::Local(path),
-                named && !is_folder,
-            );
+            self.push(name, Some(bytes), Location::Local(path), named);
         }
         Ok(())
     }
 
-    /// A file of unknown kind counts as text if the user `named` the file itself, and is skipped if
-    /// it was found in a folder.
+    /// Adds a file of a data set by the rules for files of a folder.
+    fn hub_file(&mut self, file: HubFile, named: bool) {
+        let own = file.name.rsplit('/').next().unwrap_or_default();
+        let why = match () {
+            () if named => None,
+            () if file.name.split('/').any(|part| part.starts_with('.')) => Some(LeftOut::Hidden),
+            () if is_metadata(own) => Some(LeftOut::Metadata),
+            () => None,
+        };
+        match why {
+            Some(why) => self.walk.left_out.push((file.name, why)),
+            None => {
+                let location = Location::Remote {
+                    url: file.url,
+                    sha256: file.sha256,
+                };
+                self.push(file.name, file.bytes, location, false);
+            }
+        }
+    }
+
+    /// A file of unknown kind counts as text if the user `named` the file itself, and is left out
+    /// if it was found in a folder.
     fn push(&mut self, name: String, bytes: Option<u64>, location: Location, named: bool) {
+        if let Location::Remote { url, .. } = &location
+            && !self.urls.insert(url.clone())
+        {
+            return self.walk.left_out.push((name, LeftOut::Again));
+        }
         let path = name.split(['?', '#']).next().unwrap_or(&name);
         match self
             .kind
@@ -141,7 +171,7 @@ impl Found {
                 location,
                 bytes,
             }),
-            None => self.skipped.push(name),
+            None => self.walk.left_out.push((name, LeftOut::OtherType)),
         }
     }
 }
@@ -161,10 +191,10 @@ mod tests {
     }
 
     fn names(sources: &[String], kind: Option<FileKind>) -> (Vec<String>, Vec<String>) {
-        let (inputs, skipped) = find(sources, kind, &DownloadClient::default()).unwrap();
+        let found = find(sources, kind, &DownloadClient::default()).unwrap();
         (
-            inputs.into_iter().map(|input| input.name).collect(),
-            skipped,
+            found.inputs.into_iter().map(|input| input.name).collect(),
+            found.left_out.into_iter().map(|(name, _)| name).collect(),
         )
     }
 
@@ -179,7 +209,7 @@ mod tests {
         ]);
         let (found, skipped) = names(&[dir.path().display().to_string()], None);
         assert_eq!(found, ["a/z.jsonl", "b.txt", "d/e/f.parquet"]);
-        assert_eq!(skipped, ["c.csv"]);
+        assert_eq!(skipped, ["a/.hidden.txt", "c.csv"]);
     }
 
     #[test]
@@ -197,8 +227,8 @@ mod tests {
             (None, FileKind::Text),
             (Some(FileKind::JsonLines), FileKind::JsonLines),
         ] {
-            let (inputs, _) = find(&source, kind, &DownloadClient::default()).unwrap();
-            assert_eq!(inputs[0].kind, expected);
+            let found = find(&source, kind, &DownloadClient::default()).unwrap();
+            assert_eq!(found.inputs[0].kind, expected);
         }
     }
 
@@ -225,5 +255,15 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(why.contains("/nowhere/x.txt"), "{why}");
+    }
+
+    #[test]
+    fn a_file_that_several_sources_name_is_read_once() {
+        let dir = folder(&["x.txt", "y.txt"]);
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        let sources = [path("x.txt"), path(""), path("*.txt"), path("y.txt")];
+        let (found, skipped) = names(&sources, None);
+        assert_eq!(found, ["x.txt", "y.txt"]);
+        assert_eq!(skipped.len(), 4);
     }
 }

@@ -1,19 +1,22 @@
 //! Splits and tokenises a batch of texts; every core works on a batch of its own.
 
-use super::read::{BadRecord, Batch, Text, texts_of};
-use super::shard::Width;
-use super::split::{Section, Side, split};
+use super::read::{BadRecord, Batch, Document, Messages, Text, documents_of};
+use super::shard_format::Width;
+use super::split::{Piece, Section, Side, Split};
 use crate::error::Result;
-use crate::tokeniser::Tokeniser;
+use crate::tokeniser::{ChatTemplate, LostLetters, Place, TIME_IN_DATA, Tokeniser};
 
 /// The settings of tokenising.
 #[derive(Clone, Debug)]
 pub(super) struct BatchTokeniser {
     pub tokeniser: Tokeniser,
     pub width: Width,
-    pub end_of_text: Option<u32>,
-    pub heldout_ppm: u32,
+    pub split: Split,
+    /// Only deal pieces to the parts, without tokens.
+    pub survey: bool,
     pub field: String,
+    /// Whether only answers of conversations are learnt.
+    pub loss_on_answers: bool,
 }
 
 /// The tokens and counts of one batch.
@@ -24,6 +27,12 @@ pub(super) struct TokenisedBatch {
     pub documents: u64,
     pub empty: u64,
     pub bad: Vec<BadRecord>,
+    /// Letters that the tokeniser could not read.
+    pub lost: LostLetters,
+    /// The pieces of text that were dealt.
+    pub pieces: Vec<Piece>,
+    /// Texts in which halves of surrogate pairs became U+FFFD.
+    pub repaired: u64,
 }
 
 /// The tokens of consecutive documents.
@@ -32,6 +41,8 @@ pub(super) struct Tokens {
     pub bytes: Vec<u8>,
     /// Number of tokens of each document.
     pub documents: Vec<u32>,
+    /// Whether each token is learnt; empty if all are.
+    pub learnt: Vec<bool>,
     pub text_bytes: u64,
 }
 
@@ -47,9 +58,13 @@ impl BatchTokeniser {
                 .into_iter()
                 .try_for_each(|text| self.text(text, &mut done))?,
             Batch::Lines(lines) => {
-                for text in texts_of(lines, &self.field) {
-                    match text {
-                        Ok(text) => self.text(text, &mut done)?,
+                let chat = self.tokeniser.chat_template(TIME_IN_DATA)?;
+                for document in documents_of(&lines, &self.field) {
+                    match document {
+                        Ok(Document::Text(text)) => self.text(text, &mut done)?,
+                        Ok(Document::Messages(messages)) => {
+                            self.messages(&messages, chat.as_ref(), &mut done);
+                        }
                         Err(bad) => done.bad.push(bad),
                     }
                 }
@@ -59,58 +74,115 @@ impl BatchTokeniser {
     }
 
     fn text(&self, text: Text, done: &mut TokenisedBatch) -> Result<()> {
-        if let (Tokeniser::File(_), Err(error)) =
-            (&self.tokeniser, std::str::from_utf8(&text.bytes))
-        {
-            let reason = format!("not UTF-8 from its byte {} on", error.valid_up_to());
+        if let Some(reason) = text.fault() {
             done.bad.push(BadRecord {
                 number: text.number,
                 reason,
             });
             return Ok(());
         }
+        done.repaired += u64::from(text.replaced > 0);
         if text.bytes.trim_ascii().is_empty() {
             // White space at the end of a long document is not another document.
             done.empty += u64::from(!text.part);
             done.documents += u64::from(text.part && text.ends);
             return Ok(());
         }
-        let sections = split(&text.bytes, text.part, self.heldout_ppm);
-        let last = sections.len().saturating_sub(1);
-        for (index, section) in sections.into_iter().enumerate() {
-            self.section(&text, section, text.ends && index == last, done)?;
-        }
+        let (sections, pieces) = self.split.apply(&text.bytes);
+        done.pieces.extend(pieces);
         done.documents += u64::from(text.ends);
+        if self.survey {
+            return Ok(());
+        }
+        sections
+            .into_iter()
+            .try_for_each(|section| self.section(&text, section, done))
+    }
+
+    /// Tokenises a section. Around it in its part stand other texts, or the same one beyond a hole,
+    /// so it begins and ends like a document.
+    fn section(&self, text: &Text, section: Section, done: &mut TokenisedBatch) -> Result<()> {
+        let bytes = &text.bytes[section.range];
+        let special = self.tokeniser.special();
+        let mut tokens: Vec<u32> = special.first().into_iter().collect();
+        tokens.extend(
+            self.tokeniser
+                .encode_part(bytes, Place::Start, &mut done.lost)?,
+        );
+        match special.end_of_text() {
+            Some(end) => tokens.push(end),
+            // All 256 byte tokens are in use, so a newline ends the document.
+            None if matches!(self.tokeniser, Tokeniser::Bytes) && !bytes.ends_with(b"\n") => {
+                tokens.push(u32::from(b'\n'));
+            }
+            None => {}
+        }
+        let part = done.part(section.side);
+        part.text_bytes += bytes.len() as u64;
+        part.push(self.width, &tokens, None);
         Ok(())
     }
 
-    fn section(
+    /// Tokenises a conversation as the chat template writes it.
+    fn messages(
         &self,
-        text: &Text,
-        section: Section,
-        ends: bool,
+        messages: &Messages,
+        chat: Option<&ChatTemplate<'_>>,
         done: &mut TokenisedBatch,
-    ) -> Result<()> {
-        let bytes = &text.bytes[section.range];
-        let mut tokens = self.tokeniser.encode(bytes)?;
-        match self.end_of_text {
-            Some(end) if ends => tokens.push(end),
-            // All 256 byte tokens are in use, so a newline ends the document.
-            None if ends
-                && matches!(self.tokeniser, Tokeniser::Bytes)
-                && !bytes.ends_with(b"\n") =>
-            {
-                tokens.push(u32::from(b'\n'));
-            }
-            _ => {}
-        }
-        let side = match section.side {
-            Side::Training => &mut done.training,
-            Side::Heldout => &mut done.heldout,
+    ) {
+        let conversation = match chat {
+            Some(chat) => chat
+                .conversation(&messages.list)
+                .map_err(|error| error.to_string()),
+            None => Err("it holds messages, but the tokeniser has no chat template".to_owned()),
         };
-        self.width.push(&tokens, &mut side.bytes);
-        side.documents.push(tokens.len() as u32);
-        side.text_bytes += bytes.len() as u64;
-        Ok(())
+        let mut tokens = match conversation {
+            Ok(tokens) => tokens,
+            Err(reason) => {
+                let number = messages.number;
+                done.bad.push(BadRecord { number, reason });
+                return;
+            }
+        };
+        let text = messages.text();
+        let (side, piece) = self.split.whole(text.as_bytes());
+        done.pieces.push(piece);
+        done.documents += 1;
+        if self.survey {
+            return;
+        }
+        let end = self.tokeniser.special().end_of_text();
+        if let Some(end) = end.filter(|end| tokens.ids.last() != Some(end)) {
+            tokens.ids.push(end);
+            tokens.answers.push(false);
+        }
+        let learnt = self.loss_on_answers.then_some(tokens.answers);
+        let part = done.part(side);
+        part.text_bytes += text.len() as u64;
+        part.push(self.width, &tokens.ids, learnt);
+    }
+}
+
+impl TokenisedBatch {
+    fn part(&mut self, side: Side) -> &mut Tokens {
+        match side {
+            Side::Training => &mut self.training,
+            Side::Heldout => &mut self.heldout,
+        }
+    }
+}
+
+impl Tokens {
+    /// Appends a document. `learnt` says which of its tokens are learnt; without it, all are.
+    fn push(&mut self, width: Width, tokens: &[u32], learnt: Option<Vec<bool>>) {
+        let before = self.bytes.len() / width.bytes() as usize;
+        if let Some(learnt) = learnt {
+            self.learnt.resize(before, true);
+            self.learnt.extend(learnt);
+        } else if !self.learnt.is_empty() {
+            self.learnt.resize(before + tokens.len(), true);
+        }
+        width.push(tokens, &mut self.bytes);
+        self.documents.push(tokens.len() as u32);
     }
 }

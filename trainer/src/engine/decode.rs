@@ -9,26 +9,32 @@ use std::mem;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
-use crate::engine::model::{Model, causal_mask};
-use crate::engine::rope::Rotation;
+use crate::engine::attention::Attention;
+use crate::engine::model::Model;
+use crate::engine::rope::Rotations;
 use crate::spec::ModelSpec;
 
 /// The most tokens read at once.
-const GROUP: usize = 128;
+pub(super) const GROUP: usize = 128;
+/// The most tokens read at once if memory is short.
+pub(super) const LEAST_GROUP: usize = 8;
 /// The smallest capacity of the cache, in tokens.
 const LEAST: usize = 64;
 
 /// The cached text of one model.
 pub(super) struct Decoder {
     context: usize,
-    /// For every position of the context.
-    rotation: Rotation,
+    /// For every position of the cache.
+    rotations: Rotations,
+    attention: Attention,
     /// One entry per block, each `[1, kv heads, capacity, head width]`.
     layers: Vec<KeysAndValues>,
     /// Tokens that the cache can hold now.
     capacity: usize,
     /// Tokens read so far.
     read: usize,
+    /// The most tokens to read at once.
+    pub group: usize,
 }
 
 struct KeysAndValues {
@@ -48,7 +54,8 @@ impl Decoder {
         };
         Self {
             context: spec.context,
-            rotation: Rotation::new(spec, spec.context, device),
+            rotations: Rotations::new(spec, capacity, device),
+            attention: Attention::new(device),
             layers: (0..spec.layers)
                 .map(|_| KeysAndValues {
                     keys: empty(),
@@ -57,6 +64,7 @@ impl Decoder {
                 .collect(),
             capacity,
             read: 0,
+            group: GROUP,
         }
     }
 
@@ -76,7 +84,7 @@ impl Decoder {
         device: &Device,
     ) -> Tensor<2> {
         let mut last = None;
-        for tokens in tokens.chunks(GROUP) {
+        for tokens in tokens.chunks(self.group) {
             let stream = self.read_group(model, weights, tokens, device);
             last = Some(stream.narrow(0, tokens.len() - 1, 1));
         }
@@ -98,7 +106,7 @@ impl Decoder {
                 .next_power_of_two()
                 .min(self.context - self.read),
         );
-        self.reserve(from + count, device);
+        self.reserve(from + count, model.spec(), device);
         let padded = tokens
             .iter()
             .copied()
@@ -106,12 +114,12 @@ impl Decoder {
             .take(count);
         let inputs: Vec<i32> = padded.map(|token| token as i32).collect();
         let inputs = Tensor::<1, Int>::from_data(TensorData::new(inputs, [count]), device);
-        let rotation = self.rotation.part(from, count);
-        let mask = causal_mask(model.spec(), from, count, self.capacity, device);
+        let rotations = self.rotations.part(from, count);
+        let attention = self.attention.starting_at(from);
         let capacity = self.capacity;
         let embedded = model.embed(weights, inputs);
-        let stream = model.blocks(weights, embedded, |layer, index, normed| {
-            let [query, key, value] = model.heads(weights, index, normed, count, &rotation);
+        let stream = model.blocks(weights, embedded, |layer, normed| {
+            let [query, key, value] = model.heads(weights, layer, normed, &rotations);
             // Taken out of the list, so that each tensor has one owner and is updated in place.
             let KeysAndValues { keys, values } = self.layers.remove(layer);
             let [_, heads, _, width] = key.dims();
@@ -123,13 +131,15 @@ impl Decoder {
             debug_assert_eq!(cache.keys.dims()[2], capacity);
             let (keys, values) = (cache.keys.clone(), cache.values.clone());
             self.layers.insert(layer, cache);
-            model.attend(weights, index, query, keys, values, Some(mask.clone()))
+            let attention = model.attention_of(layer, &attention);
+            let attended = attention.attend([query, keys, values]);
+            model.attended(weights, layer, attended)
         });
         self.read += tokens.len();
         stream
     }
 
-    fn reserve(&mut self, tokens: usize, device: &Device) {
+    fn reserve(&mut self, tokens: usize, spec: &ModelSpec, device: &Device) {
         if tokens <= self.capacity {
             return;
         }
@@ -146,6 +156,7 @@ impl Decoder {
                 values: longer(values),
             })
             .collect();
+        self.rotations = Rotations::new(spec, capacity, device);
         self.capacity = capacity;
     }
 }

@@ -17,6 +17,9 @@ use crate::engine::sums::Accumulate;
 /// The most scores in memory at once: 64 MiB of them.
 pub(crate) const SCORES_AT_ONCE: usize = 1 << 24;
 
+/// Fewer scores at once save nothing worth having.
+const LEAST_SCORES: usize = 1 << 18;
+
 /// What a step trades for memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TradeOff {
@@ -45,6 +48,24 @@ impl TradeOff {
             0 | 1 if self.recompute => None,
             0 | 1 => Some(Self {
                 recompute: true,
+                ..self
+            }),
+            sequences => Some(Self {
+                sequences: sequences.div_ceil(2),
+                ..self
+            }),
+        }
+    }
+}
+
+impl TradeOff {
+    /// The next trade-off that needs less memory for the losses of a batch, without gradients, if
+    /// any is left.
+    pub(super) fn reduced_forward(self, sequences: usize) -> Option<Self> {
+        match self.sequences.min(sequences) {
+            0 | 1 if self.scores <= LEAST_SCORES => None,
+            0 | 1 => Some(Self {
+                scores: self.scores / 4,
                 ..self
             }),
             sequences => Some(Self {
@@ -152,6 +173,8 @@ pub(super) struct Part {
     pub inputs: Tensor<1, Int>,
     /// `[sequences · length]`
     pub targets: Tensor<1, Int>,
+    /// Factors of the losses, `[sequences · length, 1]`; `None` if each is 1.
+    pub target_weights: Option<Tensor<2>>,
     /// Factor of each loss.
     pub scale: f32,
 }
@@ -172,10 +195,8 @@ impl Model {
         let stream = self.stream_from(&leaves.tensors, embedded.clone());
         let rows = part.targets.dims()[0];
         let (mut gradients, mut backward) = if rows <= self.rows_at_once(&options.trade_off) {
-            let loss = self
-                .head_losses(&leaves.tensors, stream, part.targets.clone())
-                .sum()
-                .mul_scalar(part.scale);
+            let losses = self.head_losses(&leaves.tensors, stream, part.targets.clone());
+            let loss = part.scaled_sum(losses, 0);
             (
                 Gradients::new(options, weights.len(), loss.clone().inner()),
                 loss.backward(),
@@ -244,6 +265,10 @@ impl Model {
         gradients: &mut Gradients<'_>,
     ) {
         let Some(above) = above else { return };
+        let above = match self.embedding_factor() {
+            Some(factor) => above.mul_scalar(factor),
+            None => above,
+        };
         let zeros = Tensor::zeros([self.spec().vocabulary, self.spec().width], &above.device());
         let gradient = zeros.select_assign(0, part.inputs.clone(), above, IndexingUpdateOp::Add);
         gradients.add(self.index().embedding(), Some(gradient));
@@ -267,10 +292,8 @@ impl Model {
             let leaves = Leaves::new(weights, [self.index().head()]);
             let some = leaf(normed.clone().narrow(0, start, count));
             let targets = part.targets.clone().narrow(0, start, count);
-            let loss = self
-                .head_losses(&leaves.tensors, some.clone(), targets)
-                .sum()
-                .mul_scalar(part.scale);
+            let losses = self.head_losses(&leaves.tensors, some.clone(), targets);
+            let loss = part.scaled_sum(losses, start);
             gradients.loss = gradients.loss + loss.clone().inner();
             let mut backward = loss.backward();
             leaves.collect(&mut backward, &mut gradients);
@@ -290,6 +313,16 @@ impl Model {
 }
 
 impl Part {
+    /// The sum of losses that are differentiated, of the rows from `start` on, with their factors.
+    fn scaled_sum(&self, losses: Tensor<2>, start: usize) -> Tensor<1> {
+        let rows = losses.dims()[0];
+        let counted = match &self.target_weights {
+            Some(weights) => losses * weights.clone().narrow(0, start, rows).autodiff(),
+            None => losses,
+        };
+        counted.sum().mul_scalar(self.scale)
+    }
+
     fn zero_loss(&self) -> Tensor<1> {
         Tensor::zeros([1], &self.inputs.device())
     }

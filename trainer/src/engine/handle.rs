@@ -1,8 +1,9 @@
 //! [`Engine`]: one model on one device, with its optimiser states and its error feedback.
 //!
 //! Weights stay on the device, and so do moments unless the plan keeps them in host memory. A step
-//! uploads its batch once and reads two numbers back.
+//! uploads its batch once and reads two numbers back, together.
 
+use std::any::Any;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -13,14 +14,16 @@ use weal_kernels::{Compression, pseudo_gradient};
 use crate::compute_plan::{ComputePlan, Precision, StatePlacement};
 use crate::device::OpenDevice;
 use crate::engine::batch::Batch;
-use crate::engine::decode::Decoder;
+use crate::engine::decode::{Decoder, GROUP, LEAST_GROUP};
 use crate::engine::error_feedback::ErrorFeedback;
 use crate::engine::gradient::TradeOff;
+use crate::engine::memory_trouble::is_memory_trouble;
 use crate::engine::model::Model;
-use crate::engine::norm::norm;
+use crate::engine::norm::loss_and_norm;
 use crate::engine::optimiser::Update;
 use crate::engine::parameters::{MomentVectors, Parameters};
 use crate::engine::passes::Passes;
+use crate::engine::seconds::Seconds;
 use crate::engine::sums::{DeviceSums, HostSums};
 use crate::engine::transfer::{Transfer, matrix_type};
 use crate::error::{Error, Result};
@@ -48,18 +51,25 @@ impl StepReport {
 /// See the module.
 pub(crate) struct Engine {
     spec: ModelSpec,
-    transfer: Transfer,
-    parameters: Parameters,
+    pub(super) transfer: Transfer,
+    pub(super) parameters: Parameters,
     error_feedback: ErrorFeedback,
     /// The parts of the model that are not learnt, for the window length used last.
     model: Model,
     /// What the next step trades for memory.
     pub(super) trade_off: TradeOff,
+    /// What the next measurement of losses trades for memory.
+    pub(super) evaluation_trade_off: TradeOff,
     /// Larger micro-batches run out of memory.
     #[cfg(test)]
     pub(super) most_sequences: usize,
     /// The text being generated.
-    decoder: Option<Decoder>,
+    pub(super) decoder: Option<Decoder>,
+    /// The most tokens of a text to read at once.
+    text_group: usize,
+    /// More tokens at once, times those of the text, run out of memory.
+    #[cfg(test)]
+    pub(crate) most_text: usize,
     fault: Option<InjectedFault>,
     warmup: WarmupWatch,
     /// Why the device can no longer be used.
@@ -79,27 +89,49 @@ impl Engine {
 
     fn new(spec: &ModelSpec, device: Device, device_name: String) -> Result<Self> {
         let layout = spec.layout()?;
-        let model = Model::new(spec, spec.context, &device);
+        let seconds = Seconds::new(&layout, false);
+        // For no window yet: tables of a long context may never be needed.
+        let model = Model::new(spec, 1, &device);
         Ok(Self {
             spec: spec.clone(),
             transfer: Transfer::new(layout, device, device_name),
-            parameters: Parameters::new(StatePlacement::Device, Precision::F32),
+            parameters: Parameters::new(StatePlacement::Device, Precision::F32, seconds),
             error_feedback: ErrorFeedback::Zeros,
             model,
             trade_off: TradeOff::default(),
+            evaluation_trade_off: TradeOff::default(),
             #[cfg(test)]
             most_sequences: usize::MAX,
             decoder: None,
+            text_group: GROUP,
+            #[cfg(test)]
+            most_text: usize::MAX,
             fault: None,
             warmup: WarmupWatch::default(),
             failure: None,
         })
     }
 
+    /// The same engine for an optimiser with Muon, which needs no second moment of the matrices
+    /// that it updates. Call it before anything is loaded.
+    pub(crate) fn with_muon(self) -> Self {
+        let seconds = Seconds::new(self.transfer.layout(), true);
+        let (placement, precision) = (self.parameters.placement(), self.parameters.precision());
+        Self {
+            parameters: Parameters::new(placement, precision, seconds),
+            ..self
+        }
+    }
+
+    /// Values of all second moments together.
+    pub(crate) fn second_moments(&self) -> usize {
+        self.parameters.seconds().len()
+    }
+
     /// Runs `work` on the device. Drivers report trouble, such as running out of memory, by
     /// panicking; the guard turns that into an error. Tensors may be half updated then, so the
     /// engine refuses all further work after a device failure.
-    fn guarded<T>(
+    pub(super) fn guarded<T>(
         &mut self,
         action: &'static str,
         work: impl FnOnce(&mut Self) -> Result<T>,
@@ -129,6 +161,7 @@ impl Engine {
     pub(crate) fn set_plan(&mut self, plan: &ComputePlan) -> Result<()> {
         self.trade_off.sequences = plan.micro_batch.unwrap_or(usize::MAX);
         self.trade_off.recompute = plan.recompute;
+        self.evaluation_trade_off = self.trade_off;
         let has_bf16 = self.transfer.device().supports_dtype(FloatDType::BF16);
         if plan.precision == Precision::Bf16 && !has_bf16 {
             return Err(Error::Precision {
@@ -150,7 +183,8 @@ impl Engine {
         } else {
             None
         };
-        self.parameters = Parameters::new(plan.states, plan.precision);
+        let seconds = self.parameters.seconds().clone();
+        self.parameters = Parameters::new(plan.states, plan.precision, seconds);
         weights.map_or(Ok(()), |weights| self.load(&weights))?;
         moments.map_or(Ok(()), |moments| self.set_moments(&moments))
     }
@@ -219,7 +253,6 @@ impl Engine {
     }
 
     /// Whether the last call of [`Self::compress`] ran on a GPU.
-    #[cfg(test)]
     pub(crate) fn compresses_on_device(&self) -> bool {
         matches!(self.error_feedback, ErrorFeedback::Device(_))
     }
@@ -266,18 +299,10 @@ impl Engine {
     pub(crate) fn step(&mut self, batch: &Batch, update: &Update) -> Result<StepReport> {
         self.guarded("taking an inner step", |engine| {
             engine.fault.iter().for_each(InjectedFault::step);
-            let (gradients, loss) = engine.differentiate_within_memory(batch)?;
-            let gradient_norm = match engine.parameters.host() {
-                Some(states) => sum_of_squares(&states.gradients).sqrt(),
-                None => norm(&gradients, &engine.transfer)?,
-            };
-            let report = StepReport {
-                loss,
-                gradient_norm,
-            };
+            let (gradients, report) = engine.differentiate_within_memory(batch)?;
             if report.is_finite() {
                 engine.decoder = None;
-                let clip = update.clip_factor(gradient_norm) as f32;
+                let clip = update.clip_factor(report.gradient_norm) as f32;
                 let parameters = &mut engine.parameters;
                 parameters.update(gradients, update, clip, &engine.transfer)?;
             }
@@ -285,34 +310,84 @@ impl Engine {
         })
     }
 
-    /// The sum of the losses of all predicted tokens, in nats.
+    /// The sum of the losses of all predicted tokens that count, in nats.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] if not even a part of one window fits the device's memory; the engine
+    /// can still be used then. [`Error::Device`] if the device fails.
     pub(crate) fn loss(&mut self, batch: &Batch) -> Result<f64> {
         let action = "computing a loss";
-        self.guarded(action, |engine| {
-            let losses = engine.passes(batch.length()).losses(batch);
-            let sum = engine.transfer.read_scalar(losses.sum(), action)?;
-            Ok(f64::from(sum))
+        let sums = self.measure(batch, action, |losses| losses.sum().unsqueeze())?;
+        Ok(sums.into_iter().map(f64::from).sum())
+    }
+
+    /// The loss of each predicted token, in nats, `[sequences · length]`; 0 if it does not
+    /// count.
+    ///
+    /// # Errors
+    /// As for [`Self::loss`].
+    #[cfg(test)]
+    pub(crate) fn token_losses(&mut self, batch: &Batch) -> Result<Vec<f32>> {
+        self.measure(batch, "computing losses", |losses| losses)
+    }
+
+    /// What `of` makes of the losses of each micro-batch, `[sequences · length, 1]`, one after the
+    /// other. Retries with less memory each time it runs out.
+    fn measure(
+        &mut self,
+        batch: &Batch,
+        action: &'static str,
+        of: impl Fn(Tensor<2>) -> Tensor<2>,
+    ) -> Result<Vec<f32>> {
+        self.evaluated(action, batch.sequences(), |engine, trade_off| {
+            let mut found = Vec::new();
+            for batch in batch.micro_batches(trade_off.sequences) {
+                let losses = engine.passes(batch.length(), trade_off).losses(&batch);
+                found.extend(engine.transfer.read(of(losses), action)?);
+            }
+            Ok(found)
         })
     }
 
-    /// The loss of each predicted token, in nats, `[sequences · length]`.
-    pub(crate) fn token_losses(&mut self, batch: &Batch) -> Result<Vec<f32>> {
-        let action = "computing losses";
+    /// Runs `work` on `sequences` windows; the trade-off it gets says how many to take at a time.
+    /// If memory runs out, retries with a trade-off that needs less.
+    pub(super) fn evaluated<T>(
+        &mut self,
+        action: &'static str,
+        sequences: usize,
+        work: impl Fn(&mut Self, TradeOff) -> Result<T>,
+    ) -> Result<T> {
         self.guarded(action, |engine| {
-            let losses = engine.passes(batch.length()).losses(batch);
-            engine.transfer.read(losses, action)
+            let attempt = |engine: &mut Self| work(engine, engine.evaluation_trade_off);
+            let reduce = |engine: &mut Self| {
+                let reduced = engine.evaluation_trade_off.reduced_forward(sequences);
+                engine.evaluation_trade_off = reduced?;
+                reduced
+            };
+            match engine.within_memory(attempt, reduce) {
+                Within::Done(result) => result,
+                Within::OutOfMemory { reason, .. } => Err(engine.out_of_memory(action, reason)),
+            }
         })
+    }
+
+    fn out_of_memory(&self, action: &'static str, reason: String) -> Error {
+        Error::OutOfMemory {
+            device: self.transfer.device_name().to_owned(),
+            action,
+            reason,
+        }
     }
 
     /// The gradient of the mean loss, flat, and that loss.
     #[cfg(test)]
     pub(crate) fn gradient(&mut self, batch: &Batch) -> Result<(Vec<f32>, f64)> {
-        let (gradients, loss) = self.differentiate(batch)?;
+        let (gradients, report) = self.differentiate(batch)?;
         let gradients = match self.parameters.host() {
             Some(states) => states.gradients.clone(),
             None => self.transfer.read_all(&gradients, "reading a gradient")?,
         };
-        Ok((gradients, loss))
+        Ok((gradients, report.loss))
     }
 
     /// Drops the cached text, so that another can begin.
@@ -328,25 +403,53 @@ impl Engine {
 
     /// Appends `tokens` to the text, and returns the scores of every token as the next one,
     /// `[vocabulary]`. `tokens` must not be empty, and the whole text must fit the context.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] if the text does not fit the device's memory. The text is dropped
+    /// then, and the engine can still be used. [`Error::Device`] if the device fails.
     pub(crate) fn read_text(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
         let action = "computing the next token";
         self.guarded(action, |engine| {
-            engine.parameters.ensure_loaded(&engine.transfer);
-            let kind = matrix_type(engine.parameters.precision());
-            let device = engine.transfer.device();
-            let mut decoder = engine
-                .decoder
-                .take()
-                .unwrap_or_else(|| Decoder::new(&engine.spec, kind, device));
-            let weights = engine.parameters.weights();
-            let logits = decoder.advance(&engine.model, weights, tokens, device);
-            engine.decoder = Some(decoder);
-            engine.transfer.read(logits, action)
+            match engine.within_memory(|engine| engine.advance(tokens, action), |_| None) {
+                Within::Done(result) => result,
+                Within::OutOfMemory { reason, .. } => {
+                    engine.decoder = None;
+                    Err(engine.out_of_memory(action, reason))
+                }
+            }
         })
     }
 
+    fn advance(&mut self, tokens: &[u32], action: &'static str) -> Result<Vec<f32>> {
+        self.parameters.ensure_loaded(&self.transfer);
+        let kind = matrix_type(self.parameters.precision());
+        let device = self.transfer.device();
+        let decoder = self.decoder.take();
+        let mut decoder = decoder.unwrap_or_else(|| Decoder::new(&self.spec, kind, device));
+        decoder.group = self.text_group;
+        #[cfg(test)]
+        assert!(
+            decoder.group * (decoder.read() + tokens.len()) <= self.most_text,
+            "out of memory"
+        );
+        let weights = self.parameters.weights();
+        let logits = decoder.advance(&self.model, weights, tokens, device);
+        self.decoder = Some(decoder);
+        self.transfer.read(logits, action)
+    }
+
+    /// Reads fewer tokens of a text at once from now on, which takes less memory. Returns whether
+    /// that is possible.
+    pub(crate) fn read_fewer_at_once(&mut self) -> bool {
+        let can_halve = self.text_group > LEAST_GROUP;
+        if can_halve {
+            self.text_group /= 2;
+        }
+        can_halve
+    }
+
     /// Passes over windows of `length` tokens.
-    fn passes(&mut self, length: usize) -> Passes<'_> {
+    pub(super) fn passes(&mut self, length: usize, trade_off: TradeOff) -> Passes<'_> {
         self.parameters.ensure_loaded(&self.transfer);
         if self.model.length() != length {
             self.model = Model::new(&self.spec, length, self.transfer.device());
@@ -355,15 +458,16 @@ impl Engine {
             model: &self.model,
             weights: self.parameters.weights(),
             transfer: &self.transfer,
-            trade_off: self.trade_off,
+            trade_off,
             #[cfg(test)]
             most_sequences: self.most_sequences,
         }
     }
 
-    /// The gradients of the mean loss, one for each tensor of the layout, and that loss. With
-    /// states in host memory the gradients are summed up there, and no tensors are returned.
-    fn differentiate(&mut self, batch: &Batch) -> Result<(Vec<Tensor<2>>, f64)> {
+    /// The gradients of the mean loss, one for each tensor of the layout, that loss, and the norm
+    /// of the gradients. With states in host memory the gradients are summed up there, and no
+    /// tensors are returned.
+    fn differentiate(&mut self, batch: &Batch) -> Result<(Vec<Tensor<2>>, StepReport)> {
         let parameters = self.transfer.layout().parameters();
         // Loads zeros first, so that the sums below belong to the loaded states.
         self.parameters.ensure_loaded(&self.transfer);
@@ -372,7 +476,7 @@ impl Engine {
             .host_mut()
             .map(|states| states.begin_sums(parameters));
         let is_cpu = self.transfer.is_cpu();
-        let passes = self.passes(batch.length());
+        let passes = self.passes(batch.length(), self.trade_off);
         let (layout, weights) = (passes.transfer.layout(), passes.weights);
         let (gradients, loss, host_sums) = match host_sums {
             Some(mut sums) => {
@@ -397,42 +501,79 @@ impl Engine {
         if let (Some(states), Some(sums)) = (self.parameters.host_mut(), host_sums) {
             states.gradients = sums;
         }
-        let loss = self.transfer.read_scalar(loss, "computing a loss")?;
-        Ok((gradients, f64::from(loss)))
+        let (loss, gradient_norm) = match self.parameters.host() {
+            Some(states) => {
+                let loss = self.transfer.read_scalar(loss, "computing a loss")?;
+                (f64::from(loss), sum_of_squares(&states.gradients).sqrt())
+            }
+            None => loss_and_norm(loss, &gradients, &self.transfer)?,
+        };
+        let report = StepReport {
+            loss,
+            gradient_norm,
+        };
+        Ok((gradients, report))
     }
 
     /// Differentiates, and retries with less memory each time it runs out.
-    fn differentiate_within_memory(&mut self, batch: &Batch) -> Result<(Vec<Tensor<2>>, f64)> {
+    fn differentiate_within_memory(
+        &mut self,
+        batch: &Batch,
+    ) -> Result<(Vec<Tensor<2>>, StepReport)> {
+        let reduce = |engine: &mut Self| {
+            engine.trade_off = engine.trade_off.reduced(batch.sequences())?;
+            Some(engine.trade_off)
+        };
+        match self.within_memory(|engine| engine.differentiate(batch), reduce) {
+            Within::Done(result) => result,
+            Within::OutOfMemory {
+                panic: Some(panic), ..
+            } => resume_unwind(panic),
+            Within::OutOfMemory { reason, .. } => Err(Error::Device {
+                device: self.transfer.device_name().to_owned(),
+                action: "differentiating",
+                reason,
+            }),
+        }
+    }
+
+    /// Runs `work`, and runs it again each time it runs out of memory and `reduce` finds a
+    /// trade-off that needs less. Drivers tell by a panic, or when a result is read.
+    fn within_memory<T>(
+        &mut self,
+        mut work: impl FnMut(&mut Self) -> Result<T>,
+        mut reduce: impl FnMut(&mut Self) -> Option<TradeOff>,
+    ) -> Within<T> {
         loop {
-            let panic = match catch_unwind(AssertUnwindSafe(|| self.differentiate(batch))) {
-                Ok(result) => return result,
-                Err(panic) => panic,
-            };
-            let reduced = self
-                .trade_off
-                .reduced(batch.sequences())
-                .filter(|_| is_out_of_memory(&panic_message(&*panic)));
-            match reduced {
-                Some(trade_off) => {
-                    tracing::warn!(
-                        ?trade_off,
-                        "the device ran out of memory; retrying the step with less"
-                    );
-                    self.trade_off = trade_off;
+            let (reason, panic) = match catch_unwind(AssertUnwindSafe(|| work(self))) {
+                Ok(Err(Error::Device { reason, .. })) if is_memory_trouble(&reason) => {
+                    (reason, None)
                 }
-                None => resume_unwind(panic),
-            }
+                Ok(result) => return Within::Done(result),
+                Err(panic) => match panic_message(&*panic) {
+                    reason if is_memory_trouble(&reason) => (reason, Some(panic)),
+                    _ => resume_unwind(panic),
+                },
+            };
+            let Some(trade_off) = reduce(self) else {
+                return Within::OutOfMemory { reason, panic };
+            };
+            tracing::warn!(
+                ?trade_off,
+                "the device ran out of memory; retrying with less"
+            );
         }
     }
 }
 
-/// Whether a driver's message is about memory: `OutOfMemory`, `out of memory`,
-/// `memory allocation of … failed`.
-fn is_out_of_memory(message: &str) -> bool {
-    let message = message.to_lowercase();
-    ["outofmemory", "out of memory", "memory allocation"]
-        .iter()
-        .any(|sign| message.contains(sign))
+/// How work within the device's memory ended.
+enum Within<T> {
+    Done(Result<T>),
+    /// There was too little memory, and nothing left to trade for it.
+    OutOfMemory {
+        reason: String,
+        panic: Option<Box<dyn Any + Send>>,
+    },
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use weal_kernels::update;
 
 use crate::compute_plan::Precision;
 use crate::engine::optimiser::{Update, is_block_matrix, orthogonalise};
+use crate::engine::seconds::Seconds;
 use crate::engine::transfer::Transfer;
 use crate::error::Result;
 
@@ -24,7 +25,9 @@ pub(super) struct HostStates {
     /// The gradient sums of the step.
     pub gradients: Vec<f32>,
     pub first: Vec<f32>,
+    /// Of the tensors that have one.
     pub second: Vec<f32>,
+    pub seconds: Seconds,
 }
 
 impl HostStates {
@@ -60,7 +63,7 @@ impl HostStates {
     ) -> Result<()> {
         if self.first.is_empty() {
             self.first = vec![0.0; self.masters.len()];
-            self.second = vec![0.0; self.masters.len()];
+            self.second = vec![0.0; self.seconds.len()];
         }
         let layout = transfer.layout();
         for (index, uploaded) in uploaded.iter_mut().enumerate() {
@@ -79,7 +82,7 @@ impl HostStates {
                 _ => update::adamw(
                     weights,
                     first,
-                    &mut self.second[range],
+                    &mut self.second[self.seconds.range(index)],
                     gradients,
                     &update.adamw(spec, clip),
                 ),

@@ -8,16 +8,22 @@
 //! | `parameters.rs` | weights and optimiser states on the device |
 //! | `host.rs` | optimiser states in host memory, updated by the CPU |
 //! | `error_feedback.rs` | the error feedback, and compressing the pseudo-gradient |
+//! | `places.rs` | setting and reading single weights |
 //! | `passes.rs` | forward and backward passes over a batch |
 //! | `gradient.rs` | gradients in little memory: micro-batches, recomputation |
+//! | `memory_trouble.rs` | which failures are about memory |
+//! | `seconds.rs` | which tensors have a second moment |
 //! | `sums.rs` | where gradients are summed up |
 //! | `optimiser.rs` | AdamW and Muon |
-//! | `fused.rs` | operations that the CPU does in one pass |
+//! | `fused` | operations in one pass over memory, on the CPU and on a GPU |
 //! | `model.rs` | the forward pass |
+//! | `attention` | attention in blocks of queries, forward and backward |
 //! | `decode.rs` | generating text token by token, with a KV cache |
 //! | `rope.rs` | rotary positions |
+//! | `scores.rs` | how likely chosen tokens are, for evaluation |
 //! | `plain.rs`, `tests.rs` | tests against first principles and a plain forward pass in f64 |
 
+mod attention;
 mod batch;
 mod decode;
 mod error_feedback;
@@ -25,24 +31,31 @@ mod fused;
 mod gradient;
 mod handle;
 mod host;
+mod memory_trouble;
 mod model;
 mod norm;
 mod optimiser;
 mod parameters;
 mod passes;
+mod places;
 #[cfg(test)]
 mod plain;
 mod rope;
+mod scores;
+mod seconds;
 mod sums;
 #[cfg(test)]
 mod tests;
 mod transfer;
 mod weight_and_moments;
 
+pub(crate) use attention::{QUERIES_AT_ONCE, queries_at_once};
 pub(crate) use batch::Batch;
 pub(crate) use error_feedback::compress_tensors;
 pub(crate) use gradient::SCORES_AT_ONCE;
 pub(crate) use handle::{Engine, StepReport};
 pub(crate) use optimiser::Update;
 pub(crate) use parameters::MomentVectors;
-pub(crate) use rope::frequencies;
+pub(crate) use rope::Angles;
+pub(crate) use scores::ScoredWindow;
+pub(crate) use seconds::Seconds;

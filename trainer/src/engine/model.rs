@@ -4,15 +4,14 @@
 //! residual stream, norms, rotary positions, softmax, losses. Casting a tensor to its own type
 //! costs nothing.
 
-use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation};
+use burn::tensor::{DType, Device, Int, Tensor, activation};
 
+use crate::engine::attention::Attention;
 use crate::engine::fused;
-use crate::engine::rope::Rotation;
+use crate::engine::rope::Rotations;
+use crate::features::{Activation, QueryKeyNorm};
 use crate::spec::ModelSpec;
-use crate::tensor_index::{BlockIndex, TensorIndex};
-
-/// Added to the score of a masked token: its weight becomes zero, and nothing becomes NaN.
-const HIDDEN: f32 = -1e9;
+use crate::tensor_index::{BlockIndex, Projection, TensorIndex};
 
 /// The parts of the model that are not learnt, for windows of one length.
 #[derive(Clone)]
@@ -20,9 +19,8 @@ pub(super) struct Model {
     spec: ModelSpec,
     index: TensorIndex,
     length: usize,
-    rotation: Rotation,
-    /// The causal mask; `None` on a device with fused operations, which need none.
-    mask: Option<Tensor<4>>,
+    rotations: Rotations,
+    attention: Attention,
 }
 
 impl Model {
@@ -31,8 +29,8 @@ impl Model {
         Self {
             index: TensorIndex::new(spec),
             length,
-            rotation: Rotation::new(spec, length, device),
-            mask: (!fused::serves(device)).then(|| causal_mask(spec, 0, length, length, device)),
+            rotations: Rotations::new(spec, length, device),
+            attention: Attention::new(device),
             spec: spec.clone(),
         }
     }
@@ -60,18 +58,18 @@ impl Model {
 
     /// [`Self::stream`] from the stream before the first block.
     pub(super) fn stream_from(&self, weights: &[Tensor<2>], stream: Tensor<2>) -> Tensor<2> {
-        self.blocks(weights, stream, |_, index, normed| {
-            self.attention(weights, index, normed)
+        self.blocks(weights, stream, |layer, normed| {
+            self.attention(weights, layer, normed)
         })
     }
 
     /// [`Self::stream_from`] with its attention computed by `attention`, which takes the block's
-    /// number, its tensors and its normed stream.
+    /// number and its normed stream.
     pub(super) fn blocks(
         &self,
         weights: &[Tensor<2>],
         mut stream: Tensor<2>,
-        mut attention: impl FnMut(usize, BlockIndex, Tensor<2>) -> Tensor<2>,
+        mut attention: impl FnMut(usize, Tensor<2>) -> Tensor<2>,
     ) -> Tensor<2> {
         for layer in 0..self.spec.layers {
             stream = self.block_with(weights, layer, stream, &mut attention);
@@ -81,7 +79,17 @@ impl Model {
 
     /// The stream before the first block, `[sequences · length, width]`.
     pub(super) fn embed(&self, weights: &[Tensor<2>], inputs: Tensor<1, Int>) -> Tensor<2> {
-        wide(weights[self.index.embedding()].clone().select(0, inputs))
+        let rows = wide(weights[self.index.embedding()].clone().select(0, inputs));
+        match self.embedding_factor() {
+            Some(factor) => rows.mul_scalar(factor),
+            None => rows,
+        }
+    }
+
+    /// What embeddings are multiplied by, if by anything.
+    pub(super) fn embedding_factor(&self) -> Option<f32> {
+        let is_scaled = self.spec.features.scaled_embedding;
+        is_scaled.then(|| (self.spec.width as f32).sqrt())
     }
 
     /// The stream after one block.
@@ -91,8 +99,8 @@ impl Model {
         layer: usize,
         stream: Tensor<2>,
     ) -> Tensor<2> {
-        self.block_with(weights, layer, stream, &mut |_, index, normed| {
-            self.attention(weights, index, normed)
+        self.block_with(weights, layer, stream, &mut |layer, normed| {
+            self.attention(weights, layer, normed)
         })
     }
 
@@ -101,13 +109,19 @@ impl Model {
         weights: &[Tensor<2>],
         layer: usize,
         stream: Tensor<2>,
-        attention: &mut impl FnMut(usize, BlockIndex, Tensor<2>) -> Tensor<2>,
+        attention: &mut impl FnMut(usize, Tensor<2>) -> Tensor<2>,
     ) -> Tensor<2> {
         let index = self.index.block(layer);
-        let normed = self.norm(stream.clone(), &weights[index.attention_norm]);
-        let stream = stream + wide(attention(layer, index, normed));
-        let normed = self.norm(stream.clone(), &weights[index.feed_forward_norm]);
-        stream + wide(self.feed_forward(weights, index, normed))
+        let norm = |x: Tensor<2>, gain: Option<usize>| match gain {
+            Some(gain) => self.norm(x, &weights[gain]),
+            None => x,
+        };
+        let [before, after] = index.attention_norms;
+        let attended = attention(layer, norm(stream.clone(), before));
+        let stream = stream + norm(wide(attended), after);
+        let [before, after] = index.feed_forward_norms;
+        let fed = self.feed_forward(weights, index, norm(stream.clone(), before));
+        stream + norm(wide(fed), after)
     }
 
     /// The normed stream that the output projection takes.
@@ -115,15 +129,28 @@ impl Model {
         self.norm(stream, &weights[self.index.final_norm()])
     }
 
-    fn attention(&self, weights: &[Tensor<2>], index: BlockIndex, normed: Tensor<2>) -> Tensor<2> {
-        let [query, key, value] = self.heads(weights, index, normed, self.length, &self.rotation);
-        self.attend(weights, index, query, key, value, None)
+    fn attention(&self, weights: &[Tensor<2>], layer: usize, normed: Tensor<2>) -> Tensor<2> {
+        let inputs = self.heads(weights, layer, normed, &self.rotations);
+        let attended = self.attention_of(layer, &self.attention).attend(inputs);
+        self.attended(weights, layer, attended)
+    }
+
+    /// Attention as one layer computes it.
+    pub(super) fn attention_of(&self, layer: usize, attention: &Attention) -> Attention {
+        let mut attention = attention.clone();
+        attention.window = self.spec.window(layer).unwrap_or(usize::MAX);
+        attention.softcap = self.spec.features.score_cap_ppm.map(from_ppm);
+        attention
     }
 
     /// The scores of every token as the next one, `[rows, vocabulary]`, from a normed stream,
     /// `[rows, width]`.
     pub(super) fn logits(&self, weights: &[Tensor<2>], stream: Tensor<2>) -> Tensor<2> {
-        wide(project(stream, &weights[self.index.head()]))
+        let logits = wide(project(stream, &weights[self.index.head()]));
+        match self.spec.features.logit_cap_ppm.map(from_ppm) {
+            Some(cap) => logits.div_scalar(cap).tanh().mul_scalar(cap),
+            None => logits,
+        }
     }
 
     /// −log p of each of `targets`, `[sequences · length, 1]`; `inputs` and `targets` are
@@ -155,11 +182,18 @@ impl Model {
         stream: Tensor<2>,
         targets: Tensor<1, Int>,
     ) -> Tensor<2> {
-        let log_probabilities = activation::log_softmax(self.logits(weights, stream), 1);
+        let logits = self.logits(weights, stream);
+        if !fused::is_cpu(&logits.device()) {
+            return fused::gpu::cross_entropy(logits, targets);
+        }
+        let log_probabilities = activation::log_softmax(logits, 1);
         log_probabilities.gather(1, targets.unsqueeze_dim(1)).neg()
     }
 
     fn norm(&self, x: Tensor<2>, gain: &Tensor<2>) -> Tensor<2> {
+        if !fused::is_cpu(&x.device()) {
+            return fused::gpu::norm(x, gain.clone(), self.spec.norm_epsilon());
+        }
         let root = x
             .clone()
             .square()
@@ -171,74 +205,42 @@ impl Model {
     }
 
     /// Rotated and scaled queries, rotated keys, and values, each
-    /// `[sequences, heads, length, head width]`, of a normed stream, `[sequences · length, width]`.
+    /// `[sequences, heads, length, head width]`, of a layer's normed stream,
+    /// `[sequences · length, width]`.
     pub(super) fn heads(
         &self,
         weights: &[Tensor<2>],
-        index: BlockIndex,
+        layer: usize,
         normed: Tensor<2>,
-        length: usize,
-        rotation: &Rotation,
+        rotations: &Rotations,
     ) -> [Tensor<4>; 3] {
-        let spec = &self.spec;
-        let sequences = normed.dims()[0] / length;
-        let heads = |x: Tensor<2>, heads: usize| {
-            x.reshape([sequences, length, heads, spec.head_width()])
-                .swap_dims(1, 2)
-        };
-        let kind = weights[index.query].dtype();
-        let mut query = wide(project(normed.clone(), &weights[index.query]));
-        let mut key = wide(project(normed.clone(), &weights[index.key]));
+        let (spec, index) = (&self.spec, self.index.block(layer));
+        let kind = weights[index.query.matrix].dtype();
+        // Once for all three products.
+        let normed = normed.cast(kind);
+        let projected = |projection| projected(weights, normed.clone(), projection);
+        let (mut query, mut key) = (wide(projected(index.query)), wide(projected(index.key)));
         if let Some((query_norm, key_norm)) = index.query_key_norms {
             query = self.norm_heads(query, &weights[query_norm]);
             key = self.norm_heads(key, &weights[key_norm]);
         }
-        let query = rotation.rotate_query(heads(query, spec.heads)).cast(kind);
-        let key = rotation.rotate_key(heads(key, spec.kv_heads)).cast(kind);
-        [
-            query,
-            key,
-            heads(project(normed, &weights[index.value]), spec.kv_heads),
-        ]
+        let [query, key] = rotations.rotate(spec.layer_kind(layer), query, key);
+        let value = rotations.heads(projected(index.value));
+        [query.cast(kind), key.cast(kind), value.cast(kind)]
     }
 
-    /// The projected output of attention, `[sequences · queries, width]`. A mask is
-    /// `[1, 1, queries of all heads that share a key head, keys]`; without one, each query sees the
-    /// keys up to its own position.
-    pub(super) fn attend(
+    /// The projected output of attention, `[sequences · queries, width]`.
+    pub(super) fn attended(
         &self,
         weights: &[Tensor<2>],
-        index: BlockIndex,
-        query: Tensor<4>,
-        key: Tensor<4>,
-        value: Tensor<4>,
-        mask: Option<Tensor<4>>,
+        layer: usize,
+        attended: Tensor<4>,
     ) -> Tensor<2> {
-        let spec = &self.spec;
-        let [sequences, _, queries, width] = query.dims();
-        // Queries that share a key head are stacked, so that no key is copied.
-        let grouped = [
-            sequences,
-            spec.kv_heads,
-            spec.heads / spec.kv_heads * queries,
-            width,
-        ];
-        let kind = value.dtype();
-        let scores = wide(query.reshape(grouped).matmul(key.swap_dims(2, 3)));
-        let attended = match mask.or_else(|| self.mask.clone()) {
-            None => fused::attention_weights(scores).cast(kind).matmul(value),
-            Some(mask) => {
-                let scores = scores + mask;
-                let likely = (scores.clone() - scores.detach().max_dim(3)).exp();
-                // Normalising the output is cheaper than normalising the weights.
-                wide(likely.clone().cast(kind).matmul(value)) * likely.sum_dim(3).recip()
-            }
-        };
+        let [sequences, heads, queries, width] = attended.dims();
         let attended = attended
-            .reshape([sequences, spec.heads, queries, width])
             .swap_dims(1, 2)
-            .reshape([sequences * queries, spec.query_width()]);
-        project(attended, &weights[index.output])
+            .reshape([sequences * queries, heads * width]);
+        projected(weights, attended, self.index.block(layer).output)
     }
 
     fn feed_forward(
@@ -247,19 +249,27 @@ impl Model {
         index: BlockIndex,
         normed: Tensor<2>,
     ) -> Tensor<2> {
-        let gates = project(normed.clone(), &weights[index.gate]);
-        let ups = project(normed, &weights[index.up]);
-        let is_fused = self.mask.is_none();
-        let gated = if is_fused {
-            fused::gated(wide(gates), wide(ups))
-        } else {
-            activation::silu(gates) * ups
+        // Once for both products.
+        let normed = normed.cast(weights[index.gate.matrix].dtype());
+        let gates = projected(weights, normed.clone(), index.gate);
+        let ups = projected(weights, normed, index.up);
+        let gated = match self.spec.features.activation {
+            // In bf16 it takes half the memory without the fused operation, which is in f32.
+            Activation::Silu if gates.dtype() != DType::F32 && !fused::is_cpu(&gates.device()) => {
+                activation::silu(gates) * ups
+            }
+            Activation::Silu => fused::gated(wide(gates), wide(ups)),
+            Activation::GeluTanh => gelu_tanh(wide(gates)) * wide(ups),
         };
-        project(gated, &weights[index.down])
+        projected(weights, gated, index.down)
     }
 
-    /// Normalises each head of `[rows, heads · head width]` separately, with one gain for all.
+    /// Normalises `[rows, heads · head width]`: each head separately, with one gain for all, or all
+    /// together.
     fn norm_heads(&self, x: Tensor<2>, gain: &Tensor<2>) -> Tensor<2> {
+        if self.spec.query_key_norm == QueryKeyNorm::Whole {
+            return self.norm(x, gain);
+        }
         let [rows, width] = x.dims();
         let head = self.spec.head_width();
         self.norm(x.reshape([rows * width / head, head]), gain)
@@ -267,28 +277,25 @@ impl Model {
     }
 }
 
-/// The causal mask that is added to scores, `[1, 1, queries of all heads that share a key head,
-/// keys]`: 0 where a query may see a key, [`HIDDEN`] elsewhere. Each head has `count` queries; the
-/// first sees `from` keys and its own.
-pub(super) fn causal_mask(
-    spec: &ModelSpec,
-    from: usize,
-    count: usize,
-    keys: usize,
-    device: &Device,
-) -> Tensor<4> {
-    let rows = spec.heads / spec.kv_heads * count;
-    let row = |row: usize| {
-        (0..keys).map(move |key| {
-            if key <= from + row % count {
-                0.0
-            } else {
-                HIDDEN
-            }
-        })
-    };
-    let mask: Vec<f32> = (0..rows).flat_map(row).collect();
-    Tensor::from_data(TensorData::new(mask, [1, 1, rows, keys]), device)
+/// GELU in its approximation by tanh: x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2.
+fn gelu_tanh(x: Tensor<2>) -> Tensor<2> {
+    let root = (2.0 / std::f64::consts::PI).sqrt();
+    let cube = x.clone().square() * x.clone();
+    let inner = (x.clone() + cube.mul_scalar(0.044_715)).mul_scalar(root);
+    x * inner.tanh().add_scalar(1.0).mul_scalar(0.5)
+}
+
+fn from_ppm(ppm: u32) -> f32 {
+    (f64::from(ppm) / 1e6) as f32
+}
+
+/// x · matrixᵗ, with the bias added if there is one.
+fn projected(weights: &[Tensor<2>], x: Tensor<2>, projection: Projection) -> Tensor<2> {
+    let product = project(x, &weights[projection.matrix]);
+    match projection.bias {
+        Some(bias) => wide(product) + weights[bias].clone(),
+        None => product,
+    }
 }
 
 /// x · weightᵗ for a weight `[out, in]`, in the weight's type.

@@ -103,36 +103,7 @@ pub(super) fn step(
         Some(momentum) if is_block_matrix(tensor) => {
             muon(state, tensor, gradient.mul_scalar(clip), update, momentum)
         }
-        _ if fused::serves(&gradient.device()) => {
-            fused::adamw(state, gradient, &update.adamw(tensor, clip))
-        }
-        _ => adamw(state, gradient, &update.adamw(tensor, clip)),
-    }
-}
-
-fn adamw(state: WeightAndMoments, gradient: Tensor<2>, coefficients: &AdamW) -> WeightAndMoments {
-    let AdamW {
-        scale,
-        beta1,
-        beta2,
-        rate,
-        correction2,
-        epsilon,
-        kept,
-    } = *coefficients;
-    let gradient = gradient.mul_scalar(scale);
-    let first = state.first.mul_scalar(beta1) + gradient.clone().mul_scalar(1.0 - beta1);
-    let second = state.second.mul_scalar(beta2) + gradient.square().mul_scalar(1.0 - beta2);
-    let root = second
-        .clone()
-        .mul_scalar(correction2)
-        .sqrt()
-        .add_scalar(epsilon);
-    let weight = state.weight.mul_scalar(kept) - first.clone().mul_scalar(rate) / root;
-    WeightAndMoments {
-        weight,
-        first,
-        second,
+        _ => fused::adamw(state, gradient, &update.adamw(tensor, clip)),
     }
 }
 
@@ -198,8 +169,10 @@ pub(super) fn orthogonalise(matrix: Tensor<2>) -> Tensor<2> {
 mod tests {
     use burn::tensor::{Device, TensorData};
     use serde::Deserialize;
+    use weal_testing::require;
 
     use super::*;
+    use crate::gpus::gpus;
 
     /// PyTorch's steps, recorded by `docs/bench/optimisers.py`.
     #[derive(Deserialize)]
@@ -230,17 +203,14 @@ mod tests {
         serde_json::from_str(include_str!("../../tests/data/optimisers.json")).unwrap()
     }
 
-    type Advance = fn(WeightAndMoments, &TensorSpec, Tensor<2>, &Update) -> WeightAndMoments;
-
     /// The largest difference from PyTorch's weights after each step.
-    fn differences(trajectory: &Trajectory, update: &Update, one: Advance) -> Vec<f32> {
+    fn differences(trajectory: &Trajectory, update: &Update, device: &Device) -> Vec<f32> {
         let shape = match trajectory.shape[..] {
             [rows, columns] => [rows, columns],
             _ => [1, trajectory.weight.len()],
         };
-        let device = Device::flex();
         let tensor = |values: &[f32]| {
-            Tensor::<2>::from_data(TensorData::new(values.to_vec(), shape), &device)
+            Tensor::<2>::from_data(TensorData::new(values.to_vec(), shape), device)
         };
         let spec = TensorSpec {
             name: "model.layers.0.mlp.up_proj.weight".into(),
@@ -257,7 +227,7 @@ mod tests {
                 updates_before: number as u64,
                 ..*update
             };
-            state = one(state.clone(), &spec, tensor(&step.gradient), &update);
+            state = super::step(state.clone(), &spec, tensor(&step.gradient), &update, 1.0);
             let ours = state.weight.clone().try_into_vec_as::<f32>().unwrap();
             ours.iter()
                 .zip(&step.weight)
@@ -291,19 +261,18 @@ mod tests {
             muon: Some(recorded.momentum),
             ..adamw
         };
-        // The CPU's way and a GPU's.
-        let best: Advance =
-            |state, tensor, gradient, update| step(state, tensor, gradient, update, 1.0);
-        let plain: Advance = |state, tensor, gradient, update| {
-            super::adamw(state, gradient, &update.adamw(tensor, 1.0))
-        };
-        for (trajectories, update, one) in [
-            (&recorded.adamw, adamw, best),
-            (&recorded.adamw, adamw, plain),
-            (&recorded.muon, muon, best),
-        ] {
+        let gpu = gpus().into_iter().next().map(|gpu| gpu.device);
+        if gpu.is_none() {
+            require::skip("AdamW on a GPU", "it has no GPU, not even a software one");
+        }
+        let mut cases = vec![
+            (&recorded.adamw, adamw, Device::flex()),
+            (&recorded.muon, muon, Device::flex()),
+        ];
+        cases.extend(gpu.map(|gpu| (&recorded.adamw, adamw, gpu)));
+        for (trajectories, update, device) in cases {
             for trajectory in trajectories {
-                for (step, difference) in differences(trajectory, &update, one)
+                for (step, difference) in differences(trajectory, &update, &device)
                     .into_iter()
                     .enumerate()
                 {

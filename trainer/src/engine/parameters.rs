@@ -3,22 +3,24 @@
 //! that only evaluates holds the weights alone.
 
 use std::mem;
+use std::ops::Range;
 
 use burn::tensor::{FloatDType, Tensor};
 use rayon::prelude::*;
-use weal_kernels::TensorSpec;
 use weal_kernels::update::sum_of_squares;
+use weal_kernels::{Entries, TensorSpec};
 
 use crate::compute_plan::{Precision, StatePlacement};
 use crate::engine::host::HostStates;
 use crate::engine::norm::norm;
 use crate::engine::optimiser::{self, Update};
+use crate::engine::seconds::Seconds;
 use crate::engine::transfer::{Transfer, compute_type};
 use crate::engine::weight_and_moments::WeightAndMoments;
 use crate::error::Result;
 
-/// The optimiser's moments, flat, in the layout's order: AdamW's two moments, or Muon's momentum
-/// and zeros.
+/// The optimiser's moments, flat, in the layout's order: AdamW's two, or Muon's momentum. Tensors
+/// that Muon updates are left out of the second.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct MomentVectors {
     pub first: Vec<f32>,
@@ -44,17 +46,25 @@ struct DeviceStates {
     /// The weights in f32, where those that are computed with are shorter.
     masters: Vec<Tensor<2>>,
     first: Vec<Tensor<2>>,
+    /// A single zero for a tensor that has none.
     second: Vec<Tensor<2>>,
+    seconds: Seconds,
 }
 
 impl Parameters {
-    pub(super) fn new(placement: StatePlacement, precision: Precision) -> Self {
+    pub(super) fn new(placement: StatePlacement, precision: Precision, seconds: Seconds) -> Self {
         Self {
             weights: Vec::new(),
             precision,
             states: match placement {
-                StatePlacement::Device => States::Device(DeviceStates::default()),
-                StatePlacement::Host => States::Host(HostStates::default()),
+                StatePlacement::Device => States::Device(DeviceStates {
+                    seconds,
+                    ..DeviceStates::default()
+                }),
+                StatePlacement::Host => States::Host(HostStates {
+                    seconds,
+                    ..HostStates::default()
+                }),
             },
         }
     }
@@ -72,6 +82,14 @@ impl Parameters {
         match self.states {
             States::Device(_) => StatePlacement::Device,
             States::Host(_) => StatePlacement::Host,
+        }
+    }
+
+    /// Which tensors have a second moment.
+    pub(super) fn seconds(&self) -> &Seconds {
+        match &self.states {
+            States::Device(states) => &states.seconds,
+            States::Host(states) => &states.seconds,
         }
     }
 
@@ -122,6 +140,45 @@ impl Parameters {
         }
     }
 
+    /// Sets some of the weights that are computed with, tensor by tensor.
+    pub(super) fn assign(&mut self, entries: &[Entries], transfer: &Transfer) {
+        // Taken out, so that nothing else holds the tensors and they change in place.
+        let weights = mem::take(&mut self.weights).into_iter().enumerate();
+        self.weights = weights
+            .map(|(index, weight)| match entries.get(index) {
+                Some(entries) if !entries.places.is_empty() => {
+                    transfer.assign(index, weight, entries, self.precision)
+                }
+                _ => weight,
+            })
+            .collect();
+    }
+
+    /// The weights, in f32, at one range of the flat vector for each tensor.
+    pub(super) fn parts(
+        &self,
+        ranges: &[Range<usize>],
+        transfer: &Transfer,
+        action: &'static str,
+    ) -> Result<Vec<Vec<f32>>> {
+        if let States::Host(states) = &self.states {
+            let part = |range: &Range<usize>| states.masters[range.clone()].to_vec();
+            return Ok(ranges.iter().map(part).collect());
+        }
+        let tensors = self.masters().iter().zip(transfer.layout().ranges());
+        tensors
+            .zip(ranges)
+            .map(|((tensor, whole), range)| match range.is_empty() {
+                true => Ok(Vec::new()),
+                false => {
+                    let inside = range.start - whole.start..range.end - whole.start;
+                    let flat: Tensor<1> = tensor.clone().reshape([whole.len()]);
+                    transfer.read(flat.slice([inside]), action)
+                }
+            })
+            .collect()
+    }
+
     /// The tensors on the device that the optimiser updates.
     pub(super) fn masters(&self) -> &[Tensor<2>] {
         match &self.states {
@@ -159,9 +216,11 @@ impl Parameters {
             }
             States::Device(states) if !states.first.is_empty() => [
                 transfer.read_all(&states.first, action)?,
-                transfer.read_all(&states.second, action)?,
+                transfer.read_all(&states.second_moments(), action)?,
             ],
-            _ => [(); 2].map(|()| vec![0.0; transfer.layout().parameters()]),
+            _ => {
+                [transfer.layout().parameters(), self.seconds().len()].map(|count| vec![0.0; count])
+            }
         };
         Ok(look(&first, &second))
     }
@@ -173,9 +232,12 @@ impl Parameters {
                 states.second = moments.second.clone();
             }
             States::Device(states) => {
-                let upload = |values: &[f32]| transfer.upload_all(values, Precision::F32);
-                let (first, second) = (upload(&moments.first), upload(&moments.second));
-                (states.first, states.second) = (first, second);
+                states.first = transfer.upload_all(&moments.first, Precision::F32);
+                let (seconds, second) = (&states.seconds, &moments.second);
+                states.second = seconds.each(
+                    |index| transfer.upload(index, &second[seconds.range(index)], Precision::F32),
+                    || transfer.no_moment(),
+                );
             }
         }
     }
@@ -206,6 +268,13 @@ impl Parameters {
 }
 
 impl DeviceStates {
+    /// The second moments of the tensors that have one.
+    fn second_moments(&self) -> Vec<Tensor<2>> {
+        let has_one = |index: &usize| !self.seconds.range(*index).is_empty();
+        let indices = (0..self.second.len()).filter(has_one);
+        indices.map(|index| self.second[index].clone()).collect()
+    }
+
     /// Replaces every weight and its moments by what `step` makes of them and their gradient.
     fn update(
         &mut self,
@@ -217,7 +286,8 @@ impl DeviceStates {
     ) {
         if self.first.is_empty() {
             self.first = transfer.zeros();
-            self.second = transfer.zeros();
+            let some = |index: usize| transfer.zeros_of(index);
+            self.second = self.seconds.each(some, || transfer.no_moment());
         }
         let has_masters = !self.masters.is_empty();
         let old = mem::take(if has_masters {

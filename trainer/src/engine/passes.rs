@@ -22,23 +22,29 @@ pub(super) struct Passes<'a> {
 }
 
 impl Passes<'_> {
-    /// The loss of each predicted token, `[sequences · length, 1]`.
+    /// The loss of each predicted token, `[sequences · length, 1]`; 0 if it does not count.
     pub(super) fn losses(&self, batch: &Batch) -> Tensor<2> {
+        #[cfg(test)]
+        self.assert_fits(batch);
         let rows = self.model.rows_at_once(&self.trade_off);
         let losses = |model: &Model, weights: &[Tensor<2>], part: &Part| {
-            model.losses(weights, part.inputs.clone(), part.targets.clone(), rows)
+            let losses = model.losses(weights, part.inputs.clone(), part.targets.clone(), rows);
+            match &part.target_weights {
+                Some(target_weights) => losses * target_weights.clone(),
+                None => losses,
+            }
         };
         Tensor::cat(self.spread(batch, 1.0, losses), 0)
     }
 
-    /// The gradients of the mean loss, one micro-batch after the other. With a `sink` they are
-    /// added up there, else in the result.
+    /// The gradients of the mean loss of the tokens that count, one micro-batch after the other.
+    /// With a `sink` they are added up there, else in the result.
     pub(super) fn gradients<'s>(
         &self,
         batch: &Batch,
         sink: Option<&'s dyn Accumulate>,
     ) -> Result<Gradients<'s>> {
-        let scale = 1.0 / batch.predictions() as f32;
+        let scale = 1.0 / batch.learnt().max(1) as f32;
         let options = GradientOptions {
             trade_off: self.trade_off,
             sink,
@@ -61,14 +67,19 @@ impl Passes<'_> {
         options: &GradientOptions<'s>,
     ) -> Option<Gradients<'s>> {
         #[cfg(test)]
-        assert!(
-            micro_batch.sequences() <= self.most_sequences,
-            "out of memory, for a test"
-        );
+        self.assert_fits(micro_batch);
         let found = self.spread(micro_batch, scale, |model, weights, part| {
             model.gradients(weights, part, options)
         });
         found.into_iter().reduce(Gradients::join)
+    }
+
+    #[cfg(test)]
+    fn assert_fits(&self, micro_batch: &Batch) {
+        assert!(
+            micro_batch.sequences() <= self.most_sequences,
+            "out of memory, for a test"
+        );
     }
 
     /// Runs `work` for all sequences of a batch. On the CPU each thread takes some sequences
@@ -89,6 +100,9 @@ impl Passes<'_> {
             let part = Part {
                 inputs: self.transfer.upload_tokens(part.inputs()),
                 targets: self.transfer.upload_tokens(part.targets()),
+                target_weights: part
+                    .target_weights()
+                    .map(|weights| self.transfer.upload_column(weights)),
                 scale,
             };
             (self.model.clone(), self.weights.to_vec(), part)

@@ -7,7 +7,10 @@ use super::gradient::TradeOff;
 use super::{Batch, Engine, MomentVectors, Update, plain};
 use crate::compute_plan::{ComputePlan, Precision, StatePlacement};
 use crate::device::{DeviceChoice, OpenDevice};
-use crate::error::with_causes;
+use crate::error::{Error, with_causes};
+use crate::features::{
+    Activation, Biases, Features, LayerKind, NormPlacement, QueryKeyNorm, RopeScaling,
+};
 use crate::gpus::{GpuKind, gpus};
 use crate::initial::initial_weights;
 use crate::spec::ModelSpec;
@@ -15,7 +18,7 @@ use weal_testing::require;
 
 /// Small models that cover every branch: several blocks of queries, shared key heads, tied and
 /// untied output projections, a head width of its own, norms of queries and keys.
-fn small_models() -> [ModelSpec; 3] {
+fn small_models() -> Vec<ModelSpec> {
     let tied = ModelSpec {
         vocabulary: 13,
         width: 16,
@@ -28,8 +31,9 @@ fn small_models() -> [ModelSpec; 3] {
         rope_theta: 10_000,
         norm_epsilon_ppb: 10_000,
         head_width: None,
-        query_key_norm: false,
+        query_key_norm: QueryKeyNorm::None,
         rope_scaling: None,
+        features: Features::default(),
     };
     let untied = ModelSpec {
         heads: 2,
@@ -40,11 +44,90 @@ fn small_models() -> [ModelSpec; 3] {
     };
     let normed = ModelSpec {
         head_width: Some(6),
-        query_key_norm: true,
+        query_key_norm: QueryKeyNorm::Head,
         context: 5,
         ..tied.clone()
     };
-    [tied, untied, normed]
+    let mut models = vec![tied, untied, normed];
+    models.extend(models_with_features());
+    models
+}
+
+/// Models that have every feature at least once: the first like Gemma's, the second like OLMo's and
+/// Phi's, the third like SmolLM's and Qwen's.
+fn models_with_features() -> [ModelSpec; 3] {
+    let plain = ModelSpec {
+        vocabulary: 13,
+        width: 16,
+        layers: 3,
+        heads: 4,
+        kv_heads: 2,
+        feed_forward: 20,
+        context: 9,
+        tied: true,
+        rope_theta: 10_000,
+        norm_epsilon_ppb: 10_000,
+        head_width: None,
+        query_key_norm: QueryKeyNorm::None,
+        rope_scaling: None,
+        features: Features::default(),
+    };
+    let kinds = |windowed: [bool; 3], unrotated: [bool; 3]| {
+        let kinds = windowed.into_iter().zip(unrotated);
+        kinds
+            .map(|(windowed, unrotated)| LayerKind {
+                windowed,
+                unrotated,
+            })
+            .collect()
+    };
+    let gemma = ModelSpec {
+        query_key_norm: QueryKeyNorm::Head,
+        rope_scaling: Some(RopeScaling::linear(3_000_000)),
+        features: Features {
+            biases: Biases {
+                query_key_value: true,
+                ..Biases::default()
+            },
+            norm_placement: NormPlacement::Both,
+            activation: Activation::GeluTanh,
+            scaled_embedding: true,
+            score_divisor: Some(7),
+            score_cap_ppm: Some(1_500_000),
+            logit_cap_ppm: Some(2_500_000),
+            window: Some(4),
+            layer_kinds: kinds([true, true, false], [false; 3]),
+            window_rope_theta: Some(100),
+            ..Features::default()
+        },
+        ..plain.clone()
+    };
+    let olmo = ModelSpec {
+        query_key_norm: QueryKeyNorm::Whole,
+        tied: false,
+        features: Features {
+            norm_placement: NormPlacement::After,
+            rotary_width: Some(2),
+            fused_projections: true,
+            ..Features::default()
+        },
+        ..plain.clone()
+    };
+    let smol = ModelSpec {
+        features: Features {
+            // Not of keys: without rotation, the same addend to all keys changes nothing.
+            biases: Biases {
+                query_key_value: false,
+                output: true,
+                feed_forward: true,
+            },
+            window: Some(3),
+            layer_kinds: kinds([false, true, true], [true, true, false]),
+            ..Features::default()
+        },
+        ..plain
+    };
+    [gemma, olmo, smol]
 }
 
 fn batch(spec: &ModelSpec, sequences: usize) -> Batch {
@@ -57,12 +140,22 @@ fn batch(spec: &ModelSpec, sequences: usize) -> Batch {
     Batch::new(rows, spec.context)
 }
 
+/// The batch, of which every third token does not count in the loss.
+fn partly_learnt(batch: &Batch) -> Batch {
+    let rows = batch.rows().chunks(batch.length() + 1);
+    let learnt = |row: &[u32]| (0..row.len()).map(|place| place % 3 != 0).collect();
+    Batch::partly_learnt(rows.map(|row| (row.to_vec(), learnt(row))), batch.length())
+}
+
 /// Weights whose gains are not one, so that a gain in the wrong place shows.
 fn weights(spec: &ModelSpec) -> Vec<f32> {
     let mut weights = initial_weights(spec, &[5; 32]).unwrap();
     for (index, weight) in weights.iter_mut().enumerate() {
+        // Gains, and biases.
         if *weight == 1.0 {
             *weight = 0.7 + (index % 11) as f32 * 0.06;
+        } else if *weight == 0.0 {
+            *weight = (index % 7) as f32 * 0.05 - 0.1;
         }
     }
     weights
@@ -226,9 +319,13 @@ fn learn(
 fn states_in_host_memory_learn_the_same() {
     for spec in small_models() {
         for muon in [None, Some(0.95)] {
-            let (expected, moments, _) = learn(&mut on_cpu(&spec), &spec, muon);
+            let engine = || match muon {
+                Some(_) => on_cpu(&spec).with_muon(),
+                None => on_cpu(&spec),
+            };
+            let (expected, moments, _) = learn(&mut engine(), &spec, muon);
             for (micro_batch, recompute) in [(None, false), (Some(2), true)] {
-                let mut engine = on_cpu(&spec);
+                let mut engine = engine();
                 let plan = ComputePlan {
                     micro_batch,
                     recompute,
@@ -244,6 +341,42 @@ fn states_in_host_memory_learn_the_same() {
             }
         }
     }
+}
+
+#[test]
+fn muon_keeps_no_second_moment_of_the_matrices_it_updates() {
+    let spec = small_models()[0].clone();
+    let (mut engine, mut plain) = (on_cpu(&spec).with_muon(), on_cpu(&spec));
+    let (weights, moments, _) = learn(&mut engine, &spec, Some(0.95));
+    let (same, all, _) = learn(&mut plain, &spec, Some(0.95));
+    assert!(weights == same && moments.first == all.first);
+    let layout = spec.layout().unwrap();
+    let mut kept = Vec::new();
+    for (index, tensor) in layout.tensors().iter().enumerate() {
+        let second = &all.second[layout.range(index)];
+        if tensor.shape.len() == 2 && tensor.name.contains("layers") {
+            assert!(second.iter().all(|value| *value == 0.0), "{}", tensor.name);
+        } else {
+            kept.extend_from_slice(second);
+        }
+    }
+    assert!(moments.second == kept && kept.len() < all.second.len() / 2);
+    // They move between plans, and training goes on from them.
+    for states in [StatePlacement::Host, StatePlacement::Device] {
+        engine
+            .set_plan(&ComputePlan {
+                states,
+                ..ComputePlan::default()
+            })
+            .unwrap();
+        assert!(engine.moments().unwrap() == moments);
+    }
+    engine.set_moments(&moments).unwrap();
+    let update = Update {
+        muon: Some(0.95),
+        ..update()
+    };
+    assert!(engine.step(&batch(&spec, 2), &update).unwrap().is_finite());
 }
 
 #[test]
@@ -293,9 +426,15 @@ fn training_in_bf16_stays_close_to_training_in_f32() {
             engine.set_plan(&plan).unwrap();
             let (weights, _, losses) = learn(&mut engine, &spec, None);
             assert!(losses.last() < losses.first(), "{plan}: {losses:?}");
-            for (found, expected) in losses.iter().zip(&expected) {
+            // At this learning rate, rounding grows fast in models with caps and norms after a
+            // layer.
+            let compared = match spec.features == Features::default() {
+                true => losses.len(),
+                false => 2,
+            };
+            for (found, wanted) in losses.iter().zip(&expected).take(compared) {
                 assert!(
-                    (found / expected - 1.0).abs() < 0.01,
+                    (found / wanted - 1.0).abs() < 0.01,
                     "{plan}: {losses:?} instead of {expected:?}"
                 );
             }
@@ -379,6 +518,49 @@ fn a_step_that_runs_out_of_memory_is_retried_with_less() {
         message.contains("out of memory") && poor.trade_off.recompute,
         "{message}"
     );
+}
+
+#[test]
+fn losses_are_measured_within_the_plan_and_with_less_if_memory_runs_out() {
+    let spec = small_models()[1].clone();
+    let batch = batch(&spec, 5);
+    let (mut rich, mut poor) = (on_cpu(&spec), on_cpu(&spec));
+    rich.load(&weights(&spec)).unwrap();
+    let (loss, losses) = (
+        rich.loss(&batch).unwrap(),
+        rich.token_losses(&batch).unwrap(),
+    );
+
+    // The plan's micro-batches serve losses as well.
+    poor.load(&weights(&spec)).unwrap();
+    let plan = ComputePlan {
+        micro_batch: Some(2),
+        ..ComputePlan::default()
+    };
+    poor.set_plan(&plan).unwrap();
+    poor.most_sequences = 2;
+    let planned = poor.evaluation_trade_off;
+    assert!((poor.loss(&batch).unwrap() / loss - 1.0).abs() < 1e-6);
+    assert_eq!(poor.evaluation_trade_off, planned, "nothing ran out");
+
+    // Too little memory for the plan: smaller micro-batches, for losses only.
+    poor.most_sequences = 1;
+    assert!(difference(&poor.token_losses(&batch).unwrap(), &losses) < 1e-5);
+    assert_eq!(
+        (
+            poor.evaluation_trade_off.sequences,
+            poor.trade_off.sequences
+        ),
+        (1, 2)
+    );
+
+    // No memory at all: an error, and the device stays in use.
+    poor.most_sequences = 0;
+    let error = poor.loss(&batch).unwrap_err();
+    assert!(matches!(error, Error::OutOfMemory { .. }), "{error}");
+    poor.most_sequences = 1;
+    assert!((poor.loss(&batch).unwrap() / loss - 1.0).abs() < 1e-6);
+    assert!(poor.step(&batch, &update()).unwrap().is_finite());
 }
 
 #[test]
@@ -572,5 +754,56 @@ fn a_pseudo_gradient_that_is_not_finite_is_named_and_leaves_the_error_feedback()
             "{message}"
         );
         assert_eq!(engine.error_feedback().unwrap(), before);
+    }
+}
+
+/// The loss is the mean over the tokens that count, whatever memory the plan saves, and the others
+/// have no part in the gradient.
+#[test]
+fn tokens_that_are_not_learnt_have_no_part_in_loss_and_gradient() {
+    for spec in small_models() {
+        let (mut engine, all) = (on_cpu(&spec), batch(&spec, 3));
+        engine.load(&weights(&spec)).unwrap();
+        let some = partly_learnt(&all);
+        let losses = engine.token_losses(&all).unwrap();
+        let counted = some.target_weights().unwrap();
+        let sum: f32 = losses
+            .iter()
+            .zip(&counted)
+            .map(|(loss, weight)| loss * weight)
+            .sum();
+        let mean = f64::from(sum) / some.learnt() as f64;
+        assert!((engine.loss(&some).unwrap() - f64::from(sum)).abs() < 1e-2);
+        let (whole, loss) = engine.gradient(&some).unwrap();
+        assert!((loss - mean).abs() < 1e-4, "{loss} {mean}");
+        assert!(difference(&engine.gradient(&all).unwrap().0, &whole) > 1e-2);
+
+        for plan in [
+            ComputePlan {
+                micro_batch: Some(1),
+                ..ComputePlan::default()
+            },
+            ComputePlan {
+                micro_batch: Some(2),
+                recompute: true,
+                ..ComputePlan::default()
+            },
+        ] {
+            engine.set_plan(&plan).unwrap();
+            let (saved, loss) = engine.gradient(&some).unwrap();
+            assert!((loss - mean).abs() < 1e-4, "{loss} {mean}");
+            assert!(difference(&saved, &whole) < 1e-4);
+        }
+
+        // Another token in a place that does not count as a target changes nothing as a target.
+        let nothing = Batch::partly_learnt(
+            all.rows()
+                .chunks(all.length() + 1)
+                .map(|row| (row.to_vec(), vec![false; row.len()])),
+            all.length(),
+        );
+        let (gradient, loss) = engine.gradient(&nothing).unwrap();
+        assert_eq!(loss, 0.0);
+        assert!(gradient.iter().all(|slope| *slope == 0.0));
     }
 }

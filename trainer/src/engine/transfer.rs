@@ -2,10 +2,10 @@
 //!
 //! Every tensor has two dimensions on the device: a norm's gain is `[1, width]`.
 
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor, TensorData};
 use half::bf16;
 use rayon::prelude::*;
-use weal_kernels::{Layout, TensorSpec};
+use weal_kernels::{Entries, Layout, TensorSpec};
 
 use crate::compute_plan::Precision;
 use crate::error::{Error, Result};
@@ -83,6 +83,33 @@ impl Transfer {
         }
     }
 
+    /// Sets single values of a tensor of the layout; in place if nothing else holds it.
+    pub(super) fn assign(
+        &self,
+        tensor: usize,
+        weight: Tensor<2>,
+        entries: &Entries,
+        precision: Precision,
+    ) -> Tensor<2> {
+        let (shape, count) = (self.shape(tensor), entries.places.len());
+        let places: Vec<i32> = entries.places.iter().map(|place| *place as i32).collect();
+        let places = TensorData::new(places, [count, 1]);
+        let places: Tensor<2, Int> = Tensor::from_data(places, &self.device);
+        let values: Tensor<1> = match compute_type(&self.layout.tensors()[tensor], precision) {
+            DType::BF16 => {
+                let short: Vec<bf16> = entries.values.iter().copied().map(bf16::from_f32).collect();
+                Tensor::from_data(TensorData::new(short, [count]), (&self.device, DType::BF16))
+            }
+            _ => Tensor::from_data(
+                TensorData::new(entries.values.clone(), [count]),
+                &self.device,
+            ),
+        };
+        let flat: Tensor<1> = weight.reshape([shape[0] * shape[1]]);
+        let changed = flat.scatter_nd(places, values, IndexingUpdateOp::Assign);
+        changed.reshape(shape)
+    }
+
     /// Uploads every tensor of a flat vector.
     pub(super) fn upload_all(&self, values: &[f32], precision: Precision) -> Vec<Tensor<2>> {
         (0..self.layout.tensors().len())
@@ -97,11 +124,27 @@ impl Transfer {
         Tensor::from_data(TensorData::new(tokens, [length]), &self.device)
     }
 
+    /// Uploads a column of numbers, `[rows, 1]`.
+    pub(super) fn upload_column(&self, column: Vec<f32>) -> Tensor<2> {
+        let rows = column.len();
+        Tensor::from_data(TensorData::new(column, [rows, 1]), &self.device)
+    }
+
     /// Zeros in the shape of every tensor of the layout, in f32.
     pub(super) fn zeros(&self) -> Vec<Tensor<2>> {
         (0..self.layout.tensors().len())
-            .map(|tensor| Tensor::zeros(self.shape(tensor), &self.device))
+            .map(|tensor| self.zeros_of(tensor))
             .collect()
+    }
+
+    /// Zeros in the shape of one tensor, in f32.
+    pub(super) fn zeros_of(&self, tensor: usize) -> Tensor<2> {
+        Tensor::zeros(self.shape(tensor), &self.device)
+    }
+
+    /// What stands for a second moment that a tensor does not have.
+    pub(super) fn no_moment(&self) -> Tensor<2> {
+        Tensor::zeros([1, 1], &self.device)
     }
 
     /// Reads a tensor back, in f32. `action` names the operation in an error.

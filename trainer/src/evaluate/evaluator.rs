@@ -1,10 +1,11 @@
-//! [`Evaluator`]: perplexity of a text, and accuracy on multiple-choice questions.
+//! [`Evaluator`]: perplexity of a text, and how likely continuations are.
 
-use std::ops::Range;
+use std::sync::Arc;
 
-use super::questions::Question;
+use super::harness::{Request, RequestScore, rstrip};
+use super::windows::{Scored, shared};
 use crate::device::OpenDevice;
-use crate::engine::{Batch, Engine};
+use crate::engine::{Engine, ScoredWindow};
 use crate::error::{Error, Result};
 use crate::initial::check_weights;
 use crate::learner::Evaluation;
@@ -13,41 +14,16 @@ use crate::tokeniser::Tokeniser;
 
 /// Tokens evaluated at once.
 const TOKENS_AT_ONCE: usize = 2048;
-/// The shortest window; shorter texts are padded, because each length needs its own kernels on a
-/// GPU.
-const SHORTEST: usize = 16;
+/// Windows are padded to a multiple of this many tokens, and on a GPU, where each length needs its
+/// own kernels, to a power of two.
+const STEP: usize = 16;
 
 /// A model with weights to evaluate.
 pub struct Evaluator {
     spec: ModelSpec,
     tokeniser: Tokeniser,
-    end_of_text: Option<u32>,
     engine: Engine,
-}
-
-/// A model's scores on multiple-choice questions.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ChoiceScores {
-    /// Number of questions.
-    pub questions: usize,
-    /// Share of the questions whose right answer is the likeliest.
-    pub accuracy: f64,
-    /// Share of the questions whose right answer is the likeliest for its length: log p divided by
-    /// its characters.
-    pub normalised_accuracy: f64,
-}
-
-impl ChoiceScores {
-    /// Standard error of an accuracy over these questions.
-    pub fn standard_error(&self, accuracy: f64) -> f64 {
-        (accuracy * (1.0 - accuracy) / (self.questions.max(2) - 1) as f64).sqrt()
-    }
-}
-
-/// Tokens, and which of them are scored.
-struct Window {
-    tokens: Vec<u32>,
-    scored: Range<usize>,
+    is_gpu: bool,
 }
 
 impl Evaluator {
@@ -58,7 +34,6 @@ impl Evaluator {
     pub fn new(
         spec: ModelSpec,
         tokeniser: Tokeniser,
-        end_of_text: Option<u32>,
         weights: &[f32],
         device: &OpenDevice,
     ) -> Result<Self> {
@@ -69,8 +44,8 @@ impl Evaluator {
         Ok(Self {
             spec,
             tokeniser,
-            end_of_text,
             engine,
+            is_gpu: device.is_gpu(),
         })
     }
 
@@ -80,32 +55,25 @@ impl Evaluator {
     /// # Errors
     /// If the text has fewer than two tokens, or the device fails.
     pub fn text(&mut self, text: &[u8], progress: &mut dyn FnMut(u64, u64)) -> Result<Evaluation> {
-        let tokens = self.tokeniser.encode_with_ends(text)?;
+        let mut tokens = self.tokeniser.encode_with_ends(text)?;
+        if let Some(first) = self.tokeniser.special().first() {
+            tokens.ids.insert(0, first);
+            tokens.ends.insert(0, 0);
+        }
         let count = tokens.ids.len();
         if count < 2 {
-            return Err(Error::DataTooShort {
-                part: "given",
-                found: count,
-                context: 1,
-                needed: 2,
-            });
+            return Err(Error::TextTooShort { tokens: count });
         }
         let context = self.spec.context;
-        let windows: Vec<Window> = (0..count - 1)
+        let windows: Vec<Scored> = (0..count - 1)
             .step_by(context)
             .map(|start| {
                 let tokens = tokens.ids[start..count.min(start + context + 1)].to_vec();
-                Window {
-                    scored: 1..tokens.len(),
-                    tokens,
-                }
+                Scored::after(tokens, 1, context)
             })
             .collect();
-        let nats: f64 = self
-            .log_likelihoods(&windows, progress)?
-            .iter()
-            .map(|likelihood| -likelihood)
-            .sum();
+        let scores = self.scores(&windows, progress)?;
+        let nats: f64 = scores.iter().map(|score| -score.log_likelihood).sum();
         let (predicted, bytes) = ((count - 1) as u64, tokens.ends[count - 1] - tokens.ends[0]);
         Ok(Evaluation {
             nats_per_byte: nats / bytes.max(1) as f64,
@@ -115,110 +83,116 @@ impl Evaluator {
         })
     }
 
-    /// Scores the model on questions: its answer is the choice whose tokens are likeliest after the
-    /// question. `progress` gets choices done and choices in total.
+    /// How likely each continuation is after its context. `progress` gets requests done and
+    /// requests in total.
     ///
     /// # Errors
     /// If the tokeniser or the device fails.
-    pub fn choices(
+    pub fn requests<'a>(
         &mut self,
-        questions: &[Question],
+        requests: impl IntoIterator<Item = &'a Request>,
         progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<ChoiceScores> {
-        let mut windows = Vec::new();
-        for question in questions {
-            for choice in &question.choices {
-                windows.push(self.window(&question.context, choice)?);
-            }
+    ) -> Result<Vec<RequestScore>> {
+        let mut texts = Vec::new();
+        let mut last: Option<(Arc<str>, usize)> = None;
+        for request in requests {
+            // Choices of one question share its context.
+            let length = match &last {
+                Some((context, length)) if Arc::ptr_eq(context, &request.context) => *length,
+                _ => self.context_length(&request.context)?,
+            };
+            last = Some((request.context.clone(), length));
+            let (tokens, first) = self.pair(request, length)?;
+            texts.push(Scored::after(tokens, first, self.spec.context));
         }
-        let likelihoods = self.log_likelihoods(&windows, progress)?;
-        let (mut right, mut right_by_length) = (0, 0);
-        let mut rest = likelihoods.as_slice();
-        for question in questions {
-            let (scores, after) = rest.split_at(question.choices.len());
-            rest = after;
-            let letters = |choice: &String| choice.chars().count().max(1) as f64;
-            let by_length: Vec<f64> = scores
-                .iter()
-                .zip(&question.choices)
-                .map(|(l, choice)| l / letters(choice))
-                .collect();
-            right += usize::from(best(scores) == question.answer);
-            right_by_length += usize::from(best(&by_length) == question.answer);
-        }
-        let part = |right: usize| right as f64 / questions.len().max(1) as f64;
-        Ok(ChoiceScores {
-            questions: questions.len(),
-            accuracy: part(right),
-            normalised_accuracy: part(right_by_length),
-        })
+        self.scores(&texts, progress)
     }
 
-    /// A choice after its question. Both are tokenised together, as they would be in a text.
-    fn window(&self, context: &str, choice: &str) -> Result<Window> {
-        let whole = format!("{context} {choice}");
-        let mut before = self.tokeniser.encode(context.as_bytes())?;
-        let mut tokens = self.tokeniser.encode(whole.as_bytes())?;
-        if before.is_empty() {
-            // The first predicted token needs a token before it.
-            before.push(self.end_of_text.unwrap_or(0));
-            tokens.insert(0, before[0]);
-        }
-        let first = before.len().min(tokens.len().saturating_sub(1)).max(1);
-        let cut = tokens
-            .len()
-            .saturating_sub(self.spec.context + 1)
-            .min(tokens.len() - 1);
-        tokens.drain(..cut);
-        let scored = first.saturating_sub(cut).max(1)..tokens.len();
-        Ok(Window { tokens, scored })
+    /// Tokens of a context. White space at its end belongs to the continuation.
+    fn context_length(&self, context: &str) -> Result<usize> {
+        Ok(self.begun(rstrip(context))?.len())
     }
 
-    /// log p of the scored tokens of every window. Windows of similar length are batched.
-    fn log_likelihoods(
-        &mut self,
-        windows: &[Window],
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<Vec<f64>> {
-        let length = |window: &Window| {
-            (window.tokens.len() - 1)
-                .next_power_of_two()
-                .clamp(SHORTEST.min(self.spec.context), self.spec.context)
+    /// The tokens of a text, with what the tokeniser puts before every text. A text that begins
+    /// with that token's name has it once.
+    fn begun(&self, text: &str) -> Result<Vec<u32>> {
+        let Some(first) = self.tokeniser.special().first() else {
+            return self.tokeniser.encode(text.as_bytes());
         };
-        let mut order: Vec<usize> = (0..windows.len()).collect();
-        order.sort_by_key(|window| length(&windows[*window]));
-        let mut likelihoods = vec![0.0; windows.len()];
-        let mut done = 0;
-        for same in order.chunk_by(|a, b| length(&windows[*a]) == length(&windows[*b])) {
-            let length = length(&windows[same[0]]);
-            for some in same.chunks((TOKENS_AT_ONCE / length).max(1)) {
-                let rows = some.iter().map(|window| {
-                    let mut row = windows[*window].tokens.clone();
-                    row.resize(length + 1, 0);
-                    row
-                });
-                let losses = self.engine.token_losses(&Batch::new(rows, length))?;
-                for (window, losses) in some.iter().zip(losses.chunks_exact(length)) {
-                    let scored = &windows[*window].scored;
-                    let scored = &losses[scored.start - 1..scored.end - 1];
-                    likelihoods[*window] = -scored.iter().map(|loss| f64::from(*loss)).sum::<f64>();
-                }
-                done += some.len() as u64;
-                progress(done, windows.len() as u64);
-            }
-        }
-        Ok(likelihoods)
+        let name = self.tokeniser.name_of(first);
+        let rest = name.and_then(|name| text.strip_prefix(name.as_str()));
+        let mut tokens = vec![first];
+        tokens.extend(self.tokeniser.encode(rest.unwrap_or(text).as_bytes())?);
+        Ok(tokens)
     }
-}
 
-/// The index of the highest value; of several, the first.
-fn best(values: &[f64]) -> usize {
-    let highest = |best: usize, place: usize| {
-        if values[place] > values[best] {
-            place
-        } else {
-            best
+    /// The tokens of a request, and where its continuation begins: context, of `length` tokens, and
+    /// continuation are encoded together, as they would be in a text.
+    fn pair(&self, request: &Request, length: usize) -> Result<(Vec<u32>, usize)> {
+        let whole = format!("{}{}", request.context, request.continuation);
+        if length > 0 && !request.context.is_empty() {
+            return Ok((self.begun(&whole)?, length));
         }
-    };
-    (0..values.len()).fold(0, highest)
+        // The first predicted token needs one before it.
+        let special = self.tokeniser.special();
+        let prefix = special.bos.or(special.end_of_text()).unwrap_or(0);
+        let mut tokens = self.tokeniser.encode(whole.as_bytes())?;
+        if tokens.first() != Some(&prefix) {
+            tokens.insert(0, prefix);
+        }
+        Ok((tokens, 1))
+    }
+
+    /// The scores of all texts. Windows of similar length are batched.
+    fn scores(
+        &mut self,
+        texts: &[Scored],
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Vec<RequestScore>> {
+        let mut scores = vec![
+            RequestScore {
+                log_likelihood: 0.0,
+                is_greedy: true,
+            };
+            texts.len()
+        ];
+        let mut windows = shared(texts);
+        // The longest first: what does not fit the memory shows at once.
+        windows.sort_by_key(|shared| std::cmp::Reverse(shared.window.tokens.len()));
+        let mut rest = windows.as_mut_slice();
+        let mut done = 0;
+        while let Some(longest) = rest.first() {
+            let length = self.padded(longest.window.tokens.len());
+            let count = (TOKENS_AT_ONCE / length).clamp(1, rest.len());
+            let (batch, after) = rest.split_at_mut(count);
+            rest = after;
+            let batched: Vec<ScoredWindow> = batch
+                .iter_mut()
+                .map(|shared| std::mem::take(&mut shared.window))
+                .collect();
+            let found = self.engine.token_scores(&batched, length)?;
+            let mut found = found.into_iter();
+            for (text, targets) in batch.iter().flat_map(|shared| &shared.texts) {
+                let score = &mut scores[*text];
+                for token in found.by_ref().take(*targets) {
+                    score.log_likelihood += f64::from(token.log_likelihood);
+                    score.is_greedy &= token.is_likeliest;
+                }
+                done += 1;
+            }
+            progress(done, texts.len() as u64);
+        }
+        Ok(scores)
+    }
+
+    /// The length to which windows of `length` tokens are padded.
+    fn padded(&self, length: usize) -> usize {
+        let padded = length.max(1).next_multiple_of(STEP);
+        let padded = if self.is_gpu {
+            padded.next_power_of_two()
+        } else {
+            padded
+        };
+        padded.min(self.spec.context)
+    }
 }

@@ -1,7 +1,12 @@
-//! Evaluation: the perplexity of texts, and accuracy on multiple-choice questions.
+//! Evaluation: the perplexity of texts, and benchmarks.
 
 mod evaluator;
-mod questions;
+mod harness;
+mod windows;
 
-pub use evaluator::{ChoiceScores, Evaluator};
-pub use questions::{Question, QuestionForm, parse_questions};
+pub use evaluator::Evaluator;
+pub use harness::{
+    Asked, Document, DocumentScore, EXAMPLE_SEED, ExampleOrder, Examples, GroupScores, Measured,
+    Metric, MmluGroup, MmluSubject, Record, Request, RequestScore, Task, TaskScores, mmlu_groups,
+    read_records,
+};

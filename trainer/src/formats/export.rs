@@ -11,28 +11,20 @@ pub struct Export<'a> {
     pub(super) model: &'a ModelSpec,
     pub(super) weights: &'a [f32],
     pub(super) tokeniser: &'a Tokeniser,
-    pub(super) end_of_text: Option<u32>,
 }
 
 impl<'a> Export<'a> {
-    /// A model with its weights, flat in the layout's order, its tokeniser, and its end-of-text
-    /// token.
+    /// A model with its weights, flat in the layout's order, and its tokeniser.
     ///
     /// # Errors
     /// If weights or tokeniser do not fit the model, or a weight is not finite.
-    pub fn new(
-        model: &'a ModelSpec,
-        weights: &'a [f32],
-        tokeniser: &'a Tokeniser,
-        end_of_text: Option<u32>,
-    ) -> Result<Self> {
+    pub fn new(model: &'a ModelSpec, weights: &'a [f32], tokeniser: &'a Tokeniser) -> Result<Self> {
         check_weights(&model.layout()?, weights)?;
         tokeniser.check_fits(model)?;
         Ok(Self {
             model,
             weights,
             tokeniser,
-            end_of_text,
         })
     }
 }

@@ -8,12 +8,14 @@ use std::path::Path;
 
 use safetensors::{Dtype, View, serialize_to_file};
 use serde_json::{Value, json};
-use weal_kernels::{Layout, TensorSpec};
+use weal_kernels::Layout;
 
+use super::architecture::Family;
 use super::export::Export;
 use super::floats::FloatFormat;
 use super::progress::FileProgress;
-use super::{config, vocabulary};
+use super::stored::{StoredTensor, stored_tensors};
+use super::{beside, config};
 use crate::error::{Error, Result};
 use crate::write_inside::write_inside;
 
@@ -22,7 +24,7 @@ pub(super) const SHARD_BYTES: u64 = 5_000_000_000;
 
 /// A tensor that is converted to bytes only when it is written.
 struct Lazy<'a> {
-    spec: &'a TensorSpec,
+    stored: &'a StoredTensor,
     values: &'a [f32],
     format: FloatFormat,
     progress: &'a RefCell<dyn FnMut(usize) + 'a>,
@@ -34,11 +36,16 @@ impl View for Lazy<'_> {
     }
 
     fn shape(&self) -> &[usize] {
-        &self.spec.shape
+        &self.stored.shape
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        let bytes = self.format.to_bytes(self.values);
+        let bytes = if self.stored.less_one {
+            let less: Vec<f32> = self.values.iter().map(|gain| gain - 1.0).collect();
+            self.format.to_bytes(&less)
+        } else {
+            self.format.to_bytes(self.values)
+        };
         (self.progress.borrow_mut())(bytes.len());
         Cow::Owned(bytes)
     }
@@ -50,7 +57,8 @@ impl View for Lazy<'_> {
 
 impl Export<'_> {
     /// Writes a new folder with `config.json`, `generation_config.json`, `tokenizer.json`,
-    /// `tokenizer_config.json`, and the weights in files of at most 5 GB.
+    /// `tokenizer_config.json`, `special_tokens_map.json`, chat templates, and the weights in files
+    /// of at most 5 GB.
     ///
     /// # Errors
     /// If `folder` exists already, a weight is too large for the format, or the system refuses.
@@ -72,10 +80,16 @@ impl Export<'_> {
         progress: FileProgress,
     ) -> Result<()> {
         let layout = self.model.layout()?;
+        let family = config::family_of(self.model).map_err(|reason| Error::Export {
+            path: folder.to_owned(),
+            reason,
+            hint: None,
+        })?;
         self.check_range(folder, &layout, format)?;
         weal_files::create_folder(folder, |inside| {
-            self.write_settings(inside, format)?;
-            self.write_weights(inside, &layout, format, (shard_bytes, progress))
+            self.write_settings(inside, family, format)?;
+            let stored = stored_tensors(family, self.model, &layout);
+            self.write_weights(inside, &layout, &stored, (format, shard_bytes, progress))
         })
     }
 
@@ -95,12 +109,14 @@ impl Export<'_> {
     }
 
     /// Writes everything but the weights.
-    fn write_settings(&self, folder: &Path, format: FloatFormat) -> Result<()> {
-        let model = config::write(self.model, format, self.end_of_text);
+    fn write_settings(&self, folder: &Path, family: Family, format: FloatFormat) -> Result<()> {
+        let model = config::write(family, self.model, format, self.tokeniser.special());
         write_json(folder, "config.json", &model)?;
-        write_json(folder, "generation_config.json", &self.generation_config())?;
-        write_json(folder, "tokenizer_config.json", &self.tokeniser_config())?;
-        let tokeniser = vocabulary::tokenizer_json(self.tokeniser);
+        for (name, settings) in beside::files(self.model, self.tokeniser) {
+            write_json(folder, name, &settings)?;
+        }
+        beside::write_templates(folder, self.tokeniser)?;
+        let tokeniser = beside::tokenizer_json(self.tokeniser)?;
         write_inside(&folder.join("tokenizer.json"), &tokeniser)
     }
 
@@ -109,12 +125,12 @@ impl Export<'_> {
         &self,
         folder: &Path,
         layout: &Layout,
-        format: FloatFormat,
-        (shard_bytes, progress): (u64, FileProgress),
+        stored: &[StoredTensor],
+        (format, shard_bytes, progress): (FloatFormat, u64, FileProgress),
     ) -> Result<()> {
-        let sizes = layout
-            .ranges()
-            .map(|range| (range.len() * format.bytes()) as u64);
+        let sizes = stored
+            .iter()
+            .map(|tensor| (tensor.values(layout).len() * format.bytes()) as u64);
         let shards = shards(sizes.collect(), shard_bytes);
         let total = (layout.parameters() * format.bytes()) as u64;
         let mut weight_map = BTreeMap::new();
@@ -128,15 +144,14 @@ impl Export<'_> {
                 1 => "model.safetensors".to_owned(),
                 count => format!("model-{:05}-of-{count:05}.safetensors", number + 1),
             };
-            let tensors = shard.clone().map(|tensor| {
-                let spec = &layout.tensors()[tensor];
+            let tensors = stored[shard.clone()].iter().map(|stored| {
                 let lazy = Lazy {
-                    spec,
-                    values: &self.weights[layout.range(tensor)],
+                    stored,
+                    values: &self.weights[stored.values(layout)],
                     format,
                     progress: &progress,
                 };
-                (spec.name.as_str(), lazy)
+                (stored.name.as_str(), lazy)
             });
             let path = folder.join(&file);
             let metadata = [("format".to_owned(), "pt".to_owned())].into();
@@ -144,8 +159,8 @@ impl Export<'_> {
                 .map_err(|error| Error::write(&path, error))?;
             // The safetensors crate makes files that only their owner can read.
             weal_files::copy_permissions(&path, &folder.join("config.json"))?;
-            for tensor in shard.clone() {
-                weight_map.insert(layout.tensors()[tensor].name.clone(), file.clone());
+            for tensor in &stored[shard.clone()] {
+                weight_map.insert(tensor.name.clone(), file.clone());
             }
         }
         if shards.len() > 1 {
@@ -153,28 +168,6 @@ impl Export<'_> {
             write_json(folder, "model.safetensors.index.json", &index)?;
         }
         Ok(())
-    }
-
-    fn generation_config(&self) -> Value {
-        match self.end_of_text {
-            Some(token) => json!({ "do_sample": true, "eos_token_id": token }),
-            None => json!({ "do_sample": true }),
-        }
-    }
-
-    fn tokeniser_config(&self) -> Value {
-        let mut config = json!({
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "model_max_length": self.model.context,
-            "clean_up_tokenization_spaces": false,
-        });
-        if let Some(text) = self
-            .end_of_text
-            .and_then(|token| self.tokeniser.name_of(token))
-        {
-            config["eos_token"] = json!(text);
-        }
-        config
     }
 }
 

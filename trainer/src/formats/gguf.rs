@@ -1,113 +1,40 @@
 //! Writes GGUF files for llama.cpp
 //! (<https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>, version 3).
 
-use std::fmt;
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::path::Path;
-use std::str::FromStr;
 
-use rayon::prelude::*;
 use weal_files::Access;
-use weal_kernels::{Layout, TensorSpec};
+use weal_kernels::Layout;
 
-use super::blocks::{BLOCK, Q4_0_BYTES, Q8_0_BYTES, q4_0, q8_0};
 use super::export::Export;
-use super::floats::FloatFormat;
+use super::gguf_format::{Chosen, GgufFormat, Kind, Place};
+use super::gguf_model::{GgufModel, GgufTensor};
 use super::metadata::{Metadata, put_string, value_type};
 use super::progress::FileProgress;
-use super::vocabulary::vocabulary;
-use crate::engine::frequencies;
+use super::vocabulary::{Vocabulary, vocabulary};
 use crate::error::{Error, Result};
-use crate::spec::ModelSpec;
+use crate::tokeniser::{SpecialTokens, TokeniserSettings};
 
 /// Tensors begin at multiples of this many bytes.
 const ALIGNMENT: u64 = 32;
 /// Version of the format.
 const VERSION: u32 = 3;
 
-/// The format of matrices in a GGUF file. Norms are always f32.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GgufFormat {
-    /// 16 bits per weight.
-    F16,
-    /// 8.5 bits per weight.
-    Q8_0,
-    /// 4.5 bits per weight. The embedding and the output projection, which suffer most from
-    /// quantisation, have 8.5.
-    Q4_0,
-}
+/// Values that are encoded at a time: whole blocks of every kind.
+const PIECE: usize = 1 << 20;
 
-impl GgufFormat {
-    /// `general.file_type`, llama.cpp's `LLAMA_FTYPE`.
-    const fn file_type(self) -> u32 {
-        match self {
-            Self::F16 => 1,
-            Self::Q4_0 => 2,
-            Self::Q8_0 => 7,
-        }
-    }
-}
-
-impl fmt::Display for GgufFormat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::F16 => "f16",
-            Self::Q8_0 => "q8_0",
-            Self::Q4_0 => "q4_0",
-        })
-    }
-}
-
-impl FromStr for GgufFormat {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        match text {
-            "f16" => Ok(Self::F16),
-            "q8_0" => Ok(Self::Q8_0),
-            "q4_0" => Ok(Self::Q4_0),
-            _ => Err("expected f16, q8_0 or q4_0".to_owned()),
-        }
-    }
-}
-
-/// The format of one tensor: `ggml_type`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    F32 = 0,
-    F16 = 1,
-    Q4_0 = 2,
-    Q8_0 = 8,
-}
-
-impl Kind {
-    fn bytes(self, values: usize) -> u64 {
-        let bytes = match self {
-            Self::F32 => values * 4,
-            Self::F16 => values * 2,
-            Self::Q4_0 => values / BLOCK * Q4_0_BYTES,
-            Self::Q8_0 => values / BLOCK * Q8_0_BYTES,
-        };
-        bytes as u64
-    }
-
-    fn encode(self, values: &[f32]) -> Vec<u8> {
-        match self {
-            Self::F32 => FloatFormat::F32.to_bytes(values),
-            Self::F16 => FloatFormat::F16.to_bytes(values),
-            Self::Q4_0 => blocks(values, q4_0),
-            Self::Q8_0 => blocks(values, q8_0),
-        }
-    }
-}
-
-fn blocks<const BYTES: usize>(
-    values: &[f32],
-    quantise: fn(&[f32; BLOCK]) -> [u8; BYTES],
-) -> Vec<u8> {
-    let (values, _) = values.as_chunks::<BLOCK>();
-    let blocks: Vec<[u8; BYTES]> = values.par_iter().map(quantise).collect();
-    blocks.into_flattened()
+/// What a GGUF file came to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GgufSummary {
+    /// Bits per weight, norms and scales included.
+    pub bits: f64,
+    /// Matrices with more bits than the format has, for their rows hold no whole number of its
+    /// blocks.
+    pub fell_back: usize,
+    /// Where llama.cpp reads text otherwise than the run did.
+    pub caveat: Option<&'static str>,
 }
 
 /// A tensor of the file.
@@ -116,17 +43,15 @@ struct Tensor {
     /// Columns first, as GGML orders dimensions.
     shape: Vec<u64>,
     kind: Kind,
+    fell_back: bool,
     source: Source,
     values: usize,
 }
 
 enum Source {
-    /// A tensor of the layout.
-    Weights(usize),
-    /// The same with its rows in the order of [`interleaved`].
-    Interleaved { tensor: usize, heads: usize },
+    Weights(GgufTensor),
     /// The divisors of the rotary frequencies.
-    FrequencyFactors,
+    FrequencyFactors(Vec<f32>),
 }
 
 impl Export<'_> {
@@ -141,24 +66,27 @@ impl Export<'_> {
         name: &str,
         format: GgufFormat,
         progress: FileProgress,
-    ) -> Result<()> {
+    ) -> Result<GgufSummary> {
         let layout = self.model.layout()?;
         let refused = |reason: String| Error::Export {
             path: path.to_owned(),
             reason,
             hint: Some("export safetensors instead"),
         };
-        let metadata = self.metadata(name, format).map_err(refused)?;
-        let tensors = tensors(self.model, &layout, format);
-        for (tensor, range) in layout.tensors().iter().zip(layout.ranges()) {
-            // The scales of quantised blocks are f16 as well.
-            if let Some(value) = self.weights[range]
-                .iter()
-                .find(|value| !FloatFormat::F16.holds(**value))
-            {
-                let reason = format!("{} holds {value}, which {format} cannot", tensor.name);
-                return Err(refused(reason));
-            }
+        let described = GgufModel::of(self.model).map_err(refused)?;
+        let vocabulary = vocabulary(self.tokeniser, self.model.vocabulary).map_err(refused)?;
+        let mut metadata = metadata(&described, name, format).map_err(refused)?;
+        self.describe_tokens(&vocabulary, &mut metadata);
+        let place = Place {
+            layers: self.model.layers,
+            tied: self.model.tied,
+        };
+        let tensors = tensors(&described, &layout, (format, place));
+        let values_of = |tensor| self.values_of(&described, &layout, tensor);
+        let too_large = |tensor| too_large(tensor, &values_of(tensor));
+        if let Some((name, value)) = tensors.iter().find_map(too_large) {
+            let reason = format!("{name} holds {value}, which {format} cannot");
+            return Err(refused(reason));
         }
         let total: u64 = tensors
             .iter()
@@ -170,61 +98,43 @@ impl Export<'_> {
             file.write_all(&head).map_err(failed)?;
             let mut done = 0;
             for tensor in &tensors {
-                let bytes = tensor.kind.encode(&self.values_of(&layout, tensor));
-                file.write_all(&bytes)
-                    .and_then(|()| file.write_all(padding(bytes.len() as u64)))
-                    .map_err(failed)?;
-                done += bytes.len() as u64;
-                progress(done, total);
+                for piece in values_of(tensor).chunks(PIECE) {
+                    let bytes = tensor.kind.encode(piece);
+                    file.write_all(&bytes).map_err(failed)?;
+                    done += bytes.len() as u64;
+                    progress(done, total);
+                }
+                let bytes = tensor.kind.bytes(tensor.values);
+                file.write_all(padding(bytes)).map_err(failed)?;
             }
-            Ok(())
+            Ok::<(), Error>(())
+        })?;
+        Ok(GgufSummary {
+            bits: total as f64 * 8.0 / layout.parameters() as f64,
+            fell_back: tensors.iter().filter(|tensor| tensor.fell_back).count(),
+            caveat: vocabulary.caveat,
         })
     }
 
-    fn values_of(&self, layout: &Layout, tensor: &Tensor) -> Vec<f32> {
-        match tensor.source {
-            Source::Weights(index) => self.weights[layout.range(index)].to_vec(),
-            Source::Interleaved { tensor, heads } => {
-                interleaved(&self.weights[layout.range(tensor)], heads, self.model)
+    fn values_of(
+        &self,
+        described: &GgufModel<'_>,
+        layout: &Layout,
+        tensor: &Tensor,
+    ) -> Cow<'_, [f32]> {
+        match &tensor.source {
+            Source::FrequencyFactors(factors) => Cow::Owned(factors.clone()),
+            Source::Weights(tensor) => {
+                let values = &self.weights[tensor.stored.values(layout)];
+                match tensor.interleaved_heads {
+                    Some(heads) => Cow::Owned(described.interleaved(values, heads)),
+                    None => Cow::Borrowed(values),
+                }
             }
-            Source::FrequencyFactors => frequency_factors(self.model),
         }
     }
 
-    fn metadata(&self, name: &str, format: GgufFormat) -> std::result::Result<Metadata, String> {
-        let model = self.model;
-        let architecture = architecture(model);
-        let mut metadata = Metadata::default();
-        metadata.string("general.architecture", architecture);
-        metadata.string("general.name", name);
-        metadata.u32("general.file_type", format.file_type());
-        metadata.u32("general.quantization_version", 2);
-        let head = model.head_width();
-        for (key, size) in [
-            ("context_length", model.context),
-            ("embedding_length", model.width),
-            ("block_count", model.layers),
-            ("feed_forward_length", model.feed_forward),
-            ("attention.head_count", model.heads),
-            ("attention.head_count_kv", model.kv_heads),
-            ("attention.key_length", head),
-            ("attention.value_length", head),
-            ("rope.dimension_count", head),
-            ("vocab_size", model.vocabulary),
-        ] {
-            let size = u32::try_from(size).map_err(|_| format!("{key} is {size}: too large"))?;
-            metadata.u32(&format!("{architecture}.{key}"), size);
-        }
-        metadata.f32(
-            &format!("{architecture}.attention.layer_norm_rms_epsilon"),
-            model.norm_epsilon(),
-        );
-        metadata.f32(
-            &format!("{architecture}.rope.freq_base"),
-            model.rope_theta as f32,
-        );
-
-        let vocabulary = vocabulary(self.tokeniser, model.vocabulary)?;
+    fn describe_tokens(&self, vocabulary: &Vocabulary, metadata: &mut Metadata) {
         metadata.string("tokenizer.ggml.model", vocabulary.model);
         metadata.string("tokenizer.ggml.pre", vocabulary.words);
         metadata.strings("tokenizer.ggml.tokens", &vocabulary.tokens);
@@ -241,130 +151,101 @@ impl Export<'_> {
         }
         metadata.strings("tokenizer.ggml.merges", &vocabulary.merges);
         metadata.bool("tokenizer.ggml.add_space_prefix", vocabulary.space_before);
-        // A run trains on texts without a token at their start.
-        metadata.bool("tokenizer.ggml.add_bos_token", false);
-        metadata.bool("tokenizer.ggml.add_eos_token", false);
-        if let Some(token) = self.end_of_text {
-            metadata.u32("tokenizer.ggml.eos_token_id", token);
-            metadata.u32("tokenizer.ggml.bos_token_id", token);
+        special_tokens(self.tokeniser.special(), vocabulary, metadata);
+        if let Some(settings) = self.tokeniser.settings() {
+            chat_templates(settings, metadata);
         }
-        Ok(metadata)
     }
 }
 
-/// llama.cpp's `llama` rotates neighbours (2i, 2i + 1); its `qwen3` rotates halves (i, i + half),
-/// as we do.
-fn architecture(model: &ModelSpec) -> &'static str {
-    if model.query_key_norm {
-        "qwen3"
-    } else {
-        "llama"
+/// Writes what special tokens mean. Without them, llama.cpp takes 11, or 0, 1 and 2,
+/// whatever these are, so another that no text has is named.
+fn special_tokens(special: &SpecialTokens, vocabulary: &Vocabulary, metadata: &mut Metadata) {
+    metadata.bool("tokenizer.ggml.add_bos_token", special.adds_bos);
+    metadata.bool("tokenizer.ggml.add_eos_token", special.adds_eos);
+    let mut ends = special.eos.iter().copied();
+    let end = ends.next().or(vocabulary.never);
+    for (key, token) in [
+        ("bos", special.bos.or(end)),
+        ("eos", end),
+        // llama.cpp ends a text at these as well: the ends of a turn and of a message.
+        ("eot", ends.next()),
+        ("eom", ends.next()),
+        ("padding", special.pad),
+        (
+            "unknown",
+            special.unk.or(vocabulary.unknown).or(vocabulary.never),
+        ),
+    ] {
+        if let Some(token) = token {
+            metadata.u32(&format!("tokenizer.ggml.{key}_token_id"), token);
+        }
     }
 }
 
-fn tensors(model: &ModelSpec, layout: &Layout, format: GgufFormat) -> Vec<Tensor> {
-    let interleaves = architecture(model) == "llama";
-    let tensor = |(index, spec): (usize, &TensorSpec)| {
-        let source = match spec.name.rsplit('.').nth(1) {
-            Some("q_proj") if interleaves => Source::Interleaved {
-                tensor: index,
-                heads: model.heads,
-            },
-            Some("k_proj") if interleaves => Source::Interleaved {
-                tensor: index,
-                heads: model.kv_heads,
-            },
-            _ => Source::Weights(index),
-        };
-        let shape = spec.shape.iter().rev().map(|size| *size as u64).collect();
+fn chat_templates(settings: &TokeniserSettings, metadata: &mut Metadata) {
+    if let Some(template) = settings.chat_template() {
+        metadata.string("tokenizer.chat_template", template);
+    }
+    let others = || settings.other_templates();
+    let names: Vec<String> = others().map(|(name, _)| name.to_owned()).collect();
+    if !names.is_empty() {
+        metadata.strings("tokenizer.chat_templates", &names);
+    }
+    for (name, template) in others() {
+        metadata.string(&format!("tokenizer.chat_template.{name}"), template);
+    }
+}
+
+/// The tensor's name, and the first value that its kind cannot hold.
+fn too_large<'t>(tensor: &'t Tensor, values: &[f32]) -> Option<(&'t str, f32)> {
+    let value = values.iter().find(|value| !tensor.kind.holds(**value))?;
+    Some((&tensor.name, *value))
+}
+
+fn metadata(
+    described: &GgufModel<'_>,
+    name: &str,
+    format: GgufFormat,
+) -> std::result::Result<Metadata, String> {
+    let mut metadata = Metadata::default();
+    metadata.string("general.architecture", described.architecture);
+    metadata.string("general.name", name);
+    metadata.u32("general.file_type", format.file_type());
+    metadata.u32("general.quantization_version", 2);
+    described.describe(&mut metadata)?;
+    Ok(metadata)
+}
+
+fn tensors(
+    described: &GgufModel<'_>,
+    layout: &Layout,
+    (format, place): (GgufFormat, Place),
+) -> Vec<Tensor> {
+    let tensor = |tensor: GgufTensor| {
+        let stored = &tensor.stored;
+        let Chosen { kind, fell_back } = format.kind(&tensor.name, &stored.shape, place);
         Tensor {
-            name: name(&spec.name),
-            shape,
-            kind: kind(spec, format),
-            source,
-            values: layout.range(index).len(),
+            name: tensor.name.clone(),
+            shape: stored.shape.iter().rev().map(|size| *size as u64).collect(),
+            kind,
+            fell_back,
+            values: stored.values(layout).len(),
+            source: Source::Weights(tensor),
         }
     };
-    let mut tensors: Vec<Tensor> = layout.tensors().iter().enumerate().map(tensor).collect();
-    if model.rope_scaling.is_some() {
-        let half = model.head_width() / 2;
+    let mut tensors: Vec<Tensor> = described.tensors(layout).into_iter().map(tensor).collect();
+    if let Some(factors) = described.frequency_factors() {
         tensors.push(Tensor {
             name: "rope_freqs.weight".to_owned(),
-            shape: vec![half as u64],
+            shape: vec![factors.len() as u64],
             kind: Kind::F32,
-            source: Source::FrequencyFactors,
-            values: half,
+            fell_back: false,
+            values: factors.len(),
+            source: Source::FrequencyFactors(factors),
         });
     }
     tensors
-}
-
-fn kind(spec: &TensorSpec, format: GgufFormat) -> Kind {
-    let [_, columns] = spec.shape[..] else {
-        return Kind::F32;
-    };
-    let is_outer = matches!(
-        spec.name.as_str(),
-        "model.embed_tokens.weight" | "lm_head.weight"
-    );
-    match format {
-        // A block must not cross rows.
-        _ if !columns.is_multiple_of(BLOCK) => Kind::F16,
-        GgufFormat::F16 => Kind::F16,
-        GgufFormat::Q4_0 if !is_outer => Kind::Q4_0,
-        GgufFormat::Q8_0 | GgufFormat::Q4_0 => Kind::Q8_0,
-    }
-}
-
-/// llama.cpp's name for a tensor.
-fn name(ours: &str) -> String {
-    let Some(inner) = ours.strip_prefix("model.layers.") else {
-        return match ours {
-            "model.embed_tokens.weight" => "token_embd.weight".to_owned(),
-            "model.norm.weight" => "output_norm.weight".to_owned(),
-            "lm_head.weight" => "output.weight".to_owned(),
-            other => other.to_owned(),
-        };
-    };
-    let (layer, rest) = inner.split_once('.').unwrap_or((inner, ""));
-    let theirs = match rest.strip_suffix(".weight").unwrap_or(rest) {
-        "self_attn.q_proj" => "attn_q",
-        "self_attn.k_proj" => "attn_k",
-        "self_attn.v_proj" => "attn_v",
-        "self_attn.o_proj" => "attn_output",
-        "self_attn.q_norm" => "attn_q_norm",
-        "self_attn.k_norm" => "attn_k_norm",
-        "mlp.gate_proj" => "ffn_gate",
-        "mlp.up_proj" => "ffn_up",
-        "mlp.down_proj" => "ffn_down",
-        "input_layernorm" => "attn_norm",
-        "post_attention_layernorm" => "ffn_norm",
-        other => other,
-    };
-    format!("blk.{layer}.{theirs}.weight")
-}
-
-/// The rows of each head in the order 0, half, 1, half + 1, …, so that neighbours rotate together.
-fn interleaved(matrix: &[f32], heads: usize, model: &ModelSpec) -> Vec<f32> {
-    let (columns, half) = (model.width, model.head_width() / 2);
-    let row = |head: usize, index: usize| &matrix[(head * 2 * half + index) * columns..][..columns];
-    let rows = (0..heads)
-        .flat_map(|head| (0..half).flat_map(move |index| [(head, index), (head, index + half)]));
-    rows.flat_map(|(head, index)| row(head, index).iter().copied())
-        .collect()
-}
-
-/// The divisor of each plain frequency that gives the scaled one.
-fn frequency_factors(model: &ModelSpec) -> Vec<f32> {
-    let plain = frequencies(&ModelSpec {
-        rope_scaling: None,
-        ..model.clone()
-    });
-    plain
-        .iter()
-        .zip(frequencies(model))
-        .map(|(plain, scaled)| (plain / scaled) as f32)
-        .collect()
 }
 
 /// Everything before the values of tensors.
@@ -402,6 +283,7 @@ mod tests {
 
     use super::*;
     use crate::initial::initial_weights;
+    use crate::spec::ModelSpec;
     use crate::tokeniser::Tokeniser;
 
     #[test]
@@ -415,7 +297,7 @@ mod tests {
         let words = Tokeniser::from_bytes(words.to_string().as_bytes()).unwrap();
         let nano = ModelSpec::preset("nano").unwrap();
         let weights = initial_weights(&nano, &[0; 32]).unwrap();
-        let export = Export::new(&nano, &weights, &words, None).unwrap();
+        let export = Export::new(&nano, &weights, &words).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("model.gguf");
         let error = export

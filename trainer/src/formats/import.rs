@@ -1,24 +1,20 @@
 //! Reads a Hugging Face folder: `config.json`, `tokenizer.json`, and the weights in one safetensors
 //! file or in shards.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::path::Path;
 
-use safetensors::tensor::{Metadata, TensorInfo};
-use serde::Deserialize;
-
+use super::architecture::Family;
 use super::config::{self, Described};
-use super::floats::FloatFormat;
 use super::progress::FileProgress;
+use super::stored::{StoredTensor, reads_images, stored_tensors, usual_name};
+use super::tensor_files::{Place, locate, refused, unreadable};
 use crate::error::{Error, Result};
 use crate::initial::check_weights;
 use crate::spec::ModelSpec;
 use crate::tokeniser::Tokeniser;
 
-/// The most bytes of a safetensors header; the crate's own limit.
-const MOST_HEADER_BYTES: u64 = 100_000_000;
 /// The most bytes of a tensor that are read at once.
 const PIECE_BYTES: usize = 1 << 24;
 
@@ -29,25 +25,17 @@ pub struct Checkpoint {
     pub model: ModelSpec,
     /// The weights, flat, in the layout's order.
     pub weights: Vec<f32>,
-    /// The bytes of its `tokenizer.json`, if it has one.
-    pub tokeniser: Option<Vec<u8>>,
-    /// The end-of-text token.
-    pub end_of_text: Option<u32>,
-}
-
-/// Where a tensor is stored.
-#[derive(Debug)]
-struct StoredTensor {
-    file: PathBuf,
-    start: u64,
-    bytes: u64,
-    shape: Vec<usize>,
-    /// The name of the format if it is unsupported.
-    format: std::result::Result<FloatFormat, String>,
+    /// Its tokeniser, if it has a `tokenizer.json`.
+    pub tokeniser: Option<Tokeniser>,
+    /// What was read otherwise than `config.json` says, or left out; for people.
+    pub notes: Vec<String>,
 }
 
 impl Checkpoint {
     /// Reads a folder. `context` shortens the model's context.
+    ///
+    /// The file decides whether the output projection is the embedding: a projection with other
+    /// values is used, whatever `config.json` says.
     ///
     /// # Errors
     /// [`Error::ModelFile`] names the file, the tensor, and what is wrong: an unsupported
@@ -55,258 +43,266 @@ impl Checkpoint {
     /// truncated shard, a value that is not finite. [`Error::Vocabulary`] if the tokeniser has more
     /// tokens than the embedding.
     pub fn read(folder: &Path, context: Option<usize>, progress: FileProgress) -> Result<Self> {
-        let Described {
-            mut model,
-            mut end_of_text,
-        } = read_config(folder)?;
-        if let Some(context) = context.filter(|context| *context < model.context) {
-            model.context = context;
-        }
-        let tokeniser = read_optional(&folder.join("tokenizer.json"))?;
-        if let Some(json) = &tokeniser {
-            Tokeniser::from_bytes(json)?.check_fits(&model)?;
-        }
-        end_of_text = end_of_text.filter(|token| (*token as usize) < model.vocabulary);
-        let places = locate(folder)?;
-        let weights = read_weights(folder, &model, &places, progress)?;
+        let (checkpoint, stored) = Self::open(folder, context)?;
         Ok(Self {
-            model,
-            weights,
-            tokeniser,
-            end_of_text,
+            weights: stored.read_weights(&checkpoint.model, progress)?,
+            ..checkpoint
         })
     }
+
+    /// Reads everything but the weights, which stay empty, and checks that they are all there.
+    ///
+    /// # Errors
+    /// As for [`Self::read`], but for values that are not finite.
+    pub fn preview(folder: &Path, context: Option<usize>) -> Result<Self> {
+        let (checkpoint, stored) = Self::open(folder, context)?;
+        let layout = checkpoint.model.layout()?;
+        let wanted = stored_tensors(stored.family, &checkpoint.model, &layout);
+        stored.find(&checkpoint.model, &wanted)?;
+        Ok(checkpoint)
+    }
+
+    fn open(folder: &Path, context: Option<usize>) -> Result<(Self, Stored<'_>)> {
+        let described = read_config(folder, context)?;
+        let tokeniser = folder.join("tokenizer.json");
+        let tokeniser = tokeniser
+            .try_exists()
+            .map_err(|error| unreadable(&tokeniser, error))?
+            .then(|| Tokeniser::from_file(&tokeniser))
+            .transpose()?;
+        if let Some(tokeniser) = &tokeniser {
+            tokeniser.check_fits(&described.model)?;
+        }
+        let mut stored = Stored {
+            folder,
+            family: described.family,
+            places: HashMap::new(),
+        };
+        let mut notes = stored.locate()?;
+        let model = stored.decide_tied(&described, &mut notes)?;
+        let checkpoint = Self {
+            model,
+            weights: Vec::new(),
+            tokeniser,
+            notes,
+        };
+        Ok((checkpoint, stored))
+    }
 }
 
-fn read_config(folder: &Path) -> Result<Described> {
+fn read_config(folder: &Path, context: Option<usize>) -> Result<Described> {
+    check_is_model(folder)?;
     let path = folder.join("config.json");
     let json = fs::read(&path).map_err(|error| unreadable(&path, error))?;
-    config::read(&json).map_err(|why| refused(&path, why))
+    config::read(&json, context).map_err(|why| refused(&path, why))
 }
 
-fn read_optional(path: &Path) -> Result<Option<Vec<u8>>> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(unreadable(path, error)),
-    }
-}
-
-/// Locates every tensor of the folder.
-fn locate(folder: &Path) -> Result<HashMap<String, StoredTensor>> {
-    let index = folder.join("model.safetensors.index.json");
-    let Some(json) = read_optional(&index)? else {
-        let single = folder.join("model.safetensors");
-        if !single.is_file() {
-            let pickled = fs::read_dir(folder)
-                .into_iter()
-                .flatten()
-                .flatten()
-                .any(|entry| {
-                    entry
-                        .path()
-                        .extension()
-                        .is_some_and(|extension| extension == "bin" || extension == "pth")
-                });
-            return Err(Error::ModelFile {
-                path: folder.to_owned(),
-                reason: format!("it has neither model.safetensors nor {}", name(&index)),
-                hint: pickled
-                    .then_some("pickled weights are not supported: convert them to safetensors"),
-            });
-        }
-        return Ok(header(&single)?.into_iter().collect());
+/// Says what a path is that is no folder with a model in it.
+fn check_is_model(folder: &Path) -> Result<()> {
+    let refuse = |reason: &str, hint| {
+        Err(Error::ModelFile {
+            path: folder.to_owned(),
+            reason: reason.to_owned(),
+            hint: Some(hint),
+        })
     };
-
-    #[derive(Deserialize)]
-    struct Index {
-        weight_map: BTreeMap<String, String>,
-    }
-    let index_file: Index =
-        serde_json::from_slice(&json).map_err(|error| refused(&index, error.to_string()))?;
-    let mut shards: BTreeMap<&str, HashMap<String, StoredTensor>> = BTreeMap::new();
-    let mut places = HashMap::new();
-    for (tensor, shard) in &index_file.weight_map {
-        if shard.contains(['/', '\\']) || shard == ".." {
-            return Err(refused(
-                &index,
-                format!("it lists {tensor} in {shard:?}, which is no file of this folder"),
-            ));
-        }
-        if !shards.contains_key(shard.as_str()) {
-            let path = folder.join(shard);
-            if !path.is_file() {
-                return Err(damaged(&path, "this shard is missing"));
-            }
-            shards.insert(shard, header(&path)?.into_iter().collect());
-        }
-        let place = shards
-            .get_mut(shard.as_str())
-            .and_then(|tensors| tensors.remove(tensor));
-        let place = place.ok_or_else(|| {
-            refused(
-                &folder.join(shard),
-                format!(
-                    "this shard does not hold {tensor}, which {} lists",
-                    name(&index)
-                ),
+    if folder.is_file() {
+        return if folder
+            .extension()
+            .is_some_and(|extension| extension == "gguf")
+        {
+            refuse(
+                "it is a GGUF file, which is only written",
+                "give the Hugging Face folder that it was made from",
             )
-        })?;
-        places.insert(tensor.clone(), place);
-    }
-    Ok(places)
-}
-
-/// Reads the header of one safetensors file, without allocating its tensors.
-fn header(path: &Path) -> Result<Vec<(String, StoredTensor)>> {
-    let corrupt = |why: String| damaged(path, why);
-    let mut file = File::open(path).map_err(|error| unreadable(path, error))?;
-    let bytes = file
-        .metadata()
-        .map_err(|error| unreadable(path, error))?
-        .len();
-    let mut length = [0; 8];
-    file.read_exact(&mut length)
-        .map_err(|_| corrupt("it has no header".into()))?;
-    let length = u64::from_le_bytes(length);
-    if length > MOST_HEADER_BYTES || length > bytes.saturating_sub(8) {
-        return Err(corrupt(format!("its header claims to have {length} bytes")));
-    }
-    let mut head = vec![0; length as usize];
-    file.read_exact(&mut head)
-        .map_err(|error| unreadable(path, error))?;
-    // Parsing checks that the tensors are contiguous, and that each is as long as its shape.
-    let metadata: Metadata =
-        serde_json::from_slice(&head).map_err(|error| corrupt(error.to_string()))?;
-    let data = 8 + length;
-    let expected = data + metadata.data_len() as u64;
-    if bytes != expected {
-        return Err(corrupt(format!(
-            "it has {bytes} bytes, but its header promises {expected}"
-        )));
-    }
-    let place = |(name, info): (String, &TensorInfo)| {
-        let (start, end) = info.data_offsets;
-        let format = FloatFormat::of_dtype(info.dtype).ok_or_else(|| format!("{:?}", info.dtype));
-        let place = StoredTensor {
-            file: path.to_owned(),
-            start: data + start as u64,
-            bytes: (end - start) as u64,
-            shape: info.shape.clone(),
-            format,
+        } else {
+            refuse(
+                "it is a file",
+                "give the folder that holds config.json and the safetensors files",
+            )
         };
-        (name, place)
-    };
-    Ok(metadata.tensors().into_iter().map(place).collect())
-}
-
-/// Reads the tensors of the layout, and refuses any others.
-fn read_weights(
-    folder: &Path,
-    model: &ModelSpec,
-    places: &HashMap<String, StoredTensor>,
-    progress: FileProgress,
-) -> Result<Vec<f32>> {
-    let layout = model.layout()?;
-    let mut found = Vec::with_capacity(layout.tensors().len());
-    for tensor in layout.tensors() {
-        let place = places
-            .get(&tensor.name)
-            .ok_or_else(|| refused(folder, format!("{} is missing", tensor.name)))?;
-        if place.shape != tensor.shape {
-            let why = format!(
-                "{} is {:?}, but config.json promises {:?}",
-                tensor.name, place.shape, tensor.shape
-            );
-            return Err(refused(&place.file, why));
-        }
-        let format = place.format.as_ref().map_err(|dtype| {
-            refused(
-                &place.file,
-                format!(
-                    "{} is stored as {dtype}; supported are F32, F16 and BF16",
-                    tensor.name
-                ),
-            )
-        })?;
-        found.push((place, *format));
     }
-    let foreign = places.iter().find(|(name, _)| {
-        let is_ours = layout.tensors().iter().any(|tensor| tensor.name == **name);
-        !is_ours && !is_redundant(name, model)
-    });
-    if let Some((name, place)) = foreign {
-        return Err(refused(
-            &place.file,
-            format!("{name} belongs to no architecture that is supported"),
-        ));
+    if !folder.exists() {
+        return refuse(
+            "there is no such folder",
+            "download the model first, for example with `hf download NAME --local-dir FOLDER`",
+        );
     }
-
-    let total: u64 = found.iter().map(|(place, _)| place.bytes).sum();
-    let mut done = 0;
-    let mut weights = vec![0.0; layout.parameters()];
-    for (range, (place, format)) in layout.ranges().zip(found) {
-        read_tensor(place, format, &mut weights[range], &mut |bytes| {
-            done += bytes;
-            progress(done, total);
-        })?;
-    }
-    check_weights(&layout, &weights).map_err(|error| refused(folder, error.to_string()))?;
-    Ok(weights)
-}
-
-/// Whether a tensor repeats what other tensors or the config say.
-fn is_redundant(name: &str, model: &ModelSpec) -> bool {
-    name.ends_with(".rotary_emb.inv_freq") || model.tied && name == "lm_head.weight"
-}
-
-fn read_tensor(
-    place: &StoredTensor,
-    format: FloatFormat,
-    values: &mut [f32],
-    progress: &mut dyn FnMut(u64),
-) -> Result<()> {
-    let mut file = File::open(&place.file).map_err(|error| unreadable(&place.file, error))?;
-    file.seek(SeekFrom::Start(place.start))
-        .map_err(|error| unreadable(&place.file, error))?;
-    let mut bytes = vec![0; PIECE_BYTES.min(values.len() * format.bytes())];
-    for piece in values.chunks_mut(PIECE_BYTES / format.bytes()) {
-        let bytes = &mut bytes[..piece.len() * format.bytes()];
-        file.read_exact(bytes)
-            .map_err(|error| unreadable(&place.file, error))?;
-        format.read(bytes, piece);
-        progress(bytes.len() as u64);
+    // The cache of huggingface_hub: models--owner--name/snapshots/<commit>/config.json.
+    if !folder.join("config.json").exists() && folder.join("snapshots").is_dir() {
+        return refuse(
+            "it is a Hugging Face cache folder without a config.json of its own",
+            "give one of the folders in its snapshots",
+        );
     }
     Ok(())
 }
 
-fn name(path: &Path) -> String {
-    path.file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
+/// The tensors of a folder.
+struct Stored<'a> {
+    folder: &'a Path,
+    family: Family,
+    /// By their usual names.
+    places: HashMap<String, Place>,
 }
 
-fn refused(path: &Path, reason: impl Into<String>) -> Error {
-    Error::ModelFile {
-        path: path.to_owned(),
-        reason: reason.into(),
-        hint: None,
+impl Stored<'_> {
+    /// Locates the tensors of the language model. Returns what is left out, for people.
+    fn locate(&mut self) -> Result<Vec<String>> {
+        let found = locate(self.folder)?;
+        let all = found.len();
+        for (name, place) in found {
+            if reads_images(&name) {
+                continue;
+            }
+            let usual = usual_name(&name);
+            if let Some(other) = self.places.insert(usual.clone(), place) {
+                let why = format!("it holds {usual} twice, under different names");
+                return Err(refused(&other.file, why));
+            }
+        }
+        let images = all - self.places.len();
+        let note = || format!("{images} tensors that read images are left out: only text is read");
+        Ok((images > 0).then(note).into_iter().collect())
+    }
+
+    /// The model, tied or not by what the folder holds.
+    fn decide_tied(&self, described: &Described, notes: &mut Vec<String>) -> Result<ModelSpec> {
+        let mut model = described.model.clone();
+        let missing = |hint| Error::ModelFile {
+            path: self.folder.to_owned(),
+            reason: "lm_head.weight, the output projection, is missing, and config.json says that \
+                     it is not the embedding"
+                .to_owned(),
+            hint: Some(hint),
+        };
+        if !self.places.contains_key(HEAD) {
+            if described.says_tied == Some(false) {
+                return Err(missing(
+                    "download the model again, or set tie_word_embeddings to true if it is the \
+                     embedding after all",
+                ));
+            }
+            if !model.tied {
+                notes.push(
+                    "there is no lm_head.weight, and config.json does not say whether embeddings \
+                     are tied: taken as tied"
+                        .to_owned(),
+                );
+            }
+            model.tied = true;
+        } else if model.tied && self.head_differs(&model)? {
+            notes.push(
+                "config.json says that embeddings are tied, but lm_head.weight has values of its \
+                 own: they are used"
+                    .to_owned(),
+            );
+            model.tied = false;
+        }
+        Ok(model)
+    }
+
+    /// Whether the output projection has other values than the embedding.
+    fn head_differs(&self, model: &ModelSpec) -> Result<bool> {
+        let (Some(head), Some(embedding)) = (self.places.get(HEAD), self.places.get(EMBEDDING))
+        else {
+            return Ok(true);
+        };
+        if head.shape != embedding.shape || head.shape != [model.vocabulary, model.width] {
+            return Ok(true);
+        }
+        let formats = (head.supported(HEAD)?, embedding.supported(EMBEDDING)?);
+        let (mut head_file, mut embedding_file) = (head.open()?, embedding.open()?);
+        let mut left = model.vocabulary * model.width;
+        while left > 0 {
+            let count = left.min(PIECE_BYTES / 4);
+            let (mut of_head, mut of_embedding) = (vec![0.0; count], vec![0.0; count]);
+            head.read(&mut head_file, formats.0, &mut of_head)?;
+            embedding.read(&mut embedding_file, formats.1, &mut of_embedding)?;
+            if of_head != of_embedding {
+                return Ok(true);
+            }
+            left -= count;
+        }
+        Ok(false)
+    }
+
+    /// Where each of the tensors is. Refuses any others.
+    fn find<'t>(
+        &self,
+        model: &ModelSpec,
+        wanted: &'t [StoredTensor],
+    ) -> Result<Vec<(&'t StoredTensor, &Place)>> {
+        let found = wanted
+            .iter()
+            .map(|tensor| Ok((tensor, self.place(tensor)?)))
+            .collect::<Result<Vec<_>>>()?;
+        let names: HashSet<&str> = wanted.iter().map(|tensor| &*tensor.name).collect();
+        let foreign = self
+            .places
+            .iter()
+            .find(|(name, _)| !is_redundant(name, model) && !names.contains(&***name));
+        match foreign {
+            Some((name, place)) => Err(refused(
+                &place.file,
+                format!(
+                    "{name} is not part of {}, as config.json describes it",
+                    self.family.class()
+                ),
+            )),
+            None => Ok(found),
+        }
+    }
+
+    fn read_weights(&self, model: &ModelSpec, progress: FileProgress) -> Result<Vec<f32>> {
+        let layout = model.layout()?;
+        let wanted = stored_tensors(self.family, model, &layout);
+        let found = self.find(model, &wanted)?;
+        let total: u64 = found.iter().map(|(_, place)| place.bytes).sum();
+        let mut done = 0;
+        let mut weights = vec![0.0; layout.parameters()];
+        for (tensor, place) in found {
+            let format = place.supported(&tensor.name)?;
+            let mut file = place.open()?;
+            let values = &mut weights[tensor.values(&layout)];
+            for piece in values.chunks_mut(PIECE_BYTES / format.bytes()) {
+                place.read(&mut file, format, piece)?;
+                if tensor.less_one {
+                    piece.iter_mut().for_each(|gain| *gain += 1.0);
+                }
+                done += (piece.len() * format.bytes()) as u64;
+                progress(done, total);
+            }
+        }
+        check_weights(&layout, &weights)
+            .map_err(|error| refused(self.folder, error.to_string()))?;
+        Ok(weights)
+    }
+
+    /// Where a tensor of the model is.
+    fn place(&self, tensor: &StoredTensor) -> Result<&Place> {
+        let name = &tensor.name;
+        let place = self
+            .places
+            .get(name)
+            .ok_or_else(|| refused(self.folder, format!("{name} is missing")))?;
+        if place.shape != tensor.shape {
+            let why = format!(
+                "{name} is {:?}, but config.json promises {:?}",
+                place.shape, tensor.shape
+            );
+            return Err(refused(&place.file, why));
+        }
+        place.supported(name)?;
+        Ok(place)
     }
 }
 
-/// A file that is damaged or incomplete.
-fn damaged(path: &Path, reason: impl Into<String>) -> Error {
-    Error::ModelFile {
-        path: path.to_owned(),
-        reason: reason.into(),
-        hint: Some("the file is damaged: download it again"),
-    }
-}
+/// The output projection and the embedding.
+const HEAD: &str = "lm_head.weight";
+const EMBEDDING: &str = "model.embed_tokens.weight";
 
-fn unreadable(path: &Path, source: io::Error) -> Error {
-    Error::Read {
-        path: path.to_owned(),
-        source,
-    }
+/// Whether a tensor repeats what other tensors or the config say.
+fn is_redundant(name: &str, model: &ModelSpec) -> bool {
+    name.ends_with("rotary_emb.inv_freq") || model.tied && name == HEAD
 }

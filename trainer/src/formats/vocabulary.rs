@@ -1,10 +1,13 @@
 //! Tokenisers in other programs' terms: byte tokens as a `tokenizer.json`, and any tokeniser as
 //! GGUF's lists of tokens.
 
+use std::collections::HashSet;
+
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::tokeniser::Tokeniser;
+use super::{merges, pieces, words};
+use crate::tokeniser::{SpecialTokens, Tokeniser, letter_of};
 
 /// The `tokenizer.json` of a tokeniser; for byte tokens, an equivalent one.
 pub(super) fn tokenizer_json(tokeniser: &Tokeniser) -> Vec<u8> {
@@ -44,17 +47,6 @@ fn byte_level() -> Value {
     })
 }
 
-/// GPT-2's letter for a byte: the byte itself if it is printable, else the next letter from U+0100
-/// on (`bytes_to_unicode` in its `encoder.py`).
-fn letter_of(byte: u8) -> char {
-    let prints = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
-    if prints(byte) {
-        return char::from(byte);
-    }
-    let before = (0..byte).filter(|byte| !prints(*byte)).count() as u32;
-    char::from_u32(0x100 + before).unwrap_or(char::REPLACEMENT_CHARACTER)
-}
-
 /// GGUF's token types.
 pub(super) mod kind {
     pub(crate) const NORMAL: i32 = 1;
@@ -82,6 +74,12 @@ pub(super) struct Vocabulary {
     pub merges: Vec<String>,
     /// Whether the tokeniser puts a space before a text.
     pub space_before: bool,
+    /// The unknown token.
+    pub unknown: Option<u32>,
+    /// A token that no text has: an unused one, or the byte 0xff.
+    pub never: Option<u32>,
+    /// Where llama.cpp reads text otherwise.
+    pub caveat: Option<&'static str>,
 }
 
 #[derive(Deserialize)]
@@ -113,7 +111,11 @@ struct Model {
     merges: Vec<Merge>,
     #[serde(default)]
     byte_fallback: bool,
+    #[serde(default)]
+    ignore_merges: bool,
     unk_token: Option<String>,
+    continuing_subword_prefix: Option<String>,
+    end_of_word_suffix: Option<String>,
 }
 
 /// A merge, in both forms that `tokenizer.json` has had.
@@ -131,81 +133,175 @@ enum Merge {
 pub(super) fn vocabulary(tokeniser: &Tokeniser, rows: usize) -> Result<Vocabulary, String> {
     let file: File =
         serde_json::from_slice(&tokenizer_json(tokeniser)).map_err(|error| error.to_string())?;
-    let model = &file.model;
-    if model.kind.as_deref().is_some_and(|kind| kind != "BPE") {
-        return Err(format!(
-            "the tokeniser has the type {}, but GGUF supports only BPE",
-            model.kind.as_deref().unwrap_or("unknown")
-        ));
-    }
-    let merges: Vec<String> = model.merges.iter().map(Merge::joined).collect();
-    let (mut tokens, mut kinds) = (vec![None; rows], vec![kind::UNUSED; rows]);
-    let mut put = |id: u64, text: &str, kind: i32| {
-        let slot = usize::try_from(id).ok().filter(|id| *id < rows);
-        let slot = slot.ok_or_else(|| {
-            format!("the tokeniser's {text:?} has id {id}, beyond {rows} embeddings")
-        })?;
-        tokens[slot] = Some(text.to_owned());
-        kinds[slot] = kind;
-        Ok::<_, String>(())
+    file.model.check()?;
+    let style = file.style()?;
+    let list = file.list(rows, &named_special(tokeniser.special()))?;
+    let merges: Vec<String> = file.model.merges.iter().map(Merge::joined).collect();
+    let is_bytes = matches!(style, Style::Bytes { .. });
+    let last_byte = if is_bytes { "ÿ" } else { "<0xFF>" };
+    let find = |text: &str| list.tokens.iter().position(|token| token == text);
+    let unused = list.kinds.iter().position(|kind| *kind == kind::UNUSED);
+    let unknown = file.model.unk_token.as_deref().and_then(find);
+    let never = unused.or_else(|| find(last_byte));
+    let id = |index: Option<usize>| index.and_then(|index| u32::try_from(index).ok());
+    let (model, words, space_before) = match style {
+        Style::Bytes { words } => ("gpt2", words, false),
+        Style::SentencePiece { space_before } => ("llama", "default", space_before),
     };
-    for (text, id) in model.vocab.as_object().into_iter().flatten() {
-        let is_byte = model.byte_fallback
-            && text.len() == 6
-            && text.starts_with("<0x")
-            && text.ends_with('>');
-        let kind = match () {
-            () if model.unk_token.as_ref() == Some(text) => kind::UNKNOWN,
+    let caveat = match is_bytes {
+        true => words::caveat(words, &file.normalizer),
+        false => pieces::caveat(&file.pre_tokenizer, space_before),
+    };
+    Ok(Vocabulary {
+        model,
+        words,
+        caveat,
+        scores: (!is_bytes).then(|| merges::scores(&list.tokens, &merges)),
+        unknown: id(unknown),
+        never: id(never),
+        tokens: list.tokens,
+        kinds: list.kinds,
+        merges,
+        space_before,
+    })
+}
+
+/// The two kinds of tokeniser that llama.cpp has and we can tell.
+enum Style {
+    Bytes { words: &'static str },
+    SentencePiece { space_before: bool },
+}
+
+/// Tokens by id, and their types.
+struct List {
+    tokens: Vec<String>,
+    kinds: Vec<i32>,
+}
+
+impl Model {
+    fn check(&self) -> Result<(), String> {
+        if let Some(kind) = self.kind.as_deref().filter(|kind| *kind != "BPE") {
+            return Err(format!(
+                "the tokeniser has the type {kind}, but weal writes only BPE to GGUF"
+            ));
+        }
+        for (key, value) in [
+            ("continuing_subword_prefix", &self.continuing_subword_prefix),
+            ("end_of_word_suffix", &self.end_of_word_suffix),
+        ] {
+            if let Some(text) = value.as_deref().filter(|text| !text.is_empty()) {
+                return Err(format!(
+                    "the tokeniser marks parts of words ({key} is {text:?}), which llama.cpp does not"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn vocab(&self) -> impl Iterator<Item = (&String, &Value)> {
+        self.vocab.as_object().into_iter().flatten()
+    }
+
+    fn kind_of(&self, token: &str) -> i32 {
+        let is_byte = self.byte_fallback
+            && token.len() == 6
+            && token.starts_with("<0x")
+            && token.ends_with('>');
+        match () {
+            () if self.unk_token.as_deref() == Some(token) => kind::UNKNOWN,
             () if is_byte => kind::BYTE,
             () => kind::NORMAL,
+        }
+    }
+}
+
+impl File {
+    fn style(&self) -> Result<Style, String> {
+        let pre_tokenizer = words::parts(&self.pre_tokenizer);
+        let is_bytes = pre_tokenizer
+            .iter()
+            .any(|part| words::kind(part) == "ByteLevel");
+        if !is_bytes && self.model.byte_fallback {
+            let space_before = pieces::space_before(
+                &self.normalizer,
+                &self.pre_tokenizer,
+                self.model.vocab().map(|(token, _)| token.as_str()),
+            )?;
+            return Ok(Style::SentencePiece { space_before });
+        }
+        let merges: Vec<String> = self.model.merges.iter().map(Merge::joined).collect();
+        let tokens = || self.model.vocab().map(|(token, _)| token.as_str());
+        let special = |token: &str| self.added_tokens.iter().any(|added| added.content == token);
+        let words = words::name_of(&words::Rule {
+            normalizer: &self.normalizer,
+            pre_tokenizer: &self.pre_tokenizer,
+            whole_words: self.model.ignore_merges,
+            whole_words_matter: &|| {
+                let words = tokens().filter(|token| !special(token));
+                !merges::reach_every_token(words, &merges)
+            },
+            merges: !merges.is_empty(),
+        })?;
+        Ok(Style::Bytes { words })
+    }
+
+    /// Tokens for `rows` embeddings; those of `special` are never text.
+    fn list(&self, rows: usize, special: &[u32]) -> Result<List, String> {
+        let (mut tokens, mut kinds) = (vec![None; rows], vec![kind::UNUSED; rows]);
+        let mut put = |id: u64, text: &str, kind: i32| {
+            let slot = usize::try_from(id).ok().filter(|id| *id < rows);
+            let slot = slot.ok_or_else(|| {
+                format!("the tokeniser's {text:?} has id {id}, beyond {rows} embeddings")
+            })?;
+            tokens[slot] = Some(text.to_owned());
+            kinds[slot] = kind;
+            Ok::<_, String>(())
         };
-        put(
-            id.as_u64()
-                .ok_or_else(|| format!("the tokeniser's {text:?} has no id"))?,
-            text,
-            kind,
-        )?;
+        for (text, id) in self.model.vocab() {
+            let id = id
+                .as_u64()
+                .ok_or_else(|| format!("the tokeniser's {text:?} has no id"))?;
+            put(id, text, self.model.kind_of(text))?;
+        }
+        for added in &self.added_tokens {
+            let content = added.content.as_str();
+            let kind = match () {
+                () if self.model.unk_token.as_deref() == Some(content) => kind::UNKNOWN,
+                () if added.special || special.contains(&added.id) => kind::CONTROL,
+                () => kind::USER_DEFINED,
+            };
+            put(u64::from(added.id), content, kind)?;
+        }
+        let tokens = named(tokens)?;
+        Ok(List { tokens, kinds })
     }
-    for Added {
-        id,
-        content,
-        special,
-    } in &file.added_tokens
-    {
-        let kind = if *special {
-            kind::CONTROL
-        } else {
-            kind::USER_DEFINED
-        };
-        put(u64::from(*id), content, kind)?;
+}
+
+/// The tokens that have a meaning.
+fn named_special(special: &SpecialTokens) -> Vec<u32> {
+    let one = [special.bos, special.pad];
+    let one = one.iter().flatten();
+    one.chain(&special.eos).copied().collect()
+}
+
+/// Gives names to rows without a token. llama.cpp ends the process over two equal names.
+fn named(tokens: Vec<Option<String>>) -> Result<Vec<String>, String> {
+    let mut taken = HashSet::new();
+    for token in tokens.iter().flatten() {
+        if !taken.insert(token.clone()) {
+            return Err(format!("the tokeniser has {token:?} under two ids"));
+        }
     }
-    let unused =
-        |(id, token): (usize, Option<String>)| token.unwrap_or_else(|| format!("[PAD{id}]"));
-    let tokens: Vec<String> = tokens.into_iter().enumerate().map(unused).collect();
-    if model.byte_fallback {
-        let scores = scores(&tokens, &kinds, &merges);
-        let space_before =
-            mentions(&file.normalizer, "Prepend") || mentions_prefix_space(&file.pre_tokenizer);
-        return Ok(Vocabulary {
-            model: "llama",
-            words: "default",
-            tokens,
-            kinds,
-            scores: Some(scores),
-            merges,
-            space_before,
-        });
-    }
-    let words = words(&file.pre_tokenizer)?;
-    Ok(Vocabulary {
-        model: "gpt2",
-        words,
-        tokens,
-        kinds,
-        scores: None,
-        merges,
-        space_before: false,
-    })
+    let name = |(id, token): (usize, Option<String>)| {
+        token.unwrap_or_else(|| {
+            let mut name = format!("[PAD{id}]");
+            while !taken.insert(name.clone()) {
+                name.push(']');
+            }
+            name
+        })
+    };
+    Ok(tokens.into_iter().enumerate().map(name).collect())
 }
 
 impl Merge {
@@ -215,57 +311,6 @@ impl Merge {
             Self::Pair(left, right) => format!("{left} {right}"),
         }
     }
-}
-
-/// A pair merged earlier has a higher score. Tokens that no merge produces come last.
-fn scores(tokens: &[String], kinds: &[i32], merges: &[String]) -> Vec<f32> {
-    let ranks: std::collections::HashMap<String, usize> = merges
-        .iter()
-        .enumerate()
-        .rev()
-        .map(|(rank, pair)| (pair.replacen(' ', "", 1), rank))
-        .collect();
-    let score = |(token, kind): (&String, &i32)| match (*kind, ranks.get(token)) {
-        (kind::NORMAL, Some(rank)) => -(*rank as f32),
-        (kind::NORMAL, None) => -(merges.len() as f32),
-        _ => 0.0,
-    };
-    tokens.iter().zip(kinds).map(score).collect()
-}
-
-/// llama.cpp's name for the word splitting of a byte-level tokeniser, recognised by its regular
-/// expression.
-fn words(pre_tokenizer: &Value) -> Result<&'static str, String> {
-    /// A part of each known expression, and its name.
-    const KNOWN: [(&str, &str); 2] = [(r"\p{N}{1,3}", "llama-bpe"), (r"\p{N}|", "qwen2")];
-    let text = pre_tokenizer.to_string().replace(r"\\", r"\");
-    if !mentions(pre_tokenizer, "ByteLevel") {
-        return Err("the tokeniser does not work on bytes".to_owned());
-    }
-    if !mentions(pre_tokenizer, "Split") {
-        return Ok("gpt-2");
-    }
-    let known = KNOWN
-        .iter()
-        .find(|(sign, _)| text.contains(sign))
-        .map(|(_, name)| *name);
-    known.ok_or_else(|| "llama.cpp has no name for the way this tokeniser splits words".into())
-}
-
-/// Whether a component of that type appears anywhere.
-fn mentions(part: &Value, kind: &str) -> bool {
-    match part {
-        Value::Object(map) => {
-            map.get("type").is_some_and(|t| t == kind) || map.values().any(|v| mentions(v, kind))
-        }
-        Value::Array(parts) => parts.iter().any(|part| mentions(part, kind)),
-        _ => false,
-    }
-}
-
-fn mentions_prefix_space(pre_tokenizer: &Value) -> bool {
-    let scheme = &pre_tokenizer["prepend_scheme"];
-    mentions(pre_tokenizer, "Metaspace") && (scheme == "always" || scheme == "first")
 }
 
 #[cfg(test)]
@@ -307,17 +352,16 @@ mod tests {
             "added_tokens": [{ "id": 3, "content": "<end>", "single_word": false, "lstrip": false, "rstrip": false,
                 "normalized": false, "special": true }],
             "pre_tokenizer": { "type": "Sequence", "pretokenizers": [
-                { "type": "Split", "pattern": { "Regex": r"\p{N}{1,3}| ?[^\s\p{L}]+|\p{L}+" }, "behavior": "Isolated",
-                    "invert": false },
+                { "type": "Digits", "individual_digits": true },
                 { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
-                    "use_regex": false }] },
+                    "use_regex": true }] },
             "decoder": { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false },
             "model": {
                 "type": "BPE", "vocab": { "a": 0, "b": 1, "ab": 2 }, "merges": [["a", "b"]],
             },
         }));
         let vocabulary = vocabulary(&tokeniser, 4).unwrap();
-        assert_eq!(vocabulary.words, "llama-bpe");
+        assert_eq!(vocabulary.words, "smollm");
         assert_eq!(vocabulary.tokens, ["a", "b", "ab", "<end>"]);
         assert_eq!(
             vocabulary.kinds,
@@ -333,7 +377,8 @@ mod tests {
             "decoder": null,
             "pre_tokenizer": null, "added_tokens": [],
             "normalizer": {
-                "type": "Sequence", "normalizers": [{ "type": "Prepend", "prepend": "▁" }],
+                "type": "Sequence", "normalizers": [{ "type": "Prepend", "prepend": "▁" },
+                    { "type": "Replace", "pattern": { "String": " " }, "content": "▁" }],
             },
             "model": { "type": "BPE", "byte_fallback": true, "unk_token": "<unk>",
                 "vocab": { "<unk>": 0, "<0x41>": 1, "a": 2, "b": 3, "ab": 4, "aab": 5 },
@@ -347,7 +392,7 @@ mod tests {
         );
         assert_eq!(
             vocabulary.scores.unwrap(),
-            [0.0, 0.0, -2.0, -2.0, 0.0, -1.0]
+            [-2.0, -2.0, -2.0, -2.0, 0.0, -1.0]
         );
     }
 
@@ -361,5 +406,70 @@ mod tests {
         }));
         let why = vocabulary(&words, 1).unwrap_err();
         assert!(why.contains("WordLevel"), "{why}");
+    }
+
+    fn with_added(added: &[Value], model: Value) -> Result<Vocabulary, String> {
+        let json = json!({
+            "version": "1.0", "truncation": null, "padding": null, "normalizer": null,
+            "post_processor": null, "decoder": null, "added_tokens": added,
+            "pre_tokenizer": { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
+                "use_regex": true },
+            "model": model,
+        });
+        vocabulary(&file(json), 6)
+    }
+
+    fn added(id: u32, content: &str, special: bool) -> Value {
+        json!({ "id": id, "content": content, "special": special, "single_word": false,
+            "lstrip": false, "rstrip": false, "normalized": false })
+    }
+
+    #[test]
+    fn special_user_defined_and_unknown_tokens_are_told_apart() {
+        let model = json!({ "type": "BPE", "unk_token": "<unk>", "merges": [],
+            "vocab": { "<unk>": 0, "a": 1, "ÿ": 2 } });
+        let tokens = [
+            added(0, "<unk>", true),
+            added(3, "<s>", true),
+            added(4, "<tag>", false),
+        ];
+        let vocabulary = with_added(&tokens, model).unwrap();
+        let expected = [
+            kind::UNKNOWN,
+            kind::NORMAL,
+            kind::NORMAL,
+            kind::CONTROL,
+            kind::USER_DEFINED,
+            kind::UNUSED,
+        ];
+        assert_eq!(vocabulary.kinds, expected);
+        assert_eq!(vocabulary.unknown, Some(0));
+        // An unused row is in no text.
+        assert_eq!(vocabulary.never, Some(5));
+    }
+
+    #[test]
+    fn without_an_unused_row_the_byte_that_no_text_has_stands_for_the_end() {
+        let vocabulary = vocabulary(&Tokeniser::Bytes, 256).unwrap();
+        assert_eq!(vocabulary.never, Some(255));
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let model = json!({ "type": "BPE", "merges": [], "vocab": { "[PAD5]": 0, "a": 1 } });
+        let vocabulary = with_added(&[], model.clone()).unwrap();
+        assert_eq!(vocabulary.tokens[0], "[PAD5]");
+        assert_eq!(vocabulary.tokens[5], "[PAD5]]");
+        let twice = [added(2, "<a>", true), added(3, "<a>", true)];
+        let why = with_added(&twice, model).unwrap_err();
+        assert!(why.contains("two ids"), "{why}");
+    }
+
+    #[test]
+    fn marks_of_parts_of_words_are_refused() {
+        let model = json!({ "type": "BPE", "merges": [], "vocab": { "a": 0 },
+            "end_of_word_suffix": "</w>" });
+        let why = with_added(&[], model).unwrap_err();
+        assert!(why.contains("end_of_word_suffix"), "{why}");
     }
 }

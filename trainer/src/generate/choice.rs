@@ -1,5 +1,7 @@
 //! How to choose a token from the model's scores.
 
+use std::cmp::Ordering;
+
 use crate::error::{Error, Result};
 
 /// How to choose tokens from the model's scores.
@@ -35,7 +37,11 @@ impl Default for Sampling {
 }
 
 impl Sampling {
-    pub(super) fn validate(&self) -> Result<()> {
+    /// Checks that every setting is in range.
+    ///
+    /// # Errors
+    /// [`Error::Generation`] names the setting that is not.
+    pub fn validate(&self) -> Result<()> {
         let refuse = |key, value: f32, rule| {
             Err(Error::Generation {
                 key,
@@ -79,36 +85,69 @@ impl Random {
 
 /// Chooses a token by its score. Never chooses a NaN score, unless all are NaN.
 pub(super) fn choose(logits: &[f32], sampling: &Sampling, random: &mut Random) -> u32 {
-    let mut ranked: Vec<(u32, f32)> = (0u32..)
-        .zip(logits.iter().copied())
-        .filter(|(_, score)| !score.is_nan())
-        .collect();
-    ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    let Some((likeliest, most)) = ranked.first().copied() else {
+    let scores = || {
+        (0u32..)
+            .zip(logits.iter().copied())
+            .filter(|(_, score)| !score.is_nan())
+    };
+    let Some(likeliest) = scores().min_by(by_rank) else {
         return 0;
     };
     if sampling.temperature == 0.0 {
-        return likeliest;
+        return likeliest.0;
     }
-    if sampling.top_k > 0 {
-        ranked.truncate(sampling.top_k);
+    let mut kept: Vec<(u32, f32)> = scores().collect();
+    if sampling.top_k > 0 && sampling.top_k < kept.len() {
+        kept.select_nth_unstable_by(sampling.top_k - 1, by_rank);
+        kept.truncate(sampling.top_k);
     }
-    let weight = |score: f32| f64::from((score - most) / sampling.temperature).exp();
-    let total: f64 = ranked.iter().map(|(_, score)| weight(*score)).sum();
-    let mut kept = 0;
-    let mut mass = 0.0;
-    while kept < ranked.len() && (kept == 0 || mass < f64::from(sampling.top_p) * total) {
-        mass += weight(ranked[kept].1);
-        kept += 1;
-    }
+    let weight = |score: f32| f64::from((score - likeliest.1) / sampling.temperature).exp();
+    let total: f64 = kept.iter().map(|(_, score)| weight(*score)).sum();
+    let mass = if sampling.top_p < 1.0 {
+        keep_top_p(&mut kept, f64::from(sampling.top_p) * total, weight)
+    } else {
+        total
+    };
     let mut rest = random.uniform() * mass;
-    for (token, score) in &ranked[..kept] {
-        rest -= weight(*score);
+    for (token, score) in kept {
+        rest -= weight(score);
         if rest < 0.0 {
-            return *token;
+            return token;
         }
     }
-    likeliest
+    likeliest.0
+}
+
+/// The higher score first; of equal ones, the lower token.
+fn by_rank(a: &(u32, f32), b: &(u32, f32)) -> Ordering {
+    b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))
+}
+
+/// Keeps the likeliest tokens that together weigh `wanted`, and returns what they weigh. Few do, so
+/// only some are sorted at first.
+fn keep_top_p(kept: &mut Vec<(u32, f32)>, wanted: f64, weight: impl Fn(f32) -> f64) -> f64 {
+    let mut sorted = 64;
+    loop {
+        if sorted < kept.len() {
+            kept.select_nth_unstable_by(sorted - 1, by_rank);
+        }
+        let top = sorted.min(kept.len());
+        if let Some(top) = kept.get_mut(..top) {
+            top.sort_unstable_by(by_rank);
+        }
+        let mut mass = 0.0;
+        for (index, (_, score)) in kept.iter().take(top).enumerate() {
+            mass += weight(*score);
+            if mass >= wanted {
+                kept.truncate(index + 1);
+                return mass;
+            }
+        }
+        if top == kept.len() {
+            return mass;
+        }
+        sorted *= 8;
+    }
 }
 
 #[cfg(test)]
@@ -173,6 +212,47 @@ mod tests {
             ),
         ] {
             assert!(wrong.validate().unwrap_err().to_string().starts_with(key));
+        }
+    }
+
+    /// What a full sort would choose.
+    fn by_sorting(logits: &[f32], sampling: &Sampling, random: &mut Random) -> u32 {
+        let mut ranked: Vec<(u32, f32)> = (0u32..).zip(logits.iter().copied()).collect();
+        ranked.sort_by(by_rank);
+        if sampling.top_k > 0 {
+            ranked.truncate(sampling.top_k);
+        }
+        let weight = |score: f32| f64::from((score - ranked[0].1) / sampling.temperature).exp();
+        let total: f64 = ranked.iter().map(|(_, score)| weight(*score)).sum();
+        let mut mass = 0.0;
+        let mut count = 0;
+        while count < ranked.len() && (count == 0 || mass < f64::from(sampling.top_p) * total) {
+            mass += weight(ranked[count].1);
+            count += 1;
+        }
+        let mut rest = random.uniform() * mass;
+        let chosen = ranked[..count].iter().find(|(_, score)| {
+            rest -= weight(*score);
+            rest < 0.0
+        });
+        chosen.map_or(ranked[0].0, |(token, _)| *token)
+    }
+
+    #[test]
+    fn a_large_vocabulary_needs_no_full_sort() {
+        let logits: Vec<f32> = (0..5_000_u32)
+            .map(|token| (token.wrapping_mul(2_654_435_761) >> 20) as f32 / 600.0)
+            .collect();
+        for sampling in [
+            sampling(1.0, 0.3, 0),
+            sampling(2.0, 0.9, 0),
+            sampling(0.7, 0.95, 40),
+            sampling(50.0, 0.999, 0),
+        ] {
+            for seed in 0..8 {
+                let theirs = by_sorting(&logits, &sampling, &mut Random::new(seed));
+                assert_eq!(choose(&logits, &sampling, &mut Random::new(seed)), theirs);
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::corpus::{Corpus, Window};
 use crate::engine::Batch;
 use crate::error::Result;
-use crate::sampling::Assignment;
+use crate::sampling::{Assignment, uniform};
 
 /// Windows of the corpus on which to measure weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,11 +23,11 @@ pub enum Samples<'a> {
         /// Number of windows.
         sequences: usize,
     },
-    /// Samples of the stream that a round assigned to a peer.
+    /// Samples that a round assigned to a peer.
     Assigned {
-        /// The round's seed and the peer's key.
+        /// The peer's samples of the round.
         assignment: &'a Assignment,
-        /// Positions of the samples in the stream.
+        /// Numbers of the samples.
         indices: &'a [u64],
     },
 }
@@ -48,15 +48,9 @@ impl Samples<'_> {
                         .collect(),
                 }
             }
-            Self::RandomHeldout { seed, sequences } => {
-                let stream = Assignment {
-                    seed,
-                    peer: [0; 32],
-                };
-                (0..sequences as u64)
-                    .map(|index| stream.sample(index, heldout))
-                    .collect()
-            }
+            Self::RandomHeldout { seed, sequences } => (0..sequences as u64)
+                .map(|index| uniform(&seed, index, heldout))
+                .collect(),
             Self::Assigned {
                 assignment,
                 indices,
@@ -64,7 +58,7 @@ impl Samples<'_> {
                 let training = corpus.training_windows(context);
                 indices
                     .iter()
-                    .map(|index| assignment.sample(*index, training))
+                    .map(|index| assignment.start(*index, &training))
                     .collect()
             }
         }
@@ -79,7 +73,7 @@ impl Samples<'_> {
     }
 }
 
-/// The batch of the samples `indices` of an assigned stream.
+/// The batch of the assigned samples `indices`.
 pub(super) fn assigned_batch(
     corpus: &Corpus,
     context: usize,
@@ -87,11 +81,15 @@ pub(super) fn assigned_batch(
     indices: Range<u64>,
 ) -> Result<Batch> {
     let windows = corpus.training_windows(context);
-    let row = |index| {
-        Ok(corpus
-            .training_window(assignment.sample(index, windows), context)?
-            .tokens)
-    };
-    let rows: Vec<Vec<u32>> = indices.map(row).collect::<Result<_>>()?;
-    Ok(Batch::new(rows, context))
+    let row = |index| corpus.training_window(assignment.start(index, &windows), context);
+    let rows: Vec<Window> = indices.map(row).collect::<Result<_>>()?;
+    Ok(batch_of(rows, context))
+}
+
+/// A batch of windows.
+pub(super) fn batch_of(windows: Vec<Window>, context: usize) -> Batch {
+    let rows = windows
+        .into_iter()
+        .map(|window| (window.tokens, window.learnt));
+    Batch::partly_learnt(rows, context)
 }

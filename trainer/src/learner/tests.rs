@@ -16,10 +16,7 @@ use crate::sampling::Assignment;
 use crate::spec::ModelSpec;
 use crate::tokeniser::Tokeniser;
 
-const ASSIGNMENT: Assignment = Assignment {
-    seed: [1; 32],
-    peer: [2; 32],
-};
+const ASSIGNMENT: Assignment = Assignment::newcomer([1; 32], [2; 32]);
 
 fn spec() -> ModelSpec {
     ModelSpec {

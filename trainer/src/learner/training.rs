@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use weal_kernels::{Compression, Layout};
 
 use super::report::{Evaluation, Progress, Trained};
-use super::samples::{Samples, assigned_batch};
+use super::samples::{Samples, assigned_batch, batch_of};
 use crate::compute_plan::ComputePlan;
 use crate::corpus::{Corpus, Window};
 use crate::device::OpenDevice;
 use crate::divergence::{Divergence, DivergenceMonitor};
-use crate::engine::{Batch, Engine, MomentVectors, Update};
+use crate::engine::{Engine, MomentVectors, Update};
 use crate::error::{Error, Result};
 use crate::initial::check_weights;
 use crate::inner::InnerSpec;
@@ -24,13 +24,15 @@ use crate::spec::ModelSpec;
 
 /// A model on a device, with a corpus and an inner optimiser whose moments persist between rounds.
 pub struct Learner {
-    spec: ModelSpec,
-    inner: InnerSpec,
-    corpus: Arc<Corpus>,
+    pub(super) spec: ModelSpec,
+    pub(super) inner: InnerSpec,
+    pub(super) corpus: Arc<Corpus>,
     pub(super) layout: Layout,
     pub(super) engine: Engine,
     /// Updates that the moments have seen.
     pub(super) updates: u64,
+    /// The seed of the judge whose round's weights are loaded.
+    pub(super) judges: Option<[u8; 32]>,
 }
 
 impl Learner {
@@ -50,6 +52,10 @@ impl Learner {
         corpus.tokeniser().check_fits(&model)?;
         corpus.check(model.context)?;
         let engine = Engine::on(device, &model)?;
+        let engine = match inner.muon() {
+            Some(_) => engine.with_muon(),
+            None => engine,
+        };
         Ok(Self {
             spec: model,
             inner,
@@ -57,6 +63,7 @@ impl Learner {
             layout,
             engine,
             updates: 0,
+            judges: None,
         })
     }
 
@@ -83,7 +90,7 @@ impl Learner {
 
     /// Trains for one round, starting from `theta`.
     ///
-    /// Step s takes the samples s · batch .. (s + 1) · batch of `assignment`'s stream.
+    /// Step s takes the samples s · batch .. (s + 1) · batch of `assignment`.
     /// `steps_done_before` counts the inner steps of the whole run before this round (round · H)
     /// and drives the learning-rate schedule. `control` is called after each step and may stop
     /// training, which ends after H steps at the latest. The moments stay for the next round. A
@@ -107,7 +114,7 @@ impl Learner {
         let (mut monitor, mut waited) = (DivergenceMonitor::default(), Duration::ZERO);
         let batch_size = u64::from(self.inner.batch);
         let samples = |steps: u64| steps * batch_size;
-        let (corpus, assignment) = (self.corpus.clone(), *assignment);
+        let (corpus, assignment) = (self.corpus.clone(), assignment.clone());
         let read = move |step| {
             assigned_batch(
                 &corpus,
@@ -173,10 +180,10 @@ impl Learner {
     }
 
     fn reset_moments(&mut self) -> Result<()> {
-        let zeros = || vec![0.0; self.layout.parameters()];
+        let second = self.engine.second_moments();
         self.engine.set_moments(&MomentVectors {
-            first: zeros(),
-            second: zeros(),
+            first: vec![0.0; self.layout.parameters()],
+            second: vec![0.0; second],
         })?;
         self.updates = 0;
         Ok(())
@@ -199,9 +206,11 @@ impl Learner {
                 .iter()
                 .map(|start| samples.window(&self.corpus, *start, context))
                 .collect::<Result<_>>()?;
-            bytes += windows.iter().map(|window| window.bytes).sum::<u64>();
-            let batch = Batch::new(windows.into_iter().map(|window| window.tokens), context);
-            tokens += batch.predictions() as u64;
+            let of_all: u64 = windows.iter().map(|window| window.bytes).sum();
+            let batch = batch_of(windows, context);
+            let (all, learnt) = (batch.predictions() as u64, batch.learnt() as u64);
+            tokens += learnt;
+            bytes += of_all * learnt / all.max(1);
             nats += self.engine.loss(&batch)?;
         }
         Ok(Evaluation {
@@ -212,7 +221,8 @@ impl Learner {
         })
     }
 
-    /// The optimiser's moments as versioned bytes: 24 bytes, and 8 for each parameter. Moments that
+    /// The optimiser's moments as versioned bytes: 24 bytes, 8 for each parameter, and 4 for one
+    /// that Muon updates. Moments that
     /// hold an unusable value are replaced by fresh ones first, in the learner too.
     pub fn moments(&mut self) -> Result<Vec<u8>> {
         let updates = self.updates;
@@ -229,7 +239,11 @@ impl Learner {
 
     /// Restores moments that [`Self::moments`] returned. On an error the moments stay as they are.
     pub fn restore_moments(&mut self, bytes: &[u8]) -> Result<()> {
-        let saved = SavedMoments::from_bytes(bytes, self.layout.parameters())?;
+        let saved = SavedMoments::from_bytes(
+            bytes,
+            self.layout.parameters(),
+            self.engine.second_moments(),
+        )?;
         self.engine.set_moments(&saved.vectors)?;
         self.updates = saved.updates;
         Ok(())
@@ -261,6 +275,11 @@ impl Learner {
             self.clean_error_feedback()?;
         }
         body
+    }
+
+    /// Whether the last call of [`Self::compress`] ran on a GPU.
+    pub(crate) fn compresses_on_device(&self) -> bool {
+        self.engine.compresses_on_device()
     }
 
     /// Zeroes values that are not finite. Every later round would fail on them.
@@ -308,7 +327,8 @@ impl Learner {
         Ok(())
     }
 
-    fn load(&mut self, theta: &[f32]) -> Result<()> {
+    pub(super) fn load(&mut self, theta: &[f32]) -> Result<()> {
+        self.judges = None;
         check_weights(&self.layout, theta)?;
         self.engine.load(theta)
     }

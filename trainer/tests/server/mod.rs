@@ -17,6 +17,8 @@ pub(crate) enum Trouble {
     NoRanges,
     /// 503, once.
     Busy,
+    /// 503, for a minute.
+    BusyForLong,
     /// 404
     Missing,
     /// 403
@@ -143,6 +145,9 @@ impl State {
         };
         match trouble {
             Some(Trouble::Busy) => return status("503 Service Unavailable\r\nRetry-After: 0"),
+            Some(Trouble::BusyForLong) => {
+                return status("503 Service Unavailable\r\nRetry-After: 60");
+            }
             Some(Trouble::Missing) => return status("404 Not Found"),
             Some(Trouble::Forbidden) => return status("403 Forbidden"),
             Some(Trouble::Changed) => self.version += 1,

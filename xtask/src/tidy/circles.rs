@@ -11,13 +11,14 @@ use crate::Outcome;
 use crate::metadata::members;
 
 /// The crates that keep this rule.
-const CRATES: [&str; 9] = [
+const CRATES: [&str; 10] = [
     "weal",
     "weal-coordinator-free",
     "weal-files",
     "weal-kernels",
     "weal-network",
     "weal-proto",
+    "weal-simulator",
     "weal-testing",
     "weal-trainer",
     "xtask",

@@ -6,7 +6,7 @@ use crate::Outcome;
 use crate::metadata::{Kind, Member, members};
 
 /// Each crate, and what it may depend on besides development dependencies.
-const LAYERS: [(&str, &[&str]); 13] = [
+const LAYERS: [(&str, &[&str]); 14] = [
     ("workspace-hack", &[]),
     ("xtask", &[]),
     ("weal-testing", &[]),
@@ -22,6 +22,10 @@ const LAYERS: [(&str, &[&str]); 13] = [
         &["weal-files", "weal-proto", "weal-kernels"],
     ),
     (
+        "weal-simulator",
+        &["weal-proto", "weal-kernels", "weal-coordinator-free"],
+    ),
+    (
         "weal",
         &[
             "weal-files",
@@ -30,6 +34,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
             "weal-kernels",
             "weal-network",
             "weal-coordinator-free",
+            "weal-simulator",
             "weal-trainer",
         ],
     ),

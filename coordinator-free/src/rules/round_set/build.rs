@@ -3,23 +3,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use weal_proto::{
-    Attestation, Commitment, Envelope, EnvelopeHash, Evidence, Message, PeerId, RoundSet, limits,
+    Attestation, Commitment, Envelope, EnvelopeHash, Evidence, Message, Named, PayloadHash, PeerId,
+    RoundNumber, RoundSet, SlotId, StateRoot, Ticket, limits,
 };
 
 use super::check::leave;
-use super::choose::choose;
-use super::tally::Tally;
+use super::lists::Lists;
+use super::tally::{Roots, Support};
 use crate::rules::chain::Chain;
 use crate::rules::signatures::Signatures;
 
-/// Bytes that attestations may take. The rest of a set is for contributions, leaves and evidence.
-const ATTESTATION_BYTES: usize = limits::ROUND_SET_BYTES * 5 / 8;
+/// Bytes that attestations of the round may take. The rest of a set is for contributions, late
+/// attestations, leaves, tickets and evidence.
+const ATTESTATION_BYTES: usize = limits::ROUND_SET_BYTES / 2;
+/// Bytes that late attestations may take. What does not fit waits for the next round.
+const LATE_BYTES: usize = limits::ROUND_SET_BYTES / 8;
 /// Bytes that evidence may take. Evidence that does not fit waits for a later round.
-const EVIDENCE_BYTES: usize = limits::ROUND_SET_BYTES / 4;
+const EVIDENCE_BYTES: usize = limits::ROUND_SET_BYTES / 8;
 /// The most bytes that an envelope adds to its payload.
 const ENVELOPE_OVERHEAD: usize = 192;
 
-/// A commitment with its envelope's hash, by which findings refer to it.
+/// A commitment with its envelope's hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SignedCommitment {
     pub envelope: Envelope,
@@ -37,38 +41,39 @@ impl SignedCommitment {
     }
 }
 
+/// Attestations of a round, by attempt and signer.
+pub(crate) type Attestations = BTreeMap<(u32, PeerId), (Envelope, Attestation)>;
+
 /// What a proposer has received. All signatures are good.
 pub(crate) struct Collected<'a> {
-    /// Attestations of the round, by signer. Only members are among the signers.
-    pub attestations: &'a BTreeMap<PeerId, (Envelope, Attestation)>,
+    /// Attestations of the round. Only members are among the signers.
+    pub attestations: &'a Attestations,
     /// Commitments of the round, by signer.
     pub commitments: &'a BTreeMap<PeerId, SignedCommitment>,
+    /// Attestations of earlier rounds, by round and signer.
+    pub late: &'a BTreeMap<(RoundNumber, PeerId), Envelope>,
+    /// Tickets, by signer.
+    pub tickets: &'a BTreeMap<PeerId, Envelope>,
     /// Leaves, by signer.
     pub leaves: &'a BTreeMap<PeerId, Envelope>,
     /// Evidence, by the peer that it convicts.
     pub evidence: &'a BTreeMap<PeerId, Evidence>,
 }
 
-/// Builds the set to propose for the chain's next round: every contribution with enough support, up
-/// to the manifest's limit. `None` as long as no base root has more than two thirds of the weight
-/// behind it.
+/// Builds the set to propose for the chain's next round. `None` as long as no base root has more
+/// than two thirds of the weight behind it in any attempt.
 pub(crate) fn build(
     chain: &Chain,
     collected: &Collected<'_>,
     signatures: &mut Signatures,
 ) -> Option<RoundSet> {
-    let attestations = attestations(chain, collected);
-    let roster = chain.ledger().roster();
-    let mut tally = Tally::default();
-    for (envelope, attestation) in &attestations {
-        tally.add(roster.weight(&envelope.signer), attestation);
-    }
-    let base_root = tally.agreed_root(roster)?;
+    let attempts: BTreeSet<_> = collected.attestations.keys().map(|(a, _)| *a).collect();
+    let agreed = attempts
+        .into_iter()
+        .find_map(|attempt| Agreed::of(chain, collected, attempt))?;
     let evidence = evidence(chain, collected);
-    let equivocators = evidence.iter().map(|pair| pair.first.signer).collect();
-    let is_supported = |signed: &SignedCommitment| {
-        signed.commitment.base_root == base_root && tally.supports(base_root, signed.hash, roster)
-    };
+    let convicted: BTreeSet<_> = evidence.iter().map(|pair| pair.first.signer).collect();
+    let chosen = agreed.contributions(chain, collected, &convicted)?;
     let leaves = collected
         .leaves
         .values()
@@ -77,31 +82,179 @@ pub(crate) fn build(
     Some(RoundSet {
         round: chain.round(),
         parent: chain.parent(),
-        base_root,
+        base_root: agreed.base_root,
         ledger_root: chain.ledger_root(),
-        contributions: contributions(chain, collected, &equivocators, is_supported),
-        attestations: by_signer(attestations.iter().map(|attested| &attested.0)),
+        named: agreed.named(&chosen),
+        contributions: chosen.into_values().collect(),
+        attestations: agreed.attestations.into_values().collect(),
         leaves: leaves.take(limits::LEAVES).cloned().collect(),
         evidence,
+        attempt: agreed.attempt,
+        differences: agreed.lists.differences(),
+        late: late(chain, collected),
+        tickets: tickets(chain, collected),
+        gone: Vec::new(),
     })
 }
 
-/// As many attestations as fit. Those of the heaviest voters come first.
-fn attestations<'a>(chain: &Chain, collected: &Collected<'a>) -> Vec<&'a (Envelope, Attestation)> {
+/// An attempt in which voters agree on a base root, and what its attestations support.
+struct Agreed {
+    attempt: u32,
+    base_root: StateRoot,
+    attestations: BTreeMap<PeerId, Envelope>,
+    lists: Lists,
+    support: Support,
+    /// Every commitment that an attestation of the base root found valid.
+    valid: BTreeSet<(SlotId, PayloadHash)>,
+}
+
+impl Agreed {
+    fn of(chain: &Chain, collected: &Collected<'_>, attempt: u32) -> Option<Self> {
+        let roster = chain.ledger().roster();
+        let heaviest = heaviest(chain, collected, attempt);
+        let mut roots = Roots::default();
+        for (envelope, attestation) in &heaviest {
+            roots.add(roster.weight(&envelope.signer), attestation.base_root);
+        }
+        let base_root = roots.agreed(roster)?;
+        let (named, second) = commitments(chain, collected);
+        let mut agreed = Self {
+            attempt,
+            base_root,
+            attestations: BTreeMap::new(),
+            lists: Lists::new(named, &[]),
+            support: Support::default(),
+            valid: BTreeSet::new(),
+        };
+        for (envelope, attestation) in heaviest {
+            let peer = envelope.signer;
+            if attestation.base_root == base_root {
+                // Of one whose list is not understood yet, a commitment is missing here.
+                let Some(list) = agreed.lists.resolve(peer, attestation, &second) else {
+                    continue;
+                };
+                agreed.support.add(roster.weight(&peer), &list);
+                agreed.valid.extend(list);
+            }
+            agreed.attestations.insert(peer, envelope.clone());
+        }
+        agreed.support.is_quorum(roster).then_some(agreed)
+    }
+
+    /// The contributions that must be chosen, by place; `None` if one of them is missing here.
+    fn contributions(
+        &self,
+        chain: &Chain,
+        collected: &Collected<'_>,
+        convicted: &BTreeSet<PeerId>,
+    ) -> Option<BTreeMap<SlotId, Envelope>> {
+        let mut chosen = BTreeMap::new();
+        for (slot, commitment) in self.support.supported(chain.ledger().roster()) {
+            let peer = chain.places().holder(slot)?;
+            if convicted.contains(&peer) || chosen.len() >= super::most_contributions(chain) {
+                continue;
+            }
+            let signed = collected.commitments.get(&peer)?;
+            if signed.envelope.payload_hash() != commitment {
+                return None;
+            }
+            chosen.insert(slot, signed.envelope.clone());
+        }
+        Some(chosen)
+    }
+
+    /// What the set must name besides the chosen contributions.
+    fn named(&self, chosen: &BTreeMap<SlotId, Envelope>) -> Vec<Named> {
+        let meant = |(slot, commitment): &&(SlotId, PayloadHash)| {
+            !chosen.contains_key(slot) && self.lists.named(*slot) == Some(*commitment)
+        };
+        self.valid
+            .iter()
+            .filter(meant)
+            .map(|(slot, commitment)| Named {
+                slot: *slot,
+                commitment: *commitment,
+            })
+            .collect()
+    }
+}
+
+/// The first commitment of each place, and the second of those that committed twice.
+fn commitments(
+    chain: &Chain,
+    collected: &Collected<'_>,
+) -> (BTreeMap<SlotId, PayloadHash>, BTreeMap<SlotId, PayloadHash>) {
+    let places = chain.places();
+    let first: BTreeMap<_, _> = collected
+        .commitments
+        .iter()
+        .filter_map(|(peer, signed)| Some((places.slot_of(peer)?, signed.envelope.payload_hash())))
+        .collect();
+    let second = collected.evidence.iter().filter_map(|(peer, pair)| {
+        let slot = places.slot_of(peer)?;
+        let both = [&pair.first, &pair.second];
+        let other = both.into_iter().find(|envelope| {
+            envelope.open::<Commitment>().is_ok()
+                && first.get(&slot) != Some(&envelope.payload_hash())
+        })?;
+        Some((slot, other.payload_hash()))
+    });
+    let second = second.collect();
+    (first, second)
+}
+
+/// As many attestations of an attempt as fit. Those of the heaviest voters come first.
+fn heaviest<'a>(
+    chain: &Chain,
+    collected: &Collected<'a>,
+    attempt: u32,
+) -> Vec<&'a (Envelope, Attestation)> {
     let roster = chain.ledger().roster();
     let mut heaviest: Vec<_> = collected
         .attestations
         .iter()
-        .filter(|(peer, _)| chain.may_attest(peer))
+        .filter(|((of, peer), _)| *of == attempt && chain.may_attest(peer))
+        .map(|(_, attested)| attested)
         .collect();
-    heaviest.sort_by_key(|(peer, _)| std::cmp::Reverse(roster.weight(peer)));
+    heaviest.sort_by_key(|(envelope, _)| std::cmp::Reverse(roster.weight(&envelope.signer)));
     let mut bytes_left = ATTESTATION_BYTES;
     heaviest
         .into_iter()
+        .filter(|(envelope, _)| fits(&mut bytes_left, envelope.payload.len()))
         .take(limits::VOTERS)
-        .take_while(|(_, (envelope, _))| fits(&mut bytes_left, envelope.payload.len()))
-        .map(|(_, attested)| attested)
         .collect()
+}
+
+/// Attestations that earlier rounds lack, the oldest first: their time ends soonest.
+fn late(chain: &Chain, collected: &Collected<'_>) -> Vec<Envelope> {
+    let mut bytes_left = LATE_BYTES;
+    collected
+        .late
+        .iter()
+        .filter(|((round, peer), _)| chain.allows_late(peer, *round))
+        .filter(|(_, envelope)| fits(&mut bytes_left, envelope.payload.len()))
+        .take(limits::LATE)
+        .map(|(_, envelope)| envelope.clone())
+        .collect()
+}
+
+/// The tickets with the most work: whoever is left out can do more.
+fn tickets(chain: &Chain, collected: &Collected<'_>) -> Vec<Envelope> {
+    let run = chain.run();
+    let mut best: Vec<_> = collected
+        .tickets
+        .iter()
+        .filter_map(|(peer, envelope)| Some((peer, envelope, envelope.open::<Ticket>().ok()?)))
+        .filter(|(peer, _, ticket)| chain.allows_ticket(peer, ticket))
+        .map(|(peer, envelope, ticket)| (ticket.work_bits(run, *peer), peer, envelope))
+        .collect();
+    best.sort_by_key(|(bits, peer, _)| (std::cmp::Reverse(*bits), **peer));
+    best.truncate(limits::TICKETS.min(chain.ledger().room_for_tickets()));
+    let by_signer: BTreeMap<_, _> = best
+        .into_iter()
+        .map(|(_, peer, envelope)| (*peer, envelope.clone()))
+        .collect();
+    by_signer.into_values().collect()
 }
 
 fn evidence(chain: &Chain, collected: &Collected<'_>) -> Vec<Evidence> {
@@ -119,35 +272,6 @@ fn evidence(chain: &Chain, collected: &Collected<'_>) -> Vec<Evidence> {
         .take(limits::EVIDENCE)
         .map(|(_, evidence)| evidence.clone())
         .collect()
-}
-
-/// The supported contributions of peers that are not banned, up to the manifest's limit.
-fn contributions(
-    chain: &Chain,
-    collected: &Collected<'_>,
-    equivocators: &BTreeSet<PeerId>,
-    is_supported: impl Fn(&SignedCommitment) -> bool,
-) -> Vec<Envelope> {
-    let valid = collected.commitments.iter().filter(|(peer, signed)| {
-        chain.allows_size(&signed.commitment)
-            && !chain.ledger().is_banned(peer)
-            && !equivocators.contains(peer)
-            && is_supported(signed)
-    });
-    let limit = usize::try_from(chain.manifest().limits.contributions).unwrap_or(usize::MAX);
-    let candidates = valid.map(|(peer, _)| *peer);
-    choose(candidates, limit, chain.ledger(), chain.seed())
-        .iter()
-        .filter_map(|peer| collected.commitments.get(peer))
-        .map(|signed| signed.envelope.clone())
-        .collect()
-}
-
-fn by_signer<'a>(envelopes: impl Iterator<Item = &'a Envelope>) -> Vec<Envelope> {
-    let sorted: BTreeMap<_, _> = envelopes
-        .map(|envelope| (envelope.signer, envelope))
-        .collect();
-    sorted.into_values().cloned().collect()
 }
 
 /// Takes an envelope's bytes from `bytes_left`, if that many are left.

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use weal_proto::{Attestation, Commitment, Envelope, Leave, PeerId, RoundSet};
+use weal_proto::{Attestation, Commitment, Envelope, Leave, PeerId, RoundSet, Ticket};
 
-use super::tally::Tally;
+use super::lists::Lists;
+use super::tally::Support;
 use crate::rules::chain::Chain;
 use crate::rules::evidence;
 use crate::rules::invalid::Invalid;
@@ -26,15 +27,14 @@ pub(crate) fn check(
     };
     check.history()?;
     check.lists()?;
-    let equivocators = check.evidence()?;
+    let convicted = check.evidence()?;
     for envelope in &set.leaves {
         leave(chain, envelope, check.signatures)?;
     }
-    let tally = check.attestations()?;
-    for envelope in &set.contributions {
-        check.contribution(envelope, &equivocators, &tally)?;
-    }
-    Ok(())
+    check.tickets()?;
+    let support = check.attestations()?;
+    check.contributions(&convicted, &support)?;
+    check.late()
 }
 
 struct Check<'a> {
@@ -62,18 +62,23 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// The lists are sorted by signer, and the contributions are within the manifest's limit.
+    /// The lists are sorted, and the contributions are within the manifest's limit.
     fn lists(&self) -> Result<(), Invalid> {
         let set = self.set;
-        let limit = self.chain.manifest().limits.contributions;
-        if set.contributions.len() > usize::try_from(limit).unwrap_or(usize::MAX) {
+        if !set.gone.is_empty() {
+            return Err(Invalid::Recovery);
+        }
+        if set.contributions.len() > super::most_contributions(self.chain) {
             return Err(Invalid::TooMany);
         }
-        ascending("contributions", set.contributions.iter().map(signer))?;
         ascending("attestations", set.attestations.iter().map(signer))?;
         ascending("leaves", set.leaves.iter().map(signer))?;
+        ascending("tickets", set.tickets.iter().map(signer))?;
         let convicted = set.evidence.iter().map(|pair| pair.first.signer);
-        ascending("evidence", convicted)
+        ascending("evidence", convicted)?;
+        ascending("named", set.named.iter().map(|named| named.slot))?;
+        let differences = set.differences.iter().map(|d| (d.peer, d.slot));
+        ascending("differences", differences)
     }
 
     /// Only peers in the ledger can be banned: evidence against strangers would make the ledger
@@ -92,47 +97,106 @@ impl Check<'_> {
         Ok(equivocators)
     }
 
-    /// More than two thirds of the weight attest the set's base root.
-    fn attestations(&mut self) -> Result<Tally, Invalid> {
-        let roster = self.chain.ledger().roster();
-        let mut tally = Tally::default();
-        for envelope in &self.set.attestations {
+    /// More than two thirds of the weight attest the set's base root, all in one attempt, and the
+    /// set says which commitments they speak of.
+    fn attestations(&mut self) -> Result<Support, Invalid> {
+        let Self { chain, set, .. } = *self;
+        let roster = chain.ledger().roster();
+        let chosen = set.contributions.iter().filter_map(|envelope| {
+            let slot = chain.places().slot_of(&envelope.signer)?;
+            Some((slot, envelope.payload_hash()))
+        });
+        let named = set.named.iter().map(|named| (named.slot, named.commitment));
+        let lists = Lists::new(named.chain(chosen), &set.differences);
+        let mut support = Support::default();
+        for envelope in &set.attestations {
             let peer = envelope.signer;
             let attestation: Attestation =
                 envelope.open().map_err(|_| Invalid::Attestation(peer))?;
-            if attestation.round != self.set.round || !self.chain.may_attest(&peer) {
+            let of_this = attestation.round == set.round && attestation.attempt == set.attempt;
+            if !of_this || !chain.may_attest(&peer) {
                 return Err(Invalid::Attestation(peer));
             }
             signed(envelope, self.signatures)?;
-            tally.add(roster.weight(&peer), &attestation);
+            if attestation.base_root == set.base_root {
+                let list = lists.of(peer, &attestation).ok_or(Invalid::List(peer))?;
+                support.add(roster.weight(&peer), &list);
+            }
         }
-        if tally.agrees(self.set.base_root, roster) {
-            Ok(tally)
+        if support.is_quorum(roster) {
+            Ok(support)
         } else {
             Err(Invalid::AttestationWeight)
         }
     }
 
-    /// A contribution is for this round and base root, its peer is not banned, and more than two
-    /// thirds of the weight found it valid.
-    fn contribution(
+    /// The contributions are exactly those that the attestations support, less those of convicted
+    /// peers: the first ones by place, up to the manifest's limit. Whoever proposes has no choice.
+    fn contributions(
         &mut self,
-        envelope: &Envelope,
-        equivocators: &BTreeSet<PeerId>,
-        tally: &Tally,
+        convicted: &BTreeSet<PeerId>,
+        support: &Support,
     ) -> Result<(), Invalid> {
-        let Self { chain, set, .. } = self;
+        let Self { chain, set, .. } = *self;
+        let roster = chain.ledger().roster();
+        let due = support.supported(roster).filter(|(slot, _)| {
+            let holder = chain.places().holder(*slot);
+            holder.is_some_and(|peer| !convicted.contains(&peer))
+        });
+        let mut given = set.contributions.iter();
+        for (slot, commitment) in due.take(super::most_contributions(chain)) {
+            let envelope = given.next().ok_or(Invalid::Contributions(slot))?;
+            if chain.places().holder(slot) != Some(envelope.signer)
+                || envelope.payload_hash() != commitment
+            {
+                return Err(Invalid::Contributions(slot));
+            }
+            self.contribution(envelope)?;
+        }
+        match given.next() {
+            None => Ok(()),
+            Some(envelope) => Err(Invalid::Contribution(envelope.signer)),
+        }
+    }
+
+    /// A contribution is for this round and base root, and its peer is not banned.
+    fn contribution(&mut self, envelope: &Envelope) -> Result<(), Invalid> {
+        let Self { chain, set, .. } = *self;
         let peer = envelope.signer;
         let commitment: Commitment = envelope.open().map_err(|_| Invalid::Contribution(peer))?;
         let of_this_round = commitment.round == set.round && commitment.base_root == set.base_root;
-        let welcome = !chain.ledger().is_banned(&peer) && !equivocators.contains(&peer);
-        if !of_this_round || !welcome || !chain.allows_size(&commitment) {
+        if !of_this_round || chain.ledger().is_banned(&peer) || !chain.allows(&commitment) {
             return Err(Invalid::Contribution(peer));
         }
-        if !tally.supports(set.base_root, envelope.hash(), chain.ledger().roster()) {
-            return Err(Invalid::Support(peer));
-        }
         signed(envelope, self.signatures)
+    }
+
+    /// Late attestations are of recent rounds, and each is decided for the first time.
+    fn late(&mut self) -> Result<(), Invalid> {
+        let mut keys = Vec::new();
+        for envelope in &self.set.late {
+            let peer = envelope.signer;
+            let attestation: Attestation = envelope.open().map_err(|_| Invalid::Late(peer))?;
+            if !self.chain.allows_late(&peer, attestation.round) {
+                return Err(Invalid::Late(peer));
+            }
+            signed(envelope, self.signatures)?;
+            keys.push((attestation.round, peer));
+        }
+        ascending("late attestations", keys.into_iter())
+    }
+
+    fn tickets(&mut self) -> Result<(), Invalid> {
+        let room = self.chain.ledger().room_for_tickets();
+        for (number, envelope) in self.set.tickets.iter().enumerate() {
+            let peer = envelope.signer;
+            let ticket: Ticket = envelope.open().map_err(|_| Invalid::Ticket(peer))?;
+            if number >= room || !self.chain.allows_ticket(&peer, &ticket) {
+                return Err(Invalid::Ticket(peer));
+            }
+            signed(envelope, self.signatures)?;
+        }
+        Ok(())
     }
 }
 
@@ -140,19 +204,15 @@ const fn signer(envelope: &Envelope) -> PeerId {
     envelope.signer
 }
 
-fn ascending(what: &'static str, signers: impl Iterator<Item = PeerId>) -> Result<(), Invalid> {
-    let mut last = None;
-    for signer in signers {
-        if last.is_some_and(|last| last >= signer) {
-            return Err(Invalid::Order(what));
-        }
-        last = Some(signer);
+fn ascending<K: Ord>(what: &'static str, mut keys: impl Iterator<Item = K>) -> Result<(), Invalid> {
+    if keys.by_ref().is_sorted_by(|a, b| a < b) {
+        Ok(())
+    } else {
+        Err(Invalid::Order(what))
     }
-    Ok(())
 }
 
-/// A leave signed before the member's last contribution is stale: a peer that contributes has not
-/// left.
+/// A leave is stale once the member was heard in a later round: a peer that goes on has not left.
 pub(super) fn leave(
     chain: &Chain,
     envelope: &Envelope,
@@ -165,7 +225,7 @@ pub(super) fn leave(
         .filter(|account| account.member)
         .ok_or(Invalid::Leave(peer))?;
     let leave: Leave = envelope.open().map_err(|_| Invalid::Leave(peer))?;
-    if leave.round > chain.round() || leave.round.next() < account.contributed_until {
+    if leave.round > chain.round() || account.outlived_leave(leave.round) {
         return Err(Invalid::Leave(peer));
     }
     signed(envelope, signatures)

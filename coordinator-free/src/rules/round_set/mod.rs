@@ -9,19 +9,23 @@
 //! | `build` | how a proposer builds a set from what it has received |
 //! | `check` | when a set is valid |
 //! | `verify` | when a set and its certificate prove a decision |
-//! | `tally` | the weight behind base roots and commitments |
-//! | `choose` | which peers get a place when there are too many |
+//! | `tally` | the weight behind base roots and contributions |
+//! | `lists` | which commitments an attestation speaks of |
 
 mod build;
 mod check;
-mod choose;
+mod lists;
 mod tally;
 #[cfg(test)]
 mod tests;
 mod verify;
 
-pub(crate) use build::{Collected, SignedCommitment, build};
+pub(crate) use build::{Attestations, Collected, SignedCommitment, build};
 pub(crate) use check::check;
-pub(crate) use choose::choose;
-pub(crate) use tally::Tally;
+pub(crate) use tally::Roots;
 pub(crate) use verify::verify;
+
+/// The most contributions that the chain's next round may choose.
+fn most_contributions(chain: &crate::rules::chain::Chain) -> usize {
+    usize::try_from(chain.manifest().limits.contributions).unwrap_or(usize::MAX)
+}

@@ -1,71 +1,64 @@
-//! The weight behind base roots and commitments.
+//! The weight behind base roots and contributions.
 
 use std::collections::BTreeMap;
 
-use weal_proto::{Attestation, EnvelopeHash, StateRoot, Verdict};
+use weal_proto::{PayloadHash, SlotId, StateRoot};
 
 use crate::rules::roster::Roster;
 
-/// Adds up the weight of attestations.
+/// Adds up the weight behind base roots.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
-    roots: BTreeMap<StateRoot, u128>,
-    /// A member that holds other weights examines contributions against those. So support counts
-    /// per base root.
-    support: BTreeMap<(StateRoot, EnvelopeHash), u128>,
-}
+pub(crate) struct Roots(BTreeMap<StateRoot, u128>);
 
-impl Tally {
-    /// Adds an attestation. Add at most one of each signer.
-    pub(crate) fn add(&mut self, weight: u64, attestation: &Attestation) {
-        if weight == 0 {
-            return;
-        }
-        self.add_root(weight, attestation);
-        let root = attestation.base_root;
-        for finding in attestation
-            .findings
-            .iter()
-            .filter(|finding| finding.verdict == Verdict::Valid)
-        {
-            add(
-                self.support.entry((root, finding.commitment)).or_default(),
-                weight,
-            );
-        }
-    }
-
-    /// Adds an attestation's base root, but none of its findings.
-    pub(crate) fn add_root(&mut self, weight: u64, attestation: &Attestation) {
-        add(self.roots.entry(attestation.base_root).or_default(), weight);
+impl Roots {
+    /// Adds a vote. Add at most one of each signer.
+    pub(crate) fn add(&mut self, weight: u64, root: StateRoot) {
+        add(self.0.entry(root).or_default(), weight);
     }
 
     /// The base root that more than two thirds of the weight attest. There can be only one.
-    pub(crate) fn agreed_root(&self, roster: &Roster) -> Option<StateRoot> {
-        self.roots
+    pub(crate) fn agreed(&self, roster: &Roster) -> Option<StateRoot> {
+        self.0
             .iter()
             .find(|(_, weight)| roster.is_quorum(**weight))
             .map(|(root, _)| *root)
     }
+}
 
-    /// Whether more than two thirds of the weight attest this base root.
-    pub(crate) fn agrees(&self, root: StateRoot, roster: &Roster) -> bool {
-        self.roots
-            .get(&root)
-            .is_some_and(|weight| roster.is_quorum(*weight))
+/// Adds up the weight of those that found contributions valid, starting from the agreed base root.
+#[derive(Debug, Default)]
+pub(crate) struct Support {
+    total: u128,
+    of: BTreeMap<(SlotId, PayloadHash), u128>,
+}
+
+impl Support {
+    /// Adds an attestation of the agreed base root, with what it found valid.
+    pub(crate) fn add(&mut self, weight: u64, list: &[(SlotId, PayloadHash)]) {
+        add(&mut self.total, weight);
+        for named in list {
+            add(self.of.entry(*named).or_default(), weight);
+        }
     }
 
-    /// Whether more than two thirds of the weight attest both this base root and that the
-    /// commitment's contribution is valid.
-    pub(crate) fn supports(
-        &self,
-        root: StateRoot,
-        commitment: EnvelopeHash,
-        roster: &Roster,
-    ) -> bool {
-        self.support
-            .get(&(root, commitment))
-            .is_some_and(|weight| roster.is_quorum(*weight))
+    /// Whether more than two thirds of the weight were added.
+    pub(crate) fn is_quorum(&self, roster: &Roster) -> bool {
+        roster.is_quorum(self.total)
+    }
+
+    /// The contributions that more than half of all weight found valid, by rising place. There is
+    /// at most one of each place.
+    ///
+    /// Half of *all* weight, not of what was added: whoever builds a set may leave out attestations
+    /// of nearly a third, and must gain nothing by it.
+    pub(crate) fn supported<'a>(
+        &'a self,
+        roster: &'a Roster,
+    ) -> impl Iterator<Item = (SlotId, PayloadHash)> + 'a {
+        self.of
+            .iter()
+            .filter(|(_, weight)| roster.is_majority(**weight))
+            .map(|(named, _)| *named)
     }
 }
 

@@ -6,6 +6,7 @@ use super::check::check;
 use crate::rules::certificate;
 use crate::rules::chain::Chain;
 use crate::rules::invalid::Invalid;
+use crate::rules::recovery;
 use crate::rules::signatures::Signatures;
 use crate::rules::verified::Verified;
 
@@ -23,6 +24,10 @@ pub(crate) fn verify(
     let hash = value.hash();
     if certificate.round != value.round || certificate.value != hash {
         return Err(Invalid::CertificateValue);
+    }
+    if !value.gone.is_empty() {
+        recovery::check(chain, &decided, signatures)?;
+        return Ok(Verified::after_checks(decided, hash));
     }
     check(chain, value, signatures)?;
     certificate::check(certificate, chain.ledger().roster(), signatures)?;

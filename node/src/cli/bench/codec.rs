@@ -11,6 +11,7 @@ use crate::cli::args::{DeviceArgs, JsonArgs, PresetParser, print_json};
 use crate::cli::open::open_device;
 use crate::cli::runtime::set_threads;
 use crate::error::{Error, ErrorKind, Result};
+use crate::terminal::print_line;
 
 #[derive(Debug, Args)]
 pub(super) struct CodecArgs {
@@ -52,7 +53,7 @@ impl CodecArgs {
         if self.json.json {
             print_json(&speed)?;
         } else {
-            print(&self.preset, &speed);
+            print(&self.preset, &speed)?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -68,54 +69,57 @@ impl CodecArgs {
     }
 }
 
-fn print(preset: &str, speed: &CodecSpeed) {
+fn print(preset: &str, speed: &CodecSpeed) -> Result<()> {
     let copy = speed.copy_bytes_per_second;
     let million = speed.parameters as f64 / 1e6;
-    println!(
+    print_line!(
         "{preset}: {million:.1} M parameters, {} contributions, {} threads",
-        speed.contributions, speed.threads
-    );
-    println!(
+        speed.contributions,
+        speed.threads
+    )?;
+    print_line!(
         "on the wire      {:8.2} bits per value kept, {:.0} times fewer bytes than f32",
-        speed.bits_per_value, speed.ratio_f32
-    );
-    println!("memory copy      {:8.2} GB/s", copy / 1e9);
+        speed.bits_per_value,
+        speed.ratio_f32
+    )?;
+    print_line!("memory copy      {:8.2} GB/s", copy / 1e9)?;
     let line = |what: &str, bytes: f64, seconds: Option<f64>| {
         let time = seconds
             .map(|seconds| format!(", {:.2} ms", 1e3 * seconds))
             .unwrap_or_default();
-        println!(
+        print_line!(
             "{what:<16} {:8.2} GB/s, {:.2} of the copy{time}",
             bytes / 1e9,
             bytes / copy
-        );
+        )
     };
     line(
         "compress",
         speed.compress_bytes_per_second,
         Some(speed.compress_seconds),
-    );
-    line("outer step", speed.outer_step_bytes_per_second, None);
-    line("state root", speed.root_bytes_per_second, None);
-    println!(
+    )?;
+    line("outer step", speed.outer_step_bytes_per_second, None)?;
+    line("state root", speed.root_bytes_per_second, None)?;
+    print_line!(
         "check            {:8.2} G values/s, on one thread",
         speed.check_values_per_second / 1e9
-    );
-    println!(
+    )?;
+    print_line!(
         "aggregate        {:8.2} G values/s; with the outer step {:.2} ms",
         speed.aggregate_values_per_second / 1e9,
         1e3 * speed.apply_seconds
-    );
+    )?;
     if let Some(gpu) = &speed.gpu {
         let (copy, compress) = (gpu.copy_bytes_per_second, gpu.compress_bytes_per_second);
-        println!("{}", gpu.device);
-        println!("memory copy      {:8.2} GB/s", copy / 1e9);
+        print_line!("{}", gpu.device)?;
+        print_line!("memory copy      {:8.2} GB/s", copy / 1e9)?;
         let (ratio, milliseconds) = (compress / copy, 1e3 * gpu.compress_seconds);
-        println!(
+        print_line!(
             "compress         {:8.2} GB/s, {ratio:.2} of the copy, {milliseconds:.2} ms",
             compress / 1e9
-        );
+        )?;
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -7,15 +7,16 @@ use std::sync::Arc;
 use clap::Args;
 use serde::Serialize;
 use weal_trainer::{
-    AGREED_WEIGHTS, ComputePlan, Corpus, ERROR_FEEDBACK, ModelSpec, OpenDevice, PreparedFolder,
+    AGREED_WEIGHTS, Corpus, ERROR_FEEDBACK, KernelUse, ModelSpec, OpenDevice, PreparedFolder,
     SAVING, TrainLoad, Workload,
 };
 
+use super::plan::PlanArgs;
 use crate::cli::args::{DeviceArgs, JsonArgs, PresetParser, print_json};
 use crate::cli::open::open_device;
 use crate::cli::runtime::set_threads;
 use crate::error::{Error, ErrorKind, Result};
-use crate::settings::{Auto, PrecisionSetting, StatesSetting};
+use crate::terminal::print_line;
 
 #[derive(Debug, Args)]
 pub(super) struct TrainArgs {
@@ -31,20 +32,11 @@ pub(super) struct TrainArgs {
     /// Folder of prepared data to train on; without it, the built-in generator makes the text.
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
-    /// Sequences of a step to compute at once; 0 means all.
-    #[arg(long, default_value_t = 0)]
-    micro_batch: usize,
-    /// Recompute activations in the backward pass instead of storing them: about a third slower,
-    /// far less memory.
+    #[command(flatten)]
+    plan: PlanArgs,
+    /// Time each kernel of a GPU in one more step, and list those that take longest.
     #[arg(long)]
-    recompute: bool,
-    /// Where to keep f32 weights, gradient sums and optimiser moments: device or host (the
-    /// machine's memory).
-    #[arg(long, default_value = "device")]
-    states: StatesSetting,
-    /// Number format of matrix products: auto, f32 or bf16.
-    #[arg(long, default_value = "auto")]
-    precision: Auto<PrecisionSetting>,
+    kernels: bool,
     /// Number of CPU threads; 0 means one per core.
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -60,6 +52,8 @@ struct TrainResult {
     preset: String,
     parameters: usize,
     device: String,
+    precision: String,
+    plan: String,
     batch: u32,
     context: usize,
     tokens_per_second: f64,
@@ -71,8 +65,31 @@ struct TrainResult {
     first_step_seconds: f64,
     flops_per_token: f64,
     matrix_flops_per_second: f64,
+    launches: Option<usize>,
+    kernels: Vec<Kernel>,
     data_wait_seconds: f64,
     loader_tokens_per_second: f64,
+}
+
+/// A kernel of the list that `--kernels` prints.
+#[derive(Serialize)]
+struct Kernel {
+    kernel: String,
+    launches: usize,
+    seconds: f64,
+}
+
+/// Kernels to list.
+const LISTED: usize = 25;
+
+/// The kernels that took longest.
+fn listed(kernels: &[KernelUse]) -> Vec<Kernel> {
+    let all = kernels.iter().take(LISTED).map(|used| Kernel {
+        kernel: used.kernel.clone(),
+        launches: used.launches,
+        seconds: used.seconds,
+    });
+    all.collect()
 }
 
 impl TrainArgs {
@@ -89,7 +106,15 @@ impl TrainArgs {
         }
         let failed = |error: weal_trainer::Error| Error::from(error).with_kind(ErrorKind::Device);
         let device = open_device(self.device.device)?;
-        let load = self.load(&device);
+        let load = TrainLoad {
+            batch: self.batch,
+            steps: self.steps,
+            plan: self
+                .plan
+                .plan(&device, &model, self.batch)
+                .map_err(failed)?,
+            time_kernels: self.kernels,
+        };
         let speed = device.train_speed(&model, &load, corpus).map_err(failed)?;
         let parameters = model.layout().map_err(failed)?.parameters();
         let predicted_memory_bytes =
@@ -98,6 +123,8 @@ impl TrainArgs {
             preset: self.preset,
             parameters,
             device: device.name().to_owned(),
+            precision: load.plan.precision.to_string(),
+            plan: load.plan.to_string(),
             batch: self.batch,
             context: model.context,
             tokens_per_second: speed.tokens_per_second,
@@ -108,29 +135,23 @@ impl TrainArgs {
             first_step_seconds: speed.first_step_seconds,
             flops_per_token: speed.flops_per_token,
             matrix_flops_per_second: speed.matrix_flops_per_second,
+            launches: device
+                .is_gpu()
+                .then(|| speed.kernels.iter().map(|kernel| kernel.launches).sum()),
+            kernels: if self.kernels {
+                listed(&speed.kernels)
+            } else {
+                Vec::new()
+            },
             data_wait_seconds: speed.data_wait_seconds,
             loader_tokens_per_second: speed.loader_tokens_per_second,
         };
         if self.json.json {
             print_json(&result)?;
         } else {
-            print(&result);
+            print(&result)?;
         }
         Ok(ExitCode::SUCCESS)
-    }
-
-    fn load(&self, device: &OpenDevice) -> TrainLoad {
-        let precision = self.precision.set();
-        TrainLoad {
-            batch: self.batch,
-            steps: self.steps,
-            plan: ComputePlan {
-                micro_batch: Some(self.micro_batch).filter(|sequences| *sequences > 0),
-                recompute: self.recompute,
-                states: self.states.into(),
-                precision: precision.map_or_else(|| device.best_precision(), Into::into),
-            },
-        }
     }
 }
 
@@ -154,6 +175,7 @@ fn predicted_memory_bytes(
         batch: load.batch as usize,
         plan: load.plan,
         threads,
+        muon: false,
     };
     let need = workload.memory()?;
     let items = if threads.is_none() {
@@ -175,37 +197,53 @@ fn predicted_memory_bytes(
     Ok(training + initial_weights)
 }
 
-fn print(result: &TrainResult) {
+fn print(result: &TrainResult) -> Result<()> {
     let million = result.parameters as f64 / 1e6;
-    println!(
-        "{}: {million:.1} M parameters on {}",
-        result.preset, result.device
-    );
-    println!(
+    print_line!(
+        "{}: {million:.1} M parameters on {}; {}",
+        result.preset,
+        result.device,
+        result.plan
+    )?;
+    print_line!(
         "training         {:8.0} tokens/s in steps of {} x {}",
-        result.tokens_per_second, result.batch, result.context
-    );
-    println!(
+        result.tokens_per_second,
+        result.batch,
+        result.context
+    )?;
+    print_line!(
         "step             {:8.1} ms; the first took {:.1} s",
         1e3 * result.step_seconds,
         result.first_step_seconds
-    );
-    println!(
+    )?;
+    print_line!(
         "arithmetic       {:8.1} GFLOP/s, {:.2} of what large matrix products reach",
         result.tokens_per_second * result.flops_per_token / 1e9,
         result.flops_utilisation
-    );
-    println!(
+    )?;
+    print_line!(
         "data             {:8.1} ms waited in total; the loader delivers {:.0} tokens/s",
         1e3 * result.data_wait_seconds,
         result.loader_tokens_per_second
-    );
+    )?;
+    if let Some(launches) = result.launches {
+        print_line!("launches         {launches:8} kernels a step")?;
+    }
+    for Kernel {
+        kernel,
+        launches,
+        seconds,
+    } in &result.kernels
+    {
+        print_line!("{:16} {:8.2} ms {launches:6} x {kernel}", "", 1e3 * seconds)?;
+    }
     if let Some(bytes) = result.peak_memory_bytes {
         let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-        println!(
+        print_line!(
             "peak memory      {:8.1} MiB; predicted {:.1} MiB",
             mebibytes(bytes),
             mebibytes(result.predicted_memory_bytes)
-        );
+        )?;
     }
+    Ok(())
 }

@@ -7,7 +7,7 @@ use weal_coordinator_free::{Apply, Event};
 use weal_dashboard::snapshot::EVENTS_KEPT;
 use weal_dashboard::{Floor, Level, LogLine, Node, NodeState, PeerRound, Phase, RoundRecord, Run};
 use weal_network as network;
-use weal_proto::{Manifest, PeerId, RoundNumber, StateRoot};
+use weal_proto::{Manifest, PeerId, RoundNumber, StateRoot, Verdict};
 
 use super::phase_clock::PhaseClock;
 use super::run::describe;
@@ -131,6 +131,21 @@ impl PageFeed {
         self.this_round.insert(peer, state);
     }
 
+    /// This node's voter refuses a contribution that is well formed, after it compared it with the
+    /// others of the round.
+    pub(crate) fn refused(&mut self, peer: PeerId, verdict: Verdict) {
+        let cause = match verdict {
+            Verdict::Copy => "contribution_copy",
+            Verdict::Disagrees => "contribution_disagrees",
+            Verdict::Contradicted => "contribution_contradicted",
+            // Counted when it was examined.
+            _ => return,
+        };
+        self.count_drop(cause);
+        let reason = format!("{verdict:?}").to_lowercase();
+        self.this_round.insert(peer, PeerRound::Invalid { reason });
+    }
+
     /// This node made a contribution.
     pub(crate) fn contributed(&mut self, contributed: &Contributed) {
         self.clock.enter(Phase::Commit);
@@ -189,7 +204,7 @@ impl PageFeed {
     /// The contributions of a decided round are known.
     pub(crate) fn chosen(&mut self, apply: &Apply) {
         let samples = apply.contributions.iter().fold(0u64, |sum, chosen| {
-            sum.saturating_add(chosen.commitment.samples.0)
+            sum.saturating_add(chosen.commitment.samples().0)
         });
         self.tokens = self
             .tokens

@@ -12,6 +12,8 @@ pub(in crate::daemon) struct Observed<'a> {
     pub network: &'a network::Status,
     pub learner: LearnerProgress,
     pub health: LearnerHealth,
+    /// What to tell people while the disk is full.
+    pub full_disk: Option<String>,
     /// The run link that invites others.
     pub link: String,
     /// The newest round whose starting weights are here.

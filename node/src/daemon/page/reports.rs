@@ -2,6 +2,7 @@
 
 use weal_coordinator_free::{Event, Phase as CorePhase};
 use weal_dashboard::{Level, Phase};
+use weal_proto::limits::RULES;
 
 use super::feed::PageFeed;
 
@@ -23,7 +24,7 @@ impl PageFeed {
 fn page_phase(phase: CorePhase) -> Phase {
     match phase {
         CorePhase::Waiting => Phase::Apply,
-        CorePhase::Committing => Phase::Train,
+        CorePhase::Committing | CorePhase::Closing => Phase::Train,
         CorePhase::Fetching => Phase::Fetch,
         CorePhase::Attesting => Phase::Attest,
         CorePhase::Deciding => Phase::Decide,
@@ -58,6 +59,12 @@ fn describe(event: &Event) -> Option<(Level, String)> {
                 theirs.short()
             ),
         ),
+        Event::WeightsUnsure { round, back_to } => (
+            Level::Warn,
+            format!(
+                "round {round}: voters do not agree on the weights; computing ours again from those of round {back_to}"
+            ),
+        ),
         Event::SyncRefused { round, cause } => (
             Level::Warn,
             format!("refused a decision of round {round} from a peer: {cause}"),
@@ -75,6 +82,25 @@ fn describe(event: &Event) -> Option<(Level, String)> {
         Event::EngineFault { round, cause } => (
             Level::Error,
             format!("round {round}: the agreement engine stopped: {cause}"),
+        ),
+        Event::AttestedAgain { round, attempt } => (
+            Level::Warn,
+            format!(
+                "round {round}: voters do not agree on the weights they start from; attempt {attempt} to attest"
+            ),
+        ),
+        Event::Recovering { round } => (
+            Level::Warn,
+            format!(
+                "round {round} is stuck: this node has signed to go on without the voters that are gone; it goes on once voters with half of the weight have signed the same"
+            ),
+        ),
+        Event::OtherRules { peer, rules } => (
+            Level::Warn,
+            format!(
+                "{} follows version {rules} of the rules, and this node version {RULES}",
+                peer.short()
+            ),
         ),
         Event::Behind { round, ahead } => (
             Level::Info,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use weal_dashboard::{Node, Peer, PeerRound, Run, Snapshot, Traffic};
 use weal_network as network;
 use weal_proto::PeerId;
+use weal_proto::manifest::PPM;
 
 use super::feed::PageFeed;
 use super::observed::Observed;
@@ -15,7 +16,11 @@ impl PageFeed {
     /// Everything as it is now.
     pub(crate) fn snapshot(&self, observed: &Observed<'_>) -> Snapshot {
         let core = observed.core;
-        let (state, message) = self.message.clone().unwrap_or_else(|| self.state(observed));
+        let set = self
+            .message
+            .clone()
+            .filter(|_| observed.full_disk.is_none());
+        let (state, message) = set.unwrap_or_else(|| self.state(observed));
         Snapshot {
             unix_ms: unix_ms(),
             run: Run {
@@ -65,6 +70,9 @@ impl PageFeed {
                     voter: peer.voting_weight.0 > 0,
                     weight: peer.voting_weight.0,
                     contributions: peer.contributions,
+                    measured: peer.measured.into(),
+                    coefficient: f64::from(peer.coefficient_ppm) / f64::from(PPM),
+                    placed: peer.placed,
                     last_round: self.last_rounds.get(&peer.peer).copied(),
                     connected: peer.peer.to_string() == self.node.id,
                     this_round,

@@ -14,6 +14,9 @@ impl PageFeed {
     pub(super) fn state(&self, observed: &Observed<'_>) -> (NodeState, String) {
         let core = observed.core;
         let round = core.round;
+        if let Some(text) = &observed.full_disk {
+            return (NodeState::Paused, format!("round {round}: {text}"));
+        }
         if let Some(trouble) = trouble(observed, Instant::now()) {
             return (NodeState::Error, format!("round {round}: {trouble}"));
         }
@@ -67,5 +70,7 @@ pub(super) fn learner(health: &LearnerHealth) -> Learner {
         skipped_steps: health.skipped_steps,
         restorations: health.restorations,
         diverged_rounds: health.diverged_rounds,
+        judged: health.judged,
+        judging_seconds: health.judging.as_secs_f64(),
     }
 }

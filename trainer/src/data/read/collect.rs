@@ -10,6 +10,7 @@ pub(super) struct Kept {
     pub texts: Vec<Text>,
     pub bad: Vec<BadRecord>,
     pub field: String,
+    pub notes: Vec<String>,
 }
 
 impl RecordSink for Kept {
@@ -17,7 +18,7 @@ impl RecordSink for Kept {
         match batch {
             Batch::Texts(texts) => self.texts.extend(texts),
             Batch::Lines(lines) => {
-                for text in texts_of(lines, &self.field) {
+                for text in texts_of(&lines, &self.field) {
                     match text {
                         Ok(text) => self.texts.push(text),
                         Err(bad) => self.bad.push(bad),
@@ -30,5 +31,9 @@ impl RecordSink for Kept {
 
     fn bad(&mut self, bad: BadRecord) {
         self.bad.push(bad);
+    }
+
+    fn note(&mut self, note: String) {
+        self.notes.push(note);
     }
 }

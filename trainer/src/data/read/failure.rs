@@ -33,10 +33,15 @@ impl Failure {
 }
 
 /// A damaged file.
-pub(super) fn damaged(name: &str, reason: &dyn std::fmt::Display) -> Error {
+pub(super) fn damaged(name: &str, error: &io::Error) -> Error {
+    let what = if error.kind() == io::ErrorKind::UnexpectedEof {
+        "cut off"
+    } else {
+        "damaged"
+    };
     Error::Prepare {
         place: name.to_owned(),
-        reason: format!("it is damaged: {reason}"),
+        reason: format!("it is {what}: {error}"),
         hint: Some("download it again, or leave it out".into()),
     }
 }

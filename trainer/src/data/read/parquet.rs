@@ -1,6 +1,7 @@
-//! Parquet: one column of strings, one document per row.
+//! Parquet: one column of strings, or of messages, one document per row.
 
 use std::fs::File;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +15,7 @@ use parquet::schema::types::SchemaDescriptor;
 
 use super::failure::damaged;
 use super::record::{BadRecord, ReadOptions, RecordSink, Text, TextBuffer};
+use super::rows::{list_column, list_columns, read_group};
 use crate::error::{Error, Result};
 
 /// Rows decoded at once.
@@ -32,7 +34,12 @@ pub(super) fn read(
     catch_unwind(AssertUnwindSafe(|| {
         read_column(name, file, length, options, count, sink)
     }))
-    .unwrap_or_else(|_| Err(damaged(name, &"its pages contradict one another")))
+    .unwrap_or_else(|_| Err(contradicts(name, "its pages contradict one another")))
+}
+
+/// A damaged file.
+fn contradicts(name: &str, why: &str) -> Error {
+    damaged(name, &io::Error::new(io::ErrorKind::InvalidData, why))
 }
 
 fn read_column(
@@ -43,22 +50,30 @@ fn read_column(
     count: &Arc<AtomicU64>,
     sink: &mut dyn RecordSink,
 ) -> Result<()> {
-    let wrong = |error: ParquetError| damaged(name, &error);
+    let wrong = |error: ParquetError| contradicts(name, &error.to_string());
     let file = SerializedFileReader::new(file).map_err(wrong)?;
     let metadata = file.metadata();
-    let column = find(metadata.file_metadata().schema_descr(), &options.field).map_err(
-        |(reason, hint)| Error::Prepare {
-            place: name.to_owned(),
-            reason,
-            hint: Some(hint.into()),
-        },
-    )?;
-    let present = metadata
-        .file_metadata()
-        .schema_descr()
-        .column(column)
-        .max_def_level();
+    let schema = metadata.file_metadata().schema_descr();
     let groups = file.num_row_groups() as u64;
+    count.fetch_add(
+        if groups == 0 { length } else { length % groups },
+        Ordering::Relaxed,
+    );
+    let group_done = || count.fetch_add(length / groups.max(1), Ordering::Relaxed);
+    if let Some(lists) = list_column(schema, &options.field) {
+        let mut rows = 1;
+        for group in 0..file.num_row_groups() {
+            rows += read_group(&file, (group, &lists), rows, sink).map_err(wrong)??;
+            group_done();
+        }
+        return Ok(());
+    }
+    let column = find(schema, &options.field).map_err(|(reason, hint)| Error::Prepare {
+        place: name.to_owned(),
+        reason,
+        hint: Some(hint.into()),
+    })?;
+    let present = schema.column(column).max_def_level();
     let mut buffer = TextBuffer::new();
     let mut row = 0;
     for group in 0..file.num_row_groups() {
@@ -67,7 +82,7 @@ fn read_column(
             .and_then(|group| group.get_column_reader(column))
             .map_err(wrong)?;
         let ColumnReader::ByteArrayColumnReader(mut reader) = reader else {
-            return Err(damaged(name, &"its column changes type"));
+            return Err(contradicts(name, "its column changes type"));
         };
         while let Some(texts) = next_rows(&mut reader, present).map_err(wrong)? {
             for text in texts {
@@ -81,12 +96,8 @@ fn read_column(
                 }
             }
         }
-        count.fetch_add(length / groups.max(1), Ordering::Relaxed);
+        group_done();
     }
-    count.fetch_add(
-        if groups == 0 { length } else { length % groups },
-        Ordering::Relaxed,
-    );
     buffer.flush(sink)
 }
 
@@ -125,8 +136,11 @@ fn find(schema: &SchemaDescriptor, field: &str) -> Result<usize, (String, String
         let names = schema
             .columns()
             .iter()
-            .filter(|column| column.physical_type() == Type::BYTE_ARRAY);
-        let names: Vec<_> = names.map(|column| column.path().string()).collect();
+            .filter(|column| column.physical_type() == Type::BYTE_ARRAY)
+            .filter(|column| column.max_rep_level() == 0);
+        let names = names.map(|column| column.path().string());
+        let lists = list_columns(schema).map(|column| column.name().to_owned());
+        let names: Vec<_> = names.chain(lists).collect();
         format!("name one of these with --text-field: {}", names.join(", "))
     };
     let Some(number) = schema

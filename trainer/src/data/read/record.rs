@@ -25,6 +25,8 @@ pub(in crate::data) struct Text {
     pub part: bool,
     /// Whether the document ends with it.
     pub ends: bool,
+    /// Halves of surrogate pairs in it that became U+FFFD.
+    pub replaced: u64,
 }
 
 impl Text {
@@ -34,16 +36,39 @@ impl Text {
             number,
             part: false,
             ends: true,
+            replaced: 0,
         }
+    }
+
+    /// Why it is no text, if it is none.
+    pub(in crate::data) fn fault(&self) -> Option<String> {
+        if let Err(error) = std::str::from_utf8(&self.bytes) {
+            let at = error.valid_up_to();
+            return Some(format!("not UTF-8 from its byte {at} on"));
+        }
+        None
     }
 }
 
-/// Complete lines of a file, each a JSON object.
+/// Complete lines of a file, each a JSON object, or values of a JSON array.
 #[derive(Debug)]
 pub(in crate::data) struct Lines {
     pub bytes: Vec<u8>,
     /// Number of the first line, counted from 1.
     pub first: u64,
+    /// Of values that are not one a line: where each ends, and the line on which it begins.
+    pub values: Vec<(usize, u64)>,
+}
+
+impl Lines {
+    /// No lines yet.
+    pub(super) fn at(first: u64) -> Self {
+        Self {
+            bytes: Vec::new(),
+            first,
+            values: Vec::new(),
+        }
+    }
 }
 
 /// A record that cannot be used, and why.
@@ -51,6 +76,16 @@ pub(in crate::data) struct Lines {
 pub(in crate::data) struct BadRecord {
     pub number: u64,
     pub reason: String,
+}
+
+impl BadRecord {
+    /// A record that is too long.
+    pub(super) fn too_long(number: u64) -> Self {
+        Self {
+            number,
+            reason: format!("longer than {} MiB", RECORD_BYTES >> 20),
+        }
+    }
 }
 
 /// How to read text out of files.
@@ -72,6 +107,9 @@ pub(in crate::data) trait RecordSink {
 
     /// Receives a bad record.
     fn bad(&mut self, bad: BadRecord);
+
+    /// Receives what is worth knowing about a file.
+    fn note(&mut self, note: String);
 }
 
 /// The name of a record in messages, such as `line 7`.

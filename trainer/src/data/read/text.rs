@@ -3,8 +3,8 @@
 use std::io::BufRead;
 
 use super::failure::Failure;
-use super::record::{BATCH_BYTES, ReadOptions, RecordSink, Text, TextBuffer};
-use crate::data::split::{UNSPLIT_BYTES, character_start};
+use super::record::{BadRecord, ReadOptions, RecordSink, Text, TextBuffer};
+use crate::data::cut::Cutter;
 use crate::error::Result;
 
 pub(super) fn read(
@@ -68,9 +68,9 @@ impl Documents<'_> {
     /// Passes on parts of the current document, which continues with `text`. Returns their length.
     fn pass_parts(&mut self, text: &[u8]) -> Result<usize> {
         let mut passed = 0;
-        while text.len() - passed > BATCH_BYTES + UNSPLIT_BYTES {
+        while text.len() - passed > Cutter::LONG.whole + Cutter::LONGEST {
             self.part = true;
-            let length = part_length(&text[passed..]);
+            let length = Cutter::LONG.first(&text[passed..]);
             self.pass(&text[passed..passed + length], false)?;
             passed += length;
         }
@@ -88,24 +88,23 @@ impl Documents<'_> {
     fn pass(&mut self, text: &[u8], ends: bool) -> Result<()> {
         let number = self.offset;
         self.offset += text.len() as u64;
+        if let Some(at) = memchr::memchr(0, text) {
+            self.sink.bad(BadRecord {
+                number,
+                reason: format!("not text: its byte {at} is NUL"),
+            });
+            return Ok(());
+        }
         self.buffer.push(
             Text {
                 bytes: text.to_vec(),
                 number,
                 part: self.part,
                 ends,
+                replaced: 0,
             },
             self.sink,
         )
-    }
-}
-
-/// The length of the first part of a text: up to the last line end within a batch, else between two
-/// characters.
-fn part_length(text: &[u8]) -> usize {
-    match memchr::memrchr(b'\n', &text[..BATCH_BYTES]) {
-        Some(position) => position + 1,
-        None => character_start(text, BATCH_BYTES),
     }
 }
 
@@ -155,6 +154,17 @@ mod tests {
             assert_eq!(documents(text, b"<|end|>", piece), expected, "{piece}");
         }
         assert_eq!(documents(b"one\n\n", b"\n\n", 4), [(0, "one".to_owned())]);
+    }
+
+    #[test]
+    fn a_document_with_a_nul_byte_is_bad() {
+        let mut kept = Kept::default();
+        let options = ReadOptions {
+            field: String::new(),
+            separator: b"|".to_vec(),
+        };
+        assert!(read(&mut &b"one|t\0wo|three"[..], &options, &mut kept).is_ok());
+        assert_eq!((kept.texts.len(), kept.bad[0].number), (2, 4));
     }
 
     #[test]

@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""Measures how long a blob takes to reach many peers on home uplinks. Needs root.
+
+swarm.py target/debug/examples/swarm [--peers 20] [--authors 1] [--bytes 100000000] [--up 20] [--down 200]
+
+Each peer is a process in a network namespace of its own, whose uplink and downlink (Mbit/s) are
+shaped with `tc tbf`. With one author there is one more peer, which has the blob. Prints when the
+last peer had everything, and the bound that the uplinks set.
+"""
+
+import argparse
+import subprocess
+import time
+
+BRIDGE = "wealbr"
+
+
+def run(command):
+    subprocess.run(command.split(), check=True)
+
+
+def namespace(peer, up, down):
+    name, host = f"weal{peer}", f"wealv{peer}"
+    run(f"ip netns add {name}")
+    run(f"ip link add {host} type veth peer name eth0 netns {name}")
+    run(f"ip link set {host} master {BRIDGE} up")
+    inside = f"ip netns exec {name} "
+    run(inside + f"ip addr add 10.77.0.{peer + 1}/24 dev eth0")
+    run(inside + "ip link set eth0 up")
+    run(inside + "ip link set lo up")
+    # The buffers of a home router: 100 ms.
+    run(inside + f"tc qdisc add dev eth0 root tbf rate {up}mbit burst 32kb latency 100ms")
+    run(f"tc qdisc add dev {host} root tbf rate {down}mbit burst 256kb latency 100ms")
+
+
+def clean(peers):
+    for peer in range(peers):
+        subprocess.run(f"ip netns del weal{peer}".split(), stderr=subprocess.DEVNULL)
+    subprocess.run(f"ip link del {BRIDGE}".split(), stderr=subprocess.DEVNULL)
+    forward = f"iptables -D FORWARD -i {BRIDGE} -o {BRIDGE} -j ACCEPT"
+    subprocess.run(forward.split(), stderr=subprocess.DEVNULL)
+
+
+def main():
+    options = argparse.ArgumentParser()
+    options.add_argument("program")
+    options.add_argument("--peers", type=int, default=20)
+    options.add_argument("--authors", type=int, default=1)
+    options.add_argument("--bytes", type=int, default=100_000_000)
+    options.add_argument("--up", type=float, default=20)
+    options.add_argument("--down", type=float, default=200)
+    options = options.parse_args()
+    peers = options.peers + (options.authors == 1)
+    uplink = options.up * 1e6 / 8
+    copies = options.peers if options.authors == 1 else options.authors * (peers - 1)
+    bound = max(options.bytes / uplink, copies * options.bytes / (peers * uplink))
+    clean(peers)
+    run(f"ip link add {BRIDGE} type bridge")
+    run(f"ip link set {BRIDGE} up")
+    # With Docker, bridges do not forward by default.
+    subprocess.run(f"iptables -I FORWARD -i {BRIDGE} -o {BRIDGE} -j ACCEPT".split(), check=False)
+    processes = []
+    try:
+        for peer in range(peers):
+            namespace(peer, options.up, options.down)
+        start = int(time.time()) + 15 + peers
+        for peer in range(peers):
+            command = f"ip netns exec weal{peer} {options.program} {peer} {peers} {options.authors} {options.bytes} {start}"
+            pipe = subprocess.PIPE
+            processes.append(subprocess.Popen(command.split(), stdin=pipe, stdout=pipe, text=True))
+        lines = [process.stdout.readline().split() for process in processes]
+        took = [float(line[1]) for line in lines]
+        sent = [int(line[2]) for line in lines]
+        print(f"last peer after {max(took):.1f} s; bound {bound:.1f} s; ratio {max(took) / bound:.3f}")
+        print(f"first author sent {sent[0] / options.bytes:.2f} copies; all sent {sum(sent) / options.bytes:.1f}")
+    finally:
+        for process in processes:
+            process.kill()
+        clean(peers)
+
+
+main()

@@ -1,0 +1,30 @@
+//! Blobs spread like a swarm: every peer that fetches one also sends on what it has of it.
+//!
+//! [`picker`] decides, without I/O or a clock. [`Exchange`] is the task around it: it owns the
+//! streams to peers ([`session`], [`transfer`]) and the pieces ([`parts`]).
+
+mod bits;
+mod exchange;
+mod finished;
+mod frame;
+mod giving;
+mod input;
+mod limits;
+mod parts;
+mod picker;
+mod readers;
+mod session;
+mod sessions;
+#[cfg(test)]
+mod simulation;
+mod transfer;
+mod want;
+
+pub(crate) use exchange::{Exchange, Parties};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use frame::MAX_FRAME;
+pub use frame::Priority;
+pub(crate) use input::Input;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use session::read_frame;
+pub use want::Want;

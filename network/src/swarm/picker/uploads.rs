@@ -1,0 +1,287 @@
+//! Which piece to send whom: what peers want, and what is on its way to them.
+//!
+//! Peers say what they want, and the sender chooses, because it alone knows when its uplink is
+//! free. It sends the piece that most peers still want. At an author, where nobody has anything,
+//! that is a piece not sent before: each piece leaves the author once before any leaves it twice.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use weal_proto::{BlobHash, Outline};
+
+use super::action::{Gift, GiftId};
+use super::window::Window;
+use crate::identity::PeerKey;
+use crate::members::{Members, Standing};
+use crate::swarm::bits::Bits;
+use crate::swarm::frame::Priority;
+use crate::swarm::limits::{FAIR_ONE_IN, GIFTS_PER_PEER, INTERESTS_PER_PEER};
+
+/// What peers want, and the pieces on their way to them.
+pub(super) struct Uploads {
+    members: Arc<Members>,
+    clients: BTreeMap<PeerKey, Client>,
+    gifts: BTreeMap<GiftId, (Gift, Instant)>,
+    window: Window,
+    /// Gifts so far.
+    given: u64,
+    random: StdRng,
+}
+
+/// One peer.
+#[derive(Default)]
+struct Client {
+    interests: BTreeMap<BlobHash, Interest>,
+    /// Pieces on their way to it.
+    giving: usize,
+    /// When it got its last piece, counted in gifts.
+    served: u64,
+}
+
+/// A peer's interest in a blob.
+#[derive(Default)]
+struct Interest {
+    needs_outline: bool,
+    wants: Option<(Priority, Bits)>,
+}
+
+/// What makes a piece the next one: how urgent it is, how many peers want it, and chance.
+type Rank = (Reverse<Priority>, usize, u32);
+
+/// What this node has of a blob.
+pub(super) type Held<'a> = (&'a Outline, &'a Bits);
+
+impl Uploads {
+    pub(super) fn new(members: Arc<Members>, seed: u64) -> Self {
+        Self {
+            members,
+            clients: BTreeMap::new(),
+            gifts: BTreeMap::new(),
+            window: Window::new(),
+            given: 0,
+            random: StdRng::seed_from_u64(seed),
+        }
+    }
+
+    /// Forgets a peer, and what it wanted. Pieces on their way to it end by themselves.
+    pub(super) fn disconnected(&mut self, peer: &PeerKey) {
+        self.clients.remove(peer);
+    }
+
+    /// A peer needs a blob. `false` if it needs too many.
+    pub(super) fn asked(&mut self, peer: PeerKey, blob: BlobHash, needs_outline: bool) -> bool {
+        let gifts = &self.gifts;
+        let client = self.clients.entry(peer).or_insert_with(|| {
+            // Pieces may still be on their way to a peer that begins anew.
+            let gifts = gifts.values().filter(|(gift, _)| gift.to == peer);
+            let giving = gifts.count();
+            Client {
+                giving,
+                ..Client::default()
+            }
+        });
+        let interests = &mut client.interests;
+        if interests.len() >= INTERESTS_PER_PEER && !interests.contains_key(&blob) {
+            return false;
+        }
+        interests.entry(blob).or_default().needs_outline = needs_outline;
+        true
+    }
+
+    /// A peer says which pieces it wants. Nothing if it never asked for the blob.
+    pub(super) fn wants(&mut self, peer: &PeerKey, blob: &BlobHash, wants: (Priority, Bits)) {
+        if let Some(interest) = self.interest(peer, blob) {
+            interest.wants = Some(wants);
+        }
+    }
+
+    /// A peer no longer wants a piece.
+    pub(super) fn cancelled(&mut self, peer: &PeerKey, blob: &BlobHash, piece: u32) {
+        if let Some((_, wants)) = self
+            .interest(peer, blob)
+            .and_then(|interest| interest.wants.as_mut())
+        {
+            wants.set(piece, false);
+        }
+    }
+
+    /// A peer needs nothing more of a blob.
+    pub(super) fn dropped(&mut self, peer: &PeerKey, blob: &BlobHash) {
+        if let Some(client) = self.clients.get_mut(peer) {
+            client.interests.remove(blob);
+        }
+    }
+
+    /// Peers that are interested in a blob, and whether each needs its outline.
+    pub(super) fn interested<'a>(
+        &'a self,
+        blob: &'a BlobHash,
+    ) -> impl Iterator<Item = (PeerKey, bool)> + 'a {
+        self.clients.iter().filter_map(move |(peer, client)| {
+            let interest = client.interests.get(blob)?;
+            Some((*peer, interest.needs_outline))
+        })
+    }
+
+    /// Every peer that needed the outline of a blob has got it.
+    pub(super) fn outline_sent(&mut self, blob: &BlobHash) {
+        for client in self.clients.values_mut() {
+            if let Some(interest) = client.interests.get_mut(blob) {
+                interest.needs_outline = false;
+            }
+        }
+    }
+
+    /// Whether no piece is on its way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.gifts.is_empty()
+    }
+
+    /// The next piece to send, if the window is open and a peer wants something that is here.
+    pub(super) fn next<'a>(
+        &mut self,
+        now: Instant,
+        held: impl Fn(&BlobHash) -> Option<Held<'a>>,
+    ) -> Option<Gift> {
+        if self.in_flight(now) >= self.window.bytes() {
+            return None;
+        }
+        let gift = self.order().into_iter().find_map(|to| {
+            let (blob, piece) = self.piece_for(&to, &held)?;
+            let bytes = held(&blob)?.0.chunk_bytes(piece as usize)?;
+            let id = GiftId(self.given);
+            Some(Gift {
+                id,
+                to,
+                blob,
+                piece,
+                bytes,
+            })
+        })?;
+        self.given += 1;
+        self.cancelled(&gift.to, &gift.blob, gift.piece);
+        if let Some(client) = self.clients.get_mut(&gift.to) {
+            client.giving += 1;
+            client.served = self.given;
+        }
+        self.gifts.insert(gift.id, (gift, now));
+        Some(gift)
+    }
+
+    /// A piece arrived, or did not.
+    pub(super) fn given(&mut self, id: GiftId, arrived: bool, now: Instant) {
+        let Some((gift, began)) = self.gifts.remove(&id) else {
+            return;
+        };
+        if arrived {
+            let took = now.saturating_duration_since(began);
+            self.window.arrived(gift.bytes, took);
+        }
+        if let Some(client) = self.clients.get_mut(&gift.to) {
+            client.giving = client.giving.saturating_sub(1);
+        }
+    }
+
+    fn interest(&mut self, peer: &PeerKey, blob: &BlobHash) -> Option<&mut Interest> {
+        self.clients.get_mut(peer)?.interests.get_mut(blob)
+    }
+
+    /// Bytes on their way, without those of gifts that are so slow that they do not count.
+    fn in_flight(&self, now: Instant) -> usize {
+        let slow = self.window.slow();
+        let counts = self
+            .gifts
+            .values()
+            .filter(|(_, began)| now.saturating_duration_since(*began) < slow);
+        counts.map(|(gift, _)| gift.bytes).sum()
+    }
+
+    /// Peers that may get a piece, the next one first.
+    fn order(&self) -> Vec<PeerKey> {
+        let fair = self.given % FAIR_ONE_IN == FAIR_ONE_IN - 1;
+        let mut order: Vec<_> = self
+            .clients
+            .iter()
+            .filter(|(_, client)| client.giving < GIFTS_PER_PEER)
+            .filter_map(|(peer, client)| {
+                let urgent = client.most_urgent()?;
+                let is_stranger = self.members.standing(peer) == Standing::Stranger;
+                let rank = (!fair).then_some((is_stranger, urgent));
+                Some((rank, client.giving, client.served, *peer))
+            })
+            .collect();
+        order.sort_unstable();
+        order.into_iter().map(|(.., peer)| peer).collect()
+    }
+
+    /// The piece that a peer gets: of the blobs that it needs most, the piece that most peers want.
+    fn piece_for<'a>(
+        &mut self,
+        peer: &PeerKey,
+        held: impl Fn(&BlobHash) -> Option<Held<'a>>,
+    ) -> Option<(BlobHash, u32)> {
+        let Self {
+            clients,
+            gifts,
+            random,
+            ..
+        } = self;
+        let is_going = |blob: &BlobHash, piece: u32| {
+            let mut gifts = gifts.values().map(|(gift, _)| gift);
+            gifts.any(|gift| gift.to == *peer && gift.blob == *blob && gift.piece == piece)
+        };
+        let client = clients.get(peer)?;
+        let mut best: Option<(Rank, BlobHash, u32)> = None;
+        for (blob, interest) in &client.interests {
+            let Some(((priority, wants), (_, have))) = interest.wants.as_ref().zip(held(blob))
+            else {
+                continue;
+            };
+            for piece in wants.common(have) {
+                if is_going(blob, piece) {
+                    continue;
+                }
+                let wanted = wanted_by(clients, blob, piece);
+                let rank = (Reverse(*priority), wanted, random.random());
+                if best.is_none_or(|(other, ..)| rank > other) {
+                    best = Some((rank, *blob, piece));
+                }
+            }
+        }
+        best.map(|(_, blob, piece)| (blob, piece))
+    }
+}
+
+/// How many peers want a piece.
+fn wanted_by(clients: &BTreeMap<PeerKey, Client>, blob: &BlobHash, piece: u32) -> usize {
+    let wants = clients.values().filter(|client| {
+        let interest = client.interests.get(blob);
+        interest.is_some_and(|interest| interest.wants_piece(piece))
+    });
+    wants.count()
+}
+
+impl Client {
+    fn most_urgent(&self) -> Option<Priority> {
+        let wants = self
+            .interests
+            .values()
+            .filter_map(|interest| interest.wants.as_ref());
+        wants
+            .filter(|(_, pieces)| !pieces.is_empty())
+            .map(|(priority, _)| *priority)
+            .min()
+    }
+}
+
+impl Interest {
+    fn wants_piece(&self, piece: u32) -> bool {
+        self.wants
+            .as_ref()
+            .is_some_and(|(_, pieces)| pieces.has(piece))
+    }
+}

@@ -1,0 +1,53 @@
+//! How a benchmark uses its device.
+
+use clap::Args;
+use weal_trainer::{ComputePlan, ModelSpec, OpenDevice, PlanRequest};
+
+use crate::settings::{Auto, PrecisionSetting, StatesSetting};
+
+#[derive(Debug, Args)]
+pub(super) struct PlanArgs {
+    /// Sequences of a step to compute at once; 0 means all.
+    #[arg(long, default_value_t = 0)]
+    micro_batch: usize,
+    /// Recompute activations in the backward pass instead of storing them: about a third slower,
+    /// far less memory.
+    #[arg(long)]
+    recompute: bool,
+    /// Where to keep f32 weights, gradient sums and optimiser moments: device or host (the
+    /// machine's memory).
+    #[arg(long, default_value = "device")]
+    states: StatesSetting,
+    /// Number format of matrix products: auto, f32 or bf16.
+    #[arg(long, default_value = "auto")]
+    precision: Auto<PrecisionSetting>,
+    /// Use the device as a node does: by the fastest plan that fits the free memory.
+    #[arg(long, conflicts_with_all = ["micro_batch", "recompute", "states"])]
+    fit: bool,
+}
+
+impl PlanArgs {
+    /// The plan for training a model on that device in steps of `batch` sequences.
+    pub(super) fn plan(
+        &self,
+        device: &OpenDevice,
+        model: &ModelSpec,
+        batch: u32,
+    ) -> weal_trainer::Result<ComputePlan> {
+        let precision = self.precision.set().map(Into::into);
+        if self.fit {
+            let request = PlanRequest {
+                precision,
+                ..PlanRequest::default()
+            };
+            let planner = device.memory_planner(None);
+            return Ok(planner.plan(model, batch as usize, &request)?.compute);
+        }
+        Ok(ComputePlan {
+            micro_batch: Some(self.micro_batch).filter(|sequences| *sequences > 0),
+            recompute: self.recompute,
+            states: self.states.into(),
+            precision: precision.unwrap_or_else(|| device.best_precision()),
+        })
+    }
+}

@@ -1,0 +1,78 @@
+//! Plays mixes of dishonest peers and prints a line for each: what it cost, what it earned, and how
+//! well each signal tells its contributions from honest ones in early and in late rounds.
+//!
+//! ```text
+//! cargo run -p weal-simulator --example play -- 16 40 1 sign-flip=4 noise=4
+//! ```
+
+#![allow(clippy::print_stdout, clippy::unwrap_used)] // a developer reads it
+
+use weal_simulator::{HONEST, Options, Played, Summary, parse_mix, play};
+
+/// Signals fade as training succeeds, so that early and late rounds differ.
+const EARLY: u64 = 10;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [peers, rounds, seed, mixes @ ..] = arguments.as_slice() else {
+        println!("usage: play PEERS ROUNDS SEED MIX ...");
+        return;
+    };
+    let honest = Options {
+        rounds: rounds.parse().unwrap(),
+        ..Options::new(peers.parse().unwrap(), seed.parse().unwrap())
+    };
+    println!(
+        "mix | loss | alone | excess % | rejected % | credit % | votes % | AUC net | work | own \
+         | held | combined"
+    );
+    let mut alone: Option<Played> = None;
+    for mix in mixes {
+        let options = Options {
+            dishonest: parse_mix(mix).unwrap(),
+            ..honest.clone()
+        };
+        let reference = options.honest_only();
+        if alone
+            .as_ref()
+            .is_none_or(|one| one.options.peers != reference.peers)
+        {
+            alone = Some(play(&reference, |_| ()).unwrap());
+        }
+        let played = play(&options, |_| ()).unwrap();
+        print(mix, &played, alone.as_ref().unwrap());
+    }
+}
+
+fn print(mix: &str, played: &Played, alone: &Played) {
+    let summary = Summary::of(played, alone);
+    let others = |of: &std::collections::BTreeMap<&'static str, f64>| {
+        let others = of.iter().filter(|(name, _)| **name != HONEST);
+        100.0 * others.map(|(_, share)| share).sum::<f64>()
+    };
+    print!(
+        "{mix} | {:.4} | {:.4} | {:.2} | {:.2} | {:.1} | {:.1}",
+        summary.final_loss.unwrap_or(f64::NAN),
+        summary.final_loss_honest_only.unwrap_or(f64::NAN),
+        100.0 * summary.excess().unwrap_or(f64::NAN),
+        100.0 * summary.honest_rejected_share,
+        others(&summary.credit),
+        others(&summary.weight),
+    );
+    for rounds in [0..EARLY, EARLY..played.options.rounds] {
+        for one in played.separation(rounds).into_values() {
+            print!(
+                " | {:.2} {:.2} {:.2} {:.2} {:.2}",
+                one.net, one.work, one.own, one.held, one.combined
+            );
+        }
+    }
+    println!(
+        " | {} rounds, {} forks, {} equivocations, {}, {} bytes",
+        summary.rounds_decided,
+        summary.forks,
+        summary.equivocations,
+        summary.violation.as_deref().unwrap_or("nothing wrong"),
+        summary.bytes_per_peer_round
+    );
+}

@@ -1,0 +1,76 @@
+//! Nodes that come back, and keys that are used twice.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use weal_dashboard::NodeState;
+use weal_tests::net::{Net, program, quick_run};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+#[test]
+fn a_node_that_is_killed_and_starts_at_once_holds_nobody_up() {
+    let mut net = Net::start(3, quick_run());
+    net.wait_for_rounds(4, PATIENCE);
+    let killed = Instant::now();
+    net.kill(2);
+    net.launch(2);
+    // All three are needed for a decision. Without gossip in both directions each round would run
+    // into its time limits.
+    let rounds = net.rounds(0);
+    net.wait_for("the first round", PATIENCE, |net| {
+        net.rounds(0) > rounds + 1
+    });
+    let back = killed.elapsed();
+    let (from, started) = (net.rounds(0), Instant::now());
+    net.wait_for("five rounds", PATIENCE, |net| net.rounds(0) >= from + 5);
+    let five = started.elapsed();
+    println!("back after {back:?}; five rounds took {five:?}");
+    assert!(back < Duration::from_secs(15), "back after {back:?}");
+    assert!(five < Duration::from_secs(15), "five rounds took {five:?}");
+}
+
+#[test]
+fn a_second_machine_with_the_same_key_stops_before_it_signs() {
+    let net = Net::start(3, quick_run());
+    net.wait_for_rounds(2, PATIENCE);
+    let link = net.status(0).expect("a node that answers").run.link;
+    let twin = tempfile::tempdir().expect("a folder");
+    let key = net.nodes[2].folder.path().join("key");
+    fs::copy(key, twin.path().join("key")).expect("a copy of the key");
+    let dir = twin.path().to_str().expect("a path in UTF-8");
+    let flags = [
+        "--port",
+        "0",
+        "--page",
+        "127.0.0.1:0",
+        "--no-mdns",
+        "--device",
+        "cpu",
+    ];
+    let second = Command::new(program())
+        .args(["join", &link, "--dir", dir])
+        .args(flags)
+        .output()
+        .expect("a program that starts");
+    let message = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(9), "{message}");
+    assert!(message.contains("another machine"), "{message}");
+
+    net.wait_for("the first machine says so", PATIENCE, |net| {
+        let lines = net
+            .status(2)
+            .map(|status| status.events)
+            .unwrap_or_default();
+        lines
+            .iter()
+            .any(|line| line.text.contains("another machine has started"))
+    });
+    let rounds = net.rounds(2);
+    net.wait_for_rounds(rounds + 2, PATIENCE);
+    let state = net.status(2).map(|status| status.node.state);
+    assert_ne!(state, Some(NodeState::Error));
+}

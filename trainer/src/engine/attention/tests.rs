@@ -1,0 +1,191 @@
+use burn::tensor::TensorData;
+
+use super::*;
+use crate::device::{DeviceChoice, OpenDevice};
+use crate::gpus::gpus;
+use weal_testing::{SplitMix64, require};
+
+/// Added to the score of a masked token.
+const HIDDEN: f32 = -1e9;
+
+/// Attention by its definition, over all scores at once, differentiated by burn.
+fn plain(attention: &Attention, [query, key, value]: Inputs) -> Tensor<4> {
+    let ([_, heads, queries, _], [_, kv_heads, keys, _]) = (query.dims(), key.dims());
+    let device = query.clone().inner().device();
+    let shared = |x: Tensor<4>| {
+        let copies = (0..heads).map(|head| x.clone().narrow(1, head / (heads / kv_heads), 1));
+        Tensor::cat(copies.collect(), 1)
+    };
+    let scores = query.matmul(shared(key).swap_dims(2, 3));
+    let scores = match attention.softcap {
+        Some(cap) => scores.div_scalar(cap).tanh().mul_scalar(cap),
+        None => scores,
+    };
+    let hidden = |query: usize, key: usize| {
+        let at = attention.from + query;
+        key > at || at - key >= attention.window
+    };
+    let mask: Vec<f32> = (0..queries * keys)
+        .map(|place| {
+            if hidden(place / keys, place % keys) {
+                HIDDEN
+            } else {
+                0.0
+            }
+        })
+        .collect();
+    let mask = Tensor::from_data(TensorData::new(mask, [1, 1, queries, keys]), &device);
+    let mask = if scores.is_autodiff() {
+        Tensor::autodiff(mask)
+    } else {
+        mask
+    };
+    burn::tensor::activation::softmax(scores + mask, 3).matmul(shared(value))
+}
+
+fn random(shape: [usize; 4], seed: u64, device: &Device) -> Tensor<4> {
+    let mut random = SplitMix64(seed);
+    let unit = |bits: u64| (bits as f32 / u64::MAX as f32 - 0.5) * 4.0;
+    let values: Vec<f32> = (0..shape.iter().product())
+        .map(|_| unit(random.next()))
+        .collect();
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// The output and the gradients of queries, keys and values, for a loss that weighs every output.
+fn results(inputs: &Inputs, attend: impl Fn(Inputs) -> Tensor<4>) -> Vec<Vec<f32>> {
+    let leaves = inputs.clone().map(|input| input.autodiff().require_grad());
+    let output = attend(leaves.clone());
+    let factors = random(output.dims(), 99, &inputs[0].device());
+    let mut backward = (output.clone() * factors.autodiff()).sum().backward();
+    let mut found = vec![output.inner()];
+    found.extend(
+        leaves
+            .iter()
+            .map(|leaf| leaf.grad_remove(&mut backward).unwrap()),
+    );
+    found.extend([attend(inputs.clone())]);
+    found
+        .into_iter()
+        .map(|tensor| tensor.try_into_vec_as::<f32>().unwrap())
+        .collect()
+}
+
+fn assert_blocks_change_nothing(device: &Device, lengths: &[usize], blocks: &[usize]) {
+    for length in lengths.iter().copied() {
+        let shape = |heads| [2, heads, length, 3];
+        let inputs =
+            [(4, 1), (2, 2), (2, 3)].map(|(heads, seed)| random(shape(heads), seed, device));
+        for (window, softcap) in [
+            (usize::MAX, None),
+            (5, None),
+            (usize::MAX, Some(1.5)),
+            (40, Some(2.0)),
+        ] {
+            let attention = Attention {
+                window,
+                softcap,
+                ..Attention::new(device)
+            };
+            let expected = results(&inputs, |inputs| plain(&attention, inputs));
+            for block in blocks.iter().copied() {
+                let attention = Attention {
+                    block,
+                    ..attention.clone()
+                };
+                let found = results(&inputs, |inputs| attention.attend(inputs));
+                for (found, expected) in found.iter().zip(&expected) {
+                    assert_eq!(found.len(), expected.len());
+                    for (found, expected) in found.iter().zip(expected) {
+                        assert!(
+                            (found - expected).abs() < 2e-5 * (1.0 + expected.abs()),
+                            "{length} tokens, {attention:?}: {found} instead of {expected}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn blocks_of_queries_change_neither_output_nor_gradients() {
+    assert_blocks_change_nothing(
+        &Device::flex(),
+        &[1, 2, 7, 64, 70],
+        &[1, 3, 16, 64, usize::MAX],
+    );
+}
+
+#[test]
+fn blocks_of_queries_change_nothing_on_a_gpu() {
+    if gpus().is_empty() {
+        return require::skip(
+            "attention on a GPU",
+            "it has no GPU, not even a software one",
+        );
+    }
+    let gpu = OpenDevice::open(DeviceChoice::Gpu).unwrap();
+    // Each shape is a kernel to tune: minutes on a software GPU.
+    assert_blocks_change_nothing(gpu.raw(), &[300], &[100]);
+}
+
+#[test]
+fn later_queries_see_the_keys_before_them() {
+    let device = Device::flex();
+    for (from, window) in [(0, usize::MAX), (9, usize::MAX), (9, 4), (20, 30)] {
+        let attention = Attention {
+            from,
+            window,
+            block: 3,
+            ..Attention::new(&device)
+        };
+        let inputs = [([1, 4, 8, 3], 1), ([1, 2, 40, 3], 2), ([1, 2, 40, 3], 3)]
+            .map(|(shape, seed)| random(shape, seed, &device));
+        let [found, expected] = [attention.attend(inputs.clone()), plain(&attention, inputs)]
+            .map(|tensor| tensor.try_into_vec_as::<f32>().unwrap());
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!(
+                (found - expected).abs() < 1e-5,
+                "{found} instead of {expected}"
+            );
+        }
+    }
+}
+
+#[test]
+fn blocks_of_long_windows_are_small() {
+    assert_eq!(queries_at_once(32, 2048), 256);
+    assert_eq!(queries_at_once(32, 131_072), 16);
+    assert_eq!(queries_at_once(1 << 30, 1 << 18), 1);
+    let block = |window| {
+        let attention = Attention {
+            window,
+            ..Attention::new(&Device::flex())
+        };
+        let inputs = [4, 2, 2].map(|heads| Tensor::zeros([1, heads, 1000, 2], &Device::flex()));
+        attention.blocks(&inputs)
+    };
+    let all = block(usize::MAX);
+    assert_eq!(
+        all[1],
+        Block {
+            queries: 256..512,
+            keys: 0..512
+        }
+    );
+    assert_eq!(
+        all[3],
+        Block {
+            queries: 768..1000,
+            keys: 0..1000
+        }
+    );
+    assert_eq!(
+        block(10)[1],
+        Block {
+            queries: 256..512,
+            keys: 247..512
+        }
+    );
+}

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use weal_coordinator_free::host::answers::ROUND_MESSAGES_BYTES;
@@ -23,7 +24,7 @@ use super::page::{Observed, PageFeed};
 use super::round_messages::MessagesRequest;
 use super::service::SharedPosition;
 use super::timers::Timers;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::folder::FolderLock;
 use crate::learner::{LearnerEvent, LearnerHandle};
 use crate::link::RunLink;
@@ -71,6 +72,8 @@ pub struct Daemon {
     pub(super) own: OwnContribution,
     /// What this node learnt in the last round that it trained.
     pub(super) own_work: Option<(RoundNumber, Arc<OwnWork>)>,
+    /// Where the page is served, until it is.
+    pub(super) page_listener: Option<TcpListener>,
     pub(super) dashboard: Dashboard,
     pub(super) page: PageFeed,
     /// Loss of this round's training, until the round is decided.
@@ -89,6 +92,8 @@ impl Daemon {
     /// # Errors
     /// When the node cannot continue. Everything that was decided is on disk.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<()> {
+        // Not before: whoever sees the page may rely on a signal to end the node with a farewell.
+        self.serve_page();
         self.context.disk.stop_with(stop.clone());
         let weights = self.weights.newest().clone();
         if self.core.waits_to_hear() {
@@ -104,6 +109,20 @@ impl Daemon {
         let outcome = self.handle_events(&mut stop).await;
         self.farewell(&outcome).await;
         outcome
+    }
+
+    fn serve_page(&mut self) {
+        let Some(listener) = self.page_listener.take() else {
+            return;
+        };
+        let dashboard = self.dashboard.clone();
+        let serving = weal_dashboard::serve(listener, dashboard, std::future::pending());
+        tokio::spawn(async move {
+            if let Err(error) = serving.await {
+                let error = Error::of(ErrorKind::Network, error);
+                tracing::error!("the page is no longer served: {error:#}");
+            }
+        });
     }
 
     async fn handle_events(&mut self, stop: &mut watch::Receiver<bool>) -> Result<()> {

@@ -24,7 +24,7 @@ use super::round_messages::{MessagesRequest, RoundMessages};
 use super::service::{NodeService, Position, SharedPosition};
 use super::sole_use::new_session;
 use super::timers::Timers;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::full_disk::FullDisk;
 use crate::home::Home;
 use crate::learner::{LearnerEvent, LearnerHandle, LearnerSetup};
@@ -82,7 +82,6 @@ pub async fn open(options: Options) -> Result<Daemon> {
     let position: SharedPosition = Arc::new(RwLock::new(Position::start(home.run)));
     let (network, network_events, message_requests) =
         start_network(&home, &key, &settings, position.clone()).await?;
-    let dashboard = serve_page(page_listener);
     let disk = FullDisk::default();
     let (learner, learner_events, own) =
         start_learner(&home, &key, &settings, (&plan, &corpus, device, &disk))?;
@@ -122,7 +121,8 @@ pub async fn open(options: Options) -> Result<Daemon> {
         position,
         own,
         own_work: None,
-        dashboard,
+        page_listener: Some(page_listener),
+        dashboard: Dashboard::new(),
         page: PageFeed::new(&home.manifest, this_node(&key), page::floors(&corpus)),
         train_loss: None,
         _lock: home.lock,
@@ -192,18 +192,6 @@ async fn start_network(
         Network::start(key.seed(), home.run.into(), addresses, Arc::new(service)).await?;
     call_known_peers(&home.store, &network).await?;
     Ok((network, events, message_requests))
-}
-
-fn serve_page(listener: TcpListener) -> Dashboard {
-    let dashboard = Dashboard::new();
-    let serving = weal_dashboard::serve(listener, dashboard.clone(), std::future::pending());
-    tokio::spawn(async move {
-        if let Err(error) = serving.await {
-            let error = Error::of(ErrorKind::Network, error);
-            tracing::error!("the page is no longer served: {error:#}");
-        }
-    });
-    dashboard
 }
 
 type LearnerParts = (LearnerHandle, mpsc::Receiver<LearnerEvent>, OwnContribution);

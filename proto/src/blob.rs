@@ -1,12 +1,10 @@
-//! Blob messages: the header of a contribution, and requests for parts of a blob.
+//! The blob of a contribution: a header and a body.
 
 use crate::error::DecodeError;
-use crate::ids::{BlobHash, LayoutHash, PeerId, RoundNumber, RunId, StateRoot};
+use crate::ids::{LayoutHash, PeerId, RoundNumber, RunId, StateRoot};
 use crate::limits;
 use crate::message::{Message, Standalone};
-use crate::schema::{Value, Wire, message, required};
-use crate::shape::{Shape, id, one, plain};
-use crate::wire;
+use crate::schema::message;
 
 message! {
     /// The header of a contribution.
@@ -53,62 +51,5 @@ impl BlobHeader {
         let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
         let (header, body) = rest.split_at_checked(length).ok_or_else(short)?;
         Ok((Self::decode(header)?, body))
-    }
-}
-
-/// A part of a blob.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BlobPart {
-    /// The [`Outline`](crate::Outline).
-    Outline,
-    /// One chunk, by its number from 0. The answer is the plain bytes of the chunk.
-    Chunk(u32),
-}
-
-/// Asks for a part of a blob.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BlobRequest {
-    /// The blob's name.
-    pub blob: BlobHash,
-    /// The part asked for.
-    pub part: BlobPart,
-}
-
-const EMPTY: Shape = Shape {
-    name: "request for an outline",
-    most_bytes: 0,
-    fields: &[],
-};
-
-impl Standalone for BlobRequest {}
-
-impl Wire for BlobRequest {
-    type Wire = wire::BlobRequest;
-    const SHAPE: Shape = Shape {
-        name: "blob request",
-        most_bytes: limits::BLOB_REQUEST_BYTES,
-        fields: &[id(1, "BlobRequest.blob"), one(2, &EMPTY), plain(3)],
-    };
-
-    fn to_wire(&self) -> Self::Wire {
-        let part = match self.part {
-            BlobPart::Outline => wire::blob_request::Part::Outline(wire::OutlineRequest {}),
-            BlobPart::Chunk(index) => wire::blob_request::Part::Chunk(index),
-        };
-        wire::BlobRequest {
-            blob: self.blob.to_field(),
-            part: Some(part),
-        }
-    }
-
-    fn from_wire(wire: Self::Wire) -> Result<Self, DecodeError> {
-        let part = match required("BlobRequest.part", wire.part)? {
-            wire::blob_request::Part::Outline(_) => BlobPart::Outline,
-            wire::blob_request::Part::Chunk(index) => BlobPart::Chunk(index),
-        };
-        Ok(Self {
-            blob: Value::from_field("BlobRequest.blob", wire.blob)?,
-            part,
-        })
     }
 }

@@ -53,7 +53,7 @@ mod schema;
 mod shape;
 mod wire;
 
-pub use blob::{BlobHeader, BlobPart, BlobRequest};
+pub use blob::BlobHeader;
 pub use envelope::{Envelope, Kind, Signable, Signature, SigningKey};
 pub use error::{DecodeError, ManifestError, OutlineError};
 pub use exchange::{Request, Response, Status};

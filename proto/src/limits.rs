@@ -87,9 +87,7 @@ pub const DECIDED_BYTES: usize = ROUND_SET_BYTES + CERTIFICATE_BYTES;
 pub const REQUEST_BYTES: usize = 128;
 /// Bytes of an answer to a control request.
 pub const RESPONSE_BYTES: usize = 4 << 20;
-/// Bytes of a request for a part of a blob.
-pub const BLOB_REQUEST_BYTES: usize = 64;
-/// Bytes of an answer to it: a chunk, or an outline, which may be a little longer.
+/// Bytes of an outline, or of a chunk: an outline may be a little longer.
 pub const BLOB_ANSWER_BYTES: usize = BLOB_CHUNKS * 32 + 64;
 /// Bytes of a contribution's header.
 pub const BLOB_HEADER_BYTES: usize = 256;

@@ -28,17 +28,10 @@ pub(crate) fn run() -> Outcome {
 
 fn checks(steps: &mut Steps, count: &mut Option<Count>) -> Outcome {
     lint::run_in(steps, &[])?;
-    steps.run("features vulkan and metal", other_features)?;
     steps.run("build of the tests", suites::build)?;
     steps.run("roots with this processor's own instructions", native)?;
     let count = count.insert(Count::default());
     steps.run("cargo test --workspace", || suites::count_all(count))
-}
-
-/// Checks the features of GPU backends that compile without a vendor's toolkit.
-fn other_features() -> Outcome {
-    let arguments = ["check", "--quiet", "--locked", "--package", "weal"];
-    start(cargo(arguments).args(["--features", "vulkan,metal"]))
 }
 
 /// Computes the large step's roots once more, compiled for all instructions of this processor. Each

@@ -48,6 +48,8 @@ fn fmt() -> Outcome {
     start(&mut cargo(["fmt", "--all", "--check"]))
 }
 
+/// With the features of GPU backends that compile without a vendor's toolkit: the default ones are
+/// compiled by the tests.
 fn clippy() -> Outcome {
     let arguments = [
         "clippy",
@@ -55,6 +57,8 @@ fn clippy() -> Outcome {
         "--locked",
         "--workspace",
         "--all-targets",
+        "--features",
+        "weal/vulkan,weal/metal",
     ];
     start(cargo(arguments).args(["--", "--deny", "warnings"]))
 }

@@ -50,7 +50,7 @@ pub(crate) fn all() -> Outcome {
 /// Runs every test, documentation tests included, and counts them. A run that ignored a test, or
 /// had none, is an error.
 pub(crate) fn count_all(count: &mut Count) -> Outcome {
-    let mut command = cargo(["test", "--locked", "--workspace"]);
+    let mut command = cargo(["test", "--locked", "--workspace", "--no-fail-fast"]);
     let name = shown(&command);
     let started = command.stdout(Stdio::piped()).spawn();
     let mut tests = started.map_err(|error| format!("cannot start `{name}`: {error}"))?;

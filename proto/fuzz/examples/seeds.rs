@@ -32,7 +32,6 @@ fn main() -> io::Result<()> {
         request: Request,
         response: Response,
         decided: Decided,
-        blob_request: BlobRequest,
         outline: Outline,
     }
     write(&corpus, "blob_header", |seed| {

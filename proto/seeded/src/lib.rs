@@ -10,7 +10,7 @@ mod manifest;
 
 use weal_proto::round::Verdict;
 use weal_proto::{
-    Attestation, BlobHeader, BlobPart, BlobRequest, Certificate, Closed, CommitSignature,
+    Attestation, BlobHeader, Certificate, Closed, CommitSignature,
     Commitment, Decided, Difference, Envelope, Evidence, Leave, Named, Outline, PeerId, PlaceSet,
     Proposal, Recovery, Refusal, Request, Response, RoundNumber, RoundSet, RunId, SampleSpan,
     Score, Signable, Signature, SigningKey, SlotId, Status, Ticket, View, ViewCertificate,
@@ -445,20 +445,6 @@ impl Seeded for BlobHeader {
             base_root: source.bytes().into(),
             layout: source.bytes().into(),
             codec: source.short_number(),
-        }
-    }
-}
-
-impl Seeded for BlobRequest {
-    fn seeded(source: &mut Source) -> Self {
-        let part = if source.coin() {
-            BlobPart::Outline
-        } else {
-            BlobPart::Chunk(source.short_number())
-        };
-        Self {
-            blob: source.bytes().into(),
-            part,
         }
     }
 }

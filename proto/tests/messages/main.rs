@@ -32,7 +32,6 @@ macro_rules! for_every_message {
             request: weal_proto::Request,
             response: weal_proto::Response,
             blob_header: weal_proto::BlobHeader,
-            blob_request: weal_proto::BlobRequest,
             outline: weal_proto::Outline,
         }
     };

@@ -1,10 +1,9 @@
 //! Every kind of broken message is refused with the right error: the node counts drops by cause.
 
 use weal_proto::{
-    Attestation, BlobHeader, BlobRequest, Certificate, Commitment, Decided, DecodeError, Envelope,
-    Evidence, Kind, Leave, Manifest, Message, Outline, PlaceSet, Proposal, Refusal, Request,
-    Response, RoundNumber, RoundSet, Score, SigningKey, SlotId, Verdict, View, ViewCertificate,
-    Vote, limits,
+    Attestation, BlobHeader, Certificate, Commitment, Decided, DecodeError, Envelope, Evidence,
+    Kind, Leave, Manifest, Message, Outline, PlaceSet, Proposal, Refusal, Request, Response,
+    RoundNumber, RoundSet, Score, SigningKey, SlotId, Verdict, View, ViewCertificate, Vote, limits,
 };
 use weal_proto_seeded::{Seeded, Source};
 
@@ -148,11 +147,6 @@ fn an_error_names_the_id_of_wrong_length() {
         assert_eq!(
             refusal::<Response>(&tensors),
             wrong("StateTensors.tensors", bytes)
-        );
-        let request = Raw::new().bytes(1, &id_of).number(3, 1).done();
-        assert_eq!(
-            refusal::<BlobRequest>(&request),
-            wrong("BlobRequest.blob", bytes)
         );
         let proposal = Raw::new().number(1, 9).bytes(4, &id_of).done();
         assert_eq!(
@@ -360,10 +354,6 @@ fn an_error_names_the_missing_part() {
     assert_eq!(refusal::<Request>(&[]), missing("Request.what"));
     assert_eq!(refusal::<Response>(&[]), missing("Response.what"));
     assert_eq!(
-        refusal::<BlobRequest>(&Raw::new().bytes(1, &id(1)).done()),
-        missing("BlobRequest.part")
-    );
-    assert_eq!(
         refusal::<Evidence>(&Raw::new().part(1, &envelope(1)).done()),
         missing("Evidence.second")
     );
@@ -383,12 +373,7 @@ fn an_error_names_the_missing_part() {
 fn two_variants_in_one_message_are_refused() {
     let status = Raw::new().part(1, &Raw::new()).part(2, &Raw::new()).done();
     assert_eq!(refusal::<Request>(&status), not_canonical("request"));
-    let both = Raw::new()
-        .bytes(1, &id(1))
-        .part(2, &Raw::new())
-        .number(3, 1)
-        .done();
-    assert_eq!(refusal::<BlobRequest>(&both), not_canonical("blob request"));
+    assert_eq!(refusal::<Response>(&status), not_canonical("response"));
 }
 
 #[test]

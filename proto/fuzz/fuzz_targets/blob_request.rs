@@ -1,4 +1,0 @@
-//! A request for a part of a blob from a stranger.
-#![no_main]
-
-weal_proto_fuzz::target!(weal_proto::BlobRequest);

@@ -2,34 +2,24 @@
 //! are ahead; and a round in which nobody can propose is attested again.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use weal_coordinator_free::sim::fixtures::{commitment, key, manifest};
-use weal_coordinator_free::{
-    Config, Core, DropCause, Event, Input, Millis, Output, Phase, Recovered, TimerId,
+use weal_coordinator_free::sim::fixtures::{
+    attestation, commitment, key, manifest, training_founder,
 };
+use weal_coordinator_free::{Core, DropCause, Event, Input, Millis, Output, Phase, TimerId};
 use weal_proto::{
-    Attestation, Closed, Envelope, ListHash, PlaceSet, RoundNumber, RunId, Signable, SlotId,
-    StateRoot, View, ViewCertificate, ViewSignature, Vote, VoteStep,
+    Attestation, Closed, Envelope, ListHash, PlaceSet, RoundNumber, RunId, Signable, SlotId, View,
+    ViewCertificate, ViewSignature, Vote, VoteStep,
 };
 
 const ROUND: RoundNumber = RoundNumber(0);
 
-fn nothing() -> Recovered {
-    Recovered::nothing(manifest(&[1, 2, 3, 4]))
-}
-
 fn run() -> RunId {
-    nothing().chain.run()
+    manifest(&[1, 2, 3, 4]).run()
 }
 
 /// The core of founder 1, which has trained nothing and waits for attestations.
 fn attesting() -> Core {
-    let mut core = Core::new(Config::new(key(1)), nothing()).expect("founders can vote");
-    core.step(Millis(0), Input::Start);
-    let ready = Input::WeightsReady {
-        round: ROUND,
-        root: [0; 32].into(),
-    };
-    core.step(Millis(0), ready);
+    let (mut core, _) = training_founder(Vec::new()).expect("founders can vote");
     for n in 2..=4 {
         send(&mut core, n, &Closed { round: ROUND });
     }
@@ -40,18 +30,6 @@ fn attesting() -> Core {
 fn send<M: Signable>(core: &mut Core, n: u8, message: &M) -> Vec<Output> {
     let envelope = Envelope::sign(&key(n), run(), message);
     core.step(Millis(20), Input::Received(envelope))
-}
-
-fn attestation(root: u8, attempt: u32) -> Attestation {
-    Attestation {
-        round: ROUND,
-        base_root: StateRoot::from([root; 32]),
-        valid: PlaceSet::default(),
-        list: ListHash::of([]),
-        refused: Vec::new(),
-        attempt,
-        scores: Vec::new(),
-    }
 }
 
 /// The attempts in which a core attests in these outputs.

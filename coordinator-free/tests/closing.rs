@@ -1,34 +1,19 @@
 //! Nothing is revealed before two thirds of the weight take no more commitments.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use weal_coordinator_free::sim::fixtures::{commitment, key, manifest, peer};
+use weal_coordinator_free::sim::fixtures::{
+    attestation, commitment, key, manifest, peer, training_founder,
+};
 use weal_coordinator_free::{
-    Config, Core, DropCause, Event, Input, Millis, Output, Phase, Record, Recovered, TimerId,
+    Core, DropCause, Event, Input, Millis, Output, Phase, Record, TimerId,
 };
-use weal_proto::{
-    Attestation, Closed, Envelope, Kind, Leave, ListHash, PlaceSet, RoundNumber, Samples, Signable,
-    StateRoot,
-};
+use weal_proto::{Closed, Envelope, Kind, Leave, RoundNumber, Samples, Signable};
 
 const ROUND: RoundNumber = RoundNumber(0);
 
-fn nothing() -> Recovered {
-    Recovered::nothing(manifest(&[1, 2, 3, 4]))
-}
-
 /// The core of founder 1, which has trained and committed.
 fn committed(records: Vec<Record>) -> (Core, Vec<Output>) {
-    let recovered = Recovered {
-        records,
-        ..nothing()
-    };
-    let mut core = Core::new(Config::new(key(1)), recovered).expect("founders can vote");
-    let mut outputs = core.step(Millis(0), Input::Start);
-    let ready = Input::WeightsReady {
-        round: ROUND,
-        root: [0; 32].into(),
-    };
-    outputs.extend(core.step(Millis(0), ready));
+    let (mut core, mut outputs) = training_founder(records).expect("founders can vote");
     let trained = Input::Trained {
         round: ROUND,
         blob: [1; 32].into(),
@@ -40,7 +25,7 @@ fn committed(records: Vec<Record>) -> (Core, Vec<Output>) {
 }
 
 fn send<M: Signable>(core: &mut Core, n: u8, message: &M) -> Vec<Output> {
-    let envelope = Envelope::sign(&key(n), nothing().chain.run(), message);
+    let envelope = Envelope::sign(&key(n), manifest(&[1, 2, 3, 4]).run(), message);
     core.step(Millis(20), Input::Received(envelope))
 }
 
@@ -118,15 +103,6 @@ fn after_a_restart_only_what_was_stored_as_in_time_is_in_time() {
 #[test]
 fn voters_that_split_about_the_base_root_attest_again() {
     let (mut core, _) = committed(Vec::new());
-    let attestation = |root: u8, attempt| Attestation {
-        round: ROUND,
-        base_root: StateRoot::from([root; 32]),
-        valid: PlaceSet::default(),
-        list: ListHash::of([]),
-        refused: Vec::new(),
-        attempt,
-        scores: Vec::new(),
-    };
     for n in 2..=4 {
         close(&mut core, n);
     }

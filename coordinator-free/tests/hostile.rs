@@ -2,38 +2,26 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use proptest::prelude::*;
-use weal_coordinator_free::sim::fixtures::{commitment, key, manifest};
-use weal_coordinator_free::{
-    Acceptance, Config, Core, DropCause, Event, Input, Millis, Output, Recovered, TimerId,
+use weal_coordinator_free::sim::fixtures::{
+    attestation, commitment, key, manifest, training_founder,
 };
+use weal_coordinator_free::{Acceptance, Core, DropCause, Event, Input, Millis, Output, TimerId};
 use weal_proto::{
     Attestation, Certificate, Closed, Commitment, Decided, Envelope, Kind, Leave, LedgerRoot,
-    ListHash, Message, PeerId, PlaceSet, Proposal, Recovery, Refusal, RoundNumber, RoundSet, RunId,
-    SampleSpan, Samples, Signable, Signature, SlotId, Status, Ticket, Verdict, View,
-    ViewCertificate, ViewSignature, Vote, VoteStep, limits,
+    Message, PeerId, Proposal, Recovery, Refusal, RoundNumber, RoundSet, RunId, SampleSpan,
+    Samples, Signable, Signature, SlotId, Status, Ticket, Verdict, View, ViewCertificate,
+    ViewSignature, Vote, VoteStep, limits,
 };
 
 const FOUNDERS: u8 = 4;
 
-fn nothing() -> Recovered {
-    Recovered::nothing(manifest(&[1, 2, 3, 4]))
-}
-
 fn run() -> RunId {
-    nothing().chain.run()
+    manifest(&[1, 2, 3, 4]).run()
 }
 
 /// The core of founder 1, training in round 0.
 fn core() -> Core {
-    let mut core = Core::new(Config::new(key(1)), nothing()).expect("founders can vote");
-    core.step(Millis(0), Input::Start);
-    core.step(
-        Millis(0),
-        Input::WeightsReady {
-            round: RoundNumber(0),
-            root: [0; 32].into(),
-        },
-    );
+    let (core, _) = training_founder(Vec::new()).expect("founders can vote");
     core
 }
 
@@ -115,7 +103,6 @@ fn each_fault_is_dropped_for_its_own_cause() {
             ..commitment(0, 1)
         },
     );
-    let attestation = attestation(0, 0);
     let split = signed(2, &commitment_of_spans(0, &[(0, 5), (5, 1)]));
     let of_another_round = signed(2, &commitment_of_spans(7, &[(0, 5)]));
     let not_proposer = {
@@ -147,7 +134,7 @@ fn each_fault_is_dropped_for_its_own_cause() {
             DropCause::NotVoter,
         ),
         (
-            signed(2, &self::attestation(0, limits::ATTEMPTS)),
+            signed(2, &attestation(0, limits::ATTEMPTS)),
             DropCause::FutureView,
         ),
         (signed(2, &a_ticket()), DropCause::Invalid),
@@ -168,7 +155,7 @@ fn each_fault_is_dropped_for_its_own_cause() {
         (signed(2, &commitment(2, 1)), DropCause::FutureRound),
         (signed(9, &vote(0, None)), DropCause::NotVoter),
         (signed(2, &vote(11, None)), DropCause::FutureView),
-        (signed(9, &attestation), DropCause::NotMember),
+        (signed(9, &attestation(0, 0)), DropCause::NotMember),
         (
             signed(
                 9,
@@ -184,18 +171,6 @@ fn each_fault_is_dropped_for_its_own_cause() {
         let (found, acceptance) = send(&mut core(), envelope);
         assert_eq!(found, Some(cause), "{kind:?}");
         assert_eq!(acceptance == Acceptance::Reject, cause.blames_sender());
-    }
-}
-
-fn attestation(round: u64, attempt: u32) -> Attestation {
-    Attestation {
-        round: RoundNumber(round),
-        base_root: [0; 32].into(),
-        valid: PlaceSet::default(),
-        list: ListHash::of([]),
-        refused: Vec::new(),
-        attempt,
-        scores: Vec::new(),
     }
 }
 
@@ -270,7 +245,7 @@ fn an_invalid_proposal_of_the_right_proposer_is_refused() {
 
 #[test]
 fn a_ticket_is_kept_if_its_signer_needs_it_and_has_worked_for_it() {
-    let bits = nothing().chain.manifest().membership.ticket_bits;
+    let bits = manifest(&[1, 2, 3, 4]).membership.ticket_bits;
     let from = a_ticket();
     let good = from.find(run(), key(9).peer(), bits).expect("few bits");
     let mut core = core();

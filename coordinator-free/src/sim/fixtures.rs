@@ -3,9 +3,16 @@
 use std::sync::Arc;
 
 use weal_proto::manifest::Manifest;
-use weal_proto::{Commitment, PeerId, RoundNumber, SampleSpan, SigningKey};
+use weal_proto::{
+    Attestation, Commitment, ListHash, PeerId, PlaceSet, RoundNumber, SampleSpan, SigningKey,
+};
 
 use super::manifest;
+use crate::core::{Config, Core, Recovered};
+use crate::interface::error::Error;
+use crate::interface::input::Input;
+use crate::interface::output::{Output, Record};
+use crate::interface::time::Millis;
 
 /// The key made of this byte.
 pub fn key(n: u8) -> SigningKey {
@@ -36,6 +43,40 @@ pub fn commitment(round: u64, blob: u8) -> Commitment {
             count: 10,
         }],
     }
+}
+
+/// An attestation of round 0 that finds nothing valid, and names the state root made of the byte
+/// `root`.
+pub fn attestation(root: u8, attempt: u32) -> Attestation {
+    Attestation {
+        round: RoundNumber(0),
+        base_root: [root; 32].into(),
+        valid: PlaceSet::default(),
+        list: ListHash::of([]),
+        refused: Vec::new(),
+        attempt,
+        scores: Vec::new(),
+    }
+}
+
+/// The core of founder 1 of four, after a restart with these records on disk. It trains in round 0,
+/// from weights whose state root is all zeros. Returns also what it has asked for so far.
+///
+/// # Errors
+/// If the core cannot start from the records.
+pub fn training_founder(records: Vec<Record>) -> Result<(Core, Vec<Output>), Error> {
+    let recovered = Recovered {
+        records,
+        ..Recovered::nothing(manifest(&[1, 2, 3, 4]))
+    };
+    let mut core = Core::new(Config::new(key(1)), recovered)?;
+    let mut outputs = core.step(Millis(0), Input::Start);
+    let ready = Input::WeightsReady {
+        round: RoundNumber(0),
+        root: [0; 32].into(),
+    };
+    outputs.extend(core.step(Millis(0), ready));
+    Ok((core, outputs))
 }
 
 #[cfg(test)]

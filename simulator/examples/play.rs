@@ -3,11 +3,14 @@
 //!
 //! ```text
 //! cargo run -p weal-simulator --example play -- 16 40 1 sign-flip=4 noise=4
+//! cargo run -p weal-simulator --example play -- 16 40 1 network=lossy sign-flip=2,damn=2
 //! ```
+//!
+//! `network=` changes the network of the mixes that follow it: good, slow, lossy or split.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used)] // a developer reads it
 
-use weal_simulator::{HONEST, Options, Played, Summary, parse_mix, play};
+use weal_simulator::{Conditions, HONEST, Options, Played, Summary, parse_mix, play};
 
 /// Signals fade as training succeeds, so that early and late rounds differ.
 const EARLY: u64 = 10;
@@ -18,7 +21,7 @@ fn main() {
         println!("usage: play PEERS ROUNDS SEED MIX ...");
         return;
     };
-    let honest = Options {
+    let mut honest = Options {
         rounds: rounds.parse().unwrap(),
         ..Options::new(peers.parse().unwrap(), seed.parse().unwrap())
     };
@@ -28,6 +31,11 @@ fn main() {
     );
     let mut alone: Option<Played> = None;
     for mix in mixes {
+        if let Some(network) = mix.strip_prefix("network=") {
+            honest.conditions = conditions(network);
+            alone = None;
+            continue;
+        }
         let options = Options {
             dishonest: parse_mix(mix).unwrap(),
             ..honest.clone()
@@ -41,6 +49,15 @@ fn main() {
         }
         let played = play(&options, |_| ()).unwrap();
         print(mix, &played, alone.as_ref().unwrap());
+    }
+}
+
+fn conditions(name: &str) -> Conditions {
+    match name {
+        "slow" => Conditions::Slow,
+        "lossy" => Conditions::Lossy,
+        "split" => Conditions::Split,
+        _ => Conditions::Good,
     }
 }
 

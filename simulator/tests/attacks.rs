@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use weal_simulator::{HONEST, Options, Played, Summary, parse_mix, play};
+use weal_simulator::{Conditions, HONEST, Options, Played, Summary, parse_mix, play};
 
 /// How much higher the final loss may be than with the honest peers alone.
 const HARM: f64 = 0.02;
@@ -201,6 +201,19 @@ fn a_mix() {
     let mut table = Table::new();
     table.survives("sign-flip=1,noise=1,free-rider=1,praise-friends=1", HARM);
     table.holds();
+}
+
+/// Partitions are left out: what a peer sends while it is cut off is lost, liars or not.
+#[test]
+fn a_mix_on_a_slow_and_on_a_lossy_network() {
+    for conditions in [Conditions::Slow, Conditions::Lossy] {
+        let mut table = Table::like(Options {
+            conditions,
+            ..Options::new(16, 1)
+        });
+        table.survives("sign-flip=1,noise=1,free-rider=1,praise-friends=1", HARM);
+        table.holds();
+    }
 }
 
 #[test]

@@ -13,17 +13,19 @@ import tempfile
 from pathlib import Path
 
 PRECISIONS = ["f32", "bf16"]
-# Micro-batch (0 for the whole batch), recompute, states.
-PLANS = [(0, "false", "device"), (1, "true", "device"), (1, "true", "host")]
+# Micro-batch (0 for the whole batch), recompute, states, moments and error feedback.
+LONG, SHORT = ("f32", "f32"), ("8bit", "bf16")
+PLANS = [(0, "false", "device", LONG), (1, "true", "device", LONG), (1, "true", "host", LONG)]
+SPARED = (1, "true", "host", SHORT)
 
 
 def predicted(weal, precision, plan):
     """Bytes on the GPU and in the machine, and items, for each preset."""
-    micro_batch, recompute, states = plan
+    micro_batch, recompute, states, (moments, error_feedback) = plan
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "settings.toml").write_text(
             f'[compute]\nmicro_batch = {micro_batch}\nrecompute = {recompute}\nstates = "{states}"\n'
-            f'precision = "{precision}"\n')
+            f'precision = "{precision}"\nmoments = "{moments}"\nerror_feedback = "{error_feedback}"\n')
         command = [weal, "doctor", "--suppose", "6 GB", "--context", "1024", "--device", "cpu", "--no-measure", "--json"]
         done = subprocess.run([*command, "--dir", folder], capture_output=True, text=True)
     return {model["name"]: model for model in json.loads(done.stdout)["models"]}
@@ -32,13 +34,14 @@ def predicted(weal, precision, plan):
 def main():
     weal = sys.argv[1]
     columns = [predicted(weal, precision, plan) for precision in PRECISIONS for plan in PLANS]
+    short = predicted(weal, "f32", SPARED)
     for name in columns[0]:
         gigabytes = [column[name]["device_bytes"] for column in columns]
-        gigabytes += [column[name]["host_bytes"] for column in columns[1:3]]
+        gigabytes += [column[name]["host_bytes"] for column in (columns[2], short)]
         print(f"| `{name}` |", " | ".join(f"{bytes / 1e9:.2f}" for bytes in gigabytes), "|")
-    largest = columns[-1]["1b"]
+    largest = short["1b"]
     for item in largest["items"]:
-        print(f"1b, bf16, spared, states in host: {item['what']} ({item['place']}) {item['bytes'] / 1e9:.2f}")
+        print(f"1b, f32, spared, states in host, short: {item['what']} ({item['place']}) {item['bytes'] / 1e9:.2f}")
 
 
 if __name__ == "__main__":

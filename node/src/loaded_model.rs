@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use weal_proto::BlobHash;
 use weal_proto::manifest::{Manifest, Tokeniser as TokeniserSource};
-use weal_trainer::{Checkpoint, FileProgress, ModelSpec, Tokeniser, TokeniserSettings};
+use weal_trainer::{
+    Checkpoint, FileProgress, ModelSpec, ModelWeights, Tokeniser, TokeniserSettings,
+};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::folder::Folder;
@@ -26,7 +28,7 @@ pub struct LoadedModel {
     /// Sizes of the model.
     pub model: ModelSpec,
     /// The weights, flat, in the layout's order.
-    pub weights: Arc<Vec<f32>>,
+    pub weights: Arc<ModelWeights>,
     /// Turns text into the model's tokens.
     pub tokeniser: Tokeniser,
 }
@@ -112,7 +114,7 @@ impl LoadedModel {
             name,
             origin: folder.display().to_string(),
             model,
-            weights: weights.into(),
+            weights: Arc::new(weights.into()),
             tokeniser,
         })
     }

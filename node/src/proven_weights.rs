@@ -126,8 +126,9 @@ mod tests {
         let values = plan::initial_weights(&home.manifest, &plan, &home.blobs).unwrap();
         let files = WeightFiles::new(folder.weights());
         for round in [0, 1] {
-            let weights = Weights::new(&plan.layout, RoundNumber(round), values.clone()).unwrap();
-            files.save(&weights).unwrap();
+            files
+                .store(&plan.layout, RoundNumber(round), &values)
+                .unwrap();
         }
         folder
     }

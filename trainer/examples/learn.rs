@@ -15,8 +15,8 @@ use std::time::Instant;
 
 use weal_kernels::{Compression, OuterStep, Rule, apply, decode};
 use weal_trainer::{
-    Assignment, Corpus, DeviceChoice, InnerSpec, Learner, ModelSpec, OpenDevice, Optimiser,
-    TextSource, Tokeniser, initial_weights,
+    Assignment, ComputePlan, Corpus, DeviceChoice, InnerSpec, Learner, ModelSpec, MomentFormat,
+    OpenDevice, Optimiser, Precision, TextSource, Tokeniser, initial_weights,
 };
 
 /// The settings; each can be given on the command line as `name=value`.
@@ -36,6 +36,7 @@ struct Settings {
     /// Stop once the held-out loss is below this, in nats per byte.
     until: f64,
     inner: InnerSpec,
+    plan: ComputePlan,
 }
 
 impl Settings {
@@ -54,6 +55,7 @@ impl Settings {
             seed: 0,
             until: 0.0,
             inner: InnerSpec::default(),
+            plan: ComputePlan::default(),
         };
         for argument in std::env::args().skip(1) {
             let (name, value) = argument
@@ -86,6 +88,10 @@ impl Settings {
                     settings.inner.optimiser = Optimiser::Muon {
                         momentum_ppm: 950_000,
                     }
+                }
+                "moments" if value == "8bit" => settings.plan.moments = MomentFormat::Bits8,
+                "error_feedback" if value == "bf16" => {
+                    settings.plan.error_feedback = Precision::Bf16;
                 }
                 "clip_ppm" => settings.inner.clip_ppm = value.parse()?,
                 _ => return Err(format!("unknown setting {name:?}").into()),
@@ -131,12 +137,13 @@ fn run(
     let mut theta = initial_weights(model, &[settings.seed; 32])?;
     let mut peers = Vec::new();
     for _ in 0..settings.peers {
-        let learner = Learner::new(
+        let mut learner = Learner::new(
             model.clone(),
             settings.inner.clone(),
             Arc::clone(corpus),
             device,
         )?;
+        learner.set_plan(&settings.plan)?;
         peers.push(learner);
     }
     let layout = model.layout()?;

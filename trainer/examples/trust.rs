@@ -21,8 +21,8 @@ use weal_kernels::{
     compress, decode,
 };
 use weal_trainer::{
-    Assignment, Candidate, Corpus, InnerSpec, Judge, Learner, ModelSpec, OpenDevice, Sent,
-    TextSource, Tokeniser, initial_weights,
+    Assignment, Candidate, Corpus, InnerSpec, Judge, Learner, ModelSpec, ModelWeights, OpenDevice,
+    Sent, TextSource, Tokeniser, initial_weights,
 };
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -134,7 +134,8 @@ fn main() -> Result<()> {
     let mut honest: Vec<Peer> = honest.collect::<Result<_>>()?;
     let mut lazy = peer(settings.peers, &corpus, 2)?;
     let mut misled = peer(settings.peers + 1, &random, steps)?;
-    let mut theta = Arc::new(initial_weights(&model, &[settings.seed; 32])?);
+    let mut theta: Arc<ModelWeights> =
+        Arc::new(initial_weights(&model, &[settings.seed; 32])?.into());
     let run = Run {
         layout: model.layout()?,
         compression: Compression::default(),
@@ -192,7 +193,7 @@ fn main() -> Result<()> {
         }
         let spent = measure.spent;
         before = Some(contributions[1].clone());
-        let mut next = theta.as_ref().clone();
+        let mut next = theta.to_vec();
         let ones = vec![1_000_000; contributions.len()];
         let step = OuterStep {
             contributions: &contributions,
@@ -201,7 +202,7 @@ fn main() -> Result<()> {
             rule: Rule::RootOfSenders,
         };
         apply(&run.layout, &mut next, &step)?;
-        theta = Arc::new(next);
+        theta = Arc::new(next.into());
         let loss = honest[0].learner.heldout_loss(&theta, 64)?.nats_per_byte;
         println!(
             "round {:2}  held-out {loss:.4} nats/byte  judging {:.2} s",
@@ -235,11 +236,9 @@ fn work(run: &Run, peer: &mut Peer, theta: &[f32], round: u64) -> Result<Work> {
             }
         })?;
     let body = peer.learner.compress(theta, &run.compression)?;
-    let error = peer.learner.error_feedback()?;
     let sent = Sent {
         body: &body,
         compression: &run.compression,
-        error: &error,
     };
     Ok(Work {
         contribution: decode(&run.layout, &run.compression, &body, body.len())?,
@@ -254,7 +253,7 @@ struct Measure<'a> {
     run: &'a Run,
     voter: &'a mut Learner,
     own: &'a OwnWork,
-    theta: &'a Arc<Vec<f32>>,
+    theta: &'a Arc<ModelWeights>,
     round: u64,
     spent: Duration,
 }

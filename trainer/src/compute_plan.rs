@@ -44,6 +44,36 @@ impl fmt::Display for Precision {
     }
 }
 
+/// How the optimiser's moments are kept. Only states in host memory, and the CPU, can have them in
+/// eight bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MomentFormat {
+    /// 32 bits each.
+    #[default]
+    F32,
+    /// Eight bits each, and a scale for each block of them (see [`weal_kernels::moments8`]).
+    Bits8,
+}
+
+impl MomentFormat {
+    /// Bytes of a moment, scales included.
+    pub fn bytes(self) -> f64 {
+        match self {
+            Self::F32 => 4.0,
+            Self::Bits8 => 1.0 + 4.0 / 256.0,
+        }
+    }
+}
+
+impl fmt::Display for MomentFormat {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::F32 => "f32",
+            Self::Bits8 => "8-bit",
+        })
+    }
+}
+
 /// How a learner uses its device. All plans of one precision learn the same, up to rounding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ComputePlan {
@@ -57,6 +87,10 @@ pub struct ComputePlan {
     pub states: StatePlacement,
     /// The type of matrix products.
     pub precision: Precision,
+    /// How moments are kept, where they may be kept in eight bits.
+    pub moments: MomentFormat,
+    /// The type in which the error feedback is kept in host memory.
+    pub error_feedback: Precision,
 }
 
 impl fmt::Display for ComputePlan {
@@ -74,7 +108,14 @@ impl fmt::Display for ComputePlan {
             formatter,
             ", recompute {recompute}, states {states}, {}",
             self.precision
-        )
+        )?;
+        if self.moments != MomentFormat::F32 {
+            write!(formatter, ", {} moments", self.moments)?;
+        }
+        if self.error_feedback != Precision::F32 {
+            write!(formatter, ", {} error feedback", self.error_feedback)?;
+        }
+        Ok(())
     }
 }
 
@@ -89,10 +130,20 @@ mod tests {
             recompute: true,
             states: StatePlacement::Host,
             precision: Precision::Bf16,
+            ..ComputePlan::default()
         };
         assert_eq!(
             plan.to_string(),
             "micro-batch 4, recompute on, states in host memory, bf16"
+        );
+        let short = ComputePlan {
+            moments: MomentFormat::Bits8,
+            error_feedback: Precision::Bf16,
+            ..plan
+        };
+        assert_eq!(
+            short.to_string(),
+            format!("{plan}, 8-bit moments, bf16 error feedback")
         );
         let plain = "whole batches, recompute off, states on the device, f32";
         assert_eq!(ComputePlan::default().to_string(), plain);

@@ -203,6 +203,10 @@ pub enum Error {
         reason: String,
     },
 
+    /// Moments or error feedback cannot be written or read.
+    #[error("cannot write or read the learner's state")]
+    State(#[source] io::Error),
+
     /// Saved optimiser moments cannot be restored.
     #[error("cannot restore the saved optimiser moments: {0}")]
     Moments(String),

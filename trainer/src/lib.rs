@@ -36,7 +36,7 @@
 //! [assignment](Assignment) of samples, the [generated text](generate_text). Training and losses
 //! differ in their last bits from device to device.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod compute_plan;
 mod corpus;
@@ -66,6 +66,7 @@ mod loader;
 mod memory_model;
 mod memory_plan;
 mod memory_probe;
+mod model_weights;
 mod moments;
 mod panic;
 mod permutation;
@@ -74,9 +75,10 @@ mod spec;
 mod speed;
 mod tensor_index;
 mod tokeniser;
+mod values;
 mod write_inside;
 
-pub use compute_plan::{ComputePlan, Precision, StatePlacement};
+pub use compute_plan::{ComputePlan, MomentFormat, Precision, StatePlacement};
 pub use corpus::{Corpus, Floors, Generated, TextSource, TokenPart, TokenShard, generate_text};
 pub use data::{
     DownloadClient, FileKind, FileWalk, FoundPath, LeftOut, PlainText, Prepare, PrepareProgress,
@@ -109,9 +111,10 @@ pub use learner::{
     Candidate, Evaluation, Judge, Judgement, Learner, Progress, Samples, Sent, Trained,
     judging_windows,
 };
-pub use memory_model::{AGREED_WEIGHTS, ERROR_FEEDBACK, MemoryItem, MemoryNeed, SAVING, Workload};
+pub use memory_model::{ERROR_FEEDBACK, MemoryItem, MemoryNeed, Workload};
 pub use memory_plan::{MemoryBudget, MemoryPlan, MemoryPlanner, PlanRequest, format_bytes};
 pub use memory_probe::{DriverReport, driver_reports};
+pub use model_weights::ModelWeights;
 pub use sampling::{Assignment, Windows};
 pub use spec::{ModelSpec, PRESETS};
 pub use speed::{CompressSpeed, TrainLoad, TrainSpeed, flops_per_token};

@@ -39,6 +39,9 @@ pub struct MemoryItem {
 }
 
 /// The peak memory of training and of measuring losses, item by item.
+///
+/// The agreed weights are in a file, which the system reads and drops as it likes, and what is
+/// saved is written tensor by tensor: neither is counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemoryNeed {
     /// The largest buffer on the GPU, in bytes; 0 on the CPU. Drivers limit it.
@@ -51,11 +54,6 @@ pub struct MemoryNeed {
 
 /// The item of the error feedback.
 pub const ERROR_FEEDBACK: &str = "error feedback";
-/// The item of the weights that a node holds beside its learner: the agreed ones, and the next ones
-/// while they are computed.
-pub const AGREED_WEIGHTS: &str = "agreed weights";
-/// The item of the learner's state while it is serialised to disk.
-pub const SAVING: &str = "saving";
 
 impl MemoryNeed {
     /// Bytes of GPU memory.
@@ -159,10 +157,6 @@ impl Workload {
             item("gradients", worst.gradients),
             item("tables", self.tables()),
         ];
-        let node = [
-            item(SAVING, 4.0 * (sizes.moments + sizes.parameters)),
-            item(AGREED_WEIGHTS, 8.0 * sizes.parameters),
-        ];
         let mut need = MemoryNeed::default();
         if self.threads.is_some() {
             need.host.extend(working);
@@ -179,7 +173,6 @@ impl Workload {
             need.device
                 .push(item("allocator", POOLS + PAGES_SHARE * used));
         }
-        need.host.extend(node);
         for items in [&mut need.device, &mut need.host] {
             items.retain(|item| item.bytes > 0);
         }
@@ -191,10 +184,18 @@ impl Workload {
         let parameters = sizes.parameters;
         let (on_host, is_short) = (self.is_on_host(), sizes.short < 4.0);
         let if_any = |any: bool| if any { 4.0 * parameters } else { 0.0 };
+        // Only the CPU keeps them in less than 32 bits.
+        let by_the_cpu = on_host || self.threads.is_some();
+        let (moments, error_feedback) = if by_the_cpu {
+            let plan = &self.plan;
+            (plan.moments.bytes(), plan.error_feedback.bytes() as f64)
+        } else {
+            (4.0, 4.0)
+        };
         [
             item("weights in f32", if_any(on_host || is_short)),
-            item("moments", 4.0 * sizes.moments),
-            item(ERROR_FEEDBACK, 4.0 * parameters),
+            item("moments", moments * sizes.moments),
+            item(ERROR_FEEDBACK, error_feedback * parameters),
             item("sums of gradients", if_any(on_host)),
         ]
     }
@@ -413,13 +414,18 @@ impl Workload {
     fn gradients(&self, sizes: &Sizes, share: f64, bytes: f64) -> f64 {
         let micro_batch = self.plan.micro_batch;
         let has_earlier = micro_batch.is_some_and(|sequences| sequences < self.batch);
-        // A GPU that recomputes block by block adds each gradient to the sums at once.
-        let adds_at_once = self.is_on_host() || (self.plan.recompute && self.threads.is_none());
+        // What recomputes block by block adds each gradient to the sums at once. Only threads that
+        // share a micro-batch out keep sums of their own.
+        let is_alone = self.threads.is_none() || sizes.workers == 1.0;
+        let adds_at_once = self.is_on_host() || (self.plan.recompute && is_alone);
         let sums = if adds_at_once || !has_earlier {
             0.0
         } else {
             4.0 * sizes.parameters
         };
+        // The sums of earlier micro-batches are whole from the start.
+        let is_whole = adds_at_once && has_earlier && self.threads.is_some();
+        let share = if is_whole { 1.0 } else { share };
         sums + sizes.workers * bytes * share * sizes.parameters
     }
 

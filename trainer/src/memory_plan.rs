@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::compute_plan::{ComputePlan, Precision, StatePlacement};
+use crate::compute_plan::{ComputePlan, MomentFormat, Precision, StatePlacement};
 use crate::error::Result;
 use crate::memory_model::{MemoryNeed, Workload};
 use crate::spec::ModelSpec;
@@ -18,6 +18,10 @@ pub struct PlanRequest {
     pub states: Option<StatePlacement>,
     /// The type of matrix products.
     pub precision: Option<Precision>,
+    /// How moments are kept, where the host or the CPU updates them.
+    pub moments: Option<MomentFormat>,
+    /// The type of the error feedback in host memory.
+    pub error_feedback: Option<Precision>,
     /// Whether the run's optimiser is Muon, which needs no second moment of the blocks' matrices.
     pub muon: bool,
 }
@@ -111,6 +115,11 @@ const USABLE: f64 = 0.9;
 const RECOMPUTE_COST: f64 = 1.3;
 /// How many times longer a GPU's step takes with its states in host memory.
 const HOST_STATES_COST: f64 = 1.25;
+/// How many times longer a step takes with moments in eight bits.
+const SHORT_MOMENTS_COST: f64 = 1.02;
+/// How many times longer a step takes with an error feedback in 16 bits: nothing, but a longer one
+/// is preferred.
+const SHORT_ERROR_COST: f64 = 1.001;
 /// The share that each halving of the micro-batch adds to a GPU's step.
 const HALVING_COST: f64 = 0.05;
 
@@ -179,17 +188,46 @@ impl MemoryPlanner {
         let precision = request.precision.unwrap_or(self.precision);
         let mut plans = Vec::new();
         for states in placements {
-            for recompute in &recompute_options {
-                let plan = |micro_batch| ComputePlan {
-                    micro_batch,
-                    recompute: *recompute,
-                    states,
-                    precision,
-                };
-                plans.extend(micro_batches.iter().copied().map(plan));
+            for (moments, error_feedback) in self.state_formats(states, request) {
+                for recompute in &recompute_options {
+                    let plan = |micro_batch| ComputePlan {
+                        micro_batch,
+                        recompute: *recompute,
+                        states,
+                        precision,
+                        moments,
+                        error_feedback,
+                    };
+                    plans.extend(micro_batches.iter().copied().map(plan));
+                }
             }
         }
         plans
+    }
+
+    /// The formats of moments and error feedback to choose from. A GPU that keeps them itself keeps
+    /// f32.
+    fn state_formats(
+        &self,
+        states: StatePlacement,
+        request: &PlanRequest,
+    ) -> Vec<(MomentFormat, Precision)> {
+        if self.threads.is_none() && states == StatePlacement::Device {
+            return vec![Default::default()];
+        }
+        let moments = match request.moments {
+            Some(format) => vec![format],
+            None => vec![MomentFormat::F32, MomentFormat::Bits8],
+        };
+        let error_feedback = match request.error_feedback {
+            Some(format) => vec![format],
+            None => vec![Precision::F32, Precision::Bf16],
+        };
+        let of_moments = |moments: MomentFormat| {
+            let both = error_feedback.iter().map(move |error| (moments, *error));
+            both.collect::<Vec<_>>()
+        };
+        moments.into_iter().flat_map(of_moments).collect()
     }
 
     /// How long a step takes under a plan, relative to the fastest plan.
@@ -206,7 +244,15 @@ impl MemoryPlanner {
         } else {
             1.0
         };
-        smaller * recompute * states
+        let moments = match plan.moments {
+            MomentFormat::F32 => 1.0,
+            MomentFormat::Bits8 => SHORT_MOMENTS_COST,
+        };
+        let error_feedback = match plan.error_feedback {
+            Precision::F32 => 1.0,
+            Precision::Bf16 => SHORT_ERROR_COST,
+        };
+        smaller * recompute * states * moments * error_feedback
     }
 }
 

@@ -1,149 +1,179 @@
 //! The optimiser's moments as bytes, so that a restarted node continues where it stopped.
+//!
+//! A header, then tensor by tensor, in the layout's order, what the optimiser has: both moments in
+//! f32, or in eight bits. They are written and read one tensor at a time, because a second copy of
+//! them all would be the largest thing in memory.
 
-use crate::engine::MomentVectors;
+use std::io::{self, Read, Write};
+
+use weal_kernels::moments8::Moments8;
+
+use crate::compute_plan::MomentFormat;
+use crate::engine::{MomentsRef, TensorMoments};
 use crate::error::{Error, Result};
+use crate::values::{read_values, write_values};
 
 /// The first bytes of saved moments: format and version.
-const MAGIC: &[u8; 8] = b"WEALADM1";
+const MAGIC: &[u8; 8] = b"WEALADM2";
 
-/// Bytes before the values: magic, number of parameters, number of updates.
-const HEADER: usize = 24;
-
-/// The optimiser's state between two rounds.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct SavedMoments {
+/// What is known about saved moments before the values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MomentsHeader {
+    /// Parameters of the model.
+    pub parameters: u64,
     /// Updates that the moments have seen, for their bias correction.
     pub updates: u64,
-    pub vectors: MomentVectors,
+    /// How they were kept; `None` before the first update, when all are zero and none are saved.
+    pub format: Option<MomentFormat>,
 }
 
-impl SavedMoments {
-    /// Encodes magic, parameters and updates as little-endian u64, then both moments as
-    /// little-endian f32.
-    pub(crate) fn to_bytes(updates: u64, first: &[f32], second: &[f32]) -> Vec<u8> {
-        let parameters = first.len();
-        let mut bytes = Vec::with_capacity(HEADER + (parameters + second.len()) * 4);
-        bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&(parameters as u64).to_le_bytes());
-        bytes.extend_from_slice(&updates.to_le_bytes());
-        for value in first.iter().chain(second) {
-            bytes.extend_from_slice(&value.to_le_bytes());
+impl MomentsHeader {
+    /// Writes magic, parameters, updates and format, as little-endian u64.
+    pub(crate) fn write(&self, to: &mut dyn Write) -> io::Result<()> {
+        let format = match self.format {
+            None => 0,
+            Some(MomentFormat::F32) => 1,
+            Some(MomentFormat::Bits8) => 2,
+        };
+        to.write_all(MAGIC)?;
+        for number in [self.parameters, self.updates, format] {
+            to.write_all(&number.to_le_bytes())?;
         }
-        bytes
+        Ok(())
     }
 
-    /// Decodes what [`Self::to_bytes`] wrote for a model of `parameters` parameters, of which
-    /// `seconds` have a second moment. Checks every length before allocating, and that the
-    /// optimiser can continue from every value.
-    pub(crate) fn from_bytes(bytes: &[u8], parameters: usize, seconds: usize) -> Result<Self> {
+    /// Reads the header of moments for a model of `parameters` parameters.
+    pub(crate) fn read(from: &mut dyn Read, parameters: usize) -> Result<Self> {
         let refuse = |reason: String| Err(Error::Moments(reason));
-        let (header, values) = match bytes.split_at_checked(HEADER) {
-            Some(parts) => parts,
-            None => return refuse(format!("they end after {} bytes", bytes.len())),
-        };
-        if &header[..8] != MAGIC {
+        let mut magic = [0; MAGIC.len()];
+        from.read_exact(&mut magic).map_err(ended)?;
+        if magic != *MAGIC {
             return refuse("they were saved by another version".to_owned());
         }
-        let number = |range: std::ops::Range<usize>| {
-            header[range]
-                .iter()
-                .rev()
-                .fold(0u64, |number, byte| (number << 8) | u64::from(*byte))
+        let mut number = || {
+            let mut bytes = [0; 8];
+            from.read_exact(&mut bytes).map_err(ended)?;
+            Ok::<_, Error>(u64::from_le_bytes(bytes))
         };
-        let (saved, updates) = (number(8..16), number(16..24));
+        let (saved, updates, format) = (number()?, number()?, number()?);
         if saved != parameters as u64 {
             return refuse(format!(
                 "they belong to a model of {saved} parameters, but this one has {parameters}"
             ));
         }
-        let expected = (parameters + seconds) * 4;
-        if values.len() != expected {
-            return refuse(format!(
-                "they hold {} bytes of values instead of {}",
-                values.len(),
-                expected
-            ));
-        }
-        let (first, second) = values.split_at(parameters * 4);
-        let saved = Self {
-            updates,
-            vectors: MomentVectors {
-                first: floats(first),
-                second: floats(second),
-            },
+        let format = match format {
+            0 => None,
+            1 => Some(MomentFormat::F32),
+            2 => Some(MomentFormat::Bits8),
+            other => return refuse(format!("their format {other} is unknown")),
         };
-        check(&saved.vectors.first, &saved.vectors.second)?;
-        Ok(saved)
+        Ok(Self {
+            parameters: saved,
+            updates,
+            format,
+        })
     }
 }
 
-/// Checks that the optimiser can continue from every value.
-pub(crate) fn check(first: &[f32], second: &[f32]) -> Result<()> {
-    let refuse = |reason: &str| Err(Error::Moments(reason.to_owned()));
-    if !first.iter().all(|value| value.is_finite()) {
-        return refuse("a first moment is not finite");
+/// Writes one tensor's moments.
+pub(crate) fn write_tensor(moments: MomentsRef<'_>, to: &mut dyn Write) -> io::Result<()> {
+    match moments {
+        MomentsRef::Full { first, second } => {
+            write_values(first, to)?;
+            write_values(second, to)
+        }
+        MomentsRef::Short(moments) => moments.write(to),
     }
-    if !second
-        .iter()
-        .all(|value| value.is_finite() && *value >= 0.0)
-    {
-        return refuse("a second moment is negative or not finite");
-    }
-    Ok(())
 }
 
-fn floats(bytes: &[u8]) -> Vec<f32> {
-    bytes
-        .chunks_exact(4)
-        .map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]))
-        .collect()
+/// Reads one tensor's moments, of `count` values, and checks that the optimiser can continue from
+/// them.
+pub(crate) fn read_tensor(
+    from: &mut dyn Read,
+    format: MomentFormat,
+    count: usize,
+    has_second: bool,
+) -> Result<TensorMoments> {
+    let moments = match format {
+        MomentFormat::F32 => TensorMoments::Full {
+            first: read_values(from, count).map_err(ended)?,
+            second: read_values(from, if has_second { count } else { 0 }).map_err(ended)?,
+        },
+        MomentFormat::Bits8 => {
+            TensorMoments::Short(Moments8::read(from, count, has_second).map_err(ended)?)
+        }
+    };
+    moments.borrowed().check()?;
+    Ok(moments)
+}
+
+fn ended(error: io::Error) -> Error {
+    Error::Moments(match error.kind() {
+        io::ErrorKind::UnexpectedEof => "they end too early".to_owned(),
+        _ => error.to_string(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn saved() -> SavedMoments {
-        SavedMoments {
-            updates: 7,
-            vectors: MomentVectors {
-                first: vec![-1.5, 2.0],
-                second: vec![0.0, 4.0],
-            },
+    const HEADER: MomentsHeader = MomentsHeader {
+        parameters: 2,
+        updates: 7,
+        format: Some(MomentFormat::F32),
+    };
+
+    fn saved() -> TensorMoments {
+        TensorMoments::Full {
+            first: vec![-1.5, 2.0],
+            second: vec![0.0, 4.0],
         }
     }
 
     fn bytes() -> Vec<u8> {
-        let SavedMoments { updates, vectors } = saved();
-        SavedMoments::to_bytes(updates, &vectors.first, &vectors.second)
+        let mut bytes = Vec::new();
+        HEADER.write(&mut bytes).unwrap();
+        write_tensor(saved().borrowed(), &mut bytes).unwrap();
+        bytes
+    }
+
+    fn read(mut bytes: &[u8], parameters: usize) -> Result<(MomentsHeader, TensorMoments)> {
+        let header = MomentsHeader::read(&mut bytes, parameters)?;
+        let format = header.format.unwrap();
+        Ok((header, read_tensor(&mut bytes, format, parameters, true)?))
     }
 
     #[test]
     fn moments_round_trip() {
-        assert_eq!(SavedMoments::from_bytes(&bytes(), 2, 2).unwrap(), saved());
+        assert_eq!(read(&bytes(), 2).unwrap(), (HEADER, saved()));
+        let short = TensorMoments::Short(Moments8::of(&[-1.5, 2.0], &[0.0, 4.0], 1));
+        let mut bytes = Vec::new();
+        write_tensor(short.borrowed(), &mut bytes).unwrap();
+        let read = read_tensor(&mut &bytes[..], MomentFormat::Bits8, 2, true);
+        assert_eq!(read.unwrap(), short);
     }
 
     #[test]
-    fn short_long_foreign_or_damaged_bytes_are_refused_with_the_reason() {
+    fn short_foreign_or_damaged_bytes_are_refused_with_the_reason() {
         let good = bytes();
         let with = |index: usize, values: &[u8]| {
             let mut bytes = good.clone();
             bytes[index..index + values.len()].copy_from_slice(values);
             bytes
         };
+        let values = 32;
         let cases = [
-            (good[..10].to_vec(), 2, "end after 10 bytes"),
-            (good[..good.len() - 1].to_vec(), 2, "bytes of values"),
-            ([good.clone(), vec![0]].concat(), 2, "bytes of values"),
+            (good[..10].to_vec(), 2, "end too early"),
+            (good[..good.len() - 1].to_vec(), 2, "end too early"),
             (good.clone(), 3, "model of 2 parameters"),
             (with(7, b"9"), 2, "another version"),
-            (with(HEADER, &f32::NAN.to_le_bytes()), 2, "first moment"),
-            (with(HEADER + 8, &(-1f32).to_le_bytes()), 2, "second moment"),
+            (with(24, &[9]), 2, "format 9 is unknown"),
+            (with(values, &f32::NAN.to_le_bytes()), 2, "first moment"),
+            (with(values + 8, &(-1f32).to_le_bytes()), 2, "second moment"),
         ];
         for (bytes, parameters, reason) in cases {
-            let message = SavedMoments::from_bytes(&bytes, parameters, 2)
-                .unwrap_err()
-                .to_string();
+            let message = read(&bytes, parameters).unwrap_err().to_string();
             assert!(
                 message.contains(reason),
                 "{message} should contain {reason}"

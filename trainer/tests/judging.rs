@@ -9,8 +9,8 @@ use weal_kernels::{Agreement, Compression, Contribution, OwnWork, compress, deco
 use weal_testing::require;
 use weal_trainer::{
     Assignment, Candidate, ComputePlan, Corpus, DeviceChoice, Features, InnerSpec, Judge,
-    Judgement, Learner, ModelSpec, OpenDevice, Precision, QueryKeyNorm, Sent, TextSource,
-    Tokeniser, gpus, initial_weights,
+    Judgement, Learner, ModelSpec, ModelWeights, OpenDevice, Precision, QueryKeyNorm, Sent,
+    TextSource, Tokeniser, gpus, initial_weights,
 };
 
 const COMPRESSION: Compression = Compression {
@@ -57,8 +57,8 @@ fn learner_on(device: &OpenDevice) -> Learner {
     Learner::new(model(), inner(), Arc::new(corpus), device).unwrap()
 }
 
-fn theta() -> Arc<Vec<f32>> {
-    Arc::new(initial_weights(&model(), &[0; 32]).unwrap())
+fn theta() -> Arc<ModelWeights> {
+    Arc::new(initial_weights(&model(), &[0; 32]).unwrap().into())
 }
 
 fn assignment(peer: u8) -> Assignment {
@@ -95,11 +95,9 @@ fn work(peer: u8) -> Work {
     let learnt: Vec<f32> = theta.iter().zip(&local).map(|(a, b)| a - b).collect();
     let to_send = kept_back.iter().zip(&learnt).map(|(a, b)| a + b).collect();
     let body = learner.compress(&theta, &COMPRESSION).unwrap();
-    let error = learner.error_feedback().unwrap();
     let sent = Sent {
         body: &body,
         compression: &COMPRESSION,
-        error: &error,
     };
     let own = learner.own_work(&theta, &sent, &[peer; 32]).unwrap();
     Work {

@@ -71,9 +71,8 @@ mod tests {
         let layout = Layout::new(vec![TensorSpec::new("w", [8])]).unwrap();
         let files = WeightFiles::new(dir.path().to_owned());
         let at = |round| {
-            let weights = Weights::new(&layout, RoundNumber(round), vec![0.0; 8]).unwrap();
-            files.save(&weights).unwrap();
-            weights
+            let stored = files.store(&layout, RoundNumber(round), &[0.0; 8]);
+            stored.unwrap()
         };
         let mut weights = CurrentWeights::new(at(0), files.clone(), 2);
         for round in 1..4 {

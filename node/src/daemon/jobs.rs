@@ -11,7 +11,7 @@ use std::time::Duration;
 use rand::seq::SliceRandom;
 use tokio::task::JoinSet;
 use weal_coordinator_free::{Apply, Signal};
-use weal_kernels::{Contribution, OuterStep, apply_and_outline, state};
+use weal_kernels::{Contribution, OuterStep, apply_in_parts, state};
 use weal_network::{Network, PeerKey, Priority, Want};
 use weal_proto::{
     BlobHash, Decided, Envelope, EnvelopeHash, Message, PeerId, Request, Response, RoundNumber,
@@ -151,7 +151,6 @@ impl JobContext {
         apply: &Apply,
         contributions: &[Contribution],
     ) -> Result<Weights> {
-        let mut values = weights.values.as_ref().clone();
         let coefficients = apply.contributions.iter().map(|one| one.coefficient_ppm);
         let step = OuterStep {
             contributions,
@@ -159,10 +158,15 @@ impl JobContext {
             alpha: outer_rate(apply.outer_rate_ppm),
             rule: outer_rule(apply.rule),
         };
-        let outline = apply_and_outline(&self.plan.layout, &mut values, &step)?;
-        let next = Weights::with_outline(&self.plan.layout, apply.round.next(), values, outline)?;
-        self.disk.retry(|| self.weight_files.save(&next))?;
-        Ok(next)
+        let (layout, round) = (&self.plan.layout, apply.round.next());
+        self.disk.retry(|| {
+            self.weight_files.write(layout, round, |write| {
+                apply_in_parts(layout, &weights.values, &step, |part| {
+                    weights.values.release();
+                    write(part)
+                })
+            })
+        })
     }
 
     /// Fetches the weights at a round's start from peers. The decided root proves every chunk.
@@ -206,14 +210,13 @@ impl JobContext {
                 place.copy_from_slice(&tensor);
             }
         }
-        let weights = Weights::new(layout, round, values)?;
-        if weights.root != root {
+        if StateRoot::from(state::root(layout, &values)?) != root {
             return Err(Error::network(format!(
                 "the weights of round {round} that arrived are not the decided ones"
             )));
         }
-        tokio::task::block_in_place(|| self.disk.retry(|| self.weight_files.save(&weights)))?;
-        Ok(weights)
+        let store = || self.weight_files.store(layout, round, &values);
+        tokio::task::block_in_place(|| self.disk.retry(store))
     }
 
     /// The weights at a round's start from this node's disk, if they are the wanted ones.

@@ -204,7 +204,7 @@ fn start_learner(
     (plan, corpus, device, disk): (&Arc<Plan>, &Arc<Corpus>, OpenDevice, &FullDisk),
 ) -> Result<LearnerParts> {
     let files = LearnerFiles::new(home.folder.learner());
-    let learnt = files.newest(plan.layout.parameters());
+    let learnt = files.newest();
     let own = recover::own_contribution(&home.store, learnt.as_ref(), key)?;
     let setup = LearnerSetup {
         run: home.run,

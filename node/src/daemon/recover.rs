@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::home::Home;
 use crate::plan::{self, Plan};
 use crate::store::Store;
-use crate::store::learner::LearnerState;
+use crate::store::learner::SavedState;
 use crate::store::weights::{WeightFiles, Weights};
 
 /// The newest weights on disk whose root is the decided one. If there are none, the initial
@@ -38,9 +38,7 @@ pub(super) fn weights(home: &Home, plan: &Plan, files: &WeightFiles) -> Result<W
         files.remove(round)?;
     }
     let values = plan::initial_weights(&home.manifest, plan, &home.blobs)?;
-    let weights = Weights::new(&plan.layout, RoundNumber(0), values)?;
-    files.save(&weights)?;
-    Ok(weights)
+    files.store(&plan.layout, RoundNumber(0), &values)
 }
 
 /// The core, with every decided round and what the undecided one left on disk.
@@ -62,7 +60,7 @@ pub(super) fn core(home: &Home, key: &SigningKey, weights_round: RoundNumber) ->
 /// crashed after storing it and before committing to it.
 pub(super) fn own_contribution(
     store: &Store,
-    learnt: Option<&LearnerState>,
+    learnt: Option<&SavedState>,
     key: &SigningKey,
 ) -> Result<OwnContribution> {
     let Some(state) = learnt else {

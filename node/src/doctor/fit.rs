@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 use weal_trainer::{
-    MemoryPlan, MemoryPlanner, ModelSpec, PlanRequest, StatePlacement, flops_per_token,
+    MemoryPlan, MemoryPlanner, ModelSpec, MomentFormat, PlanRequest, Precision, StatePlacement,
+    flops_per_token,
 };
 
 use super::check::Check;
@@ -81,15 +82,13 @@ fn fit(
     flops: Option<f64>,
 ) -> weal_trainer::Result<ModelFit> {
     let Workload { name, model, batch } = workload;
-    let PlanRequest {
-        precision, muon, ..
-    } = *request;
     let fastest = PlanRequest {
         micro_batch: Some(0),
         recompute: Some(false),
         states: Some(StatePlacement::Device),
-        precision,
-        muon,
+        moments: Some(MomentFormat::F32),
+        error_feedback: Some(Precision::F32),
+        ..*request
     };
     let states = Some(if planner.threads.is_none() {
         StatePlacement::Host
@@ -100,8 +99,9 @@ fn fit(
         micro_batch: Some(1),
         recompute: Some(true),
         states,
-        precision,
-        muon,
+        moments: Some(MomentFormat::Bits8),
+        error_feedback: Some(Precision::Bf16),
+        ..*request
     };
     let fastest = planner.plan(model, *batch, &fastest)?;
     let least = planner.plan(model, *batch, &least)?;

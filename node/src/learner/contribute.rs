@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use weal_kernels::{Contribution, OwnWork, add_back, decode};
+use weal_kernels::{Contribution, OwnWork, decode};
 use weal_proto::{BlobHash, BlobHeader, Samples};
 use weal_trainer::{Assignment, Learner, Sent, Trained};
 
@@ -16,7 +16,6 @@ use super::thread::{LearnerThread, no_learner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Plan;
 use crate::store::blobs::Keep;
-use crate::store::learner::LearnerState;
 
 /// The share of a round's training spent waiting for data above which the log says so.
 const SLOW_DATA: f64 = 0.1;
@@ -57,18 +56,14 @@ impl LearnerThread {
     fn store_contribution(&mut self, job: &TrainJob) -> Result<(BlobHash, u64, Arc<OwnWork>)> {
         let plan = self.setup.plan.clone();
         let learner = self.learner.as_mut().ok_or_else(no_learner)?;
-        // The moments come first, because reading them may fail: once compressed, the contribution
-        // is no longer in the error feedback.
-        let moments = learner.moments()?;
         let theta = &job.weights.values;
         let body = learner.compress(theta, &plan.compression)?;
-        let error = learner.error_feedback()?;
         let sent = Sent {
             body: &body,
             compression: &plan.compression,
-            error: &error,
         };
         let own_work = learner.own_work(theta, &sent, &rand::random())?;
+        theta.release();
         #[cfg(feature = "dishonest")]
         let body = crate::dishonest::body(&plan, &self.setup.blobs, job.round, body)?;
         let header = BlobHeader {
@@ -84,13 +79,9 @@ impl LearnerThread {
             blobs, disk, files, ..
         } = &self.setup;
         let hash = disk.retry(|| blobs.put(&blob, Keep::Round(job.round), true))?;
-        let state = LearnerState {
-            round: job.round,
-            blob: hash,
-            error,
-            moments,
-        };
-        disk.retry(|| files.save(&state))?;
+        // If the device fails here, the learner is gone, and the next one continues from the state
+        // of the round before.
+        disk.retry(|| files.save(job.round, hash, learner))?;
         Ok((hash, blob.len() as u64, Arc::new(own_work)))
     }
 
@@ -111,6 +102,8 @@ impl LearnerThread {
             &assignment,
             steps_before,
             &mut |progress| {
+                // They are on the device, and are not looked at until the round's end.
+                job.weights.values.release();
                 shared.set_progress(LearnerProgress {
                     steps_done: progress.steps,
                     ..shared.progress()
@@ -164,9 +157,7 @@ impl LearnerThread {
             }
         };
         let learner = self.learner.as_mut().ok_or_else(no_learner)?;
-        let mut error = learner.error_feedback()?;
-        add_back(&self.setup.plan.layout, &contribution, &mut error)?;
-        match learner.restore_error_feedback(error) {
+        match learner.take_back(&contribution) {
             Err(error @ weal_trainer::Error::ErrorFeedback { .. }) => {
                 tracing::warn!("this node's unapplied contribution is lost: {error}");
                 Ok(())

@@ -4,7 +4,7 @@ use weal_trainer::{Learner, MemoryPlan, OpenDevice, container_memory_limit, form
 
 use super::setup::LearnerSetup;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::learner::LearnerState;
+use crate::store::learner::SavedState;
 
 /// A learner that continues from `learnt`. Moments or error feedback that cannot be used are
 /// ignored: it then starts from zeros.
@@ -14,7 +14,7 @@ use crate::store::learner::LearnerState;
 pub(super) fn make_learner(
     setup: &LearnerSetup,
     device: &OpenDevice,
-    learnt: Option<LearnerState>,
+    learnt: Option<SavedState>,
 ) -> Result<Learner> {
     let plan = &setup.plan;
     let (model, inner) = (plan.model.clone(), plan.inner.clone());
@@ -35,10 +35,11 @@ pub(super) fn make_learner(
     let Some(state) = learnt else {
         return Ok(learner);
     };
-    let moments = learner.restore_moments(&state.moments);
-    unless_the_device_failed("optimiser moments", moments)?;
-    let error_feedback = learner.restore_error_feedback(state.error);
+    let mut saved = state.open()?;
+    let error_feedback = learner.read_error_feedback(&mut saved);
     unless_the_device_failed("error feedback", error_feedback)?;
+    let moments = learner.read_moments(&mut saved);
+    unless_the_device_failed("optimiser moments", moments)?;
     Ok(learner)
 }
 

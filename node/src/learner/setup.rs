@@ -9,7 +9,7 @@ use crate::full_disk::FullDisk;
 use crate::plan::Plan;
 use crate::settings::ComputeSettings;
 use crate::store::blobs::Blobs;
-use crate::store::learner::{LearnerFiles, LearnerState};
+use crate::store::learner::{LearnerFiles, SavedState};
 
 /// Model, data, device and files of a learner.
 pub(crate) struct LearnerSetup {
@@ -26,7 +26,7 @@ pub(crate) struct LearnerSetup {
     /// Lets writes wait while the disk is full.
     pub disk: FullDisk,
     /// What an earlier process saved in `files`.
-    pub learnt: Option<LearnerState>,
+    pub learnt: Option<SavedState>,
     /// Held-out sequences of an evaluation.
     pub evaluation_sequences: usize,
     /// Version of the contribution codec.

@@ -263,7 +263,7 @@ impl LearnerThread {
     /// Makes a learner from what was saved last. Returns the device's name.
     fn replace_learner(&mut self) -> Result<String> {
         let device = self.device.open()?;
-        let learnt = self.setup.files.newest(self.setup.plan.layout.parameters());
+        let learnt = self.setup.files.newest();
         self.learner = Some(make_learner(&self.setup, &device, learnt)?);
         // What went back into the error feedback since then was not saved.
         self.taken_back = None;
@@ -289,6 +289,7 @@ impl LearnerThread {
             Ok(learner.heldout_loss(&weights.values, sequences)?)
         });
         self.set_idle();
+        weights.values.release();
         match measured {
             Ok(evaluation) => Some(LearnerEvent::Evaluated {
                 round: weights.round,

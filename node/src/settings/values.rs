@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use weal_trainer::{Precision, StatePlacement};
+use weal_trainer::{MomentFormat, Precision, StatePlacement};
 
 /// A setting that may be left to the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -132,6 +132,38 @@ impl From<PrecisionSetting> for Precision {
     }
 }
 
+/// How the optimiser's moments are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MomentsSetting {
+    /// IEEE single precision.
+    F32,
+    /// Eight bits each, with a scale for each block of them.
+    #[serde(rename = "8bit")]
+    Bits8,
+}
+
+impl FromStr for MomentsSetting {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "f32" => Ok(Self::F32),
+            "8bit" => Ok(Self::Bits8),
+            _ => Err("accepted: auto, f32, 8bit".to_owned()),
+        }
+    }
+}
+
+impl From<MomentsSetting> for MomentFormat {
+    fn from(moments: MomentsSetting) -> Self {
+        match moments {
+            MomentsSetting::F32 => Self::F32,
+            MomentsSetting::Bits8 => Self::Bits8,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,6 +195,16 @@ mod tests {
         assert_eq!(
             "bf16".parse::<Auto<PrecisionSetting>>(),
             Ok(Auto::Set(PrecisionSetting::Bf16))
+        );
+        assert_eq!(
+            "8bit".parse::<Auto<MomentsSetting>>(),
+            Ok(Auto::Set(MomentsSetting::Bits8))
+        );
+        let moments: toml::Table = toml::from_str("moments = \"8bit\"").unwrap();
+        let moments: Auto<MomentsSetting> = moments["moments"].clone().try_into().unwrap();
+        assert_eq!(
+            moments.set().map(MomentFormat::from),
+            Some(MomentFormat::Bits8)
         );
         assert!(
             "f16"

@@ -1,6 +1,7 @@
 //! Weights on disk: one file of little-endian f32 values for each of the newest rounds.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,8 +10,12 @@ use weal_coordinator_free::host::retention;
 use weal_files::Access;
 use weal_kernels::{Layout, state};
 use weal_proto::{RoundNumber, StateRoot};
+use weal_trainer::ModelWeights;
 
 use crate::error::{Error, Result};
+
+/// Values written at once.
+const PIECE: usize = 1 << 20;
 
 /// The weights at a round's start. Cheap to clone.
 #[derive(Clone)]
@@ -18,8 +23,8 @@ pub(crate) struct Weights {
     /// The round that starts from them.
     pub round: RoundNumber,
     pub root: StateRoot,
-    /// The values, flat, in the layout's order.
-    pub values: Arc<Vec<f32>>,
+    /// The values, flat, in the layout's order; mostly in the file.
+    pub values: Arc<ModelWeights>,
     /// Outlines of the tensors as blobs.
     pub outline: Arc<state::StateOutline>,
 }
@@ -29,7 +34,12 @@ impl Weights {
     ///
     /// # Errors
     /// When there are more or fewer values than the layout has.
-    pub(crate) fn new(layout: &Layout, round: RoundNumber, values: Vec<f32>) -> Result<Self> {
+    pub(crate) fn new(
+        layout: &Layout,
+        round: RoundNumber,
+        values: impl Into<ModelWeights>,
+    ) -> Result<Self> {
+        let values = values.into();
         let outline = state::outline(layout, &values)?;
         Self::with_outline(layout, round, values, outline)
     }
@@ -38,10 +48,10 @@ impl Weights {
     ///
     /// # Errors
     /// When the outline does not fit the layout.
-    pub(crate) fn with_outline(
+    fn with_outline(
         layout: &Layout,
         round: RoundNumber,
-        values: Vec<f32>,
+        values: ModelWeights,
         outline: state::StateOutline,
     ) -> Result<Self> {
         let root = outline.root(layout)?.into();
@@ -82,23 +92,65 @@ impl WeightFiles {
         text.trim().parse().ok()
     }
 
-    /// Stores weights durably, and their state root before them.
+    /// Stores weights durably. Those that are returned are in the file, and not in memory.
     ///
     /// # Errors
-    /// When the disk cannot be written.
-    pub(crate) fn save(&self, weights: &Weights) -> Result<()> {
-        let root = format!("{}\n", weights.root);
-        weal_files::write(
-            &self.root_path(weights.round),
-            Access::Owner,
-            root.as_bytes(),
-        )?;
-        let bytes = to_bytes(&weights.values);
-        Ok(weal_files::write(
-            &self.path(weights.round),
-            Access::Owner,
-            &bytes,
-        )?)
+    /// When the disk cannot be written, or there are more or fewer values than the layout has.
+    pub(crate) fn store(
+        &self,
+        layout: &Layout,
+        round: RoundNumber,
+        values: &[f32],
+    ) -> Result<Weights> {
+        self.write(layout, round, |write| {
+            let outline = state::outline(layout, values)?;
+            values.chunks(PIECE).try_for_each(write)?;
+            Ok(outline)
+        })
+    }
+
+    /// Stores the weights that `fill` writes, a few values at a time, durably, and their state root
+    /// before them. `fill` returns their outline.
+    ///
+    /// # Errors
+    /// What `fill` returns, and when the disk cannot be written.
+    pub(crate) fn write(
+        &self,
+        layout: &Layout,
+        round: RoundNumber,
+        fill: impl FnOnce(&mut dyn FnMut(&[f32]) -> Result<()>) -> Result<state::StateOutline>,
+    ) -> Result<Weights> {
+        let path = self.path(round);
+        let mut outline = None;
+        // The old file, if there is one, is replaced and not written to: somebody may map it.
+        weal_files::write_with(&path, Access::Owner, |file| {
+            let mut write = |values: &[f32]| {
+                let written = file.write_all(&to_bytes(values));
+                written.map_err(Error::storage("cannot write", &path))
+            };
+            let filled = fill(&mut write)?;
+            let root = StateRoot::from(filled.root(layout)?);
+            let root = format!("{root}\n");
+            weal_files::write(&self.root_path(round), Access::Owner, root.as_bytes())?;
+            outline = Some(filled);
+            Ok::<_, Error>(())
+        })?;
+        let values = self.map(layout, round)?;
+        match outline {
+            Some(outline) => Weights::with_outline(layout, round, values, outline),
+            None => Weights::new(layout, round, values),
+        }
+    }
+
+    fn map(&self, layout: &Layout, round: RoundNumber) -> Result<ModelWeights> {
+        let path = self.path(round);
+        let file = File::open(&path).map_err(Error::storage("cannot read weights", &path))?;
+        match ModelWeights::in_file(&file, layout.parameters()) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Err(Error::corrupt(&path, error.to_string()))
+            }
+            mapped => mapped.map_err(Error::storage("cannot read weights", &path)),
+        }
     }
 
     /// Rounds whose starting weights are on disk, the oldest first.
@@ -133,10 +185,9 @@ impl WeightFiles {
     /// # Errors
     /// When the file cannot be read, or has more or fewer values than the layout.
     pub(crate) fn load(&self, layout: &Layout, round: RoundNumber) -> Result<Weights> {
-        let path = self.path(round);
-        let bytes = fs::read(&path).map_err(Error::storage("cannot read weights", &path))?;
-        let values = from_bytes(&path, &bytes, layout.parameters())?;
-        Weights::new(layout, round, values)
+        let weights = Weights::new(layout, round, self.map(layout, round)?)?;
+        weights.values.release();
+        Ok(weights)
     }
 
     /// Deletes all but the newest `keep` files, but never the newest two.
@@ -149,7 +200,14 @@ impl WeightFiles {
         rounds
             .into_iter()
             .take(old)
-            .try_for_each(|round| self.remove(round))
+            .try_for_each(|round| match self.remove(round) {
+                // Windows keeps a file that is still read. The next time will do.
+                Err(error) if cfg!(windows) => {
+                    tracing::debug!("{error:#}");
+                    Ok(())
+                }
+                removed => removed,
+            })
     }
 
     /// Deletes the weights of one round.

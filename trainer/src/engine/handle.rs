@@ -9,9 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use burn::tensor::{Device, FloatDType, Tensor};
 use weal_kernels::update::sum_of_squares;
-use weal_kernels::{Compression, pseudo_gradient};
 
-use crate::compute_plan::{ComputePlan, Precision, StatePlacement};
+use crate::compute_plan::{ComputePlan, MomentFormat, Precision, StatePlacement};
 use crate::device::OpenDevice;
 use crate::engine::batch::Batch;
 use crate::engine::decode::{Decoder, GROUP, LEAST_GROUP};
@@ -21,7 +20,7 @@ use crate::engine::memory_trouble::is_memory_trouble;
 use crate::engine::model::Model;
 use crate::engine::norm::loss_and_norm;
 use crate::engine::optimiser::Update;
-use crate::engine::parameters::{MomentVectors, Parameters};
+use crate::engine::parameters::{Formats, Parameters};
 use crate::engine::passes::Passes;
 use crate::engine::seconds::Seconds;
 use crate::engine::sums::{DeviceSums, HostSums};
@@ -53,7 +52,9 @@ pub(crate) struct Engine {
     spec: ModelSpec,
     pub(super) transfer: Transfer,
     pub(super) parameters: Parameters,
-    error_feedback: ErrorFeedback,
+    pub(super) error_feedback: ErrorFeedback,
+    /// How the error feedback is kept in host memory.
+    pub(super) error_format: Precision,
     /// The parts of the model that are not learnt, for the window length used last.
     model: Model,
     /// What the next step trades for memory.
@@ -95,8 +96,9 @@ impl Engine {
         Ok(Self {
             spec: spec.clone(),
             transfer: Transfer::new(layout, device, device_name),
-            parameters: Parameters::new(StatePlacement::Device, Precision::F32, seconds),
-            error_feedback: ErrorFeedback::Zeros,
+            parameters: Parameters::new(Formats::default(), seconds),
+            error_feedback: ErrorFeedback::default(),
+            error_format: Precision::F32,
             model,
             trade_off: TradeOff::default(),
             evaluation_trade_off: TradeOff::default(),
@@ -116,16 +118,10 @@ impl Engine {
     /// that it updates. Call it before anything is loaded.
     pub(crate) fn with_muon(self) -> Self {
         let seconds = Seconds::new(self.transfer.layout(), true);
-        let (placement, precision) = (self.parameters.placement(), self.parameters.precision());
         Self {
-            parameters: Parameters::new(placement, precision, seconds),
+            parameters: Parameters::new(self.parameters.formats(), seconds),
             ..self
         }
-    }
-
-    /// Values of all second moments together.
-    pub(crate) fn second_moments(&self) -> usize {
-        self.parameters.seconds().len()
     }
 
     /// Runs `work` on the device. Drivers report trouble, such as running out of memory, by
@@ -169,8 +165,19 @@ impl Engine {
                 device: self.transfer.device_name().to_owned(),
             });
         }
-        let current = (self.parameters.placement(), self.parameters.precision());
-        if (plan.states, plan.precision) == current {
+        self.error_format = plan.error_feedback;
+        self.error_feedback.change_format(plan.error_feedback);
+        let formats = Formats {
+            placement: plan.states,
+            precision: plan.precision,
+            // Only the CPU updates moments in eight bits.
+            moments: if self.transfer.is_cpu() || plan.states == StatePlacement::Host {
+                plan.moments
+            } else {
+                MomentFormat::F32
+            },
+        };
+        if formats == self.parameters.formats() {
             return Ok(());
         }
         let weights = if self.parameters.weights().is_empty() {
@@ -178,15 +185,21 @@ impl Engine {
         } else {
             Some(self.weights()?)
         };
-        let moments = if self.parameters.has_moments() {
-            Some(self.moments()?)
-        } else {
-            None
-        };
+        let mut moments = Vec::new();
+        self.visit_moments(&mut |tensor| {
+            moments.push(Some(tensor.to_owned()));
+            Ok(())
+        })?;
         let seconds = self.parameters.seconds().clone();
-        self.parameters = Parameters::new(plan.states, plan.precision, seconds);
+        self.parameters = Parameters::new(formats, seconds);
         weights.map_or(Ok(()), |weights| self.load(&weights))?;
-        moments.map_or(Ok(()), |moments| self.set_moments(&moments))
+        if moments.is_empty() {
+            return Ok(());
+        }
+        self.restore_moments(&mut |index| {
+            let moments = moments.get_mut(index).and_then(Option::take);
+            moments.ok_or_else(|| Error::Moments("a tensor has none".to_owned()))
+        })
     }
 
     /// Loads a flat vector of weights.
@@ -212,86 +225,6 @@ impl Engine {
         self.guarded("checking the weights", |engine| {
             Ok(engine.parameters.norm(&engine.transfer)?.is_finite())
         })
-    }
-
-    /// Passes the optimiser's two moments, flat, to `look`: zeros before the first update.
-    pub(crate) fn with_moments<T>(&mut self, look: impl FnOnce(&[f32], &[f32]) -> T) -> Result<T> {
-        let action = "reading the moments back";
-        self.guarded(action, |engine| {
-            let parameters = &engine.parameters;
-            parameters.with_moments(&engine.transfer, action, look)
-        })
-    }
-
-    /// A copy of the optimiser's moments.
-    pub(crate) fn moments(&mut self) -> Result<MomentVectors> {
-        self.with_moments(|first, second| MomentVectors {
-            first: first.to_vec(),
-            second: second.to_vec(),
-        })
-    }
-
-    /// Replaces the optimiser's moments.
-    pub(crate) fn set_moments(&mut self, moments: &MomentVectors) -> Result<()> {
-        self.guarded("loading moments", |engine| {
-            engine.parameters.set_moments(moments, &engine.transfer);
-            Ok(())
-        })
-    }
-
-    /// The error feedback, flat.
-    pub(crate) fn error_feedback(&mut self) -> Result<Vec<f32>> {
-        let action = "reading the error feedback back";
-        self.guarded(action, |engine| {
-            engine.error_feedback.flat(&engine.transfer, action)
-        })
-    }
-
-    /// Replaces the error feedback.
-    pub(crate) fn set_error_feedback(&mut self, error: Vec<f32>) {
-        self.error_feedback = ErrorFeedback::Host(error);
-    }
-
-    /// Whether the last call of [`Self::compress`] ran on a GPU.
-    pub(crate) fn compresses_on_device(&self) -> bool {
-        matches!(self.error_feedback, ErrorFeedback::Device(_))
-    }
-
-    /// Compresses the pseudo-gradient, `base` minus the engine's weights, to the body of a
-    /// contribution. What it could not send becomes the error feedback. On an error the error
-    /// feedback stays as it is.
-    pub(crate) fn compress(&mut self, compression: &Compression, base: &[f32]) -> Result<Vec<u8>> {
-        self.guarded("compressing the pseudo-gradient", |engine| {
-            let transfer = &engine.transfer;
-            engine.parameters.ensure_loaded(transfer);
-            if transfer.is_cpu() || engine.parameters.host().is_some() {
-                return engine.compress_on_host(compression, base);
-            }
-            let weights = engine.parameters.masters();
-            let error = &mut engine.error_feedback;
-            match error.compress_on_device(transfer, compression, base, weights) {
-                Err(weal_kernels::Error::Device { why }) => {
-                    tracing::warn!(why, "the GPU cannot compress; falling back to the CPU");
-                    engine.compress_on_host(compression, base)
-                }
-                done => done.map_err(Error::Compress),
-            }
-        })
-    }
-
-    fn compress_on_host(&mut self, compression: &Compression, base: &[f32]) -> Result<Vec<u8>> {
-        let transfer = &self.transfer;
-        let mut delta = match self.parameters.host_mut() {
-            Some(states) => states.copy_of_weights(),
-            None => self.parameters.flat(transfer, "reading the weights back")?,
-        };
-        pseudo_gradient(base, &mut delta).map_err(Error::Compress)?;
-        let error = &mut self.error_feedback;
-        let (body, spare) = error.compress_on_host(transfer, compression, delta)?;
-        if let Some(states) = self.parameters.host_mut() {
-            states.gradients = spare;
-        }
-        body.map_err(Error::Compress)
     }
 
     /// One inner step: forward, backward, update. If the loss or the gradient is not finite,
@@ -486,8 +419,9 @@ impl Engine {
                 };
                 (Vec::new(), loss, Some(sums))
             }
-            // The CPU's threads keep sums of their own, which are joined in a fixed order.
-            None if is_cpu => {
+            // The CPU's threads keep sums of their own, which are joined in a fixed order. One
+            // thread alone needs no second copy.
+            None if is_cpu && !passes.are_of_one_part(batch) => {
                 let all = passes.gradients(batch, None)?;
                 let loss = all.loss.clone();
                 (all.into_tensors(weights), loss, None)

@@ -9,9 +9,10 @@ use std::mem;
 
 use burn::tensor::Tensor;
 use rayon::prelude::*;
-use weal_kernels::update;
+use weal_kernels::{moments8, update};
 
-use crate::compute_plan::Precision;
+use crate::compute_plan::{MomentFormat, Precision};
+use crate::engine::moments::TensorMoments;
 use crate::engine::optimiser::{Update, is_block_matrix, orthogonalise};
 use crate::engine::seconds::Seconds;
 use crate::engine::transfer::Transfer;
@@ -24,21 +25,24 @@ pub(super) struct HostStates {
     pub masters: Vec<f32>,
     /// The gradient sums of the step.
     pub gradients: Vec<f32>,
-    pub first: Vec<f32>,
-    /// Of the tensors that have one.
-    pub second: Vec<f32>,
+    /// Of each tensor.
+    pub moments: Vec<TensorMoments>,
     pub seconds: Seconds,
+    /// How moments are kept.
+    pub format: MomentFormat,
 }
 
 impl HostStates {
-    pub(super) fn set_weights(&mut self, weights: &[f32]) {
-        self.masters = copied(mem::take(&mut self.masters), weights);
+    pub(super) fn new(seconds: Seconds, format: MomentFormat) -> Self {
+        Self {
+            seconds,
+            format,
+            ..Self::default()
+        }
     }
 
-    /// A copy of the weights. It reuses the memory of the gradient sums, which are empty between
-    /// two steps; give it back through `gradients`.
-    pub(super) fn copy_of_weights(&mut self) -> Vec<f32> {
-        copied(mem::take(&mut self.gradients), &self.masters)
+    pub(super) fn set_weights(&mut self, weights: &[f32]) {
+        self.masters = copied(mem::take(&mut self.masters), weights);
     }
 
     /// Takes the gradient sums out, set to zero.
@@ -61,37 +65,66 @@ impl HostStates {
         transfer: &Transfer,
         (uploaded, precision): (&mut [Tensor<2>], Precision),
     ) -> Result<()> {
-        if self.first.is_empty() {
-            self.first = vec![0.0; self.masters.len()];
-            self.second = vec![0.0; self.seconds.len()];
-        }
         let layout = transfer.layout();
+        if self.moments.is_empty() {
+            self.moments = TensorMoments::all_zeros(self.format, layout, &self.seconds);
+        }
         for (index, uploaded) in uploaded.iter_mut().enumerate() {
-            let (spec, range) = (&layout.tensors()[index], layout.range(index));
-            let (weights, first) = (
-                &mut self.masters[range.clone()],
-                &mut self.first[range.clone()],
-            );
-            let gradients = &mut self.gradients[range.clone()];
+            let range = layout.range(index);
+            let weights = &mut self.masters[range.clone()];
+            let gradients = &mut self.gradients[range];
+            let (spec, moments) = (&layout.tensors()[index], &mut self.moments[index]);
             match update.muon {
                 Some(memory) if is_block_matrix(spec) => {
-                    update::nesterov(first, gradients, memory as f32, clip);
+                    let seed = update.rounding_seed(index);
+                    momentum(moments, gradients, (memory as f32, clip), seed);
                     let steps = orthogonal(index, gradients, transfer)?;
                     update::step(weights, &steps, update.kept(spec), update.muon_rate(spec));
                 }
-                _ => update::adamw(
-                    weights,
-                    first,
-                    &mut self.second[self.seconds.range(index)],
-                    gradients,
-                    &update.adamw(spec, clip),
-                ),
+                _ => {
+                    let (numbers, seed) = (update.adamw(spec, clip), update.rounding_seed(index));
+                    adamw(weights, moments, gradients, (&numbers, seed));
+                }
             }
             // Free the old tensor first: the device may not have room for both.
             *uploaded = Tensor::zeros([1, 1], transfer.device());
             *uploaded = transfer.upload(index, weights, precision);
         }
         Ok(())
+    }
+}
+
+/// Updates weights and moments by gradients. `seed` draws how moments in eight bits are rounded.
+fn adamw(
+    weights: &mut [f32],
+    moments: &mut TensorMoments,
+    gradients: &[f32],
+    (numbers, seed): (&update::AdamW, u64),
+) {
+    match moments {
+        TensorMoments::Full { first, second } => {
+            update::adamw(weights, first, second, gradients, numbers);
+        }
+        TensorMoments::Short(moments) => {
+            moments8::adamw(weights, moments, gradients, numbers, seed);
+        }
+    }
+}
+
+/// Updates a momentum, and replaces the gradients by Nesterov's look-ahead.
+fn momentum(
+    moments: &mut TensorMoments,
+    gradients: &mut [f32],
+    (memory, clip): (f32, f32),
+    seed: u64,
+) {
+    match moments {
+        TensorMoments::Full { first, .. } => update::nesterov(first, gradients, memory, clip),
+        TensorMoments::Short(moments) => {
+            let mut first = moments.first();
+            update::nesterov(&mut first, gradients, memory, clip);
+            moments.set_first(&first, seed);
+        }
     }
 }
 

@@ -5,8 +5,11 @@
 //! | `handle.rs` | [`Engine`]: a step, a loss, the next token, behind a guard against device loss |
 //! | `batch.rs` | a batch of token windows |
 //! | `transfer.rs` | flat vectors to tensors on the device, and back |
-//! | `parameters.rs` | weights and optimiser states on the device |
+//! | `parameters.rs` | weights and optimiser states |
+//! | `device_states.rs` | optimiser states where the device computes |
 //! | `host.rs` | optimiser states in host memory, updated by the CPU |
+//! | `kept.rs` | moments and error feedback, as an engine's user sees them |
+//! | `moments.rs` | a tensor's moments in host memory, in f32 or in eight bits |
 //! | `error_feedback.rs` | the error feedback, and compressing the pseudo-gradient |
 //! | `places.rs` | setting and reading single weights |
 //! | `passes.rs` | forward and backward passes over a batch |
@@ -26,13 +29,16 @@
 mod attention;
 mod batch;
 mod decode;
+mod device_states;
 mod error_feedback;
 mod fused;
 mod gradient;
 mod handle;
 mod host;
+mod kept;
 mod memory_trouble;
 mod model;
+mod moments;
 mod norm;
 mod optimiser;
 mod parameters;
@@ -51,11 +57,13 @@ mod weight_and_moments;
 
 pub(crate) use attention::{QUERIES_AT_ONCE, queries_at_once};
 pub(crate) use batch::Batch;
-pub(crate) use error_feedback::compress_tensors;
+pub(crate) use error_feedback::{HostError, compress_tensors};
 pub(crate) use gradient::SCORES_AT_ONCE;
 pub(crate) use handle::{Engine, StepReport};
+#[cfg(test)]
+pub(crate) use moments::MomentVectors;
+pub(crate) use moments::{MomentsRef, TensorMoments};
 pub(crate) use optimiser::Update;
-pub(crate) use parameters::MomentVectors;
 pub(crate) use rope::Angles;
 pub(crate) use scores::ScoredWindow;
 pub(crate) use seconds::Seconds;

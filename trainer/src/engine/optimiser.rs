@@ -1,8 +1,9 @@
 //! The optimiser's step: AdamW (Loshchilov and Hutter, 2019, algorithm 2), or Muon for the matrices
 //! within the blocks.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 use weal_kernels::TensorSpec;
+use weal_kernels::moments8::Moments8;
 use weal_kernels::update::AdamW;
 
 use crate::engine::fused;
@@ -72,6 +73,12 @@ impl Update {
         (self.learning_rate * ADAM_RMS * longer.sqrt()) as f32
     }
 
+    /// Draws how a tensor's moments are rounded after this update, where they are kept in eight
+    /// bits.
+    pub(super) fn rounding_seed(&self, tensor: usize) -> u64 {
+        (self.updates_before << 16) + tensor as u64
+    }
+
     /// The coefficients of AdamW's update of a tensor by a gradient scaled by `clip`.
     pub(super) fn adamw(&self, tensor: &TensorSpec, clip: f32) -> AdamW {
         AdamW {
@@ -105,6 +112,31 @@ pub(super) fn step(
         }
         _ => fused::adamw(state, gradient, &update.adamw(tensor, clip)),
     }
+}
+
+/// What [`step`] does, on the CPU, to a weight whose moments are kept in eight bits. `seed` draws
+/// how they are rounded.
+pub(super) fn step_short(
+    weight: Tensor<2>,
+    moments: &mut Moments8,
+    tensor: &TensorSpec,
+    gradient: Tensor<2>,
+    (update, clip, seed): (&Update, f32, u64),
+) -> Tensor<2> {
+    let Some(momentum) = update.muon.filter(|_| is_block_matrix(tensor)) else {
+        let numbers = update.adamw(tensor, clip);
+        return fused::cpu::adamw_short(weight, moments, gradient, (&numbers, seed));
+    };
+    let shape = weight.dims();
+    let first = TensorData::new(moments.first(), shape);
+    let state = WeightAndMoments {
+        second: Tensor::zeros([1, 1], &weight.device()),
+        first: Tensor::from_data(first, &weight.device()),
+        weight,
+    };
+    let state = muon(state, tensor, gradient.mul_scalar(clip), update, momentum);
+    fused::cpu::with_values(state.first, |first| moments.set_first(first, seed));
+    state.weight
 }
 
 /// Nesterov momentum, orthogonalised, as `torch.optim.Muon` with `match_rms_adamw`.
@@ -167,7 +199,7 @@ pub(super) fn orthogonalise(matrix: Tensor<2>) -> Tensor<2> {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{Device, TensorData};
+    use burn::tensor::Device;
     use serde::Deserialize;
     use weal_testing::require;
 

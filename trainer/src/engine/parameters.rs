@@ -5,33 +5,37 @@
 use std::mem;
 use std::ops::Range;
 
-use burn::tensor::{FloatDType, Tensor};
-use rayon::prelude::*;
+use burn::tensor::Tensor;
 use weal_kernels::update::sum_of_squares;
-use weal_kernels::{Entries, TensorSpec};
+use weal_kernels::{Entries, Layout};
 
-use crate::compute_plan::{Precision, StatePlacement};
+use crate::compute_plan::{MomentFormat, Precision, StatePlacement};
+use crate::engine::device_states::DeviceStates;
+use crate::engine::fused;
 use crate::engine::host::HostStates;
+use crate::engine::moments::{MomentsRef, TensorMoments};
 use crate::engine::norm::norm;
-use crate::engine::optimiser::{self, Update};
+use crate::engine::optimiser::Update;
 use crate::engine::seconds::Seconds;
-use crate::engine::transfer::{Transfer, compute_type};
-use crate::engine::weight_and_moments::WeightAndMoments;
+use crate::engine::transfer::Transfer;
 use crate::error::Result;
 
-/// The optimiser's moments, flat, in the layout's order: AdamW's two, or Muon's momentum. Tensors
-/// that Muon updates are left out of the second.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct MomentVectors {
-    pub first: Vec<f32>,
-    pub second: Vec<f32>,
+/// Where states are, and in what formats.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Formats {
+    /// Where f32 weights and moments are.
+    pub placement: StatePlacement,
+    /// Of the weights that are computed with.
+    pub precision: Precision,
+    /// Of the moments.
+    pub moments: MomentFormat,
 }
 
 /// See the module.
 pub(super) struct Parameters {
     /// The weights that are computed with, one tensor each; empty until weights are loaded.
     weights: Vec<Tensor<2>>,
-    precision: Precision,
+    formats: Formats,
     states: States,
 }
 
@@ -40,31 +44,16 @@ enum States {
     Host(HostStates),
 }
 
-/// States on the device, one tensor each; empty until they are needed.
-#[derive(Default)]
-struct DeviceStates {
-    /// The weights in f32, where those that are computed with are shorter.
-    masters: Vec<Tensor<2>>,
-    first: Vec<Tensor<2>>,
-    /// A single zero for a tensor that has none.
-    second: Vec<Tensor<2>>,
-    seconds: Seconds,
-}
-
 impl Parameters {
-    pub(super) fn new(placement: StatePlacement, precision: Precision, seconds: Seconds) -> Self {
+    pub(super) fn new(formats: Formats, seconds: Seconds) -> Self {
         Self {
             weights: Vec::new(),
-            precision,
-            states: match placement {
-                StatePlacement::Device => States::Device(DeviceStates {
-                    seconds,
-                    ..DeviceStates::default()
-                }),
-                StatePlacement::Host => States::Host(HostStates {
-                    seconds,
-                    ..HostStates::default()
-                }),
+            formats,
+            states: match formats.placement {
+                StatePlacement::Device => {
+                    States::Device(DeviceStates::new(seconds, formats.moments))
+                }
+                StatePlacement::Host => States::Host(HostStates::new(seconds, formats.moments)),
             },
         }
     }
@@ -75,14 +64,11 @@ impl Parameters {
     }
 
     pub(super) fn precision(&self) -> Precision {
-        self.precision
+        self.formats.precision
     }
 
-    pub(super) fn placement(&self) -> StatePlacement {
-        match self.states {
-            States::Device(_) => StatePlacement::Device,
-            States::Host(_) => StatePlacement::Host,
-        }
+    pub(super) fn formats(&self) -> Formats {
+        self.formats
     }
 
     /// Which tensors have a second moment.
@@ -116,9 +102,9 @@ impl Parameters {
             States::Host(states) => states.set_weights(weights),
             States::Device(states) => states.masters.clear(),
         }
-        let computed_with = transfer.upload_all(weights, self.precision);
+        let computed_with = transfer.upload_all(weights, self.formats.precision);
         if let States::Device(states) = &mut self.states
-            && self.precision != Precision::F32
+            && self.formats.precision != Precision::F32
         {
             states.masters = transfer.upload_all(weights, Precision::F32);
         }
@@ -140,6 +126,27 @@ impl Parameters {
         }
     }
 
+    /// Passes the weights, in f32, to `look`, one slice for each tensor; without a copy if they
+    /// are in host memory.
+    pub(super) fn with_weights<T>(
+        &self,
+        transfer: &Transfer,
+        action: &'static str,
+        look: impl FnOnce(&[&[f32]]) -> T,
+    ) -> Result<T> {
+        let layout = transfer.layout();
+        match &self.states {
+            States::Host(states) => Ok(look(&slices(layout, &states.masters))),
+            States::Device(_) if transfer.is_cpu() => {
+                Ok(fused::cpu::with_all_values(self.masters(), look))
+            }
+            States::Device(_) => {
+                let flat = transfer.read_all(self.masters(), action)?;
+                Ok(look(&slices(layout, &flat)))
+            }
+        }
+    }
+
     /// Sets some of the weights that are computed with, tensor by tensor.
     pub(super) fn assign(&mut self, entries: &[Entries], transfer: &Transfer) {
         // Taken out, so that nothing else holds the tensors and they change in place.
@@ -147,7 +154,7 @@ impl Parameters {
         self.weights = weights
             .map(|(index, weight)| match entries.get(index) {
                 Some(entries) if !entries.places.is_empty() => {
-                    transfer.assign(index, weight, entries, self.precision)
+                    transfer.assign(index, weight, entries, self.formats.precision)
                 }
                 _ => weight,
             })
@@ -198,47 +205,50 @@ impl Parameters {
     /// Whether any update or restored moments came before.
     pub(super) fn has_moments(&self) -> bool {
         match &self.states {
-            States::Device(states) => !states.first.is_empty(),
-            States::Host(states) => !states.first.is_empty(),
+            States::Device(states) => states.has_moments(),
+            States::Host(states) => !states.moments.is_empty(),
         }
     }
 
-    /// Passes the two moments, flat, to `look`: zeros before the first update.
-    pub(super) fn with_moments<T>(
+    /// Passes each tensor's moments to `visit`; nothing if there are none yet.
+    pub(super) fn visit_moments(
         &self,
         transfer: &Transfer,
         action: &'static str,
-        look: impl FnOnce(&[f32], &[f32]) -> T,
-    ) -> Result<T> {
-        let [first, second] = match &self.states {
-            States::Host(states) if !states.first.is_empty() => {
-                return Ok(look(&states.first, &states.second));
+        visit: &mut dyn FnMut(MomentsRef<'_>) -> Result<()>,
+    ) -> Result<()> {
+        match &self.states {
+            States::Device(states) => states.visit_moments(transfer, action, visit),
+            States::Host(states) => {
+                let mut tensors = states.moments.iter();
+                tensors.try_for_each(|moments| visit(moments.borrowed()))
             }
-            States::Device(states) if !states.first.is_empty() => [
-                transfer.read_all(&states.first, action)?,
-                transfer.read_all(&states.second_moments(), action)?,
-            ],
-            _ => {
-                [transfer.layout().parameters(), self.seconds().len()].map(|count| vec![0.0; count])
-            }
-        };
-        Ok(look(&first, &second))
+        }
     }
 
-    pub(super) fn set_moments(&mut self, moments: &MomentVectors, transfer: &Transfer) {
+    /// Replaces all moments by what `next` returns for each tensor. On an error they stay.
+    pub(super) fn restore_moments(
+        &mut self,
+        transfer: &Transfer,
+        next: &mut dyn FnMut(usize) -> Result<TensorMoments>,
+    ) -> Result<()> {
         match &mut self.states {
+            States::Device(states) => states.restore_moments(transfer, next)?,
             States::Host(states) => {
-                states.first = moments.first.clone();
-                states.second = moments.second.clone();
+                let format = states.format;
+                let tensors = 0..transfer.layout().tensors().len();
+                let moments = tensors.map(|index| Ok(next(index)?.in_format(format)));
+                states.moments = moments.collect::<Result<_>>()?;
             }
-            States::Device(states) => {
-                states.first = transfer.upload_all(&moments.first, Precision::F32);
-                let (seconds, second) = (&states.seconds, &moments.second);
-                states.second = seconds.each(
-                    |index| transfer.upload(index, &second[seconds.range(index)], Precision::F32),
-                    || transfer.no_moment(),
-                );
-            }
+        }
+        Ok(())
+    }
+
+    /// Drops all moments: the next update starts from zeros.
+    pub(super) fn forget_moments(&mut self) {
+        match &mut self.states {
+            States::Device(states) => states.forget_moments(),
+            States::Host(states) => states.moments.clear(),
         }
     }
 
@@ -251,82 +261,22 @@ impl Parameters {
         clip: f32,
         transfer: &Transfer,
     ) -> Result<()> {
+        let precision = self.formats.precision;
         match &mut self.states {
             States::Host(states) => {
-                let uploaded = (&mut self.weights[..], self.precision);
+                let uploaded = (&mut self.weights[..], precision);
                 states.update(update, clip, transfer, uploaded)
             }
             States::Device(states) => {
-                let step = |tensor: &TensorSpec, state, gradient| {
-                    optimiser::step(state, tensor, gradient, update, clip)
-                };
-                states.update(&mut self.weights, self.precision, gradients, transfer, step);
+                let settings = (update, clip);
+                states.update(&mut self.weights, precision, gradients, transfer, settings);
                 Ok(())
             }
         }
     }
 }
 
-impl DeviceStates {
-    /// The second moments of the tensors that have one.
-    fn second_moments(&self) -> Vec<Tensor<2>> {
-        let has_one = |index: &usize| !self.seconds.range(*index).is_empty();
-        let indices = (0..self.second.len()).filter(has_one);
-        indices.map(|index| self.second[index].clone()).collect()
-    }
-
-    /// Replaces every weight and its moments by what `step` makes of them and their gradient.
-    fn update(
-        &mut self,
-        weights: &mut Vec<Tensor<2>>,
-        precision: Precision,
-        gradients: Vec<Tensor<2>>,
-        transfer: &Transfer,
-        step: impl Fn(&TensorSpec, WeightAndMoments, Tensor<2>) -> WeightAndMoments + Sync,
-    ) {
-        if self.first.is_empty() {
-            self.first = transfer.zeros();
-            let some = |index: usize| transfer.zeros_of(index);
-            self.second = self.seconds.each(some, || transfer.no_moment());
-        }
-        let has_masters = !self.masters.is_empty();
-        let old = mem::take(if has_masters {
-            &mut self.masters
-        } else {
-            weights
-        });
-        let moments = mem::take(&mut self.first)
-            .into_iter()
-            .zip(mem::take(&mut self.second));
-        let tensors = transfer.layout().tensors();
-        let work: Vec<_> = tensors
-            .iter()
-            .zip(old.into_iter().zip(gradients).zip(moments))
-            .collect();
-        let one = |(spec, ((weight, gradient), (first, second))): (&TensorSpec, _)| {
-            let state = WeightAndMoments {
-                weight,
-                first,
-                second,
-            };
-            step(spec, state, gradient)
-        };
-        // The CPU's threads share the tensors out; a GPU takes its work from one thread.
-        let updated: Vec<WeightAndMoments> = if transfer.is_cpu() {
-            work.into_par_iter().map(one).collect()
-        } else {
-            work.into_iter().map(one).collect()
-        };
-        for (index, state) in updated.into_iter().enumerate() {
-            if has_masters {
-                let kind = compute_type(&tensors[index], precision);
-                weights[index] = state.weight.clone().cast(FloatDType::from(kind));
-                self.masters.push(state.weight);
-            } else {
-                weights.push(state.weight);
-            }
-            self.first.push(state.first);
-            self.second.push(state.second);
-        }
-    }
+/// One slice of a flat vector for each tensor.
+fn slices<'a>(layout: &Layout, flat: &'a [f32]) -> Vec<&'a [f32]> {
+    layout.ranges().map(|range| &flat[range]).collect()
 }

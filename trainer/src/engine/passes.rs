@@ -74,6 +74,20 @@ impl Passes<'_> {
         found.into_iter().reduce(Gradients::join)
     }
 
+    /// Whether each micro-batch of a batch goes through the model as a whole, and not in parts.
+    pub(super) fn are_of_one_part(&self, batch: &Batch) -> bool {
+        let sequences = batch.sequences().min(self.trade_off.sequences);
+        sequences <= 1 || self.threads() == 1
+    }
+
+    fn threads(&self) -> usize {
+        if self.transfer.is_cpu() {
+            rayon::current_num_threads()
+        } else {
+            1
+        }
+    }
+
     #[cfg(test)]
     fn assert_fits(&self, micro_batch: &Batch) {
         assert!(
@@ -91,11 +105,7 @@ impl Passes<'_> {
         scale: f32,
         work: impl Fn(&Model, &[Tensor<2>], &Part) -> T + Send + Sync,
     ) -> Vec<T> {
-        let threads = if self.transfer.is_cpu() {
-            rayon::current_num_threads()
-        } else {
-            1
-        };
+        let threads = self.threads();
         let upload = |part: Batch| {
             let part = Part {
                 inputs: self.transfer.upload_tokens(part.inputs()),

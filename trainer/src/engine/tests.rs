@@ -4,10 +4,10 @@
 use weal_kernels::Compression;
 
 use super::gradient::TradeOff;
-use super::{Batch, Engine, MomentVectors, Update, plain};
-use crate::compute_plan::{ComputePlan, Precision, StatePlacement};
+use super::{Batch, Engine, MomentVectors, TensorMoments, Update, plain};
+use crate::compute_plan::{ComputePlan, MomentFormat, Precision, StatePlacement};
 use crate::device::{DeviceChoice, OpenDevice};
-use crate::error::{Error, with_causes};
+use crate::error::{Error, Result, with_causes};
 use crate::features::{
     Activation, Biases, Features, LayerKind, NormPlacement, QueryKeyNorm, RopeScaling,
 };
@@ -404,6 +404,75 @@ fn weights_and_moments_move_between_plans() {
         engine.set_plan(&plan).unwrap();
         assert!(engine.weights().unwrap() == weights, "{plan}");
         assert!(engine.moments().unwrap() == moments, "{plan}");
+    }
+}
+
+/// The plan that keeps moments and error feedback in as few bits as possible.
+fn short_states(states: StatePlacement) -> ComputePlan {
+    ComputePlan {
+        states,
+        moments: MomentFormat::Bits8,
+        error_feedback: Precision::Bf16,
+        ..ComputePlan::default()
+    }
+}
+
+#[test]
+fn moments_in_eight_bits_learn_almost_the_same_and_move_between_plans() {
+    for (spec, muon) in [(0, None), (0, Some(0.95)), (1, None)] {
+        let spec = small_models()[spec].clone();
+        let engine = || match muon {
+            Some(_) => on_cpu(&spec).with_muon(),
+            None => on_cpu(&spec),
+        };
+        let (_, moments, expected) = learn(&mut engine(), &spec, muon);
+        let learnt = [StatePlacement::Device, StatePlacement::Host].map(|states| {
+            let mut engine = engine();
+            engine.set_plan(&short_states(states)).unwrap();
+            let (weights, found, losses) = learn(&mut engine, &spec, muon);
+            assert_eq!(engine.moment_format(), Some(MomentFormat::Bits8));
+            for (found, wanted) in losses.iter().zip(&expected) {
+                assert!(
+                    (found / wanted - 1.0).abs() < 0.02,
+                    "{losses:?} {expected:?}"
+                );
+            }
+            assert!(found != moments && losses[1..] != expected[1..]);
+            assert!(difference(&found.first, &moments.first) < 0.2);
+            // To f32 they move as they are.
+            engine.set_plan(&ComputePlan::default()).unwrap();
+            assert!(engine.moments().unwrap() == found);
+            (weights, found)
+        });
+        assert!(difference(&learnt[0].0, &learnt[1].0) < 0.1, "{muon:?}");
+    }
+}
+
+#[test]
+fn an_error_feedback_in_sixteen_bits_is_the_rounded_one() {
+    let spec = small_models()[1].clone();
+    let compression = Compression {
+        chunk: 256,
+        keep: 8,
+        ..Compression::default()
+    };
+    let base = weights(&spec);
+    let local = initial_weights(&spec, &[7; 32]).unwrap();
+    let compressed = |plan: &ComputePlan| {
+        let mut engine = on_cpu(&spec);
+        engine.set_plan(plan).unwrap();
+        engine.load(&local).unwrap();
+        let body = engine.compress(&compression, &base).unwrap();
+        (body, engine.error_feedback().unwrap(), engine)
+    };
+    let (body, error, _) = compressed(&ComputePlan::default());
+    for states in [StatePlacement::Device, StatePlacement::Host] {
+        let (short_body, short_error, mut engine) = compressed(&short_states(states));
+        // The first error feedback was zero, so the first body is the same.
+        assert!(short_body == body && short_error != error);
+        assert!(difference(&short_error, &error) < 1.0 / 256.0);
+        engine.set_plan(&ComputePlan::default()).unwrap();
+        assert!(engine.error_feedback().unwrap() == short_error);
     }
 }
 
@@ -805,5 +874,42 @@ fn tokens_that_are_not_learnt_have_no_part_in_loss_and_gradient() {
         let (gradient, loss) = engine.gradient(&nothing).unwrap();
         assert_eq!(loss, 0.0);
         assert!(gradient.iter().all(|slope| *slope == 0.0));
+    }
+}
+
+impl Engine {
+    /// A copy of all moments: zeros before the first update.
+    pub(crate) fn moments(&mut self) -> Result<MomentVectors> {
+        let mut moments = MomentVectors {
+            first: Vec::new(),
+            second: Vec::new(),
+        };
+        self.visit_moments(&mut |tensor| {
+            let [first, second] = tensor.values();
+            moments.first.extend_from_slice(&first);
+            moments.second.extend_from_slice(&second);
+            Ok(())
+        })?;
+        if moments.first.is_empty() {
+            moments.first = vec![0.0; self.transfer.layout().parameters()];
+            moments.second = vec![0.0; self.parameters.seconds().len()];
+        }
+        Ok(moments)
+    }
+
+    /// Replaces all moments.
+    pub(crate) fn set_moments(&mut self, moments: &MomentVectors) -> Result<()> {
+        let (layout, seconds) = (self.transfer.layout(), self.parameters.seconds());
+        let (ranges, seconds): (Vec<_>, Vec<_>) = layout
+            .ranges()
+            .enumerate()
+            .map(|(tensor, range)| (range, seconds.range(tensor)))
+            .unzip();
+        self.restore_moments(&mut |tensor| {
+            Ok(TensorMoments::Full {
+                first: moments.first[ranges[tensor].clone()].to_vec(),
+                second: moments.second[seconds[tensor].clone()].to_vec(),
+            })
+        })
     }
 }

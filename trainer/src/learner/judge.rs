@@ -20,6 +20,7 @@ use super::samples::{Samples, batch_of};
 use crate::corpus::Window;
 use crate::error::{Error, Result};
 use crate::inner::InnerSpec;
+use crate::model_weights::ModelWeights;
 use crate::permutation::Permutation;
 use crate::sampling::Assignment;
 
@@ -33,7 +34,7 @@ const TRAINING_PASSES: u64 = 3;
 /// Judges the contributions of one round.
 pub struct Judge {
     /// The weights at the round's start.
-    theta: Arc<Vec<f32>>,
+    theta: Arc<ModelWeights>,
     /// Draws the windows; known to this peer alone.
     seed: [u8; 32],
     /// Windows of each sort.
@@ -45,7 +46,7 @@ pub struct Judge {
 impl Judge {
     /// A judge of contributions to the round that starts from `theta`. It measures each on
     /// `windows` windows of the samples that it claims, and on as many held out.
-    pub fn new(theta: Arc<Vec<f32>>, seed: [u8; 32], windows: usize) -> Self {
+    pub fn new(theta: Arc<ModelWeights>, seed: [u8; 32], windows: usize) -> Self {
         Self {
             theta,
             seed,
@@ -110,6 +111,7 @@ impl Learner {
         if self.judges != Some(judge.seed) {
             let theta = judge.theta.clone();
             self.load(&theta)?;
+            theta.release();
             self.judges = Some(judge.seed);
         }
         let claimed = self.claimed_windows(judge, candidate)?;

@@ -4,6 +4,7 @@ mod judge;
 mod own;
 mod report;
 mod samples;
+mod saved;
 #[cfg(test)]
 mod tests;
 mod training;

@@ -20,8 +20,6 @@ pub struct Sent<'a> {
     pub body: &'a [u8],
     /// What it was compressed with.
     pub compression: &'a Compression,
-    /// The error feedback since: what was not sent.
-    pub error: &'a [f32],
 }
 
 impl Learner {
@@ -32,18 +30,16 @@ impl Learner {
     /// know.
     ///
     /// # Errors
-    /// [`Error::Length`] if `theta` or the error feedback belong to another model,
-    /// [`Error::Compress`] if the body does. [`Error::Device`] if the device fails.
+    /// [`Error::Length`] if `theta` belongs to another model, [`Error::Compress`] if the body does.
+    /// [`Error::Device`] if the device fails.
     pub fn own_work(&mut self, theta: &[f32], sent: &Sent<'_>, seed: &[u8; 32]) -> Result<OwnWork> {
-        let expected = self.layout.parameters();
-        for found in [theta.len(), sent.error.len()] {
-            if found != expected {
-                return Err(Error::Length {
-                    what: "the agreed weights or the error feedback",
-                    found,
-                    expected,
-                });
-            }
+        let (found, expected) = (theta.len(), self.layout.parameters());
+        if found != expected {
+            return Err(Error::Length {
+                what: "the agreed weights",
+                found,
+                expected,
+            });
         }
         let layout = &self.layout;
         let contribution = decode(layout, sent.compression, sent.body, sent.body.len());
@@ -51,24 +47,26 @@ impl Learner {
         let sent_entries = entries(layout, &contribution).map_err(Error::Compress)?;
         let kept = kept(layout, seed, MOST_KEPT);
         let local = self.engine.weights_in(&kept)?;
-        let parts = kept.into_iter().zip(local).enumerate();
-        let parts = parts.map(|(tensor, (kept, local))| {
-            let mut to_send = sent.error[kept.clone()].to_vec();
-            let first = kept.start - layout.range(tensor).start;
-            let entries = &sent_entries[tensor];
-            for (place, value) in entries.places.iter().zip(&entries.values) {
-                // Places before the part wrap around, and are out of it too.
-                if let Some(left) = to_send.get_mut(place.wrapping_sub(first)) {
-                    *left += value;
+        let unsent = self.engine.error_feedback_in(&kept)?;
+        let parts = kept.into_iter().zip(local.into_iter().zip(unsent));
+        let parts = parts
+            .enumerate()
+            .map(|(tensor, (kept, (local, mut to_send)))| {
+                let first = kept.start - layout.range(tensor).start;
+                let entries = &sent_entries[tensor];
+                for (place, value) in entries.places.iter().zip(&entries.values) {
+                    // Places before the part wrap around, and are out of it too.
+                    if let Some(left) = to_send.get_mut(place.wrapping_sub(first)) {
+                        *left += value;
+                    }
                 }
-            }
-            let learnt = theta[kept.clone()].iter().zip(local);
-            Part {
-                start: kept.start,
-                to_send,
-                learnt: learnt.map(|(before, after)| before - after).collect(),
-            }
-        });
+                let learnt = theta[kept.clone()].iter().zip(local);
+                Part {
+                    start: kept.start,
+                    to_send,
+                    learnt: learnt.map(|(before, after)| before - after).collect(),
+                }
+            });
         OwnWork::new(layout, parts.collect()).map_err(Error::Compress)
     }
 }

@@ -3,12 +3,13 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use weal_kernels::Compression;
+use weal_kernels::{Compression, add_back, decode};
 
 use super::{Learner, Trained};
+use crate::compute_plan::{ComputePlan, MomentFormat, Precision};
 use crate::corpus::{Corpus, TextSource};
 use crate::device::OpenDevice;
-use crate::engine::MomentVectors;
+use crate::engine::{HostError, MomentVectors};
 use crate::error::{Error, Result};
 use crate::initial::initial_weights;
 use crate::inner::InnerSpec;
@@ -151,7 +152,7 @@ fn an_error_feedback_that_is_not_finite_costs_one_round() {
         "{refused}"
     );
 
-    learner.engine.set_error_feedback(error);
+    learner.engine.set_error_feedback(HostError::Full(error));
     assert!(matches!(
         learner.compress(&theta(), &Compression::default()),
         Err(Error::Compress(_))
@@ -159,4 +160,107 @@ fn an_error_feedback_that_is_not_finite_costs_one_round() {
     let cleaned = learner.error_feedback().unwrap();
     assert_eq!((cleaned[6], cleaned[7]), (0.5, 0.0));
     learner.compress(&theta(), &Compression::default()).unwrap();
+}
+
+fn short_states() -> ComputePlan {
+    ComputePlan {
+        moments: MomentFormat::Bits8,
+        error_feedback: Precision::Bf16,
+        ..ComputePlan::default()
+    }
+}
+
+/// A learner after one round.
+fn learnt(plan: &ComputePlan) -> Learner {
+    let mut learner = learner(2);
+    learner.set_plan(plan).unwrap();
+    train(&mut learner).unwrap();
+    learner.compress(&theta(), &Compression::default()).unwrap();
+    learner
+}
+
+fn saved(learner: &mut Learner) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    learner.write_error_feedback(&mut bytes).unwrap();
+    learner.write_moments(&mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn a_saved_state_is_continued_in_whatever_format_it_is_kept() {
+    let parameters = learner(1).layout.parameters();
+    for (plan, least, most) in [
+        (
+            ComputePlan::default(),
+            12 * parameters,
+            12 * parameters + 100,
+        ),
+        (short_states(), 4 * parameters, 5 * parameters),
+    ] {
+        let mut steady = learnt(&plan);
+        let (bytes, updates) = (saved(&mut steady), steady.updates);
+        assert!((least..most).contains(&bytes.len()), "{}", bytes.len());
+        for other in [ComputePlan::default(), short_states()] {
+            let mut restarted = learner(2);
+            restarted.set_plan(&other).unwrap();
+            let mut from = &bytes[..];
+            restarted.read_error_feedback(&mut from).unwrap();
+            restarted.read_moments(&mut from).unwrap();
+            assert!(from.is_empty());
+            assert_eq!(restarted.updates, updates);
+            if other == plan {
+                assert!(saved(&mut restarted) == bytes);
+                let [one, two] = [&mut steady, &mut restarted].map(|learner| {
+                    train(learner).unwrap();
+                    learner.compress(&theta(), &Compression::default()).unwrap()
+                });
+                assert!(one == two);
+            } else {
+                train(&mut restarted).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_state_that_ends_too_early_is_refused_and_nothing_changes() {
+    for plan in [ComputePlan::default(), short_states()] {
+        let mut learner = learnt(&plan);
+        let before = saved(&mut learner);
+        let mut error = Vec::new();
+        learner.write_error_feedback(&mut error).unwrap();
+        let refused = learner.read_error_feedback(&mut &error[..error.len() - 1]);
+        assert!(matches!(refused, Err(Error::State(_))));
+        let unknown = learner.read_error_feedback(&mut &[9][..]);
+        assert!(matches!(unknown, Err(Error::State(_))));
+        let moments = learner.moments().unwrap();
+        let refused = learner.restore_moments(&moments[..moments.len() - 1]);
+        assert!(matches!(refused, Err(Error::Moments(_))));
+        assert!(saved(&mut learner) == before);
+    }
+}
+
+#[test]
+fn a_contribution_is_taken_back_or_refused_as_a_whole() {
+    for plan in [ComputePlan::default(), short_states()] {
+        let mut learner = learnt(&plan);
+        let before = learner.error_feedback().unwrap();
+        train(&mut learner).unwrap();
+        let settings = Compression::default();
+        let body = learner.compress(&theta(), &settings).unwrap();
+        let contribution = decode(&learner.layout, &settings, &body, body.len()).unwrap();
+        let kept_back = learner.error_feedback().unwrap();
+        let mut whole = kept_back.clone();
+        add_back(&learner.layout, &contribution, &mut whole).unwrap();
+        learner.take_back(&contribution).unwrap();
+        let found = learner.error_feedback().unwrap();
+        let near = |(found, whole): (&f32, &f32)| (found - whole).abs() <= whole.abs() / 256.0;
+        assert!(found.iter().zip(&whole).all(near) && found != kept_back && before != found);
+
+        let mut spoilt = before;
+        spoilt.fill(f32::NAN);
+        learner.engine.set_error_feedback(HostError::Full(spoilt));
+        let refused = learner.take_back(&contribution).unwrap_err();
+        assert!(matches!(refused, Error::ErrorFeedback { .. }), "{refused}");
+    }
 }

@@ -13,12 +13,11 @@ use crate::compute_plan::ComputePlan;
 use crate::corpus::{Corpus, Window};
 use crate::device::OpenDevice;
 use crate::divergence::{Divergence, DivergenceMonitor};
-use crate::engine::{Engine, MomentVectors, Update};
+use crate::engine::{Engine, Update};
 use crate::error::{Error, Result};
 use crate::initial::check_weights;
 use crate::inner::InnerSpec;
 use crate::loader::Loader;
-use crate::moments::{self, SavedMoments};
 use crate::sampling::Assignment;
 use crate::spec::ModelSpec;
 
@@ -176,16 +175,7 @@ impl Learner {
     fn return_to(&mut self, theta: &[f32], monitor: &mut DivergenceMonitor) -> Result<()> {
         monitor.restored();
         self.engine.load(theta)?;
-        self.reset_moments()
-    }
-
-    fn reset_moments(&mut self) -> Result<()> {
-        let second = self.engine.second_moments();
-        self.engine.set_moments(&MomentVectors {
-            first: vec![0.0; self.layout.parameters()],
-            second: vec![0.0; second],
-        })?;
-        self.updates = 0;
+        self.reset_moments();
         Ok(())
     }
 
@@ -221,34 +211,6 @@ impl Learner {
         })
     }
 
-    /// The optimiser's moments as versioned bytes: 24 bytes, 8 for each parameter, and 4 for one
-    /// that Muon updates. Moments that
-    /// hold an unusable value are replaced by fresh ones first, in the learner too.
-    pub fn moments(&mut self) -> Result<Vec<u8>> {
-        let updates = self.updates;
-        let sound = self.engine.with_moments(|first, second| {
-            moments::check(first, second).map(|()| SavedMoments::to_bytes(updates, first, second))
-        })?;
-        sound.or_else(|error| {
-            tracing::warn!(%error, "the optimiser restarts with fresh moments");
-            self.reset_moments()?;
-            self.engine
-                .with_moments(|first, second| SavedMoments::to_bytes(0, first, second))
-        })
-    }
-
-    /// Restores moments that [`Self::moments`] returned. On an error the moments stay as they are.
-    pub fn restore_moments(&mut self, bytes: &[u8]) -> Result<()> {
-        let saved = SavedMoments::from_bytes(
-            bytes,
-            self.layout.parameters(),
-            self.engine.second_moments(),
-        )?;
-        self.engine.set_moments(&saved.vectors)?;
-        self.updates = saved.updates;
-        Ok(())
-    }
-
     /// The weights on the device, flat, in the layout's order: after [`Self::train`], the weights
     /// after its last step.
     ///
@@ -280,51 +242,6 @@ impl Learner {
     /// Whether the last call of [`Self::compress`] ran on a GPU.
     pub(crate) fn compresses_on_device(&self) -> bool {
         self.engine.compresses_on_device()
-    }
-
-    /// Zeroes values that are not finite. Every later round would fail on them.
-    fn clean_error_feedback(&mut self) -> Result<()> {
-        let mut error = self.engine.error_feedback()?;
-        let bad = error
-            .iter_mut()
-            .filter(|value| !value.is_finite())
-            .map(|value| *value = 0.0)
-            .count();
-        if bad > 0 {
-            tracing::warn!(
-                values = bad,
-                "zeroed values of the error feedback that were not finite"
-            );
-            self.engine.set_error_feedback(error);
-        }
-        Ok(())
-    }
-
-    /// The error feedback, flat, in the layout's order; zeros in a new learner.
-    pub fn error_feedback(&mut self) -> Result<Vec<f32>> {
-        self.engine.error_feedback()
-    }
-
-    /// Restores an error feedback that [`Self::error_feedback`] returned, perhaps with a
-    /// contribution that was not applied added back by [`weal_kernels::add_back`].
-    ///
-    /// # Errors
-    /// [`Error::Length`] if it belongs to another model, [`Error::ErrorFeedback`] if a value is not
-    /// finite.
-    pub fn restore_error_feedback(&mut self, error: Vec<f32>) -> Result<()> {
-        let (found, expected) = (error.len(), self.layout.parameters());
-        if found != expected {
-            return Err(Error::Length {
-                what: "the error feedback",
-                found,
-                expected,
-            });
-        }
-        if let Err(Error::NotFinite { tensor }) = check_weights(&self.layout, &error) {
-            return Err(Error::ErrorFeedback { tensor });
-        }
-        self.engine.set_error_feedback(error);
-        Ok(())
     }
 
     pub(super) fn load(&mut self, theta: &[f32]) -> Result<()> {

@@ -1,9 +1,9 @@
 //! How a benchmark uses its device.
 
 use clap::Args;
-use weal_trainer::{ComputePlan, ModelSpec, OpenDevice, PlanRequest};
+use weal_trainer::{ComputePlan, ModelSpec, OpenDevice, PlanRequest, Precision};
 
-use crate::settings::{Auto, PrecisionSetting, StatesSetting};
+use crate::settings::{Auto, MomentsSetting, PrecisionSetting, StatesSetting};
 
 #[derive(Debug, Args)]
 pub(super) struct PlanArgs {
@@ -21,8 +21,11 @@ pub(super) struct PlanArgs {
     /// Number format of matrix products: auto, f32 or bf16.
     #[arg(long, default_value = "auto")]
     precision: Auto<PrecisionSetting>,
+    /// How to keep the optimiser's moments, where the CPU updates them: f32 or 8bit.
+    #[arg(long, default_value = "f32")]
+    moments: MomentsSetting,
     /// Use the device as a node does: by the fastest plan that fits the free memory.
-    #[arg(long, conflicts_with_all = ["micro_batch", "recompute", "states"])]
+    #[arg(long, conflicts_with_all = ["micro_batch", "recompute", "states", "moments"])]
     fit: bool,
 }
 
@@ -48,6 +51,8 @@ impl PlanArgs {
             recompute: self.recompute,
             states: self.states.into(),
             precision: precision.unwrap_or_else(|| device.best_precision()),
+            moments: self.moments.into(),
+            error_feedback: Precision::F32,
         })
     }
 }

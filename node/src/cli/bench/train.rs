@@ -7,8 +7,7 @@ use std::sync::Arc;
 use clap::Args;
 use serde::Serialize;
 use weal_trainer::{
-    AGREED_WEIGHTS, Corpus, ERROR_FEEDBACK, KernelUse, ModelSpec, OpenDevice, PreparedFolder,
-    SAVING, TrainLoad, Workload,
+    Corpus, ERROR_FEEDBACK, KernelUse, ModelSpec, OpenDevice, PreparedFolder, TrainLoad, Workload,
 };
 
 use super::plan::PlanArgs;
@@ -183,10 +182,9 @@ fn predicted_memory_bytes(
     } else {
         need.host
     };
-    let not_here = [ERROR_FEEDBACK, AGREED_WEIGHTS, SAVING];
     let training: u64 = items
         .iter()
-        .filter(|item| !not_here.contains(&item.what))
+        .filter(|item| item.what != ERROR_FEEDBACK)
         .map(|item| item.bytes)
         .sum();
     // On the CPU the initial weights lie in the same memory.

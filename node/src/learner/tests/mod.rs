@@ -24,7 +24,7 @@ use crate::plan::Plan;
 use crate::settings::{ComputeSettings, OnDeviceLoss};
 use crate::store::Store;
 use crate::store::blobs::Blobs;
-use crate::store::learner::{LearnerFiles, LearnerState};
+use crate::store::learner::LearnerFiles;
 use crate::store::weights::Weights;
 
 /// Refusals of a device that never comes back.
@@ -335,12 +335,8 @@ fn a_round_that_diverged_is_reported_with_its_cause_and_the_next_one_trained() {
     let mut bench = Bench::new();
     contributed(bench.train(job(0, None)));
     let (error, good) = (bench.error_feedback(), job(1, None));
-    let huge = good
-        .weights
-        .values
-        .iter()
-        .map(|weight| weight * 1e30)
-        .collect();
+    let values = good.weights.values.iter();
+    let huge: Vec<f32> = values.map(|weight| weight * 1e30).collect();
     let weights = Weights::new(&plan().layout, RoundNumber(1), huge).unwrap();
     let why = failed(bench.train(TrainJob { weights, ..good }));
     assert!(
@@ -365,13 +361,7 @@ fn saved_state_that_cannot_be_used_is_ignored() {
     let bench = Bench::new();
     let parameters = plan().layout.parameters();
     let round = RoundNumber(0);
-    let state = LearnerState {
-        round,
-        blob: [7; 32].into(),
-        error: vec![f32::NAN; parameters],
-        moments: vec![1; 9],
-    };
-    bench.thread.setup.files.save(&state).unwrap();
+    bench.thread.setup.files.save_unusable(round, parameters);
     let mut bench = bench;
     bench.thread.lose_device(Error::device("it was unplugged"));
     assert!(bench.wait().is_none() && bench.is_ready());

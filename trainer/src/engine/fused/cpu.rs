@@ -6,6 +6,7 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind, binary};
 use burn::backend::{Autodiff, BackendTypes, Flex};
 use burn::tensor::Tensor;
+use weal_kernels::moments8::{self, Moments8};
 use weal_kernels::softmax::{CausalRows, causal_softmax, causal_softmax_backward};
 use weal_kernels::swiglu::{swiglu, swiglu_backward_gates, swiglu_backward_ups};
 use weal_kernels::update;
@@ -79,7 +80,6 @@ pub(in crate::engine) fn adamw(
     gradient: Tensor<2>,
     numbers: &update::AdamW,
 ) -> WeightAndMoments {
-    let plain = |tensor: Tensor<2>| contiguous(expected(tensor.try_into_primitive::<Flex>()));
     let [mut weight, mut first, mut second] = [state.weight, state.first, state.second].map(plain);
     let gradient = plain(gradient);
     let (weights, gradients) = (weight.storage_mut::<f32>(), gradient.storage::<f32>());
@@ -96,6 +96,47 @@ pub(in crate::engine) fn adamw(
         first,
         second,
     }
+}
+
+/// AdamW's update, in place, with moments in eight bits.
+///
+/// # Panics
+/// If a tensor is not on the CPU.
+pub(in crate::engine) fn adamw_short(
+    weight: Tensor<2>,
+    moments: &mut Moments8,
+    gradient: Tensor<2>,
+    (numbers, seed): (&update::AdamW, u64),
+) -> Tensor<2> {
+    let [mut weight, gradient] = [weight, gradient].map(plain);
+    let (weights, gradients) = (weight.storage_mut::<f32>(), gradient.storage::<f32>());
+    moments8::adamw(weights, moments, gradients, numbers, seed);
+    Tensor::from_primitive::<Flex>(weight)
+}
+
+/// Passes a tensor's values to `look`.
+///
+/// # Panics
+/// If the tensor is not on the CPU.
+pub(in crate::engine) fn with_values<T>(tensor: Tensor<2>, look: impl FnOnce(&[f32]) -> T) -> T {
+    look(plain(tensor).storage::<f32>())
+}
+
+/// Passes the values of many tensors to `look`.
+///
+/// # Panics
+/// If a tensor is not on the CPU.
+pub(in crate::engine) fn with_all_values<T>(
+    tensors: &[Tensor<2>],
+    look: impl FnOnce(&[&[f32]]) -> T,
+) -> T {
+    let tensors: Vec<FlexTensor> = tensors.iter().cloned().map(plain).collect();
+    let values: Vec<&[f32]> = tensors.iter().map(|tensor| tensor.storage()).collect();
+    look(&values)
+}
+
+fn plain(tensor: Tensor<2>) -> FlexTensor {
+    contiguous(expected(tensor.try_into_primitive::<Flex>()))
 }
 
 /// The sum of the squares of a tensor's values.

@@ -13,8 +13,9 @@ use crate::interface::output::{Output, Record};
 use crate::interface::view::Phase;
 use crate::rules::round_set::SignedCommitment;
 
-/// Training stops before commitments close: a tenth of `train_ms` earlier, but no more than this.
-/// The last step, the compression and the commitment's journey take time.
+/// A contribution is to be ready before commitments close: a tenth of `train_ms` earlier, but no
+/// more than this. The commitment's journey takes time. How long the node takes to finish a
+/// contribution it measures itself.
 const MAX_MARGIN_MS: u64 = 2_000;
 /// What newcomers get beyond the time that the members took.
 const NEWCOMERS_MS: u64 = 1_000;

@@ -36,7 +36,9 @@ impl LearnerThread {
         if self.is_stopped(job) {
             return Err(Error::internal("training was stopped: the round is over"));
         }
+        let begun = Instant::now();
         let (hash, blob_bytes, own_work) = self.store_contribution(job)?;
+        self.pace.has_finished(begun.elapsed());
         self.taken_back = None;
         Ok(Contributed {
             round: job.round,
@@ -95,7 +97,8 @@ impl LearnerThread {
         };
         let steps_a_round = u64::from(self.setup.plan.inner.steps);
         let steps_before = job.round.0.saturating_mul(steps_a_round);
-        let (wishes, shared) = (self.wishes.clone(), self.shared.clone());
+        let (wishes, shared, pace) = (self.wishes.clone(), self.shared.clone(), self.pace);
+        let mut last = Instant::now();
         let learner: &mut Learner = self.learner.as_mut().ok_or_else(no_learner)?;
         let trained = learner.train(
             &job.weights.values,
@@ -108,7 +111,9 @@ impl LearnerThread {
                     steps_done: progress.steps,
                     ..shared.progress()
                 });
-                if wishes.is_stopped(job.round) || Instant::now() >= job.deadline {
+                let now = Instant::now();
+                let took = now - std::mem::replace(&mut last, now);
+                if wishes.is_stopped(job.round) || pace.is_time_up(now, took, job.deadline) {
                     ControlFlow::Break(())
                 } else {
                     ControlFlow::Continue(())

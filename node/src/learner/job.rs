@@ -22,7 +22,7 @@ pub(crate) struct TrainJob {
     pub share: Share,
     /// The weights to start from.
     pub weights: Weights,
-    /// Training stops at this instant, even if steps are left.
+    /// The contribution is to be stored by this instant, even if steps are left.
     pub deadline: Instant,
     /// This node's contribution to an earlier round that was not applied: its content goes back
     /// into the error feedback.

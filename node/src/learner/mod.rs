@@ -10,6 +10,7 @@
 //! | `judging.rs` | what is measured of a round, and in how much time |
 //! | `judge.rs` | what others' contributions do to the loss |
 //! | `contribute.rs` | a round's training, up to a stored contribution |
+//! | `pace.rs` | when to stop, so that the contribution is in time |
 //! | `restore.rs` | a learner made from what was saved last |
 //! | `device.rs` | which device is used after a failure, and when |
 //! | `health.rs` | what the page shows of the learner |
@@ -22,6 +23,7 @@ mod health;
 mod job;
 mod judge;
 mod judging;
+mod pace;
 mod restore;
 mod setup;
 #[cfg(test)]

@@ -20,6 +20,7 @@ use super::event::LearnerEvent;
 use super::health::{LearnerProgress, LostDevice, Shared};
 use super::job::{Job, TrainJob, Wishes};
 use super::judging::Judging;
+use super::pace::Pace;
 use super::restore::make_learner;
 use super::setup::LearnerSetup;
 use crate::error::{Error, ErrorKind, Result};
@@ -40,6 +41,8 @@ pub(super) struct LearnerThread {
     pub(super) judging: Option<Judging>,
     /// What the last round's training took.
     pub(super) last_training: Duration,
+    /// How long this node takes to finish a contribution.
+    pub(super) pace: Pace,
     pub(super) wishes: Arc<Wishes>,
     pub(super) shared: Shared,
     events: mpsc::Sender<LearnerEvent>,
@@ -76,6 +79,7 @@ impl LearnerThread {
             taken_back: None,
             judging: None,
             last_training: Duration::ZERO,
+            pace: Pace::default(),
             wishes,
             shared,
             events,

@@ -301,6 +301,17 @@ fn a_round_whose_time_is_up_is_skipped_and_the_next_one_trained() {
 }
 
 #[test]
+fn a_node_that_takes_long_to_finish_takes_fewer_steps() {
+    let mut bench = Bench::new();
+    let tokens = |bench: &mut Bench, round| contributed(bench.train(job(round, None))).tokens;
+    let all = tokens(&mut bench, 0);
+    // Jobs end in ten minutes.
+    bench.thread.pace.has_finished(Duration::from_secs(620));
+    assert_eq!(tokens(&mut bench, 1) * 2, all);
+    assert_eq!(tokens(&mut bench, 2), all);
+}
+
+#[test]
 fn a_device_lost_in_an_evaluation_is_replaced_too() {
     let mut bench = Bench::new();
     let panicked = bench

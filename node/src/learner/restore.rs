@@ -35,11 +35,12 @@ pub(super) fn make_learner(
     let Some(state) = learnt else {
         return Ok(learner);
     };
-    let mut saved = state.open()?;
-    let error_feedback = learner.read_error_feedback(&mut saved);
+    let error_feedback = learner.read_error_feedback(&mut state.error_feedback()?);
     unless_the_device_failed("error feedback", error_feedback)?;
-    let moments = learner.read_moments(&mut saved);
-    unless_the_device_failed("optimiser moments", moments)?;
+    if let Some(mut saved) = state.moments()? {
+        let moments = learner.read_moments(&mut saved);
+        unless_the_device_failed("optimiser moments", moments)?;
+    }
     Ok(learner)
 }
 

@@ -93,6 +93,9 @@ documented! {
         /// Number of newest rounds whose starting weights are kept; newcomers fetch them from here.
         /// At least 2.
         weights: u64 = 4,
+        /// Rounds from one saving of the optimiser's moments to the next. With more than 1 the node
+        /// writes less to its disk, and after a crash it continues with older moments.
+        moments_every: u64 = 1,
     }
 }
 

@@ -72,7 +72,7 @@ fn setup(folder: &Path, device: OpenDevice, on_device_loss: OnDeviceLoss) -> Lea
         corpus: Arc::new(Corpus::new(&[text], Tokeniser::Bytes).unwrap()),
         device,
         blobs: Blobs::open(folder.join("blobs"), store).unwrap(),
-        files: LearnerFiles::new(folder.join("learner")),
+        files: LearnerFiles::new(folder.join("learner"), 1),
         disk: FullDisk::default(),
         learnt: None,
         evaluation_sequences: 4,

@@ -109,11 +109,10 @@ def make_run(settings, folder):
         flags += ["--tokeniser", tokeniser]
     run = folder / "run"
     subprocess.run([settings.weal, "new", "--dir", run, *map(str, flags)], check=True, capture_output=True)
-    values = {"context": settings.context, "steps": settings.steps, "batch": settings.batch,
-              "train_seconds": float(settings.seconds)}
-    text = (run / "run.toml").read_text()
+    values = {"steps": settings.steps, "batch": settings.batch, "train_seconds": float(settings.seconds)}
+    text = (run / "run.toml").read_text().replace("[model]\n", f"[model]\ncontext = {settings.context}\n", 1)
     for key, value in values.items():
-        text, count = re.subn(rf"^#? ?{key} = .*$", f"{key} = {value}", text, flags=re.MULTILINE)
+        text, count = re.subn(rf"^{key} = .*$", f"{key} = {value}", text, flags=re.MULTILINE)
         assert count == 1, (key, count)
     (run / "run.toml").write_text(text)
     (run / "settings.toml").write_text("[evaluation]\nsequences = 2\n" + settings.settings.replace("\\n", "\n"))

@@ -66,7 +66,7 @@ documented! {
         /// Number format of matrix products: "f32", "bf16" (on GPUs that support it) or "auto".
         precision: Auto<PrecisionSetting> = Auto::Auto,
         /// How to keep the optimiser's moments, where the CPU updates them: "f32", "8bit" (a
-        /// quarter of the memory; it learns as well) or "auto".
+        /// quarter of the memory) or "auto".
         moments: Auto<MomentsSetting> = Auto::Auto,
         /// Number format of the error feedback in the machine's memory: "f32", "bf16" (half of the
         /// memory) or "auto".

@@ -11,15 +11,17 @@ use libp2p::request_response::ProtocolSupport;
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{
-    PeerId, StreamProtocol, allow_block_list, connection_limits, gossipsub, identify, kad, mdns,
-    memory_connection_limits, ping, request_response,
+    PeerId, StreamProtocol, allow_block_list, connection_limits, dcutr, gossipsub, identify, kad,
+    mdns, memory_connection_limits, ping, relay, request_response, upnp,
 };
 
 use crate::error::Error;
 use crate::frames::Frames;
 use crate::gossip;
+use crate::probes::{DialBacks, Probes};
 use crate::protocols::{MAX_SYNC_ANSWER, MAX_SYNC_REQUEST, Protocols, SYNC_TIMEOUT};
 use crate::rate_limit::RateLimit;
+use crate::relays;
 use crate::renewal::{Renewal, SIBLINGS};
 use crate::sessions::{ANSWER, STATEMENT};
 use crate::settings::Settings;
@@ -54,6 +56,18 @@ pub(crate) struct Behaviour {
     pub blob: streams::Behaviour,
     pub sync: request_response::Behaviour<Frames>,
     pub sessions: request_response::Behaviour<Frames>,
+    pub probes: Probes,
+    pub relay: Toggle<relay::Behaviour>,
+    pub relay_client: relay::client::Behaviour,
+    pub dcutr: dcutr::Behaviour,
+    pub upnp: Toggle<upnp::tokio::Behaviour>,
+}
+
+/// What the behaviour shares with the rest of the network.
+pub(crate) struct Parts {
+    /// Rate limit on answers sent.
+    pub upload: Option<Arc<RateLimit>>,
+    pub relay_client: relay::client::Behaviour,
 }
 
 impl Behaviour {
@@ -61,14 +75,16 @@ impl Behaviour {
         key: &Keypair,
         protocols: &Protocols,
         settings: &Settings,
-        upload: Option<Arc<RateLimit>>,
+        parts: Parts,
     ) -> Result<Self, Error> {
         let local = key.public().to_peer_id();
         let frames = Frames {
             max_request: MAX_SYNC_REQUEST,
             max_answer: MAX_SYNC_ANSWER,
-            upload,
+            upload: parts.upload,
         };
+        let dial_backs = DialBacks::default();
+        let gossip = gossip::behaviour(protocols, settings)?;
         Ok(Self {
             limits: connection_limits::Behaviour::new(limits(settings.max_connections)),
             memory: settings.max_memory_bytes.map_or_else(
@@ -82,12 +98,17 @@ impl Behaviour {
                     .with_push_listen_addr_updates(true),
             ),
             ping: ping::Behaviour::new(ping::Config::new()),
-            gossip: Renewal::new(gossip::behaviour(protocols, settings)?, SIBLINGS),
+            gossip: Renewal::new(gossip, SIBLINGS, dial_backs.clone()),
             kademlia: kademlia(local, &protocols.kademlia),
             mdns: multicast(local, settings.mdns).into(),
             blob: streams::Behaviour::new(protocols),
             sync: requests(frames, protocols),
             sessions: sessions(protocols),
+            probes: Probes::new(dial_backs),
+            relay: relay_service(local, settings).into(),
+            relay_client: parts.relay_client,
+            dcutr: dcutr::Behaviour::new(local),
+            upnp: settings.upnp.then(upnp::tokio::Behaviour::default).into(),
         })
     }
 }
@@ -99,6 +120,14 @@ fn limits(connections: u32) -> ConnectionLimits {
         .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER))
         .with_max_pending_incoming(Some(PENDING))
         .with_max_pending_outgoing(Some(PENDING))
+}
+
+/// The relay service, off until this node turns out to be public.
+fn relay_service(local: PeerId, settings: &Settings) -> Option<relay::Behaviour> {
+    let limits = settings.relay.as_ref()?;
+    let mut service = relay::Behaviour::new(local, relays::service(limits));
+    service.set_status(Some(relay::Status::Disable));
+    Some(service)
 }
 
 /// Kademlia without records: it only finds peers.

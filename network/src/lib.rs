@@ -10,7 +10,10 @@
 //! * **Blobs**, which spread like a swarm: fetched from all peers that have some of them, verified
 //!   chunk by chunk, and sent on from the first chunk ([`Network::fetch`]).
 //! * **Connections** to peers, which the driver finds through bootstrap addresses, Kademlia and
-//!   multicast DNS, and redials when they are lost.
+//!   multicast DNS, and redials when they are lost. Peers tell a node whether they can reach it
+//!   (AutoNAT, [`Reachability`]). A node that they cannot reach asks its router for a port (UPnP),
+//!   and keeps a place at a few public peers, which relay connections to it until a direct one
+//!   comes about (DCUtR).
 //!
 //! Every byte from outside may be an attack. A stranger might
 //!
@@ -34,6 +37,10 @@
 //!   is banned;
 //! * **belong to another run**: protocol names contain the run id, and identify's answer is
 //!   checked; strangers are disconnected;
+//! * **use a node as a relay without end**: the reservations, the circuits, and the bytes and the
+//!   time of each circuit are limited ([`RelayLimits`]);
+//! * **send this node to an address with AutoNAT**: only into the networks from which the peer is
+//!   connected itself;
 //! * **pretend that a node's key is used elsewhere**: only what the key has signed counts;
 //! * **store records in Kademlia**: records are refused, and Kademlia only finds peers.
 //!
@@ -42,6 +49,7 @@
 
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod backlog;
 mod behaviour;
 mod command;
@@ -61,8 +69,11 @@ mod members;
 mod noise;
 mod patience;
 mod peers;
+mod probes;
 mod protocols;
 mod rate_limit;
+mod reachability;
+mod relays;
 mod renewal;
 mod reputation;
 mod requester;
@@ -89,10 +100,11 @@ pub use identity::{PeerKey, address_of, peer_in_address};
 pub use libp2p::Multiaddr;
 pub use libp2p::bytes::Bytes;
 pub use protocols::{MAX_SYNC_ANSWER, MAX_SYNC_REQUEST};
+pub use reachability::Reachability;
 pub use reputation::Offence;
 pub use service::{Found, Service, Silent};
 pub use sessions::{KeyUse, OtherUse, Session, SessionId};
-pub use settings::{DEFAULT_MAX_GOSSIP_BYTES, Settings};
-pub use status::{Direction, Drops, PeerStatus, Status};
+pub use settings::{DEFAULT_MAX_GOSSIP_BYTES, RelayLimits, Settings};
+pub use status::{Direction, Drops, HolePunches, PeerStatus, PortMapping, Status};
 pub use swarm::{Priority, Want};
 pub use traffic::{Bytes as ByteCount, BytesByKind};

@@ -1,15 +1,15 @@
 //! Connected peers, and what we know about each.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use libp2p::core::ConnectedPoint;
-use libp2p::multiaddr::Protocol;
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
 
+use crate::addresses::{ip, is_relayed, is_useful};
 use crate::identity::peer_key;
+use crate::relays::Candidate;
 use crate::status::{Direction, PeerStatus};
 use crate::traffic::Traffic;
 
@@ -17,6 +17,8 @@ use crate::traffic::Traffic;
 pub(crate) const ADDRESSES: usize = 16;
 /// Time in which a new peer must announce its run.
 const IDENTIFY_TIMEOUT: Duration = Duration::from_secs(20);
+/// A direct connection that lasts this long makes those through relays superfluous.
+const SETTLED_AFTER: Duration = Duration::from_secs(5);
 
 /// All connections, by peer.
 #[derive(Debug, Default)]
@@ -32,6 +34,8 @@ struct Peer {
     /// Whether the peer has announced this run.
     admitted: bool,
     agent: String,
+    /// Whether the peer relays for others.
+    is_relay: bool,
     /// Where the peer can be dialled.
     address: Option<Multiaddr>,
     ping: Option<Duration>,
@@ -42,6 +46,8 @@ struct Connection {
     id: ConnectionId,
     address: Multiaddr,
     direction: Direction,
+    relayed: bool,
+    since: Instant,
 }
 
 impl Peers {
@@ -52,23 +58,31 @@ impl Peers {
         endpoint: &ConnectedPoint,
         now: Instant,
     ) {
-        let connection = match endpoint {
-            ConnectedPoint::Dialer { address, .. } => Connection {
-                id,
-                address: address.clone(),
-                direction: Direction::Outbound,
-            },
-            ConnectedPoint::Listener { send_back_addr, .. } => Connection {
-                id,
-                address: send_back_addr.clone(),
-                direction: Direction::Inbound,
-            },
+        let relayed = endpoint.is_relayed();
+        let (address, direction) = match endpoint {
+            ConnectedPoint::Dialer { address, .. } => (address.clone(), Direction::Outbound),
+            // A circuit has no address of the peer, but that of the relay.
+            ConnectedPoint::Listener { local_addr, .. } if relayed => {
+                let through = local_addr.clone().with_p2p(peer);
+                (through.unwrap_or_else(|own| own), Direction::Inbound)
+            }
+            ConnectedPoint::Listener { send_back_addr, .. } => {
+                (send_back_addr.clone(), Direction::Inbound)
+            }
+        };
+        let connection = Connection {
+            id,
+            address,
+            direction,
+            relayed,
+            since: now,
         };
         let entry = self.peers.entry(peer).or_insert_with(|| Peer {
             connections: Vec::new(),
             since: now,
             admitted: false,
             agent: String::new(),
+            is_relay: false,
             address: None,
             ping: None,
         });
@@ -120,9 +134,63 @@ impl Peers {
             .collect()
     }
 
-    /// Address of the peer's oldest connection.
+    /// Records whether a peer relays for others, as it says on this connection. Through a relay it
+    /// says that it does not.
+    pub(crate) fn note_relay(&mut self, peer: &PeerId, id: ConnectionId, is_relay: bool) {
+        if let Some(entry) = self.peers.get_mut(peer) {
+            let mut connections = entry.connections.iter();
+            if connections.any(|connection| connection.id == id && !connection.relayed) {
+                entry.is_relay = is_relay;
+            }
+        }
+    }
+
+    /// Directly connected peers of this run that relay for others.
+    pub(crate) fn relays(&self) -> Vec<Candidate> {
+        let peers = self.peers.iter();
+        let relays = peers.filter(|(_, peer)| peer.admitted && peer.is_relay);
+        relays
+            .filter_map(|(id, peer)| {
+                let is_direct = peer.best().is_some_and(|connection| !connection.relayed);
+                let address = peer
+                    .address
+                    .clone()
+                    .filter(|at| is_direct && !is_relayed(at))?;
+                Some(Candidate {
+                    peer: *id,
+                    address,
+                    ping: peer.ping,
+                })
+            })
+            .collect()
+    }
+
+    /// Relayed connections to peers that are connected directly, too.
+    pub(crate) fn superfluous(&self, now: Instant) -> Vec<ConnectionId> {
+        let settled = |connection: &Connection| {
+            !connection.relayed && now.saturating_duration_since(connection.since) >= SETTLED_AFTER
+        };
+        let peers = self.peers.values();
+        let direct = peers.filter(|peer| peer.connections.iter().any(settled));
+        let connections = direct.flat_map(|peer| &peer.connections);
+        let relayed = connections.filter(|connection| connection.relayed);
+        relayed.map(|connection| connection.id).collect()
+    }
+
+    /// Whether a peer opened this connection to this node without the help of a relay.
+    pub(crate) fn came_directly(&self, peer: &PeerId, id: ConnectionId) -> bool {
+        let connections = self.peers.get(peer).map(|peer| &peer.connections);
+        let is_this = |connection: &Connection| {
+            connection.id == id && connection.direction == Direction::Inbound
+        };
+        connections.is_some_and(|all| {
+            all.iter().any(is_this) && all.iter().all(|connection| !connection.relayed)
+        })
+    }
+
+    /// Address of the peer's oldest direct connection, or of the oldest one if all are relayed.
     pub(crate) fn address(&self, peer: &PeerId) -> Option<&Multiaddr> {
-        Some(&self.peers.get(peer)?.connections.first()?.address)
+        Some(&self.peers.get(peer)?.best()?.address)
     }
 
     /// Whether the peer is connected and belongs to this run.
@@ -150,11 +218,12 @@ impl Peers {
             .iter()
             .filter(|(_, peer)| peer.admitted)
             .filter_map(|(id, peer)| {
-                let oldest = peer.connections.first()?;
+                let best = peer.best()?;
                 Some(PeerStatus {
                     peer: peer_key(id)?,
-                    address: oldest.address.clone(),
-                    direction: oldest.direction,
+                    address: best.address.clone(),
+                    direction: best.direction,
+                    relayed: best.relayed,
                     ping: peer.ping,
                     traffic: traffic.with_peer(id),
                     agent: peer.agent.clone(),
@@ -167,62 +236,38 @@ impl Peers {
 }
 
 impl Peer {
+    /// The oldest direct connection, or the oldest one if all are relayed.
+    fn best(&self) -> Option<&Connection> {
+        self.connections
+            .iter()
+            .min_by_key(|connection| connection.relayed)
+    }
+
     /// Where the peer can be dialled. In order of preference: the address that this node dialled,
-    /// an announced address with the IP of the peer's connection, any announced address, and the
-    /// address that the peer dialled from.
+    /// an announced address with the IP of the peer's connection, any announced address, one at a
+    /// relay, and the address that the peer dialled from.
     fn dialable(&self, announced: &[Multiaddr]) -> Option<Multiaddr> {
-        let dialled = self
-            .connections
-            .iter()
-            .find(|connection| connection.direction == Direction::Outbound);
-        if let Some(dialled) = dialled {
-            return Some(dialled.address.clone());
-        }
-        let from = &self.connections.first()?.address;
-        let same_machine = announced
-            .iter()
-            .take(ADDRESSES)
-            .find(|address| ip(address).is_some() && ip(address) == ip(from));
-        Some(
-            same_machine
-                .or_else(|| {
-                    announced
-                        .iter()
-                        .take(ADDRESSES)
-                        .find(|address| is_useful(address, from))
-                })
-                .unwrap_or(from)
-                .clone(),
-        )
-    }
-}
-
-/// Whether dialling an announced address can reach the peer. Another machine's loopback address
-/// leads to this machine, and a private address of a peer that comes from the internet leads into
-/// this machine's own network.
-pub(crate) fn is_useful(announced: &Multiaddr, met_at: &Multiaddr) -> bool {
-    let met_at = ip(met_at);
-    match ip(announced) {
-        Some(ip) if ip.is_unspecified() => false,
-        Some(ip) if ip.is_loopback() => met_at.is_some_and(|ip| ip.is_loopback()),
-        Some(ip) if is_local(ip) => met_at.is_none_or(is_local),
-        _ => !announced.is_empty(),
-    }
-}
-
-/// Whether an address means something on its own network only.
-fn is_local(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
-    }
-}
-
-fn ip(address: &Multiaddr) -> Option<IpAddr> {
-    match address.iter().next()? {
-        Protocol::Ip4(ip) => Some(ip.into()),
-        Protocol::Ip6(ip) => Some(ip.into()),
-        _ => None,
+        let from = &self.best()?.address;
+        let mut connections = self.connections.iter();
+        let dialled = connections
+            .find(|connection| connection.direction == Direction::Outbound && !connection.relayed);
+        let announced = &announced[..announced.len().min(ADDRESSES)];
+        let (relayed, direct): (Vec<_>, Vec<_>) =
+            announced.iter().partition(|address| is_relayed(address));
+        let same_machine = || {
+            let mut direct = direct.iter().copied();
+            direct.find(|address| ip(address).is_some() && ip(address) == ip(from))
+        };
+        let useful = |addresses: &[&Multiaddr]| {
+            let mut addresses = addresses.iter().copied();
+            addresses.find(|address| is_useful(address, from)).cloned()
+        };
+        dialled
+            .map(|connection| connection.address.clone())
+            .or_else(|| same_machine().filter(|_| !is_relayed(from)).cloned())
+            .or_else(|| useful(&direct))
+            .or_else(|| useful(&relayed))
+            .or_else(|| Some(from.clone()))
     }
 }
 
@@ -232,6 +277,88 @@ mod tests {
     use libp2p::core::transport::PortUse;
 
     use super::*;
+
+    fn relayed(relay: PeerId, direction: Direction) -> ConnectedPoint {
+        let circuit = address(&format!("/ip4/9.9.9.9/tcp/1/p2p/{relay}/p2p-circuit"));
+        match direction {
+            Direction::Inbound => ConnectedPoint::Listener {
+                local_addr: circuit,
+                send_back_addr: address("/ip4/9.9.9.9/tcp/1"),
+            },
+            Direction::Outbound => ConnectedPoint::Dialer {
+                address: circuit,
+                role_override: Endpoint::Dialer,
+                port_use: PortUse::Reuse,
+            },
+        }
+    }
+
+    #[test]
+    fn a_relayed_connection_is_superfluous_once_a_direct_one_lasts() {
+        let (mut peers, now, peer) = (Peers::default(), Instant::now(), PeerId::random());
+        let ids = [1, 2].map(ConnectionId::new_unchecked);
+        let circuit = relayed(PeerId::random(), Direction::Outbound);
+        peers.connected(peer, ids[0], &circuit, now);
+        peers.admit(peer, String::new(), &[]);
+        let traffic = Traffic::new(&crate::protocols::Protocols::of_run(&[1; 32]).unwrap());
+        let is_relayed = |peers: &Peers| peers.peers[&peer].best().unwrap().relayed;
+        assert!(is_relayed(&peers) && peers.superfluous(now + SETTLED_AFTER).is_empty());
+        peers.connected(peer, ids[1], &inbound("/ip4/8.8.8.8/tcp/5"), now);
+        assert!(!is_relayed(&peers));
+        assert_eq!(peers.address(&peer), Some(&address("/ip4/8.8.8.8/tcp/5")));
+        assert!(peers.superfluous(now + SETTLED_AFTER / 2).is_empty());
+        assert_eq!(peers.superfluous(now + SETTLED_AFTER), [ids[0]]);
+        assert!(peers.status(&traffic).iter().all(|peer| !peer.relayed));
+    }
+
+    #[test]
+    fn a_private_peer_is_dialled_through_its_relay() {
+        let (mut peers, now, relay) = (Peers::default(), Instant::now(), PeerId::random());
+        let peer = PeerId::random();
+        let at_relay = address(&format!(
+            "/ip4/9.9.9.9/tcp/1/p2p/{relay}/p2p-circuit/p2p/{peer}"
+        ));
+        let names = [address("/ip4/192.168.1.5/tcp/7"), at_relay.clone()];
+        let id = ConnectionId::new_unchecked(1);
+        for from in [
+            inbound("/ip4/8.8.8.8/tcp/5"),
+            relayed(relay, Direction::Inbound),
+        ] {
+            peers.connected(peer, id, &from, now);
+            let kept = peers.admit(peer, String::new(), &names);
+            assert_eq!(kept, Some(at_relay.clone()), "{from:?}");
+            peers.disconnected(peer, id);
+        }
+    }
+
+    #[test]
+    fn only_direct_public_peers_can_be_relays_and_only_unaided_ones_are_witnesses() {
+        let (mut peers, now) = (Peers::default(), Instant::now());
+        let (near, far) = (PeerId::random(), PeerId::random());
+        let id = ConnectionId::new_unchecked(1);
+        let outbound = ConnectedPoint::Dialer {
+            address: address("/ip4/7.7.7.7/tcp/7"),
+            role_override: Endpoint::Dialer,
+            port_use: PortUse::Reuse,
+        };
+        peers.connected(near, id, &outbound, now);
+        peers.connected(far, id, &relayed(near, Direction::Inbound), now);
+        for peer in [near, far] {
+            peers.admit(peer, String::new(), &[]);
+            peers.note_relay(&peer, id, true);
+        }
+        let found: Vec<_> = peers.relays().into_iter().map(|relay| relay.peer).collect();
+        assert_eq!(found, [near]);
+        assert!(!peers.came_directly(&near, id) && !peers.came_directly(&far, id));
+        let second = ConnectionId::new_unchecked(2);
+        peers.connected(far, second, &inbound("/ip4/8.8.8.8/tcp/5"), now);
+        assert!(
+            !peers.came_directly(&far, second),
+            "with the help of a relay"
+        );
+        peers.disconnected(far, id);
+        assert!(peers.came_directly(&far, second));
+    }
 
     fn address(text: &str) -> Multiaddr {
         text.parse().unwrap()

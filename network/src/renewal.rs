@@ -8,7 +8,8 @@
 //! [`Renewal`] therefore hides old connections: when a peer connects again after a while, the
 //! behaviour inside is told that the peer left, and then that it came. The old connections are
 //! closed. Connections that are opened at about the same time, because both sides dialled, are
-//! siblings and stay.
+//! siblings and stay; so are those that only test an address ([`DialBacks`]). A direct connection
+//! beside relayed ones always replaces them.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::{Deref, DerefMut};
@@ -24,6 +25,8 @@ use libp2p::swarm::{
 };
 use libp2p::{Multiaddr, PeerId};
 
+use crate::probes::DialBacks;
+
 /// Connections that are opened within this time of the first are its siblings: both sides dialled,
 /// or one dialled over two transports.
 pub(crate) const SIBLINGS: Duration = Duration::from_secs(3);
@@ -32,6 +35,7 @@ pub(crate) const SIBLINGS: Duration = Duration::from_secs(3);
 pub(crate) struct Renewal<B> {
     inner: B,
     siblings: Duration,
+    dial_backs: DialBacks,
     peers: HashMap<PeerId, Current>,
     /// Connections that the behaviour inside no longer knows, and whether to close them.
     old: VecDeque<(PeerId, ConnectionId)>,
@@ -44,11 +48,19 @@ struct Current {
     connections: Vec<(ConnectionId, ConnectedPoint)>,
 }
 
+impl Current {
+    fn is_relayed(&self) -> bool {
+        let mut connections = self.connections.iter();
+        connections.all(|(_, endpoint)| endpoint.is_relayed())
+    }
+}
+
 impl<B: NetworkBehaviour> Renewal<B> {
-    pub(crate) fn new(inner: B, siblings: Duration) -> Self {
+    pub(crate) fn new(inner: B, siblings: Duration, dial_backs: DialBacks) -> Self {
         Self {
             inner,
             siblings,
+            dial_backs,
             peers: HashMap::new(),
             old: VecDeque::new(),
             hidden: HashMap::new(),
@@ -58,9 +70,14 @@ impl<B: NetworkBehaviour> Renewal<B> {
     /// A connection is about to be established. Hides those of an earlier time.
     fn opened(&mut self, peer: PeerId, connection: ConnectionId, endpoint: ConnectedPoint) {
         let now = Instant::now();
-        let is_old =
-            |current: &Current| now.saturating_duration_since(current.since) >= self.siblings;
-        if self.peers.get(&peer).is_some_and(is_old) {
+        let is_test = self
+            .dial_backs
+            .is_one(connection, &peer, endpoint.is_listener(), now);
+        let is_old = |current: &Current| {
+            let is_upgrade = current.is_relayed() && !endpoint.is_relayed();
+            is_upgrade || now.saturating_duration_since(current.since) >= self.siblings
+        };
+        if !is_test && self.peers.get(&peer).is_some_and(is_old) {
             self.hide(peer);
         }
         let current = self.peers.entry(peer).or_insert_with(|| Current {
@@ -307,32 +324,58 @@ mod tests {
 
     /// Opens connections 1 to `count`, and then closes them in that order.
     fn history(siblings: Duration, count: usize) -> (Vec<String>, Vec<ConnectionId>) {
-        let mut renewal = Renewal::new(Recorder::default(), siblings);
-        let peer = PeerId::random();
-        let address: Multiaddr = "/ip4/127.0.0.1/tcp/1".parse().unwrap();
-        let endpoint = ConnectedPoint::Listener {
-            local_addr: address.clone(),
-            send_back_addr: address.clone(),
-        };
+        let local = vec![DIRECT; count];
+        history_of(
+            Renewal::new(Recorder::default(), siblings, DialBacks::default()),
+            &local,
+        )
+    }
+
+    const DIRECT: &str = "/ip4/127.0.0.1/tcp/1";
+    const RELAYED: &str = "/ip4/127.0.0.1/tcp/1/p2p-circuit";
+
+    fn peer() -> PeerId {
+        let key = crate::identity::keypair([7; 32]).unwrap();
+        key.public().to_peer_id()
+    }
+
+    /// Opens a connection at each of these addresses, and then closes them in that order.
+    fn history_of(
+        mut renewal: Renewal<Recorder>,
+        local: &[&str],
+    ) -> (Vec<String>, Vec<ConnectionId>) {
+        let count = local.len();
+        let peer = peer();
         let ids: Vec<_> = (1..=count).map(ConnectionId::new_unchecked).collect();
-        for (others, id) in ids.iter().enumerate() {
+        let remote: Multiaddr = DIRECT.parse().unwrap();
+        let endpoints: Vec<_> = local
+            .iter()
+            .map(|local| ConnectedPoint::Listener {
+                local_addr: local.parse().unwrap(),
+                send_back_addr: remote.clone(),
+            })
+            .collect();
+        for (others, (id, endpoint)) in ids.iter().zip(&endpoints).enumerate() {
+            let ConnectedPoint::Listener { local_addr, .. } = endpoint else {
+                continue;
+            };
             renewal
-                .handle_established_inbound_connection(*id, peer, &address, &address)
+                .handle_established_inbound_connection(*id, peer, local_addr, &remote)
                 .unwrap();
             let event = ConnectionEstablished {
                 peer_id: peer,
                 connection_id: *id,
-                endpoint: &endpoint,
+                endpoint,
                 failed_addresses: &[],
                 other_established: others,
             };
             renewal.on_swarm_event(FromSwarm::ConnectionEstablished(event));
         }
-        for (place, id) in ids.iter().enumerate() {
+        for (place, (id, endpoint)) in ids.iter().zip(&endpoints).enumerate() {
             let event = ConnectionClosed {
                 peer_id: peer,
                 connection_id: *id,
-                endpoint: &endpoint,
+                endpoint,
                 cause: None,
                 remaining_established: count - place - 1,
             };
@@ -376,6 +419,32 @@ mod tests {
             "2 closed, 0 left",
         ];
         assert_eq!(heard, expected);
+        assert!(closed.is_empty(), "{closed:?}");
+    }
+
+    #[test]
+    fn a_direct_connection_replaces_relayed_ones_at_once() {
+        let renewal = Renewal::new(Recorder::default(), Duration::MAX, DialBacks::default());
+        let (heard, closed) = history_of(renewal, &[RELAYED, DIRECT, RELAYED]);
+        let expected = [
+            "1 opened beside 0",
+            "1 closed, 0 left",
+            "2 opened beside 0",
+            "3 opened beside 1",
+            "2 closed, 1 left",
+            "3 closed, 0 left",
+        ];
+        assert_eq!(heard, expected);
+        assert_eq!(closed, [ConnectionId::new_unchecked(1)]);
+    }
+
+    #[test]
+    fn a_connection_that_tests_an_address_replaces_nothing() {
+        let dial_backs = DialBacks::default();
+        dial_backs.expect(peer(), Instant::now());
+        let renewal = Renewal::new(Recorder::default(), Duration::ZERO, dial_backs);
+        let (heard, closed) = history_of(renewal, &[DIRECT, DIRECT]);
+        assert_eq!(heard[1], "2 opened beside 1");
         assert!(closed.is_empty(), "{closed:?}");
     }
 }

@@ -14,12 +14,44 @@ use crate::sessions::Session;
 /// hundred voters, and small enough for every home uplink.
 pub const DEFAULT_MAX_GOSSIP_BYTES: usize = 256 * 1024;
 
+/// What a node relays for peers that cannot be reached directly. Enough for the gossip of a run
+/// between two such peers, and too little for blobs, which the relay has itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RelayLimits {
+    /// Peers that may keep a place at this node.
+    pub reservations: usize,
+    /// Connections on which one peer may keep a place.
+    pub reservations_per_peer: usize,
+    /// Circuits, each between two peers.
+    pub circuits: usize,
+    /// Circuits that one peer may open.
+    pub circuits_per_peer: usize,
+    /// Bytes in both directions after which a circuit is closed.
+    pub circuit_bytes: u64,
+    /// Time after which a circuit is closed.
+    pub circuit_duration: Duration,
+}
+
+impl Default for RelayLimits {
+    /// All circuits together carry at most 1.2 MB/s in the long run.
+    fn default() -> Self {
+        Self {
+            reservations: 128,
+            reservations_per_peer: 4,
+            circuits: 128,
+            circuits_per_peer: 16,
+            circuit_bytes: 32 << 20,
+            circuit_duration: Duration::from_secs(3600),
+        }
+    }
+}
+
 /// Where the node listens, which peers it dials first, and how much bandwidth peers may use.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Addresses to listen on, for QUIC (`/ip4/…/udp/…/quic-v1`) and TCP (`/ip4/…/tcp/…`). The
     /// start fails if the node cannot listen on one of them, but skips address families that the
-    /// system does not support.
+    /// system does not support. A node without any only dials, and others reach it through relays.
     pub listen: Vec<Multiaddr>,
     /// Addresses at which peers reach this node, if they differ from those it listens on (for
     /// example a forwarded port).
@@ -29,6 +61,11 @@ pub struct Settings {
     pub bootstrap: Vec<Multiaddr>,
     /// Whether to find peers on the local network with multicast DNS.
     pub mdns: bool,
+    /// Whether to ask the router for a port (UPnP).
+    pub upnp: bool,
+    /// What to relay for peers that cannot be reached directly, once this node is public. `None`
+    /// relays nothing.
+    pub relay: Option<RelayLimits>,
     /// Limit on connections. A quarter of them is reserved for connections that this node dials.
     pub max_connections: u32,
     /// New connections are refused while the process uses more memory than this. `None` means 95 %
@@ -61,6 +98,8 @@ impl Default for Settings {
             external: Vec::new(),
             bootstrap: Vec::new(),
             mdns: true,
+            upnp: false,
+            relay: Some(RelayLimits::default()),
             max_connections: 128,
             max_memory_bytes: None,
             max_gossip_bytes: DEFAULT_MAX_GOSSIP_BYTES,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use libp2p::Multiaddr;
 
 use crate::identity::PeerKey;
+use crate::reachability::Reachability;
 use crate::traffic::{Bytes, BytesByKind};
 
 /// A snapshot of the network, updated twice a second and whenever a peer connects or disconnects.
@@ -14,6 +15,14 @@ pub struct Status {
     /// Addresses at which peers can reach this node, each ending in `/p2p/<its id>`. The external
     /// addresses from the settings come first.
     pub listen: Vec<Multiaddr>,
+    /// Whether peers can open a connection to this node.
+    pub reachability: Reachability,
+    /// Whether the router gave this node a port.
+    pub port_mapping: PortMapping,
+    /// Attempts to replace a relayed connection by a direct one, since the start.
+    pub hole_punches: HolePunches,
+    /// Peers that keep a place at this node, which relays connections to them.
+    pub relayed_peers: usize,
     /// Connected peers of this run, sorted by key.
     pub peers: Vec<PeerStatus>,
     /// Bytes since the start.
@@ -27,16 +36,43 @@ pub struct Status {
 pub struct PeerStatus {
     /// Public key of the peer.
     pub peer: PeerKey,
-    /// Address of the oldest connection.
+    /// Address of the oldest direct connection, or of the oldest one if all are relayed.
     pub address: Multiaddr,
-    /// Which side dialled the oldest connection.
+    /// Which side dialled that connection.
     pub direction: Direction,
+    /// Whether every connection to the peer goes through a relay.
+    pub relayed: bool,
     /// The last round-trip time, or `None` before the first ping.
     pub ping: Option<Duration>,
     /// Bytes exchanged since the oldest connection was opened.
     pub traffic: Bytes,
     /// The program and version that the peer announced.
     pub agent: String,
+}
+
+/// What the router said to a request for a port (UPnP).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PortMapping {
+    /// It was not asked.
+    #[default]
+    Off,
+    /// No answer yet.
+    Searching,
+    /// Peers reach this node at a port of the router.
+    Mapped,
+    /// No router answered.
+    NoRouter,
+    /// The router has no public address itself: it is behind another one.
+    BehindAnotherRouter,
+}
+
+/// How often two peers tried to replace a relayed connection by a direct one (DCUtR).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HolePunches {
+    /// With success.
+    pub succeeded: u64,
+    /// In vain.
+    pub failed: u64,
 }
 
 /// Which side opened a connection.
@@ -114,6 +150,8 @@ drops! {
     outlines_bad,
     /// Chunks of peers that do not match the outline.
     chunks_bad,
+    /// Reservations and circuits of peers refused, because this node relays enough already.
+    relaying_refused,
     /// Peers that turned out to belong to another run, or to none.
     strangers,
     /// Peers banned for their offences.

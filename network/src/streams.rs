@@ -71,10 +71,18 @@ pub(crate) struct Open {
     opened: Opened,
 }
 
+/// How a connection reaches the peer, the better way first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Way {
+    Direct,
+    Relayed,
+}
+
 #[derive(Debug)]
 pub(crate) struct Behaviour {
     names: Names,
-    connections: HashMap<PeerId, Vec<ConnectionId>>,
+    /// The oldest first.
+    connections: HashMap<PeerId, Vec<(ConnectionId, Way)>>,
     events: VecDeque<ToSwarm<Inbound, Open>>,
 }
 
@@ -91,10 +99,12 @@ impl Behaviour {
         }
     }
 
-    /// Opens a stream to a peer, on its oldest connection.
+    /// Opens a stream to a peer, on its oldest direct connection. Without one it is relayed: the
+    /// fetcher decides whether that is worth it.
     pub(crate) fn open(&mut self, peer: PeerId, carries: Carries, opened: Opened) {
-        let connection = self.connections.get(&peer).and_then(|ids| ids.first());
-        if let Some(connection) = connection {
+        let connections = self.connections.get(&peer).into_iter().flatten();
+        let best = connections.min_by_key(|(_, way)| *way);
+        if let Some((connection, _)) = best {
             self.events.push_back(ToSwarm::NotifyHandler {
                 peer_id: peer,
                 handler: NotifyHandler::One(*connection),
@@ -142,7 +152,12 @@ impl NetworkBehaviour for Behaviour {
         match event {
             FromSwarm::ConnectionEstablished(made) => {
                 let connections = self.connections.entry(made.peer_id).or_default();
-                connections.push(made.connection_id);
+                let way = if made.endpoint.is_relayed() {
+                    Way::Relayed
+                } else {
+                    Way::Direct
+                };
+                connections.push((made.connection_id, way));
             }
             FromSwarm::ConnectionClosed(ConnectionClosed {
                 peer_id,
@@ -153,7 +168,7 @@ impl NetworkBehaviour for Behaviour {
                 if remaining_established == 0 {
                     self.connections.remove(&peer_id);
                 } else if let Some(connections) = self.connections.get_mut(&peer_id) {
-                    connections.retain(|id| *id != connection_id);
+                    connections.retain(|(id, _)| *id != connection_id);
                 }
             }
             _ => {}

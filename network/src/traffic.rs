@@ -15,6 +15,7 @@ use futures::{AsyncRead, AsyncWrite};
 use libp2p::PeerId;
 use libp2p::core::StreamMuxer;
 use libp2p::core::muxing::{StreamMuxerEvent, StreamMuxerExt};
+use libp2p::relay::{HOP_PROTOCOL_NAME, STOP_PROTOCOL_NAME};
 
 use crate::protocols::Protocols;
 
@@ -30,7 +31,18 @@ pub(crate) enum Kind {
     Gossip,
     Blob,
     Sync,
+    /// A circuit between two other peers.
+    Relay,
+    /// A circuit of this node. The bytes of the connection through it are counted already.
+    OwnCircuit,
     Upkeep,
+}
+
+/// Which side opened a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opener {
+    Peer,
+    ThisNode,
 }
 
 /// A count of bytes in each direction.
@@ -51,6 +63,8 @@ pub struct BytesByKind {
     pub blob: Bytes,
     /// Control requests and their answers.
     pub sync: Bytes,
+    /// What this node relays between other peers.
+    pub relay: Bytes,
     /// Identify, ping, Kademlia, and protocol negotiation.
     pub upkeep: Bytes,
 }
@@ -76,6 +90,7 @@ pub(crate) struct Traffic {
     gossip: Flow,
     blob: Flow,
     sync: Flow,
+    relay: Flow,
     upkeep: Flow,
     blob_name: Vec<u8>,
     piece_name: Vec<u8>,
@@ -90,6 +105,7 @@ impl Traffic {
             gossip: Flow::default(),
             blob: Flow::default(),
             sync: Flow::default(),
+            relay: Flow::default(),
             upkeep: Flow::default(),
             blob_name: protocols.blob.as_ref().into(),
             piece_name: protocols.piece.as_ref().into(),
@@ -104,6 +120,7 @@ impl Traffic {
             gossip: self.gossip.read(),
             blob: self.blob.read(),
             sync: self.sync.read(),
+            relay: self.relay.read(),
             upkeep: self.upkeep.read(),
         }
     }
@@ -129,20 +146,36 @@ impl Traffic {
         flow
     }
 
-    fn of(&self, kind: Kind) -> &Flow {
+    /// Where bytes of a kind are counted, if they are.
+    fn of(&self, kind: Kind) -> Option<&Flow> {
         match kind {
-            Kind::Gossip => &self.gossip,
-            Kind::Blob => &self.blob,
-            Kind::Sync => &self.sync,
-            Kind::Upkeep => &self.upkeep,
+            Kind::Gossip => Some(&self.gossip),
+            Kind::Blob => Some(&self.blob),
+            Kind::Sync => Some(&self.sync),
+            Kind::Relay => Some(&self.relay),
+            Kind::OwnCircuit => None,
+            Kind::Upkeep => Some(&self.upkeep),
         }
     }
 
     /// The protocol named in the first bytes written to a stream. Both sides write the name: one
     /// proposes it, the other confirms it.
-    fn recognise(&self, written: &[u8]) -> Option<Kind> {
+    fn recognise(&self, written: &[u8], opener: Opener) -> Option<Kind> {
         let contains = |name: &[u8]| written.windows(name.len()).any(|part| part == name);
-        if contains(GOSSIP_PREFIX) {
+        // Identify lists names, too; in a negotiation a name is a line.
+        let line = |name: &str| contains(format!("{name}\n").as_bytes());
+        // A peer asks its relay for a circuit, and the relay opens the other half of it.
+        if line(HOP_PROTOCOL_NAME.as_ref()) {
+            Some(match opener {
+                Opener::Peer => Kind::Relay,
+                Opener::ThisNode => Kind::OwnCircuit,
+            })
+        } else if line(STOP_PROTOCOL_NAME.as_ref()) {
+            Some(match opener {
+                Opener::Peer => Kind::OwnCircuit,
+                Opener::ThisNode => Kind::Relay,
+            })
+        } else if contains(GOSSIP_PREFIX) {
             Some(Kind::Gossip)
         } else if contains(&self.blob_name) || contains(&self.piece_name) {
             Some(Kind::Blob)
@@ -170,9 +203,10 @@ impl<M> CountedConnection<M> {
         }
     }
 
-    fn counted<S>(&self, stream: S) -> CountedStream<S> {
+    fn counted<S>(&self, stream: S, opener: Opener) -> CountedStream<S> {
         CountedStream {
             inner: stream,
+            opener,
             kind: Kind::Upkeep,
             beginning: Some(Vec::new()),
             traffic: Arc::clone(&self.traffic),
@@ -194,7 +228,7 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Result<Self::Substream, Self::Error>> {
         let stream = ready!(self.inner.poll_inbound_unpin(cx))?;
-        Poll::Ready(Ok(self.counted(stream)))
+        Poll::Ready(Ok(self.counted(stream, Opener::Peer)))
     }
 
     fn poll_outbound(
@@ -202,7 +236,7 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Result<Self::Substream, Self::Error>> {
         let stream = ready!(self.inner.poll_outbound_unpin(cx))?;
-        Poll::Ready(Ok(self.counted(stream)))
+        Poll::Ready(Ok(self.counted(stream, Opener::ThisNode)))
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -220,6 +254,7 @@ where
 /// A stream whose bytes are counted by peer and by protocol.
 pub(crate) struct CountedStream<S> {
     inner: S,
+    opener: Opener,
     kind: Kind,
     /// The bytes written so far, until the protocol is known.
     beginning: Option<Vec<u8>>,
@@ -230,10 +265,10 @@ pub(crate) struct CountedStream<S> {
 impl<S> CountedStream<S> {
     fn received(&self, bytes: usize) {
         let bytes = bytes as u64;
-        self.traffic
-            .of(self.kind)
-            .received
-            .fetch_add(bytes, Ordering::Relaxed);
+        let Some(flow) = self.traffic.of(self.kind) else {
+            return;
+        };
+        flow.received.fetch_add(bytes, Ordering::Relaxed);
         self.peer.received.fetch_add(bytes, Ordering::Relaxed);
     }
 
@@ -242,7 +277,7 @@ impl<S> CountedStream<S> {
             let room = NAMED_WITHIN.saturating_sub(beginning.len());
             beginning.extend(buffer.iter().take(bytes.min(room)));
             let full = beginning.len() >= NAMED_WITHIN;
-            if let Some(kind) = self.traffic.recognise(beginning) {
+            if let Some(kind) = self.traffic.recognise(beginning, self.opener) {
                 self.kind = kind;
                 self.beginning = None;
             } else if full {
@@ -250,10 +285,10 @@ impl<S> CountedStream<S> {
             }
         }
         let bytes = bytes as u64;
-        self.traffic
-            .of(self.kind)
-            .sent
-            .fetch_add(bytes, Ordering::Relaxed);
+        let Some(flow) = self.traffic.of(self.kind) else {
+            return;
+        };
+        flow.sent.fetch_add(bytes, Ordering::Relaxed);
         self.peer.sent.fetch_add(bytes, Ordering::Relaxed);
     }
 }
@@ -298,7 +333,39 @@ mod tests {
     use super::*;
 
     fn stream(traffic: &Arc<Traffic>, peer: PeerId) -> CountedStream<Cursor<Vec<u8>>> {
-        CountedConnection::new((), peer, traffic).counted(Cursor::new(Vec::new()))
+        opened_by(Opener::Peer, traffic, peer)
+    }
+
+    fn opened_by(
+        opener: Opener,
+        traffic: &Arc<Traffic>,
+        peer: PeerId,
+    ) -> CountedStream<Cursor<Vec<u8>>> {
+        CountedConnection::new((), peer, traffic).counted(Cursor::new(Vec::new()), opener)
+    }
+
+    #[tokio::test]
+    async fn a_circuit_counts_at_the_relay_and_not_twice_at_its_ends() {
+        let traffic = Traffic::new(&Protocols::of_run(&[1; 32]).unwrap());
+        let peer = PeerId::random();
+        for (name, opener, is_relay) in [
+            (HOP_PROTOCOL_NAME, Opener::Peer, true),
+            (STOP_PROTOCOL_NAME, Opener::ThisNode, true),
+            (HOP_PROTOCOL_NAME, Opener::ThisNode, false),
+            (STOP_PROTOCOL_NAME, Opener::Peer, false),
+        ] {
+            let before = traffic.by_kind();
+            let mut stream = opened_by(opener, &traffic, peer);
+            stream
+                .write_all(format!("{name}\n").as_bytes())
+                .await
+                .unwrap();
+            stream.write_all(&[b'x'; 1000]).await.unwrap();
+            let after = traffic.by_kind();
+            let relayed = after.relay.sent - before.relay.sent;
+            assert_eq!(relayed >= 1000, is_relay, "{name} {opener:?}");
+            assert_eq!(after.upkeep, before.upkeep);
+        }
     }
 
     #[tokio::test]

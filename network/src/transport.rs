@@ -1,4 +1,5 @@
 //! Transports: QUIC, and TCP with Noise and Yamux. Both resolve DNS names, and both count bytes.
+//! Circuits through relays run over them, with Noise and Yamux between the ends.
 
 use std::error;
 use std::io;
@@ -13,7 +14,7 @@ use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::DialError;
-use libp2p::{Multiaddr, PeerId, Transport, dns, noise, quic, tcp, yamux};
+use libp2p::{Multiaddr, PeerId, Transport, dns, noise, quic, relay, tcp, yamux};
 use tokio::time::{sleep, timeout};
 
 use crate::error::Error;
@@ -30,17 +31,23 @@ const QUIC_STREAM_WINDOW: u32 = 8 * 1024 * 1024;
 /// Idle timeout of a connection. Generous, because training may starve the network for seconds.
 const QUIC_IDLE: Duration = Duration::from_secs(20);
 const TCP_HANDSHAKE: Duration = Duration::from_secs(10);
+/// Time to set up a connection over a circuit.
+const CIRCUIT_HANDSHAKE: Duration = Duration::from_secs(20);
 /// Time to close connections and free ports at a shutdown.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause between two checks whether the ports are free again.
 const RELEASE_POLL: Duration = Duration::from_millis(20);
 
-/// Builds both transports as one. The system resolves host names; `/dnsaddr` needs a resolver
+/// What the swarm dials and listens with.
+pub(crate) struct Built {
+    pub transport: Boxed<(PeerId, StreamMuxerBox)>,
+    /// The part of the relay client that belongs to the swarm's behaviour.
+    pub relay_client: relay::client::Behaviour,
+}
+
+/// Builds all transports as one. The system resolves host names; `/dnsaddr` needs a resolver
 /// configuration, which a minimal container may lack.
-pub(crate) fn build(
-    key: &Keypair,
-    traffic: &Arc<Traffic>,
-) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Error> {
+pub(crate) fn build(key: &Keypair, traffic: &Arc<Traffic>) -> Result<Built, Error> {
     let inner = match dns::tokio::Transport::system(without_dns(key, traffic)?) {
         Ok(with_dns) => with_dns.boxed(),
         Err(why) => {
@@ -48,20 +55,42 @@ pub(crate) fn build(
             without_dns(key, traffic)?
         }
     };
-    Ok(HostNames::new(inner).boxed())
+    let (circuits, relay_client) = relay::client::new(key.public().to_peer_id());
+    let counter = Arc::clone(traffic);
+    let transport = circuits
+        .upgrade(Version::V1Lazy)
+        .authenticate(noise_config(key)?)
+        .multiplex(yamux::Config::default())
+        .timeout(CIRCUIT_HANDSHAKE)
+        .or_transport(HostNames::new(inner))
+        .map(move |connection, _| match connection {
+            Either::Left((peer, circuit)) => (
+                peer,
+                StreamMuxerBox::new(CountedConnection::new(circuit, peer, &counter)),
+            ),
+            Either::Right(direct) => direct,
+        })
+        .boxed();
+    Ok(Built {
+        transport,
+        relay_client,
+    })
+}
+
+fn noise_config(key: &Keypair) -> Result<noise::Config, Error> {
+    noise::Config::new(key).map_err(|e| Error::Setup {
+        part: "noise",
+        why: e.to_string(),
+    })
 }
 
 fn without_dns(
     key: &Keypair,
     traffic: &Arc<Traffic>,
 ) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Error> {
-    let secure = noise::Config::new(key).map_err(|e| Error::Setup {
-        part: "noise",
-        why: e.to_string(),
-    })?;
     let tcp = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true))
         .upgrade(Version::V1Lazy)
-        .authenticate(secure)
+        .authenticate(noise_config(key)?)
         .multiplex(yamux::Config::default())
         .timeout(TCP_HANDSHAKE);
     let quic = quic::tokio::Transport::new(quic_config(key));

@@ -6,6 +6,7 @@
 //! | [`require`] | skip a test when the machine lacks something, or fail |
 //! | [`browser`] | drive a headless Chromium |
 //! | [`poll`] | wait for a condition |
+//! | [`lab`] | homes behind routers, in network namespaces |
 //! | [`random`] | pseudo-random numbers from a seed, the same on every machine |
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // a developer reads it
@@ -14,6 +15,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod browser;
+pub mod lab;
 pub mod poll;
 pub mod random;
 pub mod require;

@@ -2,13 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use libp2p::{Multiaddr, PeerId, identify};
+use libp2p::swarm::ConnectionId;
+use libp2p::{Multiaddr, PeerId, identify, relay};
 
 use super::task::Driver;
+use crate::addresses::{is_useful, leads_through};
 use crate::dialler::Purpose;
 use crate::event::Event;
 use crate::identity::peer_key;
-use crate::peers::{ADDRESSES, is_useful};
+use crate::peers::ADDRESSES;
 
 /// Time for which a stranger is not dialled, however often it is announced.
 const STRANGER_FOR: Duration = Duration::from_secs(600);
@@ -20,7 +22,12 @@ const SHOWN_CHARS: usize = 128;
 impl Driver {
     /// Identify has told which run a peer belongs to. Admits a peer of this run, and turns away
     /// others.
-    pub(super) fn identified(&mut self, peer: PeerId, info: identify::Info) {
+    pub(super) fn identified(
+        &mut self,
+        peer: PeerId,
+        connection: ConnectionId,
+        info: identify::Info,
+    ) {
         if info.protocol_version != self.protocols.identify {
             self.turn_away(peer, shortened(&info.protocol_version));
             return;
@@ -28,7 +35,10 @@ impl Driver {
         let Some(met_at) = self.peers.address(&peer).cloned() else {
             return;
         };
-        let announced = info.listen_addrs;
+        let is_relay = info.protocols.contains(&relay::HOP_PROTOCOL_NAME);
+        self.peers.note_relay(&peer, connection, is_relay);
+        self.observed(peer, connection, &info.observed_addr);
+        let mut announced = info.listen_addrs;
         for address in announced
             .iter()
             .take(ADDRESSES)
@@ -39,11 +49,15 @@ impl Driver {
                 .kademlia
                 .add_address(&peer, address.clone());
         }
+        // Others reach the peer through this node; this node itself does not.
+        let local = *self.swarm.local_peer_id();
+        announced.retain(|address| !leads_through(address, &local));
         if let Some(address) = self
             .peers
             .admit(peer, shortened(&info.agent_version), &announced)
         {
             self.dialler.admitted(peer);
+            self.observations.met_peer(Instant::now());
             let demerits = self.reputation.demerits(&peer, Instant::now());
             self.set_gossip_score(&peer, -demerits);
             if let Some(key) = peer_key(&peer) {

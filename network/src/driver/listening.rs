@@ -45,7 +45,7 @@ impl Driver {
     }
 }
 
-/// The addresses that this system can listen on; at least one.
+/// The addresses that this system can listen on; at least one, unless the list is empty.
 ///
 /// All are probed before the first is opened: a plain socket on `::` would conflict with this
 /// node's listener on `0.0.0.0`.
@@ -62,8 +62,8 @@ fn usable(addresses: &[Multiaddr]) -> Result<Vec<&Multiaddr>, Error> {
             Err(ProbeError::Failed(error)) => return Err(error),
         }
     }
-    if usable.is_empty() {
-        let why = unsupported.unwrap_or_else(|| "the list is empty".into());
+    if usable.is_empty() && !addresses.is_empty() {
+        let why = unsupported.unwrap_or_default();
         return Err(Error::NothingToListenOn { why });
     }
     Ok(usable)

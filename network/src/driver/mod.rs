@@ -11,6 +11,7 @@ mod gossiping;
 mod key_use;
 mod listening;
 mod offences;
+mod reachability;
 mod setup;
 mod swarm_events;
 mod task;

@@ -7,6 +7,7 @@ use libp2p::swarm::{DialError, SwarmEvent};
 use libp2p::{Multiaddr, identify, kad, mdns};
 
 use super::task::Driver;
+use crate::addresses::is_relayed;
 use crate::behaviour::BehaviourEvent;
 use crate::dialler::ENOUGH_PEERS;
 use crate::event::Event;
@@ -26,6 +27,9 @@ impl Driver {
                 ..
             } => {
                 self.peers.connected(peer_id, connection_id, &endpoint, now);
+                if endpoint.is_dialer() {
+                    self.observations.dialled(peer_id);
+                }
                 self.dialler.connected(connection_id, peer_id);
                 if self.peers.is_admitted(&peer_id) {
                     self.dialler.admitted(peer_id);
@@ -74,10 +78,17 @@ impl Driver {
                 self.tell_of_listening(address, |address| Event::NotListening { address });
             }
             SwarmEvent::ListenerClosed {
-                addresses, reason, ..
+                listener_id,
+                addresses,
+                reason,
             } => {
-                if let Err(error) = reason {
-                    tracing::error!("a listener closed: {error}");
+                let relay = self.relays.closed(listener_id, Instant::now());
+                match (reason, relay) {
+                    (Err(error), Some(relay)) => {
+                        tracing::debug!("{relay} no longer relays for this node: {error}");
+                    }
+                    (Err(error), None) => tracing::error!("a listener closed: {error}"),
+                    (Ok(()), _) => {}
                 }
                 for address in addresses {
                     self.tell_of_listening(address, |address| Event::NotListening { address });
@@ -101,8 +112,12 @@ impl Driver {
             }
             BehaviourEvent::Sync(event) => self.on_exchange(event),
             BehaviourEvent::Sessions(event) => self.on_session(event),
-            BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
-                self.identified(peer_id, info);
+            BehaviourEvent::Identify(identify::Event::Received {
+                connection_id,
+                peer_id,
+                info,
+            }) => {
+                self.identified(peer_id, connection_id, info);
             }
             BehaviourEvent::Identify(identify::Event::Error { peer_id, error, .. }) => {
                 tracing::debug!("identify failed with {peer_id}: {error}");
@@ -118,7 +133,7 @@ impl Driver {
                     self.consider(peer, address);
                 }
             }
-            _ => {}
+            event => self.on_reachability_event(event),
         }
     }
 
@@ -130,7 +145,9 @@ impl Driver {
                 addresses,
                 ..
             } if self.peers.admitted() < ENOUGH_PEERS => {
-                self.consider(peer, addresses.first().clone());
+                let direct = addresses.iter().find(|address| !is_relayed(address));
+                let address = direct.unwrap_or_else(|| addresses.first());
+                self.consider(peer, address.clone());
             }
             kad::Event::OutboundQueryProgressed {
                 result: QueryResult::GetClosestPeers(result),

@@ -14,7 +14,8 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::event_queue::EventQueue;
 use super::setup::{Queues, Setup};
-use crate::behaviour::Behaviour;
+use crate::addresses::is_relayed;
+use crate::behaviour::{Behaviour, Parts};
 use crate::command::{Command, Reply};
 use crate::dialler::{Dialler, Purpose};
 use crate::error::Error;
@@ -23,10 +24,12 @@ use crate::identity::{PeerKey, keypair, peer_key};
 use crate::noise::Noise;
 use crate::peers::Peers;
 use crate::protocols::Protocols;
+use crate::reachability::{Observations, Reachability};
+use crate::relays::Relays;
 use crate::reputation::Reputation;
 use crate::serve::Server;
 use crate::sessions::{HeardSessions, KeyUse, OwnSession};
-use crate::status::{Counters, Status};
+use crate::status::{Counters, HolePunches, PortMapping, Status};
 use crate::swarm::Input;
 use crate::traffic::Traffic;
 use crate::transport::{self, CLOSE_TIMEOUT};
@@ -71,6 +74,13 @@ pub(crate) struct Driver {
     pub(super) key_use: watch::Sender<KeyUse>,
     /// Gossip of this node that waits for the first peer.
     pub(super) early_gossip: VecDeque<Bytes>,
+    pub(super) observations: Observations,
+    pub(super) reachability: Reachability,
+    pub(super) relays: Relays,
+    /// Peers that keep a place at this node.
+    pub(super) relayed_peers: HashSet<PeerId>,
+    pub(super) port_mapping: PortMapping,
+    pub(super) hole_punches: HolePunches,
 }
 
 impl Driver {
@@ -80,8 +90,12 @@ impl Driver {
         let key = keypair(setup.secret)?;
         let protocols = Protocols::of_run(setup.run)?;
         let traffic = Traffic::new(&protocols);
-        let transport = transport::build(&key, &traffic)?;
-        let behaviour = Behaviour::new(&key, &protocols, settings, setup.upload)?;
+        let built = transport::build(&key, &traffic)?;
+        let parts = Parts {
+            upload: setup.upload,
+            relay_client: built.relay_client,
+        };
+        let behaviour = Behaviour::new(&key, &protocols, settings, parts)?;
         let config = swarm::Config::with_tokio_executor()
             .with_smart_dial()
             .with_idle_connection_timeout(settings.idle_timeout);
@@ -89,7 +103,7 @@ impl Driver {
         let session = settings.session.clone();
         let session = session.map(|session| OwnSession::new(key, *setup.run, session));
         let mut driver = Self {
-            swarm: Swarm::new(transport, behaviour, local, config),
+            swarm: Swarm::new(built.transport, behaviour, local, config),
             protocols,
             local: peer_key(&local).ok_or(Error::Key)?,
             gossip: queues.gossip,
@@ -114,6 +128,16 @@ impl Driver {
             heard_sessions: HeardSessions::default(),
             key_use: queues.key_use,
             early_gossip: VecDeque::new(),
+            observations: Observations::new(settings.listen.is_empty()),
+            reachability: Reachability::default(),
+            relays: Relays::default(),
+            relayed_peers: HashSet::new(),
+            port_mapping: if settings.upnp {
+                PortMapping::Searching
+            } else {
+                PortMapping::Off
+            },
+            hole_punches: HolePunches::default(),
         };
         driver.open(&settings.listen).await?;
         for address in &settings.external {
@@ -196,6 +220,9 @@ impl Driver {
         self.forget_strangers(now);
         self.reconnect_unsubscribed(now);
         self.tell_sessions(now);
+        self.update_reachability(now);
+        self.keep_relays(now);
+        self.close_superfluous(now);
         self.publish_status();
     }
 
@@ -210,6 +237,10 @@ impl Driver {
         listen.retain(|address| seen.insert(address.clone()));
         let status = Status {
             listen,
+            reachability: self.reachability.clone(),
+            port_mapping: self.port_mapping,
+            hole_punches: self.hole_punches,
+            relayed_peers: self.relayed_peers.len(),
             peers: self.peers.status(&self.traffic),
             traffic: self.traffic.by_kind(),
             drops: self.counters.read(),
@@ -223,7 +254,9 @@ impl Driver {
 
     /// Closes every connection. Returns the addresses that the node listened on.
     async fn close(&mut self) -> Vec<Multiaddr> {
-        let held = self.swarm.listeners().cloned().collect();
+        let listeners = self.swarm.listeners();
+        let own = listeners.filter(|address| !is_relayed(address));
+        let held = own.cloned().collect();
         let peers: Vec<_> = self.swarm.connected_peers().copied().collect();
         for peer in peers {
             let _ = self.swarm.disconnect_peer_id(peer);

@@ -56,6 +56,8 @@ pub(crate) struct Exchange {
     /// Ends the reading of a piece when it is dropped.
     taking: BTreeMap<Arriving, oneshot::Sender<()>>,
     peers: BTreeSet<PeerKey>,
+    /// Those of them that are connected through a relay only.
+    relayed: BTreeSet<PeerKey>,
 }
 
 /// A blob that the node wants.
@@ -78,6 +80,7 @@ impl Exchange {
             finished: Finished::default(),
             taking: BTreeMap::new(),
             peers: BTreeSet::new(),
+            relayed: BTreeSet::new(),
             parties,
         }
     }
@@ -95,8 +98,8 @@ impl Exchange {
                 },
                 changed = status.changed() => match changed {
                     Ok(()) => {
-                        let peers = connected(&status.borrow_and_update());
-                        self.on_peers(peers, Instant::now());
+                        let (peers, relayed) = connected(&status.borrow_and_update());
+                        self.on_peers(peers, relayed, Instant::now());
                     }
                     Err(_) => break,
                 },
@@ -143,8 +146,9 @@ impl Exchange {
         }
     }
 
-    fn on_peers(&mut self, peers: BTreeSet<PeerKey>, now: Instant) {
+    fn on_peers(&mut self, peers: BTreeSet<PeerKey>, relayed: BTreeSet<PeerKey>, now: Instant) {
         let before = std::mem::replace(&mut self.peers, peers);
+        let relayed_before = std::mem::replace(&mut self.relayed, relayed);
         for gone in before.difference(&self.peers) {
             self.picker.disconnected(gone);
             self.sessions.close(gone);
@@ -155,8 +159,13 @@ impl Exchange {
                 self.picker.ended(from, (&blob, piece), how, now);
             }
         }
-        for new in self.peers.difference(&before) {
-            self.picker.connected(*new, now);
+        for peer in &self.peers {
+            let (is_new, is_relayed) = (!before.contains(peer), self.relayed.contains(peer));
+            if is_new && is_relayed {
+                self.picker.connected_through_relay(*peer, now);
+            } else if is_new || (!is_relayed && relayed_before.contains(peer)) {
+                self.picker.connected(*peer, now);
+            }
         }
     }
 
@@ -386,6 +395,12 @@ impl Exchange {
     }
 }
 
-fn connected(status: &Status) -> BTreeSet<PeerKey> {
-    status.peers.iter().map(|peer| peer.peer).collect()
+/// The connected peers, and those of them that are connected through a relay only.
+fn connected(status: &Status) -> (BTreeSet<PeerKey>, BTreeSet<PeerKey>) {
+    let peers = status.peers.iter();
+    let relayed = peers.clone().filter(|peer| peer.relayed);
+    (
+        peers.map(|peer| peer.peer).collect(),
+        relayed.map(|peer| peer.peer).collect(),
+    )
 }

@@ -47,5 +47,8 @@ pub(crate) const LONGEST_ASK_AGAIN: Duration = Duration::from_secs(8);
 pub(crate) const NOT_YET: Duration = Duration::from_millis(100);
 /// The longest such pause that a node accepts; the shortest is [`NOT_YET`].
 pub(crate) const LONGEST_NOT_YET: Duration = Duration::from_secs(5);
+/// Peers that are connected through a relay only are asked after this time without a piece, or half
+/// of the fetch's patience if that is shorter: the relay carries little, and usually has the blob.
+pub(crate) const RELAYED_AFTER: Duration = Duration::from_secs(30);
 /// A fetch fails after this time without a piece, though peers claim to have the blob.
 pub(crate) const STARVED: Duration = Duration::from_secs(120);

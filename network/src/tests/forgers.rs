@@ -16,11 +16,11 @@ use crate::transport;
 async fn forger(node: &Node, seed: u8) -> Swarm<Behaviour> {
     let key = keypair([seed; 32]).unwrap();
     let protocols = Protocols::of_run(&RUN).unwrap();
-    let transport = transport::build(&key, &Traffic::new(&protocols)).unwrap();
+    let built = transport::build(&key, &Traffic::new(&protocols)).unwrap();
     let config =
         libp2p::swarm::Config::with_tokio_executor().with_idle_connection_timeout(DEADLINE);
     let local = key.public().to_peer_id();
-    let mut swarm = Swarm::new(transport, Behaviour::new(&protocols), local, config);
+    let mut swarm = Swarm::new(built.transport, Behaviour::new(&protocols), local, config);
     swarm.dial(node.addresses().await[1].clone()).unwrap();
     let connected = async {
         while !matches!(

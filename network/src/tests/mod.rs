@@ -5,6 +5,7 @@ mod blobs;
 mod forgers;
 mod gossip;
 mod peers;
+mod relays;
 mod requests;
 mod returning;
 mod sessions;
@@ -163,6 +164,7 @@ fn settings(bootstrap: Vec<Multiaddr>) -> Settings {
         listen: Settings::listen_on_loopback(0),
         bootstrap,
         mdns: false,
+        upnp: false,
         ..Settings::default()
     }
 }

@@ -15,7 +15,7 @@ use crate::identity::PeerKey;
 use crate::reputation::Offence;
 use crate::swarm::bits::Bits;
 use crate::swarm::frame::{Body, Frame, Priority};
-use crate::swarm::limits::STARVED;
+use crate::swarm::limits::{RELAYED_AFTER, STARVED};
 
 /// What to fetch.
 #[derive(Debug, Clone, Copy)]
@@ -83,6 +83,17 @@ impl Download {
 
     pub(super) fn disconnected(&mut self, peer: &PeerKey) {
         self.holders.remove(peer);
+    }
+
+    /// Whether a peer is asked.
+    pub(super) fn asks(&self, peer: &PeerKey) -> bool {
+        self.holders.contains_key(peer)
+    }
+
+    /// Whether peers behind relays are to be asked, too: nothing has arrived for long.
+    pub(super) fn needs_relayed(&self, now: Instant) -> bool {
+        let pause = RELAYED_AFTER.min(self.order.patience / 2);
+        now.saturating_duration_since(self.progress) >= pause
     }
 
     /// A peer answers.

@@ -42,6 +42,8 @@ use crate::service::Found;
 pub(crate) struct Picker {
     members: Arc<Members>,
     peers: BTreeSet<PeerKey>,
+    /// Those of them that are connected through a relay only.
+    relayed: BTreeSet<PeerKey>,
     downloads: BTreeMap<BlobHash, Download>,
     /// Complete blobs that peers are interested in.
     shelf: BTreeMap<BlobHash, (Arc<Outline>, Bits)>,
@@ -56,6 +58,7 @@ impl Picker {
             uploads: Uploads::new(Arc::clone(&members), seed),
             members,
             peers: BTreeSet::new(),
+            relayed: BTreeSet::new(),
             downloads: BTreeMap::new(),
             shelf: BTreeMap::new(),
             actions: Vec::new(),
@@ -69,9 +72,25 @@ impl Picker {
 
     /// A peer is connected.
     pub(crate) fn connected(&mut self, peer: PeerKey, now: Instant) {
+        self.relayed.remove(&peer);
         self.peers.insert(peer);
+        self.greet(peer, now);
+    }
+
+    /// A peer is connected through a relay only. It is asked for blobs that no other peer sends,
+    /// and may ask for any.
+    pub(crate) fn connected_through_relay(&mut self, peer: PeerKey, now: Instant) {
+        self.relayed.insert(peer);
+        self.peers.insert(peer);
+        self.greet(peer, now);
+    }
+
+    fn greet(&mut self, peer: PeerKey, now: Instant) {
+        let is_direct = !self.relayed.contains(&peer);
         for download in self.downloads.values_mut() {
-            download.connected(peer, now);
+            if is_direct || download.asks(&peer) {
+                download.connected(peer, now);
+            }
         }
         self.tick(now);
     }
@@ -79,6 +98,7 @@ impl Picker {
     /// A peer is gone, with all that it asked for.
     pub(crate) fn disconnected(&mut self, peer: &PeerKey) {
         self.peers.remove(peer);
+        self.relayed.remove(peer);
         self.uploads.disconnected(peer);
         for download in self.downloads.values_mut() {
             download.disconnected(peer);
@@ -95,7 +115,7 @@ impl Picker {
     /// This node must tell a peer everything again.
     pub(crate) fn lost_touch(&mut self, peer: PeerKey, now: Instant) {
         if self.peers.contains(&peer) {
-            self.connected(peer, now);
+            self.greet(peer, now);
         }
     }
 
@@ -106,7 +126,7 @@ impl Picker {
             return;
         }
         let mut download = Download::new(order, now);
-        for peer in &self.peers {
+        for peer in self.peers.difference(&self.relayed) {
             download.connected(*peer, now);
         }
         self.downloads.insert(order.blob, download);
@@ -252,6 +272,13 @@ impl Picker {
     pub(crate) fn tick(&mut self, now: Instant) {
         let room = self.is_room_for(Standing::Member) && self.is_room_for(Standing::Stranger);
         for download in self.downloads.values_mut() {
+            let unasked = self.relayed.iter().filter(|peer| !download.asks(peer));
+            let unasked: Vec<_> = unasked.copied().collect();
+            if !unasked.is_empty() && download.needs_relayed(now) {
+                for peer in unasked {
+                    download.connected(peer, now);
+                }
+            }
             download.tick(room, now, &mut self.actions);
         }
         self.give(now);

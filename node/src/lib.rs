@@ -9,6 +9,7 @@
 //! | `full_disk` | writes that wait while the disk is full |
 //! | [`settings`], [`link`] | how this machine takes part; how people are invited |
 //! | `node_network` | how the node uses the network |
+//! | `page_port` | listening for the page, and serving it |
 //! | `plan`, `check`, `data` | what a manifest means here; checking contributions; reading text |
 //! | [`new_run`], [`join`] | making a run, and joining one |
 //! | `model_folder` | the folder that a model's path means |
@@ -17,6 +18,7 @@
 //! | [`status_client`] | asking a running node for its status |
 //! | [`testnet`] | a whole network on this machine |
 //! | `signals`, `terminal` | Ctrl-C and SIGTERM; what the program prints |
+//! | `wall_clock` | the time of day |
 //! | [`error`] | errors, their hints and their exit codes |
 //! | `dishonest` | a node that lies, for tests; never part of a default build |
 //! | [`cli`] | the command line |
@@ -44,6 +46,7 @@ mod model_folder;
 pub mod new_run;
 mod node_network;
 mod notes;
+mod page_port;
 mod plan;
 mod proven_weights;
 pub mod settings;
@@ -52,5 +55,6 @@ pub mod status_client;
 pub mod store;
 mod terminal;
 pub mod testnet;
+mod wall_clock;
 
 pub use error::{Error, Result};

@@ -11,7 +11,8 @@ use super::node::{NodeArgs, take_part};
 use super::runtime::{block_on, set_threads};
 use crate::daemon::Options;
 use crate::error::Result;
-use crate::join::{JoinRequest, LocalData, join};
+use crate::home::Entered;
+use crate::join::{JoinRequest, JoiningPage, LocalData, join};
 use crate::link::RunLink;
 use crate::terminal::say;
 
@@ -19,9 +20,10 @@ use crate::terminal::say;
 pub(super) struct JoinArgs {
     /// Link of the run: weal:<run id>?peer=<multiaddr>.
     link: String,
-    /// Seconds to wait for a peer that has the run.
-    #[arg(long, default_value_t = 120, value_name = "SECONDS")]
-    patience: u64,
+    /// Give up if no peer has what is needed for this many seconds. By default the node looks for
+    /// peers until it finds them.
+    #[arg(long, value_name = "SECONDS")]
+    patience: Option<u64>,
     /// Files and folders that may hold texts or prepared tokens of the run. What is found there is
     /// not downloaded.
     #[arg(long, value_name = "PATH", num_args = 1..)]
@@ -39,19 +41,33 @@ impl JoinArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
         let link: RunLink = self.link.parse()?;
         let folder = self.folder.folder()?;
-        let settings = self.node.settings(&folder)?;
+        let mut settings = self.node.settings(&folder)?;
         set_threads(settings.compute.threads)?;
         let local = LocalData::read(&self.data)?;
         block_on(async {
-            let tell = |text: &str| say!("{text}");
+            let place = folder.enter()?;
+            if let Entered::Run(home) = &place {
+                folder.expect_run(home.run, link.run)?;
+            }
+            let mut page = None;
+            if !self.only_fetch {
+                page = Some(JoiningPage::open(&mut settings, &folder, &link).await?);
+                say!("page: http://{}/", settings.page.listen);
+            }
+            let tell = |text: &str| {
+                say!("{text}");
+                if let Some(page) = &page {
+                    page.tell(text);
+                }
+            };
             let request = JoinRequest {
                 link: &link,
                 settings: &settings.network,
-                patience: Duration::from_secs(self.patience),
+                patience: self.patience.map(Duration::from_secs),
                 local,
                 tell: &tell,
             };
-            let home = join(folder.enter()?, request).await?;
+            let home = join(place, request).await?;
             if self.only_fetch {
                 return Ok(());
             }
@@ -61,6 +77,7 @@ impl JoinArgs {
                 settings,
                 rounds: self.node.rounds,
                 device: None,
+                dashboard: page.map(JoiningPage::into_dashboard),
             })
             .await
         })?;

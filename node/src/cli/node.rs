@@ -114,8 +114,11 @@ fn all(lists: &[Addresses]) -> impl Iterator<Item = Multiaddr> {
 
 /// Runs the node until Ctrl-C. While it starts, Ctrl-C ends it at once.
 pub(super) async fn take_part(options: Options) -> Result<()> {
+    let is_shown = options.dashboard.is_some();
     let daemon = daemon::open(options).await?;
     let stop = signals::stop_gracefully();
-    say!("page: http://{}/", daemon.page());
+    if !is_shown {
+        say!("page: http://{}/", daemon.page());
+    }
     daemon.run(stop).await
 }

@@ -41,6 +41,7 @@ impl RunArgs {
             settings,
             rounds: self.node.rounds,
             device: None,
+            dashboard: None,
             gone: self.gone,
         }))?;
         Ok(ExitCode::SUCCESS)

@@ -24,11 +24,12 @@ use super::page::{Observed, PageFeed};
 use super::round_messages::MessagesRequest;
 use super::service::SharedPosition;
 use super::timers::Timers;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::folder::FolderLock;
 use crate::learner::{LearnerEvent, LearnerHandle};
 use crate::link::RunLink;
 use crate::node_network::connected_peers;
+use crate::page_port::serve_page;
 use crate::settings::Settings;
 use crate::store::Store;
 
@@ -112,17 +113,9 @@ impl Daemon {
     }
 
     fn serve_page(&mut self) {
-        let Some(listener) = self.page_listener.take() else {
-            return;
-        };
-        let dashboard = self.dashboard.clone();
-        let serving = weal_dashboard::serve(listener, dashboard, std::future::pending());
-        tokio::spawn(async move {
-            if let Err(error) = serving.await {
-                let error = Error::of(ErrorKind::Network, error);
-                tracing::error!("the page is no longer served: {error:#}");
-            }
-        });
+        if let Some(listener) = self.page_listener.take() {
+            serve_page(listener, self.dashboard.clone());
+        }
     }
 
     async fn handle_events(&mut self, stop: &mut watch::Receiver<bool>) -> Result<()> {

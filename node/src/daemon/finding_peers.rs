@@ -8,11 +8,11 @@ use weal_network::{Network, PeerKey};
 use weal_proto::PeerId;
 
 use super::event_loop::Daemon;
-use super::page::unix_ms;
 use crate::error::Result;
 use crate::node_network::connected_peers;
 use crate::settings::NetworkSettings;
 use crate::store::{MetPeer, Store};
+use crate::wall_clock::unix_ms;
 
 /// Saved addresses that are called at once, the best first.
 const CALLED: usize = 48;

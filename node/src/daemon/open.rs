@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, RwLock};
 
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use weal_dashboard::{Dashboard, Level, Node, RoundRecord, Run, Snapshot};
@@ -29,6 +28,7 @@ use crate::full_disk::FullDisk;
 use crate::home::Home;
 use crate::learner::{LearnerEvent, LearnerHandle, LearnerSetup};
 use crate::node_network::settings_of_node;
+use crate::page_port::listen_for_page;
 use crate::plan::{self, Plan};
 use crate::settings::Settings;
 use crate::store::learner::LearnerFiles;
@@ -49,6 +49,8 @@ pub struct Options {
     pub gone: Vec<PeerId>,
     /// A device that is open already. `None`: the one that the settings name.
     pub device: Option<OpenDevice>,
+    /// A page that is served already. `None`: the node listens at the address of the settings.
+    pub dashboard: Option<Dashboard>,
 }
 
 /// Brings a node up.
@@ -62,6 +64,7 @@ pub async fn open(options: Options) -> Result<Daemon> {
         rounds,
         device,
         gone,
+        dashboard,
     } = options;
     let key = home.folder.key()?;
     if !home.store.belongs_to(key.peer())? {
@@ -78,7 +81,10 @@ pub async fn open(options: Options) -> Result<Daemon> {
     let core = recover::core(&home, &key, weights.round)?;
 
     add_link_peers(&home.store, &mut settings.network)?;
-    let page_listener = listen_for_page(&mut settings).await?;
+    let page_listener = match dashboard {
+        Some(_) => None,
+        None => Some(listen_for_page(&mut settings).await?),
+    };
     let position: SharedPosition = Arc::new(RwLock::new(Position::start(home.run)));
     let (network, network_events, message_requests) =
         start_network(&home, &key, &settings, position.clone()).await?;
@@ -121,8 +127,8 @@ pub async fn open(options: Options) -> Result<Daemon> {
         position,
         own,
         own_work: None,
-        page_listener: Some(page_listener),
-        dashboard: Dashboard::new(),
+        page_listener,
+        dashboard: dashboard.unwrap_or_default(),
         page: PageFeed::new(&home.manifest, this_node(&key), page::floors(&corpus)),
         train_loss: None,
         _lock: home.lock,
@@ -151,20 +157,6 @@ fn this_node(key: &SigningKey) -> Node {
         threads: rayon::current_num_threads() as u64,
         ..Node::default()
     }
-}
-
-/// Binds the page's port, and puts the port that was given for port 0 into the settings.
-async fn listen_for_page(settings: &mut Settings) -> Result<TcpListener> {
-    let address = settings.page.listen;
-    let listener = TcpListener::bind(address).await.map_err(|error| {
-        Error::network(format!("the page cannot listen on {address}"))
-            .caused_by(error)
-            .with_hint("choose another address with --page")
-    })?;
-    if let Ok(address) = listener.local_addr() {
-        settings.page.listen = address;
-    }
-    Ok(listener)
 }
 
 type NetworkParts = (Network, network::Events, mpsc::Receiver<MessagesRequest>);

@@ -11,9 +11,9 @@ use weal_dashboard::Level;
 use weal_network::{KeyUse, OtherUse, Session};
 
 use super::event_loop::Daemon;
-use super::page::unix_ms;
 use crate::error::{Error, Result};
 use crate::store::Store;
+use crate::wall_clock::unix_ms;
 
 /// The longest wait for a peer's first word.
 const FIRST_WORD: Duration = Duration::from_secs(2);

@@ -3,6 +3,7 @@
 
 mod fetch;
 mod local_data;
+mod page;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use crate::settings::NetworkSettings;
 
 use fetch::Newcomer;
 pub use local_data::LocalData;
+pub use page::JoiningPage;
 
 /// Takes lines of progress for people.
 pub type Tell<'a> = &'a (dyn Fn(&str) + Sync);
@@ -28,8 +30,8 @@ pub struct JoinRequest<'a> {
     pub link: &'a RunLink,
     /// Limits and mDNS; the node listens on a free port and calls the link's peers.
     pub settings: &'a NetworkSettings,
-    /// The longest wait for a peer that has the manifest.
-    pub patience: Duration,
+    /// The longest wait for a peer that has what is needed. `None`: as long as it takes.
+    pub patience: Option<Duration>,
     /// Files of this machine that need not be fetched.
     pub local: LocalData,
     /// Hears what happens.
@@ -39,7 +41,7 @@ pub struct JoinRequest<'a> {
 /// Makes a folder the folder of the link's run, and fetches what is missing there.
 ///
 /// # Errors
-/// When the folder holds another run, or no peer behind the link answers in time.
+/// When the folder holds another run, or no peer behind the link answers within the patience.
 pub async fn join(place: Entered, request: JoinRequest<'_>) -> Result<Home> {
     let JoinRequest { link, settings, .. } = request;
     if let Entered::Run(home) = &place {

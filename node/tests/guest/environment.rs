@@ -196,7 +196,7 @@ fn at_a_terminal(variables: &[(&str, &str)]) -> Option<String> {
     let link = format!("weal:{}?peer=/ip4/127.0.0.1/tcp/9", "ab".repeat(32));
     let program = env!("CARGO_BIN_EXE_weal");
     let line = format!(
-        "{program} --log weal=debug,libp2p_swarm=debug join '{link}' --dir node --patience 1 --no-mdns"
+        "{program} --log weal=debug,libp2p_swarm=debug join '{link}' --dir node --patience 1 --no-mdns --page 127.0.0.1:0"
     );
     let output = Command::new("script")
         .args(["-qec", &line, "/dev/null"])

@@ -75,6 +75,7 @@ impl Place {
     pub(crate) fn join_nobody(&self, patience: &str) -> Command {
         let link = format!("weal:{}?peer=/ip4/127.0.0.1/tcp/9", "ab".repeat(32));
         let mut command = self.weal(&["join", &link, "--dir", "node", "--no-mdns"]);
+        command.args(["--page", "127.0.0.1:0"]);
         command.args(["--patience", patience]);
         command
     }

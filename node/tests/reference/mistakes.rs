@@ -232,8 +232,7 @@ fn mistakes_with_the_network() {
             "--patience",
             "1",
             "--no-mdns",
-            "--page",
-            "127.0.0.1:0",
+            "--only-fetch",
         ],
     );
     snapshot("network.txt", &recorder);

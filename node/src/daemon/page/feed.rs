@@ -11,7 +11,7 @@ use weal_proto::{Manifest, PeerId, RoundNumber, StateRoot, Verdict};
 
 use super::phase_clock::PhaseClock;
 use super::run::describe;
-use super::wall_clock::unix_ms;
+use crate::wall_clock::unix_ms;
 use crate::check::Refusal;
 use crate::learner::Contributed;
 

@@ -9,7 +9,6 @@
 //! | `state.rs` | what the node is doing, in a word and a sentence |
 //! | `phase_clock.rs` | seconds in each phase of a round |
 //! | `run.rs` | what the page shows of the run itself |
-//! | `wall_clock.rs` | the time of day |
 
 mod feed;
 mod observed;
@@ -18,9 +17,7 @@ mod reports;
 mod run;
 mod snapshot;
 mod state;
-mod wall_clock;
 
 pub(super) use feed::PageFeed;
 pub(super) use observed::Observed;
 pub(super) use run::floors;
-pub(super) use wall_clock::unix_ms;

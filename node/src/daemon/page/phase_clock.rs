@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use weal_dashboard::{Phase, PhaseSeconds, Round};
 
-use super::wall_clock::unix_ms;
+use crate::wall_clock::unix_ms;
 
 /// Measures the running round, and remembers the last one.
 pub(super) struct PhaseClock {

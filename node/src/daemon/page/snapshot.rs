@@ -10,7 +10,7 @@ use weal_proto::manifest::PPM;
 use super::feed::PageFeed;
 use super::observed::Observed;
 use super::state;
-use super::wall_clock::unix_ms;
+use crate::wall_clock::unix_ms;
 
 impl PageFeed {
     /// Everything as it is now.

@@ -47,6 +47,7 @@ impl TestNode {
             settings,
             rounds: None,
             device: Some(device),
+            dashboard: None,
         })
         .await
         .unwrap();

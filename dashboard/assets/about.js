@@ -69,6 +69,8 @@ function drawNode(node) {
     ["Public key", node.id && shortHex(node.id)],
     ["Device", node.device],
     ["Threads", node.threads && count(node.threads)],
+    ["Reachability", node.reachability],
+    ["Advice", node.reachability_advice],
     ["Uptime", node.uptime_seconds && duration(Math.floor(node.uptime_seconds))],
   ]);
   text(byId("version"), node.version ? `weal ${node.version}` : "Commonweal");

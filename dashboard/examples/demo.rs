@@ -291,6 +291,8 @@ fn first_snapshot(random: &mut StdRng, decided: u64) -> Snapshot {
             uptime_seconds: 0.0,
             state: NodeState::Training,
             message: String::new(),
+            reachability: "peers reach this node at /ip4/198.51.100.10/udp/4433/quic-v1".into(),
+            reachability_advice: String::new(),
         },
         round: Round {
             steps: STEPS,
@@ -330,6 +332,7 @@ fn peer(random: &mut StdRng, index: usize, name: &str, decided: u64) -> Peer {
         } else {
             String::new()
         },
+        relayed: false,
         bytes_sent: random.random_range(20_000_000..90_000_000),
         bytes_received: random.random_range(20_000_000..90_000_000),
         this_round: PeerRound::None,

@@ -34,7 +34,8 @@ pub struct Snapshot {
     pub peers: Vec<Peer>,
     /// Losses of simpler models on the same held-out text, drawn as dashed lines.
     pub floors: Vec<Floor>,
-    /// Bytes since the node started, by kind of traffic: `gossip`, `blob`, `sync`, `upkeep`.
+    /// Bytes since the node started, by kind of traffic: `gossip`, `blob`, `sync`, `relay`
+    /// (between other peers), `upkeep`.
     pub traffic: BTreeMap<String, Traffic>,
     /// Messages, contributions and connections dropped since the node started, by cause.
     pub dropped: BTreeMap<String, u64>,
@@ -91,6 +92,10 @@ pub struct Node {
     pub state: NodeState,
     /// The reason for the state, in words; may be empty.
     pub message: String,
+    /// Whether peers reach this node, in words.
+    pub reachability: String,
+    /// What would improve that; empty if nothing would.
+    pub reachability_advice: String,
 }
 
 /// The state of training on this node, and counts of failures since it started.
@@ -326,6 +331,8 @@ pub struct Peer {
     pub connected: bool,
     /// Its multiaddr; empty if it is not connected.
     pub address: String,
+    /// Whether it is connected through a relay only.
+    pub relayed: bool,
     /// Bytes sent to it since this node started.
     pub bytes_sent: u64,
     /// Bytes received from it since this node started.

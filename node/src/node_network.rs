@@ -3,7 +3,7 @@
 use std::num::NonZeroU64;
 
 use libp2p::Multiaddr;
-use weal_network::{Network, PeerKey, Settings};
+use weal_network::{Network, PeerKey, RelayLimits, Settings};
 use weal_proto::limits;
 use weal_trainer::container_memory_limit;
 
@@ -17,6 +17,8 @@ pub(crate) fn settings_of_node(settings: &NetworkSettings, folder: &Folder) -> S
         external: settings.external.clone(),
         bootstrap: settings.bootstrap.clone(),
         mdns: settings.mdns,
+        upnp: settings.upnp,
+        relay: settings.relay_service.then(RelayLimits::default),
         max_gossip_bytes: limits::ENVELOPE_BYTES,
         max_upload: NonZeroU64::new(settings.max_upload.0),
         max_download: NonZeroU64::new(settings.max_download.0),
@@ -37,6 +39,9 @@ pub(crate) fn settings_of_newcomer(
         listen: Settings::listen_on_port(0),
         external: Vec::new(),
         bootstrap: peers,
+        // It is gone before that would help anybody.
+        upnp: false,
+        relay: None,
         ..settings_of_node(settings, folder)
     }
 }

@@ -91,6 +91,10 @@ fn print(snapshot: &Snapshot) -> Result<()> {
         "peers    {connected} connected, {} voters",
         peers.iter().filter(|peer| peer.voter).count()
     )?;
+    print_line!("reach    {}", node.reachability)?;
+    if !node.reachability_advice.is_empty() {
+        print_line!("         hint: {}", node.reachability_advice)?;
+    }
     if let Some(last) = history.last() {
         let loss = history
             .iter()

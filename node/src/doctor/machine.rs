@@ -199,8 +199,9 @@ fn reach(settings: &Settings) -> Check {
         Some(IpAddr::V4(address)) if is_private(address) => Check::warning(
             "address",
             format!("{address} is behind a router or a firewall"),
-            "the node can take part by calling others; to let them call it, forward its UDP port \
-             and set --external",
+            "the node dials others, and they come through relays; direct connections are faster: \
+             turn on UPnP in the router, or forward its UDP port and set --external. `weal status` \
+             shows what peers say",
         ),
         Some(address) => Check::ok(
             "address",

@@ -27,6 +27,11 @@ documented! {
         bootstrap: Vec<Multiaddr> = Vec::new(),
         /// Whether to look for peers on the local network (mDNS).
         mdns: bool = true,
+        /// Whether to ask the router to pass connections of peers on to this machine (UPnP).
+        upnp: bool = true,
+        /// Whether to relay between peers that cannot reach each other, if peers can reach this
+        /// machine. What it relays is limited: see docs/protocol/network.md.
+        relay_service: bool = true,
         /// Most bytes of contributions and weights to send per second, such as 2000000 or "2 MB"; 0
         /// means no limit. If the limit is too low, your contribution does not reach the others
         /// before the round ends.

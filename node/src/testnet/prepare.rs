@@ -146,6 +146,7 @@ fn settings(plan: &TestnetPlan, nodes: &[PreparedNode], index: usize, node: &Nod
             listen: node.listen.clone(),
             bootstrap,
             mdns: false,
+            upnp: false,
             ..NetworkSettings::default()
         },
         page: PageSettings { listen: node.page },

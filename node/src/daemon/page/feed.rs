@@ -11,9 +11,9 @@ use weal_proto::{Manifest, PeerId, RoundNumber, StateRoot, Verdict};
 
 use super::phase_clock::PhaseClock;
 use super::run::describe;
-use crate::wall_clock::unix_ms;
 use crate::check::Refusal;
 use crate::learner::Contributed;
+use crate::wall_clock::unix_ms;
 
 /// Rounds kept here. The dashboard keeps a longer history.
 const RECORDS: usize = 8;
@@ -266,9 +266,14 @@ impl PageFeed {
 
 fn total_traffic(network: &network::Status) -> (u64, u64) {
     let bytes = &network.traffic;
-    [bytes.gossip, bytes.blob, bytes.sync, bytes.upkeep]
-        .iter()
-        .fold((0, 0), |(sent, received), count| {
-            (sent + count.sent, received + count.received)
-        })
+    let kinds = [
+        bytes.gossip,
+        bytes.blob,
+        bytes.sync,
+        bytes.relay,
+        bytes.upkeep,
+    ];
+    kinds.iter().fold((0, 0), |(sent, received), count| {
+        (sent + count.sent, received + count.received)
+    })
 }

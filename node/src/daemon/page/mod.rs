@@ -8,11 +8,13 @@
 //! | `observed.rs`, `snapshot.rs` | the other parts of the node; everything as it is now |
 //! | `state.rs` | what the node is doing, in a word and a sentence |
 //! | `phase_clock.rs` | seconds in each phase of a round |
+//! | `reach.rs` | whether peers reach this node, in words |
 //! | `run.rs` | what the page shows of the run itself |
 
 mod feed;
 mod observed;
 mod phase_clock;
+mod reach;
 mod reports;
 mod run;
 mod snapshot;

@@ -9,7 +9,7 @@ use weal_proto::manifest::PPM;
 
 use super::feed::PageFeed;
 use super::observed::Observed;
-use super::state;
+use super::{reach, state};
 use crate::wall_clock::unix_ms;
 
 impl PageFeed {
@@ -32,6 +32,8 @@ impl PageFeed {
                 device: observed.health.device.clone(),
                 state,
                 message,
+                reachability: reach::words(observed.network),
+                reachability_advice: reach::advice(observed.network).into(),
                 ..self.node.clone()
             },
             learner: state::learner(&observed.health),
@@ -89,6 +91,7 @@ impl PageFeed {
             });
             peer.connected = true;
             peer.address = connection.address.to_string();
+            peer.relayed = connection.relayed;
             peer.bytes_sent = connection.traffic.sent;
             peer.bytes_received = connection.traffic.received;
         }
@@ -113,6 +116,7 @@ fn traffic(network: &network::Status) -> BTreeMap<String, Traffic> {
         ("gossip", bytes.gossip),
         ("blob", bytes.blob),
         ("sync", bytes.sync),
+        ("relay", bytes.relay),
         ("upkeep", bytes.upkeep),
     ];
     kinds

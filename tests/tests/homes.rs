@@ -1,0 +1,178 @@
+//! Two nodes behind two home routers, which have never met, join by pasting one link and train a
+//! model whose contributions exceed 1 MB.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use weal_dashboard::Snapshot;
+use weal_testing::lab::{Home, Lab, Place, can_make_labs};
+use weal_testing::require::skip;
+use weal_testing::wait_for;
+use weal_tests::net::program;
+
+const MINUTE: Duration = Duration::from_secs(60);
+/// Flags of every node; the port follows.
+const FLAGS: [&str; 6] = ["--no-mdns", "--device", "cpu", "--threads", "1", "--port"];
+
+/// A node in a home.
+struct HomeNode {
+    place: Place,
+    folder: PathBuf,
+    process: Option<Child>,
+}
+
+impl HomeNode {
+    fn new(place: Place, folder: PathBuf) -> Self {
+        Self {
+            place,
+            folder,
+            process: None,
+        }
+    }
+
+    fn weal(&self, arguments: &[&str]) -> std::process::Command {
+        let mut command = self.place.command(&program());
+        command.args(["--log", "weal=info"]).args(arguments);
+        command.arg("--dir").arg(&self.folder);
+        command
+    }
+
+    fn start(&mut self, arguments: &[&str]) {
+        let log = File::create(self.log_file()).unwrap();
+        let mut command = self.weal(arguments);
+        command.args(FLAGS).arg("7700");
+        let started = command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn();
+        self.process = Some(started.unwrap());
+    }
+
+    fn status(&self) -> Option<Snapshot> {
+        let output = self.weal(&["status", "--json"]).output().unwrap();
+        serde_json::from_slice(&output.stdout).ok()
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.with_extension("log")
+    }
+
+    fn log(&self) -> String {
+        let text = std::fs::read_to_string(self.log_file()).unwrap_or_default();
+        let lines: Vec<_> = text.lines().collect();
+        let end = lines[lines.len().saturating_sub(25)..].join("\n");
+        format!("--- {}\n{end}\n", self.folder.display())
+    }
+}
+
+impl Drop for HomeNode {
+    fn drop(&mut self) {
+        if let Some(process) = &mut self.process {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+/// A run with short rounds, of which every contribution carries every value, so that it exceeds
+/// 1 MB.
+const RUN: &str = "
+[inner]
+steps = 2
+batch = 1
+[data]
+generator_bytes = 200000
+[compression]
+keep = 4096
+[timing]
+train_seconds = 4.0
+fetch_seconds = 20.0
+attest_seconds = 10.0
+[membership]
+probation_rounds = 2
+vesting_rounds = 2
+";
+
+#[test]
+fn two_homes_join_by_one_link_and_contribute_more_than_a_megabyte() {
+    if let Err(why) = can_make_labs() {
+        return skip("homes behind routers", &why);
+    }
+    let root = tempfile::tempdir().unwrap();
+    let mut lab = Lab::new("h");
+    let mut public = HomeNode::new(lab.home(Home::Open), root.path().join("public"));
+    let made = public.weal(&["new"]).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    std::fs::write(public.folder.join("run.toml"), RUN).unwrap();
+    public.start(&["run"]);
+    let invited = || {
+        public
+            .status()
+            .is_some_and(|seen| !seen.run.link.is_empty())
+    };
+    wait_for("the public node's link", MINUTE, invited, || public.log());
+    let link = public.status().unwrap().run.link;
+    let mut homes: Vec<_> = ["first", "second"]
+        .map(|name| HomeNode::new(lab.home(Home::PortRestricted), root.path().join(name)))
+        .into();
+    for home in &mut homes {
+        home.start(&["join", &link]);
+    }
+    let logs = || [public.log(), homes[0].log(), homes[1].log()].concat();
+    let statuses = || -> Option<Vec<Snapshot>> { homes.iter().map(HomeNode::status).collect() };
+    let direct = || {
+        let seen = statuses().unwrap_or_default();
+        let [first, second] = &seen[..] else {
+            return false;
+        };
+        let other = |seen: &Snapshot, id: &str| {
+            let mut peers = seen.peers.iter();
+            peers.any(|peer| peer.id == id && peer.connected && !peer.relayed)
+        };
+        other(first, &second.node.id) && other(second, &first.node.id)
+    };
+    wait_for(
+        "a direct connection between the homes",
+        3 * MINUTE,
+        direct,
+        logs,
+    );
+    let contribute = || {
+        let Some(seen) = statuses() else {
+            return false;
+        };
+        let history = public.status().map(|seen| seen.history).unwrap_or_default();
+        let contributed = |id: &String| {
+            history
+                .iter()
+                .any(|record| record.contributors.contains(id))
+        };
+        seen.iter().all(|seen| contributed(&seen.node.id))
+    };
+    wait_for(
+        "a decided contribution of each home",
+        5 * MINUTE,
+        contribute,
+        logs,
+    );
+    let seen = statuses().unwrap();
+    for seen in &seen {
+        let blob = &seen.traffic["blob"];
+        assert!(
+            blob.bytes_sent > 1_000_000,
+            "{:?}\n{}",
+            seen.traffic,
+            logs()
+        );
+        assert!(
+            seen.node.reachability.contains("cannot reach"),
+            "{:?}",
+            seen.node
+        );
+    }
+}

@@ -7,12 +7,14 @@ With builds of other backends, name each: `--weal wgpu=… --weal cuda=…`. The
 
 1. doctor: which devices there are;
 2. check: training, losses and compressed bytes against the CPU (`weal bench check`), in f32 and, if the device
-   has it, in bf16;
+   has them, in f16 and bf16;
 3. round: a run alone on the GPU for two rounds with evaluation, `kill -9`, a restart and another round; then the
    loss of its weights on the GPU against the CPU;
 4. tune: the first step of each preset, with an empty kernel cache;
 5. train: tokens per second of each preset, with memory as the driver reports it against the memory model;
-6. torch: the same training in PyTorch, if it is installed.
+6. home: a billion parameters in the memory of a card of 6 GB, at contexts of 1,024 and 2,048, as a node would
+   plan it;
+7. torch: the same training in PyTorch, if it is installed.
 
 A step that fails or takes too long does not stop the others. It needs Python 3.9 and no packages.
 """
@@ -36,7 +38,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 # Sequences per step, and the seconds that a step of this script may take.
 BATCH = 8
-SECONDS = {"doctor": 60, "check": 240, "round": 240, "tune": 400, "train": 200, "torch": 120}
+PRECISIONS = ["f32", "f16", "bf16"]
+SECONDS = {"doctor": 60, "check": 240, "round": 240, "tune": 400, "train": 200, "home": 200, "torch": 120}
 # Measured memory may exceed the prediction by this factor.
 MEMORY_FACTOR = 1.1
 
@@ -263,9 +266,9 @@ class Node:
         """Waits until that many rounds are decided. Returns the status, or None if that takes too long."""
         while time.monotonic() < end and self.process.poll() is None:
             status = self.status()
-            # The held-out loss is measured after the round.
-            history = status and status["history"]
-            if history and status["round"]["number"] >= rounds and self.losses(history[-1:]):
+            # The held-out loss is measured after the round, when the next one may be decided already.
+            late = [past for past in status["history"] if past["round"] + 1 >= rounds] if status else []
+            if self.losses(late):
                 return status
             time.sleep(0.5)
         return None
@@ -324,6 +327,11 @@ def train_command(target, preset, precision, steps):
     return target.command("bench", "train", *flags)
 
 
+def home_command(target, context, memory):
+    flags = ["--preset", "1b", "--context", context, "--batch", 2, "--steps", 3]
+    return target.command("bench", "train", *flags, "--fit", "--memory", memory, "--json")
+
+
 def torch_command(preset, precision, plan, steps):
     micro_batch = re.search(r"micro-batch (\d+)", plan)
     sizes = ["--batch", BATCH, "--steps", steps, "--micro-batch", micro_batch.group(1) if micro_batch else 0]
@@ -334,7 +342,7 @@ def torch_command(preset, precision, plan, steps):
 def precisions(runner, target, steps):
     """The precisions that a device has; checks each against the CPU."""
     found = []
-    for precision in ("f32", "bf16"):
+    for precision in PRECISIONS:
         step = f"check {target.label()} {precision}"
         command = target.command("bench", "check", "--steps", steps, "--precision", precision, "--json")
         if runner.step(step, command, judge_check):
@@ -350,7 +358,7 @@ def main():
     arguments.add_argument("--steps", type=int, default=10, help="steps to time")
     arguments.add_argument("--check-steps", type=int, default=10)
     arguments.add_argument("--text", help="text file for the run; by default the built-in generator makes it")
-    arguments.add_argument("--only", default="check,round,tune,train,torch", help="kinds of steps to run")
+    arguments.add_argument("--only", default="check,round,tune,train,home,torch", help="kinds of steps to run")
     arguments.add_argument("--gpus", type=int, default=4, help="most GPUs to try")
     arguments.add_argument("--jobs", type=int, default=1, help="presets to tune side by side")
     arguments.add_argument("--minutes", type=float, default=60, help="start no step after this time")
@@ -364,7 +372,7 @@ def main():
 
     with concurrent.futures.ThreadPoolExecutor(settings.jobs) as pool:
         has = dict(zip(range(len(targets)), pool.map(
-            lambda target: precisions(runner, target, settings.check_steps) if "check" in kinds else ["f32", "bf16"],
+            lambda target: precisions(runner, target, settings.check_steps) if "check" in kinds else PRECISIONS,
             targets,
         )))
         loads = [
@@ -385,6 +393,12 @@ def main():
             step = f"train {target.label()} {preset} {precision}"
             found = runner.step(step, train_command(target, preset, precision, settings.steps), judge_train)
             plans.setdefault((preset, precision), found.get("plan", ""))
+    if "home" in kinds:
+        for target in targets:
+            # A plan needs at most nine tenths of it.
+            for context, memory in ((1024, "6 GB"), (2048, "7 GB")):
+                step = f"home {target.label()} 1b {context} in {memory}"
+                runner.step(step, home_command(target, context, memory), judge_train)
     if "torch" in kinds:
         for (preset, precision), plan in plans.items():
             # A GPU's f32 products are in TF32 here, if it has that.

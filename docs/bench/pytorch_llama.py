@@ -11,7 +11,8 @@ or plain `pip install torch` for a build with CUDA. Then
 Model, batch and optimiser are the same as on the Rust side: RMSNorm, rotary positions in the half-split
 convention, grouped-query attention, SwiGLU, tied embeddings; AdamW 0.9 / 0.95, decay 0.1 on matrices only, clipping to
 norm 1. Only the text differs: it is random bytes, which take the same time. On a GPU (`--device cuda`) f32 products
-are in TF32 unless `--precision f32` forbids it, and bf16 means automatic mixed precision over f32 weights.
+are in TF32 unless `--precision f32` forbids it; f16 and bf16 mean automatic mixed precision over f32 weights, without
+a scaled loss.
 """
 
 import argparse
@@ -125,7 +126,7 @@ def main():
     arguments.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments.add_argument("--device", default="cpu")
     arguments.add_argument("--micro-batch", type=int, default=0, help="sequences to compute at once; 0 means all")
-    arguments.add_argument("--precision", choices=["f32", "tf32", "bf16"], default="f32")
+    arguments.add_argument("--precision", choices=["f32", "tf32", "f16", "bf16"], default="f32")
     arguments.add_argument("--compile", action="store_true", help="use torch.compile")
     arguments.add_argument("--json", action="store_true", help="print the result as one line of JSON")
     settings = arguments.parse_args()
@@ -147,9 +148,8 @@ def main():
             f"tokens a step, {settings.device}, {settings.threads} threads, PyTorch {torch.__version__}"
         )
     micro_batch = settings.micro_batch or settings.batch
-    mixed = lambda: (
-        torch.autocast(settings.device, torch.bfloat16) if settings.precision == "bf16" else contextlib.nullcontext()
-    )
+    short = {"f16": torch.float16, "bf16": torch.bfloat16}.get(settings.precision)
+    mixed = lambda: torch.autocast(settings.device, short) if short else contextlib.nullcontext()
     seconds = []
     for _ in range(settings.steps):
         start = time.perf_counter()

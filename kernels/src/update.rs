@@ -190,19 +190,21 @@ fn squares_any(values: &[f32]) -> f64 {
     sums.iter().sum()
 }
 
+/// Settings for tests.
+#[cfg(test)]
+pub(crate) const SETTINGS: AdamW = AdamW {
+    scale: 0.5,
+    beta1: 0.9,
+    beta2: 0.95,
+    rate: 1e-2,
+    correction2: 1.0 / (1.0 - 0.95),
+    epsilon: 1e-8,
+    kept: 0.999,
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const SETTINGS: AdamW = AdamW {
-        scale: 0.5,
-        beta1: 0.9,
-        beta2: 0.95,
-        rate: 1e-2,
-        correction2: 1.0 / (1.0 - 0.95),
-        epsilon: 1e-8,
-        kept: 0.999,
-    };
 
     fn values(seed: usize) -> Vec<f32> {
         (0..TASK + 1003)

@@ -15,8 +15,8 @@ use std::time::Instant;
 
 use weal_kernels::{Compression, OuterStep, Rule, apply, decode};
 use weal_trainer::{
-    Assignment, ComputePlan, Corpus, DeviceChoice, InnerSpec, Learner, ModelSpec, MomentFormat,
-    OpenDevice, Optimiser, Precision, TextSource, Tokeniser, initial_weights,
+    Assignment, ComputePlan, Corpus, DeviceChoice, ErrorFormat, InnerSpec, Learner, ModelSpec,
+    MomentFormat, OpenDevice, Optimiser, TextSource, Tokeniser, initial_weights,
 };
 
 /// The settings; each can be given on the command line as `name=value`.
@@ -91,7 +91,7 @@ impl Settings {
                 }
                 "moments" if value == "8bit" => settings.plan.moments = MomentFormat::Bits8,
                 "error_feedback" if value == "bf16" => {
-                    settings.plan.error_feedback = Precision::Bf16;
+                    settings.plan.error_feedback = ErrorFormat::Bf16;
                 }
                 "clip_ppm" => settings.inner.clip_ppm = value.parse()?,
                 _ => return Err(format!("unknown setting {name:?}").into()),

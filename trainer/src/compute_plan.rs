@@ -21,6 +21,9 @@ pub enum Precision {
     /// 32 bits.
     #[default]
     F32,
+    /// 16 bits with 11 bits of precision and a small range: losses are scaled, so that gradients
+    /// stay within it. The weights that the optimiser updates stay in f32.
+    F16,
     /// 16 bits with the range of f32. The weights that the optimiser updates stay in f32.
     Bf16,
 }
@@ -30,7 +33,7 @@ impl Precision {
     pub fn bytes(self) -> u64 {
         match self {
             Self::F32 => 4,
-            Self::Bf16 => 2,
+            Self::F16 | Self::Bf16 => 2,
         }
     }
 }
@@ -39,6 +42,7 @@ impl fmt::Display for Precision {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::F32 => "f32",
+            Self::F16 => "f16",
             Self::Bf16 => "bf16",
         })
     }
@@ -74,6 +78,35 @@ impl fmt::Display for MomentFormat {
     }
 }
 
+/// How the error feedback is kept in host memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ErrorFormat {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 16 bits with the range of f32.
+    Bf16,
+}
+
+impl ErrorFormat {
+    /// Bytes of a value.
+    pub fn bytes(self) -> f64 {
+        match self {
+            Self::F32 => 4.0,
+            Self::Bf16 => 2.0,
+        }
+    }
+}
+
+impl fmt::Display for ErrorFormat {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
+
 /// How a learner uses its device. All plans of one precision learn the same, up to rounding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ComputePlan {
@@ -89,8 +122,8 @@ pub struct ComputePlan {
     pub precision: Precision,
     /// How moments are kept, where they may be kept in eight bits.
     pub moments: MomentFormat,
-    /// The type in which the error feedback is kept in host memory.
-    pub error_feedback: Precision,
+    /// How the error feedback is kept in host memory.
+    pub error_feedback: ErrorFormat,
 }
 
 impl fmt::Display for ComputePlan {
@@ -112,7 +145,7 @@ impl fmt::Display for ComputePlan {
         if self.moments != MomentFormat::F32 {
             write!(formatter, ", {} moments", self.moments)?;
         }
-        if self.error_feedback != Precision::F32 {
+        if self.error_feedback != ErrorFormat::F32 {
             write!(formatter, ", {} error feedback", self.error_feedback)?;
         }
         Ok(())
@@ -138,7 +171,7 @@ mod tests {
         );
         let short = ComputePlan {
             moments: MomentFormat::Bits8,
-            error_feedback: Precision::Bf16,
+            error_feedback: ErrorFormat::Bf16,
             ..plan
         };
         assert_eq!(

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use weal_kernels::gpu::Connection;
 
 use crate::compute_plan::Precision;
+use crate::engine::supports;
 use crate::error::{Error, Result};
 use crate::fault::InjectedFault;
 use crate::gpu_client;
@@ -178,22 +179,30 @@ impl OpenDevice {
         self
     }
 
-    /// Whether the device multiplies natively in that precision. The CPU emulates bf16, for tests,
-    /// and gains nothing by it.
+    /// Whether the device multiplies in that precision. The CPU emulates 16 bits, for tests, and
+    /// gains nothing by it; GPUs without units for bf16 may emulate it, too.
     pub fn supports(&self, precision: Precision) -> bool {
-        match precision {
-            Precision::F32 => true,
-            Precision::Bf16 => self.device.supports_dtype(burn::tensor::FloatDType::BF16),
-        }
+        supports(&self.device, precision)
     }
 
-    /// bf16 on a GPU that supports it, else f32.
+    /// The fastest precision: bf16 or else f16 on a GPU with units for it, f32 on all others.
     pub fn best_precision(&self) -> Precision {
-        if self.is_gpu() && self.supports(Precision::Bf16) {
-            Precision::Bf16
-        } else {
-            Precision::F32
-        }
+        let has_units = |precision: &Precision| {
+            self.supports(*precision) && gpu_client::multiplies(&self.device, *precision)
+        };
+        let best = [Precision::Bf16, Precision::F16]
+            .into_iter()
+            .find(has_units);
+        best.unwrap_or(Precision::F32)
+    }
+
+    /// f16, on a GPU that computes in it without units for it: no faster than f32, but in less
+    /// memory.
+    pub fn shorter_precision(&self) -> Option<Precision> {
+        let saves = self.is_gpu()
+            && self.best_precision() == Precision::F32
+            && self.supports(Precision::F16);
+        saves.then_some(Precision::F16)
     }
 
     /// burn's handle of the device.

@@ -78,7 +78,7 @@ mod tokeniser;
 mod values;
 mod write_inside;
 
-pub use compute_plan::{ComputePlan, MomentFormat, Precision, StatePlacement};
+pub use compute_plan::{ComputePlan, ErrorFormat, MomentFormat, Precision, StatePlacement};
 pub use corpus::{Corpus, Floors, Generated, TextSource, TokenPart, TokenShard, generate_text};
 pub use data::{
     DownloadClient, FileKind, FileWalk, FoundPath, LeftOut, PlainText, Prepare, PrepareProgress,
@@ -98,7 +98,9 @@ pub use features::{
     Activation, Biases, Features, LayerKind, NormPlacement, QueryKeyNorm, RopeScaling,
     RopeScalingKind,
 };
-pub use formats::{Checkpoint, Export, FileProgress, FloatFormat, GgufFormat, GgufSummary};
+pub use formats::{
+    Checkpoint, Export, FileProgress, FloatFormat, GgufFormat, GgufSummary, Labels, read_labels,
+};
 pub use generate::{GeneratedText, Sampling, StopReason, TextGenerator};
 pub use gpus::{Gpu, GpuBackend, GpuKind, gpus};
 pub use host_memory::{container_memory_limit, free_host_memory};

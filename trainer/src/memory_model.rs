@@ -188,7 +188,7 @@ impl Workload {
         let by_the_cpu = on_host || self.threads.is_some();
         let (moments, error_feedback) = if by_the_cpu {
             let plan = &self.plan;
-            (plan.moments.bytes(), plan.error_feedback.bytes() as f64)
+            (plan.moments.bytes(), plan.error_feedback.bytes())
         } else {
             (4.0, 4.0)
         };

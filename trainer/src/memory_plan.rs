@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::compute_plan::{ComputePlan, MomentFormat, Precision, StatePlacement};
+use crate::compute_plan::{ComputePlan, ErrorFormat, MomentFormat, Precision, StatePlacement};
 use crate::error::Result;
 use crate::memory_model::{MemoryNeed, Workload};
 use crate::spec::ModelSpec;
@@ -21,7 +21,7 @@ pub struct PlanRequest {
     /// How moments are kept, where the host or the CPU updates them.
     pub moments: Option<MomentFormat>,
     /// The type of the error feedback in host memory.
-    pub error_feedback: Option<Precision>,
+    pub error_feedback: Option<ErrorFormat>,
     /// Whether the run's optimiser is Muon, which needs no second moment of the blocks' matrices.
     pub muon: bool,
 }
@@ -44,6 +44,8 @@ pub struct MemoryPlanner {
     pub threads: Option<usize>,
     /// The device's fastest precision, used unless the request fixes one.
     pub precision: Precision,
+    /// A precision of 16 bits that is no faster, used where f32 would need a slower plan.
+    pub shorter: Option<Precision>,
     /// The memory that training may use.
     pub budget: MemoryBudget,
 }
@@ -115,6 +117,8 @@ const USABLE: f64 = 0.9;
 const RECOMPUTE_COST: f64 = 1.3;
 /// How many times longer a GPU's step takes with its states in host memory.
 const HOST_STATES_COST: f64 = 1.25;
+/// How many times longer a GPU's step takes in 16 bits without units for them.
+const SHORTER_COST: f64 = 1.1;
 /// How many times longer a step takes with moments in eight bits.
 const SHORT_MOMENTS_COST: f64 = 1.02;
 /// How many times longer a step takes with an error feedback in 16 bits: nothing, but a longer one
@@ -185,18 +189,26 @@ impl MemoryPlanner {
         let recompute_options = request
             .recompute
             .map_or(vec![false, true], |recompute| vec![recompute]);
-        let precision = request.precision.unwrap_or(self.precision);
+        let precisions = match request.precision {
+            Some(precision) => vec![precision],
+            None => [self.precision].into_iter().chain(self.shorter).collect(),
+        };
+        let with_formats = |states| {
+            let formats = self.state_formats(states, request).into_iter();
+            formats.map(move |formats| (states, formats))
+        };
+        let kept: Vec<_> = placements.into_iter().flat_map(with_formats).collect();
         let mut plans = Vec::new();
-        for states in placements {
-            for (moments, error_feedback) in self.state_formats(states, request) {
+        for precision in precisions {
+            for (states, (moments, error_feedback)) in &kept {
                 for recompute in &recompute_options {
                     let plan = |micro_batch| ComputePlan {
                         micro_batch,
                         recompute: *recompute,
-                        states,
+                        states: *states,
                         precision,
-                        moments,
-                        error_feedback,
+                        moments: *moments,
+                        error_feedback: *error_feedback,
                     };
                     plans.extend(micro_batches.iter().copied().map(plan));
                 }
@@ -211,7 +223,7 @@ impl MemoryPlanner {
         &self,
         states: StatePlacement,
         request: &PlanRequest,
-    ) -> Vec<(MomentFormat, Precision)> {
+    ) -> Vec<(MomentFormat, ErrorFormat)> {
         if self.threads.is_none() && states == StatePlacement::Device {
             return vec![Default::default()];
         }
@@ -221,7 +233,7 @@ impl MemoryPlanner {
         };
         let error_feedback = match request.error_feedback {
             Some(format) => vec![format],
-            None => vec![Precision::F32, Precision::Bf16],
+            None => vec![ErrorFormat::F32, ErrorFormat::Bf16],
         };
         let of_moments = |moments: MomentFormat| {
             let both = error_feedback.iter().map(move |error| (moments, *error));
@@ -244,15 +256,20 @@ impl MemoryPlanner {
         } else {
             1.0
         };
+        let precision = if self.shorter == Some(plan.precision) {
+            SHORTER_COST
+        } else {
+            1.0
+        };
         let moments = match plan.moments {
             MomentFormat::F32 => 1.0,
             MomentFormat::Bits8 => SHORT_MOMENTS_COST,
         };
         let error_feedback = match plan.error_feedback {
-            Precision::F32 => 1.0,
-            Precision::Bf16 => SHORT_ERROR_COST,
+            ErrorFormat::F32 => 1.0,
+            ErrorFormat::Bf16 => SHORT_ERROR_COST,
         };
-        smaller * recompute * states * moments * error_feedback
+        smaller * recompute * states * moments * error_feedback * precision
     }
 }
 
@@ -284,8 +301,35 @@ mod tests {
         MemoryPlanner {
             threads: None,
             precision: Precision::F32,
+            shorter: None,
             budget,
         }
+    }
+
+    #[test]
+    fn without_units_for_them_16_bits_are_for_cards_that_f32_does_not_fit() {
+        let model = ModelSpec {
+            context: 1024,
+            ..ModelSpec::preset("1b").unwrap()
+        };
+        let planner = |gigabytes| MemoryPlanner {
+            shorter: Some(Precision::F16),
+            ..gpu(gigabytes)
+        };
+        let precision = |gigabytes, request: &PlanRequest| {
+            let plan = planner(gigabytes).plan(&model, 8, request).unwrap();
+            assert!(plan.fits(), "{gigabytes} GB: {plan}");
+            plan.compute.precision
+        };
+        let any = PlanRequest::default();
+        assert_eq!(precision(120, &any), Precision::F32);
+        assert_eq!(precision(6, &any), Precision::F16);
+        let f32 = PlanRequest {
+            precision: Some(Precision::F32),
+            ..any
+        };
+        assert_eq!(precision(24, &f32), Precision::F32);
+        assert!(!planner(6).plan(&model, 8, &f32).unwrap().fits());
     }
 
     #[test]
@@ -461,6 +505,7 @@ mod tests {
         let planner = MemoryPlanner {
             threads: Some(2),
             precision: Precision::F32,
+            shorter: None,
             budget,
         };
         assert_eq!(

@@ -127,12 +127,14 @@ impl OpenDevice {
             return MemoryPlanner {
                 threads,
                 precision: self.best_precision(),
+                shorter: None,
                 budget,
             };
         }
         MemoryPlanner {
             threads: None,
             precision: self.best_precision(),
+            shorter: self.shorter_precision(),
             budget: MemoryBudget {
                 device: least(self.free_memory()),
                 host,

@@ -44,9 +44,9 @@ impl ModelWeights {
         if count == 0 {
             return Ok(Vec::new().into());
         }
-        // SAFETY: nobody writes to the file in place, as the caller promises. If somebody else does,
-        // values change, and every pattern of bits is a value; if somebody cuts the file short, the
-        // system ends the process.
+        // SAFETY: nobody writes to the file in place, as the caller promises. If somebody else
+        // does, values change, and every pattern of bits is a value; if somebody cuts the file
+        // short, the system ends the process.
         #[allow(unsafe_code)]
         let mapping = unsafe { Mmap::map(file)? };
         Ok(Self(Place::File { mapping, count }))

@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use weal_kernels::Compression;
 use weal_testing::require;
 use weal_trainer::{
-    Assignment, ComputePlan, Corpus, DeviceChoice, Evaluator, GpuKind, InnerSpec, Learner,
-    MemoryItem, ModelSpec, MomentFormat, OpenDevice, Optimiser, Precision, Sampling,
-    StatePlacement, TextGenerator, TextSource, Tokeniser, Workload, gpus,
+    Assignment, ComputePlan, Corpus, DeviceChoice, ErrorFormat, Evaluator, GpuKind, InnerSpec,
+    Learner, MemoryItem, ModelSpec, MomentFormat, OpenDevice, Optimiser, Sampling, StatePlacement,
+    TextGenerator, TextSource, Tokeniser, Workload, gpus,
 };
 
 /// The system allocator, counting.
@@ -109,7 +109,7 @@ fn cases() -> Vec<(&'static str, usize, ComputePlan)> {
     let short = ComputePlan {
         micro_batch: Some(1),
         moments: MomentFormat::Bits8,
-        error_feedback: Precision::Bf16,
+        error_feedback: ErrorFormat::Bf16,
         ..recompute
     };
     vec![

@@ -4,17 +4,8 @@ use super::adamw::{Block, adamw_any, adamw_block};
 use super::codes::BLOCK;
 use super::{Moments8, adamw};
 use crate::testing::{bits, on_any_number_of_threads, values};
-use crate::update::{self, AdamW};
+use crate::update::{self, AdamW, SETTINGS};
 
-const SETTINGS: AdamW = AdamW {
-    scale: 0.5,
-    beta1: 0.9,
-    beta2: 0.95,
-    rate: 1e-2,
-    correction2: 1.0 / (1.0 - 0.95),
-    epsilon: 1e-8,
-    kept: 0.999,
-};
 const COUNT: usize = 20_003;
 
 fn squares(seed: u64) -> Vec<f32> {

@@ -21,7 +21,7 @@ pub(super) struct DoctorArgs {
     /// Tokens per sequence, for the presets. By default each preset has its own.
     #[arg(long, value_name = "TOKENS")]
     context: Option<usize>,
-    /// Plan for a GPU with this much memory and with bf16, instead of the device of this machine.
+    /// Plan for a GPU with this much memory and with f16, instead of the device of this machine.
     #[arg(long, value_name = "BYTES")]
     suppose: Option<Bytes>,
     /// Skip the short training run that measures the speed.

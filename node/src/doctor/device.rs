@@ -79,7 +79,8 @@ pub(super) fn planner(
         ),
         Some(bytes) => MemoryPlanner {
             threads: None,
-            precision: Precision::Bf16,
+            precision: Precision::F32,
+            shorter: Some(Precision::F16),
             budget: MemoryBudget {
                 device: Some(bytes),
                 host: None,

@@ -43,7 +43,7 @@ pub(crate) struct Examination {
     pub batch: usize,
     /// Context length of the presets, if not their own.
     pub context: Option<usize>,
-    /// Plan for a GPU with this much memory and with bf16, instead of this machine's device.
+    /// Plan for a GPU with this much memory and with f16, instead of this machine's device.
     pub supposed_gpu_bytes: Option<u64>,
     /// Whether to train for a moment to measure the speed.
     pub measure_speed: bool,

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use weal_trainer::{
-    MemoryPlan, MemoryPlanner, ModelSpec, MomentFormat, PlanRequest, Precision, StatePlacement,
+    ErrorFormat, MemoryPlan, MemoryPlanner, ModelSpec, MomentFormat, PlanRequest, StatePlacement,
     flops_per_token,
 };
 
@@ -87,7 +87,7 @@ fn fit(
         recompute: Some(false),
         states: Some(StatePlacement::Device),
         moments: Some(MomentFormat::F32),
-        error_feedback: Some(Precision::F32),
+        error_feedback: Some(ErrorFormat::F32),
         ..*request
     };
     let states = Some(if planner.threads.is_none() {
@@ -100,7 +100,7 @@ fn fit(
         recompute: Some(true),
         states,
         moments: Some(MomentFormat::Bits8),
-        error_feedback: Some(Precision::Bf16),
+        error_feedback: Some(ErrorFormat::Bf16),
         ..*request
     };
     let fastest = planner.plan(model, *batch, &fastest)?;

@@ -15,5 +15,5 @@ pub use sections::{
     ComputeSettings, EvaluationSettings, KeepSettings, NetworkSettings, OnDeviceLoss, PageSettings,
     Settings,
 };
-pub use values::{Auto, MomentsSetting, PrecisionSetting, StatesSetting};
+pub use values::{Auto, ErrorFeedbackSetting, MomentsSetting, PrecisionSetting, StatesSetting};
 pub use weal_trainer::DeviceChoice as Device;

@@ -5,9 +5,12 @@ use std::net::SocketAddr;
 use libp2p::Multiaddr;
 use serde::{Deserialize, Serialize};
 use weal_network::Settings as Listen;
-use weal_trainer::{MomentFormat, PlanRequest, Precision, StatePlacement};
+use weal_trainer::{ErrorFormat, MomentFormat, PlanRequest, Precision, StatePlacement};
 
-use super::{Auto, ByteCount, Bytes, Device, MomentsSetting, PrecisionSetting, StatesSetting};
+use super::{
+    Auto, ByteCount, Bytes, Device, ErrorFeedbackSetting, MomentsSetting, PrecisionSetting,
+    StatesSetting,
+};
 use crate::documented::documented;
 
 documented! {
@@ -68,14 +71,15 @@ documented! {
         /// Where to keep f32 weights, gradient sums, optimiser moments and error feedback:
         /// "device", "host" (the machine's memory) or "auto".
         states: Auto<StatesSetting> = Auto::Auto,
-        /// Number format of matrix products: "f32", "bf16" (on GPUs that support it) or "auto".
+        /// Number format of matrix products: "f32", "f16" or "bf16" (on GPUs that support them), or
+        /// "auto".
         precision: Auto<PrecisionSetting> = Auto::Auto,
         /// How to keep the optimiser's moments, where the CPU updates them: "f32", "8bit" (a
         /// quarter of the memory) or "auto".
         moments: Auto<MomentsSetting> = Auto::Auto,
         /// Number format of the error feedback in the machine's memory: "f32", "bf16" (half of the
         /// memory) or "auto".
-        error_feedback: Auto<PrecisionSetting> = Auto::Auto,
+        error_feedback: Auto<ErrorFeedbackSetting> = Auto::Auto,
         /// Most memory to use for training, for example "6 GB" or "2g" (2 GiB): of the GPU, or of
         /// the machine when training on the CPU. "auto" means whatever is free.
         memory: Auto<Bytes> = Auto::Auto,
@@ -137,7 +141,7 @@ impl ComputeSettings {
             states: self.states.set().map(StatePlacement::from),
             precision: self.precision.set().map(Precision::from),
             moments: self.moments.set().map(MomentFormat::from),
-            error_feedback: self.error_feedback.set().map(Precision::from),
+            error_feedback: self.error_feedback.set().map(ErrorFormat::from),
             muon,
         }
     }

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use weal_trainer::{MomentFormat, Precision, StatePlacement};
+use weal_trainer::{ErrorFormat, MomentFormat, Precision, StatePlacement};
 
 /// A setting that may be left to the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -107,6 +107,8 @@ impl From<StatesSetting> for StatePlacement {
 pub enum PrecisionSetting {
     /// IEEE single precision.
     F32,
+    /// IEEE half precision.
+    F16,
     /// 16 bits, with the range of f32.
     Bf16,
 }
@@ -117,8 +119,9 @@ impl FromStr for PrecisionSetting {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "f32" => Ok(Self::F32),
+            "f16" => Ok(Self::F16),
             "bf16" => Ok(Self::Bf16),
-            _ => Err("accepted: auto, f32, bf16".to_owned()),
+            _ => Err("accepted: auto, f32, f16, bf16".to_owned()),
         }
     }
 }
@@ -127,6 +130,7 @@ impl From<PrecisionSetting> for Precision {
     fn from(bits: PrecisionSetting) -> Self {
         match bits {
             PrecisionSetting::F32 => Self::F32,
+            PrecisionSetting::F16 => Self::F16,
             PrecisionSetting::Bf16 => Self::Bf16,
         }
     }
@@ -160,6 +164,37 @@ impl From<MomentsSetting> for MomentFormat {
         match moments {
             MomentsSetting::F32 => Self::F32,
             MomentsSetting::Bits8 => Self::Bits8,
+        }
+    }
+}
+
+/// How the error feedback is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ErrorFeedbackSetting {
+    /// IEEE single precision.
+    F32,
+    /// 16 bits, with the range of f32.
+    Bf16,
+}
+
+impl FromStr for ErrorFeedbackSetting {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "f32" => Ok(Self::F32),
+            "bf16" => Ok(Self::Bf16),
+            _ => Err("accepted: auto, f32, bf16".to_owned()),
+        }
+    }
+}
+
+impl From<ErrorFeedbackSetting> for ErrorFormat {
+    fn from(format: ErrorFeedbackSetting) -> Self {
+        match format {
+            ErrorFeedbackSetting::F32 => Self::F32,
+            ErrorFeedbackSetting::Bf16 => Self::Bf16,
         }
     }
 }
@@ -207,8 +242,7 @@ mod tests {
             Some(MomentFormat::Bits8)
         );
         assert!(
-            "f16"
-                .parse::<Auto<PrecisionSetting>>()
+            "f8".parse::<Auto<PrecisionSetting>>()
                 .unwrap_err()
                 .contains("bf16")
         );

@@ -177,7 +177,7 @@ fn mistakes_with_files_and_folders() {
     let settings = recorder.path("second/settings.toml");
     fs::write(&settings, "[network]\nlisten_port = 3\n").unwrap();
     recorder.run("An unknown key in settings.toml", &["run", "--dir", &node]);
-    fs::write(&settings, "[compute]\nprecision = \"f16\"\n").unwrap();
+    fs::write(&settings, "[compute]\nprecision = \"f8\"\n").unwrap();
     recorder.run("A wrong value in settings.toml", &["run", "--dir", &node]);
     fs::remove_file(&settings).unwrap();
     let run = recorder.path("second/run.toml");

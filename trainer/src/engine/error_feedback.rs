@@ -12,7 +12,7 @@ use burn::tensor::Tensor;
 use rayon::prelude::*;
 use weal_kernels::{Bf16, Change, Compression, Entries, Layout, Stored, compress_in_place, gpu};
 
-use crate::compute_plan::Precision;
+use crate::compute_plan::ErrorFormat;
 use crate::engine::transfer::Transfer;
 use crate::error::Result;
 use crate::gpu_client::{CubeTensor, buffer};
@@ -37,24 +37,24 @@ pub(crate) enum HostError {
 }
 
 impl HostError {
-    fn of(values: Vec<f32>, format: Precision) -> Self {
+    fn of(values: Vec<f32>, format: ErrorFormat) -> Self {
         match format {
-            Precision::F32 => Self::Full(values),
-            Precision::Bf16 => Self::Short(narrowed(&values)),
+            ErrorFormat::F32 => Self::Full(values),
+            ErrorFormat::Bf16 => Self::Short(narrowed(&values)),
         }
     }
 
-    fn zeros(count: usize, format: Precision) -> Self {
+    fn zeros(count: usize, format: ErrorFormat) -> Self {
         match format {
-            Precision::F32 => Self::Full(vec![0.0; count]),
-            Precision::Bf16 => Self::Short(vec![Bf16::default(); count]),
+            ErrorFormat::F32 => Self::Full(vec![0.0; count]),
+            ErrorFormat::Bf16 => Self::Short(vec![Bf16::default(); count]),
         }
     }
 
-    fn in_format(self, format: Precision) -> Self {
+    fn in_format(self, format: ErrorFormat) -> Self {
         match (self, format) {
-            (Self::Full(values), Precision::Bf16) => Self::Short(narrowed(&values)),
-            (Self::Short(values), Precision::F32) => Self::Full(widened(&values)),
+            (Self::Full(values), ErrorFormat::Bf16) => Self::Short(narrowed(&values)),
+            (Self::Short(values), ErrorFormat::F32) => Self::Full(widened(&values)),
             (same, _) => same,
         }
     }
@@ -178,7 +178,7 @@ impl ErrorFeedback {
     }
 
     /// Keeps the values in a format from now on, if they are in host memory.
-    pub(super) fn change_format(&mut self, format: Precision) {
+    pub(super) fn change_format(&mut self, format: ErrorFormat) {
         self.host = self.host.take().map(|error| error.in_format(format));
     }
 
@@ -188,7 +188,7 @@ impl ErrorFeedback {
         &mut self,
         entries: &[Entries],
         transfer: &Transfer,
-        format: Precision,
+        format: ErrorFormat,
     ) -> Result<Option<usize>> {
         let error = self.bring_to_host(transfer, format)?;
         let tensors = || transfer.layout().ranges().zip(entries).enumerate();
@@ -204,12 +204,16 @@ impl ErrorFeedback {
     }
 
     /// Zeroes values that are not finite. Returns how many.
-    pub(super) fn clean(&mut self, transfer: &Transfer, format: Precision) -> Result<usize> {
+    pub(super) fn clean(&mut self, transfer: &Transfer, format: ErrorFormat) -> Result<usize> {
         Ok(self.bring_to_host(transfer, format)?.clean())
     }
 
     /// The values in host memory, where they are from now on.
-    fn bring_to_host(&mut self, transfer: &Transfer, format: Precision) -> Result<&mut HostError> {
+    fn bring_to_host(
+        &mut self,
+        transfer: &Transfer,
+        format: ErrorFormat,
+    ) -> Result<&mut HostError> {
         if !self.device.is_empty() {
             let values = transfer.read_all(&self.device, "reading the error feedback back")?;
             *self = Self::on_the_host(HostError::of(values, format));
@@ -251,7 +255,7 @@ impl ErrorFeedback {
         transfer: &Transfer,
         compression: &Compression,
         change: &Change<'_>,
-        format: Precision,
+        format: ErrorFormat,
     ) -> Result<KernelResult<Vec<u8>>> {
         let layout = transfer.layout();
         Ok(match self.bring_to_host(transfer, format)? {

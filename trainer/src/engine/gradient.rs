@@ -257,7 +257,7 @@ impl Model {
     }
 
     /// Adds the gradient of the stream before the first block to the embedding's rows, in f32:
-    /// bf16 would round away the sums of frequent tokens.
+    /// 16 bits would round away the sums of frequent tokens.
     fn embedding_gradient(
         &self,
         part: &Part,

@@ -7,15 +7,16 @@ use std::any::Any;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use burn::tensor::{Device, FloatDType, Tensor};
+use burn::tensor::{Device, Tensor};
 use weal_kernels::update::sum_of_squares;
 
-use crate::compute_plan::{ComputePlan, MomentFormat, Precision, StatePlacement};
+use crate::compute_plan::{ComputePlan, ErrorFormat, MomentFormat, Precision, StatePlacement};
 use crate::device::OpenDevice;
 use crate::engine::batch::Batch;
 use crate::engine::decode::{Decoder, GROUP, LEAST_GROUP};
 use crate::engine::error_feedback::ErrorFeedback;
 use crate::engine::gradient::TradeOff;
+use crate::engine::loss_scale::LossScale;
 use crate::engine::memory_trouble::is_memory_trouble;
 use crate::engine::model::Model;
 use crate::engine::norm::loss_and_norm;
@@ -24,7 +25,7 @@ use crate::engine::parameters::{Formats, Parameters};
 use crate::engine::passes::Passes;
 use crate::engine::seconds::Seconds;
 use crate::engine::sums::{DeviceSums, HostSums};
-use crate::engine::transfer::{Transfer, matrix_type};
+use crate::engine::transfer::{Transfer, matrix_type, supports};
 use crate::error::{Error, Result};
 use crate::fault::InjectedFault;
 use crate::kernel_warmup::WarmupWatch;
@@ -54,7 +55,7 @@ pub(crate) struct Engine {
     pub(super) parameters: Parameters,
     pub(super) error_feedback: ErrorFeedback,
     /// How the error feedback is kept in host memory.
-    pub(super) error_format: Precision,
+    pub(super) error_format: ErrorFormat,
     /// The parts of the model that are not learnt, for the window length used last.
     model: Model,
     /// What the next step trades for memory.
@@ -71,6 +72,7 @@ pub(crate) struct Engine {
     /// More tokens at once, times those of the text, run out of memory.
     #[cfg(test)]
     pub(crate) most_text: usize,
+    pub(super) loss_scale: LossScale,
     fault: Option<InjectedFault>,
     warmup: WarmupWatch,
     /// Why the device can no longer be used.
@@ -98,7 +100,7 @@ impl Engine {
             transfer: Transfer::new(layout, device, device_name),
             parameters: Parameters::new(Formats::default(), seconds),
             error_feedback: ErrorFeedback::default(),
-            error_format: Precision::F32,
+            error_format: ErrorFormat::F32,
             model,
             trade_off: TradeOff::default(),
             evaluation_trade_off: TradeOff::default(),
@@ -108,6 +110,7 @@ impl Engine {
             text_group: GROUP,
             #[cfg(test)]
             most_text: usize::MAX,
+            loss_scale: LossScale::default(),
             fault: None,
             warmup: WarmupWatch::default(),
             failure: None,
@@ -158,8 +161,7 @@ impl Engine {
         self.trade_off.sequences = plan.micro_batch.unwrap_or(usize::MAX);
         self.trade_off.recompute = plan.recompute;
         self.evaluation_trade_off = self.trade_off;
-        let has_bf16 = self.transfer.device().supports_dtype(FloatDType::BF16);
-        if plan.precision == Precision::Bf16 && !has_bf16 {
+        if !supports(self.transfer.device(), plan.precision) {
             return Err(Error::Precision {
                 precision: plan.precision.to_string(),
                 device: self.transfer.device_name().to_owned(),
@@ -232,10 +234,10 @@ impl Engine {
     pub(crate) fn step(&mut self, batch: &Batch, update: &Update) -> Result<StepReport> {
         self.guarded("taking an inner step", |engine| {
             engine.fault.iter().for_each(InjectedFault::step);
-            let (gradients, report) = engine.differentiate_within_memory(batch)?;
+            let (gradients, report, factor) = engine.scaled_gradients(batch)?;
             if report.is_finite() {
                 engine.decoder = None;
-                let clip = update.clip_factor(report.gradient_norm) as f32;
+                let clip = update.clip_factor(report.gradient_norm) as f32 / factor;
                 let parameters = &mut engine.parameters;
                 parameters.update(gradients, update, clip, &engine.transfer)?;
             }
@@ -397,9 +399,27 @@ impl Engine {
         }
     }
 
-    /// The gradients of the mean loss, one for each tensor of the layout, that loss, and the norm
-    /// of the gradients. With states in host memory the gradients are summed up there, and no
-    /// tensors are returned.
+    /// The gradients of a step multiplied by a factor that keeps them finite if any does, the loss
+    /// and the norm without it, and the factor.
+    fn scaled_gradients(&mut self, batch: &Batch) -> Result<(Vec<Tensor<2>>, StepReport, f32)> {
+        let precision = self.parameters.precision();
+        loop {
+            let factor = self.loss_scale.factor(precision);
+            let (gradients, report) = self.differentiate_within_memory(batch)?;
+            let was_too_large = report.loss.is_finite() && !report.gradient_norm.is_finite();
+            if precision == Precision::F16 && was_too_large && self.loss_scale.halve() {
+                continue;
+            }
+            if report.is_finite() {
+                self.loss_scale.was_finite();
+            }
+            return Ok((gradients, report, factor));
+        }
+    }
+
+    /// The gradients of the mean loss, multiplied by the precision's factor, one for each tensor of
+    /// the layout; that loss and the norm of the gradients without the factor. With states in host
+    /// memory the gradients are summed up there, and no tensors are returned.
     fn differentiate(&mut self, batch: &Batch) -> Result<(Vec<Tensor<2>>, StepReport)> {
         let parameters = self.transfer.layout().parameters();
         // Loads zeros first, so that the sums below belong to the loaded states.
@@ -409,26 +429,27 @@ impl Engine {
             .host_mut()
             .map(|states| states.begin_sums(parameters));
         let is_cpu = self.transfer.is_cpu();
+        let factor = self.loss_scale.factor(self.parameters.precision());
         let passes = self.passes(batch.length(), self.trade_off);
         let (layout, weights) = (passes.transfer.layout(), passes.weights);
         let (gradients, loss, host_sums) = match host_sums {
             Some(mut sums) => {
                 let loss = {
                     let sink = HostSums::new(layout, &mut sums);
-                    passes.gradients(batch, Some(&sink))?.loss
+                    passes.gradients(batch, factor, Some(&sink))?.loss
                 };
                 (Vec::new(), loss, Some(sums))
             }
             // The CPU's threads keep sums of their own, which are joined in a fixed order. One
             // thread alone needs no second copy.
             None if is_cpu && !passes.are_of_one_part(batch) => {
-                let all = passes.gradients(batch, None)?;
+                let all = passes.gradients(batch, factor, None)?;
                 let loss = all.loss.clone();
                 (all.into_tensors(weights), loss, None)
             }
             None => {
                 let sums = DeviceSums::new(layout);
-                let loss = passes.gradients(batch, Some(&sums))?.loss;
+                let loss = passes.gradients(batch, factor, Some(&sums))?.loss;
                 (sums.into_tensors(weights), loss, None)
             }
         };
@@ -443,8 +464,8 @@ impl Engine {
             None => loss_and_norm(loss, &gradients, &self.transfer)?,
         };
         let report = StepReport {
-            loss,
-            gradient_norm,
+            loss: loss / f64::from(factor),
+            gradient_norm: gradient_norm / f64::from(factor),
         };
         Ok((gradients, report))
     }

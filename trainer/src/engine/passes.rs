@@ -37,14 +37,15 @@ impl Passes<'_> {
         Tensor::cat(self.spread(batch, 1.0, losses), 0)
     }
 
-    /// The gradients of the mean loss of the tokens that count, one micro-batch after the other.
-    /// With a `sink` they are added up there, else in the result.
+    /// The gradients of the mean loss of the tokens that count, multiplied by `factor`, one
+    /// micro-batch after the other. With a `sink` they are added up there, else in the result.
     pub(super) fn gradients<'s>(
         &self,
         batch: &Batch,
+        factor: f32,
         sink: Option<&'s dyn Accumulate>,
     ) -> Result<Gradients<'s>> {
-        let scale = 1.0 / batch.learnt().max(1) as f32;
+        let scale = factor / batch.learnt().max(1) as f32;
         let options = GradientOptions {
             trade_off: self.trade_off,
             sink,

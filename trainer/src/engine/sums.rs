@@ -5,7 +5,7 @@ use std::mem;
 use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::{DType, FloatDType, Tensor, TensorData, Transaction};
-use half::bf16;
+use half::{bf16, f16};
 use rayon::prelude::*;
 use weal_kernels::Layout;
 
@@ -73,6 +73,7 @@ impl HostSums<'_> {
         // the same lock; so a worker adds the values alone.
         let size = if is_worker { usize::MAX } else { 1 << 16 };
         match data.dtype() {
+            DType::F16 => add_part(&mut sums, values::<f16>(data), size, f16::to_f32),
             DType::BF16 => add_part(&mut sums, values::<bf16>(data), size, bf16::to_f32),
             _ => add_part(&mut sums, values::<f32>(data), size, |value| value),
         }

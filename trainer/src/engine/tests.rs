@@ -5,7 +5,7 @@ use weal_kernels::Compression;
 
 use super::gradient::TradeOff;
 use super::{Batch, Engine, MomentVectors, TensorMoments, Update, plain};
-use crate::compute_plan::{ComputePlan, MomentFormat, Precision, StatePlacement};
+use crate::compute_plan::{ComputePlan, ErrorFormat, MomentFormat, Precision, StatePlacement};
 use crate::device::{DeviceChoice, OpenDevice};
 use crate::error::{Error, Result, with_causes};
 use crate::features::{
@@ -412,7 +412,7 @@ fn short_states(states: StatePlacement) -> ComputePlan {
     ComputePlan {
         states,
         moments: MomentFormat::Bits8,
-        error_feedback: Precision::Bf16,
+        error_feedback: ErrorFormat::Bf16,
         ..ComputePlan::default()
     }
 }
@@ -477,16 +477,18 @@ fn an_error_feedback_in_sixteen_bits_is_the_rounded_one() {
 }
 
 #[test]
-fn training_in_bf16_stays_close_to_training_in_f32() {
+fn training_in_16_bits_stays_close_to_training_in_f32() {
     for spec in small_models() {
         let (_, _, expected) = learn(&mut on_cpu(&spec), &spec, None);
-        for (states, recompute) in [
-            (StatePlacement::Device, false),
-            (StatePlacement::Host, false),
-            (StatePlacement::Host, true),
+        for (precision, states, recompute) in [
+            (Precision::Bf16, StatePlacement::Device, false),
+            (Precision::Bf16, StatePlacement::Host, false),
+            (Precision::Bf16, StatePlacement::Host, true),
+            (Precision::F16, StatePlacement::Device, false),
+            (Precision::F16, StatePlacement::Host, true),
         ] {
             let plan = ComputePlan {
-                precision: Precision::Bf16,
+                precision,
                 states,
                 recompute,
                 ..ComputePlan::default()
@@ -739,27 +741,62 @@ fn a_gpu_learns_what_the_cpu_learns() {
         ) < 1e-1
     );
 
-    let short = ComputePlan {
-        precision: Precision::Bf16,
+    for (precision, tolerance) in [(Precision::F16, 1e-2), (Precision::Bf16, 1e-1)] {
+        let short = ComputePlan {
+            precision,
+            ..ComputePlan::default()
+        };
+        if let Err(error) = gpu.set_plan(&short) {
+            let (message, hint) = (error.to_string(), error.hint().unwrap());
+            let said = format!("does not compute in {precision}");
+            assert!(
+                message.contains(&said) && hint.contains("compute.precision"),
+                "{message}: {hint}"
+            );
+            continue;
+        }
+        for updates_before in 4..6 {
+            let update = Update {
+                updates_before,
+                ..update()
+            };
+            let (left, right) = (
+                cpu.step(&batch, &update).unwrap(),
+                gpu.step(&batch, &update).unwrap(),
+            );
+            assert!(
+                (left.loss - right.loss).abs() < tolerance
+                    && (left.gradient_norm / right.gradient_norm - 1.0).abs() < 10.0 * tolerance,
+                "{precision}: {left:?} {right:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn gradients_too_large_for_f16_are_taken_with_a_smaller_scale() {
+    let spec = small_models()[1].clone();
+    let (weights, batch) = (weights(&spec), batch(&spec, 2));
+    let plan = ComputePlan {
+        precision: Precision::F16,
         ..ComputePlan::default()
     };
-    if let Err(error) = gpu.set_plan(&short) {
-        let (message, hint) = (error.to_string(), error.hint().unwrap());
-        assert!(
-            message.contains("does not compute in bf16") && hint.contains("compute.precision"),
-            "{message}: {hint}"
-        );
-        return;
+    let (mut engine, mut expected) = (on_cpu(&spec), on_cpu(&spec));
+    engine.set_plan(&plan).unwrap();
+    for engine in [&mut engine, &mut expected] {
+        engine.load(&weights).unwrap();
     }
-    let update = Update {
-        updates_before: 4,
-        ..update()
-    };
-    let (left, right) = (
-        cpu.step(&batch, &update).unwrap(),
-        gpu.step(&batch, &update).unwrap(),
+    // So large that the first gradients are infinite.
+    while engine.loss_scale.double() {}
+    let before = engine.loss_scale;
+    let (report, wanted) = (
+        engine.step(&batch, &update()).unwrap(),
+        expected.step(&batch, &update()).unwrap(),
     );
-    assert!((left.loss - right.loss).abs() < 1e-1, "{left:?} {right:?}");
+    assert!(report.is_finite() && engine.loss_scale != before);
+    assert!((report.loss / wanted.loss - 1.0).abs() < 1e-2);
+    assert!((report.gradient_norm / wanted.gradient_norm - 1.0).abs() < 1e-2);
+    assert!(difference(&engine.weights().unwrap(), &expected.weights().unwrap()) < 0.1);
 }
 
 /// A GPU to compress on, software GPUs included: compression has few kernels.

@@ -2,8 +2,8 @@
 //!
 //! Every tensor has two dimensions on the device: a norm's gain is `[1, width]`.
 
-use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor, TensorData};
-use half::bf16;
+use burn::tensor::{DType, Device, FloatDType, IndexingUpdateOp, Int, Tensor, TensorData};
+use half::{bf16, f16};
 use rayon::prelude::*;
 use weal_kernels::{Entries, Layout, TensorSpec};
 
@@ -21,8 +21,14 @@ pub(super) struct Transfer {
 pub(super) fn matrix_type(precision: Precision) -> DType {
     match precision {
         Precision::F32 => DType::F32,
+        Precision::F16 => DType::F16,
         Precision::Bf16 => DType::BF16,
     }
+}
+
+/// Whether a device computes with matrices of that precision.
+pub(crate) fn supports(device: &Device, precision: Precision) -> bool {
+    device.supports_dtype(FloatDType::from(matrix_type(precision)))
 }
 
 /// The type in which a tensor of the layout is computed with. Gains of norms are always f32.
@@ -70,17 +76,18 @@ impl Transfer {
 
     /// Uploads one tensor of the layout, in the type in which it is computed with.
     pub(super) fn upload(&self, tensor: usize, values: &[f32], precision: Precision) -> Tensor<2> {
-        let shape = self.shape(tensor);
-        match compute_type(&self.layout.tensors()[tensor], precision) {
-            DType::BF16 => {
-                let short: Vec<bf16> = values
-                    .par_iter()
-                    .map(|value| bf16::from_f32(*value))
-                    .collect();
-                Tensor::from_data(TensorData::new(short, shape), (&self.device, DType::BF16))
-            }
-            _ => Tensor::from_data(TensorData::new(values.to_vec(), shape), &self.device),
-        }
+        let kind = compute_type(&self.layout.tensors()[tensor], precision);
+        self.tensor(values, self.shape(tensor), kind)
+    }
+
+    /// A tensor of those values in f32, f16 or bf16.
+    fn tensor<const D: usize>(&self, values: &[f32], shape: [usize; D], kind: DType) -> Tensor<D> {
+        let data = match kind {
+            DType::F16 => TensorData::new(rounded(values, f16::from_f32), shape),
+            DType::BF16 => TensorData::new(rounded(values, bf16::from_f32), shape),
+            _ => TensorData::new(values.to_vec(), shape),
+        };
+        Tensor::from_data(data, (&self.device, kind))
     }
 
     /// Sets single values of a tensor of the layout; in place if nothing else holds it.
@@ -95,16 +102,8 @@ impl Transfer {
         let places: Vec<i32> = entries.places.iter().map(|place| *place as i32).collect();
         let places = TensorData::new(places, [count, 1]);
         let places: Tensor<2, Int> = Tensor::from_data(places, &self.device);
-        let values: Tensor<1> = match compute_type(&self.layout.tensors()[tensor], precision) {
-            DType::BF16 => {
-                let short: Vec<bf16> = entries.values.iter().copied().map(bf16::from_f32).collect();
-                Tensor::from_data(TensorData::new(short, [count]), (&self.device, DType::BF16))
-            }
-            _ => Tensor::from_data(
-                TensorData::new(entries.values.clone(), [count]),
-                &self.device,
-            ),
-        };
+        let kind = compute_type(&self.layout.tensors()[tensor], precision);
+        let values: Tensor<1> = self.tensor(&entries.values, [count], kind);
         let flat: Tensor<1> = weight.reshape([shape[0] * shape[1]]);
         let changed = flat.scatter_nd(places, values, IndexingUpdateOp::Assign);
         changed.reshape(shape)
@@ -183,4 +182,9 @@ impl Transfer {
         }
         Ok(values)
     }
+}
+
+/// Values in a shorter type.
+fn rounded<T: Send>(values: &[f32], round: impl Fn(f32) -> T + Sync) -> Vec<T> {
+    values.par_iter().map(|value| round(*value)).collect()
 }

@@ -1,5 +1,6 @@
 //! [`Export`]: a model to write in another program's format.
 
+use super::labels::Labels;
 use crate::error::Result;
 use crate::initial::check_weights;
 use crate::spec::ModelSpec;
@@ -11,6 +12,7 @@ pub struct Export<'a> {
     pub(super) model: &'a ModelSpec,
     pub(super) weights: &'a [f32],
     pub(super) tokeniser: &'a Tokeniser,
+    pub(super) labels: Labels,
 }
 
 impl<'a> Export<'a> {
@@ -25,6 +27,13 @@ impl<'a> Export<'a> {
             model,
             weights,
             tokeniser,
+            labels: Labels::new(),
         })
+    }
+
+    /// The same with texts that the files carry in their metadata.
+    #[must_use]
+    pub fn with_labels(self, labels: Labels) -> Self {
+        Self { labels, ..self }
     }
 }

@@ -154,7 +154,8 @@ impl Export<'_> {
                 (stored.name.as_str(), lazy)
             });
             let path = folder.join(&file);
-            let metadata = [("format".to_owned(), "pt".to_owned())].into();
+            let format = ("format".to_owned(), "pt".to_owned());
+            let metadata = self.labels.clone().into_iter().chain([format]).collect();
             serialize_to_file(tensors, Some(metadata), &path)
                 .map_err(|error| Error::write(&path, error))?;
             // The safetensors crate makes files that only their owner can read.

@@ -76,6 +76,9 @@ impl Export<'_> {
         let described = GgufModel::of(self.model).map_err(refused)?;
         let vocabulary = vocabulary(self.tokeniser, self.model.vocabulary).map_err(refused)?;
         let mut metadata = metadata(&described, name, format).map_err(refused)?;
+        for (key, text) in &self.labels {
+            metadata.string(key, text);
+        }
         self.describe_tokens(&vocabulary, &mut metadata);
         let place = Place {
             layers: self.model.layers,

@@ -9,6 +9,7 @@
 //! | `import.rs`, `tensor_files.rs` | reading a Hugging Face folder, and its safetensors files |
 //! | `beside.rs` | what a folder says beside its `tokenizer.json` |
 //! | `export.rs`, `folder.rs` | a model to export, and writing it as a Hugging Face folder |
+//! | `labels.rs` | texts in the metadata of both |
 //! | `floats.rs` | f32, f16 and bf16 as bytes |
 //! | `gguf_model.rs` | a model in llama.cpp's terms |
 //! | `gguf.rs`, `metadata.rs` | writing a GGUF file and its metadata |
@@ -27,6 +28,7 @@ mod gguf;
 mod gguf_format;
 mod gguf_model;
 mod import;
+mod labels;
 mod merges;
 mod metadata;
 mod pieces;
@@ -42,4 +44,5 @@ pub use floats::FloatFormat;
 pub use gguf::GgufSummary;
 pub use gguf_format::GgufFormat;
 pub use import::Checkpoint;
+pub use labels::{Labels, read_labels};
 pub use progress::FileProgress;

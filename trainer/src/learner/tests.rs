@@ -6,7 +6,7 @@ use std::sync::Arc;
 use weal_kernels::{Compression, add_back, decode};
 
 use super::{Learner, Trained};
-use crate::compute_plan::{ComputePlan, MomentFormat, Precision};
+use crate::compute_plan::{ComputePlan, ErrorFormat, MomentFormat};
 use crate::corpus::{Corpus, TextSource};
 use crate::device::OpenDevice;
 use crate::engine::{HostError, MomentVectors};
@@ -165,7 +165,7 @@ fn an_error_feedback_that_is_not_finite_costs_one_round() {
 fn short_states() -> ComputePlan {
     ComputePlan {
         moments: MomentFormat::Bits8,
-        error_feedback: Precision::Bf16,
+        error_feedback: ErrorFormat::Bf16,
         ..ComputePlan::default()
     }
 }

@@ -1,9 +1,9 @@
 //! How a benchmark uses its device.
 
 use clap::Args;
-use weal_trainer::{ComputePlan, ModelSpec, OpenDevice, PlanRequest, Precision};
+use weal_trainer::{ComputePlan, ErrorFormat, ModelSpec, OpenDevice, PlanRequest};
 
-use crate::settings::{Auto, MomentsSetting, PrecisionSetting, StatesSetting};
+use crate::settings::{Auto, Bytes, MomentsSetting, PrecisionSetting, StatesSetting};
 
 #[derive(Debug, Args)]
 pub(super) struct PlanArgs {
@@ -18,7 +18,7 @@ pub(super) struct PlanArgs {
     /// machine's memory).
     #[arg(long, default_value = "device")]
     states: StatesSetting,
-    /// Number format of matrix products: auto, f32 or bf16.
+    /// Number format of matrix products: auto, f32, f16 or bf16.
     #[arg(long, default_value = "auto")]
     precision: Auto<PrecisionSetting>,
     /// How to keep the optimiser's moments, where the CPU updates them: f32 or 8bit.
@@ -27,6 +27,10 @@ pub(super) struct PlanArgs {
     /// Use the device as a node does: by the fastest plan that fits the free memory.
     #[arg(long, conflicts_with_all = ["micro_batch", "recompute", "states", "moments"])]
     fit: bool,
+    /// The most memory that --fit may use, for example "6 GB": of the GPU, or of the machine when
+    /// training on the CPU.
+    #[arg(long, value_name = "BYTES", requires = "fit")]
+    memory: Option<Bytes>,
 }
 
 impl PlanArgs {
@@ -43,7 +47,7 @@ impl PlanArgs {
                 precision,
                 ..PlanRequest::default()
             };
-            let planner = device.memory_planner(None);
+            let planner = device.memory_planner(self.memory.map(|Bytes(bytes)| bytes));
             return Ok(planner.plan(model, batch as usize, &request)?.compute);
         }
         Ok(ComputePlan {
@@ -52,7 +56,7 @@ impl PlanArgs {
             states: self.states.into(),
             precision: precision.unwrap_or_else(|| device.best_precision()),
             moments: self.moments.into(),
-            error_feedback: Precision::F32,
+            error_feedback: ErrorFormat::F32,
         })
     }
 }

@@ -22,6 +22,9 @@ pub(super) struct TrainArgs {
     /// Model size.
     #[arg(long, default_value = "nano", value_parser = PresetParser)]
     preset: String,
+    /// Tokens per sequence. By default each preset has its own.
+    #[arg(long, value_name = "TOKENS")]
+    context: Option<usize>,
     /// Sequences per step.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     batch: u32,
@@ -99,6 +102,14 @@ impl TrainArgs {
                 .with_kind(ErrorKind::Usage)
                 .context("--preset")
         })?;
+        if let Some(context) = self.context {
+            model.context = context;
+            model.validate().map_err(|error| {
+                Error::from(error)
+                    .with_kind(ErrorKind::Usage)
+                    .context("--context")
+            })?;
+        }
         let corpus = self.data.as_deref().map(open_corpus).transpose()?;
         if let Some(corpus) = &corpus {
             model = model.with_vocabulary(corpus.tokeniser().vocabulary());

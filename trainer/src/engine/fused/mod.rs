@@ -13,11 +13,11 @@ pub(super) fn is_cpu(device: &Device) -> bool {
     *device == Device::flex()
 }
 
-/// `gates` · σ(`gates`) · `ups`, both `[rows, columns]` in f32 (see [`weal_kernels::swiglu`]).
+/// `gates` · σ(`gates`) · `ups`, both `[rows, columns]`, computed in f32 (see
+/// [`weal_kernels::swiglu`]). A GPU keeps and returns them in their own type.
 pub(super) fn gated(gates: Tensor<2>, ups: Tensor<2>) -> Tensor<2> {
-    debug_assert_eq!(gates.dtype(), DType::F32);
     if is_cpu(&gates.device()) {
-        cpu::gated(gates, ups)
+        cpu::gated(gates.cast(DType::F32), ups.cast(DType::F32))
     } else {
         gpu::gated(gates, ups)
     }

@@ -92,7 +92,8 @@ pub fn can_make_labs() -> Result<(), String> {
 }
 
 impl Lab {
-    /// The internet: a bridge in a namespace of its own. `name` is short, and unique in the process.
+    /// The internet: a bridge in a namespace of its own. `name` is short, and unique in the
+    /// process.
     ///
     /// # Panics
     /// When a command fails.

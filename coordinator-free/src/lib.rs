@@ -62,6 +62,7 @@ pub use interface::share::Share;
 pub use interface::time::Millis;
 pub use interface::view::{CoreView, PeerView, Phase};
 pub use rules::chain::Chain;
+pub use rules::history::History;
 pub use rules::invalid::Invalid;
 pub use rules::ledger::{Account, Ledger};
 pub use rules::places::Places;

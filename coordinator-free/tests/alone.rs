@@ -3,7 +3,8 @@
 
 use weal_coordinator_free::sim::fixtures::{commitment, key, manifest};
 use weal_coordinator_free::{
-    Acceptance, Config, Core, Input, Millis, Output, Phase, Record, Recovered, TimerId,
+    Acceptance, Config, Core, History, Input, Invalid, Millis, Output, Phase, Record, Recovered,
+    TimerId,
 };
 use weal_proto::{
     BlobHash, Decided, Envelope, Kind, Message, RoundNumber, Samples, StateRoot, Ticket, limits,
@@ -422,4 +423,41 @@ fn a_peer_that_leaves_announces_it_and_stops_training() {
     let outputs = core.step(Millis(10), Input::Leave);
     position(&outputs, sends(Kind::Leave));
     assert!(outputs.contains(&Output::StopTraining));
+}
+
+#[test]
+fn whoever_has_the_manifest_can_check_a_history() {
+    let decided = decide(&mut new_core(1), 3);
+    let mut history = History::of(manifest(&[1]));
+    for one in &decided {
+        let apply = history.follow(one.clone()).expect("it was decided");
+        assert_eq!(
+            (apply.round, apply.base_root),
+            (one.value.round, root(one.value.round.0))
+        );
+    }
+    assert_eq!(history.chain().round(), RoundNumber(3));
+    assert_eq!(history.chain().parent(), decided[2].value.hash());
+    // Nothing can follow twice, be left out, be signed by somebody else, or be changed.
+    let next = history.chain().round();
+    let again = history.follow(decided[2].clone());
+    assert!(matches!(again, Err(Invalid::Round { expected, .. }) if expected == next));
+    let mut fresh = History::of(manifest(&[1]));
+    assert!(matches!(
+        fresh.follow(decided[1].clone()),
+        Err(Invalid::Round { .. })
+    ));
+    let mut unsigned = decided[0].clone();
+    unsigned.certificate.signatures.clear();
+    assert_eq!(fresh.follow(unsigned), Err(Invalid::CertificateWeight));
+    let mut other = decided[0].clone();
+    other.value.base_root = [9; 32].into();
+    assert_eq!(fresh.follow(other), Err(Invalid::CertificateValue));
+    // A run of other founders has another history.
+    assert!(
+        History::of(manifest(&[2]))
+            .follow(decided[0].clone())
+            .is_err()
+    );
+    assert!(fresh.follow(decided[0].clone()).is_ok());
 }

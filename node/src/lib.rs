@@ -14,6 +14,7 @@
 //! | [`new_run`], [`join`] | making a run, and joining one |
 //! | `model_folder` | the folder that a model's path means |
 //! | `proven_weights` | whether weights on disk are those that the run agreed on |
+//! | `provenance`, `verify` | where weights come from, and proving it |
 //! | [`loaded_model`] | a model to generate with, to measure or to export |
 //! | [`status_client`] | asking a running node for its status |
 //! | [`testnet`] | a whole network on this machine |
@@ -49,12 +50,14 @@ mod notes;
 mod page_port;
 mod plan;
 mod proven_weights;
+mod provenance;
 pub mod settings;
 mod signals;
 pub mod status_client;
 pub mod store;
 mod terminal;
 pub mod testnet;
+mod verify;
 mod wall_clock;
 
 pub use error::{Error, Result};

@@ -15,6 +15,7 @@ use crate::folder::Folder;
 use crate::model_folder::model_folder;
 use crate::plan::{Plan, special_tokens};
 use crate::proven_weights::compare;
+use crate::provenance::Provenance;
 use crate::store::blobs;
 use crate::store::weights::WeightFiles;
 
@@ -31,6 +32,8 @@ pub struct LoadedModel {
     pub weights: Arc<ModelWeights>,
     /// Turns text into the model's tokens.
     pub tokeniser: Tokeniser,
+    /// The run that trained the weights, if they are a data folder's.
+    pub provenance: Option<Provenance>,
 }
 
 impl LoadedModel {
@@ -71,12 +74,19 @@ impl LoadedModel {
         let weights = files.load(&plan.layout, chosen)?;
         let compared = compare(folder, &manifest, &files, &weights)?;
         let tokeniser = tokeniser(folder, &manifest)?;
+        let provenance = Provenance {
+            run: manifest.run(),
+            round: chosen,
+            root: weights.root,
+            certificate: compared.certificate().cloned(),
+        };
         Ok(Self {
             name: manifest.name.clone(),
             origin: format!("weights at the start of round {chosen} ({compared})"),
             model: plan.model,
             weights: weights.values,
             tokeniser,
+            provenance: Some(provenance),
         })
     }
 
@@ -116,6 +126,7 @@ impl LoadedModel {
             model,
             weights: Arc::new(weights.into()),
             tokeniser,
+            provenance: None,
         })
     }
 }

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use weal_proto::{Manifest, RoundNumber, StateRoot};
+use weal_proto::round::Certificate;
+use weal_proto::{Decided, Manifest, RoundNumber, StateRoot};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::folder::Folder;
@@ -12,8 +13,8 @@ use crate::store::weights::{WeightFiles, Weights};
 /// What weights were compared with, and found equal to.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Compared {
-    /// Their state root is the decided one.
-    Decided(StateRoot),
+    /// Their state root is the decided one, by this certificate.
+    Decided(StateRoot, Box<Certificate>),
     /// They are what the node wrote. They were not compared with a decided root.
     Written {
         root: StateRoot,
@@ -28,10 +29,20 @@ pub(crate) enum Compared {
     },
 }
 
+impl Compared {
+    /// The certificate that proves the weights, if there is one.
+    pub(crate) fn certificate(&self) -> Option<&Certificate> {
+        match self {
+            Self::Decided(_, certificate) => Some(certificate),
+            Self::Written { .. } | Self::Nothing { .. } => None,
+        }
+    }
+}
+
 impl fmt::Display for Compared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Decided(root) => write!(f, "the decided ones, state root {}", root.short()),
+            Self::Decided(root, _) => write!(f, "the decided ones, state root {}", root.short()),
             Self::Written { root, why } => write!(
                 f,
                 "state root {}, undamaged; not compared with a decided root: {why}",
@@ -60,9 +71,14 @@ pub(crate) fn compare(
     if let Some(written) = written.filter(|written| *written != root) {
         return Err(differ(files, round, (root, "written", written)));
     }
-    let why = match decided_root(folder, manifest, round) {
-        Ok(Some(decided)) if decided == root => return Ok(Compared::Decided(decided)),
-        Ok(Some(decided)) => return Err(differ(files, round, (root, "decided", decided))),
+    let why = match decided_round(folder, manifest, round) {
+        Ok(Some(decided)) if decided.value.base_root == root => {
+            return Ok(Compared::Decided(root, decided.certificate.into()));
+        }
+        Ok(Some(decided)) => {
+            let decided = decided.value.base_root;
+            return Err(differ(files, round, (root, "decided", decided)));
+        }
         Ok(None) => format!("round {round} is not decided here yet"),
         Err(error) => match error.kind() {
             ErrorKind::Folder => "a node is running in the folder".to_owned(),
@@ -75,19 +91,17 @@ pub(crate) fn compare(
     })
 }
 
-/// The decided state root of the weights at a round's start; `None` if it is not decided yet.
-fn decided_root(
+/// A decided round; `None` if it is not decided yet.
+fn decided_round(
     folder: &Folder,
     manifest: &Manifest,
     round: RoundNumber,
-) -> Result<Option<StateRoot>> {
+) -> Result<Option<Decided>> {
     let _lock = folder.lock()?;
     let store = Store::reopen(&folder.store(), manifest.run())?;
     let decided = store.decided(round, 1, 0)?;
-    let of_round = decided
-        .first()
-        .filter(|decided| decided.value.round == round);
-    Ok(of_round.map(|decided| decided.value.base_root))
+    let mut of_round = decided.into_iter();
+    Ok(of_round.find(|decided| decided.value.round == round))
 }
 
 fn differ(

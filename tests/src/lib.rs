@@ -3,6 +3,7 @@
 //! | module | gives |
 //! |---|---|
 //! | [`net`] | real `weal` processes on loopback, which a test watches, kills and restarts |
+//! | [`commands`] | commands of the program that end by themselves |
 //! | [`compose`] | the testnet of `deploy/`, in containers |
 //! | [`observer`] | a silent peer that records what every node signs |
 //!
@@ -12,6 +13,7 @@
 // These helpers run in tests only, where a panic is how a test fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod commands;
 pub mod compose;
 pub mod net;
 pub mod observer;

@@ -5,7 +5,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use candle_core::{DType, Device, Tensor};
@@ -15,29 +14,12 @@ use weal::loaded_model::LoadedModel;
 use weal::store::blobs;
 use weal::store::weights::to_bytes;
 use weal_proto::manifest::Initial;
-use weal_tests::net::{Net, program, quick_run};
+use weal_tests::commands::{path, weal};
+use weal_tests::net::{Net, quick_run};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const PROMPT: &str = "Once upon";
 const TOKENS: usize = 40;
-
-/// The output of `weal`, which must succeed.
-fn weal(args: &[&str]) -> String {
-    let output = Command::new(program())
-        .args(args)
-        .output()
-        .expect("a program that starts");
-    assert!(
-        output.status.success(),
-        "weal {args:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).expect("text")
-}
-
-fn path(path: &Path) -> &str {
-    path.to_str().expect("a path in UTF-8")
-}
 
 /// The likeliest text, computed by candle.
 fn candle_writes(folder: &Path) -> String {

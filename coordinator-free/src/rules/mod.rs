@@ -3,6 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `chain` | the end of decided history: all that the next round depends on |
+//! | `history` | checking all of it from the manifest on |
 //! | `verified` | a decision that may extend the chain |
 //! | `round_set` | how a round set is built, and when it is valid |
 //! | `certificate` | proof that voters decided a round set |
@@ -23,6 +24,7 @@ pub(crate) mod certificate;
 pub(crate) mod chain;
 pub(crate) mod content;
 pub(crate) mod evidence;
+pub(crate) mod history;
 pub(crate) mod invalid;
 pub(crate) mod ledger;
 pub(crate) mod past;

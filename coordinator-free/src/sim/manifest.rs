@@ -68,6 +68,7 @@ pub(super) fn manifest(founders: impl IntoIterator<Item = PeerId>) -> Manifest {
             pot: 10_000,
             ..Trust::default()
         },
+        ancestor: None,
     }
 }
 

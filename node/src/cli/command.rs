@@ -6,7 +6,8 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    bench, data, doctor, eval, export, generate, import, join, key, new, run, sim, status, testnet,
+    bench, data, doctor, eval, export, fork, generate, import, join, key, new, run, sim, status,
+    testnet, verify,
 };
 use crate::error::{Error, Result};
 use crate::terminal::colours;
@@ -36,6 +37,8 @@ enum Command {
     New(new::NewArgs),
     /// Write a new run that continues training an existing model.
     Import(import::ImportArgs),
+    /// Write a new run that continues another from weights that it decided.
+    Fork(fork::ForkArgs),
     /// Join a run by its link and take part in it.
     Join(join::JoinArgs),
     /// Take part in the run of a data folder.
@@ -48,6 +51,8 @@ enum Command {
     Eval(eval::EvalArgs),
     /// Export the newest weights of a data folder as safetensors or GGUF.
     Export(export::ExportArgs),
+    /// Verify a run's history, the weights in a data folder, or an exported model.
+    Verify(verify::VerifyArgs),
     /// Prepare training data: turn text files into shards of tokens.
     Data(data::DataArgs),
     /// Simulate a run with dishonest peers, and show what they cost.
@@ -80,12 +85,14 @@ impl Cli {
             Command::Testnet(args) => args.run(),
             Command::New(args) => args.run(),
             Command::Import(args) => args.run(),
+            Command::Fork(args) => args.run(),
             Command::Join(args) => args.run(),
             Command::Run(args) => args.run(),
             Command::Status(args) => args.run(),
             Command::Generate(args) => args.run(),
             Command::Eval(args) => args.run(),
             Command::Export(args) => args.run(),
+            Command::Verify(args) => args.run(),
             Command::Data(args) => args.run(),
             Command::Sim(args) => args.run(),
             Command::Bench(args) => args.run(),

@@ -46,8 +46,14 @@ impl ExportArgs {
         self.check_goal(is_gguf)?;
         let loaded = LoadedModel::folder(&self.folder.folder()?, self.round)?;
         let failed = |error: weal_trainer::Error| Error::from(error).with_kind(ErrorKind::Data);
-        let export =
-            Export::new(&loaded.model, &loaded.weights, &loaded.tokeniser).map_err(failed)?;
+        let origin = loaded.provenance.as_ref();
+        let labels = origin.map(|origin| match &output {
+            Output::File(format) => origin.labels(format),
+            Output::Folder(format) => origin.labels(format),
+        });
+        let export = Export::new(&loaded.model, &loaded.weights, &loaded.tokeniser)
+            .map_err(failed)?
+            .with_labels(labels.unwrap_or_default());
         let bar = ByteBar::new("writing");
         let written = match output {
             Output::File(format) => export

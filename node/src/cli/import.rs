@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::new_run;
 
 /// Peak learning rate for weights that are trained already; new ones stand twenty times as much.
-const LEARNING_RATE: f64 = 1e-4;
+pub(super) const LEARNING_RATE: f64 = 1e-4;
 
 #[derive(Debug, Args)]
 pub(super) struct ImportArgs {

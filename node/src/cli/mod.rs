@@ -20,6 +20,7 @@ mod doctor;
 mod entry;
 mod eval;
 mod export;
+mod fork;
 mod generate;
 mod import;
 mod join;
@@ -33,6 +34,7 @@ mod runtime;
 mod sim;
 mod status;
 mod testnet;
+mod verify;
 
 pub use command::{Cli, LOGGED};
 pub use entry::main;

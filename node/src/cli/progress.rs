@@ -1,5 +1,5 @@
-//! A progress bar of bytes, and a spinner for a GPU's kernel warm-up. Both are shown on a terminal
-//! only.
+//! Progress bars of bytes and rounds, and a spinner for a GPU's kernel warm-up. They are shown on a
+//! terminal only.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -18,6 +18,31 @@ impl ByteBar {
     }
 
     /// Takes the number of bytes done, and of bytes in total.
+    pub(super) fn callback(&self) -> impl FnMut(u64, u64) + use<> {
+        let bar = self.0.clone();
+        move |done, total| {
+            bar.set_length(total);
+            bar.set_position(done);
+        }
+    }
+
+    /// Removes the bar from the screen.
+    pub(super) fn clear(self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// A progress bar of rounds.
+pub(super) struct RoundBar(ProgressBar);
+
+impl RoundBar {
+    pub(super) fn new(what: &'static str) -> Self {
+        let bar = ProgressBar::new(0).with_message(what);
+        let style = ProgressStyle::with_template("{msg} {bar:30} {pos} of {len} ({eta})");
+        Self(style.map_or(bar.clone(), |style| bar.with_style(style)))
+    }
+
+    /// Takes the number of rounds done, and of rounds in total.
     pub(super) fn callback(&self) -> impl FnMut(u64, u64) + use<> {
         let bar = self.0.clone();
         move |done, total| {

@@ -52,6 +52,8 @@ kinds! {
     DeviceLost = 11,
     /// `weal status --healthy` found a node that is running but not training.
     Unhealthy = 12,
+    /// `weal verify` found a history, weights or a model that the run did not decide.
+    Unproven = 13,
     /// Whatever read the command's output stopped reading, as `head` does.
     OutputClosed = 141,
 }

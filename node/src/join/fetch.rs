@@ -109,7 +109,7 @@ impl Newcomer<'_> {
     }
 
     /// Asks each peer as it connects, until one has the manifest.
-    async fn find_manifest(&self, events: &mut Events) -> Result<Manifest> {
+    pub(super) async fn find_manifest(&self, events: &mut Events) -> Result<Manifest> {
         let mut last = "no peer answered".to_owned();
         let found = self.ask_peers(events, &mut last);
         let found = match self.patience {

@@ -2,6 +2,7 @@
 //! checks every byte.
 
 mod fetch;
+mod history;
 mod local_data;
 mod page;
 
@@ -18,6 +19,7 @@ use crate::plan::named_blobs;
 use crate::settings::NetworkSettings;
 
 use fetch::Newcomer;
+pub(crate) use history::fetch_history;
 pub use local_data::LocalData;
 pub use page::JoiningPage;
 

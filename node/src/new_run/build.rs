@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use weal_proto::manifest::{Data, Manifest, Tokeniser};
-use weal_proto::{BlobHash, PeerId};
+use weal_kernels::state;
+use weal_proto::manifest::{Ancestor, Data, Manifest, Tokeniser};
+use weal_proto::{BlobHash, PeerId, StateRoot};
 use weal_trainer::{Checkpoint, FileProgress};
 
 use super::file::RunFile;
@@ -15,6 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::home::{Entered, Home};
 use crate::model_folder::model_folder;
 use crate::store::blobs::Keep;
+use crate::verify;
 
 /// A run that is ready to start: its manifest, and the bytes that the manifest names.
 #[derive(Debug)]
@@ -118,6 +120,32 @@ pub enum Right {
     Hear,
 }
 
+/// The run that trained a checkpoint, if its files name one and it still is what they name: a model
+/// in f32 with that state root. One that was previewed has no weights to compare.
+fn ancestor(folder: &Path, checkpoint: &Checkpoint) -> Result<Option<Ancestor>> {
+    // Other programs' files may be laid out otherwise, and name no run.
+    let Ok(Some((origin, _))) = verify::origin(folder) else {
+        return Ok(None);
+    };
+    let layout = checkpoint.model.layout()?;
+    if !checkpoint.weights.is_empty() {
+        let root = StateRoot::from(state::root(&layout, &checkpoint.weights)?);
+        if root != origin.root {
+            tracing::warn!(
+                "{}: these are not the weights that the files say they are, so the new run names \
+                 no ancestor; export with --type f32",
+                folder.display()
+            );
+            return Ok(None);
+        }
+    }
+    Ok(Some(Ancestor {
+        run: origin.run,
+        round: origin.round,
+        state_root: origin.root,
+    }))
+}
+
 impl Ingredients<'_> {
     /// Reads everything, as [`NewRun::from_file`] does. `progress` is that of reading imported
     /// weights.
@@ -192,7 +220,8 @@ impl Ingredients<'_> {
                 };
                 let checkpoint =
                     checkpoint.map_err(|error| Error::from(error).with_kind(ErrorKind::Data))?;
-                Ok(Start::checkpoint(checkpoint, files))
+                let ancestor = ancestor(&folder, &checkpoint)?;
+                Ok(Start::checkpoint(checkpoint, ancestor, files))
             }
         }
     }

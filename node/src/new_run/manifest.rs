@@ -2,8 +2,8 @@
 
 use weal_proto::limits::{self, CODEC, RULES};
 use weal_proto::manifest::{
-    AggregationRule, Compression, CountFactor, Data, Founder, Initial, Inner, Limits, Manifest,
-    Membership, Optimiser, Outer, OuterRate, PPM, Schedule, Timing, Tokeniser, Trust,
+    AggregationRule, Ancestor, Compression, CountFactor, Data, Founder, Initial, Inner, Limits,
+    Manifest, Membership, Optimiser, Outer, OuterRate, PPM, Schedule, Timing, Tokeniser, Trust,
 };
 use weal_proto::{PeerId, Weight};
 use weal_trainer::ModelSpec;
@@ -58,7 +58,7 @@ impl RunFile {
     pub(super) fn manifest(
         &self,
         spec: &ModelSpec,
-        initial: Initial,
+        (initial, ancestor): (Initial, Option<Ancestor>),
         tokeniser: Tokeniser,
         data: Data,
         founder: PeerId,
@@ -113,6 +113,7 @@ impl RunFile {
             founders,
             rules: RULES,
             trust: self.trust()?,
+            ancestor,
         })
     }
 

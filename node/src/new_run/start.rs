@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use weal_proto::Outline;
-use weal_proto::manifest::{Initial, Tokeniser, TokeniserSettings};
+use weal_proto::manifest::{Ancestor, Initial, Tokeniser, TokeniserSettings};
 use weal_trainer::{Checkpoint, ModelSpec};
 
 use super::prepared::Prepared;
@@ -16,6 +16,8 @@ use crate::store::weights::to_bytes;
 pub(super) struct Start {
     spec: ModelSpec,
     initial: Initial,
+    /// The run that trained the checkpoint, if it names one.
+    ancestor: Option<Ancestor>,
     /// The checkpoint's tokeniser.
     tokeniser: Option<weal_trainer::Tokeniser>,
 }
@@ -30,11 +32,16 @@ impl Start {
         Ok(Self {
             spec,
             initial: Initial::Seed(*seed),
+            ancestor: None,
             tokeniser: None,
         })
     }
 
-    pub(super) fn checkpoint(checkpoint: Checkpoint, files: &mut Vec<Vec<u8>>) -> Self {
+    pub(super) fn checkpoint(
+        checkpoint: Checkpoint,
+        ancestor: Option<Ancestor>,
+        files: &mut Vec<Vec<u8>>,
+    ) -> Self {
         let Checkpoint {
             model,
             weights,
@@ -51,6 +58,7 @@ impl Start {
         Self {
             spec: model,
             initial,
+            ancestor,
             tokeniser,
         }
     }
@@ -63,10 +71,11 @@ impl Start {
         file: Option<&Path>,
         prepared: Option<&Prepared>,
         files: &mut Vec<Vec<u8>>,
-    ) -> Result<(ModelSpec, Initial, Tokeniser)> {
+    ) -> Result<(ModelSpec, (Initial, Option<Ancestor>), Tokeniser)> {
         let Self {
             mut spec,
             initial,
+            ancestor,
             mut tokeniser,
         } = self;
         let of_data = |error| Error::from(error).with_kind(ErrorKind::Data);
@@ -83,7 +92,7 @@ impl Start {
                 return Err(Error::data("the model's folder has no tokenizer.json")
                     .with_hint("give one with --tokeniser"));
             }
-            return Ok((spec, initial, Tokeniser::Bytes));
+            return Ok((spec, (initial, ancestor), Tokeniser::Bytes));
         };
         let vocabulary = known.vocabulary();
         if is_new {
@@ -117,7 +126,7 @@ impl Start {
             settings,
         };
         files.push(json);
-        Ok((spec, initial, tokeniser))
+        Ok((spec, (initial, ancestor), tokeniser))
     }
 }
 

@@ -10,11 +10,10 @@ mod manifest;
 
 use weal_proto::round::Verdict;
 use weal_proto::{
-    Attestation, BlobHeader, Certificate, Closed, CommitSignature,
-    Commitment, Decided, Difference, Envelope, Evidence, Leave, Named, Outline, PeerId, PlaceSet,
-    Proposal, Recovery, Refusal, Request, Response, RoundNumber, RoundSet, RunId, SampleSpan,
-    Score, Signable, Signature, SigningKey, SlotId, Status, Ticket, View, ViewCertificate,
-    ViewSignature, Vote, VoteStep,
+    Attestation, BlobHeader, Certificate, Closed, CommitSignature, Commitment, Decided, Difference,
+    Envelope, Evidence, Leave, Named, Outline, PeerId, PlaceSet, Proposal, Recovery, Refusal,
+    Request, Response, RoundNumber, RoundSet, RunId, SampleSpan, Score, Signable, Signature,
+    SigningKey, SlotId, Status, Ticket, View, ViewCertificate, ViewSignature, Vote, VoteStep,
 };
 
 /// An endless stream of random bytes, drawn from a seed.

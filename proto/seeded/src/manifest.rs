@@ -3,12 +3,12 @@
 use std::{array, iter};
 
 use weal_proto::manifest::{
-    Activation, AggregationRule, Compression, CountFactor, Data, DataSource, Founder, Initial,
-    Inner, Limits, Membership, Model, NormPlacement, Optimiser, Outer, OuterRate, PPM,
+    Activation, AggregationRule, Ancestor, Compression, CountFactor, Data, DataSource, Founder,
+    Initial, Inner, Limits, Membership, Model, NormPlacement, Optimiser, Outer, OuterRate, PPM,
     PreparedTokens, QueryKeyNorm, RopeScaling, RopeScalingKind, Schedule, SpecialTokens, Timing,
     TokenPart, TokenShard, Tokeniser, TokeniserSettings, Trust,
 };
-use weal_proto::{Manifest, Weight, limits};
+use weal_proto::{Manifest, RoundNumber, Weight, limits};
 
 use super::{Seeded, Source};
 
@@ -30,6 +30,13 @@ impl Seeded for Manifest {
         } else {
             founders
         };
+        let (initial, ancestor) = match source.coin() {
+            true => (Initial::Seed(source.bytes()), None),
+            false => {
+                let ancestor = source.coin().then(|| source.any());
+                (Initial::Weights(source.bytes().into()), ancestor)
+            }
+        };
         Self {
             name: format!("a run of {}", source.number()),
             model: source.any(),
@@ -46,10 +53,7 @@ impl Seeded for Manifest {
                 },
             },
             data: source.any(),
-            initial: match source.coin() {
-                true => Initial::Seed(source.bytes()),
-                false => Initial::Weights(source.bytes().into()),
-            },
+            initial,
             inner: source.any(),
             compression: Compression {
                 codec: limits::CODEC,
@@ -76,6 +80,17 @@ impl Seeded for Manifest {
             founders,
             rules: limits::RULES,
             trust: source.any(),
+            ancestor,
+        }
+    }
+}
+
+impl Seeded for Ancestor {
+    fn seeded(source: &mut Source) -> Self {
+        Self {
+            run: source.bytes().into(),
+            round: RoundNumber(source.number()),
+            state_root: source.bytes().into(),
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::fmt::Display;
 
 use super::{
-    Compression, Data, Inner, Limits, Manifest, Optimiser, Outer, PPM, Schedule, SpecialTokens,
-    Timing, TokenPart, Tokeniser, check_model, check_trust,
+    Compression, Data, Initial, Inner, Limits, Manifest, Optimiser, Outer, PPM, Schedule,
+    SpecialTokens, Timing, TokenPart, Tokeniser, check_model, check_trust,
 };
 use crate::error::ManifestError;
 use crate::limits;
@@ -46,6 +46,14 @@ pub(super) fn within<T: PartialOrd + Display>(
 pub(super) fn manifest(m: &Manifest) -> Result<(), ManifestError> {
     within("rules", m.rules, limits::RULES, limits::RULES)?;
     name("name", &m.name, 64)?;
+    // Weights drawn from a seed have no ancestor.
+    let has_weights = m.ancestor.is_none() || matches!(m.initial, Initial::Weights(_));
+    unless(
+        has_weights,
+        "ancestor",
+        "set",
+        "none, unless initial_weights is set",
+    )?;
     check_model::model(&m.model)?;
     tokeniser(m)?;
     data(&m.data)?;

@@ -5,10 +5,10 @@ use super::{
     check,
 };
 use crate::error::{DecodeError, ManifestError};
-use crate::ids::{BlobHash, RunId};
+use crate::ids::{BlobHash, RoundNumber, RunId, StateRoot};
 use crate::limits;
 use crate::message::{Message, Standalone};
-use crate::schema::{Value, Wire};
+use crate::schema::{Value, Wire, message};
 use crate::shape::{self, Shape, one, plain};
 use crate::wire;
 
@@ -46,6 +46,21 @@ pub struct Manifest {
     pub rules: u32,
     /// How contributions are judged.
     pub trust: Trust,
+    /// The run whose weights this one continues, if it names one.
+    pub ancestor: Option<Ancestor>,
+}
+
+message! {
+    /// Weights that another run decided. Whoever has that run's id can prove it.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Ancestor(super::NAME, super::NUMBERS_BYTES) {
+        /// The run.
+        pub run: RunId = 1,
+        /// The round that started from the weights.
+        pub round: RoundNumber = 2,
+        /// Their state root.
+        pub state_root: StateRoot = 3,
+    }
 }
 
 /// The initial weights of a run.
@@ -101,6 +116,7 @@ impl Wire for Manifest {
             plain(13),
             plain(14),
             one(15, &Trust::SHAPE),
+            one(16, &Ancestor::SHAPE),
         ],
     };
 
@@ -125,6 +141,7 @@ impl Wire for Manifest {
             initial_weights,
             rules: self.rules,
             trust: self.trust.to_field(),
+            ancestor: self.ancestor.to_field(),
         }
     }
 
@@ -151,6 +168,7 @@ impl Wire for Manifest {
             founders: Value::from_field("Manifest.founders", wire.founders)?,
             rules: wire.rules,
             trust: Value::from_field("Manifest.trust", wire.trust)?,
+            ancestor: Value::from_field("Manifest.ancestor", wire.ancestor)?,
         };
         manifest.validate()?;
         Ok(manifest)

@@ -26,7 +26,7 @@ mod tokeniser;
 mod training;
 
 pub use data::{Data, DataSource, PreparedTokens, TokenPart, TokenShard};
-pub use document::{Initial, Manifest};
+pub use document::{Ancestor, Initial, Manifest};
 pub use model::{Activation, Model, NormPlacement, QueryKeyNorm, RopeScaling, RopeScalingKind};
 pub use protocol::{Founder, Limits, Membership, Timing, Trust};
 pub use tokeniser::{SpecialTokens, Tokeniser, TokeniserSettings};

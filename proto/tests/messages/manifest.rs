@@ -1,9 +1,9 @@
 //! A manifest that breaks a rule is refused, with the key, its value and the values accepted.
 
 use weal_proto::manifest::{
-    CountFactor, Data, DataSource, Founder, Initial, Inner, Model, NormPlacement, Optimiser,
-    OuterRate, PPM, PreparedTokens, QueryKeyNorm, RopeScaling, RopeScalingKind, Schedule,
-    SpecialTokens, TokenPart, TokenShard, Tokeniser, TokeniserSettings, Trust,
+    Ancestor, CountFactor, Data, DataSource, Founder, Initial, Inner, Model, NormPlacement,
+    Optimiser, OuterRate, PPM, PreparedTokens, QueryKeyNorm, RopeScaling, RopeScalingKind,
+    Schedule, SpecialTokens, TokenPart, TokenShard, Tokeniser, TokeniserSettings, Trust,
 };
 use weal_proto::{DecodeError, Manifest, Message, PeerId, RoundNumber, Weight, limits};
 use weal_proto_seeded::Seeded;
@@ -26,6 +26,7 @@ fn valid() -> Manifest {
     manifest.model.layer_kinds = Vec::new();
     manifest.model.fused_projections = false;
     manifest.initial = Initial::Seed([7; 32]);
+    manifest.ancestor = None;
     manifest.inner = Inner {
         optimiser: Optimiser::AdamW,
         momentum_ppm: 0,
@@ -309,6 +310,23 @@ fn initial_weights_come_from_a_seed_or_a_blob() {
 }
 
 #[test]
+fn weights_drawn_from_a_seed_have_no_ancestor() {
+    let ancestor = Some(Ancestor::of_seed(1));
+    refused(
+        |m| m.ancestor = ancestor,
+        "ancestor",
+        "set",
+        "initial_weights",
+    );
+    let continued = Manifest {
+        initial: Initial::Weights([3; 32].into()),
+        ancestor,
+        ..valid()
+    };
+    assert_eq!(Manifest::decode(&continued.encode()), Ok(continued));
+}
+
+#[test]
 fn a_model_with_too_many_parameters_is_refused() {
     let vast = |m: &mut Manifest| {
         (m.model.width, m.model.layers, m.model.feed_forward) = (65_536, 1_024, 262_144);
@@ -316,7 +334,7 @@ fn a_model_with_too_many_parameters_is_refused() {
     refused(
         vast,
         "model (parameters)",
-        "65970982944768",
+        "65970899058688",
         "1 to 1099511627776",
     );
 }

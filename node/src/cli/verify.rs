@@ -1,0 +1,179 @@
+//! `weal verify`: proves a run's history, and where weights come from.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use weal_proto::manifest::Ancestor;
+
+use super::args::FolderArgs;
+use super::progress::RoundBar;
+use super::runtime::block_on;
+use crate::error::{Error, ErrorKind, Result};
+use crate::folder::Folder;
+use crate::join::{JoinRequest, LocalData, fetch_history};
+use crate::link::RunLink;
+use crate::loaded_model::LoadedModel;
+use crate::plan::Plan;
+use crate::provenance::Provenance;
+use crate::settings::Settings;
+use crate::store::weights::WeightFiles;
+use crate::terminal::{print_line, say};
+use crate::verify::{ProvenHistory, Replayed, compare, expect_origin, replay};
+
+#[derive(Debug, Args)]
+pub(super) struct VerifyArgs {
+    /// An exported model to verify: a folder, or a GGUF file. Without one, the run is verified.
+    model: Option<PathBuf>,
+    /// Fetch the run's history from the peers of this link, instead of reading it from a data
+    /// folder.
+    #[arg(long, value_name = "LINK")]
+    link: Option<String>,
+    /// Seconds to wait for a peer of the link.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    patience: u64,
+    /// Apply the decided contributions again, as far back as the folder keeps them, and compare the
+    /// weights after each round.
+    #[arg(long, conflicts_with_all = ["link", "model"])]
+    replay: bool,
+    #[command(flatten)]
+    folder: FolderArgs,
+}
+
+impl VerifyArgs {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        // A model that says nothing of its origin is refused before a history is fetched.
+        let origin = self.model.as_deref().map(expect_origin).transpose()?;
+        let history = match &self.link {
+            Some(link) => self.history_of_peers(&link.parse()?)?,
+            None => self.history_of_folder()?,
+        };
+        let chain = history.chain();
+        print_line!(
+            "run {}: {} rounds, each signed by more than two thirds of the weight",
+            chain.run(),
+            history.rounds()
+        )?;
+        print_line!(
+            "ledger root {}, {} voters",
+            chain.ledger_root(),
+            chain.ledger().roster().len()
+        )?;
+        if let Some(ancestor) = chain.manifest().ancestor {
+            let Ancestor {
+                run,
+                round,
+                state_root,
+            } = ancestor;
+            print_line!("continues run {run} from round {round}, state root {state_root}")?;
+        }
+        if let (Some(model), Some((origin, format))) = (&self.model, &origin) {
+            self.verify_model(model, (origin, format), &history)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn history_of_peers(&self, link: &RunLink) -> Result<ProvenHistory> {
+        let settings = Settings::default();
+        let tell = |text: &str| say!("{text}");
+        let request = JoinRequest {
+            link,
+            settings: &settings.network,
+            patience: Some(Duration::from_secs(self.patience)),
+            local: LocalData::default(),
+            tell: &tell,
+        };
+        block_on(fetch_history(
+            &request,
+            ProvenHistory::of,
+            ProvenHistory::follow,
+        ))
+    }
+
+    /// The history in the data folder, and whether the weights there are those it decided.
+    fn history_of_folder(&self) -> Result<ProvenHistory> {
+        let folder = self.folder.folder()?;
+        let home = folder.enter()?.expect_home().map_err(|error| {
+            let hint = "name a data folder with --dir, or a run link with --link";
+            match error.kind() {
+                ErrorKind::Folder => error.with_hint(hint),
+                _ => error,
+            }
+        })?;
+        let bar = RoundBar::new("checking rounds");
+        let history = ProvenHistory::of_home(&home, &mut bar.callback())?;
+        bar.clear();
+        let plan = Plan::new(&home.manifest)?;
+        check_weights(&folder, &plan, &history)?;
+        if self.replay {
+            let bar = RoundBar::new("applying rounds");
+            let Replayed { from, to, root } = replay(&home, &plan, &history, &mut bar.callback())?;
+            bar.clear();
+            print_line!("replay: rounds {from} to {to} lead to the state root {root}")?;
+        }
+        Ok(history)
+    }
+
+    fn verify_model(
+        &self,
+        model: &Path,
+        (origin, format): (&Provenance, &str),
+        history: &ProvenHistory,
+    ) -> Result<()> {
+        let Provenance {
+            run, round, root, ..
+        } = origin;
+        let found = history.chain().run();
+        if *run != found {
+            let what =
+                format!("the model comes from run {run}, and this is the history of {found}");
+            return Err(Error::new(ErrorKind::Unproven, what).with_hint(
+                "name a data folder of the model's run with --dir, or its link with --link",
+            ));
+        }
+        let Some(decided) = history.root(*round) else {
+            let what =
+                format!("round {round}, from whose start the model comes, is not decided yet");
+            return Err(Error::new(ErrorKind::Unproven, what)
+                .with_hint("verify it again when the run is further, or export an older round"));
+        };
+        if decided != *root {
+            let what = format!("the model names the state root {root}, and {decided} was decided");
+            return Err(Error::new(ErrorKind::Unproven, what));
+        }
+        let weights = match &self.link {
+            Some(_) => None,
+            None => LoadedModel::folder(&self.folder.folder()?, Some(round.0)).ok(),
+        };
+        compare(model, (origin, format), weights.as_ref())?;
+        print_line!(
+            "{}: the weights at the start of round {round} of that run, in {format}",
+            model.display()
+        )
+    }
+}
+
+/// Compares the newest decided weights of the folder with the history.
+fn check_weights(folder: &Folder, plan: &Plan, history: &ProvenHistory) -> Result<()> {
+    let files = WeightFiles::new(folder.weights());
+    for round in files.rounds()? {
+        let Some(decided) = history.root(round) else {
+            print_line!("weights of round {round}: that round is not decided yet")?;
+            continue;
+        };
+        let weights = files.load(&plan.layout, round)?;
+        if weights.root != decided {
+            let why = format!(
+                "its state root is {}, and {} was decided",
+                weights.root.short(),
+                decided.short()
+            );
+            return Err(Error::corrupt(&files.path(round), why)
+                .with_kind(ErrorKind::Unproven)
+                .with_hint("run the node: it replaces the file with the decided weights"));
+        }
+        print_line!("weights of round {round}: the decided ones")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! Fetches the decided rounds of a run, to be checked by somebody who takes no part in it.
+
+use std::sync::Arc;
+
+use weal_network::{Network, PeerKey, Silent};
+use weal_proto::manifest::Manifest;
+use weal_proto::{Decided, Message, Request, Response, RoundNumber, limits};
+
+use super::JoinRequest;
+use super::fetch::Newcomer;
+use crate::error::{Error, Result};
+use crate::folder::Folder;
+use crate::node_network::{connected_peers, settings_of_newcomer};
+
+/// Fetches the manifest and then every decided round of the link's run. `begin` gets the manifest;
+/// `follow` gets the rounds in order, and refuses those that are not the run's.
+///
+/// # Errors
+/// When no peer has the manifest, or none has a history that `follow` takes.
+pub(crate) async fn fetch_history<T>(
+    request: &JoinRequest<'_>,
+    begin: impl FnOnce(Manifest) -> T,
+    follow: impl Fn(&mut T, Decided) -> Result<()>,
+) -> Result<T> {
+    let place = tempfile::tempdir().map_err(Error::storage(
+        "cannot make a folder in",
+        &std::env::temp_dir(),
+    ))?;
+    let folder = Folder::new(place.path());
+    let seed = folder.key()?.seed();
+    let addresses = settings_of_newcomer(request.settings, &folder, request.link.peers.clone());
+    let run = request.link.run.into();
+    let (network, mut events) = Network::start(seed, run, addresses, Arc::new(Silent)).await?;
+    let newcomer = Newcomer {
+        link: request.link,
+        network: &network,
+        patience: request.patience,
+        tell: request.tell,
+    };
+    let manifest = newcomer.find_manifest(&mut events).await;
+    let followed = match manifest {
+        Ok(manifest) => {
+            let mut found = begin(manifest);
+            let rounds = newcomer.follow_rounds(&mut found, follow).await;
+            rounds.map(|()| found)
+        }
+        Err(error) => Err(error),
+    };
+    network.shutdown().await;
+    followed
+}
+
+impl Newcomer<'_> {
+    /// Asks peers for one round after the other until none has more.
+    async fn follow_rounds<T>(
+        &self,
+        found: &mut T,
+        follow: impl Fn(&mut T, Decided) -> Result<()>,
+    ) -> Result<()> {
+        let mut next = RoundNumber(0);
+        loop {
+            let before = next;
+            let (mut refused, mut is_end) = (None, false);
+            for peer in connected_peers(self.network) {
+                let Some(decided) = self.ask_decided(peer, next).await else {
+                    continue;
+                };
+                is_end |= decided.is_empty();
+                for one in decided {
+                    match follow(found, one) {
+                        Ok(()) => next = next.next(),
+                        Err(error) => {
+                            refused = Some(error);
+                            break;
+                        }
+                    }
+                }
+                if next > before {
+                    break;
+                }
+            }
+            if next > before {
+                continue;
+            }
+            return match refused {
+                _ if is_end => Ok(()),
+                Some(error) => Err(error),
+                None => Err(Error::link("no peer answers any more").with_hint("try again")),
+            };
+        }
+    }
+
+    async fn ask_decided(&self, peer: PeerKey, from: RoundNumber) -> Option<Vec<Decided>> {
+        let at_most = limits::DECIDED_BATCH as u32;
+        let request = Request::Decided { from, at_most }.encode();
+        let answer = self.network.request(peer, request).await.ok()?;
+        match Response::decode(&answer).ok()? {
+            Response::Decided(decided) => Some(decided),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The decided rounds of a run, checked one by one.
+
+use std::sync::Arc;
+
+use weal_coordinator_free::{Apply, Chain, History};
+use weal_proto::{Decided, Manifest, RoundNumber, StateRoot};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::home::Home;
+
+/// Decided rounds that passed every check.
+pub(crate) struct ProvenHistory {
+    history: History,
+    /// The state root of the weights at the start of each decided round.
+    roots: Vec<StateRoot>,
+    /// How each round changes the weights.
+    applies: Vec<Apply>,
+}
+
+impl ProvenHistory {
+    /// The history of a run before its round 0.
+    pub(crate) fn of(manifest: Manifest) -> Self {
+        Self {
+            history: History::of(Arc::new(manifest)),
+            roots: Vec::new(),
+            applies: Vec::new(),
+        }
+    }
+
+    /// The history that a data folder holds. `progress` takes the rounds checked, and all.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or a round breaks a rule.
+    pub(crate) fn of_home(home: &Home, progress: &mut dyn FnMut(u64, u64)) -> Result<Self> {
+        let mut proven = Self::of(home.manifest.clone());
+        let all = home.store.decided_rounds()?;
+        for decided in home.store.every_decided() {
+            proven.follow(decided?)?;
+            progress(proven.rounds(), all);
+        }
+        Ok(proven)
+    }
+
+    /// Checks the next round.
+    ///
+    /// # Errors
+    /// The first rule that it breaks.
+    pub(crate) fn follow(&mut self, decided: Decided) -> Result<()> {
+        let (round, root) = (decided.value.round, decided.value.base_root);
+        let apply = self.history.follow(decided).map_err(|invalid| {
+            Error::new(
+                ErrorKind::Unproven,
+                format!("round {round} is not one that this run decided"),
+            )
+            .caused_by(invalid)
+        })?;
+        self.roots.push(root);
+        self.applies.push(apply);
+        Ok(())
+    }
+
+    /// The number of decided rounds.
+    pub(crate) fn rounds(&self) -> u64 {
+        self.roots.len() as u64
+    }
+
+    /// What the rounds lead to.
+    pub(crate) const fn chain(&self) -> &Chain {
+        self.history.chain()
+    }
+
+    /// The state root of the weights at a round's start, if that round is decided.
+    pub(crate) fn root(&self, round: RoundNumber) -> Option<StateRoot> {
+        let index = usize::try_from(round.0).ok()?;
+        self.roots.get(index).copied()
+    }
+
+    /// How each round changes the weights.
+    pub(crate) fn applies(&self) -> &[Apply] {
+        &self.applies
+    }
+}

@@ -1,5 +1,5 @@
 //! Two nodes behind two home routers, which have never met, join by pasting one link and train a
-//! model whose contributions exceed 1 MB.
+//! model; each sends more than 1 MB of contributions.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -79,8 +79,7 @@ impl Drop for HomeNode {
     }
 }
 
-/// A run with short rounds, of which every contribution carries every value, so that it exceeds
-/// 1 MB.
+/// A run with short rounds, of which every contribution carries every value: 630 kB.
 const RUN: &str = "
 [inner]
 steps = 2
@@ -99,7 +98,7 @@ vesting_rounds = 2
 ";
 
 #[test]
-fn two_homes_join_by_one_link_and_contribute_more_than_a_megabyte() {
+fn two_homes_join_by_one_link_and_send_more_than_a_megabyte() {
     if let Err(why) = can_make_labs() {
         return skip("homes behind routers", &why);
     }
@@ -109,7 +108,8 @@ fn two_homes_join_by_one_link_and_contribute_more_than_a_megabyte() {
     let made = public.weal(&["new"]).output().unwrap();
     assert!(made.status.success(), "{made:?}");
     std::fs::write(public.folder.join("run.toml"), RUN).unwrap();
-    public.start(&["run"]);
+    // It only votes: a founder that trains alone is done with a round before a home has begun it.
+    public.start(&["run", "--rounds", "0"]);
     let invited = || {
         public
             .status()
@@ -160,15 +160,13 @@ fn two_homes_join_by_one_link_and_contribute_more_than_a_megabyte() {
         contribute,
         logs,
     );
-    let seen = statuses().unwrap();
-    for seen in &seen {
-        let blob = &seen.traffic["blob"];
-        assert!(
-            blob.bytes_sent > 1_000_000,
-            "{:?}\n{}",
-            seen.traffic,
-            logs()
-        );
+    let sent = || {
+        let seen = statuses().unwrap_or_default();
+        let sent = |seen: &Snapshot| seen.traffic["blob"].bytes_sent > 1_000_000;
+        seen.len() == 2 && seen.iter().all(sent)
+    };
+    wait_for("a megabyte sent from each home", 3 * MINUTE, sent, logs);
+    for seen in statuses().unwrap() {
         assert!(
             seen.node.reachability.contains("cannot reach"),
             "{:?}",

@@ -24,7 +24,7 @@ pub struct Account {
     pub banned: bool,
     /// Whether the manifest names it. A founder's weight counts from the start.
     pub founder: bool,
-    /// Whose turn it is to propose: see [`Roster::proposer`].
+    /// Whose turn it is to propose: see `Roster::proposer`.
     pub priority: i64,
     /// Whose turn it is to have a place: see [`Places`](crate::Places).
     pub turn: i64,

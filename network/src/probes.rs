@@ -1,7 +1,7 @@
 //! AutoNAT: peers dial this node back at its request, and it does the same for them.
 //!
 //! [`Probes`] keeps both halves of AutoNAT v2 within bounds. Peers name the addresses at which they
-//! see this node, so only so many are tested; and a peer that asks to be dialled back must not send
+//! see this node, so only some are tested; and a peer that asks to be dialled back must not send
 //! this node into its own local network.
 //!
 //! A dial-back is one more connection to a connected peer. It is no sign that the peer came back

@@ -15,6 +15,7 @@ use crate::folder::Folder;
 use crate::join::{JoinRequest, LocalData, fetch_history};
 use crate::link::RunLink;
 use crate::loaded_model::LoadedModel;
+use crate::new_run;
 use crate::plan::Plan;
 use crate::provenance::Provenance;
 use crate::settings::Settings;
@@ -94,13 +95,15 @@ impl VerifyArgs {
     /// The history in the data folder, and whether the weights there are those it decided.
     fn history_of_folder(&self) -> Result<ProvenHistory> {
         let folder = self.folder.folder()?;
-        let home = folder.enter()?.expect_home().map_err(|error| {
-            let hint = "name a data folder with --dir, or a run link with --link";
-            match error.kind() {
-                ErrorKind::Folder => error.with_hint(hint),
-                _ => error,
+        let with_hint = |error: Error| match error.kind() {
+            ErrorKind::Folder => {
+                error.with_hint("name a data folder with --dir, or a run link with --link")
             }
-        })?;
+            _ => error,
+        };
+        // Entering a folder makes it.
+        new_run::expect(&folder).map_err(with_hint)?;
+        let home = folder.enter()?.expect_home().map_err(with_hint)?;
         let bar = RoundBar::new("checking rounds");
         let history = ProvenHistory::of_home(&home, &mut bar.callback())?;
         bar.clear();

@@ -85,7 +85,7 @@ impl Newcomer<'_> {
             return match refused {
                 _ if is_end => Ok(()),
                 Some(error) => Err(error),
-                None => Err(Error::link("no peer answers any more").with_hint("try again")),
+                None => Err(Error::link("no connected peer answers").with_hint("try again")),
             };
         }
     }

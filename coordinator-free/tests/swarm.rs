@@ -3,13 +3,15 @@
 #![allow(clippy::panic)]
 
 use weal_coordinator_free::sim::{Scenario, Violation, run};
+use weal_testing::require::full;
 
 /// Half an hour of virtual time.
 const SHORT_MS: u64 = 30 * 60 * 1_000;
 
 #[test]
 fn a_mix_of_faults_never_forks_a_run() {
-    for seed in 1_000..1_008 {
+    let seeds = if full() { 1_000..2_000 } else { 1_000..1_008 };
+    for seed in seeds {
         let scenario = Scenario {
             give_up_after_ms: SHORT_MS,
             ..Scenario::swarm(seed)

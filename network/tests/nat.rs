@@ -1,7 +1,7 @@
 //! Peers in homes behind routers find each other, and connect directly where that is possible.
 //!
 //! Each cell of the matrix is a public peer and two homes, which know only the public peer. The
-//! short form tests what is typical. `WEAL_NAT=all cargo test -p weal-network --test nat` tests all
+//! short form tests what is typical. `WEAL_FULL=1 cargo test -p weal-network --test nat` tests all
 //! pairs, and prints the table of `docs/protocol/network.md`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use nat::peer::Peer;
 use weal_testing::lab::{Home, Lab, can_make_labs};
-use weal_testing::require::skip;
+use weal_testing::require::{full, skip};
 
 /// Time within which two homes must be connected, through a relay or directly.
 const MEET: Duration = Duration::from_secs(90);
@@ -44,8 +44,7 @@ fn homes_behind_routers_meet_and_connect_directly_where_that_is_possible() {
         return skip("the NAT matrix", &why);
     }
     use Home::{Firewall6, Open, PortRestricted, Symmetric};
-    let all = std::env::var_os("WEAL_NAT").is_some_and(|value| value == "all");
-    let pairs = if all {
+    let pairs = if full() {
         pairs()
     } else {
         vec![

@@ -3,7 +3,7 @@
 //!
 //! | module | purpose |
 //! |---|---|
-//! | [`require`] | skip a test when the machine lacks something, or fail |
+//! | [`require`] | skip a test when the machine lacks something, or fail; short and full forms |
 //! | [`browser`] | drive a headless Chromium |
 //! | [`poll`] | wait for a condition |
 //! | [`lab`] | homes behind routers, in network namespaces |

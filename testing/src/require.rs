@@ -6,12 +6,21 @@ use std::path::PathBuf;
 /// The environment variable that forbids skipping a test when set to `1`.
 pub const REQUIRE_ALL: &str = "WEAL_REQUIRE_ALL";
 
+/// The environment variable that asks for the full form of tests when set to `1`.
+pub const FULL: &str = "WEAL_FULL";
+
 /// The environment variable that names a file of real text.
 pub const TEST_TEXT: &str = "WEAL_TEST_TEXT";
 
 /// Whether `WEAL_REQUIRE_ALL=1` is set, so that no test may be skipped.
 pub fn all_required() -> bool {
     std::env::var_os(REQUIRE_ALL).is_some_and(|value| value == "1")
+}
+
+/// Whether tests run in full: all seeds, all rows, all pairs of homes, a thousand power cuts. That
+/// takes hours, so tests play a few of each by default. `cargo xtask full` sets `WEAL_FULL=1`.
+pub fn full() -> bool {
+    std::env::var_os(FULL).is_some_and(|value| value == "1")
 }
 
 /// Prints why a test is skipped.

@@ -5,10 +5,12 @@
 
 use std::time::Duration;
 
+use weal_testing::require::full;
 use weal_tests::net::{Net, quick_run};
 use weal_tests::observer::Observer;
 
-const KILLS: u64 = 20;
+/// Power cuts, and power cuts in full.
+const KILLS: [u64; 2] = [8, 1_000];
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A fixed sequence that looks random. It decides which node is killed, and when.
@@ -20,7 +22,7 @@ fn draw(step: u64, below: u64) -> u64 {
 }
 
 #[test]
-fn twenty_power_cuts_lose_nothing_and_no_node_equivocates() {
+fn power_cuts_lose_nothing_and_no_node_equivocates() {
     let mut run = quick_run();
     // The others wait once for each killed node. The test spends its time on that.
     run.timing.train_seconds = 2.5;
@@ -31,7 +33,7 @@ fn twenty_power_cuts_lose_nothing_and_no_node_equivocates() {
     let addresses = net.status(0).expect("a node that answers").run.link;
     let link: weal::link::RunLink = addresses.parse().expect("a link");
     let observer = Observer::start(net.manifest.run(), link.peers);
-    for kill in 0..KILLS {
+    for kill in 0..KILLS[usize::from(full())] {
         let victim = draw(2 * kill, 4) as usize;
         // The kill comes at any point of a round; what the process is doing then is up to chance.
         let instant = Duration::from_millis(draw(2 * kill + 1, 1500));

@@ -26,6 +26,7 @@ Commands:
   test [ARGUMENTS]...     Run the fast tests with cargo-nextest; pass ARGUMENTS on to it
   slow [ARGUMENTS]...     Run the slow tests with cargo-nextest
   all                     Run every test, as `cargo test --workspace` does, and count them
+  full                    Run every test in full: all seeds, attacks and pairs of homes. It takes hours
   gate                    Do everything that `.ci/run` does after installing packages
   fuzz TARGET [SECONDS]   Fuzz one decoder; without TARGET, list the targets
   docs                    Check the reference and the links, build the API documentation
@@ -46,7 +47,8 @@ fn main() -> ExitCode {
         "lint" => lint::run(&rest),
         "test" => suites::fast(&rest),
         "slow" => suites::slow(&rest),
-        "all" => suites::all(),
+        "all" => suites::all(false),
+        "full" => suites::all(true),
         "gate" => gate::run(),
         "fuzz" => fuzz::run(&rest),
         "docs" => docs::run(),

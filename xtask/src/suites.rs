@@ -39,18 +39,25 @@ pub(crate) fn build() -> Outcome {
     ]))
 }
 
-/// Runs every test and prints how many passed and failed.
-pub(crate) fn all() -> Outcome {
+/// Runs every test, in short or in full, and prints how many passed and failed.
+pub(crate) fn all(in_full: bool) -> Outcome {
     let mut count = Count::default();
-    let result = count_all(&mut count);
+    let result = count_all(&mut count, &[], in_full);
     println!("\n{count}");
     result
 }
 
-/// Runs every test, documentation tests included, and counts them. A run that ignored a test, or
-/// had none, is an error.
-pub(crate) fn count_all(count: &mut Count) -> Outcome {
+/// Runs every test but those named, documentation tests included, and counts them. A run that
+/// ignored a test, or had none, is an error.
+pub(crate) fn count_all(count: &mut Count, skipped: &[&str], in_full: bool) -> Outcome {
     let mut command = cargo(["test", "--locked", "--workspace", "--no-fail-fast"]);
+    if !skipped.is_empty() {
+        command.arg("--");
+        command.args(skipped.iter().flat_map(|name| ["--skip", name]));
+    }
+    if in_full {
+        command.env("WEAL_FULL", "1");
+    }
     let name = shown(&command);
     let started = command.stdout(Stdio::piped()).spawn();
     let mut tests = started.map_err(|error| format!("cannot start `{name}`: {error}"))?;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -430,6 +431,13 @@ impl StartedNode {
     pub fn wait_for(&self, what: &str, patience: Duration, condition: impl Fn() -> bool) {
         wait_for(what, patience, condition, || self.node.tail());
     }
+}
+
+/// Lets the tests of one program run one after another, for as long as each holds this: two
+/// networks of processes at once are too slow for both.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A run whose rounds are short: two small steps.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use weal::new_run::RunFile;
 use weal_testing::browser::{Visit, visit};
 use weal_testing::require::skip;
-use weal_tests::net::{Net, quick_run};
+use weal_tests::net::{Net, alone, quick_run};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -22,6 +22,7 @@ fn learning_run() -> RunFile {
 
 #[test]
 fn four_peers_learn_and_agree_on_every_round_and_the_page_shows_it() {
+    let _alone = alone();
     let net = Net::start(4, learning_run());
     net.wait_for_rounds(6, 4 * MINUTE);
     assert!(net.assert_roots_agree() >= 6);
@@ -78,6 +79,7 @@ fn losses(net: &Net) -> Vec<f64> {
 
 #[test]
 fn a_newcomer_joins_by_link_proves_what_it_fetched_contributes_and_is_counted() {
+    let _alone = alone();
     let mut net = Net::start(4, quick_run());
     net.wait_for_rounds(3, 2 * MINUTE);
     let link = net.status(0).expect("a node that answers").run.link;

@@ -7,14 +7,23 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use weal_dashboard::NodeState;
-use weal_tests::net::{Net, program, quick_run};
+use weal_tests::net::{Net, alone, program, quick_run};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// How long the first node takes for five rounds.
+fn five_rounds(net: &mut Net) -> Duration {
+    let (from, started) = (net.rounds(0), Instant::now());
+    net.wait_for("five rounds", PATIENCE, |net| net.rounds(0) >= from + 5);
+    started.elapsed()
+}
+
 #[test]
 fn a_node_that_is_killed_and_starts_at_once_holds_nobody_up() {
+    let _alone = alone();
     let mut net = Net::start(3, quick_run());
-    net.wait_for_rounds(4, PATIENCE);
+    net.wait_for_rounds(3, PATIENCE);
+    let usual = five_rounds(&mut net);
     let killed = Instant::now();
     net.kill(2);
     net.launch(2);
@@ -25,16 +34,17 @@ fn a_node_that_is_killed_and_starts_at_once_holds_nobody_up() {
         net.rounds(0) > rounds + 1
     });
     let back = killed.elapsed();
-    let (from, started) = (net.rounds(0), Instant::now());
-    net.wait_for("five rounds", PATIENCE, |net| net.rounds(0) >= from + 5);
-    let five = started.elapsed();
-    println!("back after {back:?}; five rounds took {five:?}");
-    assert!(back < Duration::from_secs(15), "back after {back:?}");
-    assert!(five < Duration::from_secs(15), "five rounds took {five:?}");
+    let five = five_rounds(&mut net);
+    let what = format!("back after {back:?}; five rounds took {five:?}, and {usual:?} before");
+    println!("{what}");
+    // Without the cure, the network stood still for 18 to 20 s, and then took four times as long.
+    assert!(back < 2 * usual + Duration::from_secs(8), "{what}");
+    assert!(five < 2 * usual + Duration::from_secs(2), "{what}");
 }
 
 #[test]
 fn a_second_machine_with_the_same_key_stops_before_it_signs() {
+    let _alone = alone();
     let net = Net::start(3, quick_run());
     net.wait_for_rounds(2, PATIENCE);
     let link = net.status(0).expect("a node that answers").run.link;

@@ -105,15 +105,8 @@ fn each_fault_is_dropped_for_its_own_cause() {
     );
     let split = signed(2, &commitment_of_spans(0, &[(0, 5), (5, 1)]));
     let of_another_round = signed(2, &commitment_of_spans(7, &[(0, 5)]));
-    let not_proposer = {
-        let core = core();
-        let chain = core.chain();
-        let turn = chain.ledger().roster().proposer(View(0));
-        let other = (1..=FOUNDERS)
-            .find(|n| Some(key(*n).peer()) != turn)
-            .expect("three founders are not the proposer");
-        proposed(other, 0)
-    };
+    let other = (1..=FOUNDERS).find(|n| *n != proposer(&core()));
+    let not_proposer = proposed(other.expect("three founders are not the proposer"), 0);
     for (envelope, cause) in [
         (other_run, DropCause::WrongRun),
         (forged, DropCause::BadSignature),
@@ -141,7 +134,7 @@ fn each_fault_is_dropped_for_its_own_cause() {
         (
             Envelope {
                 companion: Vec::new(),
-                ..proposed(2, 0)
+                ..proposed(proposer(&core()), 0)
             },
             DropCause::Malformed,
         ),
@@ -230,17 +223,18 @@ fn proposed(n: u8, view: u32) -> Envelope {
     proposed_set(n, &empty_set(), View(view), None)
 }
 
+/// The founder that proposes in view 0.
+fn proposer(core: &Core) -> u8 {
+    let turn = core.chain().ledger().roster().proposer(View(0));
+    let founder = (1..=FOUNDERS).find(|n| Some(key(*n).peer()) == turn);
+    founder.expect("a founder proposes")
+}
+
 #[test]
 fn an_invalid_proposal_of_the_right_proposer_is_refused() {
     let mut core = core();
-    let turn = core.chain().ledger().roster().proposer(View(0));
-    let proposer = (1..=FOUNDERS)
-        .find(|n| Some(key(*n).peer()) == turn)
-        .expect("a founder proposes");
-    assert_eq!(
-        send(&mut core, proposed(proposer, 0)).0,
-        Some(DropCause::Invalid)
-    );
+    let proposal = proposed(proposer(&core), 0);
+    assert_eq!(send(&mut core, proposal).0, Some(DropCause::Invalid));
 }
 
 #[test]

@@ -16,6 +16,9 @@ impl Core {
         envelope: Envelope,
         content: &Content,
     ) -> Result<(), DropCause> {
+        if matches!(content, Content::Proposal(_, None)) {
+            return Err(DropCause::Malformed);
+        }
         let signer = &envelope.signer;
         let newcomer = self.chain.ledger().has_ticket(signer)
             || self.chain.places().newcomers().contains(signer);

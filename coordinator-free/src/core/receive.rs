@@ -9,7 +9,7 @@
 //! | commitment | blob size, samples | running | holds a place | a peer's first | |
 //! | closed | | running | a voter | a voter's first | |
 //! | attestation | | running, or 3 before | a member | a member's first in an attempt | |
-//! | proposal | its set | running | near view, its proposer | the first two of a view | valid set |
+//! | proposal | | running | near view, its proposer | the first two of a view | valid set |
 //! | vote | | running | a voter, near view | a voter's first in a step | |
 //! | view certificate | | running | a voter, no view long over | newer than the voter's last | its votes |
 //! | leave | | at most the next | a member, silent since | a member's first | |
@@ -25,7 +25,8 @@
 //!    long over: `FutureView`, `PastView`; a leave that its signer has outlived: `PastRound`; an
 //!    attempt far ahead: `FutureView`.
 //! 5. **Slot.** The same payload again: `Replayed`. A ticket when there are many with more work:
-//!    `Full`.
+//!    `Full`. A proposal without its set, as evidence holds it: `Malformed`, unless it contradicts
+//!    one that is kept.
 //! 6. **Signature.** `BadSignature`. Now a different payload in an occupied slot is proof: see
 //!    `equivocation`. The first contradiction of a peer is kept as evidence and forwarded, so that
 //!    everyone can prove it; later ones are `Contradicted`.
@@ -97,7 +98,7 @@ impl Core {
         match place {
             Place::Free => self.check_own_key(&envelope, &content),
             // Voters may have voted for a second proposal, so it is kept as well as the first.
-            Place::Occupied(first) if matches!(content, Content::Proposal(..)) => {
+            Place::Occupied(first) if matches!(content, Content::Proposal(_, Some(_))) => {
                 self.check_own_key(&envelope, &content);
                 self.note_equivocation(&first, &envelope);
             }
@@ -124,7 +125,6 @@ impl Core {
             Content::Commitment(commitment) if !self.chain.allows(commitment) => {
                 Err(DropCause::Invalid)
             }
-            Content::Proposal(_, None) => Err(DropCause::Malformed),
             _ => Ok(content),
         }
     }
@@ -273,8 +273,13 @@ impl Core {
                 let known = self.round.attestations.get(&slot);
                 known.map(|(known, _)| known)
             }
-            Content::Proposal(proposal, _) => {
-                return self.check_proposal_slot(envelope, proposal.view);
+            Content::Proposal(proposal, set) => {
+                let place = self.check_proposal_slot(envelope, proposal.view)?;
+                // Without its set it proves nothing but that its signer contradicted itself.
+                return match (&place, set) {
+                    (Place::Free, None) => Err(DropCause::Malformed),
+                    _ => Ok(place),
+                };
             }
             Content::Vote(vote) => self.round.votes.get(&(vote.view, vote.step, *signer)),
             Content::ViewCertificate(certificate) => {

@@ -54,6 +54,8 @@ pub(super) struct Liar {
     lie: Lie,
     from_round: u64,
     plot: Plot,
+    /// Its vote for its own proposal, until that is out.
+    held_back: Option<Envelope>,
 }
 
 impl Liar {
@@ -62,6 +64,7 @@ impl Liar {
             lie,
             from_round,
             plot,
+            held_back: None,
         }
     }
 
@@ -98,6 +101,22 @@ impl Liar {
             companion: set.encode(),
             ..glimpse.sign(&proposal)
         })
+    }
+
+    /// Whether a liar must wait with this vote: its core votes for its own proposal before it sends
+    /// that, and only then is there a second set to vote for.
+    fn is_too_early(&self, glimpse: &Glimpse<'_>, envelope: &Envelope) -> bool {
+        let roster = glimpse.chain.ledger().roster();
+        let for_its_own = |vote: &Vote| {
+            vote.step == VoteStep::Prevote
+                && vote
+                    .value
+                    .is_some_and(|set| !self.plot.borrow().contains_key(&set))
+                && self.begins(vote.round)
+                && roster.proposer(vote.view) == Some(envelope.signer)
+        };
+        (self.lie, envelope.kind) == (Lie::TwoProposals, Kind::Vote)
+            && envelope.open().is_ok_and(|vote| for_its_own(&vote))
     }
 
     /// A vote for each of the two sets, if the core votes for one of them.
@@ -144,6 +163,22 @@ impl Dishonest for Liar {
         if envelope.signer != glimpse.key.peer() {
             return vec![Said::to_all(envelope)];
         }
+        if self.is_too_early(glimpse, &envelope) {
+            self.held_back = Some(envelope);
+            return Vec::new();
+        }
+        let is_proposal = envelope.kind == Kind::Proposal;
+        let mut said = self.both(glimpse, envelope);
+        if let Some(vote) = self.held_back.take_if(|_| is_proposal) {
+            said.extend(self.both(glimpse, vote));
+        }
+        said
+    }
+}
+
+impl Liar {
+    /// A message, or what the two halves of the peers receive instead.
+    fn both(&self, glimpse: &Glimpse<'_>, envelope: Envelope) -> Vec<Said> {
         let [even, odd] = if let Some(votes) = self.both_votes(glimpse, &envelope) {
             votes
         } else if let Some(other) = self.instead(glimpse, &envelope) {

@@ -76,6 +76,9 @@ const SCORE_TENSORS_FORWARD: [f64; 2] = [3.0, 1.5];
 const ATTENTION_TENSORS: [f64; 2] = [2.0, 2.0];
 /// Temporaries of a block's backward pass, as a share of its activations.
 const BACKWARD_SHARE: f64 = 0.25;
+/// The share of a block's activations that a GPU has freed when the block's attention goes
+/// backward: those of its feed-forward part, which comes first.
+const FREED_BEFORE_ATTENTION: f64 = 0.5;
 /// Bytes that a GPU's allocator reserves for small buffers.
 const POOLS: f64 = 5.5e6;
 /// Bytes that a GPU's allocator reserves but does not use, as a share of those used: ends of pages,
@@ -330,7 +333,13 @@ impl Workload {
         let gradients = |share: f64| self.gradients(sizes, share, bytes);
         let activations =
             |done: f64| sizes.workers * ((layers - done) * sizes.block + 3.0 * sizes.stream);
-        let back = sizes.workers * (BACKWARD_SHARE * sizes.block + sizes.attention);
+        let temporaries = BACKWARD_SHARE * sizes.block;
+        let back = sizes.workers
+            * if self.threads.is_some() {
+                temporaries + sizes.attention
+            } else {
+                temporaries.max(sizes.attention - FREED_BEFORE_ATTENTION * sizes.block)
+            };
         vec![
             Phase {
                 activations: activations(0.0),

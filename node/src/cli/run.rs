@@ -21,7 +21,7 @@ pub(super) struct RunArgs {
     node: NodeArgs,
     /// Declare a voter gone for ever (64 hexadecimal digits), so that the others can go on. Repeat
     /// it for each one. Only if voters with a third of the weight or more will never come back, and
-    /// with the same list on every node that is left: see docs/operating.md.
+    /// with the same list on every node that is left: see docs/running/node.md.
     #[arg(long = "gone", value_name = "PEER")]
     gone: Vec<PeerId>,
 }

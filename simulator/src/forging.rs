@@ -45,6 +45,7 @@ impl Lab {
         let by = *self.indices.get(&peer)?;
         let copy = Blob {
             contribution: original.contribution.clone(),
+            sketch: original.sketch.clone(),
             by,
             round: original.round,
             bytes,
@@ -88,7 +89,8 @@ impl Lab {
         };
         let bytes = header.lead(&body);
         let length = bytes.len() as u64;
-        let hash = self.keep(bytes, contribution, (index, forged.round.0));
+        let made_by = (index, forged.round.0);
+        let hash = self.keep(bytes, contribution, made_by).ok()?;
         self.history.sent(forged.round.0, index, hash);
         Some((hash, length))
     }

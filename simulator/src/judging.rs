@@ -26,6 +26,7 @@ impl Lab {
         index: usize,
         round: RoundNumber,
         found: &[Candidate],
+        earlier: &[BlobHash],
     ) -> Result<Vec<Signal>, Error> {
         let held = |one: &Candidate| self.blobs.contains_key(&one.fetch.commitment.blob);
         let found: Vec<&Candidate> = found.iter().filter(|one| held(one)).collect();
@@ -55,6 +56,7 @@ impl Lab {
                     .filter(alike)
                     .filter_map(|other| Some(found.get(other)?.fetch.slot))
                     .collect(),
+                repeats: self.repeats(&one.fetch.commitment.blob, earlier),
             });
         }
         let scoring = peer.map(|peer| peer.scoring).unwrap_or_default();
@@ -64,6 +66,13 @@ impl Lab {
             found.is_some_and(|one| self.is_friend(index, &one.fetch.commitment.blob))
         };
         Ok(scoring.signals(signals, &found, is_friend))
+    }
+
+    /// Whether a contribution repeats one of these.
+    fn repeats(&self, blob: &BlobHash, earlier: &[BlobHash]) -> bool {
+        let sketch = |blob| self.blobs.get(blob).map(|blob| &blob.sketch);
+        let mut earlier = earlier.iter().filter_map(sketch);
+        sketch(blob).is_some_and(|one| earlier.any(|other| one.shared_ppm(other) >= COPY_PPM))
     }
 
     /// What contributions do to the loss, as this peer says.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use weal_coordinator_free::sim::{Learning, Random, Task, Trained};
 use weal_coordinator_free::{Apply, Candidate, Chain, Fetch, Judge, Millis, Share, Signal};
 use weal_kernels::{
-    Contribution, Error, Layout, OuterStep, OwnWork, Rule, apply, decode, own_work, state,
+    Contribution, Error, Layout, OuterStep, OwnWork, Rule, Sketch, apply, decode, own_work, state,
 };
 use weal_proto::manifest::AggregationRule;
 use weal_proto::{
@@ -56,6 +56,8 @@ pub(crate) struct Blob {
     pub bytes: Vec<u8>,
     /// What they hold.
     pub contribution: Contribution,
+    /// A sample of it.
+    pub sketch: Sketch,
     /// The peer that made it, by index.
     pub by: usize,
     /// The round it was made for.
@@ -102,21 +104,25 @@ impl Lab {
     }
 
     /// Adds a blob that the peer with this index made for this round. Returns its name.
+    ///
+    /// # Errors
+    /// If the contribution is of another model.
     pub(crate) fn keep(
         &mut self,
         bytes: Vec<u8>,
         contribution: Contribution,
         (by, round): (usize, u64),
-    ) -> BlobHash {
+    ) -> Result<BlobHash, Error> {
         let hash = BlobHash::from(*blake3::hash(&bytes).as_bytes());
         let blob = Blob {
             bytes,
+            sketch: Sketch::of(&self.layout, &contribution, self.seed)?,
             contribution,
             by,
             round,
         };
         self.blobs.insert(hash, blob);
-        hash
+        Ok(hash)
     }
 
     fn make(&mut self, task: &Task) -> Result<Option<Trained>, Error> {
@@ -165,7 +171,7 @@ impl Lab {
         let contribution = decode(&self.layout, &COMPRESSION, &made.body, made.body.len())?;
         let bytes = self.header(task).lead(&made.body);
         let blob_bytes = bytes.len() as u64;
-        let blob = self.keep(bytes, contribution, (task.index, task.round.0));
+        let blob = self.keep(bytes, contribution, (task.index, task.round.0))?;
         self.history.sent(task.round.0, task.index, blob);
         Ok(Some(Trained {
             blob,
@@ -276,8 +282,15 @@ impl Learning for Lab {
         self.check(fetch)
     }
 
-    fn compare(&mut self, index: usize, round: RoundNumber, found: &[Candidate]) -> Vec<Signal> {
-        self.signals(index, round, found).unwrap_or_default()
+    fn compare(
+        &mut self,
+        index: usize,
+        round: RoundNumber,
+        found: &[Candidate],
+        earlier: &[BlobHash],
+    ) -> Vec<Signal> {
+        self.signals(index, round, found, earlier)
+            .unwrap_or_default()
     }
 
     fn judge(&mut self, index: usize, judge: &Judge) -> Vec<Score> {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use thiserror::Error;
 use weal_coordinator_free::sim::{Actors, Learning, Outcome, Task, Trained, Violation, run_with};
 use weal_coordinator_free::{Apply, Candidate, Chain, Fetch, Judge, Millis, Signal};
-use weal_proto::{Decided, RoundNumber, Score, StateRoot, Verdict};
+use weal_proto::{BlobHash, Decided, RoundNumber, Score, StateRoot, Verdict};
 
 use crate::behaviour::Behaviour;
 use crate::conduct::actor;
@@ -99,8 +99,14 @@ impl Learning for Shared {
         self.lab.borrow_mut().examine(fetch)
     }
 
-    fn compare(&mut self, index: usize, round: RoundNumber, found: &[Candidate]) -> Vec<Signal> {
-        self.lab.borrow_mut().compare(index, round, found)
+    fn compare(
+        &mut self,
+        index: usize,
+        round: RoundNumber,
+        found: &[Candidate],
+        earlier: &[BlobHash],
+    ) -> Vec<Signal> {
+        self.lab.borrow_mut().compare(index, round, found, earlier)
     }
 
     fn judge(&mut self, index: usize, judge: &Judge) -> Vec<Score> {

@@ -51,6 +51,7 @@ impl Core {
                 self.outputs.push(Output::Compare {
                     round: self.chain.round(),
                     contributions: candidates,
+                    earlier: self.chain.past().chosen().collect(),
                 });
             }
         }
@@ -134,6 +135,7 @@ impl Core {
                 trusted: candidate.trusted,
                 standing: account.map_or(0, |account| account.standing.level),
                 alike: alike.filter_map(|slot| places.get(slot).copied()).collect(),
+                repeats: signal.is_some_and(|signal| signal.repeats),
             }
         });
         let compared: Vec<_> = compared.collect();

@@ -21,6 +21,8 @@ pub struct Signal {
     pub work: Option<i32>,
     /// Other contributions that are copies of it, or nearly so, by rising slot.
     pub alike: Vec<SlotId>,
+    /// Whether it repeats one that an earlier round chose, or nearly so.
+    pub repeats: bool,
 }
 
 /// Something that happened.

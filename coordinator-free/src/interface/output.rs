@@ -72,6 +72,8 @@ pub enum Output {
         round: RoundNumber,
         /// All that were found well formed, this node's own included, by rising slot.
         contributions: Vec<Candidate>,
+        /// The blobs that the last rounds chose: who sends one of them again has done no work.
+        earlier: Vec<BlobHash>,
     },
     /// Measure what chosen contributions of a decided round do to the loss. Answer with
     /// [`Input::Judged`](crate::Input::Judged), as often as there is something new.

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use weal_proto::{Decided, PeerId, RoundNumber, RoundSet, RoundSetHash, limits};
+use weal_proto::{
+    BlobHash, Commitment, Decided, Envelope, PeerId, RoundNumber, RoundSet, RoundSetHash, limits,
+};
 
 use crate::rules::certificate;
 use crate::rules::roster::Roster;
@@ -10,6 +12,9 @@ use crate::rules::signatures::Signatures;
 
 /// Rounds whose decision and voters are remembered.
 const ROUNDS: usize = 64;
+/// Rounds whose contributions nobody may send again. What is older agrees with nothing that others
+/// learn by now.
+const NO_REPEATS: usize = 3;
 
 /// A decided round.
 #[derive(Debug, Clone)]
@@ -18,12 +23,14 @@ struct PastRound {
     roster: Roster,
 }
 
-/// The last decided rounds: what they decided and who decided it, to notice a second decision; and
-/// whose attestations are decided, so that each is decided once.
+/// The last decided rounds: what they decided and who decided it, to notice a second decision;
+/// whose attestations are decided, so that each is decided once; and which contributions were
+/// chosen, so that each counts once.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Past {
     rounds: BTreeMap<RoundNumber, PastRound>,
     attested: BTreeMap<RoundNumber, BTreeSet<PeerId>>,
+    chosen: BTreeMap<RoundNumber, Vec<BlobHash>>,
 }
 
 impl Past {
@@ -37,6 +44,12 @@ impl Past {
             {
                 attested.insert(envelope.signer);
             }
+        }
+        let commitments = set.contributions.iter().map(Envelope::open::<Commitment>);
+        let chosen = commitments.flatten().map(|commitment| commitment.blob);
+        self.chosen.insert(set.round, chosen.collect());
+        while self.chosen.len() > NO_REPEATS {
+            self.chosen.pop_first();
         }
         self.rounds
             .insert(set.round, PastRound { decision, roster });
@@ -54,6 +67,11 @@ impl Past {
         self.attested
             .get(&round)
             .is_some_and(|attested| !attested.contains(peer))
+    }
+
+    /// The blobs that the last rounds chose.
+    pub(crate) fn chosen(&self) -> impl Iterator<Item = BlobHash> {
+        self.chosen.values().flatten().copied()
     }
 
     /// The oldest round whose decision is remembered.

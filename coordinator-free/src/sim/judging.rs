@@ -1,6 +1,6 @@
 //! Comparing and measuring contributions, and looking for tickets.
 
-use weal_proto::{RoundNumber, Ticket};
+use weal_proto::{BlobHash, RoundNumber, Ticket};
 
 use super::event::Local;
 use super::world::World;
@@ -9,9 +9,15 @@ use crate::interface::output::{Candidate, Judge};
 
 impl World {
     /// Compares the contributions of a round, which takes a moment.
-    pub(super) fn compare(&mut self, peer: usize, round: RoundNumber, found: &[Candidate]) {
+    pub(super) fn compare(
+        &mut self,
+        peer: usize,
+        round: RoundNumber,
+        found: &[Candidate],
+        earlier: &[BlobHash],
+    ) {
         let delay = self.random.within(&(5..=100));
-        let signals = self.learning.compare(peer, round, found);
+        let signals = self.learning.compare(peer, round, found, earlier);
         let compared = Local::Answer(Input::Compared { round, signals });
         self.schedule_local(peer, delay, compared);
     }

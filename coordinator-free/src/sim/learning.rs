@@ -63,9 +63,16 @@ pub trait Learning {
     /// What the structural check of a fetched contribution finds.
     fn examine(&mut self, fetch: &Fetch) -> Verdict;
 
-    /// How the contributions of a running round compare, as the peer with this index finds or says.
-    fn compare(&mut self, index: usize, round: RoundNumber, found: &[Candidate]) -> Vec<Signal> {
-        let _ = (index, round, found);
+    /// How the contributions of a running round compare with one another and with `earlier` ones,
+    /// as the peer with this index finds or says.
+    fn compare(
+        &mut self,
+        index: usize,
+        round: RoundNumber,
+        found: &[Candidate],
+        earlier: &[BlobHash],
+    ) -> Vec<Signal> {
+        let _ = (index, round, found, earlier);
         Vec::new()
     }
 

@@ -41,7 +41,8 @@ impl World {
             Output::Compare {
                 round,
                 contributions,
-            } => self.compare(peer, round, &contributions),
+                earlier,
+            } => self.compare(peer, round, &contributions, &earlier),
             Output::Judge(judge) => self.judge(peer, &judge),
             Output::FindTicket { round, bits } => self.find_ticket(peer, round, bits),
             Output::Halt(conflict) => return Err(Violation::Fork(conflict.round)),

@@ -20,6 +20,7 @@ use weal_proto::{
 
 use super::examined::Examined;
 use super::places::{Places, Purpose};
+use super::sketches::Sketches;
 use crate::check::Refusal;
 use crate::error::{Error, ErrorKind, Result};
 use crate::full_disk::FullDisk;
@@ -87,6 +88,8 @@ pub(super) struct JobContext {
     pub places: Places,
     /// Contributions that were examined, still decoded.
     pub examined: Arc<Mutex<Examined>>,
+    /// Samples of those that earlier rounds chose.
+    pub sketches: Arc<Mutex<Sketches>>,
     /// Two contributions that share this part of their values are copies, in parts per million.
     pub copy_ppm: u32,
 }
@@ -95,6 +98,11 @@ impl JobContext {
     /// The contributions that were examined. Hold it only to look something up.
     pub(super) fn examined(&self) -> MutexGuard<'_, Examined> {
         self.examined.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The samples of contributions. Hold it only to compare.
+    pub(super) fn sketches(&self) -> MutexGuard<'_, Sketches> {
+        self.sketches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Connected peers, in random order.

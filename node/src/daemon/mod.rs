@@ -53,6 +53,7 @@ mod recover;
 mod round_messages;
 mod service;
 mod signals;
+mod sketches;
 mod sole_use;
 #[cfg(test)]
 mod tests;

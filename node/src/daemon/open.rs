@@ -102,6 +102,7 @@ pub async fn open(options: Options) -> Result<Daemon> {
         disk,
         places: Places::new(),
         examined: Arc::default(),
+        sketches: Arc::default(),
         copy_ppm: home.manifest.trust.copy_ppm,
     };
     let mut daemon = Daemon {

@@ -77,10 +77,15 @@ impl Daemon {
             Output::Compare {
                 round,
                 contributions,
+                earlier,
             } => {
                 let own = self.own_work.as_ref().filter(|(of, _)| *of == round);
                 let own = own.map(|(_, work)| work.clone());
-                self.spawn(self.context.clone().compare(round, contributions, own));
+                self.spawn(
+                    self.context
+                        .clone()
+                        .compare(round, (contributions, earlier), own),
+                );
             }
             Output::Judge(judge) => self.judge(judge),
             Output::Apply(apply) => self.apply(apply),

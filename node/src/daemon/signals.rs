@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use rand::seq::SliceRandom;
 use weal_coordinator_free::{Candidate, Judge, Signal};
-use weal_kernels::{Contribution, Overlaps, OwnWork, clip_factors};
+use weal_kernels::{Contribution, Overlaps, OwnWork, Sketch, clip_factors};
 use weal_proto::manifest::{AggregationRule, PPM};
-use weal_proto::{Commitment, PeerId, RoundNumber, SlotId};
+use weal_proto::{BlobHash, Commitment, PeerId, RoundNumber, SlotId};
 
 use super::jobs::{Done, JobContext};
 use crate::error::{Error, Result};
@@ -19,15 +19,16 @@ use crate::plan::outer_rate;
 use crate::store::weights::Weights;
 
 impl JobContext {
-    /// Compares the contributions of a round. `own` is what this node learnt in it, if it trained.
+    /// Compares the contributions of a round with one another and with what earlier rounds chose.
+    /// `own` is what this node learnt in it, if it trained.
     pub(super) async fn compare(
         self,
         round: RoundNumber,
-        candidates: Vec<Candidate>,
+        (candidates, earlier): (Vec<Candidate>, Vec<BlobHash>),
         own: Option<Arc<OwnWork>>,
     ) -> Done {
-        let compared =
-            tokio::task::spawn_blocking(move || self.signals(&candidates, own.as_deref())).await;
+        let signals = move || self.signals(&candidates, &earlier, own.as_deref());
+        let compared = tokio::task::spawn_blocking(signals).await;
         let signals = compared.unwrap_or_else(|error| {
             tracing::error!("the contributions of round {round} cannot be compared: {error}");
             Vec::new()
@@ -36,16 +37,22 @@ impl JobContext {
     }
 
     /// The signals of all contributions that are still here.
-    fn signals(&self, candidates: &[Candidate], own: Option<&OwnWork>) -> Vec<Signal> {
+    fn signals(
+        &self,
+        candidates: &[Candidate],
+        earlier: &[BlobHash],
+        own: Option<&OwnWork>,
+    ) -> Vec<Signal> {
         let decoded = candidates.iter().filter_map(|candidate| {
             let fetch = &candidate.fetch;
             let contribution = self.decoded(fetch.peer, &fetch.commitment)?;
-            Some((fetch.slot, candidate.trusted, contribution))
+            Some((candidate, contribution))
         });
-        let decoded: Vec<(SlotId, bool, Arc<Contribution>)> = decoded.collect();
-        let contributions: Vec<&Contribution> = decoded.iter().map(|(_, _, one)| &**one).collect();
-        let trusted: Vec<bool> = decoded.iter().map(|(_, trusted, _)| *trusted).collect();
-        let slots: Vec<SlotId> = decoded.iter().map(|(slot, _, _)| *slot).collect();
+        let decoded: Vec<(&Candidate, Arc<Contribution>)> = decoded.collect();
+        let contributions: Vec<&Contribution> = decoded.iter().map(|(_, one)| &**one).collect();
+        let trusted: Vec<bool> = decoded.iter().map(|(one, _)| one.trusted).collect();
+        let slots: Vec<SlotId> = decoded.iter().map(|(one, _)| one.fetch.slot).collect();
+        let repeats = self.repeats(&decoded, earlier);
         let layout = &self.plan.layout;
         // All were decoded for this run's layout, so neither comparison can fail.
         let overlaps = Overlaps::of(layout, &contributions).ok();
@@ -62,9 +69,26 @@ impl JobContext {
                 net_noise: net.map_or(0, |net| net.noise_ppm),
                 work: own.and_then(|own| self.work(own, contributions[number])),
                 alike: alike.map(|other| slots[other]).collect(),
+                repeats: repeats.get(number).is_some_and(|repeats| *repeats),
             }
         };
         (0..slots.len()).map(signal).collect()
+    }
+
+    /// Which contributions repeat what earlier rounds chose.
+    fn repeats(
+        &self,
+        found: &[(&Candidate, Arc<Contribution>)],
+        earlier: &[BlobHash],
+    ) -> Vec<bool> {
+        let key = self.sketches().key();
+        let sketch = |(candidate, contribution): &(&Candidate, Arc<Contribution>)| {
+            let sketch = Sketch::of(&self.plan.layout, contribution, key).ok()?;
+            Some((candidate.fetch.commitment.blob, sketch))
+        };
+        // All were decoded for this run's layout, so none is missing.
+        let sketches: Vec<_> = found.iter().filter_map(sketch).collect();
+        self.sketches().repeats(sketches, earlier, self.copy_ppm)
     }
 
     /// How much a contribution agrees with this node's own work.

@@ -35,6 +35,8 @@ pub(crate) struct Compared {
     /// Other candidates that share more with it than independent work does, by their place in the
     /// list.
     pub alike: Vec<usize>,
+    /// Whether it repeats one that an earlier round chose.
+    pub repeats: bool,
 }
 
 /// Why each candidate is refused, in their order; `None` for those that are not.
@@ -53,8 +55,9 @@ pub(crate) fn refusals(candidates: &[Compared], rules: &Trust) -> Vec<Option<Ver
     candidates.iter().zip(&copies).map(judge).collect()
 }
 
-/// Which candidates are copies. Of two that are alike, it is the one whose peer has less standing;
-/// with equal standing, the later in the list.
+/// Which candidates are copies: those that repeat what an earlier round chose, and one of two that
+/// are alike. That is the one whose peer has less standing; with equal standing, the later in the
+/// list.
 ///
 /// Nobody can copy in time what is revealed only after everybody committed. So two that are alike
 /// are usually one peer's work under two names, and it gets one place. If a copier did see the
@@ -66,9 +69,11 @@ fn copies(candidates: &[Compared]) -> Vec<bool> {
     let mut copies = vec![false; candidates.len()];
     for place in order {
         let alike = candidates.get(place).map_or(&[][..], |one| &one.alike);
-        let is_copy = alike
-            .iter()
-            .any(|other| kept.get(*other).is_some_and(|kept| *kept));
+        let repeats = candidates.get(place).is_some_and(|one| one.repeats);
+        let is_copy = repeats
+            || alike
+                .iter()
+                .any(|other| kept.get(*other).is_some_and(|kept| *kept));
         let list = if is_copy { &mut copies } else { &mut kept };
         if let Some(entry) = list.get_mut(place) {
             *entry = true;
@@ -148,6 +153,7 @@ mod tests {
             trusted: true,
             standing: 1_000_000,
             alike: Vec::new(),
+            repeats: false,
         }
     }
 
@@ -257,6 +263,19 @@ mod tests {
         assert_eq!(verdicts(&[alike(1, 9), alike(0, 9)]), [None, copy]);
         // A place outside the list is nobody.
         assert_eq!(verdicts(&[alike(7, 5)]), [None]);
+    }
+
+    #[test]
+    fn what_repeats_an_earlier_round_is_a_copy_whatever_its_standing() {
+        let repeated = Compared {
+            repeats: true,
+            standing: 9,
+            alike: vec![1],
+            ..honest(100_000, 700_000)
+        };
+        // Nor does it make copies of others.
+        let all = [repeated, honest(100_000, 700_000)];
+        assert_eq!(verdicts(&all), [Some(Verdict::Copy), None]);
     }
 
     #[test]

@@ -37,9 +37,9 @@ impl Sketches {
         copy_ppm: u32,
     ) -> Vec<bool> {
         self.kept.retain(|blob, _| earlier.contains(blob));
-        let is_repeated = |(blob, one): &(BlobHash, Sketch)| {
-            let mut others = self.kept.iter().filter(|(other, _)| *other != blob);
-            others.any(|(_, other)| one.shared_ppm(other) >= copy_ppm)
+        let is_repeated = |(_, one): &(BlobHash, Sketch)| {
+            let mut others = self.kept.values();
+            others.any(|other| one.shared_ppm(other) >= copy_ppm)
         };
         let repeats = found.iter().map(is_repeated).collect();
         self.kept.extend(found);

@@ -16,7 +16,7 @@ use std::time::Instant;
 use weal_kernels::{Compression, OuterStep, Rule, apply, decode};
 use weal_trainer::{
     Assignment, ComputePlan, Corpus, DeviceChoice, ErrorFormat, InnerSpec, Learner, ModelSpec,
-    MomentFormat, OpenDevice, Optimiser, TextSource, Tokeniser, initial_weights,
+    MomentFormat, OpenDevice, Optimiser, Precision, TextSource, Tokeniser, initial_weights,
 };
 
 /// The settings; each can be given on the command line as `name=value`.
@@ -89,6 +89,8 @@ impl Settings {
                         momentum_ppm: 950_000,
                     }
                 }
+                "precision" => settings.plan.precision = precision(value)?,
+                "micro_batch" => settings.plan.micro_batch = Some(value.parse()?),
                 "moments" if value == "8bit" => settings.plan.moments = MomentFormat::Bits8,
                 "error_feedback" if value == "bf16" => {
                     settings.plan.error_feedback = ErrorFormat::Bf16;
@@ -99,6 +101,12 @@ impl Settings {
         }
         Ok(settings)
     }
+}
+
+fn precision(name: &str) -> Result<Precision, Box<dyn std::error::Error>> {
+    let all = [Precision::F32, Precision::F16, Precision::Bf16];
+    let found = all.into_iter().find(|kind| kind.to_string() == name);
+    found.ok_or_else(|| format!("unknown precision {name:?}").into())
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

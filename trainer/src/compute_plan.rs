@@ -116,6 +116,10 @@ pub struct ComputePlan {
     /// Recompute activations in the backward pass instead of storing them: slower, far less
     /// memory.
     pub recompute: bool,
+    /// With `recompute`: take all micro-batches of a step through a block before the next block
+    /// begins. Gradients cross to host memory once a step then, and not once a micro-batch; the
+    /// inputs of all blocks are stored for the whole batch.
+    pub by_block: bool,
     /// Where f32 weights, gradient sums and moments live.
     pub states: StatePlacement,
     /// The type of matrix products.
@@ -132,7 +136,11 @@ impl fmt::Display for ComputePlan {
             Some(sequences) => write!(formatter, "micro-batch {sequences}")?,
             None => formatter.write_str("whole batches")?,
         }
-        let recompute = if self.recompute { "on" } else { "off" };
+        let recompute = match (self.recompute, self.by_block) {
+            (true, true) => "block by block",
+            (true, false) => "on",
+            (false, _) => "off",
+        };
         let states = match self.states {
             StatePlacement::Device => "on the device",
             StatePlacement::Host => "in host memory",
@@ -178,6 +186,12 @@ mod tests {
             short.to_string(),
             format!("{plan}, 8-bit moments, bf16 error feedback")
         );
+        let by_block = ComputePlan {
+            by_block: true,
+            ..plan
+        };
+        let expected = "micro-batch 4, recompute block by block, states in host memory, bf16";
+        assert_eq!(by_block.to_string(), expected);
         let plain = "whole batches, recompute off, states on the device, f32";
         assert_eq!(ComputePlan::default().to_string(), plain);
     }

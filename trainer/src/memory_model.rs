@@ -212,11 +212,7 @@ impl Workload {
         let (spec, layout) = (&self.model, self.model.layout()?);
         let parameters = layout.parameters() as f64;
         let largest = layout.ranges().map(|range| range.len()).max().unwrap_or(0) as f64;
-        let group = self
-            .plan
-            .micro_batch
-            .unwrap_or(self.batch)
-            .clamp(1, self.batch.max(1));
+        let group = self.group();
         let sequences = group.div_ceil(self.threads.unwrap_or(1));
         let workers = group.div_ceil(sequences) as f64;
         let tokens = (sequences * spec.context) as f64;
@@ -224,8 +220,11 @@ impl Workload {
         let rows = tokens.min((SCORES_AT_ONCE / spec.vocabulary).max(1) as f64);
         let is_cut = rows < tokens || self.plan.recompute;
         let head = (spec.vocabulary * spec.width) as f64;
+        // The sum in f32, and the gradient of some rows, as it is and as it is added.
+        let widened = if short < 4.0 { 4.0 } else { 0.0 };
+        let sums_of_head = (4.0 + short + widened) * head;
         let scores = self.of_device(SCORE_TENSORS) * 4.0 * rows * spec.vocabulary as f64
-            + if is_cut { 2.0 * short * head } else { 0.0 };
+            + if is_cut { sums_of_head } else { 0.0 };
         let scores_of_attention = self.scores_of_attention(sequences);
         let attention = if self.threads.is_some() && self.is_one_block() {
             0.0 // part of the activations
@@ -257,6 +256,12 @@ impl Workload {
             scores,
             largest_buffer,
         })
+    }
+
+    /// Sequences of a micro-batch.
+    fn group(&self) -> usize {
+        let sequences = self.plan.micro_batch.unwrap_or(self.batch);
+        sequences.clamp(1, self.batch.max(1))
     }
 
     /// Bytes of the scores of one block of queries, in f32.
@@ -309,14 +314,11 @@ impl Workload {
             0.0
         };
         let gathered = short * query;
-        // Without the fused operation, the gate's sigmoid and product are stored.
-        let gated = if spec.features.activation == Activation::GeluTanh {
+        let gated = match spec.features.activation {
             // Gates and ups, and four tensors on the way through the hyperbolic tangent.
-            (24.0 + short) * inner
-        } else if is_gpu && short < 4.0 {
-            5.0 * short * inner
-        } else {
-            (8.0 + short) * inner
+            Activation::GeluTanh => (24.0 + short) * inner,
+            Activation::Silu if is_gpu => 3.0 * short * inner,
+            Activation::Silu => (8.0 + short) * inner,
         };
         let norms_of_heads = if spec.query_key_norm != QueryKeyNorm::None {
             8.0 * (query + keys)
@@ -369,17 +371,24 @@ impl Workload {
         let layers = self.model.layers as f64;
         let bytes = if self.is_on_host() { 0.0 } else { 4.0 };
         let gradients = |share: f64| self.gradients(sizes, share, bytes);
-        let streams = sizes.workers * sizes.stream * (layers + 4.0);
+        let micro_batches = self.batch.div_ceil(self.group()) as f64;
+        let stored = if self.plan.by_block {
+            micro_batches
+        } else {
+            1.0
+        };
+        let streams = sizes.workers * sizes.stream * (stored * (layers + 1.0) + 3.0);
         let block = sizes.workers * sizes.block;
         let back = BACKWARD_SHARE * block + sizes.workers * sizes.attention;
         let per_block = (sizes.parameters - self.embedding_bytes() / 4.0) / layers;
         // A GPU copies each gradient into the layout's order before the host reads it. On the CPU,
         // a block's gradients appear only after as many of its activations are freed.
+        // Sums over micro-batches are in f32.
         let copies = if self.threads.is_none() { 2.0 } else { 0.0 };
-        let of_block = if self.is_on_host() {
-            copies * sizes.workers * sizes.short * per_block
-        } else {
-            0.0
+        let of_block = match (self.is_on_host(), self.plan.by_block) {
+            (true, false) => copies * sizes.workers * sizes.short * per_block,
+            (true, true) => (copies * 4.0 + sizes.short) * per_block,
+            (false, _) => 0.0,
         };
         vec![
             Phase {

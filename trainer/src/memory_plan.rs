@@ -14,6 +14,8 @@ pub struct PlanRequest {
     pub micro_batch: Option<usize>,
     /// Whether to recompute activations in the backward pass instead of storing them.
     pub recompute: Option<bool>,
+    /// Whether blocks that are recomputed take all micro-batches before the next block does.
+    pub by_block: Option<bool>,
     /// Where f32 weights, gradient sums and moments live.
     pub states: Option<StatePlacement>,
     /// The type of matrix products.
@@ -115,8 +117,11 @@ pub fn format_bytes(bytes: u64) -> String {
 const USABLE: f64 = 0.9;
 /// How many times longer a step takes with recomputation.
 const RECOMPUTE_COST: f64 = 1.3;
-/// How many times longer a GPU's step takes with its states in host memory.
-const HOST_STATES_COST: f64 = 1.25;
+/// Tokens that a GPU could train in the time that all gradients take to host memory.
+const CROSSING_TOKENS: f64 = 400.0;
+/// Tokens that a GPU could train in the time that the host takes to update all weights and to send
+/// them back.
+const UPDATE_TOKENS: f64 = 700.0;
 /// How many times longer a GPU's step takes in 16 bits without units for them.
 const SHORTER_COST: f64 = 1.1;
 /// How many times longer a step takes with moments in eight bits.
@@ -157,10 +162,8 @@ impl MemoryPlanner {
                 })
             })
             .collect::<Result<_>>()?;
-        plans.sort_by(|left, right| {
-            self.cost(batch, &left.compute)
-                .total_cmp(&self.cost(batch, &right.compute))
-        });
+        let cost = |plan: &MemoryPlan| self.cost(model, batch, &plan.compute);
+        plans.sort_by(|left, right| cost(left).total_cmp(&cost(right)));
         let best = plans.iter().position(MemoryPlan::fits).or_else(|| {
             let least = plans
                 .iter()
@@ -205,6 +208,7 @@ impl MemoryPlanner {
                     let plan = |micro_batch| ComputePlan {
                         micro_batch,
                         recompute: *recompute,
+                        by_block: false,
                         states: *states,
                         precision,
                         moments: *moments,
@@ -214,7 +218,32 @@ impl MemoryPlanner {
                 }
             }
         }
-        plans
+        self.with_block_order(plans, request.by_block)
+    }
+
+    /// The plans, and those that take all micro-batches through a block before the next, where that
+    /// saves transfers.
+    fn with_block_order(
+        &self,
+        plans: Vec<ComputePlan>,
+        by_block: Option<bool>,
+    ) -> Vec<ComputePlan> {
+        let crosses = |plan: &ComputePlan| {
+            let is_split = plan.recompute && plan.micro_batch.is_some();
+            self.threads.is_none() && plan.states == StatePlacement::Host && is_split
+        };
+        let orders = |plan: ComputePlan| {
+            let orders: &[bool] = match by_block {
+                Some(true) if plan.recompute => &[true],
+                None if crosses(&plan) => &[false, true],
+                _ => &[false],
+            };
+            orders.iter().map(move |by_block| ComputePlan {
+                by_block: *by_block,
+                ..plan
+            })
+        };
+        plans.into_iter().flat_map(orders).collect()
     }
 
     /// The formats of moments and error feedback to choose from. A GPU that keeps them itself keeps
@@ -243,7 +272,7 @@ impl MemoryPlanner {
     }
 
     /// How long a step takes under a plan, relative to the fastest plan.
-    fn cost(&self, batch: usize, plan: &ComputePlan) -> f64 {
+    fn cost(&self, model: &ModelSpec, batch: usize, plan: &ComputePlan) -> f64 {
         let group = plan.micro_batch.unwrap_or(batch).clamp(1, batch.max(1));
         let smaller = match self.threads {
             // Threads without a sequence of their own are idle.
@@ -251,10 +280,16 @@ impl MemoryPlanner {
             None => 1.0 + HALVING_COST * (batch.max(1) as f64 / group as f64).log2(),
         };
         let recompute = if plan.recompute { RECOMPUTE_COST } else { 1.0 };
-        let states = if plan.states == StatePlacement::Host {
-            HOST_STATES_COST
+        let states = if plan.states == StatePlacement::Host && self.threads.is_none() {
+            let crossings = if plan.by_block {
+                1
+            } else {
+                batch.div_ceil(group)
+            };
+            let tokens = crossings as f64 * CROSSING_TOKENS + UPDATE_TOKENS;
+            tokens / (batch.max(1) * model.context) as f64
         } else {
-            1.0
+            0.0
         };
         let precision = if self.shorter == Some(plan.precision) {
             SHORTER_COST
@@ -269,7 +304,7 @@ impl MemoryPlanner {
             ErrorFormat::F32 => 1.0,
             ErrorFormat::Bf16 => SHORT_ERROR_COST,
         };
-        smaller * recompute * states * moments * error_feedback * precision
+        (smaller * recompute * precision + states) * moments * error_feedback
     }
 }
 

@@ -277,7 +277,7 @@ fn resident_bytes() -> Option<u64> {
 }
 
 /// Peak resident memory of this process, in bytes.
-fn peak_resident_bytes() -> Option<u64> {
+pub(crate) fn peak_resident_bytes() -> Option<u64> {
     status_bytes("VmHWM:")
 }
 

@@ -8,7 +8,7 @@ use weal_trainer::format_bytes;
 use super::args::{FolderArgs, JsonArgs, print_json};
 use super::node::NodeArgs;
 use super::runtime::set_threads;
-use crate::doctor::{Examination, ModelFit, Report, State};
+use crate::doctor::{Examination, ModelFit, Report, State, Supposed};
 use crate::error::Result;
 use crate::settings::{Bytes, Settings};
 use crate::terminal::print_line;
@@ -24,6 +24,9 @@ pub(super) struct DoctorArgs {
     /// Plan for a GPU with this much memory and with f16, instead of the device of this machine.
     #[arg(long, value_name = "BYTES")]
     suppose: Option<Bytes>,
+    /// Plan for a machine with this much memory, instead of what is free in this one.
+    #[arg(long, value_name = "BYTES")]
+    suppose_machine: Option<Bytes>,
     /// Skip the short training run that measures the speed.
     #[arg(long)]
     no_measure: bool,
@@ -45,7 +48,10 @@ impl DoctorArgs {
             settings,
             batch: self.batch.into(),
             context: self.context,
-            supposed_gpu_bytes: self.suppose.map(|Bytes(bytes)| bytes),
+            supposed: Supposed {
+                gpu: self.suppose.map(|Bytes(bytes)| bytes),
+                machine: self.suppose_machine.map(|Bytes(bytes)| bytes),
+            },
             measure_speed: !self.no_measure && self.suppose.is_none(),
         };
         let report = examination.run()?;

@@ -196,7 +196,8 @@ fn start_learner(
     settings: &Settings,
     (plan, corpus, device, disk): (&Arc<Plan>, &Arc<Corpus>, OpenDevice, &FullDisk),
 ) -> Result<LearnerParts> {
-    let files = LearnerFiles::new(home.folder.learner(), settings.keep.moments_every);
+    let moments_every = settings.keep.moments_every(plan.layout.parameters());
+    let files = LearnerFiles::new(home.folder.learner(), moments_every);
     let learnt = files.newest();
     let own = recover::own_contribution(&home.store, learnt.as_ref(), key)?;
     let setup = LearnerSetup {

@@ -65,14 +65,23 @@ fn opened(device: &OpenDevice) -> Check {
     }
 }
 
+/// Memory to plan for that this machine need not have, in bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Supposed {
+    /// Memory of a GPU that has f16.
+    pub gpu: Option<u64>,
+    /// Memory of the machine around it.
+    pub machine: Option<u64>,
+}
+
 /// The device to plan for: a supposed GPU, or else the opened device, or else the CPU. `cap` is the
 /// most memory to use, in bytes.
 pub(super) fn planner(
     cap: Option<u64>,
-    supposed_gpu_bytes: Option<u64>,
+    supposed: Supposed,
     device: Option<&OpenDevice>,
 ) -> MemoryPlanner {
-    match supposed_gpu_bytes {
+    let planner = match supposed.gpu {
         None => device.map_or_else(
             || OpenDevice::cpu().memory_planner(cap),
             |device| device.memory_planner(cap),
@@ -83,11 +92,15 @@ pub(super) fn planner(
             shorter: Some(Precision::F16),
             budget: MemoryBudget {
                 device: Some(bytes),
-                host: None,
-                buffer: None,
+                ..MemoryBudget::default()
             },
         },
-    }
+    };
+    let budget = MemoryBudget {
+        host: supposed.machine.or(planner.budget.host),
+        ..planner.budget
+    };
+    MemoryPlanner { budget, ..planner }
 }
 
 /// Checks how much memory is free.

@@ -4,6 +4,7 @@ use serde::Serialize;
 use weal_trainer::{ModelSpec, PRESETS};
 
 use super::check::{Check, State};
+use super::device::Supposed;
 use super::fit::{self, ModelFit, Workload};
 use super::{device, machine};
 use crate::error::{Error, ErrorKind, Result};
@@ -43,8 +44,8 @@ pub(crate) struct Examination {
     pub batch: usize,
     /// Context length of the presets, if not their own.
     pub context: Option<usize>,
-    /// Plan for a GPU with this much memory and with f16, instead of this machine's device.
-    pub supposed_gpu_bytes: Option<u64>,
+    /// What to plan for instead of this machine and its device.
+    pub supposed: Supposed,
     /// Whether to train for a moment to measure the speed.
     pub measure_speed: bool,
 }
@@ -59,7 +60,7 @@ impl Examination {
         let opened = device::open(self.settings.compute.device, &mut checks);
         let planner = device::planner(
             self.settings.compute.memory_cap(),
-            self.supposed_gpu_bytes,
+            self.supposed,
             opened.as_ref(),
         );
         checks.extend(device::memory(&planner));
@@ -137,7 +138,7 @@ mod tests {
             settings,
             batch: 8,
             context: None,
-            supposed_gpu_bytes: None,
+            supposed: Supposed::default(),
             measure_speed: false,
         }
     }
@@ -185,18 +186,23 @@ mod tests {
     }
 
     #[test]
-    fn a_billion_parameters_train_in_six_gigabytes() {
+    fn a_billion_parameters_train_in_six_gigabytes_beside_sixteen() {
         let folder = tempfile::tempdir().unwrap();
-        let supposed = Examination {
-            supposed_gpu_bytes: Some(6_000_000_000),
-            context: Some(1024),
-            ..examination(folder.path())
+        let billion = |machine| {
+            let supposed = Examination {
+                supposed: Supposed {
+                    gpu: Some(6_000_000_000),
+                    machine: Some(machine),
+                },
+                context: Some(1024),
+                ..examination(folder.path())
+            };
+            supposed.run().unwrap().models.pop().unwrap()
         };
-        let report = supposed.run().unwrap();
-        let billion = report.models.last().unwrap();
-        assert!(
-            billion.fits && billion.device_bytes < 6_000_000_000,
-            "{billion:?}"
-        );
+        let fits = billion(16_000_000_000);
+        assert!(fits.fits && fits.device_bytes < 6_000_000_000, "{fits:?}");
+        assert!(fits.host_bytes < 16_000_000_000, "{fits:?}");
+        let too_small = billion(12_000_000_000);
+        assert!(!too_small.fits, "{too_small:?}");
     }
 }

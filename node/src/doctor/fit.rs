@@ -98,6 +98,7 @@ fn fit(
     let least = PlanRequest {
         micro_batch: Some(1),
         recompute: Some(true),
+        by_block: Some(false),
         states,
         moments: Some(MomentFormat::Bits8),
         error_feedback: Some(ErrorFormat::Bf16),

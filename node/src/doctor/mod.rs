@@ -20,6 +20,7 @@ mod machine;
 mod misfit;
 
 pub(crate) use check::State;
+pub(crate) use device::Supposed;
 pub(crate) use examination::{Examination, Report};
 pub(crate) use fit::ModelFit;
 pub(crate) use misfit::misfit;

@@ -68,6 +68,10 @@ documented! {
         /// Whether to recompute activations in the backward pass instead of storing them (true,
         /// false or "auto"): about a third slower, far less memory.
         recompute: Auto<bool> = Auto::Auto,
+        /// With recompute: whether all micro-batches of a step go through a block before the next
+        /// block begins (true, false or "auto"). Gradients go to the machine's memory once a step
+        /// then, instead of once a micro-batch; it takes more memory.
+        by_block: Auto<bool> = Auto::Auto,
         /// Where to keep f32 weights, gradient sums, optimiser moments and error feedback:
         /// "device", "host" (the machine's memory) or "auto".
         states: Auto<StatesSetting> = Auto::Auto,
@@ -103,8 +107,9 @@ documented! {
         /// At least 2.
         weights: u64 = 4,
         /// Rounds from one saving of the optimiser's moments to the next. With more than 1 the node
-        /// writes less to its disk, and after a crash it continues with older moments.
-        moments_every: u64 = 1,
+        /// writes less to its disk, and after a crash it continues with older moments. "auto" means
+        /// 1, and 8 for models of more than 100 million parameters.
+        moments_every: Auto<u64> = Auto::Auto,
     }
 }
 
@@ -131,6 +136,17 @@ pub enum OnDeviceLoss {
     Restart,
 }
 
+impl KeepSettings {
+    /// Rounds from one saving of the optimiser's moments to the next, for a model with that many
+    /// parameters.
+    pub(crate) fn moments_every(&self, parameters: usize) -> u64 {
+        /// Moments of larger models take more than 0.8 GB.
+        const SMALL: usize = 100_000_000;
+        let usual = if parameters > SMALL { 8 } else { 1 };
+        self.moments_every.set().unwrap_or(usual)
+    }
+}
+
 impl ComputeSettings {
     /// The parts of the memory plan that are set by hand; `muon` is whether the run's optimiser is
     /// Muon.
@@ -138,6 +154,7 @@ impl ComputeSettings {
         PlanRequest {
             micro_batch: self.micro_batch.set(),
             recompute: self.recompute.set(),
+            by_block: self.by_block.set(),
             states: self.states.set().map(StatePlacement::from),
             precision: self.precision.set().map(Precision::from),
             moments: self.moments.set().map(MomentFormat::from),

@@ -160,6 +160,7 @@ impl Engine {
     pub(crate) fn set_plan(&mut self, plan: &ComputePlan) -> Result<()> {
         self.trade_off.sequences = plan.micro_batch.unwrap_or(usize::MAX);
         self.trade_off.recompute = plan.recompute;
+        self.trade_off.by_block = plan.by_block;
         self.evaluation_trade_off = self.trade_off;
         if !supports(self.transfer.device(), plan.precision) {
             return Err(Error::Precision {

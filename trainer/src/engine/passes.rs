@@ -51,6 +51,13 @@ impl Passes<'_> {
             sink,
         };
         let micro_batches = batch.micro_batches(self.trade_off.sequences);
+        if self.trade_off.by_block && self.trade_off.recompute {
+            let parts: Vec<_> = micro_batches
+                .map(|part| self.upload(&part, scale))
+                .collect();
+            let (model, weights) = (self.model, self.weights);
+            return Ok(model.gradients_recomputed(weights, &parts, &options));
+        }
         let all = micro_batches
             .filter_map(|micro_batch| self.micro_batch_gradients(&micro_batch, scale, &options))
             .reduce(Gradients::join);
@@ -97,6 +104,18 @@ impl Passes<'_> {
         );
     }
 
+    fn upload(&self, part: &Batch, scale: f32) -> Part {
+        let tokens: Vec<u32> = part.inputs().collect();
+        let weights = part.target_weights();
+        Part {
+            inputs: self.transfer.upload_tokens(tokens.iter().copied()),
+            tokens,
+            targets: self.transfer.upload_tokens(part.targets()),
+            target_weights: weights.map(|weights| self.transfer.upload_column(weights)),
+            scale,
+        }
+    }
+
     /// Runs `work` for all sequences of a batch. On the CPU each thread takes some sequences
     /// through the whole model, because most single operations are too small to share out. A GPU
     /// takes all sequences at once.
@@ -108,14 +127,7 @@ impl Passes<'_> {
     ) -> Vec<T> {
         let threads = self.threads();
         let upload = |part: Batch| {
-            let part = Part {
-                inputs: self.transfer.upload_tokens(part.inputs()),
-                targets: self.transfer.upload_tokens(part.targets()),
-                target_weights: part
-                    .target_weights()
-                    .map(|weights| self.transfer.upload_column(weights)),
-                scale,
-            };
+            let part = self.upload(&part, scale);
             (self.model.clone(), self.weights.to_vec(), part)
         };
         let parts: Vec<_> = batch

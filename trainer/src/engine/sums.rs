@@ -4,7 +4,7 @@
 use std::mem;
 use std::sync::{Mutex, PoisonError};
 
-use burn::tensor::{DType, FloatDType, Tensor, TensorData, Transaction};
+use burn::tensor::{DType, FloatDType, IndexingUpdateOp, Int, Tensor, TensorData, Transaction};
 use half::{bf16, f16};
 use rayon::prelude::*;
 use weal_kernels::Layout;
@@ -16,6 +16,23 @@ const READ_AT_ONCE: usize = 1 << 24;
 pub(super) trait Accumulate: Sync {
     /// Adds gradients, each with the index of its tensor in the layout.
     fn add(&self, gradients: Vec<(usize, Tensor<2>)>);
+
+    /// Adds `values`, in f32, to rows of one tensor's gradient.
+    fn add_rows(&self, tensor: usize, rows: &Rows<'_>, values: Tensor<2>);
+}
+
+/// The row to which each row of some values is added. A row may come more than once.
+pub(super) struct Rows<'a> {
+    pub on_host: &'a [u32],
+    /// `[rows]`
+    pub on_device: &'a Tensor<1, Int>,
+}
+
+impl Rows<'_> {
+    /// Adds a row of `values` to each of these rows of `sum`.
+    pub(super) fn add_to(&self, sum: Tensor<2>, values: Tensor<2>) -> Tensor<2> {
+        sum.select_assign(0, self.on_device.clone(), values, IndexingUpdateOp::Add)
+    }
 }
 
 /// Sums in host memory, one slice for each tensor.
@@ -59,6 +76,26 @@ impl Accumulate for HostSums<'_> {
                 .into_iter()
                 .zip(read)
                 .for_each(|(tensor, data)| self.add_data(tensor, &data));
+        }
+    }
+
+    /// # Panics
+    /// If the device fails.
+    #[allow(clippy::panic)]
+    fn add_rows(&self, tensor: usize, rows: &Rows<'_>, values: Tensor<2>) {
+        let width = values.dims()[1];
+        let read = values
+            .try_into_vec_as::<f32>()
+            .unwrap_or_else(|error| panic!("gradients cannot be read: {error}"));
+        let mut sums = self.parts[tensor]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for (row, values) in rows.on_host.iter().zip(read.chunks_exact(width)) {
+            let start = *row as usize * width;
+            let sums = &mut sums[start..start + width];
+            sums.iter_mut()
+                .zip(values)
+                .for_each(|(sum, value)| *sum += value);
         }
     }
 }
@@ -106,13 +143,15 @@ fn add_part<T: Copy + Sync>(
 }
 
 /// Sums on the device, one tensor for each tensor of the layout.
-pub(super) struct DeviceSums {
+pub(super) struct DeviceSums<'a> {
+    layout: &'a Layout,
     parts: Vec<Mutex<Option<Tensor<2>>>>,
 }
 
-impl DeviceSums {
-    pub(super) fn new(layout: &Layout) -> Self {
+impl<'a> DeviceSums<'a> {
+    pub(super) fn new(layout: &'a Layout) -> Self {
         Self {
+            layout,
             parts: layout.ranges().map(|_| Mutex::default()).collect(),
         }
     }
@@ -130,7 +169,7 @@ impl DeviceSums {
     }
 }
 
-impl Accumulate for DeviceSums {
+impl Accumulate for DeviceSums<'_> {
     fn add(&self, gradients: Vec<(usize, Tensor<2>)>) {
         for (tensor, gradient) in gradients {
             let gradient = gradient.cast(FloatDType::F32);
@@ -142,5 +181,17 @@ impl Accumulate for DeviceSums {
                 None => gradient,
             });
         }
+    }
+
+    fn add_rows(&self, tensor: usize, rows: &Rows<'_>, values: Tensor<2>) {
+        let mut sum = self.parts[tensor]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let width = values.dims()[1];
+        let before = sum.take().unwrap_or_else(|| {
+            let shape = [self.layout.range(tensor).len() / width, width];
+            Tensor::zeros(shape, &values.device())
+        });
+        *sum = Some(rows.add_to(before, values));
     }
 }

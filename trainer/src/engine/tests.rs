@@ -18,7 +18,7 @@ use weal_testing::require;
 
 /// Small models that cover every branch: several blocks of queries, shared key heads, tied and
 /// untied output projections, a head width of its own, norms of queries and keys.
-fn small_models() -> Vec<ModelSpec> {
+pub(super) fn small_models() -> Vec<ModelSpec> {
     let tied = ModelSpec {
         vocabulary: 13,
         width: 16,
@@ -130,7 +130,7 @@ fn models_with_features() -> [ModelSpec; 3] {
     [gemma, olmo, smol]
 }
 
-fn batch(spec: &ModelSpec, sequences: usize) -> Batch {
+pub(super) fn batch(spec: &ModelSpec, sequences: usize) -> Batch {
     let token = |index: usize| ((index * 7 + index * index * 3) % spec.vocabulary) as u32;
     let rows = (0..sequences).map(|row| {
         (0..=spec.context)
@@ -148,7 +148,7 @@ fn partly_learnt(batch: &Batch) -> Batch {
 }
 
 /// Weights whose gains are not one, so that a gain in the wrong place shows.
-fn weights(spec: &ModelSpec) -> Vec<f32> {
+pub(super) fn weights(spec: &ModelSpec) -> Vec<f32> {
     let mut weights = initial_weights(spec, &[5; 32]).unwrap();
     for (index, weight) in weights.iter_mut().enumerate() {
         // Gains, and biases.
@@ -173,7 +173,7 @@ fn update() -> Update {
     }
 }
 
-fn on_cpu(spec: &ModelSpec) -> Engine {
+pub(super) fn on_cpu(spec: &ModelSpec) -> Engine {
     Engine::on(&OpenDevice::cpu(), spec).unwrap()
 }
 
@@ -279,6 +279,7 @@ fn a_gradient_in_little_memory_is_the_same() {
                 sequences,
                 recompute,
                 scores,
+                ..TradeOff::default()
             };
             let (frugal, same_loss) = engine.gradient(&batch).unwrap();
             assert!(
@@ -324,11 +325,16 @@ fn states_in_host_memory_learn_the_same() {
                 None => on_cpu(&spec),
             };
             let (expected, moments, _) = learn(&mut engine(), &spec, muon);
-            for (micro_batch, recompute) in [(None, false), (Some(2), true)] {
+            for (micro_batch, recompute, by_block) in [
+                (None, false, false),
+                (Some(2), true, false),
+                (Some(2), true, true),
+            ] {
                 let mut engine = engine();
                 let plan = ComputePlan {
                     micro_batch,
                     recompute,
+                    by_block,
                     states: StatePlacement::Host,
                     ..ComputePlan::default()
                 };

@@ -14,6 +14,10 @@ pub(super) struct PlanArgs {
     /// far less memory.
     #[arg(long)]
     recompute: bool,
+    /// With --recompute and --micro-batch: take all micro-batches through a block before the next
+    /// block begins, so that gradients go to the machine's memory once a step.
+    #[arg(long, requires = "recompute")]
+    by_block: bool,
     /// Where to keep f32 weights, gradient sums and optimiser moments: device or host (the
     /// machine's memory).
     #[arg(long, default_value = "device")]
@@ -25,7 +29,7 @@ pub(super) struct PlanArgs {
     #[arg(long, default_value = "f32")]
     moments: MomentsSetting,
     /// Use the device as a node does: by the fastest plan that fits the free memory.
-    #[arg(long, conflicts_with_all = ["micro_batch", "recompute", "states", "moments"])]
+    #[arg(long, conflicts_with_all = ["micro_batch", "recompute", "by_block", "states", "moments"])]
     fit: bool,
     /// The most memory that --fit may use, for example "6 GB": of the GPU, or of the machine when
     /// training on the CPU.
@@ -53,6 +57,7 @@ impl PlanArgs {
         Ok(ComputePlan {
             micro_batch: Some(self.micro_batch).filter(|sequences| *sequences > 0),
             recompute: self.recompute,
+            by_block: self.by_block,
             states: self.states.into(),
             precision: precision.unwrap_or_else(|| device.best_precision()),
             moments: self.moments.into(),

@@ -348,4 +348,6 @@ tracked!(tracked_on_cpu, Flex);
 tracked!(tracked_on_gpu, Cube);
 
 #[cfg(test)]
+mod long_windows;
+#[cfg(test)]
 mod tests;

@@ -9,9 +9,18 @@ use weal_testing::{SplitMix64, require};
 const HIDDEN: f32 = -1e9;
 
 /// Attention by its definition, over all scores at once, differentiated by burn.
-fn plain(attention: &Attention, [query, key, value]: Inputs) -> Tensor<4> {
-    let ([_, heads, queries, _], [_, kv_heads, keys, _]) = (query.dims(), key.dims());
-    let device = query.clone().inner().device();
+fn plain(attention: &Attention, inputs: Inputs) -> Tensor<4> {
+    let mask = mask(attention, &inputs);
+    plain_with(attention, inputs, &mask)
+}
+
+/// The same, with the mask of these inputs.
+pub(super) fn plain_with(
+    attention: &Attention,
+    [query, key, value]: Inputs,
+    mask: &Tensor<4>,
+) -> Tensor<4> {
+    let (heads, kv_heads) = (query.dims()[1], key.dims()[1]);
     let shared = |x: Tensor<4>| {
         let copies = (0..heads).map(|head| x.clone().narrow(1, head / (heads / kv_heads), 1));
         Tensor::cat(copies.collect(), 1)
@@ -21,6 +30,17 @@ fn plain(attention: &Attention, [query, key, value]: Inputs) -> Tensor<4> {
         Some(cap) => scores.div_scalar(cap).tanh().mul_scalar(cap),
         None => scores,
     };
+    let mask = if scores.is_autodiff() {
+        Tensor::autodiff(mask.clone())
+    } else {
+        mask.clone()
+    };
+    burn::tensor::activation::softmax(scores + mask, 3).matmul(shared(value))
+}
+
+/// What is added to all scores, `[1, 1, queries, keys]`.
+pub(super) fn mask(attention: &Attention, [query, key, _]: &Inputs) -> Tensor<4> {
+    let (queries, keys) = (query.dims()[2], key.dims()[2]);
     let hidden = |query: usize, key: usize| {
         let at = attention.from + query;
         key > at || at - key >= attention.window
@@ -34,16 +54,11 @@ fn plain(attention: &Attention, [query, key, value]: Inputs) -> Tensor<4> {
             }
         })
         .collect();
-    let mask = Tensor::from_data(TensorData::new(mask, [1, 1, queries, keys]), &device);
-    let mask = if scores.is_autodiff() {
-        Tensor::autodiff(mask)
-    } else {
-        mask
-    };
-    burn::tensor::activation::softmax(scores + mask, 3).matmul(shared(value))
+    let device = query.clone().inner().device();
+    Tensor::from_data(TensorData::new(mask, [1, 1, queries, keys]), &device)
 }
 
-fn random(shape: [usize; 4], seed: u64, device: &Device) -> Tensor<4> {
+pub(super) fn random(shape: [usize; 4], seed: u64, device: &Device) -> Tensor<4> {
     let mut random = SplitMix64(seed);
     let unit = |bits: u64| (bits as f32 / u64::MAX as f32 - 0.5) * 4.0;
     let values: Vec<f32> = (0..shape.iter().product())

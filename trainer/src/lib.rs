@@ -38,6 +38,7 @@
 
 #![deny(unsafe_code)]
 
+mod allocator;
 mod compute_plan;
 mod corpus;
 mod data;

@@ -13,7 +13,7 @@ const SHARE_PPM: u32 = 150_000;
 /// is meant to fit in.
 pub(super) const AHEAD_PPM: u32 = 50_000;
 /// In the shortest rounds, measuring goes ahead for as long.
-const LEAST_AHEAD: Duration = Duration::from_millis(250);
+const LEAST_AHEAD: Duration = Duration::from_millis(100);
 
 /// A round's contributions that are being measured.
 pub(super) struct Judging {

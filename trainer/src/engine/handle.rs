@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use burn::tensor::{Device, Tensor};
 use weal_kernels::update::sum_of_squares;
 
+use crate::allocator::return_large_blocks;
 use crate::compute_plan::{ComputePlan, ErrorFormat, MomentFormat, Precision, StatePlacement};
 use crate::device::OpenDevice;
 use crate::engine::batch::Batch;
@@ -159,6 +160,9 @@ impl Engine {
     /// [`Error::Precision`] if the device does not multiply in the plan's precision.
     pub(crate) fn set_plan(&mut self, plan: &ComputePlan) -> Result<()> {
         self.trade_off.sequences = plan.micro_batch.unwrap_or(usize::MAX);
+        if plan.recompute && self.transfer.is_cpu() {
+            return_large_blocks();
+        }
         self.trade_off.recompute = plan.recompute;
         self.trade_off.by_block = plan.by_block;
         self.evaluation_trade_off = self.trade_off;

@@ -17,6 +17,8 @@ PRECISIONS = ["f32", "bf16"]
 # Micro-batch (0 for the whole batch), recompute, states, moments and error feedback.
 LONG, SHORT = ("f32", "f32"), ("8bit", "bf16")
 PLANS = [(0, "false", "device", LONG), (1, "true", "device", LONG), (1, "true", "host", LONG)]
+# GB.
+CARDS, MACHINES = (4, 6, 8, 12, 24), (16, 32, 64)
 SPARED = (1, "true", "host", SHORT)
 
 
@@ -25,14 +27,11 @@ def predicted(weal, precision, plan):
     micro_batch, recompute, states, (moments, error_feedback) = plan
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "settings.toml").write_text(
-            f'[compute]\nmicro_batch = {micro_batch}\nrecompute = {recompute}\nstates = "{states}"\n'
+            f'[compute]\nmicro_batch = {micro_batch}\nrecompute = {recompute}\nby_block = false\nstates = "{states}"\n'
             f'precision = "{precision}"\nmoments = "{moments}"\nerror_feedback = "{error_feedback}"\n')
         command = [weal, "doctor", "--suppose", "6 GB", "--context", "1024", "--device", "cpu", "--no-measure", "--json"]
         done = subprocess.run([*command, "--dir", folder], capture_output=True, text=True)
     return {model["name"]: model for model in json.loads(done.stdout)["models"]}
-
-
-CARDS, MACHINES = (4, 6, 8, 12, 24), (16, 32, 64)
 
 
 def chosen(weal, card, machine):

@@ -10,7 +10,7 @@
 
 #![allow(clippy::print_stdout, clippy::unwrap_used)] // a developer reads it
 
-use weal_simulator::{Conditions, HONEST, Options, Played, Summary, parse_mix, play};
+use weal_simulator::{Conditions, HONEST, Options, Played, Round, Summary, parse_mix, play};
 
 /// Signals fade as training succeeds, so that early and late rounds differ.
 const EARLY: u64 = 10;
@@ -26,8 +26,8 @@ fn main() {
         ..Options::new(peers.parse().unwrap(), seed.parse().unwrap())
     };
     println!(
-        "mix | loss | alone | excess % | rejected % | credit % | votes % | AUC net | work | own \
-         | held | combined"
+        "seed | mix | loss | alone | excess % | rejected % | credit % | votes % | most votes % | AUC \
+         net | work | own | held | combined"
     );
     let mut alone: Option<Played> = None;
     for mix in mixes {
@@ -68,15 +68,17 @@ fn print(mix: &str, played: &Played, alone: &Played) {
         100.0 * others.map(|(_, share)| share).sum::<f64>()
     };
     print!(
-        "{mix} | {:.4} | {:.4} | {:.2} | {:.2} | {:.1} | {:.1}",
+        "{} | {mix} | {:.4} | {:.4} | {:.2} | {:.2} | {:.1} | {:.1} | {:.1}",
+        played.options.seed,
         summary.final_loss.unwrap_or(f64::NAN),
         summary.final_loss_honest_only.unwrap_or(f64::NAN),
         100.0 * summary.excess().unwrap_or(f64::NAN),
         100.0 * summary.honest_rejected_share,
         others(&summary.credit),
         others(&summary.weight),
+        most_votes(played),
     );
-    for rounds in [0..EARLY, EARLY..played.options.rounds] {
+    for rounds in [0..EARLY, EARLY..played.options.rounds.max(EARLY)] {
         for one in played.separation(rounds).into_values() {
             print!(
                 " | {:.2} {:.2} {:.2} {:.2} {:.2}",
@@ -92,4 +94,19 @@ fn print(mix: &str, played: &Played, alone: &Played) {
         summary.violation.as_deref().unwrap_or("nothing wrong"),
         summary.bytes_per_peer_round
     );
+}
+
+/// The largest share of the votes that the dishonest peers held after any round, in percent.
+fn most_votes(played: &Played) -> f64 {
+    let share = |round: &Round| {
+        let votes = |honest: bool| -> u64 {
+            let after = round.after.iter();
+            let of = after.filter(|(index, _)| (played.name(**index) == HONEST) == honest);
+            of.map(|(_, after)| after.vote).sum()
+        };
+        let (honest, others) = (votes(true), votes(false));
+        100.0 * others as f64 / (honest + others).max(1) as f64
+    };
+    let rounds = played.history.rounds().values();
+    rounds.map(share).fold(0.0, f64::max)
 }

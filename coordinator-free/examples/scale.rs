@@ -6,8 +6,8 @@
 //! cargo run --release -p weal-coordinator-free --example scale -- 64 1000 10
 //! ```
 //!
-//! The arguments are voters, peers, Mbit/s up (0 for unlimited), rounds, and the longest message that
-//! its signer sends to all connected peers instead of those of its mesh. Latency is 100 ms.
+//! The arguments are voters, peers, Mbit/s up (0 for unlimited), rounds, and the longest message
+//! that its signer sends to all connected peers instead of those of its mesh. Latency is 100 ms.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // a developer reads it
 

@@ -122,7 +122,7 @@ fn main() -> ExitCode {
     };
     let scenario = scenario(&size);
     let actors = Actors {
-        adjust: as_in_a_new_run,
+        adjust: Box::new(as_in_a_new_run),
         ..Actors::of(&scenario)
     };
     let started = Instant::now();

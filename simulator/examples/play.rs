@@ -6,11 +6,13 @@
 //! cargo run -p weal-simulator --example play -- 16 40 1 network=lossy sign-flip=2,damn=2
 //! ```
 //!
-//! `network=` changes the network of the mixes that follow it: good, slow, lossy or split.
+//! `network=` changes the network of the mixes that follow it: good, slow, lossy or split. After
+//! `trust=off`, nobody compares or measures contributions: all that are well-formed count alike.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used)] // a developer reads it
 
-use weal_simulator::{Conditions, HONEST, Options, Played, Round, Summary, parse_mix, play};
+use weal_proto::manifest::{Manifest, Trust};
+use weal_simulator::{Conditions, HONEST, Options, Played, Round, Summary, parse_mix, play_by};
 
 /// Signals fade as training succeeds, so that early and late rounds differ.
 const EARLY: u64 = 10;
@@ -30,7 +32,12 @@ fn main() {
          net | work | own | held | combined"
     );
     let mut alone: Option<Played> = None;
+    let mut rules: fn(&mut Manifest) = |_| ();
     for mix in mixes {
+        if mix == "trust=off" {
+            (rules, alone) = (without_trust, None);
+            continue;
+        }
         if let Some(network) = mix.strip_prefix("network=") {
             honest.conditions = conditions(network);
             alone = None;
@@ -45,11 +52,21 @@ fn main() {
             .as_ref()
             .is_none_or(|one| one.options.peers != reference.peers)
         {
-            alone = Some(play(&reference, |_| ()).unwrap());
+            alone = Some(play_by(&reference, rules, |_| ()).unwrap());
         }
-        let played = play(&options, |_| ()).unwrap();
+        let played = play_by(&options, rules, |_| ()).unwrap();
         print(mix, &played, alone.as_ref().unwrap());
     }
+}
+
+/// Rules by which nothing is refused or settled, so that every member's coefficient stays one.
+fn without_trust(manifest: &mut Manifest) {
+    manifest.trust = Trust {
+        least_signal_ppm: 0,
+        copy_ppm: u32::MAX,
+        settle_rounds: u32::MAX,
+        ..Trust::default()
+    };
 }
 
 fn conditions(name: &str) -> Conditions {

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! `network=` changes the network of the mixes that follow it: good, slow, lossy or split. After
-//! `trust=off`, nobody compares or measures contributions: all that are well-formed count alike.
+//! `trust=off`, honest contributions are neither compared nor measured, and count alike. After
+//! `membership=new`, weights last as in a new run, ten times as long as otherwise here.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used)] // a developer reads it
 
@@ -36,6 +37,10 @@ fn main() {
     for mix in mixes {
         if mix == "trust=off" {
             (rules, alone) = (without_trust, None);
+            continue;
+        }
+        if mix == "membership=new" {
+            (rules, alone) = (new_run, None);
             continue;
         }
         if let Some(network) = mix.strip_prefix("network=") {
@@ -67,6 +72,16 @@ fn without_trust(manifest: &mut Manifest) {
         settle_rounds: u32::MAX,
         ..Trust::default()
     };
+}
+
+/// The membership and the pot of a new run, whose weights last ten times as long.
+fn new_run(manifest: &mut Manifest) {
+    manifest.membership.weight_decay_ppm = 995_000;
+    manifest.membership.credit = 5_000;
+    manifest.membership.probation_rounds = 10;
+    manifest.membership.vesting_rounds = 20;
+    manifest.membership.absence_rounds = 5;
+    manifest.trust = Trust::default();
 }
 
 fn conditions(name: &str) -> Conditions {

@@ -1,10 +1,16 @@
 //! Whole runs in virtual time.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
 use weal_coordinator_free::DropCause;
 use weal_coordinator_free::sim::{
-    Absence, Lie, Network, Outcome, Partition, Scenario, Violation, run,
+    Absence, Act, Actors, Dishonest, Glimpse, Lie, Network, Outcome, Partition, Said, Scenario,
+    Violation, run, run_with,
 };
+use weal_proto::{Envelope, Kind, PeerId, RoundNumber, View, ViewCertificate};
 use weal_testing::require::full;
 
 fn play(scenario: &Scenario) -> Outcome {
@@ -32,6 +38,54 @@ fn a_round_takes_no_longer_than_its_slowest_peer_and_a_few_seconds() {
         "{} ms",
         outcome.virtual_ms
     );
+}
+
+/// Those who sent the proof that a view of a round is over.
+type Speakers = Rc<RefCell<BTreeMap<(RoundNumber, View), BTreeSet<PeerId>>>>;
+
+/// Proposes nothing, and notes who sends view certificates.
+#[derive(Debug)]
+struct SilentProposer(Speakers);
+
+impl Dishonest for SilentProposer {
+    fn say(&mut self, _: &Glimpse<'_>, envelope: Envelope) -> Vec<Said> {
+        let says = (envelope.kind != Kind::Proposal).then_some(envelope);
+        says.map(Said::to_all).into_iter().collect()
+    }
+
+    fn add(&mut self, glimpse: &Glimpse<'_>) -> Vec<Act> {
+        let heard = glimpse.heard.filter(|it| it.kind == Kind::ViewCertificate);
+        if let Some(envelope) = heard {
+            let certificate: ViewCertificate = envelope.open().unwrap();
+            let view = (certificate.round, certificate.view);
+            let mut speakers = self.0.borrow_mut();
+            speakers.entry(view).or_default().insert(envelope.signer);
+        }
+        Vec::new()
+    }
+}
+
+/// If each of many voters sent its own copy of the proof, a round that needs a second view would
+/// cost hundreds of megabytes, and on slow lines no later view could end in time.
+#[test]
+fn a_few_of_many_voters_send_the_proof_that_a_view_is_over() {
+    let scenario = Scenario {
+        rounds: 6,
+        ..Scenario::calm(5, 24)
+    };
+    let speakers = Speakers::default();
+    let mut actors = Actors::of(&scenario);
+    for peer in 0..7 {
+        let silent = SilentProposer(Rc::clone(&speakers));
+        actors.dishonest.insert(peer, Box::new(silent));
+    }
+    let outcome = run_with(&scenario, actors).unwrap_or_else(|violation| panic!("{violation}"));
+    assert!(outcome.later_views > 0);
+    let speakers = speakers.borrow();
+    assert!(!speakers.is_empty());
+    for (view, speakers) in speakers.iter() {
+        assert!((1..=8).contains(&speakers.len()), "{view:?}: {speakers:?}");
+    }
 }
 
 #[test]

@@ -66,6 +66,6 @@ pub use options::{Conditions, Options, OptionsError, parse_mix};
 pub use report::report;
 pub use scoring::Scoring;
 pub use separation::Separation;
-pub use simulation::{Error, Played, play};
+pub use simulation::{Error, Played, play, play_by};
 pub use summary::{HONEST, Summary};
 pub use theft::Theft;

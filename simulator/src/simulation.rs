@@ -6,6 +6,7 @@ use std::rc::Rc;
 use thiserror::Error;
 use weal_coordinator_free::sim::{Actors, Learning, Outcome, Task, Trained, Violation, run_with};
 use weal_coordinator_free::{Apply, Candidate, Chain, Fetch, Judge, Millis, Signal};
+use weal_proto::manifest::Manifest;
 use weal_proto::{BlobHash, Decided, RoundNumber, Score, StateRoot, Verdict};
 
 use crate::behaviour::Behaviour;
@@ -44,6 +45,18 @@ pub struct Played {
 /// # Errors
 /// If the options leave nothing to play. What goes wrong in the run is part of the result.
 pub fn play(options: &Options, on_round: impl FnMut(u64) + 'static) -> Result<Played, Error> {
+    play_by(options, |_| (), on_round)
+}
+
+/// Plays a run by other rules: `change` makes the simulator's manifest one that has them.
+///
+/// # Errors
+/// As [`play`].
+pub fn play_by(
+    options: &Options,
+    change: impl Fn(&mut Manifest) + 'static,
+    on_round: impl FnMut(u64) + 'static,
+) -> Result<Played, Error> {
     options.check()?;
     let mut behaviours = options.behaviours();
     let conduct: Vec<_> = behaviours
@@ -57,7 +70,10 @@ pub fn play(options: &Options, on_round: impl FnMut(u64) + 'static) -> Result<Pl
         on_round: Box::new(on_round),
     };
     let mut actors = Actors::learning(&scenario, Box::new(shared));
-    actors.adjust = adjust;
+    actors.adjust = Box::new(move |manifest| {
+        adjust(manifest);
+        change(manifest);
+    });
     for (index, behaviour) in behaviours.iter().enumerate() {
         if let Some(actor) = behaviour.and_then(|one| actor(one.conduct, index, &lab)) {
             actors.dishonest.insert(index, actor);

@@ -12,6 +12,8 @@ pub(crate) enum Action {
     Log(Vec<u8>),
     /// Send the message to every peer.
     Publish(Envelope),
+    /// Keep the message for peers that ask what they missed.
+    Keep(Envelope),
     SetTimer {
         id: TimerId,
         delay_ms: u64,

@@ -1,13 +1,16 @@
 //! Carries out what Malachite asks for.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use arc_malachitebft_core_consensus::{
     ConsensusMsg, Effect, Input, LivenessMsg, Resumable, Resume, SignedConsensusMsg,
     VoteExtensionError,
 };
 use arc_malachitebft_core_types::{CommitCertificate, SignedMessage, Timeout};
-use weal_proto::{Envelope, PeerId, RoundNumber, RunId, Signable, SigningKey, View};
+use weal_proto::{
+    Envelope, PeerId, RoundNumber, RunId, Signable, SigningKey, View, ViewCertificate,
+};
 
 use super::action::Action;
 use super::codec;
@@ -16,6 +19,7 @@ use super::log;
 use super::timeouts::{self, Timeouts};
 use super::verify;
 use crate::interface::names::TimerId;
+use crate::rules::roster::Roster;
 use crate::rules::signatures::Signatures;
 use crate::rules::slot::Slot;
 
@@ -29,6 +33,11 @@ pub(super) enum Refusal {
     #[error("the engine logs an input that has no log entry")]
     Unloggable,
 }
+
+/// How many voters send what all voters hold: the proof that a view is over, and the proposal that
+/// they locked. One copy is enough. If each of 128 voters sent its own, that would be a gigabyte,
+/// and on slow lines no later view could end in time either.
+const SPEAKERS: usize = 8;
 
 /// Turns Malachite's effects into [`Action`]s. It has no clock, no disk and no network.
 pub(super) struct EffectHandler {
@@ -44,10 +53,13 @@ pub(super) struct EffectHandler {
     pub timers: BTreeMap<TimerId, u64>,
     /// The log entries being replayed, if any. A replay publishes nothing, and logs no entry twice.
     pub replaying: Option<BTreeSet<Vec<u8>>>,
+    pub roster: Arc<Roster>,
     /// The view that waits for a proposal of this node.
     pub must_propose_in: Option<View>,
     /// The current view and its proposer; `None` before the first view begins.
     pub view: Option<(View, PeerId)>,
+    /// How often the current view's proof was sent again.
+    pub repeats: usize,
     /// The proof of the decision, once there is one.
     pub certificate: Option<CommitCertificate<Agreement>>,
     /// Actions that the engine has not handed on yet.
@@ -76,6 +88,7 @@ impl EffectHandler {
             Effect::StartRound(_, view, proposer, _, r) => {
                 self.view = Some((codec::view(view), proposer.0));
                 self.must_propose_in = None;
+                self.repeats = 0;
                 r.resume_with(())
             }
             Effect::GetValue(_, view, _, r) => {
@@ -83,12 +96,7 @@ impl EffectHandler {
                 r.resume_with(())
             }
             Effect::PublishConsensusMsg(message, r) => {
-                self.publish(match &message {
-                    SignedConsensusMsg::Vote(vote) => codec::vote_envelope(self.run, vote),
-                    SignedConsensusMsg::Proposal(proposal) => {
-                        codec::proposal_envelope(self.run, proposal)
-                    }
-                });
+                self.publish_consensus(&message);
                 r.resume_with(())
             }
             Effect::PublishLivenessMsg(message, r) => {
@@ -100,7 +108,8 @@ impl EffectHandler {
                 r.resume_with(())
             }
             Effect::RepublishRoundCertificate(certificate, r) => {
-                self.publish_signed(&codec::round_certificate_out(&certificate));
+                self.repeats = self.repeats.saturating_add(1);
+                self.share(&codec::round_certificate_out(&certificate));
                 r.resume_with(())
             }
             Effect::SignVote(vote, r) => r.resume_with(self.sign_vote(vote)?),
@@ -170,18 +179,47 @@ impl EffectHandler {
         }
     }
 
-    fn publish_signed<M: Signable>(&mut self, message: &M) {
-        self.publish(Envelope::sign(&self.key, self.run, message));
+    fn publish_consensus(&mut self, message: &SignedConsensusMsg<Agreement>) {
+        match message {
+            SignedConsensusMsg::Vote(vote) => self.publish(codec::vote_envelope(self.run, vote)),
+            SignedConsensusMsg::Proposal(proposal) => {
+                let own = proposal.message.proposer.0 == self.key.peer();
+                if own || self.speaks(codec::view(proposal.message.view)) {
+                    self.publish(codec::proposal_envelope(self.run, proposal));
+                }
+            }
+        }
     }
 
     fn publish_liveness(&mut self, message: &LivenessMsg<Agreement>) {
         match message {
             LivenessMsg::Vote(vote) => self.publish(codec::vote_envelope(self.run, vote)),
-            LivenessMsg::PolkaCertificate(polka) => self.publish_signed(&codec::polka_out(polka)),
+            LivenessMsg::PolkaCertificate(polka) => self.share(&codec::polka_out(polka)),
             LivenessMsg::SkipRoundCertificate(skip) => {
-                self.publish_signed(&codec::round_certificate_out(skip))
+                self.share(&codec::round_certificate_out(skip));
             }
         }
+    }
+
+    /// Sends a certificate that all voters hold, or only keeps it, if others send theirs.
+    fn share(&mut self, certificate: &ViewCertificate) {
+        let envelope = Envelope::sign(&self.key, self.run, certificate);
+        if self.speaks(certificate.view) {
+            self.publish(envelope);
+        } else if self.replaying.is_none() {
+            self.actions.push(Action::Keep(envelope));
+        }
+    }
+
+    /// Whether this node is one of those that send what all voters hold about a view: those that
+    /// propose next. If nothing has moved until the proof is sent again, the next ones send it.
+    fn speaks(&self, view: View) -> bool {
+        let next = View(view.0.saturating_add(1));
+        let speakers = self.roster.proposers_from(next);
+        let mut speakers = speakers
+            .skip(self.repeats.saturating_mul(SPEAKERS))
+            .take(SPEAKERS);
+        speakers.any(|peer| peer == self.key.peer())
     }
 
     fn sign_vote(&mut self, vote: Vote) -> Result<codec::SignedVote, Refusal> {

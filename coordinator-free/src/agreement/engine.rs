@@ -53,7 +53,8 @@ impl Engine {
         let votes = setup.roster.contains(&me);
         let inputs = decode_log(me, entries)?;
         let height = Height::of(setup.round);
-        let voters = Voters::new(Arc::new(setup.roster)).ok_or("nobody may vote")?;
+        let roster = Arc::new(setup.roster);
+        let voters = Voters::new(Arc::clone(&roster)).ok_or("nobody may vote")?;
         let params = Params {
             address: Address(me),
             threshold_params: ThresholdParams::default(),
@@ -69,8 +70,10 @@ impl Engine {
             signed: already_signed(me, setup.run, &inputs),
             timers: BTreeMap::new(),
             replaying: (!inputs.is_empty()).then(|| entries.iter().cloned().collect()),
+            roster,
             must_propose_in: None,
             view: None,
+            repeats: 0,
             certificate: None,
             actions: Vec::new(),
         };

@@ -1,6 +1,6 @@
 //! Deciding: voters agree on the round set to apply.
 
-use weal_proto::{RoundSet, View};
+use weal_proto::{Envelope, RoundSet, View};
 
 use super::Core;
 use crate::agreement::{Action, Engine, Message, Setup, VIEWS_BACK};
@@ -136,17 +136,22 @@ impl Core {
                     .outputs
                     .push(Output::Persist(Record::AgreementLog { round, bytes })),
                 Action::Publish(envelope) => {
-                    // Kept like other voters' messages, for peers that ask what they missed.
-                    if let Some(message) = Message::decode(&envelope) {
-                        self.round.keep(&message);
-                    }
+                    self.keep_own(&envelope);
                     self.outputs.push(Output::Broadcast(envelope));
                 }
+                Action::Keep(envelope) => self.keep_own(&envelope),
                 Action::SetTimer { id, delay_ms } => self.set_timer(id, delay_ms),
                 Action::CancelTimer(id) => self.cancel_timer(id),
                 Action::Decided(decided) => self.adopt_own(*decided),
                 Action::Fault(cause) => self.report(Event::EngineFault { round, cause }),
             }
+        }
+    }
+
+    /// Keeps this node's message like other voters', for peers that ask what they missed.
+    fn keep_own(&mut self, envelope: &Envelope) {
+        if let Some(message) = Message::decode(envelope) {
+            self.round.keep(&message);
         }
     }
 }

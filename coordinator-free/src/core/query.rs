@@ -1,9 +1,9 @@
 //! What other parts of the program may read.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use weal_proto::{Envelope, Message as _, PeerId, RoundNumber, limits};
+use weal_proto::{Envelope, Message as _, PeerId, RoundNumber, ViewCertificate, limits};
 
 use super::Core;
 use crate::interface::view::{CoreView, PeerView};
@@ -54,7 +54,10 @@ impl Core {
         let round = &self.round;
         let closed = round.closed.values().chain(round.recoveries.values());
         let commitments = round.commitments.values().map(|signed| &signed.envelope);
-        let certificates = round.view_certificates.values();
+        let certificates = round
+            .view_certificates
+            .values()
+            .map(|(_, envelope)| envelope);
         let evidence = self
             .evidence
             .values()
@@ -64,7 +67,7 @@ impl Core {
             self.newest_attempts_first(),
             self.heaviest_first(commitments),
             round.proposals.values().rev().collect(),
-            certificates.map(|(_, envelope)| envelope).collect(),
+            one_of_each_proof(certificates),
             round.votes.values().rev().collect(),
             self.heaviest_first(self.leaves.values()),
             self.tickets.values().collect(),
@@ -140,6 +143,19 @@ impl Core {
     }
 }
 
+/// One certificate of each view and kind, the newest first: each proves as much as any other.
+fn one_of_each_proof<'a>(
+    certificates: impl Iterator<Item = &'a Envelope>,
+) -> VecDeque<&'a Envelope> {
+    let proof = |envelope: &'a Envelope| {
+        let certificate: ViewCertificate = envelope.open().ok()?;
+        let kind = (certificate.polka, certificate.precommits);
+        Some(((certificate.view, kind), envelope))
+    };
+    let proofs: BTreeMap<_, _> = certificates.filter_map(proof).collect();
+    proofs.into_values().rev().collect()
+}
+
 /// One message of each kind in turn, until there are none.
 fn one_of_each(mut kinds: Vec<VecDeque<&Envelope>>) -> impl Iterator<Item = &Envelope> {
     let mut turn = 0;
@@ -155,9 +171,41 @@ fn one_of_each(mut kinds: Vec<VecDeque<&Envelope>>) -> impl Iterator<Item = &Env
 
 #[cfg(test)]
 mod tests {
-    use weal_proto::{Leave, RunId, SigningKey};
+    use weal_proto::{Leave, RunId, SigningKey, View};
 
     use super::*;
+
+    #[test]
+    fn one_proof_of_each_view_and_kind_is_enough() {
+        let run = RunId::from([1; 32]);
+        let proof = |signer: u8, view: u32, polka: bool| {
+            let certificate = ViewCertificate {
+                round: RoundNumber(0),
+                view: View(view),
+                polka,
+                value: None,
+                signatures: Vec::new(),
+                precommits: false,
+            };
+            Envelope::sign(&SigningKey::from_seed([signer; 32]), run, &certificate)
+        };
+        let all = [
+            proof(1, 3, false),
+            proof(2, 3, false),
+            proof(1, 4, true),
+            proof(3, 4, true),
+            proof(2, 4, false),
+        ];
+        let kept = one_of_each_proof(all.iter());
+        let kept: Vec<_> = kept.into_iter().map(|it| it.open().unwrap()).collect();
+        let found = kept
+            .iter()
+            .map(|it: &ViewCertificate| (it.view.0, it.polka));
+        assert_eq!(
+            found.collect::<Vec<_>>(),
+            [(4, true), (4, false), (3, false)]
+        );
+    }
 
     #[test]
     fn no_kind_of_message_keeps_the_others_out() {

@@ -132,11 +132,16 @@ impl Roster {
     /// views a voter proposes in proportion to its weight, and nothing that a proposer may choose
     /// changes whose turn is next.
     pub fn proposer(&self, view: View) -> Option<PeerId> {
+        self.proposers_from(view).next()
+    }
+
+    /// The proposers of a view and of those after it. It ends if nobody may vote.
+    pub(crate) fn proposers_from(&self, view: View) -> impl Iterator<Item = PeerId> {
         let mut turns = Turns::of(self);
         (0..view.0).for_each(|_| {
             turns.next();
         });
-        turns.next()
+        std::iter::from_fn(move || turns.next())
     }
 
     /// The priorities after a round: its view 0 counts, whichever view decided it.

@@ -17,7 +17,7 @@ pub struct Actors {
     /// The dishonest peers, by index. The audit holds nothing against them.
     pub dishonest: BTreeMap<usize, Box<dyn Dishonest>>,
     /// Changes the simulator's manifest to one that suits the learning.
-    pub adjust: fn(&mut Manifest),
+    pub adjust: Box<dyn Fn(&mut Manifest)>,
 }
 
 impl Actors {
@@ -41,7 +41,7 @@ impl Actors {
         Self {
             learning,
             dishonest: liars.map(dishonest).collect(),
-            adjust: |_| (),
+            adjust: Box::new(|_| ()),
         }
     }
 }

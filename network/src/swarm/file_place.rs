@@ -14,6 +14,8 @@ pub struct FilePlace {
     pub offset: u64,
     /// Bytes of the blob that are in the file and verified. The fetch keeps it up to date.
     pub done: Arc<AtomicU64>,
+    /// Bytes of the blob that peers sent, and that the fetch wrote there.
+    pub fetched: Arc<AtomicU64>,
 }
 
 impl FilePlace {
@@ -24,6 +26,7 @@ impl FilePlace {
             path,
             offset,
             done: Arc::default(),
+            fetched: Arc::default(),
         }
     }
 
@@ -34,6 +37,12 @@ impl FilePlace {
 
     pub(super) fn set_done(&self, bytes: u64) {
         self.done.store(bytes, Ordering::Relaxed);
+    }
+
+    /// A piece that a peer sent was written.
+    pub(super) fn add_fetched(&self, bytes: usize) {
+        self.fetched.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.add_done(bytes);
     }
 
     pub(super) fn add_done(&self, bytes: usize) {

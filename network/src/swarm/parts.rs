@@ -260,7 +260,7 @@ impl PartsInFile {
         if !self.have.has(piece)
             && let Owner::Caller(place) = &self.owner
         {
-            place.add_done(bytes.len());
+            place.add_fetched(bytes.len());
         }
         self.have.set(piece, true);
         Ok(())
@@ -358,7 +358,11 @@ mod tests {
         let parts = open();
         assert_eq!((parts.have().count(), done()), (3, 3 * CHUNK_BYTES as u64));
         put(&parts, &blob, &[3]);
-        assert_eq!(done(), blob.len() as u64);
+        let fetched = place.fetched.load(std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(
+            (done(), fetched),
+            (blob.len() as u64, CHUNK_BYTES as u64 + 9)
+        );
         parts.delete();
         let whole = [&before[..], &blob, &after].concat();
         assert!(fs::read(&place.path).unwrap() == whole);

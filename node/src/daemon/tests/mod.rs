@@ -62,7 +62,7 @@ impl TestNode {
         }
     }
 
-    async fn wait_for(&self, what: &str, condition: impl Fn(&Snapshot) -> bool) -> Snapshot {
+    async fn wait_for(&self, what: &str, mut condition: impl FnMut(&Snapshot) -> bool) -> Snapshot {
         let mut poll = tokio::time::interval(POLL);
         let until = tokio::time::Instant::now() + PATIENCE;
         loop {

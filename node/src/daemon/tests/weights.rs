@@ -168,6 +168,54 @@ async fn a_node_whose_weights_are_damaged_on_disk_fetches_what_differs_and_goes_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_running_node_whose_weights_differ_from_the_others_fetches_what_differs() {
+    let place = place(3);
+    let [first, second, third] = [0, 1, 2].map(|node| &place.founders[node]);
+    let one = place.start(first, |_| {}).await;
+    let two = place.start(second, |_| {}).await;
+    let damaged = place.start(third, |_| {}).await;
+    damaged
+        .wait_for("two rounds", |status| rounds(status) >= 2)
+        .await;
+    // The file is mapped, so the node computes from damaged weights, unless it has used them
+    // already: then the next are damaged.
+    let files = WeightFiles::new(third.weights());
+    let mut tried = None;
+    damaged
+        .wait_for("fetch", |status| {
+            let newest = files.rounds().unwrap().pop();
+            if tried != newest
+                && status
+                    .node
+                    .message
+                    .contains(&format!("{}: training", rounds(status)))
+            {
+                damage(&files.path(newest.unwrap()));
+                tried = newest;
+            }
+            says(status, "fetched the weights of round ")
+        })
+        .await;
+    let status = damaged.dashboard.status();
+    assert!(
+        says(&status, ": 0.0 MB of 3.3 MB from peers"),
+        "{:#?}",
+        status.events
+    );
+    let goal = rounds(&status) + 2;
+    let ours = damaged
+        .wait_for("rounds", |status| rounds(status) >= goal)
+        .await;
+    let theirs = one
+        .wait_for("rounds", |status| rounds(status) >= goal)
+        .await;
+    assert_roots_agree(&ours, &theirs);
+    for node in [one, two, damaged] {
+        node.end().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_newcomer_that_is_interrupted_keeps_what_it_has_of_a_checkpoint_and_catches_up() {
     let place = place(1);
     // Its rounds are so short that the newcomer, which is slow on purpose, needs more of them.

@@ -119,8 +119,8 @@ pub fn create(path: &Path, access: Access, bytes: &[u8]) -> Result<()> {
     sync_parent(path)
 }
 
-/// Renames a file that was written bit by bit, and replaces what is at `path`. Afterwards the content
-/// and the new name survive a power cut.
+/// Renames a file that was written bit by bit, and replaces what is at `path`. Afterwards the
+/// content and the new name survive a power cut.
 ///
 /// # Errors
 /// When the operating system refuses.

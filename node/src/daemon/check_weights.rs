@@ -3,11 +3,10 @@
 //!
 //! After a start every stored file is checked once, and one from which a damaged chunk was read is
 //! checked again. Peers are served from a file only once it was checked. The newest weights and
-//! checkpoints are repaired; others, which nobody keeps for long, are deleted.
+//! checkpoints are repaired; others are not kept for long anyway.
 
 use weal_coordinator_free::host::retention;
 use weal_dashboard::Level;
-use weal_proto::RoundNumber;
 
 use super::event_loop::Daemon;
 use super::jobs::{Checked, Done, Fetched, JobContext};
@@ -80,12 +79,6 @@ impl Daemon {
         self.weights_ready(weights, false).await
     }
 
-    /// Deletes weights that are damaged for ever.
-    fn drop_weights(&mut self, round: RoundNumber) -> Result<()> {
-        self.weights.files().remove(round)?;
-        self.serve_weights()
-    }
-
     fn is_catching_up(&self) -> bool {
         self.weights.round() < self.core.chain().round()
     }
@@ -121,7 +114,7 @@ impl Daemon {
         }
     }
 
-    /// Stored weights were checked: peers are served from them now, or they are deleted.
+    /// Stored weights were checked. Peers are served from them now, unless they are damaged.
     pub(super) fn checked_weights(&mut self, checked: Checked) -> Result<()> {
         let Checked {
             id,
@@ -140,11 +133,10 @@ impl Daemon {
                 self.serve_weights()?;
             }
             (None, Some(why)) => {
-                let text = format!(
-                    "the weights of round {round} are damaged on disk; deleting them: {why}"
-                );
+                let text = format!("the weights of round {round} on disk stay damaged: {why}");
                 self.page.say(Level::Warn, text);
-                self.drop_weights(round)?;
+                self.weights.stop_serving(round);
+                self.serve_weights()?;
             }
             // They were deleted meanwhile, being old.
             (None, None) => {}

@@ -69,6 +69,11 @@ impl CurrentWeights {
         }
     }
 
+    /// The weights of a round on disk are damaged.
+    pub(super) fn stop_serving(&mut self, round: RoundNumber) {
+        self.checked.remove(&round);
+    }
+
     /// Deletes files that are not to be kept.
     ///
     /// # Errors

@@ -100,11 +100,11 @@ documented! {
         /// Number of newest rounds whose contributions are kept, for peers and for restarting this
         /// node. Those from the 32 rounds before the oldest kept checkpoint on are kept too.
         contributions: u64 = 64,
-        /// Number of newest rounds whose starting weights are kept, at least 2. Each takes four bytes
-        /// a parameter: 4.4 GB for a billion parameters.
+        /// Number of newest rounds whose starting weights are kept, at least 2. Each takes four
+        /// bytes a parameter: 4.4 GB for a billion parameters.
         weights: u64 = 4,
-        /// Number of checkpoints, the weights of every 32nd round, that are kept besides. A peer that
-        /// joins fetches the newest, and with 2 has the time of 32 to 64 rounds for it; each
+        /// Number of checkpoints, the weights of every 32nd round, that are kept besides. A peer
+        /// that joins fetches the newest, and with 2 has the time of 32 to 64 rounds for it; each
         /// further one adds 32. Each takes as much space as a round's weights.
         checkpoints: u64 = 2,
         /// Rounds from one saving of the optimiser's moments to the next. With more than 1 the node

@@ -1,9 +1,9 @@
 //! Weights that are being fetched: a file of their full length, which fills up piece by piece.
 //!
 //! No list says what is there: whoever continues hashes the file and compares the tensors with
-//! those wanted. So the file survives a crash at any moment, and its content may come from anywhere:
-//! from a fetch that was interrupted, from weights that the swarm has left behind meanwhile, or from
-//! a stored file that is damaged. What is equal stays; the rest is fetched.
+//! those wanted. So the file survives a crash at any moment, and its content may come from
+//! anywhere: from a fetch that was interrupted, from weights that the swarm has left behind
+//! meanwhile, or from a stored file that is damaged. What is equal stays; the rest is fetched.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
@@ -67,8 +67,8 @@ impl PartialWeights {
 
     /// Makes the file unless it is there, from what is likely to be equal.
     ///
-    /// Older such files are given up, but one of a checkpoint only for a newer checkpoint: its fetch
-    /// may go on. So there are hardly ever more than two.
+    /// Older such files are given up, but one of a checkpoint only for a newer checkpoint: its
+    /// fetch may go on. So there are hardly ever more than two.
     ///
     /// # Errors
     /// When the disk cannot be written.
@@ -95,11 +95,9 @@ impl PartialWeights {
         }
         others.for_each(|other| other.delete());
         let bytes = layout.parameters() as u64 * 4;
-        let sized = self.file().and_then(|file| {
-            file.set_len(bytes)
-                .map_err(Error::storage("cannot write", &self.path))
-        });
-        sized.map(drop)
+        let file = self.file()?;
+        file.set_len(bytes)
+            .map_err(Error::storage("cannot write", &self.path))
     }
 
     fn file(&self) -> Result<File> {

@@ -1,11 +1,11 @@
 //! Files.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Seek, Write};
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::sync::sync_folder;
+use crate::sync::{sync_file, sync_folder};
 use crate::temporary::TemporaryFile;
 use crate::{TEMPORARY, make_parent};
 
@@ -119,6 +119,17 @@ pub fn create(path: &Path, access: Access, bytes: &[u8]) -> Result<()> {
     sync_parent(path)
 }
 
+/// Renames a file that was written bit by bit, and replaces what is at `path`. Afterwards the
+/// content and the new name survive a power cut.
+///
+/// # Errors
+/// When the operating system refuses.
+pub fn publish(file: &Path, path: &Path) -> Result<()> {
+    sync_file(file).map_err(Error::at("cannot sync", file))?;
+    fs::rename(file, path).map_err(Error::at("cannot rename to", path))?;
+    sync_parent(path)
+}
+
 /// A temporary file beside `path`, or why the system refuses to make one.
 fn new_temporary(path: &Path, access: Access) -> Result<io::Result<TemporaryFile>> {
     let parent = make_parent(path)?;
@@ -163,9 +174,6 @@ fn allow(_: &mut tempfile::Builder<'_, '_>, _: Access) {}
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::io::ErrorKind;
-
     use super::*;
 
     #[test]
@@ -202,6 +210,17 @@ mod tests {
         assert_eq!(error.source.kind(), ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&path).unwrap(), b"first");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_grew_bit_by_bit_replaces_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let (part, path) = (dir.path().join("part"), dir.path().join("weights"));
+        fs::write(&path, "old").unwrap();
+        create(&part, Access::Owner, b"new").unwrap();
+        publish(&part, &path).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert!(!part.exists());
     }
 
     #[cfg(unix)]

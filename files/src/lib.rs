@@ -21,7 +21,7 @@ mod temporary;
 use std::path::{Path, PathBuf};
 
 pub use error::{Error, Result};
-pub use file::{Access, can_write, create, write, write_with};
+pub use file::{Access, can_write, create, publish, write, write_with};
 pub use folder::{can_create_folder, create_folder};
 pub use link::{copy_permissions, link_or_write};
 pub use sweep::sweep;

@@ -30,7 +30,8 @@ pub(crate) fn sync_tree(folder: &Path) -> io::Result<()> {
     sync_folder(folder)
 }
 
-fn sync_file(path: &Path) -> io::Result<()> {
+/// Makes the content of a file durable.
+pub(crate) fn sync_file(path: &Path) -> io::Result<()> {
     // Windows syncs only files that are open for writing.
     OpenOptions::new()
         .read(true)

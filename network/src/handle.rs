@@ -1,11 +1,13 @@
 //! The node's handle on the network.
 
+use std::io;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use libp2p::Multiaddr;
 use libp2p::bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
+use weal_proto::{BlobHash, Outline};
 
 use crate::backlog::{Backlog, Events};
 use crate::command::Command;
@@ -21,7 +23,7 @@ use crate::service::Service;
 use crate::sessions::KeyUse;
 use crate::settings::Settings;
 use crate::status::{Counters, Status};
-use crate::swarm::{Exchange, Input, Parties, Want};
+use crate::swarm::{Exchange, FilePlace, Input, Parties, Parts, Want};
 
 /// Gossip messages of this node that may wait for the driver.
 const GOSSIP_QUEUE: usize = 1024;
@@ -192,27 +194,58 @@ impl Network {
     /// # Errors
     /// See [`FetchError`]. `NotFound` and `Incomplete` say why each peer did not help.
     pub async fn fetch(&self, want: Want) -> Result<Vec<u8>, FetchError> {
-        let (hash, local) = (want.blob, self.local());
-        let (reply, fetched) = oneshot::channel();
-        let (order, holders) = want.split(&local);
-        let input = Input::Want {
-            order,
-            holders,
-            reply,
-        };
-        let sent = self.shared.blobs.send(input).await;
-        sent.map_err(|_| FetchError::ShutDown)?;
-        let parts = fetched.await.map_err(|_| FetchError::ShutDown)??;
-        let read = tokio::task::spawn_blocking(move || {
+        let hash = want.blob;
+        let parts = self.fetch_parts(want, None).await?;
+        let whole = read_parts(hash, move || {
             let whole = parts.whole();
             parts.delete();
             whole
         });
-        let failed = |why: String| FetchError::Storage { hash, why };
-        let whole = read.await.map_err(|panic| failed(panic.to_string()))?;
         whole
-            .map_err(|error| failed(error.to_string()))?
-            .ok_or_else(|| failed("a piece is gone".into()))
+            .await?
+            .ok_or_else(|| storage_error(hash, "a piece is gone"))
+    }
+
+    /// Fetches a blob as [`Network::fetch`] does, straight into a file: each piece is written to
+    /// its place as it arrives, and pieces that are there already are kept. Returns the outline
+    /// once the whole blob is there. The file is not synced.
+    ///
+    /// # Errors
+    /// See [`FetchError`]. Pieces that have arrived stay in the file.
+    pub async fn fetch_into(
+        &self,
+        want: Want,
+        place: FilePlace,
+    ) -> Result<Arc<Outline>, FetchError> {
+        let hash = want.blob;
+        let parts = self.fetch_parts(want, Some(place.clone())).await?;
+        let outline = Arc::clone(parts.outline());
+        // Another fetch of the same blob may have come first.
+        let is_there = read_parts(hash, move || {
+            Ok(parts.is_at(&place) || parts.copy_to(&place)?)
+        });
+        match is_there.await? {
+            true => Ok(outline),
+            false => Err(storage_error(hash, "a piece is gone")),
+        }
+    }
+
+    async fn fetch_parts(
+        &self,
+        want: Want,
+        place: Option<FilePlace>,
+    ) -> Result<Arc<Parts>, FetchError> {
+        let (reply, fetched) = oneshot::channel();
+        let (order, holders) = want.split(&self.local());
+        let input = Input::Want {
+            order,
+            holders,
+            place,
+            reply,
+        };
+        let sent = self.shared.blobs.send(input).await;
+        sent.map_err(|_| FetchError::ShutDown)?;
+        fetched.await.map_err(|_| FetchError::ShutDown)?
     }
 
     /// Watches the state of the network.
@@ -240,4 +273,19 @@ impl Network {
         self.shared.requester.command(Command::Shutdown(done)).await;
         let _ = is_done.await;
     }
+}
+
+/// Reads or writes the pieces of a blob on a thread that may block.
+async fn read_parts<T: Send + 'static>(
+    hash: BlobHash,
+    read: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, FetchError> {
+    let read = tokio::task::spawn_blocking(read).await;
+    let read = read.unwrap_or_else(|panic| Err(io::Error::other(panic)));
+    read.map_err(|error| storage_error(hash, error))
+}
+
+fn storage_error(hash: BlobHash, why: impl ToString) -> FetchError {
+    let why = why.to_string();
+    FetchError::Storage { hash, why }
 }

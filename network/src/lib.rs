@@ -106,5 +106,5 @@ pub use service::{Found, Service, Silent};
 pub use sessions::{KeyUse, OtherUse, Session, SessionId};
 pub use settings::{DEFAULT_MAX_GOSSIP_BYTES, RelayLimits, Settings};
 pub use status::{Direction, Drops, HolePunches, PeerStatus, PortMapping, Status};
-pub use swarm::{Priority, Want};
+pub use swarm::{FilePlace, Priority, Want};
 pub use traffic::{Bytes as ByteCount, BytesByKind};

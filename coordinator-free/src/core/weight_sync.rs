@@ -15,22 +15,26 @@
 //!                          └───────────────────┘
 //!                                failed
 //! ```
+//!
+//! A node that is far behind fetches the newest *checkpoint* (see [`retention`]) rather than newer
+//! weights, since peers keep it until it has arrived, however slowly. Then it applies all rounds
+//! since, however many: if it fetched the next checkpoint instead, it might never arrive.
 
 use std::collections::BTreeMap;
 
 use weal_proto::{RoundNumber, StateRoot};
 
+use crate::host::retention;
 use crate::interface::error::Error;
 use crate::interface::output::Apply;
 use crate::rules::chain::Chain;
 
 /// The most decided rounds that wait to be applied. A node that is further behind fetches weights.
 const MAX_UNAPPLIED: usize = 1_024;
-/// A node that is this many rounds behind fetches the newest weights instead of applying round
-/// after round.
+/// A node that is this many rounds behind fetches weights instead of applying round after round.
 const FETCH_WEIGHTS_FROM: u64 = 64;
 /// This many rounds stay known after they are applied, so that the weights can be computed again.
-/// Peers keep the weights of as many rounds.
+/// Peers keep the weights of as many newest rounds.
 const ROUNDS_BACK: u64 = 4;
 
 /// Weights, named by the round that starts from them.
@@ -81,6 +85,10 @@ pub(super) struct WeightSync {
     decided: BTreeMap<RoundNumber, Apply>,
     /// How many fetches have failed since there were weights.
     failures: u64,
+    /// Weights are fetched because this node lacks rounds, and not because its weights differ.
+    lags: bool,
+    /// The weights in memory were fetched: the rounds since are applied, however many.
+    applies_all: bool,
 }
 
 impl WeightSync {
@@ -104,6 +112,8 @@ impl WeightSync {
             state: State::Missing,
             decided: rounds,
             failures: 0,
+            lags: false,
+            applies_all: false,
         })
     }
 
@@ -133,8 +143,13 @@ impl WeightSync {
 
     /// The caller has these weights in memory now.
     pub(super) fn ready(&mut self, weights: Weights) {
+        let fetched = matches!(self.state, State::Fetching { .. });
         self.state = State::Held(weights);
         self.failures = 0;
+        self.lags = false;
+        let last = self.decided.keys().next_back();
+        let behind = last.map_or(0, |last| last.next().0.saturating_sub(weights.round.0));
+        self.applies_all = (fetched || self.applies_all) && behind >= FETCH_WEIGHTS_FROM;
         let oldest = RoundNumber(weights.round.0.saturating_sub(ROUNDS_BACK));
         self.decided.retain(|round, _| *round >= oldest);
     }
@@ -143,10 +158,8 @@ impl WeightSync {
     pub(super) fn failed(&mut self, round: RoundNumber) {
         let newest = self.newest_proven();
         self.state = match self.state {
-            // Perhaps no peer keeps those weights, or nobody has stored them. The newest are the
-            // likeliest to be found, then those before them.
             State::Fetching { held, target } | State::FetchPending { held, target } => {
-                let next = self.proven(self.failures % ROUNDS_BACK).or(newest);
+                let next = self.candidate(held, self.failures);
                 self.failures = self.failures.saturating_add(1);
                 State::FetchPending {
                     held,
@@ -157,10 +170,14 @@ impl WeightSync {
             // whose root is decided, only the blobs can help.
             State::Held(held) | State::Applying(held) => {
                 match newest.filter(|newest| held.round == round && newest.round > round) {
-                    Some(target) => State::FetchPending {
-                        held: Some(held),
-                        target,
-                    },
+                    Some(newest) => {
+                        self.lags = true;
+                        self.applies_all = false;
+                        State::FetchPending {
+                            held: Some(held),
+                            target: self.checkpoint(Some(held)).unwrap_or(newest),
+                        }
+                    }
                     None => State::Held(held),
                 }
             }
@@ -189,19 +206,23 @@ impl WeightSync {
                     target: self.fetch(target),
                 })
             }
-            Some(apply) if behind < FETCH_WEIGHTS_FROM => {
+            Some(apply) if behind < FETCH_WEIGHTS_FROM || self.applies_all => {
                 self.state = State::Applying(held);
                 Some(Step::Apply(apply.clone()))
             }
             _ => {
-                let newest = self.newest_proven()?;
-                Some(Step::Fetch(self.fetch(newest)))
+                self.lags = true;
+                let checkpoint = self.checkpoint(Some(held));
+                let target = checkpoint.or_else(|| self.newest_proven())?;
+                Some(Step::Fetch(self.fetch(target)))
             }
         }
     }
 
     /// Discards the weights in memory, which voters do not share. The caller must fetch `target`.
     pub(super) fn discard(&mut self, target: Weights) {
+        self.lags = false;
+        self.applies_all = false;
         self.state = State::Fetching { held: None, target };
     }
 
@@ -219,6 +240,39 @@ impl WeightSync {
             target,
         };
         target
+    }
+
+    /// What to fetch after this many failures. Perhaps no peer keeps the last target any longer, or
+    /// nobody has stored it.
+    fn candidate(&self, held: Option<Weights>, failures: u64) -> Option<Weights> {
+        let checkpoint = self.checkpoint(held);
+        let next = if self.lags {
+            // The checkpoint again, which may be another one by now, and newer ones in turn with
+            // it: nobody knows who is connected next.
+            match failures.is_multiple_of(2) {
+                true => checkpoint,
+                false => self.proven(failures / 2 % ROUNDS_BACK),
+            }
+        } else {
+            // The newest are the likeliest to be found, then those before them.
+            match failures % (ROUNDS_BACK + 1) {
+                ROUNDS_BACK => checkpoint,
+                back => self.proven(back),
+            }
+        };
+        next.or_else(|| self.newest_proven())
+    }
+
+    /// The newest checkpoint whose state root a decision proves, if it is newer than `held`.
+    fn checkpoint(&self, held: Option<Weights>) -> Option<Weights> {
+        let mut rounds = self.decided.iter().rev();
+        let (round, apply) = rounds.find(|(round, _)| retention::is_checkpoint(**round))?;
+        let checkpoint = Weights {
+            round: *round,
+            root: apply.base_root,
+        };
+        let is_newer = held.is_none_or(|held| held.round < checkpoint.round);
+        is_newer.then_some(checkpoint)
     }
 
     /// The newest weights whose state root a decision proves.
@@ -286,13 +340,19 @@ mod tests {
         }
     }
 
-    /// Weights of round 0 are in memory, and this many rounds are decided.
-    fn behind(rounds: u64) -> WeightSync {
-        let mut sync = WeightSync {
+    fn nothing() -> WeightSync {
+        WeightSync {
             state: State::Missing,
             decided: BTreeMap::new(),
             failures: 0,
-        };
+            lags: false,
+            applies_all: false,
+        }
+    }
+
+    /// Weights of round 0 are in memory, and this many rounds are decided.
+    fn behind(rounds: u64) -> WeightSync {
+        let mut sync = nothing();
         sync.ready(weights(0));
         for round in 0..rounds {
             sync.decided(apply(round));
@@ -302,11 +362,7 @@ mod tests {
 
     #[test]
     fn nothing_is_asked_for_before_there_are_weights() {
-        let mut sync = WeightSync {
-            state: State::Missing,
-            decided: BTreeMap::new(),
-            failures: 0,
-        };
+        let mut sync = nothing();
         sync.decided(apply(0));
         assert_eq!(sync.next(RoundNumber(1)), None);
         assert_eq!(sync.root_at(RoundNumber(0)), None);
@@ -341,12 +397,55 @@ mod tests {
     }
 
     #[test]
-    fn a_node_far_behind_fetches_the_newest_weights_that_are_proven() {
-        let mut sync = behind(FETCH_WEIGHTS_FROM);
-        let newest = weights(FETCH_WEIGHTS_FROM - 1);
-        let running = RoundNumber(FETCH_WEIGHTS_FROM);
-        assert_eq!(sync.next(running), Some(Step::Fetch(newest)));
+    fn a_node_far_behind_fetches_the_newest_checkpoint_that_is_proven() {
+        let mut sync = behind(FETCH_WEIGHTS_FROM + 40);
+        let running = RoundNumber(FETCH_WEIGHTS_FROM + 40);
+        assert_eq!(sync.next(running), Some(Step::Fetch(weights(96))));
         assert_eq!(sync.held(), Some(weights(0)));
+    }
+
+    #[test]
+    fn a_slow_node_applies_all_rounds_since_its_checkpoint_however_many() {
+        let mut sync = behind(70);
+        assert_eq!(sync.next(RoundNumber(70)), Some(Step::Fetch(weights(64))));
+        for round in 70..200 {
+            sync.decided(apply(round));
+        }
+        sync.ready(weights(64));
+        for round in 64..200 {
+            let step = sync.next(RoundNumber(200));
+            assert_eq!(step, Some(Step::Apply(apply(round))));
+            sync.ready(weights(round + 1));
+        }
+        assert_eq!(sync.next(RoundNumber(200)), None);
+        assert!(!sync.applies_all);
+    }
+
+    #[test]
+    fn a_node_whose_checkpoint_came_too_late_fetches_the_next_one() {
+        let mut sync = behind(70);
+        sync.next(RoundNumber(70));
+        for round in 70..200 {
+            sync.decided(apply(round));
+        }
+        sync.ready(weights(64));
+        sync.next(RoundNumber(200));
+        sync.failed(RoundNumber(64));
+        assert_eq!(sync.next(RoundNumber(200)), Some(Step::Fetch(weights(192))));
+    }
+
+    #[test]
+    fn a_failed_fetch_of_a_checkpoint_is_repeated_in_turn_with_newer_weights() {
+        let mut sync = behind(70);
+        sync.next(RoundNumber(70));
+        for target in [64, 69, 64, 68, 64, 67] {
+            sync.failed(RoundNumber(64));
+            let fetch = Step::Fetch(weights(target));
+            assert_eq!(sync.next(RoundNumber(70)), Some(fetch));
+        }
+        (70..97).for_each(|round| sync.decided(apply(round)));
+        sync.failed(RoundNumber(67));
+        assert_eq!(sync.next(RoundNumber(97)), Some(Step::Fetch(weights(96))));
     }
 
     #[test]
@@ -399,7 +498,8 @@ mod tests {
         let rounds = MAX_UNAPPLIED as u64 + 1;
         let mut sync = behind(rounds);
         assert_eq!(sync.decided.len(), MAX_UNAPPLIED);
-        let newest = weights(rounds - 1);
-        assert_eq!(sync.next(RoundNumber(rounds)), Some(Step::Fetch(newest)));
+        let checkpoint = weights(rounds - 1);
+        let step = sync.next(RoundNumber(rounds));
+        assert_eq!(step, Some(Step::Fetch(checkpoint)));
     }
 }

@@ -84,8 +84,8 @@ pub enum Output {
     Apply(Apply),
     /// Fetch the weights at the start of a round from peers, because this node's weights differ
     /// from the decided ones or are too far behind. Answer with
-    /// [`Input::WeightsReady`](crate::Input::WeightsReady) for that round, or with
-    /// [`Input::ApplyFailed`](crate::Input::ApplyFailed).
+    /// [`Input::WeightsReady`](crate::Input::WeightsReady) for that round, or another whose root is
+    /// decided, or with [`Input::ApplyFailed`](crate::Input::ApplyFailed).
     FetchWeights {
         /// The round that starts from the weights to fetch.
         round: RoundNumber,

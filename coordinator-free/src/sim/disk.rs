@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use weal_proto::{BlobHash, Decided, RoundNumber, StateRoot};
 
-use crate::host::retention;
+use crate::host::retention::{self, KeptWeights};
 use crate::interface::output::Record;
 
 /// What a node's store keeps, and how its disk behaves.
@@ -20,8 +20,8 @@ pub struct Disks {
     pub stores_weights_ppm: u32,
     /// The rounds for which a node keeps contributions.
     pub keep_contributions: u64,
-    /// The rounds for which a node keeps weights.
-    pub keep_weights: usize,
+    /// The weights that a node keeps.
+    pub keep_weights: KeptWeights,
 }
 
 impl Disks {
@@ -32,7 +32,10 @@ impl Disks {
             fails_ppm: 0,
             stores_weights_ppm: 1_000_000,
             keep_contributions: 64,
-            keep_weights: 4,
+            keep_weights: KeptWeights {
+                newest: 4,
+                checkpoints: 2,
+            },
         }
     }
 }
@@ -96,7 +99,8 @@ impl Disk {
                 let round = decided.value.round;
                 self.decided.push(*decided);
                 self.records.retain(|record| !is_log_up_to(record, round));
-                let oldest = retention::oldest_kept(round, rules.keep_contributions);
+                let oldest =
+                    retention::oldest_kept(round, rules.keep_contributions, self.checkpoint());
                 self.blobs.retain(|_, of| *of >= oldest);
                 self.show_decided();
             }
@@ -106,9 +110,16 @@ impl Disk {
 
     pub(super) fn store_weights(&mut self, round: RoundNumber, root: StateRoot, rules: &Disks) {
         self.weights.insert(round, root);
-        for _ in 0..retention::surplus_weights(self.weights.len(), rules.keep_weights) {
-            self.weights.pop_first();
+        let stored: Vec<_> = self.weights.keys().copied().collect();
+        for round in retention::surplus_weights(&stored, rules.keep_weights) {
+            self.weights.remove(&round);
         }
+    }
+
+    /// The oldest checkpoint on disk.
+    fn checkpoint(&self) -> Option<RoundNumber> {
+        let mut stored = self.weights.keys().copied();
+        stored.find(|round| retention::is_checkpoint(*round))
     }
 
     /// Stores the peer's own contribution, which nobody is served yet.

@@ -9,6 +9,7 @@ use super::liar::Lie;
 use super::network::{Eclipse, Network, OneWay, Partition};
 use super::random::Random;
 use super::scenario::{Absence, Scenario};
+use crate::host::retention::KeptWeights;
 
 /// The last instant of virtual time at which the network is disturbed, in milliseconds.
 const DISTURBED_UNTIL_MS: u64 = 200_000;
@@ -141,7 +142,16 @@ impl Draw {
             fails_ppm: self.sometimes(10, 1_000) as u32,
             stores_weights_ppm: self.0.one_of(&[500_000, 900_000, 1_000_000]),
             keep_contributions: self.0.one_of(&[2, 8, 64]),
-            keep_weights: self.0.one_of(&[2, 4]),
+            keep_weights: self.0.one_of(&[
+                KeptWeights {
+                    newest: 2,
+                    checkpoints: 0,
+                },
+                KeptWeights {
+                    newest: 4,
+                    checkpoints: 2,
+                },
+            ]),
         }
     }
 

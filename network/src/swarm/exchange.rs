@@ -10,6 +10,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use weal_proto::{BlobHash, Outline};
 
 use super::bits::Bits;
+use super::file_place::FilePlace;
 use super::finished::Finished;
 use super::giving::Giving;
 use super::input::{Arriving, Begun, Input, Reply, Taking};
@@ -64,6 +65,8 @@ pub(crate) struct Exchange {
 #[derive(Default)]
 struct Wanted {
     replies: Vec<Reply>,
+    /// The first place that a caller named.
+    place: Option<FilePlace>,
     parts: Option<Arc<Parts>>,
 }
 
@@ -119,8 +122,9 @@ impl Exchange {
             Input::Want {
                 order,
                 holders,
+                place,
                 reply,
-            } => self.want(order, holders, reply, now),
+            } => self.want(order, holders, (place, reply), now),
             Input::Inbound(inbound) => self.on_stream(inbound),
             Input::Frame { from, frame } => {
                 if self.readers.reads(&from) {
@@ -200,16 +204,26 @@ impl Exchange {
         }
     }
 
-    fn want(&mut self, order: Order, holders: Vec<PeerKey>, reply: Reply, now: Instant) {
-        if let Some(parts) = self.finished.get(&order.blob) {
+    fn want(
+        &mut self,
+        order: Order,
+        holders: Vec<PeerKey>,
+        (place, reply): (Option<FilePlace>, Reply),
+        now: Instant,
+    ) {
+        // Whoever wants a blob again at the same place knows that it is damaged there.
+        let is_there = |parts: &Arc<Parts>| place.as_ref().is_some_and(|at| parts.is_at(at));
+        if let Some(parts) = self
+            .finished
+            .get(&order.blob)
+            .filter(|parts| !is_there(parts))
+        {
             let _ = reply.send(Ok(parts));
             return;
         }
-        self.wanted
-            .entry(order.blob)
-            .or_default()
-            .replies
-            .push(reply);
+        let wanted = self.wanted.entry(order.blob).or_default();
+        wanted.place = wanted.place.take().or(place);
+        wanted.replies.push(reply);
         let away = holders.iter().filter(|peer| !self.peers.contains(*peer));
         for peer in away.filter_map(identity::peer_id) {
             self.tell_driver(Command::Reach(peer));
@@ -356,8 +370,16 @@ impl Exchange {
 
     fn prepare(&self, blob: BlobHash, outline: Arc<Outline>) {
         let (folder, inputs) = (self.parties.folder.clone(), self.parties.inputs.clone());
+        let place = self
+            .wanted
+            .get(&blob)
+            .and_then(|wanted| wanted.place.clone());
         tokio::task::spawn_blocking(move || {
-            let parts = Parts::open(folder.as_deref(), outline)
+            let opened = match place {
+                Some(place) => Parts::open_at(place, outline),
+                None => Parts::open(folder.as_deref(), outline),
+            };
+            let parts = opened
                 .map(|parts| {
                     let have = parts.have();
                     (Arc::new(parts), have)

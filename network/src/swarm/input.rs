@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 use weal_proto::{BlobHash, Outline};
 
 use super::bits::Bits;
+use super::file_place::FilePlace;
 use super::frame::Frame;
 use super::parts::Parts;
 use super::picker::{Arrived, GiftId, Order};
@@ -21,6 +22,8 @@ pub(crate) enum Input {
         order: Order,
         /// Peers to connect to if they are not connected.
         holders: Vec<PeerKey>,
+        /// Where the blob goes, if the caller has a place for it.
+        place: Option<FilePlace>,
         reply: Reply,
     },
     /// A peer opened a stream.

@@ -5,6 +5,7 @@
 
 mod bits;
 mod exchange;
+mod file_place;
 mod finished;
 mod frame;
 mod giving;
@@ -21,10 +22,12 @@ mod transfer;
 mod want;
 
 pub(crate) use exchange::{Exchange, Parties};
+pub use file_place::FilePlace;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use frame::MAX_FRAME;
 pub use frame::Priority;
 pub(crate) use input::Input;
+pub(crate) use parts::Parts;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use session::read_frame;
 pub use want::Want;

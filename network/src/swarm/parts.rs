@@ -1,8 +1,8 @@
-//! The pieces of a blob that are here: in memory for a short blob, else in a file, in which a later
-//! fetch finds them again.
+//! The pieces of a blob that are here: in the caller's file if it names a place, in memory for a
+//! short blob, else in a file of the exchange. In a file, a later fetch finds them again.
 //!
-//! The file has the length of the blob and no list of pieces: whoever opens it verifies each piece
-//! against the outline. So no crash can make it lie.
+//! A file holds no list of pieces: whoever opens it verifies each piece against the outline, and so
+//! does whoever reads one. So no crash can make it lie, and nor can somebody who writes to it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -14,6 +14,7 @@ use libp2p::bytes::Bytes;
 use weal_proto::{BlobHash, CHUNK_BYTES, Outline};
 
 use super::bits::Bits;
+use super::file_place::FilePlace;
 
 /// The longest blob that is kept in memory if there is a folder for parts.
 const IN_MEMORY: u64 = 16 << 20;
@@ -31,11 +32,25 @@ pub(crate) struct Parts {
 #[derive(Debug)]
 enum Place {
     Memory(Vec<Option<Bytes>>),
-    File {
-        path: PathBuf,
-        file: File,
-        have: Bits,
-    },
+    File(PartsInFile),
+}
+
+#[derive(Debug)]
+struct PartsInFile {
+    file: File,
+    /// Where the blob begins in the file.
+    start: u64,
+    have: Bits,
+    owner: Owner,
+}
+
+/// Whose file it is.
+#[derive(Debug)]
+enum Owner {
+    /// The exchange's, which deletes it.
+    Exchange(PathBuf),
+    /// The caller's.
+    Caller(FilePlace),
 }
 
 impl Parts {
@@ -54,18 +69,42 @@ impl Parts {
                     .open(&path)?;
                 let is_new = file.metadata()?.len() != outline.bytes;
                 file.set_len(outline.bytes)?;
-                let mut have = Bits::none(pieces(&outline));
+                let mut parts = PartsInFile {
+                    file,
+                    start: 0,
+                    have: Bits::none(pieces(&outline)),
+                    owner: Owner::Exchange(path),
+                };
                 if !is_new {
-                    find(&file, &outline, &mut have)?;
+                    parts.find(&outline)?;
                 }
-                Place::File { path, file, have }
+                Place::File(parts)
             }
             _ => Place::Memory(vec![None; outline.chunks.len()]),
         };
-        Ok(Self {
+        Ok(Self::new(outline, place))
+    }
+
+    /// Finds which pieces of a blob are at a place in the caller's file. Reads them all and may
+    /// take a while.
+    pub(crate) fn open_at(place: FilePlace, outline: Arc<Outline>) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).open(&place.path)?;
+        let mut parts = PartsInFile {
+            file,
+            start: place.offset,
+            have: Bits::none(pieces(&outline)),
+            owner: Owner::Caller(place),
+        };
+        parts.find(&outline)?;
+        Ok(Self::new(outline, Place::File(parts)))
+    }
+
+    fn new(outline: Arc<Outline>, place: Place) -> Self {
+        Self {
             outline,
             place: Mutex::new(place),
-        })
+        }
     }
 
     /// Deletes the files of fetches that nobody continued.
@@ -96,7 +135,7 @@ impl Parts {
                 }
                 have
             }
-            Place::File { have, .. } => have.clone(),
+            Place::File(parts) => parts.have.clone(),
         }
     }
 
@@ -108,24 +147,20 @@ impl Parts {
                     *place = Some(bytes);
                 }
             }
-            Place::File { file, have, .. } => {
-                file.seek(SeekFrom::Start(offset(piece)))?;
-                file.write_all(&bytes)?;
-                have.set(piece, true);
-            }
+            Place::File(parts) => parts.put(piece, &bytes)?,
         }
         Ok(())
     }
 
-    /// Returns a piece that is here.
+    /// Returns a piece that is here, unless somebody has damaged it since.
     pub(crate) fn get(&self, piece: u32) -> io::Result<Option<Bytes>> {
         match &mut *self.place() {
             Place::Memory(kept) => Ok(kept.get(piece as usize).cloned().flatten()),
-            Place::File { file, have, .. } if have.has(piece) => {
-                let length = self.outline.chunk_bytes(piece as usize).unwrap_or(0);
-                read(file, piece, length).map(|bytes| Some(bytes.into()))
+            Place::File(parts) if parts.have.has(piece) => {
+                let found = parts.read(piece, &self.outline)?;
+                Ok(found.map(Bytes::from))
             }
-            Place::File { .. } => Ok(None),
+            Place::File(_) => Ok(None),
         }
     }
 
@@ -144,17 +179,42 @@ impl Parts {
         Ok(Some(whole))
     }
 
+    /// Whether the pieces are at this place in the caller's file.
+    pub(crate) fn is_at(&self, place: &FilePlace) -> bool {
+        matches!(
+            &*self.place(),
+            Place::File(PartsInFile { owner: Owner::Caller(here), .. }) if here.is_at(place)
+        )
+    }
+
+    /// Writes the whole blob to a place in the caller's file. Returns whether all pieces are here.
+    pub(crate) fn copy_to(&self, place: &FilePlace) -> io::Result<bool> {
+        let mut file = OpenOptions::new().write(true).open(&place.path)?;
+        file.seek(SeekFrom::Start(place.offset))?;
+        place.set_done(0);
+        for piece in 0..pieces(&self.outline) {
+            let Some(bytes) = self.get(piece)? else {
+                return Ok(false);
+            };
+            file.write_all(&bytes)?;
+            place.add_done(bytes.len());
+        }
+        Ok(true)
+    }
+
     /// Bytes of memory that the pieces take.
     pub(crate) fn memory(&self) -> u64 {
         match &*self.place() {
             Place::Memory(_) => self.outline.bytes,
-            Place::File { .. } => 0,
+            Place::File(_) => 0,
         }
     }
 
-    /// Deletes the file, if there is one. Pieces can still be read while the parts are open.
+    /// Deletes the file, if it is the exchange's. Pieces can still be read while the parts are
+    /// open.
     pub(crate) fn delete(&self) {
-        if let Place::File { path, .. } = &*self.place()
+        if let Place::File(parts) = &*self.place()
+            && let Owner::Exchange(path) = &parts.owner
             && let Err(error) = fs::remove_file(path)
         {
             tracing::debug!("cannot delete {}: {error}", path.display());
@@ -178,21 +238,47 @@ fn offset(piece: u32) -> u64 {
     u64::from(piece) * CHUNK_BYTES as u64
 }
 
-fn read(mut file: &File, piece: u32, length: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; length];
-    file.seek(SeekFrom::Start(offset(piece)))?;
-    file.read_exact(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// Finds the pieces in a file by their hashes.
-fn find(file: &File, outline: &Outline, have: &mut Bits) -> io::Result<()> {
-    for piece in 0..pieces(outline) {
-        let length = outline.chunk_bytes(piece as usize).unwrap_or(0);
-        let bytes = read(file, piece, length)?;
-        have.set(piece, outline.verify_chunk(piece as usize, &bytes).is_ok());
+impl PartsInFile {
+    /// Finds the pieces in the file by their hashes.
+    fn find(&mut self, outline: &Outline) -> io::Result<()> {
+        let mut found = 0;
+        for piece in 0..pieces(outline) {
+            if let Some(bytes) = self.read(piece, outline)? {
+                self.have.set(piece, true);
+                found += bytes.len() as u64;
+            }
+        }
+        if let Owner::Caller(place) = &self.owner {
+            place.set_done(found);
+        }
+        Ok(())
     }
-    Ok(())
+
+    fn put(&mut self, piece: u32, bytes: &[u8]) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(self.offset(piece)))?;
+        self.file.write_all(bytes)?;
+        if !self.have.has(piece)
+            && let Owner::Caller(place) = &self.owner
+        {
+            place.add_fetched(bytes.len());
+        }
+        self.have.set(piece, true);
+        Ok(())
+    }
+
+    /// The bytes at the place of a piece, if they are the piece.
+    fn read(&mut self, piece: u32, outline: &Outline) -> io::Result<Option<Vec<u8>>> {
+        let length = outline.chunk_bytes(piece as usize).unwrap_or(0);
+        let mut bytes = vec![0; length];
+        self.file.seek(SeekFrom::Start(self.offset(piece)))?;
+        self.file.read_exact(&mut bytes)?;
+        let is_whole = outline.verify_chunk(piece as usize, &bytes).is_ok();
+        Ok(is_whole.then_some(bytes))
+    }
+
+    fn offset(&self, piece: u32) -> u64 {
+        self.start.saturating_add(offset(piece))
+    }
 }
 
 #[cfg(test)]
@@ -245,5 +331,64 @@ mod tests {
         assert!(parts.whole().unwrap().unwrap() == blob);
         parts.delete();
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn pieces_go_to_their_place_in_the_callers_file_and_are_found_there_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (before, blob, after) = (vec![1; 700], blob(3 * CHUNK_BYTES + 9), vec![2; 50]);
+        let outline: Arc<_> = Outline::of(&blob).into();
+        let place = FilePlace::new(folder.path().join("weights"), before.len() as u64);
+        let mut old = blob.clone();
+        old[CHUNK_BYTES + 5] ^= 1;
+        old[3 * CHUNK_BYTES] ^= 1;
+        fs::write(&place.path, [&before[..], &old, &after].concat()).unwrap();
+
+        let done = || place.done.load(std::sync::atomic::Ordering::Relaxed);
+        let open = || Parts::open_at(place.clone(), Arc::clone(&outline)).unwrap();
+        let parts = open();
+        let found = parts.have();
+        assert_eq!(
+            [0, 1, 2, 3].map(|piece| found.has(piece)),
+            [true, false, true, false]
+        );
+        assert_eq!((parts.memory(), done()), (0, 2 * CHUNK_BYTES as u64));
+        put(&parts, &blob, &[1]);
+        drop(parts);
+        let parts = open();
+        assert_eq!((parts.have().count(), done()), (3, 3 * CHUNK_BYTES as u64));
+        put(&parts, &blob, &[3]);
+        let fetched = place.fetched.load(std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(
+            (done(), fetched),
+            (blob.len() as u64, CHUNK_BYTES as u64 + 9)
+        );
+        parts.delete();
+        let whole = [&before[..], &blob, &after].concat();
+        assert!(fs::read(&place.path).unwrap() == whole);
+
+        // A second place for the same blob gets a copy.
+        let other = FilePlace::new(folder.path().join("other"), 0);
+        fs::write(&other.path, b"").unwrap();
+        assert!(parts.is_at(&place) && !parts.is_at(&other));
+        assert!(parts.copy_to(&other).unwrap());
+        assert!(fs::read(&other.path).unwrap() == blob);
+    }
+
+    #[test]
+    fn a_piece_that_was_overwritten_is_not_sent_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let blob = blob(2 * CHUNK_BYTES);
+        let place = FilePlace::new(folder.path().join("weights"), 0);
+        fs::write(&place.path, &blob).unwrap();
+        let parts = Parts::open_at(place.clone(), Outline::of(&blob).into()).unwrap();
+        assert!(parts.have().is_complete());
+        let mut file = OpenOptions::new().write(true).open(&place.path).unwrap();
+        file.write_all(b"the next round's weights").unwrap();
+        assert_eq!(parts.get(0).unwrap(), None);
+        assert!(parts.get(1).unwrap().is_some());
+        let other = FilePlace::new(place.path.with_extension("other"), 0);
+        fs::write(&other.path, b"").unwrap();
+        assert!(!parts.copy_to(&other).unwrap());
     }
 }

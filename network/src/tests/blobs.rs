@@ -321,3 +321,58 @@ async fn rate_limits_hold_for_blobs_and_do_not_delay_requests() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_blob_is_fetched_into_its_place_in_a_file_from_many_peers_with_a_liar_among_them() {
+    let nodes = start_connected(4).await;
+    let blob = bytes(24 * CHUNK_BYTES + 77, 6);
+    for node in &nodes[..3] {
+        node.shelf.put(&blob);
+    }
+    let hash = Outline::of(&blob).hash();
+    nodes[2].shelf.set(Lie::Chunks);
+    let folder = tempfile::tempdir().unwrap();
+    let place = FilePlace::new(folder.path().join("weights"), 1000);
+    // Half of it is there from an earlier attempt, with a byte that is damaged.
+    let mut file = vec![3; 1000 + blob.len()];
+    let kept = 12 * CHUNK_BYTES;
+    file[1000..1000 + kept].copy_from_slice(&blob[..kept]);
+    file[1000 + 5 * CHUNK_BYTES] ^= 1;
+    std::fs::write(&place.path, &file).unwrap();
+
+    let fetched = nodes[3].network.fetch_into(want(hash), place.clone());
+    let outline = in_time(fetched).await.unwrap();
+    assert_eq!(outline.hash(), hash);
+    let found = std::fs::read(&place.path).unwrap();
+    assert!(found[..1000] == [3; 1000] && found[1000..] == blob);
+    assert_eq!(place.done.load(Ordering::Relaxed), blob.len() as u64);
+    for node in &nodes[..2] {
+        assert!(node.shelf.chunk_requests.load(Ordering::Relaxed) > 0);
+    }
+    let status = nodes[3].network.status().borrow().clone();
+    let received = status.traffic.blob.received;
+    assert!(received < 18 * CHUNK_BYTES as u64, "{received} bytes");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn equal_blobs_fill_every_place_that_wants_them_and_one_is_repaired_at_its_place() {
+    let nodes = start_connected(2).await;
+    let blob = bytes(2 * CHUNK_BYTES + 7, 6);
+    let hash = nodes[0].shelf.put(&blob);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weights");
+    std::fs::write(&path, vec![0; 3 * blob.len()]).unwrap();
+    let places = [0, 1, 2].map(|n| FilePlace::new(path.clone(), n * blob.len() as u64));
+    let fetch = |place: &FilePlace| nodes[1].network.fetch_into(want(hash), place.clone());
+    let fetches = places.iter().map(fetch);
+    for fetched in in_time(futures::future::join_all(fetches)).await {
+        fetched.unwrap();
+    }
+    assert!(std::fs::read(&path).unwrap() == blob.repeat(3));
+
+    let mut damaged = blob.repeat(3);
+    damaged[blob.len() + 1] ^= 1;
+    std::fs::write(&path, &damaged).unwrap();
+    in_time(fetch(&places[1])).await.unwrap();
+    assert!(std::fs::read(&path).unwrap() == blob.repeat(3));
+}

@@ -24,6 +24,7 @@ use super::page::{Observed, PageFeed};
 use super::round_messages::MessagesRequest;
 use super::service::SharedPosition;
 use super::timers::Timers;
+use super::unchecked_weights::UncheckedWeights;
 use crate::error::Result;
 use crate::folder::FolderLock;
 use crate::learner::{LearnerEvent, LearnerHandle};
@@ -32,6 +33,7 @@ use crate::node_network::connected_peers;
 use crate::page_port::serve_page;
 use crate::settings::Settings;
 use crate::store::Store;
+use crate::store::weights::WeightsId;
 
 /// How often the page is brought up to date while nothing else happens.
 const PUBLISH_EVERY: Duration = Duration::from_millis(500);
@@ -70,6 +72,11 @@ pub struct Daemon {
     pub(super) loneliness: Loneliness,
     pub(super) position: SharedPosition,
     pub(super) weights: CurrentWeights,
+    /// The newest weights on disk, if they are damaged and not among those in memory.
+    pub(super) damaged: Option<WeightsId>,
+    pub(super) unchecked: UncheckedWeights,
+    /// The job that fetches or checks weights.
+    pub(super) weights_job: Option<AbortHandle>,
     pub(super) own: OwnContribution,
     /// What this node learnt in the last round that it trained.
     pub(super) own_work: Option<(RoundNumber, Arc<OwnWork>)>,
@@ -96,7 +103,6 @@ impl Daemon {
         // Not before: whoever sees the page may rely on a signal to end the node with a farewell.
         self.serve_page();
         self.context.disk.stop_with(stop.clone());
-        let weights = self.weights.newest().clone();
         if self.core.waits_to_hear() {
             self.page.say(Level::Warn, WAITS_TO_HEAR);
         }
@@ -106,7 +112,7 @@ impl Daemon {
         if !gone.is_empty() {
             self.step(Input::Recover { gone }).await?;
         }
-        self.weights_ready(weights, false).await?;
+        self.begin_with_weights().await?;
         let outcome = self.handle_events(&mut stop).await;
         self.farewell(&outcome).await;
         outcome
@@ -143,6 +149,7 @@ impl Daemon {
                 _ = status.tick() => {
                     self.ask_status();
                     self.remember_peers();
+                    self.check_next_weights();
                     self.call_if_alone().await;
                 }
             }
@@ -223,6 +230,7 @@ impl Daemon {
             health: self.learner.health(),
             link: self.link(&status).to_string(),
             weights_round: Some(self.weights.round()),
+            fetching: self.context.fetching.message(),
             full_disk: self.context.disk.message(),
         };
         self.dashboard.publish(self.page.snapshot(&observed));

@@ -185,10 +185,13 @@ impl Daemon {
                 self.page.say(Level::Warn, text);
                 self.step(Input::ApplyFailed { round }).await
             }
+            Done::Fetched(fetched) => self.fetched(fetched).await,
+            Done::NotRepaired(why) => self.not_repaired(&why).await,
+            Done::Checked(checked) => self.checked_weights(checked),
             Done::WeightsMissing(why) => {
                 self.page.say(Level::Warn, format!("{why}; retrying"));
-                // The core then asks for the newest proven weights. Those it asked for before may
-                // be deleted everywhere by now.
+                // The core then asks for the same again, or for others. Those it asked for before
+                // may be deleted everywhere by now.
                 let round = self.weights.round();
                 self.step(Input::ApplyFailed { round }).await
             }

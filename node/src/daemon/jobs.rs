@@ -1,42 +1,38 @@
-//! Work that takes a while and must not hold up the loop: applying, fetching weights, asking peers.
-//! Getting contributions is in `contributions.rs`.
+//! Work that takes a while and must not hold up the loop: applying and asking peers. Getting
+//! contributions is in `contributions.rs`, fetching weights in `weights_fetch.rs`.
 //!
 //! A job is a future that ends in a [`Done`]. It owns what it needs and changes nothing of the
 //! daemon's.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use rand::seq::SliceRandom;
 use tokio::task::JoinSet;
 use weal_coordinator_free::{Apply, Signal};
-use weal_kernels::{Contribution, OuterStep, apply_in_parts, state};
-use weal_network::{Network, PeerKey, Priority, Want};
+use weal_kernels::{Contribution, OuterStep, apply_in_parts};
+use weal_network::{Network, PeerKey};
 use weal_proto::{
-    BlobHash, Decided, Envelope, EnvelopeHash, Message, PeerId, Request, Response, RoundNumber,
-    RunId, StateRoot, Status, Ticket, Verdict, limits,
+    Decided, Envelope, EnvelopeHash, Message, PeerId, Request, Response, RoundNumber, RunId,
+    Status, Ticket, Verdict, limits,
 };
 
 use super::examined::Examined;
+use super::fetch_progress::FetchProgress;
 use super::places::{Places, Purpose};
+use super::service::SharedPosition;
 use super::sketches::Sketches;
 use crate::check::Refusal;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::full_disk::FullDisk;
 use crate::node_network::connected_peers;
 use crate::plan::{Plan, outer_rate, outer_rule};
+use crate::store::Store;
 use crate::store::blobs::Blobs;
-use crate::store::weights::{WeightFiles, Weights, from_bytes};
+use crate::store::weights::{WeightFiles, Weights, WeightsId};
 
 /// Peers asked for the same thing.
 const ASKED: usize = 2;
-/// Tensors that are fetched at once.
-const TENSORS: usize = 8;
-/// How long the node looks for a peer that has a tensor.
-const TENSOR_PATIENCE: Duration = Duration::from_secs(10);
-/// Pause before the node asks again for weights that no peer had.
-const WEIGHTS_RETRY: Duration = Duration::from_secs(2);
 
 /// How a job ended.
 pub(super) enum Done {
@@ -56,8 +52,14 @@ pub(super) enum Done {
     Weights(Weights),
     /// A round cannot be applied because its blobs cannot be fetched.
     ApplyFailed { round: RoundNumber, why: String },
+    /// Weights were fetched, and are in memory and on disk.
+    Fetched(Fetched),
     /// Weights could not be fetched; the pause before the next attempt is over.
     WeightsMissing(String),
+    /// The newest weights on disk, which are damaged, could not be repaired.
+    NotRepaired(String),
+    /// Stored weights were checked, and repaired if necessary and possible.
+    Checked(Checked),
     /// Decided rounds arrived.
     Decided(Vec<Decided>),
     /// Messages of a round arrived.
@@ -72,6 +74,22 @@ pub(super) enum Done {
     Fatal(Error),
 }
 
+/// Weights that were fetched.
+pub(super) struct Fetched {
+    pub weights: Weights,
+    /// What was done, for people.
+    pub summary: String,
+}
+
+/// How a check of stored weights ended.
+pub(super) struct Checked {
+    pub id: WeightsId,
+    /// What is on disk now; `None` if it is damaged or gone.
+    pub weights: Option<Weights>,
+    /// What was fetched to repair them, or why they could not be repaired, for people.
+    pub repair: Option<String>,
+}
+
 /// What every job may use. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct JobContext {
@@ -80,8 +98,13 @@ pub(super) struct JobContext {
     pub codec: u32,
     pub plan: Arc<Plan>,
     pub blobs: Blobs,
+    pub store: Store,
     pub weight_files: WeightFiles,
     pub network: Network,
+    /// What peers are told of this node.
+    pub position: SharedPosition,
+    /// How far a fetch of weights is.
+    pub fetching: FetchProgress,
     /// Lets writes wait while the disk is full.
     pub disk: FullDisk,
     /// Bounds the contributions that are fetched at the same time.
@@ -177,79 +200,6 @@ impl JobContext {
         })
     }
 
-    /// Fetches the weights at a round's start from peers. The decided root proves every chunk.
-    pub(super) async fn fetch_weights(self, round: RoundNumber, root: StateRoot) -> Done {
-        match self.try_fetch_weights(round, root).await {
-            Ok(weights) => Done::Weights(weights),
-            Err(error) if error.kind() == ErrorKind::Storage => Done::Fatal(error),
-            Err(error) => {
-                tokio::time::sleep(WEIGHTS_RETRY).await;
-                Done::WeightsMissing(format!("{error:#}"))
-            }
-        }
-    }
-
-    async fn try_fetch_weights(&self, round: RoundNumber, root: StateRoot) -> Result<Weights> {
-        if let Some(weights) = self.stored_weights(round, root).await {
-            return Ok(weights);
-        }
-        let tensors = self.find_tensors(round, root).await?;
-        let layout = &self.plan.layout;
-        let path = self.weight_files.path(round);
-        let mut values = vec![0.0; layout.parameters()];
-        let mut wanted = layout.ranges().zip(tensors);
-        let mut jobs = JoinSet::new();
-        loop {
-            while jobs.len() < TENSORS
-                && let Some((range, tensor)) = wanted.next()
-            {
-                let (network, want) = (self.network.clone(), want_tensor(tensor, range.len()));
-                jobs.spawn(async move { (range, network.fetch(want).await) });
-            }
-            let Some(job) = jobs.join_next().await else {
-                break;
-            };
-            let (range, bytes) =
-                job.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-            // Not even a full disk ends the node: it tries again.
-            let bytes = bytes.map_err(|error| Error::network(error.to_string()))?;
-            let tensor = from_bytes(&path, &bytes, range.len())?;
-            if let Some(place) = values.get_mut(range) {
-                place.copy_from_slice(&tensor);
-            }
-        }
-        if StateRoot::from(state::root(layout, &values)?) != root {
-            return Err(Error::network(format!(
-                "the weights of round {round} that arrived are not the decided ones"
-            )));
-        }
-        let store = || self.weight_files.store(layout, round, &values);
-        tokio::task::block_in_place(|| self.disk.retry(store))
-    }
-
-    /// The weights at a round's start from this node's disk, if they are the wanted ones.
-    async fn stored_weights(&self, round: RoundNumber, root: StateRoot) -> Option<Weights> {
-        let context = self.clone();
-        let load = move || context.weight_files.load(&context.plan.layout, round);
-        let weights = tokio::task::spawn_blocking(load).await.ok()?.ok()?;
-        (weights.root == root).then_some(weights)
-    }
-
-    /// Asks peers which tensors make up the weights with this root.
-    async fn find_tensors(&self, round: RoundNumber, root: StateRoot) -> Result<Vec<BlobHash>> {
-        let request = Request::State { round }.encode();
-        for peer in self.connected() {
-            if let Some(Response::State { tensors, .. }) = self.ask(peer, &request).await
-                && state_root(&self.plan, &tensors) == Some(root)
-            {
-                return Ok(tensors);
-            }
-        }
-        Err(Error::network(format!(
-            "no connected peer has the weights of round {round}"
-        )))
-    }
-
     /// Asks peers for decided rounds.
     pub(super) async fn request_decided(self, from: RoundNumber) -> Done {
         let request = Request::Decided {
@@ -305,7 +255,7 @@ impl JobContext {
         }
     }
 
-    async fn ask(&self, peer: PeerKey, request: &[u8]) -> Option<Response> {
+    pub(super) async fn ask(&self, peer: PeerKey, request: &[u8]) -> Option<Response> {
         let answer = self.network.request(peer, request.to_vec()).await;
         let bytes = answer
             .inspect_err(|error| tracing::debug!("a peer did not answer a request: {error}"))
@@ -328,21 +278,4 @@ fn not_applied(round: RoundNumber, peer: PeerId, refusal: &Refusal) -> Done {
         "round {round}: the chosen contribution of {peer} is {:?} here: {why}",
         refusal.verdict
     )))
-}
-
-/// What to fetch for a tensor of this many values.
-fn want_tensor(tensor: BlobHash, values: usize) -> Want {
-    Want {
-        blob: tensor,
-        max_bytes: values as u64 * 4,
-        priority: Priority::State,
-        holders: Vec::new(),
-        patience: TENSOR_PATIENCE,
-    }
-}
-
-/// The state root of tensors with these hashes; `None` if there are too many or too few.
-fn state_root(plan: &Plan, tensors: &[BlobHash]) -> Option<StateRoot> {
-    let hashes: Vec<[u8; 32]> = tensors.iter().map(|tensor| (*tensor).into()).collect();
-    state::root_of_hashes(&plan.layout, &hashes).map(Into::into)
 }

@@ -19,7 +19,9 @@
 //! | `outputs.rs` | what the core asks for, carried out |
 //! | `open.rs`, `recover.rs` | a data folder turned into a daemon; what is read back from disk |
 //! | `batch.rs` | the outputs of several steps, stored in one transaction |
-//! | `jobs.rs` | work that takes long: applying, fetching weights, asking peers |
+//! | `jobs.rs` | work that takes long: applying, asking peers |
+//! | `weights_fetch.rs`, `fetch_progress.rs` | fetching weights; how far that is |
+//! | `check_weights.rs`, `unchecked_weights.rs` | finding stored weights that are damaged, and repairing them |
 //! | `contributions.rs` | getting the contributions of peers: fetching, checking, keeping |
 //! | `places.rs` | how many of them are fetched at the same time, and for whom |
 //! | `examinations.rs` | those that are on the way, by round |
@@ -34,12 +36,14 @@
 //! | `timers.rs` | the core's clock and timers |
 
 mod batch;
+mod check_weights;
 mod contributions;
 mod current_weights;
 mod event_loop;
 mod events;
 mod examinations;
 mod examined;
+mod fetch_progress;
 mod finding_peers;
 mod invitation;
 mod jobs;
@@ -58,6 +62,8 @@ mod sole_use;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod unchecked_weights;
+mod weights_fetch;
 
 pub use event_loop::Daemon;
 pub use open::{Options, open};

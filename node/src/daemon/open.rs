@@ -12,6 +12,7 @@ use weal_trainer::{Corpus, OpenDevice};
 use super::current_weights::CurrentWeights;
 use super::event_loop::Daemon;
 use super::examinations::Examinations;
+use super::fetch_progress::FetchProgress;
 use super::finding_peers::{add_link_peers, call_known_peers};
 use super::jobs::JobContext;
 use super::met_peers::{Loneliness, MetPeers};
@@ -23,6 +24,7 @@ use super::round_messages::{MessagesRequest, RoundMessages};
 use super::service::{NodeService, Position, SharedPosition};
 use super::sole_use::new_session;
 use super::timers::Timers;
+use super::unchecked_weights::UncheckedWeights;
 use crate::error::{Error, Result};
 use crate::full_disk::FullDisk;
 use crate::home::Home;
@@ -77,7 +79,8 @@ pub async fn open(options: Options) -> Result<Daemon> {
     };
     let corpus = Arc::new(plan::corpus(&home.manifest, &home.blobs)?);
     let weight_files = WeightFiles::new(home.folder.weights());
-    let weights = recover::weights(&home, &plan, &weight_files)?;
+    let recover::StoredWeights { weights, damaged } =
+        recover::weights(&home, &plan, &weight_files)?;
     let core = recover::core(&home, &key, weights.round)?;
 
     add_link_peers(&home.store, &mut settings.network)?;
@@ -97,8 +100,11 @@ pub async fn open(options: Options) -> Result<Daemon> {
         codec: home.manifest.compression.codec,
         plan,
         blobs: home.blobs,
+        store: home.store.clone(),
         weight_files: weight_files.clone(),
         network: network.clone(),
+        position: position.clone(),
+        fetching: FetchProgress::default(),
         disk,
         places: Places::new(),
         examined: Arc::default(),
@@ -107,7 +113,10 @@ pub async fn open(options: Options) -> Result<Daemon> {
     };
     let mut daemon = Daemon {
         run: home.run,
-        weights: CurrentWeights::new(weights, weight_files, settings.keep.weights),
+        unchecked: UncheckedWeights::of(&weight_files, &home.store, weights.round)?,
+        weights: CurrentWeights::new(weights, weight_files, settings.keep.weights()),
+        damaged,
+        weights_job: None,
         settings,
         last_round: rounds.map(RoundNumber),
         core,

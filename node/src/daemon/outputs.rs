@@ -8,6 +8,7 @@ use weal_coordinator_free::{
     Acceptance, Apply, Conflict, Event, Fetch, Input, Judge, Output, Record, Share, TimerId,
 };
 use weal_dashboard::{Level, NodeState};
+use weal_kernels::state::StateOutline;
 use weal_network::GossipVerdict;
 use weal_proto::{
     Attestation, BlobHash, Commitment, Decided, Envelope, Message, Outline, RoundNumber, Seed,
@@ -19,7 +20,7 @@ use super::places::Purpose;
 use super::service::Position;
 use crate::error::{Error, ErrorKind, Result};
 use crate::learner::TrainJob;
-use crate::store::weights::Weights;
+use crate::store::weights::{Weights, WeightsId};
 
 /// Rounds after which a contribution that was not chosen is deleted: nobody fetches it any longer.
 const LEFT_OUT_ROUNDS: u64 = 4;
@@ -90,7 +91,10 @@ impl Daemon {
             Output::Judge(judge) => self.judge(judge),
             Output::Apply(apply) => self.apply(apply),
             Output::FetchWeights { round, root } => {
-                self.spawn(self.context.clone().fetch_weights(round, root));
+                let id = WeightsId { round, root };
+                let held = self.weights.newest().clone();
+                let job = self.context.clone().fetch_weights(id, held);
+                self.start_weights_job(job);
             }
             Output::SetTimer { id, at } => self.timers.set(id, at),
             Output::CancelTimer { id } => self.timers.cancel(id),
@@ -177,6 +181,7 @@ impl Daemon {
         blobs.prune(retention::oldest_kept(
             round,
             self.settings.keep.contributions,
+            self.weights.oldest_checkpoint(),
         ))
     }
 
@@ -317,21 +322,19 @@ impl Daemon {
         Ok(())
     }
 
-    /// Serves the newest weights to newcomers, and deletes the oldest.
-    fn serve_weights(&mut self) -> Result<()> {
-        let kept = self.weights.prune()?;
-        let newest = self.weights.newest();
-        self.context.blobs.show_weights(
-            &self.context.plan.layout,
-            newest,
-            self.weights.files(),
-            &kept,
-        );
-        let tensors = newest.outline.tensors.iter().map(Outline::hash).collect();
-        self.change_position(|position| {
-            position.tensors.insert(newest.round, tensors);
-            position.tensors.retain(|round, _| kept.contains(round));
-        });
+    /// Serves the weights that were checked to newcomers, and deletes those that are not kept.
+    pub(super) fn serve_weights(&mut self) -> Result<()> {
+        self.weights.prune()?;
+        let served = self.weights.served();
+        let layout = &self.context.plan.layout;
+        let files = self.weights.files();
+        self.context.blobs.show_weights(layout, files, served);
+        let hashes = |outline: &StateOutline| outline.tensors.iter().map(Outline::hash).collect();
+        let tensors = served
+            .iter()
+            .map(|(round, outline)| (*round, hashes(outline)));
+        let tensors = tensors.collect();
+        self.change_position(|position| position.tensors = tensors);
         Ok(())
     }
 }

@@ -11,34 +11,50 @@ use crate::home::Home;
 use crate::plan::{self, Plan};
 use crate::store::Store;
 use crate::store::learner::SavedState;
-use crate::store::weights::{WeightFiles, Weights};
+use crate::store::weights::{WeightFiles, Weights, WeightsId};
+
+/// Rounds that are rather applied again, from contributions on disk, than fetched from peers.
+const APPLIED_AGAIN: u64 = 8;
+
+/// The weights that a node starts from.
+pub(super) struct StoredWeights {
+    pub weights: Weights,
+    /// Newer ones that are damaged, and worth repairing.
+    pub damaged: Option<WeightsId>,
+}
 
 /// The newest weights on disk whose root is the decided one. If there are none, the initial
 /// weights, to which the decided rounds are applied again.
-pub(super) fn weights(home: &Home, plan: &Plan, files: &WeightFiles) -> Result<Weights> {
+pub(super) fn weights(home: &Home, plan: &Plan, files: &WeightFiles) -> Result<StoredWeights> {
     let store = &home.store;
     let decided = store.decided_rounds()?;
     let rounds = files.rounds()?.into_iter().rev();
+    let mut damaged: Option<WeightsId> = None;
+    let mut found = None;
     for round in rounds.filter(|round| round.0 <= decided) {
-        let weights = match files.load(&plan.layout, round) {
-            Ok(weights) => weights,
-            Err(error) => {
-                tracing::warn!("the weights of round {round} are ignored: {error:#}");
-                continue;
+        let decided = store.decided(round, 1, 0)?;
+        let decided = decided.first().map(|decided| decided.value.base_root);
+        let root = decided.or_else(|| files.written_root(round));
+        match files.load(&plan.layout, round) {
+            Ok(weights) if root.is_none_or(|root| root == weights.root) => {
+                found = Some(weights);
+                break;
             }
-        };
-        let decided_root = store
-            .decided(round, 1, 0)?
-            .first()
-            .map(|decided| decided.value.base_root);
-        if decided_root.is_none_or(|root| root == weights.root) {
-            return Ok(weights);
+            Ok(_) => tracing::warn!("the weights of round {round} on disk are damaged"),
+            Err(error) => tracing::warn!("the weights of round {round} are ignored: {error:#}"),
         }
-        tracing::warn!("the weights of round {round} are not the decided ones; deleting them");
-        files.remove(round)?;
+        damaged = damaged.or_else(|| root.map(|root| WeightsId { round, root }));
     }
-    let values = plan::initial_weights(&home.manifest, plan, &home.blobs)?;
-    files.store(&plan.layout, RoundNumber(0), &values)
+    let weights = match found {
+        Some(weights) => weights,
+        None => {
+            let values = plan::initial_weights(&home.manifest, plan, &home.blobs)?;
+            files.store(&plan.layout, RoundNumber(0), &values)?
+        }
+    };
+    let behind = |id: &WeightsId| id.round.0.saturating_sub(weights.round.0);
+    damaged = damaged.filter(|id| behind(id) > APPLIED_AGAIN);
+    Ok(StoredWeights { weights, damaged })
 }
 
 /// The core, with every decided round and what the undecided one left on disk.

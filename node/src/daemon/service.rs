@@ -22,6 +22,8 @@ pub(super) struct Position {
     pub newest: RoundSetHash,
     /// Blob hashes of the tensors at the start of each round whose weights are kept.
     pub tensors: BTreeMap<RoundNumber, Vec<BlobHash>>,
+    /// The same of the weights that this node is fetching, of which it has a part.
+    pub fetching: Option<(RoundNumber, Vec<BlobHash>)>,
 }
 
 impl Position {
@@ -31,7 +33,15 @@ impl Position {
             decided_rounds: 0,
             newest: (*run.as_bytes()).into(),
             tensors: BTreeMap::new(),
+            fetching: None,
         }
+    }
+
+    /// The tensors at the start of a round, if this node has some of them.
+    fn tensors(&self, of: RoundNumber) -> Option<&Vec<BlobHash>> {
+        let fetching = self.fetching.iter();
+        let fetching = fetching.filter_map(|(round, tensors)| (*round == of).then_some(tensors));
+        self.tensors.get(&of).or_else(|| fetching.last())
     }
 }
 
@@ -69,7 +79,7 @@ impl NodeService {
             Request::RoundMessages { round } => return self.messages.response(round),
             Request::State { round } => {
                 let position = self.position.read().unwrap_or_else(PoisonError::into_inner);
-                let tensors = position.tensors.get(&round)?.clone();
+                let tensors = position.tensors(round)?.clone();
                 Some(Response::State { round, tensors })
             }
         };

@@ -44,7 +44,13 @@ pub(super) fn checks(
 }
 
 fn disk_need(settings: &Settings, parameters: Option<usize>) -> u64 {
-    let weights = 4 * settings.keep.weights.saturating_add(1);
+    // One more is written, or fetched, before an old one is deleted.
+    let keep = &settings.keep;
+    let files = keep
+        .weights
+        .saturating_add(keep.checkpoints)
+        .saturating_add(1);
+    let weights = files.saturating_mul(4);
     parameters.map_or(DISK_WITHOUT_RUN, |parameters| {
         (parameters as u64).saturating_mul(weights.saturating_add(LEARNER_BYTES))
     })
@@ -65,7 +71,7 @@ fn disk(folder: &Path, need: u64) -> Check {
                 format_bytes(free),
                 format_bytes(need)
             ),
-            "free some space, keep fewer rounds (keep.weights), or choose another --dir",
+            "free some space, keep less (keep.weights, keep.checkpoints), or choose another --dir",
             ErrorKind::Storage,
         ),
         Some(free) => Check::ok(
@@ -267,7 +273,7 @@ mod tests {
         );
         assert_eq!(
             disk_need(&Settings::default(), Some(1000)),
-            1000 * (4 * 5 + 24)
+            1000 * (4 * 7 + 24)
         );
     }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use libp2p::Multiaddr;
 use serde::{Deserialize, Serialize};
+use weal_coordinator_free::host::retention::KeptWeights;
 use weal_network::Settings as Listen;
 use weal_trainer::{ErrorFormat, MomentFormat, PlanRequest, Precision, StatePlacement};
 
@@ -101,15 +102,29 @@ documented! {
     /// How much to keep on disk.
     [keep] KeepSettings {
         /// Number of newest rounds whose contributions are kept, for peers and for restarting this
-        /// node.
+        /// node. Those from the 32 rounds before the oldest kept checkpoint on are kept too.
         contributions: u64 = 64,
-        /// Number of newest rounds whose starting weights are kept; newcomers fetch them from here.
-        /// At least 2.
+        /// Number of newest rounds whose starting weights are kept, at least 2. Each takes four
+        /// bytes a parameter: 4.4 GB for a billion parameters.
         weights: u64 = 4,
+        /// Number of checkpoints, the weights of every 32nd round, that are kept besides. A peer
+        /// that joins fetches the newest, and with 2 has the time of 32 to 64 rounds for it; each
+        /// further one adds 32. Each takes as much space as a round's weights.
+        checkpoints: u64 = 2,
         /// Rounds from one saving of the optimiser's moments to the next. With more than 1 the node
         /// writes less to its disk, and after a crash it continues with older moments. "auto" means
         /// 1, and 8 for models of more than 100 million parameters.
         moments_every: Auto<u64> = Auto::Auto,
+    }
+}
+
+impl KeepSettings {
+    /// The weights to keep.
+    pub(crate) fn weights(&self) -> KeptWeights {
+        KeptWeights {
+            newest: usize::try_from(self.weights).unwrap_or(usize::MAX),
+            checkpoints: usize::try_from(self.checkpoints).unwrap_or(usize::MAX),
+        }
     }
 }
 

@@ -7,12 +7,14 @@
 //! | `sessions.rs` | the processes of this node that took part |
 //! | `records.rs` | how the core's records lie in the database |
 //! | `blobs/` | contributions, data and tokenisers as files, by hash |
-//! | `weights.rs` | weights at the start of the newest rounds |
+//! | `weights.rs` | weights at the start of the newest rounds, and of some earlier ones |
+//! | `partial_weights.rs` | weights that are being fetched |
 //! | `learner.rs` | error feedback and optimiser moments |
 
 pub mod blobs;
 mod database;
 pub(crate) mod learner;
+pub(crate) mod partial_weights;
 mod peers;
 mod records;
 mod sessions;

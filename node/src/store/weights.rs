@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use weal_coordinator_free::host::retention;
+use weal_coordinator_free::host::retention::{self, KeptWeights};
 use weal_files::Access;
 use weal_kernels::{Layout, state};
 use weal_proto::{RoundNumber, StateRoot};
@@ -16,6 +16,14 @@ use crate::error::{Error, Result};
 
 /// Values written at once.
 const PIECE: usize = 1 << 20;
+
+/// Names the weights at a round's start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WeightsId {
+    /// The round that starts from them.
+    pub round: RoundNumber,
+    pub root: StateRoot,
+}
 
 /// The weights at a round's start. Cheap to clone.
 #[derive(Clone)]
@@ -48,7 +56,7 @@ impl Weights {
     ///
     /// # Errors
     /// When the outline does not fit the layout.
-    fn with_outline(
+    pub(super) fn with_outline(
         layout: &Layout,
         round: RoundNumber,
         values: ModelWeights,
@@ -79,6 +87,11 @@ impl WeightFiles {
     /// Path of the weights at a round's start.
     pub(crate) fn path(&self, round: RoundNumber) -> PathBuf {
         self.folder.join(format!("{:010}.f32", round.0))
+    }
+
+    /// The folder that holds the files.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Path of the state root that the weights had when they were written.
@@ -129,9 +142,7 @@ impl WeightFiles {
                 written.map_err(Error::storage("cannot write", &path))
             };
             let filled = fill(&mut write)?;
-            let root = StateRoot::from(filled.root(layout)?);
-            let root = format!("{root}\n");
-            weal_files::write(&self.root_path(round), Access::Owner, root.as_bytes())?;
+            self.note_root(round, filled.root(layout)?.into())?;
             outline = Some(filled);
             Ok::<_, Error>(())
         })?;
@@ -140,6 +151,16 @@ impl WeightFiles {
             Some(outline) => Weights::with_outline(layout, round, values, outline),
             None => Weights::new(layout, round, values),
         }
+    }
+
+    /// Notes the state root of the weights that are written next.
+    pub(super) fn note_root(&self, round: RoundNumber, root: StateRoot) -> Result<()> {
+        let root = format!("{root}\n");
+        Ok(weal_files::write(
+            &self.root_path(round),
+            Access::Owner,
+            root.as_bytes(),
+        )?)
     }
 
     fn map(&self, layout: &Layout, round: RoundNumber) -> Result<ModelWeights> {
@@ -190,24 +211,22 @@ impl WeightFiles {
         Ok(weights)
     }
 
-    /// Deletes all but the newest `keep` files, but never the newest two.
+    /// Deletes the files that are not to be kept. Returns the rounds of those that are left.
     ///
     /// # Errors
     /// When a file cannot be deleted.
-    pub(crate) fn prune(&self, keep: usize) -> Result<()> {
-        let rounds = self.rounds()?;
-        let old = retention::surplus_weights(rounds.len(), keep);
-        rounds
-            .into_iter()
-            .take(old)
-            .try_for_each(|round| match self.remove(round) {
+    pub(crate) fn prune(&self, keep: KeptWeights) -> Result<Vec<RoundNumber>> {
+        let mut rounds = self.rounds()?;
+        let surplus = retention::surplus_weights(&rounds, keep);
+        for round in &surplus {
+            match self.remove(*round) {
                 // Windows keeps a file that is still read. The next time will do.
-                Err(error) if cfg!(windows) => {
-                    tracing::debug!("{error:#}");
-                    Ok(())
-                }
-                removed => removed,
-            })
+                Err(error) if cfg!(windows) => tracing::debug!("{error:#}"),
+                removed => removed?,
+            }
+        }
+        rounds.retain(|round| !surplus.contains(round));
+        Ok(rounds)
     }
 
     /// Deletes the weights of one round.

@@ -16,6 +16,8 @@ pub(in crate::daemon) struct Observed<'a> {
     pub full_disk: Option<String>,
     /// The run link that invites others.
     pub link: String,
+    /// How far a fetch of weights is, in words.
+    pub fetching: Option<String>,
     /// The newest round whose starting weights are here.
     pub weights_round: Option<RoundNumber>,
 }

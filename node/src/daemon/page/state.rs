@@ -21,8 +21,9 @@ impl PageFeed {
             return (NodeState::Error, format!("round {round}: {trouble}"));
         }
         if observed.weights_round.is_none_or(|weights| weights < round) {
-            let text = format!("round {round}: bringing the weights up to date");
-            return (NodeState::CatchingUp, text);
+            let what = observed.fetching.as_deref();
+            let what = what.unwrap_or("bringing the weights up to date");
+            return (NodeState::CatchingUp, format!("round {round}: {what}"));
         }
         if self.clock.phase() == Phase::Train {
             let text = format!(

@@ -1,6 +1,6 @@
 //! A node alone in its run, on a device that fails.
 
-use weal_dashboard::{NodeState, Snapshot};
+use weal_dashboard::NodeState;
 
 use super::*;
 use crate::settings::OnDeviceLoss;
@@ -17,11 +17,7 @@ async fn start(fault: InjectedFault, on_device_loss: OnDeviceLoss) -> TestNode {
     settings.compute.on_device_loss = on_device_loss;
     let home = folder.enter().unwrap().expect_home().unwrap();
     let device = OpenDevice::cpu().with_fault(fault);
-    TestNode::start(root, (home, settings), device).await
-}
-
-fn says(status: &Snapshot, text: &str) -> bool {
-    status.events.iter().any(|line| line.text.contains(text))
+    TestNode::start(root.into(), (home, settings), device).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,9 @@
 //! A node in this process.
 
 mod device_loss;
+mod weights;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -23,7 +25,7 @@ struct TestNode {
     dashboard: Dashboard,
     stop: watch::Sender<bool>,
     running: tokio::task::JoinHandle<Result<()>>,
-    _root: tempfile::TempDir,
+    _root: Arc<tempfile::TempDir>,
 }
 
 /// A run with rounds of two short steps.
@@ -37,7 +39,7 @@ fn short_rounds() -> RunFile {
 
 impl TestNode {
     async fn start(
-        root: tempfile::TempDir,
+        root: Arc<tempfile::TempDir>,
         (home, settings): (Home, Settings),
         device: OpenDevice,
     ) -> Self {
@@ -60,7 +62,7 @@ impl TestNode {
         }
     }
 
-    async fn wait_for(&self, what: &str, condition: impl Fn(&Snapshot) -> bool) -> Snapshot {
+    async fn wait_for(&self, what: &str, mut condition: impl FnMut(&Snapshot) -> bool) -> Snapshot {
         let mut poll = tokio::time::interval(POLL);
         let until = tokio::time::Instant::now() + PATIENCE;
         loop {
@@ -89,4 +91,15 @@ fn own_rounds(status: &Snapshot) -> u64 {
         .iter()
         .filter(|record| record.contributors.contains(&status.node.id))
         .count() as u64
+}
+
+/// Rounds that the node has decided and applied.
+fn rounds(status: &Snapshot) -> u64 {
+    let last = status.history.last();
+    last.map_or(0, |record| record.round + 1)
+}
+
+/// Whether a line of the page's log contains this.
+fn says(status: &Snapshot, text: &str) -> bool {
+    status.events.iter().any(|line| line.text.contains(text))
 }

@@ -10,11 +10,23 @@ use weal_proto::{BlobHash, Outline};
 /// The round of a blob that is never deleted.
 pub(super) const PINNED: u64 = u64::MAX;
 
+/// What a blob is a part of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Of {
+    /// It is a whole file.
+    Itself,
+    /// A tensor of stored weights.
+    Weights,
+    /// A tensor of weights that are being fetched.
+    PartialWeights,
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub outline: Arc<Outline>,
+    pub of: Of,
     pub file: PathBuf,
-    /// Where the blob begins in the file; not 0 for a tensor of stored weights.
+    /// Where the blob begins in the file; not 0 for a tensor.
     pub offset: u64,
     pub round: u64,
     /// Not served.
@@ -26,10 +38,23 @@ impl Entry {
     pub(super) fn of_file(outline: Outline, file: PathBuf, round: u64, hidden: bool) -> Self {
         Self {
             outline: outline.into(),
+            of: Of::Itself,
             file,
             offset: 0,
             round,
             hidden,
+        }
+    }
+
+    /// A tensor that begins at the value `start` of a file of weights.
+    pub(super) fn of_tensor(outline: Arc<Outline>, file: &Path, start: usize, of: Of) -> Self {
+        Self {
+            outline,
+            of,
+            file: file.to_owned(),
+            offset: start as u64 * 4,
+            round: PINNED,
+            hidden: false,
         }
     }
 

@@ -13,18 +13,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use redb::ReadableTable;
 use weal_files::Access;
 use weal_kernels::Layout;
+use weal_kernels::state::StateOutline;
 use weal_proto::{BlobHash, CHUNK_BYTES, Outline, RoundNumber};
 
 pub use self::entry::path;
-use self::entry::{Entry, PINNED, read_row, write_row};
+use self::entry::{Entry, Of, PINNED, read_row, write_row};
 use crate::error::{Error, Result};
 use crate::store::database::{BLOBS, Store};
-use crate::store::weights::{WeightFiles, Weights};
+use crate::store::weights::WeightFiles;
 
 /// How long a blob is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +62,8 @@ pub struct Blobs {
     folder: PathBuf,
     store: Store,
     index: Arc<RwLock<BTreeMap<BlobHash, Entry>>>,
+    /// Files of stored weights that were found damaged.
+    damaged: Arc<Mutex<BTreeSet<PathBuf>>>,
 }
 
 impl Blobs {
@@ -82,6 +85,7 @@ impl Blobs {
             folder: folder.clone(),
             store,
             index: Arc::default(),
+            damaged: Arc::default(),
         };
         for (hash, value) in rows {
             let Some((hash, entry)) = read_row(&folder, &hash, &value) else {
@@ -273,19 +277,36 @@ impl Blobs {
         self.shown(hash).map(|entry| entry.outline)
     }
 
-    /// A chunk of a blob, for a peer, which checks it.
+    /// A chunk of a blob, for a peer. It is verified first.
     ///
     /// # Errors
-    /// When the node does not have it or cannot read it, or it is hidden.
+    /// When the node does not have it, cannot read it or finds it damaged, or it is hidden.
     pub fn chunk(&self, hash: &BlobHash, index: u32) -> Result<Vec<u8>, Withheld> {
         let entry = self.shown(hash)?;
         let index = usize::try_from(index).map_err(|_| Withheld::NotHere)?;
         let length = entry.outline.chunk_bytes(index).ok_or(Withheld::NotHere)?;
         let start = (index as u64).saturating_mul(CHUNK_BYTES as u64);
-        entry.read(start, length).map_err(|error| {
+        let chunk = entry.read(start, length).map_err(|error| {
             tracing::debug!("cannot read a chunk of {}: {error}", entry.file.display());
             Withheld::NotHere
-        })
+        })?;
+        // A peer would take a chunk that is damaged on this disk for a lie.
+        if entry.outline.verify_chunk(index, &chunk).is_err() {
+            self.damaged(&entry);
+            return Err(Withheld::NotHere);
+        }
+        Ok(chunk)
+    }
+
+    fn damaged(&self, entry: &Entry) {
+        let is_news = entry.of != Of::Weights || {
+            let damaged = self.damaged.lock();
+            let mut damaged = damaged.unwrap_or_else(PoisonError::into_inner);
+            damaged.insert(entry.file.clone())
+        };
+        if is_news && entry.of != Of::PartialWeights {
+            tracing::warn!("{} is damaged", entry.file.display());
+        }
     }
 
     fn shown(&self, hash: &BlobHash) -> Result<Entry, Withheld> {
@@ -299,32 +320,45 @@ impl Blobs {
         }
     }
 
-    /// Serves the tensors of stored weights as blobs, and no longer those of weights that are not
-    /// `kept`.
-    pub(crate) fn show_weights(
+    /// Serves the tensors of these stored weights as blobs, and no longer those of any others.
+    pub(crate) fn show_weights<'a>(
         &self,
         layout: &Layout,
-        weights: &Weights,
         files: &WeightFiles,
-        kept: &[RoundNumber],
+        stored: impl IntoIterator<Item = (&'a RoundNumber, &'a Arc<StateOutline>)>,
     ) {
-        let file = files.path(weights.round);
         self.change(|index| {
-            index.retain(|_, entry| {
-                entry.file.extension().is_none_or(|e| e != "f32")
-                    || kept.iter().any(|r| files.path(*r) == entry.file)
-            });
-            for (range, outline) in layout.ranges().zip(&weights.outline.tensors) {
-                let entry = Entry {
-                    outline: Arc::new(outline.clone()),
-                    file: file.clone(),
-                    offset: range.start as u64 * 4,
-                    round: PINNED,
-                    hidden: false,
-                };
-                index.insert(outline.hash(), entry);
+            index.retain(|_, entry| entry.of != Of::Weights);
+            for (round, weights) in stored {
+                let file = files.path(*round);
+                for (range, outline) in layout.ranges().zip(&weights.tensors) {
+                    let outline = Arc::new(outline.clone());
+                    let entry = Entry::of_tensor(outline, &file, range.start, Of::Weights);
+                    index.insert(entry.outline.hash(), entry);
+                }
             }
         });
+    }
+
+    /// Serves a tensor of weights that are still being fetched. It begins at the value `start` of
+    /// the file.
+    pub(crate) fn show_fetched(&self, outline: Arc<Outline>, file: &Path, start: usize) {
+        let hash = outline.hash();
+        let entry = Entry::of_tensor(outline, file, start, Of::PartialWeights);
+        // Stored weights stay where they are.
+        self.change(|index| {
+            index.entry(hash).or_insert(entry);
+        });
+    }
+
+    /// Serves no tensor of weights that are being fetched any longer.
+    pub(crate) fn hide_fetched(&self) {
+        self.change(|index| index.retain(|_, entry| entry.of != Of::PartialWeights));
+    }
+
+    /// Files of stored weights that were found damaged since the last call.
+    pub(crate) fn take_damaged(&self) -> BTreeSet<PathBuf> {
+        std::mem::take(&mut self.damaged.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The contributions of a round that the node serves to others.
@@ -382,8 +416,7 @@ impl Blobs {
             return Ok(());
         };
         let file = self.path(hash);
-        // A tensor of stored weights is a part of a file that is not this blob's.
-        if entry.file != file {
+        if entry.of != Of::Itself {
             return Ok(());
         }
         self.store.write(|tables| {

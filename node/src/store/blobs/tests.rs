@@ -1,3 +1,5 @@
+use weal_kernels::TensorSpec;
+
 use super::*;
 
 fn blobs(dir: &Path) -> Blobs {
@@ -135,4 +137,56 @@ fn a_pinned_blob_stays_pinned_whatever_names_it() {
         .unwrap();
     blobs.prune(RoundNumber(9)).unwrap();
     assert!(blobs.has(&data));
+}
+
+#[test]
+fn tensors_are_served_from_every_file_that_has_them_and_damage_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = blobs(dir.path());
+    let layout = Layout::new(vec![
+        TensorSpec::new("same", [4]),
+        TensorSpec::new("changes", [3]),
+    ])
+    .unwrap();
+    let files = WeightFiles::new(dir.path().join("weights"));
+    let store = |round: u64, changes: f32| {
+        let values = [1.0, 2.0, 3.0, 4.0, changes, 0.0, 0.0];
+        let stored = files.store(&layout, RoundNumber(round), &values);
+        stored.unwrap().outline
+    };
+    let mut stored = BTreeMap::from([
+        (RoundNumber(32), store(32, 5.0)),
+        (RoundNumber(40), store(40, 6.0)),
+    ]);
+    blobs.show_weights(&layout, &files, &stored);
+    let [same, changes] = &stored[&RoundNumber(32)].tensors[..] else {
+        panic!("two tensors")
+    };
+    let (same, changes) = (same.hash(), changes.hash());
+    assert_eq!(blobs.chunk(&same, 0).unwrap().len(), 16);
+
+    // The newer file goes; the older one has the same tensor.
+    stored.remove(&RoundNumber(40));
+    files.remove(RoundNumber(40)).unwrap();
+    blobs.show_weights(&layout, &files, &stored);
+    assert_eq!(blobs.chunk(&same, 0).unwrap().len(), 16);
+    assert!(blobs.take_damaged().is_empty());
+
+    let file = files.path(RoundNumber(32));
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[17] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    assert_eq!(blobs.chunk(&changes, 0), Err(Withheld::NotHere));
+    assert_eq!(blobs.chunk(&same, 0).unwrap().len(), 16);
+    assert_eq!(blobs.take_damaged(), BTreeSet::from([file]));
+    assert!(blobs.take_damaged().is_empty());
+}
+
+#[test]
+fn a_damaged_chunk_is_not_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = blobs(dir.path());
+    let hash = blobs.put(b"learnt", Keep::Pinned, false).unwrap();
+    fs::write(blobs.path(&hash), b"burned").unwrap();
+    assert_eq!(blobs.chunk(&hash, 0), Err(Withheld::NotHere));
 }

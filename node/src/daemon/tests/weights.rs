@@ -1,0 +1,258 @@
+//! Weights that are fetched, and weights that are damaged on disk.
+
+use std::fs::OpenOptions;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use weal_proto::RoundNumber;
+
+use super::*;
+use crate::folder::Folder;
+use crate::join::{JoinRequest, LocalData, join};
+use crate::link::RunLink;
+use crate::store::partial_weights::PartialWeights;
+use crate::store::weights::WeightFiles;
+use crate::testnet::prepare::NodePlan;
+
+/// A run, and a place for one more node.
+struct Place {
+    root: Arc<tempfile::TempDir>,
+    founders: Vec<Folder>,
+    newcomer: NodePlan,
+}
+
+/// A run of two founders or one.
+fn place(founders: usize) -> Place {
+    // In memory, if there is such a folder: there, syncing takes no time.
+    let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+    let root = root.unwrap();
+    let mut nodes = local_nodes(founders + 1, 0, Device::Cpu, 1).unwrap();
+    let newcomer = nodes.pop().unwrap();
+    let mut run = short_rounds();
+    run.inner.steps = 1;
+    run.model.context = Some(32);
+    let plan = TestnetPlan {
+        root: root.path().to_owned(),
+        nodes,
+        run,
+    };
+    let founders = prepare(&plan).unwrap().1;
+    Place {
+        root: root.into(),
+        founders: founders.into_iter().map(|node| node.folder).collect(),
+        newcomer,
+    }
+}
+
+impl Place {
+    async fn start(&self, folder: &Folder, change: impl FnOnce(&mut Settings)) -> TestNode {
+        let mut settings = Settings::read(folder).unwrap();
+        settings.keep.weights = 2;
+        settings.keep.moments_every = 1000;
+        // A node that was just ended in this process may still hold the port.
+        settings.page.listen.set_port(0);
+        settings.evaluation.every = 0;
+        change(&mut settings);
+        let home = enter(folder).await;
+        TestNode::start(self.root.clone(), (home, settings), OpenDevice::cpu()).await
+    }
+
+    /// A folder that has joined the run.
+    async fn join(&self, link: &str) -> Folder {
+        let folder = Folder::new(self.root.path().join("newcomer"));
+        let mut settings = Settings::default();
+        settings.network.listen = self.newcomer.listen.clone();
+        settings.network.mdns = false;
+        settings.page.listen = self.newcomer.page;
+        settings.write(&folder).unwrap();
+        let link: RunLink = link.parse().unwrap();
+        let request = JoinRequest {
+            link: &link,
+            settings: &settings.network,
+            patience: Some(PATIENCE),
+            local: LocalData::default(),
+            tell: &|_| {},
+        };
+        join(folder.enter().unwrap(), request).await.unwrap();
+        folder
+    }
+}
+
+/// The run of a folder. A node that was just ended in this process may hold its store for a moment.
+async fn enter(folder: &Folder) -> Home {
+    let mut poll = tokio::time::interval(POLL);
+    let until = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        match folder.enter().and_then(|entered| entered.expect_home()) {
+            Ok(home) => return home,
+            Err(error) => assert!(tokio::time::Instant::now() < until, "{error:#}"),
+        }
+        poll.tick().await;
+    }
+}
+
+/// Flips the bits of the last byte.
+fn damage(file: &Path) {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(file)
+        .unwrap();
+    let mut byte = [0];
+    file.seek(SeekFrom::End(-1)).unwrap();
+    file.read_exact(&mut byte).unwrap();
+    file.seek(SeekFrom::End(-1)).unwrap();
+    file.write_all(&[!byte[0]]).unwrap();
+}
+
+fn assert_roots_agree(one: &Snapshot, other: &Snapshot) {
+    let roots = |status: &Snapshot| -> std::collections::BTreeMap<_, _> {
+        let history = status.history.iter();
+        history
+            .map(|record| (record.round, record.root.clone()))
+            .collect()
+    };
+    let (one, other) = (roots(one), roots(other));
+    let common = one
+        .iter()
+        .filter_map(|(round, root)| Some((root, other.get(round)?)));
+    let common: Vec<_> = common.collect();
+    assert!(!common.is_empty());
+    assert!(common.iter().all(|(one, other)| one == other), "{common:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_weights_are_damaged_on_disk_fetches_what_differs_and_goes_on() {
+    let place = place(2);
+    let [first, second] = [&place.founders[0], &place.founders[1]];
+    let healthy = place.start(first, |_| {}).await;
+    let damaged = place.start(second, |_| {}).await;
+    // So many that the node does not apply them all again.
+    damaged
+        .wait_for("twelve rounds", |status| rounds(status) >= 12)
+        .await;
+    damaged.end().await.unwrap();
+    let files = WeightFiles::new(second.weights());
+    let stored = files.rounds().unwrap();
+    let [oldest, _, newest] = stored[..] else {
+        panic!("{stored:?}")
+    };
+    assert_eq!(oldest, RoundNumber(0));
+    for round in &stored {
+        damage(&files.path(*round));
+    }
+
+    let repaired = place.start(second, |_| {}).await;
+    // Only the last tensor, which is short.
+    let text = format!("fetched the weights of round {newest}: 0.0 MB of 3.3 MB");
+    repaired
+        .wait_for("repair", |status| says(status, &text))
+        .await;
+    let goal = newest.0 + 2;
+    let ours = repaired
+        .wait_for("rounds", |status| rounds(status) >= goal)
+        .await;
+    let theirs = healthy
+        .wait_for("rounds", |status| rounds(status) >= goal)
+        .await;
+    assert_roots_agree(&ours, &theirs);
+    repaired.end().await.unwrap();
+
+    // A checkpoint is repaired too.
+    damage(&files.path(oldest));
+    let repaired = place.start(second, |_| {}).await;
+    let text = format!("repaired the weights of round {oldest}: ");
+    repaired.wait_for(&text, |status| says(status, &text)).await;
+    repaired.end().await.unwrap();
+    healthy.end().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_node_whose_weights_differ_from_the_others_fetches_what_differs() {
+    let place = place(3);
+    let [first, second, third] = [0, 1, 2].map(|node| &place.founders[node]);
+    let one = place.start(first, |_| {}).await;
+    let two = place.start(second, |_| {}).await;
+    let damaged = place.start(third, |_| {}).await;
+    damaged
+        .wait_for("two rounds", |status| rounds(status) >= 2)
+        .await;
+    // The file is mapped, so the node computes from damaged weights, unless it has used them
+    // already: then the next are damaged.
+    let files = WeightFiles::new(third.weights());
+    let mut tried = None;
+    damaged
+        .wait_for("fetch", |status| {
+            let newest = files.rounds().unwrap().pop();
+            if tried != newest
+                && status
+                    .node
+                    .message
+                    .contains(&format!("{}: training", rounds(status)))
+            {
+                damage(&files.path(newest.unwrap()));
+                tried = newest;
+            }
+            says(status, "fetched the weights of round ")
+        })
+        .await;
+    let status = damaged.dashboard.status();
+    assert!(
+        says(&status, ": 0.0 MB of 3.3 MB from peers"),
+        "{:#?}",
+        status.events
+    );
+    let goal = rounds(&status) + 2;
+    let ours = damaged
+        .wait_for("rounds", |status| rounds(status) >= goal)
+        .await;
+    let theirs = one
+        .wait_for("rounds", |status| rounds(status) >= goal)
+        .await;
+    assert_roots_agree(&ours, &theirs);
+    for node in [one, two, damaged] {
+        node.end().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_that_is_interrupted_keeps_what_it_has_of_a_checkpoint_and_catches_up() {
+    let place = place(1);
+    // Its rounds are so short that the newcomer, which is slow on purpose, needs more of them.
+    let many = |settings: &mut Settings| settings.keep.checkpoints = 100;
+    let founder = place.start(&place.founders[0], many).await;
+    // From 64 rounds behind on, a node fetches weights.
+    let status = founder
+        .wait_for("70 rounds", |status| rounds(status) >= 70)
+        .await;
+    let folder = place.join(&status.run.link).await;
+    let slowly = |settings: &mut Settings| settings.network.max_download = ByteCount(300_000);
+    let slow = place.start(&folder, slowly).await;
+    let is_under_way = |status: &Snapshot| {
+        let received = status.traffic.get("blob").map(|blob| blob.bytes_received);
+        let message = &status.node.message;
+        message.contains("fetching the weights of round ") && received > Some(900_000)
+    };
+    slow.wait_for("part of the weights", is_under_way).await;
+    slow.end().await.unwrap();
+    let files = WeightFiles::new(folder.weights());
+    let partial = PartialWeights::all(&files).unwrap();
+    let [partial] = &partial[..] else {
+        panic!("{partial:?}")
+    };
+
+    let newcomer = place.start(&folder, |_| {}).await;
+    let text = format!("fetched the weights of round {}: ", partial.id.round);
+    let status = newcomer.wait_for(&text, |status| says(status, &text)).await;
+    assert!(!says(&status, "3.3 MB of 3.3 MB"), "{:#?}", status.events);
+    let goal = rounds(&founder.dashboard.status()) + 2;
+    let ours = newcomer
+        .wait_for("rounds", |status| rounds(status) >= goal)
+        .await;
+    let theirs = founder
+        .wait_for("rounds", |status| rounds(status) >= goal)
+        .await;
+    assert_roots_agree(&ours, &theirs);
+    newcomer.end().await.unwrap();
+    founder.end().await.unwrap();
+}

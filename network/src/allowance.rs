@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::traffic::{Bytes, Traffic};
 
-/// Bytes after which a node stops to exchange blobs. `None` means never. All kinds of traffic count,
+/// Bytes after which a node stops exchanging blobs. `None` means never. All kinds of traffic count,
 /// with what lies below the protocols.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TrafficLeft {

@@ -82,7 +82,7 @@ pub struct Settings {
     /// Rate limit on blobs received, in bytes per second over all peers. It holds on average; a
     /// stream's receive window (2 MiB) may fill faster.
     pub max_download: Option<NonZeroU64>,
-    /// Bytes after which this node stops to exchange blobs.
+    /// Bytes after which this node stops exchanging blobs.
     pub traffic_left: TrafficLeft,
     /// This process of the node, so that another machine with the same key is noticed. `None` for a
     /// process that signs nothing.

@@ -2,7 +2,7 @@
 
 import { byId, facts, text } from "./dom.js";
 import { copy } from "./copy.js";
-import { compact, count, duration, plural, shortHex } from "./format.js";
+import { bytes, compact, count, duration, plural, shortHex } from "./format.js";
 
 let link = "";
 
@@ -18,7 +18,7 @@ const command = (target) => `weal join '${target}'`;
 export function drawAbout({ snapshot }) {
   drawInvite(snapshot.run);
   drawRun(snapshot.run);
-  drawNode(snapshot.node);
+  drawNode(snapshot.node, snapshot.month);
 }
 
 function drawInvite(run) {
@@ -63,7 +63,13 @@ function drawRun(run) {
   ]);
 }
 
-function drawNode(node) {
+// What was sent and received this month, and the limits.
+function ofMonth(month) {
+  const used = (number, most) => (most ? `${bytes(number)} of ${bytes(most)}` : bytes(number));
+  return `${used(month.bytes_sent, month.max_bytes_sent)} sent, ${used(month.bytes_received, month.max_bytes_received)} received`;
+}
+
+function drawNode(node, month) {
   facts(byId("node-facts"), [
     ["Name", node.name],
     ["Public key", node.id && shortHex(node.id)],
@@ -71,6 +77,7 @@ function drawNode(node) {
     ["Threads", node.threads && count(node.threads)],
     ["Reachability", node.reachability],
     ["Advice", node.reachability_advice],
+    ["Bytes this month", month?.month && ofMonth(month)],
     ["Uptime", node.uptime_seconds && duration(Math.floor(node.uptime_seconds))],
   ]);
   text(byId("version"), node.version ? `weal ${node.version}` : "Commonweal");

@@ -13,8 +13,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::net::TcpListener;
 use weal_dashboard::{
-    Dashboard, Floor, Level, LogLine, Node, NodeState, Peer, PeerRound, Phase, PhaseSeconds, Round,
-    RoundRecord, Run, Snapshot, Traffic, serve,
+    Access, Dashboard, Floor, Level, LogLine, Node, NodeState, Peer, PeerRound, Phase,
+    PhaseSeconds, Round, RoundRecord, Run, Snapshot, Traffic, serve,
 };
 
 const NAMES: [&str; 7] = [
@@ -57,7 +57,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             tokio::time::sleep(TICK).await;
         }
     });
-    serve(listener, dashboard, async {
+    serve(listener, dashboard, Access::default(), async {
         let _ = tokio::signal::ctrl_c().await;
     })
     .await?;

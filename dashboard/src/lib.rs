@@ -6,11 +6,12 @@
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! use weal_dashboard::{Dashboard, Snapshot, serve};
+//! use weal_dashboard::{Access, Dashboard, Snapshot, serve};
 //!
 //! let dashboard = Dashboard::new();
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
-//! let server = tokio::spawn(serve(listener, dashboard.clone(), async {
+//! let access = Access::default();
+//! let server = tokio::spawn(serve(listener, dashboard.clone(), access, async {
 //!     let _ = tokio::signal::ctrl_c().await;
 //! }));
 //! dashboard.publish(Snapshot::default());
@@ -33,12 +34,12 @@ mod router;
 pub mod snapshot;
 mod state;
 
-pub use guard::Hosts;
+pub use guard::{Access, Hosts, Password};
 pub use metrics::{MetricDoc, MetricKind, metrics_reference};
 pub use router::serve;
 pub use snapshot::{
-    Floor, Learner, Level, LogLine, Node, NodeState, Peer, PeerRound, Phase, PhaseSeconds, Round,
-    RoundRecord, Run, Snapshot, Traffic,
+    Floor, Learner, Level, LogLine, MonthTraffic, Node, NodeState, Peer, PeerRound, Phase,
+    PhaseSeconds, Round, RoundRecord, Run, Snapshot, Traffic,
 };
 pub use state::{Dashboard, STREAMS_MAX};
 

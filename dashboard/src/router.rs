@@ -15,7 +15,7 @@ use tower_http::compression::CompressionLayer;
 use crate::Error;
 use crate::assets::{asset, page, plotly_js};
 use crate::events::events;
-use crate::guard::{Guard, Hosts, check_host, secure};
+use crate::guard::{Access, Guard, Hosts, Password, check_host, check_password, secure};
 use crate::history::Curve;
 use crate::metrics::Format;
 use crate::snapshot::{NodeState, RoundRecord, Snapshot};
@@ -31,7 +31,7 @@ const STALE_AFTER: Duration = Duration::from_secs(60);
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
 impl Dashboard {
-    /// The routes, answering requests for `hosts`.
+    /// The routes, answering requests for `hosts` of those that know the password, if there is one.
     ///
     /// | path | answer |
     /// |---|---|
@@ -43,10 +43,11 @@ impl Dashboard {
     /// | `/api/history?from=R&before=R&limit=N` | full records, ascending, as JSON |
     /// | `/metrics` | text for Prometheus, or OpenMetrics for those who accept it |
     /// | `/healthz` | 200 while the node works, otherwise 503 with the reason |
-    pub fn router(&self, hosts: Hosts) -> Router {
+    pub fn router(&self, hosts: Hosts, password: Option<Password>) -> Router {
         let guard = Guard {
             dashboard: self.clone(),
             hosts,
+            password,
         };
         Router::new()
             .route("/", get(page))
@@ -60,13 +61,17 @@ impl Dashboard {
             .route("/healthz", get(healthz))
             .with_state(self.clone())
             .layer(CompressionLayer::new())
+            .layer(middleware::from_fn_with_state(
+                guard.clone(),
+                check_password,
+            ))
             .layer(middleware::from_fn_with_state(guard, check_host))
             .layer(middleware::from_fn(secure))
     }
 }
 
-/// Serves the dashboard until `shutdown` completes. The listener's address decides which host names
-/// are answered (see [`Hosts::for_address`]).
+/// Serves the dashboard to those that have access until `shutdown` completes. The listener's address
+/// decides which host names are answered (see [`Hosts::for_address`]).
 ///
 /// On shutdown, event streams end at once, and other connections have two seconds to finish.
 ///
@@ -76,10 +81,12 @@ impl Dashboard {
 pub async fn serve(
     listener: TcpListener,
     dashboard: Dashboard,
+    access: Access,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
     let address = listener.local_addr().map_err(Error::Listener)?;
-    let router = dashboard.router(Hosts::for_address(address));
+    let Access { hosts, password } = access;
+    let router = dashboard.router(Hosts::for_address(address, &hosts), password);
     let mut closed = dashboard.closed();
     let server = axum::serve(listener, router).with_graceful_shutdown(async move {
         shutdown.await;

@@ -37,6 +37,8 @@ pub struct Snapshot {
     /// Bytes since the node started, by kind of traffic: `gossip`, `blob`, `sync`, `relay`
     /// (between other peers), `upkeep`.
     pub traffic: BTreeMap<String, Traffic>,
+    /// Bytes of this month, of all kinds.
+    pub month: MonthTraffic,
     /// Messages, contributions and connections dropped since the node started, by cause.
     pub dropped: BTreeMap<String, u64>,
     /// Recent log lines, oldest first. The dashboard keeps the last [`EVENTS_KEPT`].
@@ -382,6 +384,22 @@ pub struct Traffic {
     pub bytes_sent: u64,
     /// Bytes received.
     pub bytes_received: u64,
+}
+
+/// Bytes of a calendar month (UTC), of all kinds, with what lies below the protocols.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MonthTraffic {
+    /// The month, such as `2026-11`.
+    pub month: String,
+    /// Bytes sent.
+    pub bytes_sent: u64,
+    /// Bytes received.
+    pub bytes_received: u64,
+    /// Most bytes to send; 0 means no limit.
+    pub max_bytes_sent: u64,
+    /// Most bytes to receive; 0 means no limit.
+    pub max_bytes_received: u64,
 }
 
 /// A log line.

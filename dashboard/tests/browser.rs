@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use weal_dashboard::{
-    Dashboard, Error, Floor, Node, NodeState, Peer, PeerRound, Phase, PhaseSeconds, Round,
+    Access, Dashboard, Error, Floor, Node, NodeState, Peer, PeerRound, Phase, PhaseSeconds, Round,
     RoundRecord, Run, Snapshot, serve,
 };
 use weal_testing::browser::{Browser, BrowserError, Tab, Visit, Window, visit};
@@ -59,12 +59,14 @@ impl Site {
         self.address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         self.stop = Some(stop);
-        self.server = Some(
-            self.runtime
-                .spawn(serve(listener, self.dashboard.clone(), async {
-                    let _ = stopped.await;
-                })),
-        );
+        self.server = Some(self.runtime.spawn(serve(
+            listener,
+            self.dashboard.clone(),
+            Access::default(),
+            async {
+                let _ = stopped.await;
+            },
+        )));
     }
 
     fn stop(&mut self) {

@@ -9,7 +9,9 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use futures::StreamExt;
 use tower::ServiceExt;
-use weal_dashboard::{Dashboard, Hosts, Node, NodeState, Round, RoundRecord, Run, Snapshot};
+use weal_dashboard::{
+    Dashboard, Hosts, Node, NodeState, Password, Round, RoundRecord, Run, Snapshot,
+};
 
 /// Longer than any answer takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -42,7 +44,12 @@ fn snapshot(rounds: std::ops::Range<u64>) -> Snapshot {
 }
 
 fn router(dashboard: &Dashboard) -> Router {
-    dashboard.router(Hosts::Loopback)
+    dashboard.router(hosts([127, 0, 0, 1]), None)
+}
+
+/// The host names of a page that listens there.
+fn hosts(listen: [u8; 4]) -> Hosts {
+    Hosts::for_address((listen, 8080).into(), &[])
 }
 
 fn request(path: &str) -> axum::http::request::Builder {
@@ -209,17 +216,82 @@ async fn a_foreign_host_name_is_refused_and_counted() {
 }
 
 #[tokio::test]
-async fn a_dashboard_opened_to_a_network_answers_to_any_name() {
-    let foreign = Request::builder()
-        .uri("/healthz")
-        .header(header::HOST, "box.lan")
-        .body(Body::empty());
-    let response = Dashboard::new()
-        .router(Hosts::Any)
-        .oneshot(foreign.unwrap())
-        .await
-        .unwrap();
-    assert_ne!(response.status(), StatusCode::MISDIRECTED_REQUEST);
+async fn a_dashboard_opened_to_a_network_answers_to_its_names_and_to_no_web_site() {
+    let dashboard = Dashboard::new();
+    for (host, is_answered) in [
+        ("box.lan", true),
+        ("192.168.1.2:80", true),
+        ("evil.example", false),
+    ] {
+        let asked = Request::builder()
+            .uri("/assets/app.js")
+            .header(header::HOST, host);
+        let response = dashboard
+            .router(hosts([0, 0, 0, 0]), None)
+            .oneshot(asked.body(Body::empty()).unwrap())
+            .await
+            .unwrap();
+        assert_eq!(response.status() == StatusCode::OK, is_answered, "{host}");
+    }
+}
+
+/// The status of an answer to a request with this `Authorization`, by a page with a password.
+async fn ask(dashboard: &Dashboard, path: &str, authorization: Option<&str>) -> StatusCode {
+    let mut asked = request(path);
+    if let Some(value) = authorization {
+        asked = asked.header(header::AUTHORIZATION, value);
+    }
+    let router = dashboard.router(hosts([127, 0, 0, 1]), Some(Password::new("open sesame")));
+    let response = router.oneshot(asked.body(Body::empty()).unwrap()).await;
+    let response = response.unwrap();
+    let asks = response.headers().get(header::WWW_AUTHENTICATE).is_some();
+    assert_eq!(asks, response.status() == StatusCode::UNAUTHORIZED);
+    response.status()
+}
+
+#[tokio::test]
+async fn everything_but_the_metrics_needs_the_password_if_there_is_one() {
+    let dashboard = Dashboard::new();
+    dashboard.publish(snapshot(0..3));
+    let paths = [
+        "/",
+        "/assets/app.js",
+        "/assets/plotly.js",
+        "/api/status",
+        "/api/events",
+        "/api/curve",
+        "/api/history",
+        "/healthz",
+        "/absent",
+    ];
+    // "me:open sesame", "me:open" and "open sesame:" in base64.
+    let wrong = [
+        None,
+        Some("Basic bWU6b3Blbg=="),
+        Some("Basic b3BlbiBzZXNhbWU6"),
+        Some("Bearer open"),
+        Some("Bearer"),
+    ];
+    for path in paths {
+        for authorization in wrong {
+            let status = ask(&dashboard, path, authorization).await;
+            assert_eq!(status, StatusCode::UNAUTHORIZED, "{path} {authorization:?}");
+        }
+        for right in ["Basic bWU6b3BlbiBzZXNhbWU=", "Bearer open sesame"] {
+            let status = ask(&dashboard, path, Some(right)).await;
+            assert_ne!(status, StatusCode::UNAUTHORIZED, "{path} {right}");
+        }
+    }
+    assert_eq!(ask(&dashboard, "/metrics", None).await, StatusCode::OK);
+    assert_eq!(
+        ask(&dashboard, "/metrics/", None).await,
+        StatusCode::UNAUTHORIZED
+    );
+    let (_, _, text) = get(&dashboard, "/metrics").await;
+    assert!(
+        text.contains("dashboard_refused_requests_total{cause=\"password\"}"),
+        "{text}"
+    );
 }
 
 #[tokio::test]

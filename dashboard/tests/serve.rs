@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
-use weal_dashboard::{Dashboard, Snapshot, serve};
+use weal_dashboard::{Access, Dashboard, Snapshot, serve};
 
 #[tokio::test]
 async fn a_shutdown_ends_open_event_streams_and_the_server() {
@@ -16,7 +16,7 @@ async fn a_shutdown_ends_open_event_streams_and_the_server() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = tokio::spawn(serve(listener, dashboard, async {
+    let server = tokio::spawn(serve(listener, dashboard, Access::default(), async {
         let _ = stopped.await;
     }));
 

@@ -41,7 +41,7 @@ pub(crate) fn is_local(address: &Multiaddr) -> bool {
     ip(address).is_some_and(is_local_ip)
 }
 
-fn is_local_ip(ip: IpAddr) -> bool {
+pub(crate) fn is_local_ip(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
         IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),

@@ -11,13 +11,16 @@ use libp2p::request_response::ProtocolSupport;
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{
-    PeerId, StreamProtocol, allow_block_list, connection_limits, dcutr, gossipsub, identify, kad,
-    mdns, memory_connection_limits, ping, relay, request_response, upnp,
+    PeerId, StreamProtocol, allow_block_list, connection_limits, dcutr, identify, kad, mdns,
+    memory_connection_limits, ping, relay, request_response, upnp,
 };
 
 use crate::error::Error;
 use crate::frames::Frames;
-use crate::gossip;
+use crate::gate::Gate;
+use crate::gossip::{self, Gossip};
+use crate::limits::{CONNECTIONS_PER_PEER, PENDING};
+use crate::members::Members;
 use crate::probes::{DialBacks, Probes};
 use crate::protocols::{MAX_SYNC_ANSWER, MAX_SYNC_REQUEST, Protocols, SYNC_TIMEOUT};
 use crate::rate_limit::RateLimit;
@@ -25,6 +28,7 @@ use crate::relays;
 use crate::renewal::{Renewal, SIBLINGS};
 use crate::sessions::{ANSWER, STATEMENT};
 use crate::settings::Settings;
+use crate::status::Counters;
 use crate::streams;
 
 /// Limit on streams for requests per connection, in both directions together. It is above the
@@ -34,10 +38,6 @@ const STREAMS: usize = 64;
 const SESSIONS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Limit on such questions per connection at once.
 const SESSIONS_STREAMS: usize = 4;
-/// Limit on pending connections in each direction.
-const PENDING: u32 = 64;
-/// Limit on connections per peer. Both sides may dial each other at once, over two transports.
-const CONNECTIONS_PER_PEER: u32 = 4;
 /// Default share of the machine's memory beyond which new connections are refused.
 const MEMORY_SHARE: f64 = 0.95;
 /// Pause between two Kademlia bootstraps.
@@ -48,9 +48,10 @@ pub(crate) struct Behaviour {
     pub limits: connection_limits::Behaviour,
     pub memory: memory_connection_limits::Behaviour,
     pub banned: allow_block_list::Behaviour<BlockedPeers>,
+    pub gate: Gate,
     pub identify: identify::Behaviour,
     pub ping: ping::Behaviour,
-    pub gossip: Renewal<gossipsub::Behaviour>,
+    pub gossip: Renewal<Gossip>,
     pub kademlia: kad::Behaviour<MemoryStore>,
     pub mdns: Toggle<mdns::tokio::Behaviour>,
     pub blob: streams::Behaviour,
@@ -68,6 +69,8 @@ pub(crate) struct Parts {
     /// Rate limit on answers sent.
     pub upload: Option<Arc<RateLimit>>,
     pub relay_client: relay::client::Behaviour,
+    pub members: Arc<Members>,
+    pub counters: Arc<Counters>,
 }
 
 impl Behaviour {
@@ -85,13 +88,16 @@ impl Behaviour {
         };
         let dial_backs = DialBacks::default();
         let gossip = gossip::behaviour(protocols, settings)?;
+        let connections = settings.max_connections;
+        let strangers = incoming(connections) / 2;
         Ok(Self {
-            limits: connection_limits::Behaviour::new(limits(settings.max_connections)),
+            limits: connection_limits::Behaviour::new(limits(connections)),
             memory: settings.max_memory_bytes.map_or_else(
                 || memory_connection_limits::Behaviour::with_max_percentage(MEMORY_SHARE),
                 memory_connection_limits::Behaviour::with_max_bytes,
             ),
             banned: allow_block_list::Behaviour::default(),
+            gate: Gate::new(parts.members, parts.counters, strangers.max(1) as usize),
             identify: identify::Behaviour::new(
                 identify::Config::new(protocols.identify.clone(), key.public())
                     .with_agent_version(concat!("weal/", env!("CARGO_PKG_VERSION")).into())
@@ -113,10 +119,15 @@ impl Behaviour {
     }
 }
 
+/// Connections that peers may open, of all. The rest is for those that this node dials.
+fn incoming(connections: u32) -> u32 {
+    (connections - connections / 4).max(1)
+}
+
 fn limits(connections: u32) -> ConnectionLimits {
     ConnectionLimits::default()
         .with_max_established(Some(connections))
-        .with_max_established_incoming(Some((connections - connections / 4).max(1)))
+        .with_max_established_incoming(Some(incoming(connections)))
         .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER))
         .with_max_pending_incoming(Some(PENDING))
         .with_max_pending_outgoing(Some(PENDING))
@@ -130,11 +141,12 @@ fn relay_service(local: PeerId, settings: &Settings) -> Option<relay::Behaviour>
     Some(service)
 }
 
-/// Kademlia without records: it only finds peers.
+/// Kademlia without records: it only finds peers. The driver decides who gets into the table.
 fn kademlia(local: PeerId, name: &StreamProtocol) -> kad::Behaviour<MemoryStore> {
     let mut config = kad::Config::new(name.clone());
     config
         .set_record_filtering(kad::StoreInserts::FilterBoth)
+        .set_kbucket_inserts(kad::BucketInserts::Manual)
         .set_periodic_bootstrap_interval(Some(KADEMLIA_REFRESH))
         .set_query_timeout(Duration::from_secs(30))
         .set_publication_interval(None)

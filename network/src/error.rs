@@ -133,6 +133,12 @@ pub enum FetchError {
         /// Why each holder failed.
         causes: Vec<Cause>,
     },
+    /// This node has received as many bytes as it may.
+    #[error("blob {hash} was not fetched: this node has received as many bytes as it may")]
+    LimitReached {
+        /// The blob asked for.
+        hash: BlobHash,
+    },
     /// This machine cannot store the blob.
     #[error("cannot store blob {hash}: {why}")]
     Storage {

@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use libp2p::PeerId;
 use libp2p::gossipsub::{
-    Behaviour, ConfigBuilder, Message, MessageAuthenticity, MessageId, PeerScoreParams,
-    PeerScoreThresholds, TopicScoreParams, ValidationMode,
+    Behaviour, ConfigBuilder, IdentityTransform, Message, MessageAuthenticity, MessageId,
+    PeerScoreParams, PeerScoreThresholds, TopicScoreParams, ValidationMode,
+    WhitelistSubscriptionFilter,
 };
 
 use crate::error::Error;
@@ -69,7 +70,11 @@ pub enum GossipVerdict {
     Reject,
 }
 
-pub(crate) fn behaviour(protocols: &Protocols, settings: &Settings) -> Result<Behaviour, Error> {
+/// Gossipsub that remembers subscriptions to the run's topic only. Peers could otherwise fill the
+/// memory with names of topics.
+pub(crate) type Gossip = Behaviour<IdentityTransform, WhitelistSubscriptionFilter>;
+
+pub(crate) fn behaviour(protocols: &Protocols, settings: &Settings) -> Result<Gossip, Error> {
     let setup = |why: String| Error::Setup {
         part: "gossip",
         why,
@@ -93,8 +98,10 @@ pub(crate) fn behaviour(protocols: &Protocols, settings: &Settings) -> Result<Be
         .prune_backoff(Duration::from_secs(15))
         .build()
         .map_err(|e| setup(e.to_string()))?;
+    let topics = WhitelistSubscriptionFilter([protocols.topic.hash()].into());
     let mut gossip =
-        Behaviour::new(MessageAuthenticity::Anonymous, config).map_err(|e| setup(e.into()))?;
+        Gossip::new_with_subscription_filter(MessageAuthenticity::Anonymous, config, topics)
+            .map_err(|e| setup(e.into()))?;
     gossip
         .with_peer_score(scores(protocols), thresholds())
         .map_err(setup)?;
@@ -149,6 +156,8 @@ fn thresholds() -> PeerScoreThresholds {
 
 #[cfg(test)]
 mod tests {
+    use libp2p::gossipsub::IdentTopic;
+
     use super::*;
 
     #[test]
@@ -157,6 +166,14 @@ mod tests {
         scores(&protocols).validate().unwrap();
         thresholds().validate().unwrap();
         behaviour(&protocols, &Settings::default()).unwrap();
+    }
+
+    #[test]
+    fn only_the_topic_of_the_run_is_remembered() {
+        let protocols = Protocols::of_run(&[0; 32]).unwrap();
+        let mut gossip = behaviour(&protocols, &Settings::default()).unwrap();
+        let other = IdentTopic::new("x".repeat(1 << 20));
+        assert!(gossip.subscribe(&other).is_err());
     }
 
     #[test]

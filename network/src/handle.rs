@@ -9,6 +9,7 @@ use libp2p::bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use weal_proto::{BlobHash, Outline};
 
+use crate::allowance::{Allowance, TrafficLeft};
 use crate::backlog::{Backlog, Events};
 use crate::command::Command;
 use crate::driver::{Driver, Queues, Setup};
@@ -16,7 +17,7 @@ use crate::error::{Error, FetchError, RequestError};
 use crate::gossip::{GossipId, GossipVerdict};
 use crate::identity::PeerKey;
 use crate::members::Members;
-use crate::protocols::MAX_SYNC_REQUEST;
+use crate::protocols::{MAX_SYNC_REQUEST, Protocols};
 use crate::rate_limit::RateLimit;
 use crate::requester::Requester;
 use crate::service::Service;
@@ -24,6 +25,8 @@ use crate::sessions::KeyUse;
 use crate::settings::Settings;
 use crate::status::{Counters, Status};
 use crate::swarm::{Exchange, FilePlace, Input, Parties, Parts, Want};
+use crate::traffic::Traffic;
+use crate::uplink::Uplink;
 
 /// Gossip messages of this node that may wait for the driver.
 const GOSSIP_QUEUE: usize = 1024;
@@ -49,6 +52,7 @@ struct Shared {
     key_use: watch::Receiver<KeyUse>,
     counters: Arc<Counters>,
     members: Arc<Members>,
+    allowance: Arc<Allowance>,
 }
 
 impl Network {
@@ -76,6 +80,11 @@ impl Network {
         let members = Arc::<Members>::default();
         let backlog = Arc::new(Backlog::new(Arc::clone(&members)));
         let (blobs, blob_queue) = mpsc::channel(BLOB_QUEUE);
+        let protocols = Protocols::of_run(&run)?;
+        let traffic = Traffic::new(&protocols);
+        let left = settings.traffic_left;
+        let allowance = Arc::new(Allowance::new(Arc::clone(&traffic), left));
+        let uplink = Arc::<Uplink>::default();
         let limit = |rate: Option<NonZeroU64>| rate.map(|rate| Arc::new(RateLimit::new(rate)));
         // Blobs and control answers share the limit on uploads. Gossip, which carries the votes,
         // has none.
@@ -89,6 +98,8 @@ impl Network {
             upload: upload.clone(),
             download: limit(settings.max_download),
             folder: settings.parts.clone(),
+            allowance: Arc::clone(&allowance),
+            uplink: Arc::clone(&uplink),
         });
         let setup = Setup {
             secret,
@@ -99,6 +110,10 @@ impl Network {
             members: Arc::clone(&members),
             backlog: Arc::clone(&backlog),
             upload,
+            protocols,
+            traffic,
+            allowance: Arc::clone(&allowance),
+            uplink,
         };
         let queues = Queues {
             gossip: gossip_queue,
@@ -121,6 +136,7 @@ impl Network {
             key_use,
             counters,
             members,
+            allowance,
         };
         let network = Self {
             shared: Arc::new(shared),
@@ -138,6 +154,12 @@ impl Network {
     /// that waits, are kept for them. Until the first call every peer counts as one.
     pub fn set_members(&self, members: impl IntoIterator<Item = PeerKey>) {
         self.shared.members.set(members);
+    }
+
+    /// Replaces what this node may send and receive from now on
+    /// ([`Settings::traffic_left`](crate::Settings::traffic_left)), for example when a month ends.
+    pub fn set_traffic_left(&self, left: TrafficLeft) {
+        self.shared.allowance.set(left);
     }
 
     /// Publishes a message to every peer. Never waits: if the queue is full, the message is dropped

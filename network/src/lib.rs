@@ -17,14 +17,19 @@
 //!
 //! Every byte from outside may be an attack. A stranger might
 //!
-//! * **open many connections**: there are limits on all connections, on pending ones, per peer, and
-//!   on the process's memory;
+//! * **open many connections**: there are limits on all connections and on pending ones, per peer,
+//!   per address block and for all strangers, and on the process's memory; members find places;
+//! * **open many streams, or send what nobody reads**: the streams of a connection are limited, and
+//!   the bytes that wait on it;
 //! * **announce a huge message**: the length is checked before anything is allocated, and buffers
 //!   grow only as bytes arrive;
-//! * **send many requests**: beyond a rate and limits per peer, for all strangers and for all
-//!   members ([`Network::set_members`]), they are answered "busy";
-//! * **use up the upload bandwidth**: answers stay within the rate limits in the settings, and
-//!   gossip is small;
+//! * **send many requests**: beyond shares in requests and bytes per peer, per address block and for
+//!   all strangers, and limits for all members ([`Network::set_members`]), they are answered "busy";
+//! * **use up the upload bandwidth**: answers stay within the limits in the settings, by second and
+//!   by month ([`TrafficLeft`]); while members get pieces, strangers get a tenth of them; gossip is
+//!   small;
+//! * **send far more than anybody asked for**: that is an offence;
+//! * **come back under a new key**: bans count against the address block;
 //! * **stop in the middle of a message, or drip it**: a stream on which no byte moves for 15 s, or
 //!   whose message moves at less than 4 KiB/s, is reset; long before that, another peer may send a
 //!   piece that is late;
@@ -42,7 +47,10 @@
 //! * **send this node to an address with AutoNAT**: only into the networks from which the peer is
 //!   connected itself;
 //! * **pretend that a node's key is used elsewhere**: only what the key has signed counts;
-//! * **store records in Kademlia**: records are refused, and Kademlia only finds peers.
+//! * **store records in Kademlia, or fill its table**: records are refused, Kademlia only finds
+//!   peers, and an address block has a share of the table;
+//! * **announce ever new addresses or topics**: a peer may speak of itself now and then, and only so
+//!   much of it is kept.
 //!
 //! Every queue is bounded, and drops are counted by cause ([`Drops`]). Bytes are counted on every
 //! stream ([`BytesByKind`]).
@@ -50,6 +58,7 @@
 #![forbid(unsafe_code)]
 
 mod addresses;
+mod allowance;
 mod backlog;
 mod behaviour;
 mod command;
@@ -57,26 +66,32 @@ mod dialler;
 mod driver;
 mod error;
 mod event;
+mod floods;
 mod frames;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod gate;
 mod gossip;
 mod handle;
 mod host_names;
 mod identity;
+mod limits;
 mod members;
 mod noise;
+mod origin;
 mod patience;
 mod peers;
 mod probes;
 mod protocols;
+mod quota;
 mod rate_limit;
 mod reachability;
 mod relays;
 mod renewal;
 mod reputation;
 mod requester;
+mod routes;
 mod serve;
 mod service;
 mod sessions;
@@ -89,7 +104,9 @@ mod tests;
 mod token_bucket;
 mod traffic;
 mod transport;
+mod uplink;
 
+pub use allowance::TrafficLeft;
 pub use backlog::Events;
 pub use error::{Cause, Error, FetchError, RequestError};
 pub use event::Event;

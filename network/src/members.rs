@@ -24,6 +24,14 @@ impl Members {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = members;
     }
 
+    /// Whether a peer is known to be a member.
+    pub(crate) fn is_member(&self, peer: &PeerKey) -> bool {
+        let members = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        members
+            .as_ref()
+            .is_some_and(|members| members.contains(peer))
+    }
+
     /// The standing of a peer. A node that knows no members yet, such as a newcomer, treats every
     /// peer as one.
     pub(crate) fn standing(&self, peer: &PeerKey) -> Standing {
@@ -43,8 +51,10 @@ mod tests {
     fn everyone_is_a_member_until_the_members_are_known() {
         let members = Members::default();
         assert_eq!(members.standing(&[1; 32]), Standing::Member);
+        assert!(!members.is_member(&[1; 32]));
         members.set([[1; 32]]);
         assert_eq!(members.standing(&[1; 32]), Standing::Member);
+        assert!(members.is_member(&[1; 32]) && !members.is_member(&[2; 32]));
         assert_eq!(members.standing(&[2; 32]), Standing::Stranger);
     }
 }

@@ -7,9 +7,11 @@ use libp2p::{Multiaddr, PeerId};
 
 use crate::addresses::{ip, is_local, is_relayed, without_peer};
 use crate::identity::PeerKey;
+use crate::origin::Origin;
+use crate::quota::User;
 
 /// Peers that must have reached this node at an address before it counts as public: one may be
-/// mistaken.
+/// mistaken. Those of one address block count as one, since they may be one liar.
 const WITNESSES: usize = 2;
 /// Limit on the addresses for which witnesses are counted.
 const ADDRESSES: usize = 32;
@@ -51,7 +53,16 @@ pub(crate) struct Observations {
     dialled: HashSet<PeerId>,
     /// Peers that reached this node without ever having been dialled, by the address at which they
     /// did.
-    witnesses: BTreeMap<Multiaddr, BTreeSet<PeerId>>,
+    witnesses: BTreeMap<Multiaddr, BTreeSet<Witness>>,
+}
+
+/// Who says that this node can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Witness {
+    /// Peers of an address block.
+    Block(Origin),
+    /// One peer on the local network.
+    Peer(PeerId),
 }
 
 impl Observations {
@@ -86,7 +97,8 @@ impl Observations {
 
     /// A peer opened a direct connection to this node, at the address that it names. Returns
     /// whether the address can now be trusted.
-    pub(crate) fn reached_by(&mut self, peer: PeerId, address: &Multiaddr) -> bool {
+    pub(crate) fn reached_by(&mut self, user: &User, address: &Multiaddr) -> bool {
+        let User { peer, origin, .. } = *user;
         let is_certain = self.dialled.len() < DIALLED && !self.dialled.contains(&peer);
         if !is_certain || ip(address).is_none() || is_relayed(address) {
             return false;
@@ -97,7 +109,10 @@ impl Observations {
         }
         let witnesses = self.witnesses.entry(address).or_default();
         if witnesses.len() < WITNESSES {
-            witnesses.insert(peer);
+            witnesses.insert(match origin.is_internet() {
+                true => Witness::Block(origin),
+                false => Witness::Peer(peer),
+            });
         }
         witnesses.len() >= WITNESSES
     }
@@ -132,9 +147,19 @@ impl Observations {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::members::Standing;
 
     fn address(text: &str) -> Multiaddr {
         text.parse().unwrap()
+    }
+
+    /// A new peer that is connected from here.
+    fn peer_from(text: &str) -> User {
+        User {
+            peer: PeerId::random(),
+            origin: Origin::of(&address(text)),
+            standing: Standing::Stranger,
+        }
     }
 
     fn conclusion(seen: &Observations, confirmed: &[&str], now: Instant) -> Reachability {
@@ -146,13 +171,22 @@ mod tests {
     fn an_address_is_public_once_two_peers_came_that_were_never_dialled() {
         let mut seen = Observations::default();
         let here = address("/ip4/9.9.9.9/udp/7700/quic-v1");
-        let (dialled, first, second) = (PeerId::random(), PeerId::random(), PeerId::random());
-        seen.dialled(dialled);
+        let (dialled, first) = (
+            peer_from("/ip4/7.7.7.7/tcp/1"),
+            peer_from("/ip4/8.8.8.1/tcp/1"),
+        );
+        let neighbour = peer_from("/ip4/8.8.8.2/tcp/1");
+        let second = peer_from("/ip4/8.8.9.1/tcp/1");
+        seen.dialled(dialled.peer);
         // A router lets a peer back in that the node behind it has dialled.
-        assert!(!seen.reached_by(dialled, &here));
-        assert!(!seen.reached_by(first, &here));
-        assert!(!seen.reached_by(first, &here), "one peer counted twice");
-        assert!(seen.reached_by(second, &here));
+        assert!(!seen.reached_by(&dialled, &here));
+        assert!(!seen.reached_by(&first, &here));
+        assert!(!seen.reached_by(&first, &here), "one peer counted twice");
+        assert!(
+            !seen.reached_by(&neighbour, &here),
+            "one block counted twice"
+        );
+        assert!(seen.reached_by(&second, &here));
     }
 
     #[test]
@@ -165,7 +199,10 @@ mod tests {
         let private = Reachability::Private { relays: Vec::new() };
         assert_eq!(conclusion(&seen, &[], now + UNKNOWN_FOR), private);
         // A peer that comes unasked is a sign that others can, too.
-        seen.reached_by(PeerId::random(), &address("/ip4/9.9.9.9/tcp/1"));
+        seen.reached_by(
+            &peer_from("/ip4/8.8.8.8/tcp/1"),
+            &address("/ip4/9.9.9.9/tcp/1"),
+        );
         let later = now + UNKNOWN_FOR;
         assert_eq!(conclusion(&seen, &[], later), Reachability::Unknown);
         seen.refuted();
@@ -205,7 +242,7 @@ mod tests {
         let mut seen = Observations::default();
         for port in 0..10 * ADDRESSES {
             seen.reached_by(
-                PeerId::random(),
+                &peer_from("/ip4/8.8.8.8/tcp/1"),
                 &address(&format!("/ip4/9.9.9.9/tcp/{port}")),
             );
         }
@@ -215,6 +252,6 @@ mod tests {
         }
         assert_eq!(seen.dialled.len(), DIALLED);
         let here = address("/ip4/9.9.9.9/tcp/0");
-        assert!(!seen.reached_by(PeerId::random(), &here));
+        assert!(!seen.reached_by(&peer_from("/ip4/8.8.7.1/tcp/1"), &here));
     }
 }

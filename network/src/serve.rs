@@ -1,6 +1,7 @@
 //! Answers the requests of peers on blocking threads, within limits on what is open at once.
 
 use std::collections::HashMap;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,20 +12,16 @@ use tokio::task::JoinSet;
 
 use crate::frames::Answer;
 use crate::identity::peer_key;
-use crate::members::{Members, Standing};
+use crate::limits::{ANSWER_BYTES, ANSWER_BYTES_BESIDE_MEMBERS, REQUESTS};
+use crate::members::Standing;
 use crate::protocols::MAX_SYNC_ANSWER;
+use crate::quota::{Quota, User};
 use crate::service::Service;
 use crate::status::Counters;
-use crate::token_bucket::TokenBucket;
+use crate::uplink::Uplink;
 
 /// Requests answered at once per peer. Further requests are answered "busy".
 pub(crate) const PER_PEER: usize = 8;
-/// Control requests that a peer may send at once, and per second in the long run. Each of these
-/// few bytes may ask for megabytes.
-const CONTROL_AT_ONCE: f64 = 64.0;
-const CONTROL_PER_SECOND: f64 = 8.0;
-/// Peers whose rate is remembered before those that have been quiet are forgotten.
-const REMEMBERED: usize = 512;
 
 /// Requests that are answered at once for all members or all strangers. The sum bounds the threads,
 /// and the memory for answers. Strangers that read slowly do not keep members from their places.
@@ -37,7 +34,7 @@ const fn places(standing: Standing) -> usize {
 
 /// A request of a peer.
 pub(crate) struct Inbound {
-    pub peer: PeerId,
+    pub user: User,
     pub id: InboundRequestId,
     /// `None` if the request was too long to be read.
     pub request: Option<Bytes>,
@@ -50,31 +47,57 @@ pub(crate) struct Ready {
     pub answer: Answer,
     /// The peer that sent the request, if the request was malformed.
     pub malformed: Option<PeerId>,
+    /// Who has to pay for the bytes of the answer.
+    pub pays: Option<User>,
+}
+
+impl Ready {
+    fn refusal(channel: ResponseChannel<Answer>, answer: Answer) -> Self {
+        Self {
+            channel,
+            answer,
+            malformed: None,
+            pays: None,
+        }
+    }
 }
 
 /// The requests that are being answered.
 pub(crate) struct Server {
     service: Arc<dyn Service>,
-    members: Arc<Members>,
     counters: Arc<Counters>,
     jobs: JoinSet<Ready>,
     open: HashMap<InboundRequestId, (PeerId, Standing)>,
-    rates: HashMap<PeerId, TokenBucket>,
+    requests: Quota,
+    answer_bytes: Quota,
+    /// The same while members use the uplink.
+    beside_members: Quota,
+    uplink: Arc<Uplink>,
 }
 
 impl Server {
+    /// A server that answers with `service`. `rate` is the limit on uploads.
     pub(crate) fn new(
         service: Arc<dyn Service>,
-        members: Arc<Members>,
         counters: Arc<Counters>,
+        (uplink, rate): (Arc<Uplink>, Option<NonZeroU64>),
     ) -> Self {
+        let now = Instant::now();
+        let mut beside_members = ANSWER_BYTES_BESIDE_MEMBERS;
+        if let Some(rate) = rate {
+            let tenth = rate.get() as f64 / 10.0;
+            let strangers = &mut beside_members.strangers;
+            strangers.per_second = strangers.per_second.min(tenth);
+        }
         Self {
             service,
-            members,
             counters,
             jobs: JoinSet::new(),
             open: HashMap::new(),
-            rates: HashMap::new(),
+            requests: Quota::new(REQUESTS, now),
+            answer_bytes: Quota::new(ANSWER_BYTES, now),
+            beside_members: Quota::new(beside_members, now),
+            uplink,
         }
     }
 
@@ -82,27 +105,21 @@ impl Server {
     /// the request is refused.
     pub(crate) fn accept(&mut self, inbound: Inbound) -> Option<Ready> {
         let Inbound {
-            peer,
+            user,
             id,
             request,
             channel,
         } = inbound;
+        let User { peer, standing, .. } = user;
         let Some(request) = request else {
             return Some(Ready {
-                channel,
-                answer: Answer::NotHere,
                 malformed: Some(peer),
+                ..Ready::refusal(channel, Answer::NotHere)
             });
         };
-        let standing =
-            peer_key(&peer).map_or(Standing::Stranger, |key| self.members.standing(&key));
-        if !self.has_place(peer, standing) || !self.keeps_rate(peer) {
+        if !self.has_place(peer, standing) || !self.has_share(&user) {
             self.counters.requests_busy.one();
-            return Some(Ready {
-                channel,
-                answer: Answer::Busy,
-                malformed: None,
-            });
+            return Some(Ready::refusal(channel, Answer::Busy));
         }
         self.open.insert(id, (peer, standing));
         let (service, counters) = (Arc::clone(&self.service), Arc::clone(&self.counters));
@@ -117,9 +134,8 @@ impl Server {
                 None => Answer::NotHere,
             };
             Ready {
-                channel,
-                answer,
-                malformed: None,
+                pays: Some(user),
+                ..Ready::refusal(channel, answer)
             }
         });
         None
@@ -134,16 +150,12 @@ impl Server {
         of_peer < PER_PEER && in_all < places(standing)
     }
 
-    fn keeps_rate(&mut self, peer: PeerId) -> bool {
+    /// Whether this user may have one more request answered. Bytes are paid for once their number
+    /// is known.
+    fn has_share(&mut self, user: &User) -> bool {
         let now = Instant::now();
-        if self.rates.len() >= REMEMBERED && !self.rates.contains_key(&peer) {
-            self.rates.retain(|_, rate| !rate.is_full(now));
-        }
-        let rate = self
-            .rates
-            .entry(peer)
-            .or_insert_with(|| TokenBucket::full(CONTROL_AT_ONCE, CONTROL_PER_SECOND, now));
-        rate.take(now)
+        let beside_members = !self.uplink.is_used(now) || self.beside_members.is_left(user, now);
+        beside_members && self.answer_bytes.is_left(user, now) && self.requests.take(user, now)
     }
 
     /// Whether a request is being answered.
@@ -155,7 +167,16 @@ impl Server {
     /// Cancel-safe.
     pub(crate) async fn ready(&mut self) -> Option<Ready> {
         match self.jobs.join_next().await? {
-            Ok(ready) => Some(ready),
+            Ok(ready) => {
+                if let (Some(user), Answer::Here(bytes)) = (&ready.pays, &ready.answer) {
+                    let (bytes, now) = (bytes.len() as f64, Instant::now());
+                    self.answer_bytes.spend(user, bytes, now);
+                    if self.uplink.is_used(now) {
+                        self.beside_members.spend(user, bytes, now);
+                    }
+                }
+                Some(ready)
+            }
             Err(panic) => {
                 tracing::error!("the service panicked while answering a peer's request: {panic}");
                 None

@@ -8,6 +8,7 @@ use std::time::Duration;
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 
+use crate::allowance::TrafficLeft;
 use crate::sessions::Session;
 
 /// Default of [`Settings::max_gossip_bytes`]: enough for a proposal with the attestations of a
@@ -79,8 +80,10 @@ pub struct Settings {
     /// time.
     pub max_upload: Option<NonZeroU64>,
     /// Rate limit on blobs received, in bytes per second over all peers. It holds on average; a
-    /// stream's receive window (8 MiB) may fill faster.
+    /// stream's receive window (2 MiB) may fill faster.
     pub max_download: Option<NonZeroU64>,
+    /// Bytes after which this node stops exchanging blobs.
+    pub traffic_left: TrafficLeft,
     /// This process of the node, so that another machine with the same key is noticed. `None` for a
     /// process that signs nothing.
     pub session: Option<Session>,
@@ -105,6 +108,7 @@ impl Default for Settings {
             max_gossip_bytes: DEFAULT_MAX_GOSSIP_BYTES,
             max_upload: None,
             max_download: None,
+            traffic_left: TrafficLeft::default(),
             session: None,
             parts: None,
             idle_timeout: Duration::from_secs(600),

@@ -27,6 +27,13 @@ pub struct Status {
     pub peers: Vec<PeerStatus>,
     /// Bytes since the start.
     pub traffic: BytesByKind,
+    /// About the bytes of all kinds with what lies below the protocols, since the start.
+    pub on_the_wire: Bytes,
+    /// Whether this node may still send blobs
+    /// ([`Settings::traffic_left`](crate::Settings::traffic_left)).
+    pub sends_blobs: bool,
+    /// Whether it may still receive them.
+    pub receives_blobs: bool,
     /// Messages and connections dropped since the start, by cause.
     pub drops: Drops,
 }
@@ -156,8 +163,20 @@ drops! {
     strangers,
     /// Peers banned for their offences.
     banned,
+    /// Address blocks banned because several peers from them were.
+    address_blocks_banned,
+    /// Times that a peer sent more bytes unasked than honest peers do.
+    floods,
     /// Incoming connections that failed or were refused by a limit.
     connections_refused,
+    /// Incoming connections refused because their address block tried too often, had enough
+    /// connections, or was banned.
+    address_block_full,
+    /// Incoming connections refused because strangers had all the places that are not kept for
+    /// members.
+    strangers_full,
+    /// What peers said about themselves too often.
+    statements_too_many,
 }
 
 /// A counter that only grows.

@@ -38,6 +38,18 @@ pub(crate) enum Kind {
     Upkeep,
 }
 
+impl Kind {
+    /// Whether peers send such bytes without being asked. Pieces of blobs that nobody asked for are
+    /// refused one by one, and circuits have limits of their own.
+    fn is_unasked(self, opener: Opener) -> bool {
+        match self {
+            Self::Gossip => true,
+            Self::Sync | Self::Upkeep => opener == Opener::Peer,
+            Self::Blob | Self::Relay | Self::OwnCircuit => false,
+        }
+    }
+}
+
 /// Which side opened a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Opener {
@@ -73,6 +85,8 @@ pub struct BytesByKind {
 struct Flow {
     received: AtomicU64,
     sent: AtomicU64,
+    /// Of those received, the bytes that this node did not ask for. Counted for peers only.
+    unasked: AtomicU64,
 }
 
 impl Flow {
@@ -92,9 +106,9 @@ pub(crate) struct Traffic {
     sync: Flow,
     relay: Flow,
     upkeep: Flow,
-    blob_name: Vec<u8>,
-    piece_name: Vec<u8>,
-    sync_name: Vec<u8>,
+    blob_name: String,
+    piece_name: String,
+    sync_name: String,
     /// Owned by the connections, so that a peer's counter is freed with its last connection.
     peers: Mutex<HashMap<PeerId, Weak<Flow>>>,
 }
@@ -125,6 +139,23 @@ impl Traffic {
         }
     }
 
+    /// Bytes of all kinds since the start.
+    pub(crate) fn total(&self) -> Bytes {
+        let kinds = self.by_kind();
+        let BytesByKind {
+            gossip,
+            blob,
+            sync,
+            relay,
+            upkeep,
+        } = kinds;
+        let all = [gossip, blob, sync, relay, upkeep];
+        all.iter().fold(Bytes::default(), |sum, kind| Bytes {
+            received: sum.received.saturating_add(kind.received),
+            sent: sum.sent.saturating_add(kind.sent),
+        })
+    }
+
     /// Bytes exchanged with a peer since its oldest open connection was opened.
     pub(crate) fn with_peer(&self, peer: &PeerId) -> Bytes {
         let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -133,6 +164,14 @@ impl Traffic {
             .and_then(Weak::upgrade)
             .map(|flow| flow.read())
             .unwrap_or_default()
+    }
+
+    /// Bytes that a peer sent and this node did not ask for, since the peer's oldest open connection
+    /// was opened.
+    pub(crate) fn unasked(&self, peer: &PeerId) -> u64 {
+        let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let flow = peers.get(peer).and_then(Weak::upgrade);
+        flow.map_or(0, |flow| flow.unasked.load(Ordering::Relaxed))
     }
 
     fn join(&self, peer: PeerId) -> Arc<Flow> {
@@ -164,6 +203,16 @@ impl Traffic {
         let contains = |name: &[u8]| written.windows(name.len()).any(|part| part == name);
         // Identify lists names, too; in a negotiation a name is a line.
         let line = |name: &str| contains(format!("{name}\n").as_bytes());
+        let gossips = || {
+            let mut places = written.windows(GOSSIP_PREFIX.len()).enumerate();
+            places.any(|(place, part)| {
+                let rest = written
+                    .get(place + GOSSIP_PREFIX.len()..)
+                    .unwrap_or_default();
+                let is_version = |byte: &&u8| byte.is_ascii_digit() || **byte == b'.';
+                part == GOSSIP_PREFIX && rest.iter().find(|byte| !is_version(byte)) == Some(&b'\n')
+            })
+        };
         // A peer asks its relay for a circuit, and the relay opens the other half of it.
         if line(HOP_PROTOCOL_NAME.as_ref()) {
             Some(match opener {
@@ -175,11 +224,11 @@ impl Traffic {
                 Opener::Peer => Kind::OwnCircuit,
                 Opener::ThisNode => Kind::Relay,
             })
-        } else if contains(GOSSIP_PREFIX) {
+        } else if gossips() {
             Some(Kind::Gossip)
-        } else if contains(&self.blob_name) || contains(&self.piece_name) {
+        } else if line(&self.blob_name) || line(&self.piece_name) {
             Some(Kind::Blob)
-        } else if contains(&self.sync_name) {
+        } else if line(&self.sync_name) {
             Some(Kind::Sync)
         } else {
             None
@@ -201,6 +250,12 @@ impl<M> CountedConnection<M> {
             traffic: Arc::clone(traffic),
             peer: traffic.join(peer),
         }
+    }
+
+    /// A stream that this node opened.
+    #[cfg(test)]
+    pub(crate) fn of_this_node<S>(&self, stream: S) -> CountedStream<S> {
+        self.counted(stream, Opener::ThisNode)
     }
 
     fn counted<S>(&self, stream: S, opener: Opener) -> CountedStream<S> {
@@ -270,6 +325,9 @@ impl<S> CountedStream<S> {
         };
         flow.received.fetch_add(bytes, Ordering::Relaxed);
         self.peer.received.fetch_add(bytes, Ordering::Relaxed);
+        if self.kind.is_unasked(self.opener) {
+            self.peer.unasked.fetch_add(bytes, Ordering::Relaxed);
+        }
     }
 
     fn sent(&mut self, buffer: &[u8], bytes: usize) {
@@ -376,7 +434,8 @@ mod tests {
 
         let mut blob = stream(&traffic, peer);
         // The name may arrive in pieces.
-        let name = protocols.blob.as_ref().as_bytes();
+        let line = format!("{}\n", protocols.blob);
+        let name = line.as_bytes();
         blob.write_all(b"\x13/multistream/1.0.0\n").await.unwrap();
         blob.write_all(&name[..30]).await.unwrap();
         blob.write_all(&name[30..]).await.unwrap();
@@ -391,6 +450,19 @@ mod tests {
             traffic.with_peer(&peer).sent,
             20 + name.len() as u64 + 1000 + 16
         );
+    }
+
+    #[tokio::test]
+    async fn a_list_of_names_is_no_negotiation() {
+        let protocols = Protocols::of_run(&[1; 32]).unwrap();
+        let traffic = Traffic::new(&protocols);
+        let mut identify = stream(&traffic, PeerId::random());
+        let names = format!(
+            "/meshsub/1.2.0\x1a{}\x1a{}\"",
+            protocols.blob, protocols.sync
+        );
+        identify.write_all(names.as_bytes()).await.unwrap();
+        assert_eq!(traffic.by_kind().upkeep.sent, names.len() as u64);
     }
 
     #[tokio::test]

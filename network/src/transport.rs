@@ -19,15 +19,15 @@ use tokio::time::{sleep, timeout};
 
 use crate::error::Error;
 use crate::host_names::HostNames;
+use crate::limits::STREAMS;
 use crate::traffic::{CountedConnection, Traffic};
 
-/// Bytes that a connection may hold unread. With QUIC's default of 15 MB, a few unread chunk
-/// streams in both directions block a connection; this is enough for every stream that the request
-/// limits allow.
-const QUIC_CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
-/// Bytes that a stream may hold unread: several chunks, to fill a path with high bandwidth and high
-/// latency.
-const QUIC_STREAM_WINDOW: u32 = 8 * 1024 * 1024;
+/// Bytes that a connection may hold unread: the pieces that a peer may send at once, while a rate
+/// limit holds them up, with as much again for everything else. Peers decide how much of it they
+/// fill, so it bounds the memory that each connection costs.
+const QUIC_CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+/// Bytes that a stream may hold unread: two pieces.
+const QUIC_STREAM_WINDOW: u32 = 2 * 1024 * 1024;
 /// Idle timeout of a connection. Generous, because training may starve the network for seconds.
 const QUIC_IDLE: Duration = Duration::from_secs(20);
 const TCP_HANDSHAKE: Duration = Duration::from_secs(10);
@@ -60,7 +60,7 @@ pub(crate) fn build(key: &Keypair, traffic: &Arc<Traffic>) -> Result<Built, Erro
     let transport = circuits
         .upgrade(Version::V1Lazy)
         .authenticate(noise_config(key)?)
-        .multiplex(yamux::Config::default())
+        .multiplex(yamux_config())
         .timeout(CIRCUIT_HANDSHAKE)
         .or_transport(HostNames::new(inner))
         .map(move |connection, _| match connection {
@@ -91,7 +91,7 @@ fn without_dns(
     let tcp = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true))
         .upgrade(Version::V1Lazy)
         .authenticate(noise_config(key)?)
-        .multiplex(yamux::Config::default())
+        .multiplex(yamux_config())
         .timeout(TCP_HANDSHAKE);
     let quic = quic::tokio::Transport::new(quic_config(key));
     let traffic = Arc::clone(traffic);
@@ -110,8 +110,17 @@ fn without_dns(
     Ok(both.boxed())
 }
 
+/// Each stream may hold 256 KiB unread, so the number of streams bounds the memory that a
+/// connection costs.
+fn yamux_config() -> yamux::Config {
+    let mut config = yamux::Config::default();
+    config.set_max_num_streams(STREAMS as usize);
+    config
+}
+
 fn quic_config(key: &Keypair) -> quic::Config {
     let mut config = quic::Config::new(key);
+    config.max_concurrent_stream_limit = STREAMS;
     config.max_connection_data = QUIC_CONNECTION_WINDOW;
     config.max_stream_data = QUIC_STREAM_WINDOW;
     config.max_idle_timeout = u32::try_from(QUIC_IDLE.as_millis()).unwrap_or(u32::MAX);

@@ -70,6 +70,11 @@ impl Folder {
         self.root.join("parts")
     }
 
+    /// Path of the count of this month's bytes.
+    pub fn traffic(&self) -> PathBuf {
+        self.root.join("traffic.json")
+    }
+
     /// Path of the folder of weights.
     pub fn weights(&self) -> PathBuf {
         self.root.join("weights")

@@ -9,7 +9,7 @@
 //! | `full_disk` | writes that wait while the disk is full |
 //! | [`settings`], [`link`] | how this machine takes part; how people are invited |
 //! | `node_network` | how the node uses the network |
-//! | `page_port` | listening for the page, and serving it |
+//! | `page_port`, `page_password` | listening for the page, and serving it; its password |
 //! | `plan`, `check`, `data` | what a manifest means here; checking contributions; reading text |
 //! | [`new_run`], [`join`] | making a run, and joining one |
 //! | `model_folder` | the folder that a model's path means |
@@ -19,7 +19,8 @@
 //! | [`status_client`] | asking a running node for its status |
 //! | [`testnet`] | a whole network on this machine |
 //! | `signals`, `terminal` | Ctrl-C and SIGTERM; what the program prints |
-//! | `wall_clock` | the time of day |
+//! | `traffic_meter` | the bytes of a month, and the limits on them |
+//! | `wall_clock`, `utc_month` | the time of day; the month |
 //! | [`error`] | errors, their hints and their exit codes |
 //! | `dishonest` | a node that lies, for tests; never part of a default build |
 //! | [`cli`] | the command line |
@@ -47,6 +48,7 @@ mod model_folder;
 pub mod new_run;
 mod node_network;
 mod notes;
+mod page_password;
 mod page_port;
 mod plan;
 mod proven_weights;
@@ -57,6 +59,8 @@ pub mod status_client;
 pub mod store;
 mod terminal;
 pub mod testnet;
+mod traffic_meter;
+mod utc_month;
 mod verify;
 mod wall_clock;
 

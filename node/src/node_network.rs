@@ -9,9 +9,14 @@ use weal_trainer::container_memory_limit;
 
 use crate::folder::Folder;
 use crate::settings::NetworkSettings;
+use crate::traffic_meter::MonthlyTraffic;
 
 /// The network's settings of a node that takes part.
-pub(crate) fn settings_of_node(settings: &NetworkSettings, folder: &Folder) -> Settings {
+pub(crate) fn settings_of_node(
+    settings: &NetworkSettings,
+    folder: &Folder,
+    traffic: &MonthlyTraffic,
+) -> Settings {
     Settings {
         listen: settings.listen.clone(),
         external: settings.external.clone(),
@@ -22,6 +27,7 @@ pub(crate) fn settings_of_node(settings: &NetworkSettings, folder: &Folder) -> S
         max_gossip_bytes: limits::ENVELOPE_BYTES,
         max_upload: NonZeroU64::new(settings.max_upload.0),
         max_download: NonZeroU64::new(settings.max_download.0),
+        traffic_left: traffic.left(),
         parts: Some(folder.parts()),
         max_memory_bytes: container_memory_limit().map(most_of),
         ..Settings::default()
@@ -33,6 +39,7 @@ pub(crate) fn settings_of_node(settings: &NetworkSettings, folder: &Folder) -> S
 pub(crate) fn settings_of_newcomer(
     settings: &NetworkSettings,
     folder: &Folder,
+    traffic: &MonthlyTraffic,
     peers: Vec<Multiaddr>,
 ) -> Settings {
     Settings {
@@ -42,7 +49,7 @@ pub(crate) fn settings_of_newcomer(
         // It is gone before that would help anybody.
         upnp: false,
         relay: None,
-        ..settings_of_node(settings, folder)
+        ..settings_of_node(settings, folder, traffic)
     }
 }
 

@@ -62,6 +62,8 @@ label_set! {
 pub(crate) enum Refused {
     /// The request used a host name that does not belong to this machine.
     ForeignHost,
+    /// The request did not have the page's password.
+    Password,
     /// Too many event streams are open.
     TooManyStreams,
 }
@@ -70,6 +72,7 @@ impl EncodeLabelValue for Refused {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
         let cause = match self {
             Self::ForeignHost => "foreign_host",
+            Self::Password => "password",
             Self::TooManyStreams => "too_many_streams",
         };
         cause.encode(encoder)

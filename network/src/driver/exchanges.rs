@@ -35,6 +35,7 @@ impl Driver {
             channel,
             answer,
             malformed,
+            ..
         }) = ready
         else {
             return;
@@ -60,7 +61,7 @@ impl Driver {
                 ..
             } => {
                 let inbound = Inbound {
-                    peer,
+                    user: self.user(peer),
                     id: request_id,
                     request,
                     channel,

@@ -46,8 +46,13 @@ impl Driver {
             Message::Request {
                 request, channel, ..
             } => {
-                let bytes = request.unwrap_or_default();
-                let others = self.heard_sessions.heard(peer, &bytes, Instant::now());
+                let (bytes, now) = (request.unwrap_or_default(), Instant::now());
+                let others = if self.statements.take(&self.user(peer), now) {
+                    self.heard_sessions.heard(peer, &bytes, now)
+                } else {
+                    self.counters.statements_too_many.one();
+                    None
+                };
                 let answer = others.map_or(Answer::NotHere, |others| Answer::Here(others.into()));
                 let sessions = &mut self.swarm.behaviour_mut().sessions;
                 let _ = sessions.send_response(channel, answer);

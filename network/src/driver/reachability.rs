@@ -20,13 +20,14 @@ impl Driver {
     pub(super) fn observed(&mut self, peer: PeerId, connection: ConnectionId, address: &Multiaddr) {
         self.observations.seen_at(address);
         if self.peers.came_directly(&peer, connection)
-            && self.observations.reached_by(peer, address)
+            && self.observations.reached_by(&self.user(peer), address)
         {
             self.swarm.add_external_address(without_peer(address));
         }
     }
 
-    /// Draws the conclusion, and relays for others only while it is that this node is public.
+    /// Draws the conclusion, and relays for others only while it is that this node is public, and
+    /// while it may send.
     pub(super) fn update_reachability(&mut self, now: Instant) {
         let granting = self.relays.granting().filter_map(peer_key);
         let mut relays: Vec<_> = granting.collect();
@@ -38,7 +39,7 @@ impl Driver {
         }
         self.reachability = conclusion;
         let status = match self.reachability {
-            Reachability::Public { .. } => relay::Status::Enable,
+            Reachability::Public { .. } if self.allowance.sends() => relay::Status::Enable,
             _ => relay::Status::Disable,
         };
         if let Some(service) = self.swarm.behaviour_mut().relay.as_mut() {

@@ -5,16 +5,20 @@ use std::sync::Arc;
 use libp2p::bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
+use crate::allowance::Allowance;
 use crate::backlog::Backlog;
 use crate::command::Command;
 use crate::event::Event;
 use crate::members::Members;
+use crate::protocols::Protocols;
 use crate::rate_limit::RateLimit;
 use crate::service::Service;
 use crate::sessions::KeyUse;
 use crate::settings::Settings;
 use crate::status::{Counters, Status};
 use crate::swarm::Input;
+use crate::traffic::Traffic;
+use crate::uplink::Uplink;
 
 /// The driver's ends of the queues.
 pub(crate) struct Queues {
@@ -40,4 +44,9 @@ pub(crate) struct Setup<'a> {
     pub backlog: Arc<Backlog>,
     /// Rate limit on answers sent, shared with blobs.
     pub upload: Option<Arc<RateLimit>>,
+    pub protocols: Protocols,
+    pub traffic: Arc<Traffic>,
+    pub allowance: Arc<Allowance>,
+    /// Whether members use the uplink.
+    pub uplink: Arc<Uplink>,
 }

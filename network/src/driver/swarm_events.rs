@@ -138,6 +138,13 @@ impl Driver {
     }
 
     fn on_kademlia(&mut self, event: kad::Event) {
+        if let kad::Event::RoutingUpdated {
+            old_peer: Some(old),
+            ..
+        } = &event
+        {
+            self.routes.remove(old);
+        }
         match event {
             kad::Event::RoutingUpdated {
                 peer,

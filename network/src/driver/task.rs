@@ -15,18 +15,25 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use super::event_queue::EventQueue;
 use super::setup::{Queues, Setup};
 use crate::addresses::is_relayed;
+use crate::allowance::Allowance;
 use crate::behaviour::{Behaviour, Parts};
 use crate::command::{Command, Reply};
 use crate::dialler::{Dialler, Purpose};
 use crate::error::Error;
+use crate::floods::Floods;
 use crate::host_names::numeric;
 use crate::identity::{PeerKey, keypair, peer_key};
+use crate::limits::{NEGOTIATING_STREAMS, STATEMENTS};
+use crate::members::{Members, Standing};
 use crate::noise::Noise;
+use crate::origin::Origin;
 use crate::peers::Peers;
 use crate::protocols::Protocols;
+use crate::quota::{Quota, User};
 use crate::reachability::{Observations, Reachability};
 use crate::relays::Relays;
 use crate::reputation::Reputation;
+use crate::routes::Routes;
 use crate::serve::Server;
 use crate::sessions::{HeardSessions, KeyUse, OwnSession};
 use crate::status::{Counters, HolePunches, PortMapping, Status};
@@ -47,11 +54,20 @@ pub(crate) struct Driver {
     pub(super) events: EventQueue,
     status: watch::Sender<Status>,
     pub(super) counters: Arc<Counters>,
-    traffic: Arc<Traffic>,
+    pub(super) traffic: Arc<Traffic>,
+    /// What this node may still send and receive.
+    pub(super) allowance: Arc<Allowance>,
+    pub(super) members: Arc<Members>,
     pub(super) peers: Peers,
     pub(super) dialler: Dialler,
     pub(super) reputation: Reputation,
     pub(super) noise: Noise,
+    /// What peers may say about themselves and their sessions.
+    pub(super) statements: Quota,
+    /// Who is in Kademlia's table.
+    pub(super) routes: Routes,
+    /// What peers send unasked.
+    pub(super) floods: Floods,
     pub(super) server: Server,
     /// Requests of this node that wait for an answer.
     pub(super) requests: HashMap<OutboundRequestId, Reply>,
@@ -88,16 +104,18 @@ impl Driver {
     pub(crate) async fn listen(setup: Setup<'_>, queues: Queues) -> Result<Self, Error> {
         let settings = setup.settings;
         let key = keypair(setup.secret)?;
-        let protocols = Protocols::of_run(setup.run)?;
-        let traffic = Traffic::new(&protocols);
+        let (protocols, traffic) = (setup.protocols, setup.traffic);
         let built = transport::build(&key, &traffic)?;
         let parts = Parts {
             upload: setup.upload,
             relay_client: built.relay_client,
+            members: Arc::clone(&setup.members),
+            counters: Arc::clone(&setup.counters),
         };
         let behaviour = Behaviour::new(&key, &protocols, settings, parts)?;
         let config = swarm::Config::with_tokio_executor()
             .with_smart_dial()
+            .with_max_negotiating_inbound_streams(NEGOTIATING_STREAMS)
             .with_idle_connection_timeout(settings.idle_timeout);
         let local = key.public().to_peer_id();
         let session = settings.session.clone();
@@ -110,13 +128,22 @@ impl Driver {
             commands: queues.commands,
             events: EventQueue::new(queues.events, setup.backlog, Arc::clone(&setup.counters)),
             status: queues.status,
-            server: Server::new(setup.service, setup.members, Arc::clone(&setup.counters)),
+            server: Server::new(
+                setup.service,
+                Arc::clone(&setup.counters),
+                (setup.uplink, settings.max_upload),
+            ),
             counters: setup.counters,
             traffic,
+            allowance: setup.allowance,
+            members: setup.members,
             peers: Peers::default(),
             dialler: Dialler::default(),
             reputation: Reputation::default(),
             noise: Noise::default(),
+            statements: Quota::new(STATEMENTS, Instant::now()),
+            routes: Routes::default(),
+            floods: Floods::new(),
             requests: HashMap::new(),
             blobs: queues.blobs,
             starting: HashMap::new(),
@@ -153,6 +180,17 @@ impl Driver {
     /// This node's key.
     pub(crate) fn local(&self) -> PeerKey {
         self.local
+    }
+
+    /// A connected peer, as one that uses this node's work and bandwidth.
+    pub(super) fn user(&self, peer: PeerId) -> User {
+        let address = self.peers.address(&peer);
+        let key = peer_key(&peer);
+        User {
+            peer,
+            origin: address.map_or(Origin::Relayed, Origin::of),
+            standing: key.map_or(Standing::Stranger, |key| self.members.standing(&key)),
+        }
     }
 
     /// Runs until the shutdown, or until every handle is dropped.
@@ -214,9 +252,8 @@ impl Driver {
         for peer in self.peers.silent(now) {
             self.turn_away(peer, String::new());
         }
-        for peer in self.reputation.unbanned(now) {
-            self.swarm.behaviour_mut().banned.unblock_peer(peer);
-        }
+        self.end_bans(now);
+        self.notice_floods(now);
         self.forget_strangers(now);
         self.reconnect_unsubscribed(now);
         self.tell_sessions(now);
@@ -243,6 +280,9 @@ impl Driver {
             relayed_peers: self.relayed_peers.len(),
             peers: self.peers.status(&self.traffic),
             traffic: self.traffic.by_kind(),
+            on_the_wire: self.allowance.used(),
+            sends_blobs: self.allowance.sends(),
+            receives_blobs: self.allowance.receives(),
             drops: self.counters.read(),
         };
         self.status.send_if_modified(|last| {

@@ -1,6 +1,6 @@
 //! The exchange: the task that owns the [`Picker`], and does for it what it asks.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,20 +14,24 @@ use super::file_place::FilePlace;
 use super::finished::Finished;
 use super::giving::Giving;
 use super::input::{Arriving, Begun, Input, Reply, Taking};
+use super::limits::{LOOK_UPS, REFUSALS};
 use super::parts::Parts;
 use super::picker::{Action, Arrived, Gift, Order, Picker};
 use super::readers::Readers;
 use super::sessions::Sessions;
 use super::transfer;
+use crate::allowance::Allowance;
 use crate::command::Command;
 use crate::error::FetchError;
 use crate::identity::{self, PeerKey};
 use crate::members::Members;
+use crate::quota::Buckets;
 use crate::rate_limit::RateLimit;
 use crate::reputation::Offence;
 use crate::service::{Found, Service};
 use crate::status::Status;
 use crate::streams::{Accepted, Carries, Inbound};
+use crate::uplink::Uplink;
 
 /// Period of the timer.
 const TICK: Duration = Duration::from_millis(100);
@@ -44,6 +48,10 @@ pub(crate) struct Parties {
     pub download: Option<Arc<RateLimit>>,
     /// Where blobs that are too long for memory grow.
     pub folder: Option<PathBuf>,
+    /// What this node may still send and receive.
+    pub allowance: Arc<Allowance>,
+    /// Whether members use the uplink.
+    pub uplink: Arc<Uplink>,
 }
 
 /// The state of the task.
@@ -54,6 +62,10 @@ pub(crate) struct Exchange {
     readers: Readers,
     wanted: HashMap<BlobHash, Wanted>,
     finished: Finished,
+    /// Blobs that the service is asked for.
+    look_ups: HashSet<BlobHash>,
+    /// Pieces of each peer that may be refused before it counts as a flood.
+    refusals: Buckets<PeerKey>,
     /// Ends the reading of a piece when it is dropped.
     taking: BTreeMap<Arriving, oneshot::Sender<()>>,
     peers: BTreeSet<PeerKey>,
@@ -81,6 +93,8 @@ impl Exchange {
             readers: Readers::new(parties.inputs.clone()),
             wanted: HashMap::new(),
             finished: Finished::default(),
+            look_ups: HashSet::new(),
+            refusals: Buckets::new(REFUSALS),
             taking: BTreeMap::new(),
             peers: BTreeSet::new(),
             relayed: BTreeSet::new(),
@@ -135,7 +149,10 @@ impl Exchange {
             Input::Lost { peer, session } => self.sessions.lost(peer, session, now),
             Input::Closed { from, number } => self.on_closed(&from, number),
             Input::Prepared { blob, parts } => self.on_prepared(blob, parts, now),
-            Input::LookedUp { blob, found } => self.picker.looked_up(&blob, found, now),
+            Input::LookedUp { blob, found } => {
+                self.look_ups.remove(&blob);
+                self.picker.looked_up(&blob, found, now);
+            }
             Input::Begun { piece, reply } => self.on_begun(piece, reply, now),
             Input::Ended { piece, how } => {
                 self.taking.remove(&piece);
@@ -199,6 +216,9 @@ impl Exchange {
             self.picker.lost_touch(peer, now);
         }
         self.finished.forget_old(now);
+        if !self.parties.allowance.receives() {
+            self.fail_all(now);
+        }
         if !self.picker.is_idle() {
             self.picker.tick(now);
         }
@@ -273,7 +293,10 @@ impl Exchange {
             .wanted
             .get(&piece.blob)
             .and_then(|wanted| wanted.parts.clone());
-        let outline = self.picker.begun(piece.from, &piece.blob, piece.piece, now);
+        let outline = match self.parties.allowance.receives() {
+            true => self.picker.begun(piece.from, &piece.blob, piece.piece, now),
+            false => None,
+        };
         let taking = outline.zip(parts).map(|(outline, parts)| {
             let (stopper, stop) = oneshot::channel();
             self.taking.insert(piece, stopper);
@@ -283,11 +306,26 @@ impl Exchange {
                 stop,
             }
         });
+        if taking.is_none() && !self.refusals.bucket(piece.from, now).take(now) {
+            self.blame(piece.from, Offence::Flood);
+        }
         let _ = reply.send(taking);
+    }
+
+    /// Ends every fetch, since this node may receive no more blobs.
+    fn fail_all(&mut self, now: Instant) {
+        let blobs: Vec<_> = self.wanted.keys().copied().collect();
+        for hash in blobs {
+            self.fail(&hash, FetchError::LimitReached { hash }, now);
+        }
     }
 
     /// Does what the picker asks for, until it asks for nothing more.
     fn act(&mut self, now: Instant) {
+        self.picker.set_giving(self.parties.allowance.sends(), now);
+        if self.picker.serves_members(now) {
+            self.parties.uplink.serves_member(now);
+        }
         loop {
             let actions = self.picker.actions();
             if actions.is_empty() {
@@ -352,19 +390,30 @@ impl Exchange {
         }
     }
 
-    fn look_up(&self, blob: BlobHash) {
+    fn look_up(&mut self, blob: BlobHash) {
+        // The answer is for all that ask.
+        if self.look_ups.contains(&blob) {
+            return;
+        }
         if let Some(parts) = self.finished.get(&blob) {
             let found = Found::Here(Arc::clone(parts.outline()));
             self.later(Input::LookedUp { blob, found });
             return;
         }
+        if self.look_ups.len() >= LOOK_UPS {
+            let found = Found::NotYet;
+            self.later(Input::LookedUp { blob, found });
+            return;
+        }
+        self.look_ups.insert(blob);
         let (service, inputs) = (
             Arc::clone(&self.parties.service),
             self.parties.inputs.clone(),
         );
-        tokio::task::spawn_blocking(move || {
-            let found = service.outline(&blob).map(Arc::new);
-            let _ = inputs.blocking_send(Input::LookedUp { blob, found });
+        tokio::spawn(async move {
+            let found = tokio::task::spawn_blocking(move || service.outline(&blob).map(Arc::new));
+            let found = found.await.unwrap_or(Found::NotHere);
+            let _ = inputs.send(Input::LookedUp { blob, found }).await;
         });
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::limits::Rate;
+
 /// Pieces that a node sends one peer at once.
 pub(crate) const GIFTS_PER_PEER: usize = 2;
 /// Pieces that a node takes from one peer at once. Further ones are refused.
@@ -13,9 +15,27 @@ pub(crate) const ARRIVALS_FROM_MEMBERS: usize = 64;
 pub(crate) const ARRIVALS_FROM_STRANGERS: usize = 16;
 /// Blobs that one peer may be interested in at once.
 pub(crate) const INTERESTS_PER_PEER: usize = 64;
-/// One gift in this many goes to the peer that waited longest, whatever its standing and the
+/// One gift in this many goes to the member that waited longest, or the stranger, whatever the
 /// priority that it claims.
 pub(crate) const FAIR_ONE_IN: u64 = 5;
+/// While members get pieces, others get one in this part of the time, so that strangers, who may be
+/// one attacker, take at most a tenth of what members could use.
+pub(crate) const TURN_ONE_IN: u32 = 10;
+/// The longest that a turn counts. A peer that reads slowly takes little for longer.
+pub(crate) const LONGEST_TURN: Duration = Duration::from_secs(1);
+/// Blobs that are looked up at once. Peers hear "not yet" for further ones.
+pub(crate) const LOOK_UPS: usize = 64;
+/// Pieces of a peer that are refused, at once and per second in the long run, before it counts as
+/// a flood. Honest peers send a piece now and then that another peer has just begun to send.
+pub(crate) const REFUSALS: Rate = Rate {
+    at_once: 512.0,
+    per_second: 32.0,
+};
+/// Frames that are read from a peer, at once and per second in the long run. The rest waits.
+pub(crate) const FRAMES: Rate = Rate {
+    at_once: 4096.0,
+    per_second: 1024.0,
+};
 
 /// The least number of bytes in flight at which a node sends no further piece: two pieces keep an
 /// uplink busy while a peer confirms one, and each arrives soon, so that its receiver can pass it
@@ -32,6 +52,9 @@ pub(crate) const WINDOW_MEASURES: usize = 256 << 10;
 /// A gift that takes this long, and four times as long as usual, no longer counts for the window: a
 /// peer that reads slowly holds up nobody else.
 pub(crate) const GIFT_SLOW: Duration = Duration::from_secs(5);
+/// Time for which a peer whose last gift was slow is remembered, and limit on such peers.
+pub(crate) const SLOW_FOR: Duration = Duration::from_secs(600);
+pub(crate) const SLOW_PEERS: usize = 1024;
 
 /// A piece is late after this time, and four times the usual one. Another peer may send it then.
 pub(crate) const LATE: Duration = Duration::from_secs(4);

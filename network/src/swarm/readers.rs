@@ -1,18 +1,23 @@
 //! The tasks that read the frames of peers, one for each peer.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use super::input::Input;
+use super::limits::FRAMES;
 use super::session;
 use crate::identity::PeerKey;
+use crate::quota::Buckets;
 use crate::streams::Accepted;
 
 pub(super) struct Readers {
     inputs: mpsc::Sender<Input>,
     tasks: HashMap<PeerKey, (u64, AbortHandle)>,
+    /// What each peer may send.
+    rates: Arc<Mutex<Buckets<PeerKey>>>,
     next: u64,
 }
 
@@ -21,6 +26,7 @@ impl Readers {
         Self {
             inputs,
             tasks: HashMap::new(),
+            rates: Arc::new(Mutex::new(Buckets::new(FRAMES))),
             next: 0,
         }
     }
@@ -31,8 +37,9 @@ impl Readers {
         stream.ignore_for_keep_alive();
         self.next += 1;
         let (number, inputs) = (self.next, self.inputs.clone());
+        let rates = Arc::clone(&self.rates);
         let reader = tokio::spawn(async move {
-            session::read(stream, from, &inputs).await;
+            session::read(stream, from, &inputs, &rates).await;
             drop(place);
             let _ = inputs.send(Input::Closed { from, number }).await;
         });

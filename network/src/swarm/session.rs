@@ -1,8 +1,8 @@
 //! The frames to and from one peer.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::{Either, select};
@@ -12,20 +12,18 @@ use tokio::time::{sleep, timeout};
 
 use super::frame::{Frame, MAX_FRAME};
 use super::input::Input;
+use super::limits::FRAMES;
 use crate::command::Command;
 use crate::frames::{read_all, read_body, write_all};
 use crate::identity::{self, PeerKey};
 use crate::patience::{Patience, STALL};
+use crate::quota::Buckets;
 use crate::streams::Carries;
-use crate::token_bucket::TokenBucket;
 
 /// Frames that may wait to be sent to a peer, and their bytes. A peer that reads more slowly is
 /// told everything again later.
 const WAITING_FRAMES: usize = 2048;
 const WAITING_BYTES: usize = 4 << 20;
-/// Frames that are read from a peer at once, and per second in the long run. The rest waits.
-const FRAMES_AT_ONCE: f64 = 4096.0;
-const FRAMES_PER_SECOND: f64 = 1024.0;
 
 /// The way to a peer.
 pub(super) struct Outgoing {
@@ -123,13 +121,19 @@ async fn write_frame<W: AsyncWrite + Unpin>(writer: &mut W, frame: &Frame) -> io
     write_all(writer, &framed, &mut Patience::for_bytes(framed.len())).await
 }
 
-/// Reads the frames of a peer until it ends the stream, and passes them on.
+/// Reads the frames of a peer until it ends the stream, and passes them on. A peer that opens a
+/// new stream has in `rates` what was left.
 pub(super) async fn read<R: AsyncRead + Unpin>(
     mut stream: R,
     from: PeerKey,
     inputs: &mpsc::Sender<Input>,
+    rates: &Mutex<Buckets<PeerKey>>,
 ) {
-    let mut rate = TokenBucket::full(FRAMES_AT_ONCE, FRAMES_PER_SECOND, Instant::now());
+    let take = || {
+        let mut rates = rates.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        rates.bucket(from, now).take(now)
+    };
     loop {
         let input = match read_frame(&mut stream).await {
             Ok(Some(frame)) => Input::Frame { from, frame },
@@ -140,8 +144,8 @@ pub(super) async fn read<R: AsyncRead + Unpin>(
         if inputs.send(input).await.is_err() || ends {
             return;
         }
-        while !rate.take(Instant::now()) {
-            sleep(Duration::from_secs_f64(1.0 / FRAMES_PER_SECOND)).await;
+        while !take() {
+            sleep(Duration::from_secs_f64(1.0 / FRAMES.per_second)).await;
         }
     }
 }

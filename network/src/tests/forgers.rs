@@ -13,7 +13,11 @@ use crate::traffic::Traffic;
 use crate::transport;
 
 /// A swarm that speaks only the blob protocols, without limits, connected to `node`.
-async fn forger(node: &Node, seed: u8) -> Swarm<Behaviour> {
+pub(super) async fn forger(node: &Node, seed: u8) -> Swarm<Behaviour> {
+    forger_at(node.addresses().await[1].clone(), seed).await
+}
+
+pub(super) async fn forger_at(address: Multiaddr, seed: u8) -> Swarm<Behaviour> {
     let key = keypair([seed; 32]).unwrap();
     let protocols = Protocols::of_run(&RUN).unwrap();
     let built = transport::build(&key, &Traffic::new(&protocols)).unwrap();
@@ -21,7 +25,7 @@ async fn forger(node: &Node, seed: u8) -> Swarm<Behaviour> {
         libp2p::swarm::Config::with_tokio_executor().with_idle_connection_timeout(DEADLINE);
     let local = key.public().to_peer_id();
     let mut swarm = Swarm::new(built.transport, Behaviour::new(&protocols), local, config);
-    swarm.dial(node.addresses().await[1].clone()).unwrap();
+    swarm.dial(address).unwrap();
     let connected = async {
         while !matches!(
             swarm.select_next_some().await,
@@ -32,9 +36,17 @@ async fn forger(node: &Node, seed: u8) -> Swarm<Behaviour> {
     swarm
 }
 
-async fn open(forger: &mut Swarm<Behaviour>, node: &Node, carries: Carries) -> Stream {
+pub(super) async fn open(forger: &mut Swarm<Behaviour>, node: &Node, carries: Carries) -> Stream {
+    open_to(forger, &node.key(), carries).await
+}
+
+pub(super) async fn open_to(
+    forger: &mut Swarm<Behaviour>,
+    to: &PeerKey,
+    carries: Carries,
+) -> Stream {
     let (opened, mut stream) = oneshot::channel();
-    let peer = peer_id(&node.key()).unwrap();
+    let peer = peer_id(to).unwrap();
     forger.behaviour_mut().open(peer, carries, opened);
     in_time(async {
         loop {
@@ -48,7 +60,11 @@ async fn open(forger: &mut Swarm<Behaviour>, node: &Node, carries: Carries) -> S
 }
 
 /// Keeps the forger's connection alive until the status is as expected.
-async fn until(forger: &mut Swarm<Behaviour>, node: &Node, is: impl Fn(&Status) -> bool) {
+pub(super) async fn until(
+    forger: &mut Swarm<Behaviour>,
+    node: &Node,
+    is: impl Fn(&Status) -> bool,
+) {
     let run = async {
         loop {
             forger.select_next_some().await;

@@ -4,6 +4,7 @@
 mod blobs;
 mod forgers;
 mod gossip;
+mod hostile;
 mod peers;
 mod relays;
 mod requests;

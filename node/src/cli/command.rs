@@ -12,10 +12,11 @@ use super::{
 use crate::error::{Error, Result};
 use crate::terminal::colours;
 
-/// What is logged by default. Nodes that share a GPU disturb each other's throughput measurements,
-/// which is no reason to warn.
-pub const LOGGED: &str =
-    "warn,weal=info,libp2p_kad=error,wgpu_hal=off,cubecl_runtime::throughput=error";
+/// What is logged by default. The network's libraries warn of what strangers send, as often as they
+/// send it; this program says itself what its owner should know. Nodes that share a GPU disturb each
+/// other's throughput measurements, which is no reason to warn.
+pub const LOGGED: &str = "warn,weal=info,libp2p=off,yamux=off,quinn=off,rustls=off,wgpu_hal=off,\
+    cubecl_runtime::throughput=error";
 
 /// Train one large language model on many people's machines, with nobody in charge.
 #[derive(Debug, Parser)]
@@ -105,6 +106,7 @@ impl Cli {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use tracing::Level;
 
     use super::*;
 
@@ -126,5 +128,19 @@ mod tests {
     fn every_command_and_argument_has_help() {
         Cli::command().debug_assert();
         check(&Cli::command());
+    }
+
+    #[test]
+    fn strangers_do_not_fill_the_default_log() {
+        use tracing_subscriber::Registry;
+        use tracing_subscriber::layer::SubscriberExt;
+        let filter = EnvFilter::try_new(LOGGED).unwrap();
+        tracing::subscriber::with_default(Registry::default().with(filter), || {
+            assert!(tracing::enabled!(target: "weal_network::driver", Level::INFO));
+            assert!(tracing::enabled!(target: "redb", Level::WARN));
+            assert!(!tracing::enabled!(target: "libp2p_gossipsub::behaviour", Level::ERROR));
+            assert!(!tracing::enabled!(target: "yamux::connection", Level::ERROR));
+            assert!(!tracing::enabled!(target: "quinn_proto::connection", Level::WARN));
+        });
     }
 }

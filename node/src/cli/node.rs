@@ -1,6 +1,7 @@
 //! Flags that `weal run`, `weal join` and `weal doctor` share. They override `settings.toml`.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
@@ -49,9 +50,18 @@ pub(super) struct NodeArgs {
     #[arg(long, help = flag_help("network.max_download"), env = "WEAL_MAX_DOWNLOAD",
         hide_env_values = true, value_name = "BYTES")]
     max_download: Option<ByteCount>,
+    #[arg(long, help = flag_help("network.max_upload_per_month"),
+        env = "WEAL_MAX_UPLOAD_PER_MONTH", hide_env_values = true, value_name = "BYTES")]
+    max_upload_per_month: Option<ByteCount>,
+    #[arg(long, help = flag_help("network.max_download_per_month"),
+        env = "WEAL_MAX_DOWNLOAD_PER_MONTH", hide_env_values = true, value_name = "BYTES")]
+    max_download_per_month: Option<ByteCount>,
     #[arg(long, help = flag_help("page.listen"), env = "WEAL_PAGE", hide_env_values = true,
         value_name = "ADDRESS")]
     page: Option<SocketAddr>,
+    #[arg(long, help = flag_help("page.password_file"), env = "WEAL_PAGE_PASSWORD_FILE",
+        hide_env_values = true, value_name = "FILE")]
+    page_password_file: Option<PathBuf>,
     #[arg(long, help = flag_help("compute.device"), env = "WEAL_DEVICE",
         hide_env_values = true)]
     device: Option<Device>,
@@ -90,8 +100,20 @@ impl NodeArgs {
         if let Some(limit) = self.max_download {
             network.max_download = limit;
         }
+        if let Some(limit) = self.max_upload_per_month {
+            network.max_upload_per_month = limit;
+        }
+        if let Some(limit) = self.max_download_per_month {
+            network.max_download_per_month = limit;
+        }
         if let Some(page) = self.page {
             settings.page.listen = page;
+        }
+        if let Some(file) = &self.page_password_file {
+            // A flag means a file in the working folder.
+            let is_given = !file.as_os_str().is_empty();
+            let path = std::path::absolute(file).ok().filter(|_| is_given);
+            settings.page.password_file = path.unwrap_or_else(|| file.clone());
         }
         if let Some(device) = self.device {
             settings.compute.device = device;

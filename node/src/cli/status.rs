@@ -1,14 +1,17 @@
 //! `weal status`: shows what a running node is doing.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use weal_dashboard::{NodeState, Snapshot};
+use weal_dashboard::{MonthTraffic, NodeState, Snapshot};
+use weal_trainer::format_bytes;
 
 use super::args::{FolderArgs, JsonArgs, print_json};
 use crate::error::{ErrorKind, Result};
 use crate::link::RunLink;
+use crate::page_password::read_password;
 use crate::settings::Settings;
 use crate::status_client;
 use crate::terminal::print_line;
@@ -23,6 +26,15 @@ pub(super) struct StatusArgs {
         value_name = "ADDRESS"
     )]
     page: Option<SocketAddr>,
+    /// File with the page's password. By default the one in the folder's settings, if the page is
+    /// on this machine.
+    #[arg(
+        long,
+        env = "WEAL_PAGE_PASSWORD_FILE",
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
+    page_password_file: Option<PathBuf>,
     /// Print nothing. Exit with code 0 if the node takes part in rounds, and with code 12 if it
     /// does not.
     #[arg(long)]
@@ -35,13 +47,8 @@ pub(super) struct StatusArgs {
 
 impl StatusArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let page = match self.page {
-            Some(page) => page,
-            None => Settings::read(&self.folder.folder()?)?.page.listen,
-        };
-        let snapshot = status_client::status(reachable(page)).map_err(|error| {
-            error.with_hint("is it running? If its page has another address, give it with --page")
-        })?;
+        let (page, password) = self.page()?;
+        let snapshot = status_client::status_with(page, password.as_deref())?;
         if self.healthy {
             let takes_part = matches!(
                 snapshot.node.state,
@@ -62,6 +69,31 @@ impl StatusArgs {
     }
 }
 
+impl StatusArgs {
+    /// The address to ask, and the password to say there. That in the folder's settings is said to
+    /// this machine only.
+    fn page(&self) -> Result<(SocketAddr, Option<String>)> {
+        let settings = || -> Result<_> {
+            let folder = self.folder.folder()?;
+            Ok((Settings::read(&folder)?.page, folder))
+        };
+        let page = match self.page {
+            Some(page) => page,
+            None => settings()?.0.listen,
+        };
+        let page = reachable(page);
+        let password = match &self.page_password_file {
+            Some(file) if !file.as_os_str().is_empty() => Some(read_password(file)?),
+            _ if self.page.is_none() || page.ip().is_loopback() => {
+                let (settings, folder) = settings()?;
+                settings.password(&folder)?
+            }
+            _ => None,
+        };
+        Ok((page, password))
+    }
+}
+
 /// The address to ask: loopback if the page listens on every interface.
 fn reachable(mut page: SocketAddr) -> SocketAddr {
     if page.ip().is_unspecified() {
@@ -70,12 +102,27 @@ fn reachable(mut page: SocketAddr) -> SocketAddr {
     page
 }
 
+/// What was sent and received in a month.
+fn of_month(month: &MonthTraffic) -> String {
+    let used = |bytes: u64, most: u64| match most {
+        0 => format_bytes(bytes),
+        most => format!("{} of {}", format_bytes(bytes), format_bytes(most)),
+    };
+    format!(
+        "{} sent, {} received in {} (UTC)",
+        used(month.bytes_sent, month.max_bytes_sent),
+        used(month.bytes_received, month.max_bytes_received),
+        month.month
+    )
+}
+
 fn print(snapshot: &Snapshot) -> Result<()> {
     let Snapshot {
         run,
         node,
         history,
         peers,
+        month,
         ..
     } = snapshot;
     print_line!(
@@ -94,6 +141,9 @@ fn print(snapshot: &Snapshot) -> Result<()> {
     print_line!("reach    {}", node.reachability)?;
     if !node.reachability_advice.is_empty() {
         print_line!("         hint: {}", node.reachability_advice)?;
+    }
+    if !month.month.is_empty() {
+        print_line!("month    {}", of_month(month))?;
     }
     if let Some(last) = history.last() {
         let loss = history

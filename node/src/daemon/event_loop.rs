@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use weal_coordinator_free::host::answers::ROUND_MESSAGES_BYTES;
@@ -30,10 +29,11 @@ use crate::folder::FolderLock;
 use crate::learner::{LearnerEvent, LearnerHandle};
 use crate::link::RunLink;
 use crate::node_network::connected_peers;
-use crate::page_port::serve_page;
+use crate::page_port::{PagePort, serve_page};
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::store::weights::WeightsId;
+use crate::traffic_meter::TrafficMeter;
 
 /// How often the page is brought up to date while nothing else happens.
 const PUBLISH_EVERY: Duration = Duration::from_millis(500);
@@ -81,7 +81,9 @@ pub struct Daemon {
     /// What this node learnt in the last round that it trained.
     pub(super) own_work: Option<(RoundNumber, Arc<OwnWork>)>,
     /// Where the page is served, until it is.
-    pub(super) page_listener: Option<TcpListener>,
+    pub(super) page_port: Option<PagePort>,
+    /// Counts the bytes of the month.
+    pub(super) meter: TrafficMeter,
     pub(super) dashboard: Dashboard,
     pub(super) page: PageFeed,
     /// Loss of this round's training, until the round is decided.
@@ -119,8 +121,8 @@ impl Daemon {
     }
 
     fn serve_page(&mut self) {
-        if let Some(listener) = self.page_listener.take() {
-            serve_page(listener, self.dashboard.clone());
+        if let Some(port) = self.page_port.take() {
+            serve_page(port, self.dashboard.clone());
         }
     }
 
@@ -165,6 +167,7 @@ impl Daemon {
         }
         self.remember_peers();
         tokio::time::sleep(FAREWELL).await;
+        self.meter.finish();
         self.jobs.shutdown().await;
         self.network.clone().shutdown().await;
         self.dashboard.close();
@@ -223,6 +226,8 @@ impl Daemon {
     pub(super) fn publish(&mut self) {
         let status = self.network.status().borrow().clone();
         let view = self.core.view();
+        let monthly_use = self.meter.monthly_use();
+        self.page.tell_of_limit(monthly_use.message());
         let observed = Observed {
             core: &view,
             network: &status,
@@ -232,6 +237,7 @@ impl Daemon {
             weights_round: Some(self.weights.round()),
             fetching: self.context.fetching.message(),
             full_disk: self.context.disk.message(),
+            monthly_use: &monthly_use,
         };
         self.dashboard.publish(self.page.snapshot(&observed));
     }

@@ -3,7 +3,7 @@
 use tokio::task::JoinError;
 use weal_coordinator_free::Input;
 use weal_dashboard::{Level, RoundRecord};
-use weal_network::{Event, GossipId, GossipVerdict};
+use weal_network::{Event, GossipId, GossipVerdict, PeerKey};
 use weal_proto::{Envelope, Message, PeerId, Verdict};
 
 use super::batch::{Batch, MESSAGES};
@@ -39,15 +39,12 @@ impl Daemon {
         match event {
             Event::Gossip { .. } => {}
             Event::Connected { peer, address } => {
-                let name = PeerId::from(peer).short();
-                self.page.say(Level::Info, format!("connected to {name}"));
+                self.say_of(peer, "connected to");
                 self.met_peer(peer, &address);
                 self.spawn(self.context.clone().request_status(peer));
             }
             Event::Disconnected { peer } => {
-                let name = PeerId::from(peer).short();
-                self.page
-                    .say(Level::Info, format!("disconnected from {name}"));
+                self.say_of(peer, "disconnected from");
             }
             Event::Listening { address } => {
                 self.page
@@ -57,7 +54,7 @@ impl Daemon {
                 self.page
                     .say(Level::Warn, format!("no longer reachable at {address}"));
             }
-            Event::Stranger { address, speaks } => self.page.say(
+            Event::Stranger { address, speaks } => self.page.say_of_stranger(
                 Level::Debug,
                 format!("{address} takes part in another run ({speaks})"),
             ),
@@ -76,13 +73,23 @@ impl Daemon {
                     retry_in.as_secs()
                 ),
             ),
-            Event::Banned { peer, offence } => self.page.say(
+            Event::Banned { peer, offence } => self.page.say_of_stranger(
                 Level::Warn,
                 format!(
                     "blocking {} for ten minutes: {offence:?}",
                     PeerId::from(peer).short()
                 ),
             ),
+        }
+    }
+
+    /// Adds a line on a connection. Strangers decide how often they connect.
+    fn say_of(&mut self, peer: PeerKey, what: &str) {
+        let peer = PeerId::from(peer);
+        let text = format!("{what} {}", peer.short());
+        match self.is_member(peer) {
+            true => self.page.say(Level::Info, text),
+            false => self.page.say_of_stranger(Level::Info, text),
         }
     }
 
@@ -169,7 +176,10 @@ impl Daemon {
                 let verdict = refusal
                     .as_ref()
                     .map_or(Verdict::Valid, |refusal| refusal.verdict);
-                self.page.examined(peer, refusal);
+                // What this node may not fetch is no fault of the peer's.
+                if refusal.is_none() || !self.meter.monthly_use().is_used_up() {
+                    self.page.examined(peer, refusal);
+                }
                 self.step(Input::Validated {
                     commitment,
                     verdict,
@@ -181,15 +191,14 @@ impl Daemon {
             }
             Done::Weights(weights) => self.weights_ready(weights, true).await,
             Done::ApplyFailed { round, why } => {
-                let text = format!("round {round} cannot be applied: {why}");
-                self.page.say(Level::Warn, text);
+                self.say_of_fetch(format!("round {round} cannot be applied: {why}"));
                 self.step(Input::ApplyFailed { round }).await
             }
             Done::Fetched(fetched) => self.fetched(fetched).await,
             Done::NotRepaired(why) => self.not_repaired(&why).await,
             Done::Checked(checked) => self.checked_weights(checked),
             Done::WeightsMissing(why) => {
-                self.page.say(Level::Warn, format!("{why}; retrying"));
+                self.say_of_fetch(format!("{why}; retrying"));
                 // The core then asks for the same again, or for others. Those it asked for before
                 // may be deleted everywhere by now.
                 let round = self.weights.round();
@@ -211,6 +220,15 @@ impl Daemon {
             Done::Ticket(ticket) => self.step(Input::TicketFound(ticket)).await,
             Done::Nothing => Ok(()),
             Done::Fatal(error) => Err(error),
+        }
+    }
+
+    /// Adds a line on a fetch that failed. While a limit of the month is used up, all of them do.
+    fn say_of_fetch(&mut self, text: String) {
+        if self.meter.monthly_use().is_used_up() {
+            tracing::debug!("{text}");
+        } else {
+            self.page.say(Level::Warn, text);
         }
     }
 

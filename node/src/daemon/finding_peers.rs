@@ -67,8 +67,14 @@ impl Daemon {
                 self.met.still_here(peer, unix_ms() / 1000, member);
             }
         }
+        let is_first = self.met.is_first();
         let met = self.met.due(now);
-        let saved = tokio::task::block_in_place(|| self.store.remember_peers(&met));
+        let saved = tokio::task::block_in_place(|| {
+            match is_first || met.values().any(|peer| peer.member) {
+                true => self.store.remember_peers(&met),
+                false => self.store.note_peers(&met),
+            }
+        });
         if let Err(error) = saved {
             tracing::warn!("the addresses of peers could not be saved: {error:#}");
         }
@@ -84,7 +90,7 @@ impl Daemon {
         }
     }
 
-    fn is_member(&self, peer: PeerId) -> bool {
+    pub(super) fn is_member(&self, peer: PeerId) -> bool {
         let account = self.core.chain().ledger().account(&peer);
         account.is_some_and(|account| account.member)
     }

@@ -55,6 +55,11 @@ impl MetPeers {
         }
     }
 
+    /// Whether nobody was saved yet.
+    pub(super) fn is_first(&self) -> bool {
+        self.saved.is_none()
+    }
+
     /// What to save now. The first peers are saved at once, so that a node that is killed soon
     /// knows somebody at the next start.
     pub(super) fn due(&mut self, now: Instant) -> BTreeMap<PeerId, MetPeer> {

@@ -35,6 +35,7 @@ use crate::plan::{self, Plan};
 use crate::settings::Settings;
 use crate::store::learner::LearnerFiles;
 use crate::store::weights::WeightFiles;
+use crate::traffic_meter::{MonthlyTraffic, TrafficMeter};
 
 /// Events of the learner that may wait for the daemon.
 const LEARNER_EVENTS: usize = 16;
@@ -84,12 +85,12 @@ pub async fn open(options: Options) -> Result<Daemon> {
     let core = recover::core(&home, &key, weights.round)?;
 
     add_link_peers(&home.store, &mut settings.network)?;
-    let page_listener = match dashboard {
+    let page_port = match dashboard {
         Some(_) => None,
-        None => Some(listen_for_page(&mut settings).await?),
+        None => Some(listen_for_page(&mut settings, &home.folder).await?),
     };
     let position: SharedPosition = Arc::new(RwLock::new(Position::start(home.run)));
-    let (network, network_events, message_requests) =
+    let (network, network_events, message_requests, meter) =
         start_network(&home, &key, &settings, position.clone()).await?;
     let disk = FullDisk::default();
     let (learner, learner_events, own) =
@@ -137,7 +138,8 @@ pub async fn open(options: Options) -> Result<Daemon> {
         position,
         own,
         own_work: None,
-        page_listener,
+        page_port,
+        meter,
         dashboard: dashboard.unwrap_or_default(),
         page: PageFeed::new(&home.manifest, this_node(&key), page::floors(&corpus)),
         train_loss: None,
@@ -169,7 +171,12 @@ fn this_node(key: &SigningKey) -> Node {
     }
 }
 
-type NetworkParts = (Network, network::Events, mpsc::Receiver<MessagesRequest>);
+type NetworkParts = (
+    Network,
+    network::Events,
+    mpsc::Receiver<MessagesRequest>,
+    TrafficMeter,
+);
 
 /// Starts the network and calls the peers that an earlier process reached.
 async fn start_network(
@@ -186,14 +193,16 @@ async fn start_network(
         position,
         messages,
     };
+    let traffic = MonthlyTraffic::open(&home.folder, &settings.network);
     let addresses = network::Settings {
         session: Some(new_session(&home.store)?),
-        ..settings_of_node(&settings.network, &home.folder)
+        ..settings_of_node(&settings.network, &home.folder, &traffic)
     };
     let (network, events) =
         Network::start(key.seed(), home.run.into(), addresses, Arc::new(service)).await?;
     call_known_peers(&home.store, &network).await?;
-    Ok((network, events, message_requests))
+    let meter = TrafficMeter::start(traffic, network.clone());
+    Ok((network, events, message_requests, meter))
 }
 
 type LearnerParts = (LearnerHandle, mpsc::Receiver<LearnerEvent>, OwnContribution);

@@ -244,6 +244,10 @@ impl Daemon {
             self.evaluate();
             return false;
         }
+        // Nobody could fetch the contribution. The page and the log say so.
+        if self.meter.monthly_use().is_used_up() {
+            return false;
+        }
         let Some(weights) = self.weights.at(round) else {
             let present = self.weights.round();
             tracing::error!(

@@ -39,6 +39,7 @@ pub(super) fn checks(
             .filter_map(|address| port(address, is_running)),
     );
     checks.push(page(settings.page.listen, is_running));
+    checks.extend(page_password(settings, folder));
     checks.push(reach(settings));
     checks
 }
@@ -187,6 +188,25 @@ fn page(address: SocketAddr, is_running: bool) -> Check {
     }
 }
 
+/// Checks that the page has a password that can be used, if it is open to a network.
+fn page_password(settings: &Settings, folder: &Folder) -> Option<Check> {
+    let listen = settings.page.listen;
+    match settings.page.password(folder) {
+        Err(error) => Some(Check::wrong(
+            "password",
+            error.to_string(),
+            "correct page.password_file",
+            ErrorKind::Configuration,
+        )),
+        Ok(None) if !listen.ip().is_loopback() => Some(Check::warning(
+            "password",
+            format!("everybody who reaches {listen} can read the page"),
+            "set page.password_file, or let the page listen on loopback",
+        )),
+        Ok(_) => None,
+    }
+}
+
 /// Checks whether peers can reach this machine, as far as it can tell without asking them.
 fn reach(settings: &Settings) -> Check {
     if let Some(external) = settings.network.external.first() {
@@ -275,6 +295,21 @@ mod tests {
             disk_need(&Settings::default(), Some(1000)),
             1000 * (4 * 7 + 24)
         );
+    }
+
+    #[test]
+    fn an_open_page_without_a_password_is_warned_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::new(dir.path());
+        let mut settings = Settings::default();
+        assert!(page_password(&settings, &folder).is_none());
+        settings.page.listen = ([0, 0, 0, 0], 7780).into();
+        let warned = page_password(&settings, &folder).unwrap();
+        assert_eq!(warned.code, 0);
+        settings.page.password_file = "secret".into();
+        assert_eq!(page_password(&settings, &folder).unwrap().code, 3);
+        std::fs::write(dir.path().join("secret"), "correct-horse-battery").unwrap();
+        assert!(page_password(&settings, &folder).is_none());
     }
 
     #[test]

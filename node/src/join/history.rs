@@ -11,6 +11,7 @@ use super::fetch::Newcomer;
 use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::node_network::{connected_peers, settings_of_newcomer};
+use crate::traffic_meter::MonthlyTraffic;
 
 /// Fetches the manifest and then every decided round of the link's run. `begin` gets the manifest;
 /// `follow` gets the rounds in order, and refuses those that are not the run's.
@@ -28,7 +29,9 @@ pub(crate) async fn fetch_history<T>(
     ))?;
     let folder = Folder::new(place.path());
     let seed = folder.key()?.seed();
-    let addresses = settings_of_newcomer(request.settings, &folder, request.link.peers.clone());
+    let traffic = MonthlyTraffic::open(&folder, request.settings);
+    let peers = request.link.peers.clone();
+    let addresses = settings_of_newcomer(request.settings, &folder, &traffic, peers);
     let run = request.link.run.into();
     let (network, mut events) = Network::start(seed, run, addresses, Arc::new(Silent)).await?;
     let newcomer = Newcomer {

@@ -17,6 +17,7 @@ use crate::link::RunLink;
 use crate::node_network::settings_of_newcomer;
 use crate::plan::named_blobs;
 use crate::settings::NetworkSettings;
+use crate::traffic_meter::{MonthlyTraffic, TrafficMeter};
 
 use fetch::Newcomer;
 pub(crate) use history::fetch_history;
@@ -66,9 +67,11 @@ pub async fn join(place: Entered, request: JoinRequest<'_>) -> Result<Home> {
         Entered::Empty(empty) => empty.folder(),
     };
     let seed = folder.key()?.seed();
-    let addresses = settings_of_newcomer(settings, folder, link.peers.clone());
+    let traffic = MonthlyTraffic::open(folder, settings);
+    let addresses = settings_of_newcomer(settings, folder, &traffic, link.peers.clone());
     let (network, events) =
         Network::start(seed, link.run.into(), addresses, Arc::new(Silent)).await?;
+    let meter = TrafficMeter::start(traffic, network.clone());
     let newcomer = Newcomer {
         link,
         network: &network,
@@ -76,6 +79,7 @@ pub async fn join(place: Entered, request: JoinRequest<'_>) -> Result<Home> {
         tell: request.tell,
     };
     let fetched = newcomer.fetch(place, events, request.local).await;
+    meter.finish();
     network.shutdown().await;
     let home = fetched?;
     remember(link, &home)?;

@@ -46,8 +46,8 @@ impl JoiningPage {
             }),
         };
         page.says("joining: looking for peers");
-        let listener = listen_for_page(settings).await?;
-        serve_page(listener, page.dashboard.clone());
+        let port = listen_for_page(settings, folder).await?;
+        serve_page(port, page.dashboard.clone());
         Ok(page)
     }
 

@@ -1,6 +1,7 @@
 //! The tables of `settings.toml`.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use libp2p::Multiaddr;
 use serde::{Deserialize, Serialize};
@@ -42,13 +43,27 @@ documented! {
         max_upload: ByteCount = ByteCount(0),
         /// Most bytes of contributions and weights to receive per second; 0 means no limit.
         max_download: ByteCount = ByteCount(0),
+        /// Most bytes to send in a calendar month (UTC), such as "200 GB"; 0 means no limit. All
+        /// traffic counts. At 95 % the node stops sending contributions and weights, and training;
+        /// the rest is for its votes.
+        max_upload_per_month: ByteCount = ByteCount(0),
+        /// Most bytes to receive in a calendar month (UTC); 0 means no limit. At 95 % the node
+        /// stops fetching contributions and weights, and training, but keeps voting.
+        max_download_per_month: ByteCount = ByteCount(0),
     }
 
     /// The node's web page.
     [page] PageSettings {
-        /// Address of the page, of /metrics and of /api. They show everything and ask for no
-        /// password: keep them on loopback.
+        /// Address of the page, of /metrics and of /api. They show everything: keep them on
+        /// loopback, or set a password.
         listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 7780)),
+        /// File with the password that the page asks for, at least 12 printable characters; in
+        /// settings.toml, a relative path starts at the data folder. Only /metrics then needs no
+        /// password. Empty means none.
+        password_file: PathBuf = PathBuf::new(),
+        /// Host names, besides addresses and names of a local network, to which the page answers;
+        /// for example that of a reverse proxy.
+        hosts: Vec<String> = Vec::new(),
     }
 
     /// The device that trains, and how it is used.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 use weal_proto::{Decided, Message, PeerId, RoundNumber, RunId, limits};
 
 use crate::error::{Error, Result};
@@ -213,8 +213,25 @@ impl Store {
         &self,
         change: impl FnOnce(&redb::WriteTransaction) -> Result<T, redb::Error>,
     ) -> Result<T> {
+        self.write_with(Durability::Immediate, change)
+    }
+
+    /// Writes what need not survive a crash: it is on disk with the next [`Self::write`].
+    pub(super) fn write_without_sync<T>(
+        &self,
+        change: impl FnOnce(&redb::WriteTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T> {
+        self.write_with(Durability::None, change)
+    }
+
+    fn write_with<T>(
+        &self,
+        durability: Durability,
+        change: impl FnOnce(&redb::WriteTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T> {
         let attempt = |db: &Database| -> Result<T, redb::Error> {
-            let transaction = db.begin_write()?;
+            let mut transaction = db.begin_write()?;
+            transaction.set_durability(durability)?;
             let value = change(&transaction)?;
             transaction.commit()?;
             Ok(value)

@@ -112,21 +112,18 @@ impl Store {
         if met.is_empty() {
             return Ok(());
         }
-        self.write(|tables| {
-            let mut table = tables.open_table(PEERS)?;
-            let mut known = read(&table)?;
-            let before = known.clone();
-            merge(&mut known, met);
-            for peer in before.keys().filter(|peer| !known.contains_key(*peer)) {
-                table.remove(peer.as_bytes().as_slice())?;
-            }
-            for (peer, now) in &known {
-                if before.get(peer) != Some(now) {
-                    table.insert(peer.as_bytes().as_slice(), now.encode().as_slice())?;
-                }
-            }
-            Ok(())
-        })
+        self.write(|tables| save(tables, met))
+    }
+
+    /// The same for peers that are worth no sync of the disk: strangers decide how often they come.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn note_peers(&self, met: &BTreeMap<PeerId, MetPeer>) -> Result<()> {
+        if met.is_empty() {
+            return Ok(());
+        }
+        self.write_without_sync(|tables| save(tables, met))
     }
 
     /// Addresses at which peers were reached: those of members first, the newest first.
@@ -177,6 +174,25 @@ impl Store {
                 .collect()
         })
     }
+}
+
+fn save(
+    tables: &redb::WriteTransaction,
+    met: &BTreeMap<PeerId, MetPeer>,
+) -> std::result::Result<(), redb::Error> {
+    let mut table = tables.open_table(PEERS)?;
+    let mut known = read(&table)?;
+    let before = known.clone();
+    merge(&mut known, met);
+    for peer in before.keys().filter(|peer| !known.contains_key(*peer)) {
+        table.remove(peer.as_bytes().as_slice())?;
+    }
+    for (peer, now) in &known {
+        if before.get(peer) != Some(now) {
+            table.insert(peer.as_bytes().as_slice(), now.encode().as_slice())?;
+        }
+    }
+    Ok(())
 }
 
 fn read(
@@ -270,6 +286,18 @@ mod tests {
             store.remember_peers(&[(key(1), met)].into()).unwrap();
         }
         assert_eq!(store.known_peers().unwrap(), ["d", "c", "a"]);
+    }
+
+    #[test]
+    fn strangers_are_known_at_once_and_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = store(dir.path());
+        first
+            .note_peers(&[(key(1), met("stranger", NOW, false))].into())
+            .unwrap();
+        assert_eq!(first.known_peers().unwrap(), ["stranger"]);
+        drop(first);
+        assert_eq!(store(dir.path()).known_peers().unwrap(), ["stranger"]);
     }
 
     #[test]

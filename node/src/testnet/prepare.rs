@@ -149,7 +149,10 @@ fn settings(plan: &TestnetPlan, nodes: &[PreparedNode], index: usize, node: &Nod
             upnp: false,
             ..NetworkSettings::default()
         },
-        page: PageSettings { listen: node.page },
+        page: PageSettings {
+            listen: node.page,
+            ..PageSettings::default()
+        },
         compute: ComputeSettings {
             device: node.device,
             threads: node.threads,

@@ -16,6 +16,7 @@ mod hostile;
 mod pace;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod uploads;
 mod window;
 
@@ -48,6 +49,8 @@ pub(crate) struct Picker {
     /// Complete blobs that peers are interested in.
     shelf: BTreeMap<BlobHash, (Arc<Outline>, Bits)>,
     uploads: Uploads,
+    /// Whether this node sends blobs at all.
+    gives: bool,
     actions: Vec<Action>,
 }
 
@@ -61,6 +64,7 @@ impl Picker {
             relayed: BTreeSet::new(),
             downloads: BTreeMap::new(),
             shelf: BTreeMap::new(),
+            gives: true,
             actions: Vec::new(),
         }
     }
@@ -68,6 +72,21 @@ impl Picker {
     /// What to do now. Empty the list after each event.
     pub(crate) fn actions(&mut self) -> Vec<Action> {
         std::mem::take(&mut self.actions)
+    }
+
+    /// Whether this node sends blobs from now on. While it does not, it says to everybody that it
+    /// has none, so that peers ask others.
+    pub(crate) fn set_giving(&mut self, gives: bool, now: Instant) {
+        if std::mem::replace(&mut self.gives, gives) == gives {
+            return;
+        }
+        if gives {
+            self.give(now);
+            return;
+        }
+        for blob in self.uploads.blobs() {
+            self.answer(&blob, &Body::NotHere);
+        }
     }
 
     /// A peer is connected.
@@ -130,7 +149,8 @@ impl Picker {
             download.connected(*peer, now);
         }
         self.downloads.insert(order.blob, download);
-        for (peer, _) in self.uploads.interested(&order.blob) {
+        let interested = self.uploads.interested(&order.blob);
+        for (peer, _) in interested.filter(|_| self.gives) {
             let (to, blob, body) = (peer, order.blob, Body::Here);
             let frame = Frame { blob, body };
             self.actions.push(Action::Send { to, frame });
@@ -284,6 +304,11 @@ impl Picker {
         self.give(now);
     }
 
+    /// Whether pieces are on their way to members.
+    pub(crate) fn serves_members(&self, now: Instant) -> bool {
+        self.uploads.serves_members(now)
+    }
+
     /// Whether time matters: something is wanted, or on its way.
     pub(crate) fn is_idle(&self) -> bool {
         self.downloads.is_empty() && self.uploads.is_idle()
@@ -294,7 +319,7 @@ impl Picker {
             to: from,
             frame: Frame { blob, body },
         };
-        if !self.uploads.asked(from, blob, needs_outline) {
+        if !self.gives || !self.uploads.asked(from, blob, needs_outline) {
             self.actions.push(send(Body::NotHere));
             return;
         }
@@ -326,6 +351,9 @@ impl Picker {
 
     /// Tells every peer that is interested in a blob that it is here, or will be.
     fn show(&mut self, blob: &BlobHash, outline: &Arc<Outline>) {
+        if !self.gives {
+            return;
+        }
         for (to, needs_outline) in self.uploads.interested(blob) {
             let outline = needs_outline.then(|| Body::Outline(outline.as_ref().clone()));
             for body in outline.into_iter().chain([Body::Here]) {
@@ -344,6 +372,9 @@ impl Picker {
     }
 
     fn give(&mut self, now: Instant) {
+        if !self.gives {
+            return;
+        }
         let Self {
             downloads,
             shelf,

@@ -3,9 +3,13 @@
 //! Peers say what they want, and the sender chooses, because it alone knows when its uplink is
 //! free. It sends the piece that most peers still want. At an author, where nobody has anything,
 //! that is a piece not sent before: each piece leaves the author once before any leaves it twice.
+//!
+//! Strangers may be one attacker, and peers may read slowly on purpose. Neither must hold up
+//! members. So what is on its way to strangers, and to peers whose last piece was slow, never keeps
+//! a piece from a member. While members get pieces, the others take turns (see [`Turns`]).
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,18 +18,24 @@ use rand::{Rng, SeedableRng};
 use weal_proto::{BlobHash, Outline};
 
 use super::action::{Gift, GiftId};
+use super::turns::Turns;
 use super::window::Window;
 use crate::identity::PeerKey;
 use crate::members::{Members, Standing};
 use crate::swarm::bits::Bits;
 use crate::swarm::frame::Priority;
-use crate::swarm::limits::{FAIR_ONE_IN, GIFTS_PER_PEER, INTERESTS_PER_PEER};
+use crate::swarm::limits::{
+    FAIR_ONE_IN, GIFTS_PER_PEER, INTERESTS_PER_PEER, SLOW_FOR, SLOW_PEERS, WINDOW_SLOW,
+};
 
 /// What peers want, and the pieces on their way to them.
 pub(super) struct Uploads {
     members: Arc<Members>,
     clients: BTreeMap<PeerKey, Client>,
     gifts: BTreeMap<GiftId, (Gift, Instant)>,
+    turns: Turns,
+    /// Peers whose last piece was slow, and when. Remembered when they disconnect, too.
+    slow: BTreeMap<PeerKey, Instant>,
     window: Window,
     /// Gifts so far.
     given: u64,
@@ -61,6 +71,8 @@ impl Uploads {
             members,
             clients: BTreeMap::new(),
             gifts: BTreeMap::new(),
+            turns: Turns::default(),
+            slow: BTreeMap::new(),
             window: Window::new(),
             given: 0,
             random: StdRng::seed_from_u64(seed),
@@ -127,6 +139,14 @@ impl Uploads {
         })
     }
 
+    /// Blobs in which any peer is interested.
+    pub(super) fn blobs(&self) -> BTreeSet<BlobHash> {
+        let clients = self.clients.values();
+        clients
+            .flat_map(|client| client.interests.keys().copied())
+            .collect()
+    }
+
     /// Every peer that needed the outline of a blob has got it.
     pub(super) fn outline_sent(&mut self, blob: &BlobHash) {
         for client in self.clients.values_mut() {
@@ -134,6 +154,11 @@ impl Uploads {
                 interest.needs_outline = false;
             }
         }
+    }
+
+    /// Whether pieces are on their way to members that read at once.
+    pub(super) fn serves_members(&self, now: Instant) -> bool {
+        self.in_flight(now, |to| self.is_prompt_member(to)) > 0
     }
 
     /// Whether no piece is on its way.
@@ -147,10 +172,24 @@ impl Uploads {
         now: Instant,
         held: impl Fn(&BlobHash) -> Option<Held<'a>>,
     ) -> Option<Gift> {
-        if self.in_flight(now) >= self.window.bytes() {
+        let window = self.window.bytes();
+        let to_members = self.in_flight(now, |to| self.is_prompt_member(to));
+        let members_may = to_members < window;
+        let others_may = match to_members {
+            0 => self.in_flight(now, |_| true) < window,
+            _ => self.turns.is_one(now),
+        };
+        if !members_may && !others_may {
             return None;
         }
         let gift = self.order().into_iter().find_map(|to| {
+            let may = match self.is_prompt_member(&to) {
+                true => members_may,
+                false => others_may,
+            };
+            if !may {
+                return None;
+            }
             let (blob, piece) = self.piece_for(&to, &held)?;
             let bytes = held(&blob)?.0.chunk_bytes(piece as usize)?;
             let id = GiftId(self.given);
@@ -168,6 +207,9 @@ impl Uploads {
             client.giving += 1;
             client.served = self.given;
         }
+        if !self.is_prompt_member(&gift.to) {
+            self.turns.begun(gift.id, now);
+        }
         self.gifts.insert(gift.id, (gift, now));
         Some(gift)
     }
@@ -177,9 +219,17 @@ impl Uploads {
         let Some((gift, began)) = self.gifts.remove(&id) else {
             return;
         };
-        if arrived {
-            let took = now.saturating_duration_since(began);
+        self.turns.ended(id, now);
+        let took = now.saturating_duration_since(began);
+        let is_slow = took >= self.window.slow();
+        // Peers must not narrow the window by reading slowly.
+        if arrived && (took < WINDOW_SLOW || self.is_prompt_member(&gift.to)) {
             self.window.arrived(gift.bytes, took);
+        }
+        if !is_slow {
+            self.slow.remove(&gift.to);
+        } else {
+            self.remember_slow(gift.to, now);
         }
         if let Some(client) = self.clients.get_mut(&gift.to) {
             client.giving = client.giving.saturating_sub(1);
@@ -190,14 +240,28 @@ impl Uploads {
         self.clients.get_mut(peer)?.interests.get_mut(blob)
     }
 
-    /// Bytes on their way, without those of gifts that are so slow that they do not count.
-    fn in_flight(&self, now: Instant) -> usize {
+    /// Bytes on their way to some peers, without those of gifts that are so slow that they do not
+    /// count.
+    fn in_flight(&self, now: Instant, to: impl Fn(&PeerKey) -> bool) -> usize {
         let slow = self.window.slow();
         let counts = self
             .gifts
             .values()
-            .filter(|(_, began)| now.saturating_duration_since(*began) < slow);
+            .filter(|(gift, began)| to(&gift.to) && now.saturating_duration_since(*began) < slow);
         counts.map(|(gift, _)| gift.bytes).sum()
+    }
+
+    /// Whether a peer is a member whose last piece was not slow.
+    fn is_prompt_member(&self, peer: &PeerKey) -> bool {
+        self.members.standing(peer) == Standing::Member && !self.slow.contains_key(peer)
+    }
+
+    fn remember_slow(&mut self, peer: PeerKey, now: Instant) {
+        let lasts = |since: &Instant| now.saturating_duration_since(*since) < SLOW_FOR;
+        self.slow.retain(|_, since| lasts(since));
+        if self.slow.len() < SLOW_PEERS {
+            self.slow.insert(peer, now);
+        }
     }
 
     /// Peers that may get a piece, the next one first.
@@ -209,9 +273,11 @@ impl Uploads {
             .filter(|(_, client)| client.giving < GIFTS_PER_PEER)
             .filter_map(|(peer, client)| {
                 let urgent = client.most_urgent()?;
-                let is_stranger = self.members.standing(peer) == Standing::Stranger;
-                let rank = (!fair).then_some((is_stranger, urgent));
-                Some((rank, client.giving, client.served, *peer))
+                let comes_later = !self.is_prompt_member(peer);
+                let is_slow = self.slow.contains_key(peer);
+                let urgency = (!fair).then_some(urgent);
+                let standing = (comes_later, is_slow);
+                Some((standing, urgency, client.giving, client.served, *peer))
             })
             .collect();
         order.sort_unstable();

@@ -9,6 +9,7 @@ use weal_dashboard::{Floor, Level, LogLine, Node, NodeState, PeerRound, Phase, R
 use weal_network as network;
 use weal_proto::{Manifest, PeerId, RoundNumber, StateRoot, Verdict};
 
+use super::line_budget::LineBudget;
 use super::phase_clock::PhaseClock;
 use super::run::describe;
 use crate::check::Refusal;
@@ -38,6 +39,10 @@ pub(in crate::daemon) struct PageFeed {
     pub(super) dropped: BTreeMap<String, u64>,
     pub(super) lines: VecDeque<LogLine>,
     pub(super) message: Option<(NodeState, String)>,
+    /// Whether the log says that a limit of the month is used up.
+    told_of_limit: bool,
+    /// Lines that strangers cause.
+    strangers: LineBudget,
 }
 
 impl PageFeed {
@@ -58,6 +63,8 @@ impl PageFeed {
             dropped: BTreeMap::new(),
             lines: VecDeque::new(),
             message: None,
+            told_of_limit: false,
+            strangers: LineBudget::new(Instant::now()),
         }
     }
 
@@ -97,6 +104,30 @@ impl PageFeed {
         });
         if self.lines.len() > EVENTS_KEPT {
             self.lines.pop_front();
+        }
+    }
+
+    /// Adds a line that strangers may cause as often as they like. There is room for some; the rest
+    /// is counted, so that strangers do not push everything else out of the log.
+    pub(crate) fn say_of_stranger(&mut self, level: Level, text: impl Into<String>) {
+        let Some(left_out) = self.strangers.take(Instant::now()) else {
+            self.count_drop("log_lines_of_strangers");
+            return;
+        };
+        if left_out > 0 {
+            let text = format!("left out {left_out} lines about strangers");
+            self.say(Level::Info, text);
+        }
+        self.say(level, text);
+    }
+
+    /// Says once that a limit of the month is used up.
+    pub(crate) fn tell_of_limit(&mut self, message: Option<String>) {
+        let is_told = std::mem::replace(&mut self.told_of_limit, message.is_some());
+        match message {
+            Some(text) if !is_told => self.say(Level::Warn, text),
+            None if is_told => self.say(Level::Info, "a new month begins: the node continues"),
+            _ => {}
         }
     }
 

@@ -4,6 +4,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `feed.rs` | [`PageFeed`]: what has happened |
+//! | `line_budget.rs` | how many lines of the log strangers may cause |
 //! | `reports.rs` | what the core reports, in words |
 //! | `observed.rs`, `snapshot.rs` | the other parts of the node; everything as it is now |
 //! | `state.rs` | what the node is doing, in a word and a sentence |
@@ -12,6 +13,7 @@
 //! | `run.rs` | what the page shows of the run itself |
 
 mod feed;
+mod line_budget;
 mod observed;
 mod phase_clock;
 mod reach;

@@ -13,12 +13,27 @@ impl PageFeed {
             Event::PhaseChanged { phase, .. } => self.clock.enter(page_phase(*phase)),
             Event::Dropped { cause, .. } => self.count_drop(cause.name()),
             event => {
-                if let Some((level, text)) = describe(event) {
-                    self.say(level, text);
+                let Some((level, text)) = describe(event) else {
+                    return;
+                };
+                match is_up_to_strangers(event) {
+                    true => self.say_of_stranger(level, text),
+                    false => self.say(level, text),
                 }
             }
         }
     }
+}
+
+/// Whether peers that are nobody in the run decide how often this happens.
+fn is_up_to_strangers(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::SyncRefused { .. }
+            | Event::ProposalRefused { .. }
+            | Event::OtherRules { .. }
+            | Event::Behind { .. }
+    )
 }
 
 fn page_phase(phase: CorePhase) -> Phase {

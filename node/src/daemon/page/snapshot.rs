@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use weal_dashboard::{Node, Peer, PeerRound, Run, Snapshot, Traffic};
+use weal_dashboard::{MonthTraffic, Node, Peer, PeerRound, Run, Snapshot, Traffic};
 use weal_network as network;
 use weal_proto::PeerId;
 use weal_proto::manifest::PPM;
@@ -10,6 +10,7 @@ use weal_proto::manifest::PPM;
 use super::feed::PageFeed;
 use super::observed::Observed;
 use super::{reach, state};
+use crate::traffic_meter::MonthlyUse;
 use crate::wall_clock::unix_ms;
 
 impl PageFeed {
@@ -51,6 +52,7 @@ impl PageFeed {
             peers: self.peers(observed),
             floors: self.floors.clone(),
             traffic: traffic(observed.network),
+            month: month(observed.monthly_use),
             dropped: self.drops(observed.network),
             events: self.lines.iter().cloned().collect(),
         }
@@ -107,6 +109,16 @@ impl PageFeed {
             }
         }
         dropped
+    }
+}
+
+fn month(used: &MonthlyUse) -> MonthTraffic {
+    MonthTraffic {
+        month: used.month.to_string(),
+        bytes_sent: used.sent,
+        bytes_received: used.received,
+        max_bytes_sent: used.most_sent,
+        max_bytes_received: used.most_received,
     }
 }
 

@@ -20,6 +20,9 @@ impl PageFeed {
         if let Some(trouble) = trouble(observed, Instant::now()) {
             return (NodeState::Error, format!("round {round}: {trouble}"));
         }
+        if let Some(text) = observed.monthly_use.message() {
+            return (NodeState::Paused, format!("round {round}: {text}"));
+        }
         if observed.weights_round.is_none_or(|weights| weights < round) {
             let what = observed.fetching.as_deref();
             let what = what.unwrap_or("bringing the weights up to date");

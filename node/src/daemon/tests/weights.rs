@@ -48,7 +48,7 @@ impl Place {
     async fn start(&self, folder: &Folder, change: impl FnOnce(&mut Settings)) -> TestNode {
         let mut settings = Settings::read(folder).unwrap();
         settings.keep.weights = 2;
-        settings.keep.moments_every = 1000;
+        settings.keep.moments_every = Auto::Set(1000);
         // A node that was just ended in this process may still hold the port.
         settings.page.listen.set_port(0);
         settings.evaluation.every = 0;

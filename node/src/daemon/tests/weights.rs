@@ -10,6 +10,7 @@ use super::*;
 use crate::folder::Folder;
 use crate::join::{JoinRequest, LocalData, join};
 use crate::link::RunLink;
+use crate::settings::Auto;
 use crate::store::partial_weights::PartialWeights;
 use crate::store::weights::WeightFiles;
 use crate::testnet::prepare::NodePlan;

@@ -129,46 +129,6 @@ async fn a_peer_that_keeps_sending_unwanted_pieces_is_banned() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn strangers_that_want_everything_take_little_from_members() {
-    const CHUNKS: usize = 48;
-    let limited = Settings {
-        max_upload: std::num::NonZeroU64::new(16 << 20),
-        ..settings(Vec::new())
-    };
-    let seeder = start_with(1, RUN, limited).await;
-    let known = seeder.addresses().await;
-    // It has the seeder as its only peer.
-    let alone = Settings {
-        max_connections: 1,
-        ..settings(known.clone())
-    };
-    let honest = start_with(2, RUN, alone).await;
-    let (hash, blob) = seed(&seeder, &honest, CHUNKS);
-    honest.until_status(|status| status.peers.len() == 1).await;
-    // Strangers fetch other blobs all the time.
-    let mut greedy = Vec::new();
-    for number in 3..9 {
-        let stranger = start_with(number, RUN, settings(vec![known[1].clone()])).await;
-        stranger
-            .until_status(|status| !status.peers.is_empty())
-            .await;
-        let other = seeder.shelf.put(&bytes(100 * CHUNK_BYTES, number));
-        let network = stranger.network.clone();
-        let fetch = async move { network.fetch(want(other)).await };
-        greedy.push((tokio::spawn(fetch), stranger));
-    }
-    let given = || seeder.shelf.chunk_requests.load(Ordering::Relaxed);
-    seeder.until_asked(20).await;
-    let before = given();
-    assert!(honest.fetch(hash).await.unwrap() == blob);
-    let to_others = given() - before - CHUNKS;
-    // They get what was chosen before the first piece was wanted, and a tenth. Without turns they
-    // would get six pieces for each of the member's.
-    assert!(to_others <= CHUNKS, "{to_others}");
-    greedy.iter().for_each(|(fetch, _)| fetch.abort());
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_sends_no_blobs_once_its_allowance_is_used_up() {
     let nodes = start_connected(2).await;
     let blob = bytes(30 * CHUNK_BYTES, 3);

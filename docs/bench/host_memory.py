@@ -80,22 +80,18 @@ class Node:
         self.process = subprocess.Popen(["nice", "-n", "10", *map(str, command)], stdout=log, stderr=log)
         self.memory = Memory(self.process.pid)
 
-    def wait(self, end):
-        """Waits until another round is decided, and a loss is measured after one of the last two."""
-        first = None
+    def wait(self, rounds, end):
+        """Waits until that many rounds are decided, and a loss is measured after one of the last two."""
         while time.monotonic() < end and self.process.poll() is None:
             command = [self.weal, "status", "--json", "--page", self.page]
             found = subprocess.run(command, capture_output=True, text=True)
             status = json.loads(found.stdout) if found.returncode == 0 else None
             history = status and status["history"]
-            if status:
-                number = status["round"]["number"]
-                first = number if first is None else first
-                is_measured = any(entry.get("heldout_nats_per_byte") for entry in (history or [])[-2:])
-                if number > first and is_measured:
+            if history and status["round"]["number"] >= rounds:
+                if any(entry.get("heldout_nats_per_byte") for entry in history[-2:]):
                     return history
             time.sleep(1)
-        raise TimeoutError("no round was decided")
+        raise TimeoutError(f"{rounds} rounds were not decided")
 
     def kill(self):
         self.memory.done.set()
@@ -150,17 +146,19 @@ def main():
         folder = settings.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         run, found = make_run(settings, folder), []
+        rounds = 1
         for name in ("first", "restarted"):
             path, start = folder / f"{name}.log", time.monotonic()
             with open(path, "wb") as log:
                 node = Node(settings, run, log)
                 try:
-                    history = node.wait(start + 2 * settings.seconds)
+                    history = node.wait(rounds, start + 2 * settings.seconds)
                 finally:
                     node.kill()
             text = path.read_text(errors="replace")
             assert not any(sign in text for sign in LOST), text
             found.append({"seconds": round(time.monotonic() - start), **node.memory.most, "round": history[-1]})
+            rounds = history[-1]["round"] + 2
         need, plan = predicted(text)
         most = {key: max(process[key] for process in found) for key in ("VmHWM", "RssAnon", "RssFile")}
         print(json.dumps({"preset": settings.preset, "context": settings.context, "plan": plan, **most,

@@ -39,9 +39,10 @@ impl Position {
 
     /// The tensors at the start of a round, if this node has some of them.
     fn tensors(&self, of: RoundNumber) -> Option<&Vec<BlobHash>> {
-        let fetching = self.fetching.iter();
-        let fetching = fetching.filter_map(|(round, tensors)| (*round == of).then_some(tensors));
-        self.tensors.get(&of).or_else(|| fetching.last())
+        let fetching = self.fetching.as_ref();
+        let fetching = fetching.filter(|(round, _)| *round == of);
+        let partial = fetching.map(|(_, tensors)| tensors);
+        self.tensors.get(&of).or(partial)
     }
 }
 

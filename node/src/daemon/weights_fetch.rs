@@ -21,7 +21,7 @@ use weal_trainer::format_bytes;
 use super::jobs::{Done, Fetched, JobContext};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Plan;
-use crate::store::partial_weights::PartialWeights;
+use crate::store::partial_weights::{InPart, PartialWeights};
 use crate::store::weights::{Weights, WeightsId};
 
 /// Peers that are asked at once which tensors make up the weights.
@@ -152,8 +152,9 @@ impl JobContext {
         let Offered { id, tensors } = &offered;
         let partial = PartialWeights::of(&self.weight_files, *id);
         self.blobs.hide_fetched();
-        let missing = self.open(&partial, tensors, similar).await?;
-        let wanted = self.wanted(&partial, tensors, &missing);
+        let here = self.open(&partial, tensors, similar).await?;
+        let wanted = self.wanted(&partial, tensors, &here.missing);
+        self.show(&partial, here);
         self.offer(Some((id.round, tensors.clone())));
         let fetched = self.fetch_missing(&partial, wanted).await;
         self.offer(None);
@@ -169,23 +170,35 @@ impl JobContext {
         Ok(Fetched { weights, summary })
     }
 
-    /// Opens the file. Returns the places of the tensors that it lacks.
+    /// Opens the file. Returns what it has.
     async fn open(
         &self,
         partial: &PartialWeights,
         tensors: &[BlobHash],
         similar: Option<&Weights>,
-    ) -> Result<Vec<usize>> {
+    ) -> Result<InPart> {
         let (context, partial) = (self.clone(), partial.clone());
         let (tensors, similar) = (tensors.to_vec(), similar.cloned());
         in_background(move || {
             let layout = &context.plan.layout;
             context.disk.retry(|| {
                 partial.open(&context.weight_files, layout)?;
-                partial.missing(layout, &tensors, similar.as_ref())
+                partial.look(layout, &tensors, similar.as_ref())
             })
         })
         .await
+    }
+
+    /// Passes on what an earlier fetch left.
+    fn show(&self, partial: &PartialWeights, here: InPart) {
+        let starts = self.plan.layout.ranges().map(|range| range.start);
+        let starts: Vec<_> = starts.collect();
+        for (place, outline) in here.whole() {
+            if let Some(start) = starts.get(place) {
+                self.blobs
+                    .show_fetched(Arc::new(outline), partial.path(), *start);
+            }
+        }
     }
 
     async fn finish(&self, partial: PartialWeights) -> Result<Weights> {

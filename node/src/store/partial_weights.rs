@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use weal_coordinator_free::host::retention;
 use weal_files::Access;
-use weal_kernels::{Layout, state};
+use weal_kernels::Layout;
+use weal_kernels::state::{self, StateOutline};
 use weal_proto::{BlobHash, Outline, RoundNumber, StateRoot};
 use weal_trainer::ModelWeights;
 
@@ -20,6 +21,8 @@ use crate::error::{Error, Result};
 
 /// How the names of these files end.
 const EXTENSION: &str = "part";
+/// Values that are copied from other weights at once.
+const COPIED_AT_ONCE: usize = 1 << 20;
 
 /// The file of weights that are being fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,42 +109,59 @@ impl PartialWeights {
         file.map_err(Error::storage("cannot open", &self.path))
     }
 
-    /// The places in the layout of those tensors that are not in the file yet. Takes them from
-    /// `similar` where they are equal there.
+    /// Looks which tensors are in the file. Takes those that are not from `similar`, where they are
+    /// equal.
     ///
     /// # Errors
     /// When the file cannot be read or written.
-    pub(crate) fn missing(
+    pub(crate) fn look(
         &self,
         layout: &Layout,
         tensors: &[BlobHash],
         similar: Option<&Weights>,
-    ) -> Result<Vec<usize>> {
-        let here = {
-            let values = self.map(layout)?;
-            let here = state::outline(layout, &values)?;
-            values.release();
-            here
+    ) -> Result<InPart> {
+        let mut here = InPart::new(self.outline(layout)?, tensors);
+        let places = here.missing.iter().copied();
+        let equal = similar.map(|similar| {
+            (
+                similar,
+                InPart::new(StateOutline::clone(&similar.outline), tensors),
+            )
+        });
+        let Some((similar, equal)) = equal else {
+            return Ok(here);
         };
-        let mut file = self.file()?;
-        let mut missing = Vec::new();
-        for (place, (tensor, range)) in tensors.iter().zip(layout.ranges()).enumerate() {
-            let is_equal = |outline: &Outline| outline.hash() == *tensor;
-            if here.tensors.get(place).is_some_and(is_equal) {
-                continue;
-            }
-            let similar =
-                similar.filter(|one| one.outline.tensors.get(place).is_some_and(is_equal));
-            let Some(values) = similar.and_then(|one| one.values.get(range.clone())) else {
-                missing.push(place);
-                continue;
-            };
-            let written = file
-                .seek(SeekFrom::Start(range.start as u64 * 4))
-                .and_then(|_| file.write_all(&to_bytes(values)));
-            written.map_err(Error::storage("cannot write", &self.path))?;
+        let copied: Vec<_> = places.filter(|place| equal.has(*place)).collect();
+        if !copied.is_empty() {
+            self.copy(layout, &copied, similar)?;
+            // They may be damaged on disk, where `similar` lies.
+            here = InPart::new(self.outline(layout)?, tensors);
         }
-        Ok(missing)
+        Ok(here)
+    }
+
+    fn copy(&self, layout: &Layout, places: &[usize], from: &Weights) -> Result<()> {
+        let mut file = self.file()?;
+        for place in places {
+            let range = layout.ranges().nth(*place).unwrap_or_default();
+            let copied = file
+                .seek(SeekFrom::Start(range.start as u64 * 4))
+                .and_then(|_| {
+                    let values = from.values.get(range).unwrap_or_default();
+                    let mut pieces = values.chunks(COPIED_AT_ONCE);
+                    pieces.try_for_each(|piece| file.write_all(&to_bytes(piece)))
+                });
+            copied.map_err(Error::storage("cannot write", &self.path))?;
+        }
+        from.values.release();
+        Ok(())
+    }
+
+    fn outline(&self, layout: &Layout) -> Result<StateOutline> {
+        let values = self.map(layout)?;
+        let outline = state::outline(layout, &values)?;
+        values.release();
+        Ok(outline)
     }
 
     /// The file becomes that of the round's weights, if it is complete.
@@ -192,6 +212,34 @@ impl PartialWeights {
     }
 }
 
+/// What is in such a file.
+pub(crate) struct InPart {
+    /// The outlines of what is there, in the layout's order.
+    outline: StateOutline,
+    /// Places of the tensors that are not those wanted.
+    pub missing: Vec<usize>,
+}
+
+impl InPart {
+    fn new(outline: StateOutline, wanted: &[BlobHash]) -> Self {
+        let both = outline.tensors.iter().zip(wanted).enumerate();
+        let missing = both.filter(|(_, (here, wanted))| here.hash() != **wanted);
+        let missing = missing.map(|(place, _)| place).collect();
+        Self { outline, missing }
+    }
+
+    fn has(&self, place: usize) -> bool {
+        place < self.outline.tensors.len() && !self.missing.contains(&place)
+    }
+
+    /// The tensors that are there, with their places.
+    pub(crate) fn whole(self) -> impl Iterator<Item = (usize, Outline)> {
+        let Self { outline, missing } = self;
+        let all = outline.tensors.into_iter().enumerate();
+        all.filter(move |(place, _)| !missing.contains(place))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use weal_kernels::TensorSpec;
@@ -222,6 +270,10 @@ mod tests {
         (id, outline.tensors.iter().map(Outline::hash).collect())
     }
 
+    fn missing(partial: &PartialWeights, layout: &Layout, tensors: &[BlobHash]) -> Vec<usize> {
+        partial.look(layout, tensors, None).unwrap().missing
+    }
+
     fn write_tensor(partial: &PartialWeights, layout: &Layout, place: usize, values: &[f32]) {
         let range = layout.ranges().nth(place).unwrap();
         let mut file = partial.file().unwrap();
@@ -235,7 +287,7 @@ mod tests {
         let files = WeightFiles::new(dir.path().to_owned());
         let wanted = values(&layout, 3);
         let (id, tensors) = describe(&layout, 64, &wanted);
-        let missing = |partial: &PartialWeights| partial.missing(&layout, &tensors, None).unwrap();
+        let missing = |partial: &PartialWeights| missing(partial, &layout, &tensors);
 
         let partial = PartialWeights::of(&files, id);
         partial.open(&files, &layout).unwrap();
@@ -272,7 +324,7 @@ mod tests {
 
         let partial = PartialWeights::of(&files, id);
         partial.open(&files, &layout).unwrap();
-        assert_eq!(partial.missing(&layout, &tensors, None).unwrap(), [1]);
+        assert_eq!(missing(&partial, &layout, &tensors), [1]);
         write_tensor(&partial, &layout, 1, &wanted);
         partial.finish(&files, &layout).unwrap();
         assert_eq!(files.load(&layout, id.round).unwrap().root, id.root);
@@ -289,9 +341,32 @@ mod tests {
         let here = Weights::new(&layout, RoundNumber(0), here).unwrap();
         let partial = PartialWeights::of(&files, id);
         partial.open(&files, &layout).unwrap();
-        let missing = partial.missing(&layout, &tensors, Some(&here)).unwrap();
-        assert_eq!(missing, [0]);
-        assert_eq!(partial.missing(&layout, &tensors, None).unwrap(), [0]);
+        let found = partial.look(&layout, &tensors, Some(&here)).unwrap();
+        assert_eq!(found.missing, [0]);
+        assert_eq!(missing(&partial, &layout, &tensors), [0]);
+        let whole = found
+            .whole()
+            .map(|(place, outline)| (place, outline.hash()));
+        assert!(whole.eq([(1, tensors[1]), (2, tensors[2])]));
+    }
+
+    #[test]
+    fn a_tensor_that_is_damaged_in_the_weights_that_are_here_stays_missing() {
+        let (dir, layout) = (tempfile::tempdir().unwrap(), layout());
+        let files = WeightFiles::new(dir.path().to_owned());
+        let wanted = values(&layout, 3);
+        let (id, tensors) = describe(&layout, 32, &wanted);
+        let outline = state::outline(&layout, &wanted).unwrap();
+        let mut damaged = wanted;
+        damaged[7] += 1.0;
+        // The file changed under the mapping.
+        let here = Weights::with_outline(&layout, RoundNumber(31), damaged.into(), outline);
+        let partial = PartialWeights::of(&files, id);
+        partial.open(&files, &layout).unwrap();
+        let found = partial
+            .look(&layout, &tensors, Some(&here.unwrap()))
+            .unwrap();
+        assert_eq!(found.missing, [1]);
     }
 
     #[test]
@@ -319,7 +394,7 @@ mod tests {
         wanted[0] += 1.0;
         let (second, tensors) = at(64, &wanted);
         second.open(&files, &layout).unwrap();
-        assert_eq!(second.missing(&layout, &tensors, None).unwrap(), [0, 2]);
+        assert_eq!(missing(&second, &layout, &tensors), [0, 2]);
         assert_eq!(PartialWeights::all(&files).unwrap(), [second]);
     }
 }

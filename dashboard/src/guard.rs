@@ -1,10 +1,10 @@
 //! Refuses foreign host names, asks for the password, and sets security headers.
 //!
-//! A web site could reach the page by *DNS rebinding*: the site's own name suddenly resolves to this
-//! machine, so that a visitor's browser sends requests here under the site's name and lets the site
-//! read the answers. Therefore a dashboard on loopback answers only to names of this machine. One
-//! that is open to a network also answers to addresses, to names that no web site can have, and to
-//! those in its settings.
+//! A web site could reach the page by *DNS rebinding*: the site's own name suddenly resolves to
+//! this machine, so that a visitor's browser sends requests here under the site's name and lets the
+//! site read the answers. Therefore a dashboard on loopback answers only to names of this machine.
+//! One that is open to a network also answers to addresses, to names that no web site can have, and
+//! to those in its settings.
 //!
 //! The password is for pages that are open to a network. It travels in every request, as HTTP Basic
 //! (for browsers, with any user name) or Bearer; without TLS, whoever is on the way can read it.

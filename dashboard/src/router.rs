@@ -70,8 +70,8 @@ impl Dashboard {
     }
 }
 
-/// Serves the dashboard to those that have access until `shutdown` completes. The listener's address
-/// decides which host names are answered (see [`Hosts::for_address`]).
+/// Serves the dashboard to those that have access until `shutdown` completes. The listener's
+/// address decides which host names are answered (see [`Hosts::for_address`]).
 ///
 /// On shutdown, event streams end at once, and other connections have two seconds to finish.
 ///

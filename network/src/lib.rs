@@ -23,8 +23,9 @@
 //!   the bytes that wait on it;
 //! * **announce a huge message**: the length is checked before anything is allocated, and buffers
 //!   grow only as bytes arrive;
-//! * **send many requests**: beyond shares in requests and bytes per peer, per address block and for
-//!   all strangers, and limits for all members ([`Network::set_members`]), they are answered "busy";
+//! * **send many requests**: beyond shares in requests and bytes per peer, per address block and
+//!   for all strangers, and limits for all members ([`Network::set_members`]), they are answered
+//!   "busy";
 //! * **use up the upload bandwidth**: answers stay within the limits in the settings, by second and
 //!   by month ([`TrafficLeft`]); while members get pieces, strangers get a tenth of them; gossip is
 //!   small;
@@ -49,8 +50,8 @@
 //! * **pretend that a node's key is used elsewhere**: only what the key has signed counts;
 //! * **store records in Kademlia, or fill its table**: records are refused, Kademlia only finds
 //!   peers, and an address block has a share of the table;
-//! * **announce ever new addresses or topics**: a peer may speak of itself now and then, and only so
-//!   much of it is kept.
+//! * **announce ever new addresses or topics**: a peer may speak of itself now and then, and only
+//!   so much of it is kept.
 //!
 //! Every queue is bounded, and drops are counted by cause ([`Drops`]). Bytes are counted on every
 //! stream ([`BytesByKind`]).

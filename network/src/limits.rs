@@ -1,6 +1,6 @@
 //! What peers may use, in one table: connections, requests and bytes, by peer, by address block and
-//! in all. Limits of the blob exchange are in [`swarm::limits`](crate::swarm), what offences cost is
-//! in [`reputation`](crate::reputation).
+//! in all. Limits of the blob exchange are in [`swarm::limits`](crate::swarm), what offences cost
+//! is in [`reputation`](crate::reputation).
 //!
 //! A key costs nothing, an address block does. So most limits hold for a peer and for all strangers
 //! of an address block, and strangers together never take the places of members.

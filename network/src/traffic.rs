@@ -166,8 +166,8 @@ impl Traffic {
             .unwrap_or_default()
     }
 
-    /// Bytes that a peer sent and this node did not ask for, since the peer's oldest open connection
-    /// was opened.
+    /// Bytes that a peer sent and this node did not ask for, since the peer's oldest open
+    /// connection was opened.
     pub(crate) fn unasked(&self, peer: &PeerId) -> u64 {
         let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         let flow = peers.get(peer).and_then(Weak::upgrade);

@@ -436,9 +436,9 @@ fn resident_mib() -> Option<u64> {
     Some(kib / 1024)
 }
 
-/// Fetches by a member from a node whose uplink is limited, alone and under all attacks of this file
-/// at once. The limit makes both times comparable. They are printed, and only the outcome is tested,
-/// since other programs may take the machine's time.
+/// Fetches by a member from a node whose uplink is limited, alone and under all attacks of this
+/// file at once. The limit makes both times comparable. They are printed, and only the outcome is
+/// tested, since other programs may take the machine's time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_fetches_under_all_attacks_at_once() {
     let chunks = if weal_testing::require::full() {

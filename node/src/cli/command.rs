@@ -13,8 +13,8 @@ use crate::error::{Error, Result};
 use crate::terminal::colours;
 
 /// What is logged by default. The network's libraries warn of what strangers send, as often as they
-/// send it; this program says itself what its owner should know. Nodes that share a GPU disturb each
-/// other's throughput measurements, which is no reason to warn.
+/// send it; this program says itself what its owner should know. Nodes that share a GPU disturb
+/// each other's throughput measurements, which is no reason to warn.
 pub const LOGGED: &str = "warn,weal=info,libp2p=off,yamux=off,quinn=off,rustls=off,wgpu_hal=off,\
     cubecl_runtime::throughput=error";
 

@@ -168,7 +168,12 @@ impl Clients {
             }
             self.now += Duration::from_millis(100);
             self.picker.tick(self.now);
-            if self.now.saturating_duration_since(end - time).as_millis() % 10_000 == 0 {
+            if self
+                .now
+                .saturating_duration_since(end - time)
+                .as_millis()
+                .is_multiple_of(10_000)
+            {
                 self.want_all();
             }
         }

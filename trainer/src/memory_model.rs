@@ -5,7 +5,7 @@
 //! Going backward, activations are freed and gradients take their place. The update needs gradients
 //! and moments, and no activations. Measuring losses is a phase of its own, without gradients. The
 //! prediction is the largest of these phases, item by item. The tensors are those of
-//! `engine/model.rs`, `engine/attention` and `engine/gradient.rs`; the number of temporaries was
+//! `engine/model.rs`, `engine/attention` and `engine/gradient`; the number of temporaries was
 //! measured. `tests/memory.rs` compares the predictions with allocator reports.
 
 use crate::compute_plan::{ComputePlan, StatePlacement};

@@ -86,6 +86,8 @@ fn a_missing_gpu_ends_with_code_7() {
 fn a_model_that_cannot_be_read_or_written_is_named() {
     let dir = TempDir::new().unwrap();
     let folder = path(dir.path());
+    let target = dir.path().join("out");
+    let (target, file) = (path(&target), format!("{}.gguf", path(&target)));
     refuses(
         &["import", "/nonexistent", "--dir", folder],
         4,
@@ -97,17 +99,17 @@ fn a_model_that_cannot_be_read_or_written_is_named() {
         &["/nonexistent: there is no such folder"],
     );
     refuses(
-        &["export", "/tmp/x", "--type", "q4_0", "--dir", folder],
+        &["export", target, "--type", "q4_0", "--dir", folder],
         2,
         &["--type", "f32, f16 or bf16"],
     );
     refuses(
-        &["export", "/tmp/x.gguf", "--type", "f32", "--dir", folder],
+        &["export", &file, "--type", "f32", "--dir", folder],
         2,
         &["--type", "q4_k or q4_0"],
     );
     refuses(
-        &["export", "/tmp/x", "--dir", folder],
+        &["export", target, "--dir", folder],
         9,
         &["no run", "--dir"],
     );

@@ -12,6 +12,8 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
+use std::thread;
+use std::time::Duration;
 
 use cubecl::config::cache::CacheConfig;
 use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
@@ -94,7 +96,7 @@ fn usable(folder: PathBuf) -> Result<PathBuf, String> {
     fs::create_dir_all(&folder)
         .and_then(|()| tempfile::tempfile_in(&folder))
         .map_err(refused)?;
-    if let Err(why) = check(&folder) {
+    if let Err(why) = check_patiently(&folder) {
         let file = file(&folder);
         tracing::warn!(
             "renaming the kernel cache {} and starting a new one: {why}",
@@ -152,6 +154,22 @@ fn check(folder: &Path) -> Result<(), String> {
         Ok(())
     };
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| Err(panic_message(&*panic)))
+}
+
+/// Checks again for a while if the file is damaged: it looks so for a moment while another process
+/// creates it.
+fn check_patiently(folder: &Path) -> Result<(), String> {
+    const ATTEMPTS: usize = 20;
+    const PAUSE: Duration = Duration::from_millis(50);
+    let mut checked = check(folder);
+    for _ in 1..ATTEMPTS {
+        if checked.is_ok() {
+            break;
+        }
+        thread::sleep(PAUSE);
+        checked = check(folder);
+    }
+    checked
 }
 
 /// Renames the files, replacing any that were renamed before.
@@ -242,7 +260,8 @@ mod tests {
         }
         let database = Database::open_at(&file(folder.path()), Access::ReadWrite).unwrap();
         let kept: Vec<u64> = database.summary().iter().map(|kept| kept.entries).collect();
-        assert_eq!(kept, [ENTRIES; 4]);
+        let files: Vec<_> = fs::read_dir(folder.path()).unwrap().flatten().collect();
+        assert_eq!(kept, [ENTRIES; 4], "{files:?}");
     }
 
     /// Starts a child that writes a cache to `folder`, whatever the folder holds.

@@ -57,7 +57,7 @@ documented! {
         /// Address of the page, of /metrics and of /api. They show everything: keep them on
         /// loopback, or set a password.
         listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 7780)),
-        /// File with the password that the page asks for, at least 12 printable characters; in
+        /// File with the password that the page asks for, at least 12 characters, no spaces; in
         /// settings.toml, a relative path starts at the data folder. Only /metrics then needs no
         /// password. Empty means none.
         password_file: PathBuf = PathBuf::new(),

@@ -39,9 +39,10 @@ fn end(mut child: Child, signal: Signal, until: impl FnMut() -> bool) -> Option<
         code = child.try_wait().unwrap();
         code.is_some()
     };
+    // A disk that is busy with the work of others may hold up what is removed.
     wait_for(
         "the command's end",
-        Duration::from_secs(10),
+        Duration::from_secs(60),
         ended,
         String::new,
     );

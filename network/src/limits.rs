@@ -2,8 +2,8 @@
 //! in all. Limits of the blob exchange are in [`swarm::limits`](crate::swarm), what offences cost
 //! is in [`reputation`](crate::reputation).
 //!
-//! A key costs nothing, an address block does. So most limits hold for a peer and for all strangers
-//! of an address block, and strangers together never take the places of members.
+//! Keys are free, but address blocks are not. So most limits hold for a single peer, and again for
+//! all strangers of an address block, and strangers together never take the places of members.
 
 /// How much of something may be used at once, and per second in the long run.
 #[derive(Debug, Clone, Copy)]

@@ -25,8 +25,8 @@ use crate::interface::output::Output;
 use crate::interface::time::Millis;
 use crate::rules::signatures::{CheckSignature, Ed25519};
 
-/// With fewer peers, what must hold is checked after every step. With more, each check takes long,
-/// and there are so many steps that some of them suffice.
+/// With fewer peers, what must hold is checked after every step. With more peers a check takes
+/// longer and there are more steps, so it runs only after some of them.
 const MANY: u64 = 64;
 
 /// Checks each signature once for all peers.

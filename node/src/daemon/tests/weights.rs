@@ -128,7 +128,7 @@ async fn a_node_whose_weights_are_damaged_on_disk_fetches_what_differs_and_goes_
     let [first, second] = [&place.founders[0], &place.founders[1]];
     let healthy = place.start(first, |_| {}).await;
     let damaged = place.start(second, |_| {}).await;
-    // So many that the node does not apply them all again.
+    // Enough rounds that the node fetches the weights instead of applying all rounds again.
     damaged
         .wait_for("twelve rounds", |status| rounds(status) >= 12)
         .await;

@@ -32,8 +32,7 @@ pub(super) fn weights(home: &Home, plan: &Plan, files: &WeightFiles) -> Result<S
     let mut damaged: Option<WeightsId> = None;
     let mut found = None;
     for round in rounds.filter(|round| round.0 <= decided) {
-        let decided = store.decided(round, 1, 0)?;
-        let decided = decided.first().map(|decided| decided.value.base_root);
+        let decided = store.decided_root(round)?;
         let root = decided.or_else(|| files.written_root(round));
         match files.load(&plan.layout, round) {
             Ok(weights) if root.is_none_or(|root| root == weights.root) => {

@@ -24,8 +24,7 @@ impl UncheckedWeights {
         let mut unchecked = Self::default();
         let rounds = files.rounds()?.into_iter().rev();
         for round in rounds.filter(|round| *round != checked) {
-            if let Some(decided) = store.decided(round, 1, 0)?.first() {
-                let root = decided.value.base_root;
+            if let Some(root) = store.decided_root(round)? {
                 unchecked.add(WeightsId { round, root });
             }
         }

@@ -104,12 +104,8 @@ impl JobContext {
         let rounds = held.next()..wanted.round;
         for PartialWeights { id, .. } in all.into_iter().rev() {
             let is_decided = || {
-                let decided = self.store.decided(id.round, 1, 0).ok();
-                decided.is_some_and(|decided| {
-                    decided
-                        .first()
-                        .is_some_and(|one| one.value.base_root == id.root)
-                })
+                let root = self.store.decided_root(id.round);
+                root.is_ok_and(|root| root == Some(id.root))
             };
             if rounds.contains(&id.round)
                 && retention::is_checkpoint(id.round)

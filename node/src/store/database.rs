@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
-use weal_proto::{Decided, Message, PeerId, RoundNumber, RunId, limits};
+use weal_proto::{Decided, Message, PeerId, RoundNumber, RunId, StateRoot, limits};
 
 use crate::error::{Error, Result};
 
@@ -259,6 +259,15 @@ impl Store {
                 .last()?
                 .map_or(0, |(round, _)| round.value() + 1))
         })
+    }
+
+    /// The state root of the weights at a round's start, if the round is decided.
+    ///
+    /// # Errors
+    /// When the database cannot be read or is damaged.
+    pub fn decided_root(&self, round: RoundNumber) -> Result<Option<StateRoot>> {
+        let decided = self.decided(round, 1, 0)?;
+        Ok(decided.first().map(|decided| decided.value.base_root))
     }
 
     /// Decided rounds in order, starting with `from`: at most `at_most`, and about `bytes` bytes.

@@ -120,24 +120,19 @@ impl PartialWeights {
         tensors: &[BlobHash],
         similar: Option<&Weights>,
     ) -> Result<InPart> {
-        let mut here = InPart::new(self.outline(layout)?, tensors);
-        let places = here.missing.iter().copied();
-        let equal = similar.map(|similar| {
-            (
-                similar,
-                InPart::new(StateOutline::clone(&similar.outline), tensors),
-            )
-        });
-        let Some((similar, equal)) = equal else {
+        let here = InPart::new(self.outline(layout)?.1, tensors);
+        let Some(similar) = similar else {
             return Ok(here);
         };
-        let copied: Vec<_> = places.filter(|place| equal.has(*place)).collect();
-        if !copied.is_empty() {
-            self.copy(layout, &copied, similar)?;
-            // They may be damaged on disk, where `similar` lies.
-            here = InPart::new(self.outline(layout)?, tensors);
+        let equal = InPart::new(StateOutline::clone(&similar.outline), tensors);
+        let missing = here.missing.iter().copied();
+        let copied: Vec<_> = missing.filter(|place| equal.has(*place)).collect();
+        if copied.is_empty() {
+            return Ok(here);
         }
-        Ok(here)
+        self.copy(layout, &copied, similar)?;
+        // They may be damaged on disk, where `similar` lies.
+        Ok(InPart::new(self.outline(layout)?.1, tensors))
     }
 
     fn copy(&self, layout: &Layout, places: &[usize], from: &Weights) -> Result<()> {
@@ -157,11 +152,12 @@ impl PartialWeights {
         Ok(())
     }
 
-    fn outline(&self, layout: &Layout) -> Result<StateOutline> {
+    /// The values, in the file and not in memory, and their outline.
+    fn outline(&self, layout: &Layout) -> Result<(ModelWeights, StateOutline)> {
         let values = self.map(layout)?;
         let outline = state::outline(layout, &values)?;
         values.release();
-        Ok(outline)
+        Ok((values, outline))
     }
 
     /// The file becomes that of the round's weights, if it is complete.
@@ -170,9 +166,7 @@ impl PartialWeights {
     /// When the weights are not those wanted, or the disk cannot be written.
     pub(crate) fn finish(&self, files: &WeightFiles, layout: &Layout) -> Result<Weights> {
         let WeightsId { round, root } = self.id;
-        let values = self.map(layout)?;
-        let outline = state::outline(layout, &values)?;
-        values.release();
+        let (values, outline) = self.outline(layout)?;
         if StateRoot::from(outline.root(layout)?) != root {
             return Err(Error::network(format!(
                 "the weights of round {round} that arrived are not the decided ones"

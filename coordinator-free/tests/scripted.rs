@@ -1,7 +1,7 @@
 //! Exact situations, step by step.
 #![allow(clippy::panic)]
 
-use weal_coordinator_free::sim::{Lie, Network, Outcome, Scenario, Script, Until, Violation, run};
+use weal_coordinator_free::sim::{Lie, Network, Outcome, Scenario, Script, Slow, Until, Violation, run};
 use weal_proto::Kind;
 
 const MINUTE: u64 = 60_000;
@@ -131,6 +131,54 @@ fn the_run_goes_on_without_a_peer_that_is_gone_for_ever() {
         .retire(3)
         .expect_within(10 * MINUTE, Until::AnyDecided(8));
     play(8, 4, script);
+}
+
+/// Four peers that train for a second, of which one takes longer.
+fn with_slow_peer(slow: Slow, script: Script) -> Outcome {
+    let scenario = Scenario {
+        script,
+        rounds: 40,
+        train_ms: 1_000..=1_000,
+        slow: vec![slow],
+        ..Scenario::calm(13, 4)
+    };
+    run(&scenario).unwrap_or_else(|violation| panic!("{violation}"))
+}
+
+#[test]
+fn the_slowest_peer_contributes_again_after_a_pause() {
+    let slow = Slow {
+        peer: 3,
+        train_ms: 2_000,
+        apply_ms: 0,
+    };
+    let script = Script::new()
+        .when(Until::AnyDecided(3))
+        .stop(3)
+        .when(Until::AnyDecided(8))
+        .start(3);
+    let found = with_slow_peer(slow, script).contributions;
+    // Of 37 settled rounds, the others contribute to all, and this one to most.
+    assert!(found >= 3 * 37 + 25, "{found}");
+}
+
+/// It lags by three rounds, so it can attest only rounds that are decided.
+#[test]
+fn a_peer_that_needs_longer_to_apply_a_round_than_the_others_for_all_of_it_comes_back() {
+    let slow = Slow {
+        peer: 3,
+        train_ms: 0,
+        apply_ms: 2_500,
+    };
+    let script = Script::new()
+        .when(Until::AnyDecided(3))
+        .stop(3)
+        .when(Until::AnyDecided(5))
+        .start(3);
+    let outcome = with_slow_peer(slow, script);
+    assert_eq!(outcome.voters, 4);
+    let found = outcome.contributions;
+    assert!(found >= 3 * 37 + 25, "{found}");
 }
 
 #[test]

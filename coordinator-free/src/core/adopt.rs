@@ -156,13 +156,16 @@ impl Core {
 
     /// Keeps the attestations that the decided round lacks: the next rounds may include them.
     fn keep_late_attestations(&mut self) {
+        if self.round.has_attested(&self.me) {
+            self.attested_until = self.chain.round();
+        }
         for ((_, peer), (envelope, attestation)) in std::mem::take(&mut self.round.attestations) {
             self.late.insert((attestation.round, peer), envelope);
         }
     }
 
     /// Drops evidence against banned peers, leaves of peers that are no longer members or were
-    /// heard since, and attestations and tickets that cannot be decided any longer.
+    /// heard since, what cannot be decided any longer, and laggards that are silent.
     fn forget_what_is_decided(&mut self) {
         let chain = &self.chain;
         let ledger = chain.ledger();
@@ -172,6 +175,8 @@ impl Core {
             .retain(|peer, envelope| is_leaving(ledger, peer, envelope));
         self.late
             .retain(|(round, peer), _| chain.allows_late(peer, *round));
+        let round = chain.round();
+        self.laggards.retain(|_, heard| heard.next() >= round);
         self.tickets.retain(|peer, envelope| {
             let ticket = envelope.open::<Ticket>();
             ticket.is_ok_and(|ticket| chain.allows_ticket(peer, &ticket))

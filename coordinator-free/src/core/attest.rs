@@ -7,6 +7,7 @@ use weal_proto::{
 };
 
 use super::Core;
+use super::weight_sync::Weights;
 use crate::interface::event::Event;
 use crate::interface::names::TimerId;
 use crate::interface::output::{Output, Record};
@@ -55,6 +56,33 @@ impl Core {
         self.round
             .attestations
             .insert((self.round.attempt, self.me), (envelope, attestation));
+    }
+
+    /// Attests a decided round after the fact, if this node could not in time: its weights came too
+    /// late, or the others were faster. It names no contribution. It says that this member is
+    /// there, so that the others [wait](super::expected) for it.
+    pub(super) fn attest_missed_round(&mut self) {
+        let Some(Weights { round, root }) = self.weight_sync.held_and_decided() else {
+            return;
+        };
+        let signed = round < self.attested_until;
+        if signed || !self.chain.allows_late(&self.me, round) || self.has_left() {
+            return;
+        }
+        self.attested_until = round.next();
+        let envelope = self.sign(&Attestation {
+            round,
+            base_root: root,
+            list: ListHash::of(std::iter::empty()),
+            valid: PlaceSet::default(),
+            refused: Vec::new(),
+            attempt: 0,
+            scores: Vec::new(),
+        });
+        self.outputs
+            .push(Output::Persist(Record::OwnAttestation(envelope.clone())));
+        self.outputs.push(Output::Broadcast(envelope.clone()));
+        self.late.insert((round, self.me), envelope);
     }
 
     /// What this node has found, by place.

@@ -85,6 +85,7 @@ impl Core {
         let signer = envelope.signer;
         if attestation.round < self.chain.round() {
             self.late.insert((attestation.round, signer), envelope);
+            self.laggards.insert(signer, self.chain.round());
             return;
         }
         let slot = (attestation.attempt, signer);

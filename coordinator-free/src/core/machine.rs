@@ -68,8 +68,12 @@ pub struct Core {
     /// takes it when it starts.
     pub(super) recovered_log: Vec<Vec<u8>>,
     pub(super) early: Early,
+    /// This node has attested the rounds before this one, or may have, or missed them for good.
+    pub(super) attested_until: RoundNumber,
     /// Attestations of the last decided rounds that no decided round holds yet.
     pub(super) late: BTreeMap<(RoundNumber, PeerId), Envelope>,
+    /// Members whose attestations arrive after their rounds, and when the last one did.
+    pub(super) laggards: BTreeMap<PeerId, RoundNumber>,
     /// Tickets that no decided round holds yet.
     pub(super) tickets: BTreeMap<PeerId, Envelope>,
     /// Members that have announced that they leave, until a round set says so.
@@ -117,6 +121,7 @@ impl Core {
             me,
             signatures: Signatures::new(chain.run(), config.checker),
             weight_sync: WeightSync::new(&chain, unapplied)?,
+            attested_until: chain.round(),
             chain,
             round: Round::default(),
             judgement: Judgement::default(),
@@ -124,6 +129,7 @@ impl Core {
             recovered_log: Vec::new(),
             early: Early::default(),
             late: BTreeMap::new(),
+            laggards: BTreeMap::new(),
             tickets: BTreeMap::new(),
             leaves: BTreeMap::new(),
             evidence: BTreeMap::new(),
@@ -224,6 +230,7 @@ impl Core {
                 self.begin_agreement();
             }
         }
+        self.attest_missed_round();
         self.propose_if_due();
     }
 

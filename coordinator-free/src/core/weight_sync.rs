@@ -133,6 +133,13 @@ impl WeightSync {
             .map(|weights| weights.root)
     }
 
+    /// The weights in memory, if a decided round starts from them.
+    pub(super) fn held_and_decided(&self) -> Option<Weights> {
+        let held = self.held()?;
+        let apply = self.decided.get(&held.round)?;
+        (apply.base_root == held.root).then_some(held)
+    }
+
     /// A round was decided.
     pub(super) fn decided(&mut self, apply: Apply) {
         self.decided.insert(apply.round, apply);

@@ -30,7 +30,8 @@ impl World {
     }
 
     pub(super) fn apply(&mut self, peer: usize, apply: Apply) {
-        let delay = self.random.within(&(20..=300));
+        let slower = self.scenario.slowness(peer).apply_ms;
+        let delay = self.random.within(&(20..=300)).saturating_add(slower);
         let tries_left = TRIES;
         self.schedule_local(peer, delay, Local::TryApply { apply, tries_left });
     }
@@ -41,7 +42,9 @@ impl World {
         self.nodes[peer].trainings += 1;
         let span = self.scenario.train_ms.clone();
         let deadline = self.nodes[peer].clock.when_it_reads(deadline);
-        let done = self.now.after(self.random.within(&span)).min(deadline);
+        let slower = self.scenario.slowness(peer).train_ms;
+        let span = self.random.within(&span).saturating_add(slower);
+        let done = self.now.after(span).min(deadline);
         let training = self.nodes[peer].trainings;
         self.schedule_local_at(peer, done, Local::TrainingEnds { training, task });
     }

@@ -93,6 +93,6 @@ pub use liar::Lie;
 pub use network::{Eclipse, Network, OneWay, Partition, Traffic, TrafficKind};
 pub use outcome::{Outcome, PeerOutcome};
 pub use random::Random;
-pub use scenario::{Absence, Scenario};
+pub use scenario::{Absence, Scenario, Slow};
 pub use script::{Script, Until};
 pub use world::{run, run_with};

@@ -23,6 +23,17 @@ pub struct Absence {
     pub joins_at: u64,
 }
 
+/// A peer that takes longer than the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slow {
+    /// The peer's index, from 0.
+    pub peer: usize,
+    /// How much longer it trains, in milliseconds.
+    pub train_ms: u64,
+    /// How much longer it takes to apply a round, in milliseconds.
+    pub apply_ms: u64,
+}
+
 /// A simulated run: its peers, its network and its faults.
 #[derive(Debug, Clone)]
 pub struct Scenario {
@@ -49,6 +60,8 @@ pub struct Scenario {
     pub down_ms: RangeInclusive<u64>,
     /// How long training takes, in milliseconds.
     pub train_ms: RangeInclusive<u64>,
+    /// The peers that take longer.
+    pub slow: Vec<Slow>,
     /// The length of a contribution, in bytes.
     pub blob_bytes: RangeInclusive<u64>,
     /// The length of all weights, in bytes.
@@ -91,6 +104,7 @@ impl Scenario {
             most_down: 0,
             down_ms: 500..=8_000,
             train_ms: 1_000..=6_000,
+            slow: Vec::new(),
             blob_bytes: 1_000..=100_000,
             weights_bytes: 1_000_000,
             clock_starts_at_ms: 0..=0,
@@ -179,6 +193,16 @@ impl Scenario {
             liars: vec![(0, lie(0), 0), (1, lie(1), 3), (2, lie(2), 6)],
             ..Self::stormy(seed)
         }
+    }
+
+    /// How much longer a peer takes than the others.
+    pub(super) fn slowness(&self, peer: usize) -> Slow {
+        let slow = self.slow.iter().copied().find(|slow| slow.peer == peer);
+        slow.unwrap_or(Slow {
+            peer,
+            train_ms: 0,
+            apply_ms: 0,
+        })
     }
 
     /// A peer's key, derived from the seed.

@@ -14,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::event_queue::EventQueue;
 use super::setup::{Queues, Setup};
+use super::unsubscribed::Reconnected;
 use crate::addresses::is_relayed;
 use crate::allowance::Allowance;
 use crate::behaviour::{Behaviour, Parts};
@@ -77,8 +78,8 @@ pub(crate) struct Driver {
     pub(super) starting: HashMap<ListenerId, Multiaddr>,
     /// Peers of other runs, and when each was seen.
     pub(super) strangers: HashMap<PeerId, Instant>,
-    /// Peers that were reconnected because they announced no topic, and when.
-    pub(super) reconnected: HashMap<PeerId, Instant>,
+    /// Peers that were reconnected because they announced no topic.
+    pub(super) reconnected: Reconnected,
     /// Peers whose address Kademlia was asked for, and when.
     pub(super) lookups: HashMap<PeerId, Instant>,
     /// This process, if it takes part under its key.
@@ -148,7 +149,7 @@ impl Driver {
             blobs: queues.blobs,
             starting: HashMap::new(),
             strangers: HashMap::new(),
-            reconnected: HashMap::new(),
+            reconnected: Reconnected::default(),
             lookups: HashMap::new(),
             session,
             session_told: None,

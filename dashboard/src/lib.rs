@@ -38,7 +38,7 @@ pub use guard::{Access, Hosts, Password};
 pub use metrics::{MetricDoc, MetricKind, metrics_reference};
 pub use router::serve;
 pub use snapshot::{
-    Floor, Learner, Level, LogLine, MonthTraffic, Node, NodeState, Peer, PeerRound, Phase,
+    Fetch, Floor, Learner, Level, LogLine, MonthTraffic, Node, NodeState, Peer, PeerRound, Phase,
     PhaseSeconds, Round, RoundRecord, Run, Snapshot, Traffic,
 };
 pub use state::{Dashboard, STREAMS_MAX};

@@ -21,6 +21,8 @@ pub struct Snapshot {
     pub run: Run,
     /// The node itself.
     pub node: Node,
+    /// What this node is fetching before it can take part; absent if nothing.
+    pub fetch: Option<Fetch>,
     /// The state of training on this node.
     pub learner: Learner,
     /// The current round.
@@ -98,6 +100,18 @@ pub struct Node {
     pub reachability: String,
     /// What would improve that; empty if nothing would.
     pub reachability_advice: String,
+}
+
+/// Weights or data on their way to a node that joins or catches up.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Fetch {
+    /// What is fetched, such as `weights of round 64`.
+    pub what: String,
+    /// Bytes that are here, those from earlier attempts included.
+    pub bytes_done: u64,
+    /// Bytes in all.
+    pub bytes: u64,
 }
 
 /// The state of training on this node, and counts of failures since it started.

@@ -136,13 +136,30 @@ impl Folder {
     pub(crate) fn lock(&self) -> Result<FolderLock> {
         fs::create_dir_all(&self.root)
             .map_err(Error::storage("cannot make the data folder", &self.root))?;
-        let path = self.root.join("lock");
+        let path = self.lock_path();
         let file = File::create(&path).map_err(Error::storage("cannot open", &path))?;
         match file.try_lock() {
             Ok(()) => Ok(FolderLock { _file: file }),
             Err(TryLockError::WouldBlock) => Err(Error::folder_in_use(&self.root)),
             Err(TryLockError::Error(source)) => Err(Error::storage("cannot lock", &path)(source)),
         }
+    }
+
+    /// Whether another process has locked the folder.
+    ///
+    /// # Errors
+    /// When the lock cannot be opened.
+    pub(crate) fn is_in_use(&self) -> Result<bool> {
+        let path = self.lock_path();
+        match File::open(&path) {
+            Ok(file) => Ok(matches!(file.try_lock(), Err(TryLockError::WouldBlock))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(Error::storage("cannot open", &path)(error)),
+        }
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.root.join("lock")
     }
 
     /// Removes what processes that were killed left half written. The caller holds the lock.

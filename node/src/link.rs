@@ -1,8 +1,9 @@
 //! A run link, which invites people to a run:
 //! `weal:<run id>?peer=<multiaddr>&peer=<multiaddr>`.
 
+use std::collections::BTreeSet;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use libp2p::Multiaddr;
@@ -72,6 +73,36 @@ impl RunLink {
             Some(Reach::Anywhere) => None,
         }
     }
+}
+
+impl RunLink {
+    /// The link as it leads to a node of this machine: also by loopback, which no router and no
+    /// firewall is in the way of.
+    #[must_use]
+    pub(crate) fn on_this_machine(mut self) -> Self {
+        let mut peers: Vec<_> = self.peers.iter().filter_map(by_loopback).collect();
+        peers.append(&mut self.peers);
+        let mut seen = BTreeSet::new();
+        peers.retain(|peer| seen.insert(peer.to_vec()));
+        Self {
+            run: self.run,
+            peers,
+        }
+    }
+}
+
+/// The same address on loopback; `None` if it leads through a relay, or does not begin with an IP
+/// address.
+fn by_loopback(address: &Multiaddr) -> Option<Multiaddr> {
+    let is_relay = |part: Protocol<'_>| matches!(part, Protocol::P2pCircuit);
+    if address.iter().any(is_relay) {
+        return None;
+    }
+    let loopback = match ip_of(address)? {
+        IpAddr::V4(_) => Protocol::from(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(_) => Protocol::from(Ipv6Addr::LOCALHOST),
+    };
+    address.replace(0, |_| Some(loopback))
 }
 
 impl fmt::Display for RunLink {
@@ -145,6 +176,21 @@ mod tests {
         for peers in ["peer=/ip4/9.9.9.9/tcp/1", "peer=/dns4/example.org/tcp/1"] {
             assert_eq!(warning(&format!("{peers}&peer=/ip4/10.0.0.1/tcp/1")), None);
         }
+    }
+
+    #[test]
+    fn a_link_leads_to_a_node_of_this_machine_by_loopback_first() {
+        let peers = [
+            "/ip4/9.9.9.9/udp/7700/quic-v1",
+            "/ip4/127.0.0.1/udp/7700/quic-v1",
+            "/ip6/2001:db8::1/tcp/7701",
+            "/dns4/example.org/tcp/7700",
+        ];
+        let link = format!("weal:{}?peer={}", "ab".repeat(32), peers.join("&peer="));
+        let local = link.parse::<RunLink>().unwrap().on_this_machine();
+        let local: Vec<_> = local.peers.iter().map(ToString::to_string).collect();
+        let loopback = ["/ip4/127.0.0.1/udp/7700/quic-v1", "/ip6/::1/tcp/7701"];
+        assert_eq!(local, [&loopback[..], &peers[..1], &peers[2..]].concat());
     }
 
     #[test]

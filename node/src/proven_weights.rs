@@ -137,11 +137,11 @@ mod tests {
         let new = NewRun::from_file(&file, dir, founder, Path::new("run.toml")).unwrap();
         let home = new.adopt(folder.enter().unwrap(), Right::Begin).unwrap();
         let plan = Plan::new(&home.manifest).unwrap();
-        let values = plan::initial_weights(&home.manifest, &plan, &home.blobs).unwrap();
+        let initial = plan::initial_weights(&home.manifest, &plan, |_| Ok(None)).unwrap();
         let files = WeightFiles::new(folder.weights());
         for round in [0, 1] {
             files
-                .store(&plan.layout, RoundNumber(round), &values)
+                .store(&plan.layout, RoundNumber(round), &initial.values)
                 .unwrap();
         }
         folder

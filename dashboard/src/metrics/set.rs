@@ -65,6 +65,10 @@ metrics! {
     uptime: Real = "uptime_seconds";
     /// 1 for the node's current state, 0 for every other state.
     state: Family<StateLabels, Whole> = "node_state";
+    /// Bytes that are here of what this node fetches before it can take part; 0 if it fetches nothing.
+    fetch_done: Whole = "fetch_done_bytes";
+    /// Bytes in all of what this node fetches before it can take part; 0 if it fetches nothing.
+    fetch_all: Whole = "fetch_bytes";
     /// Number of the current round.
     round: Whole = "round";
     /// 1 for the phase of the current round, 0 for every other phase.
@@ -182,6 +186,10 @@ impl Metrics {
                 .get_or_create(&PhaseLabels { phase })
                 .set(u64::from(phase == snapshot.round.phase));
         }
+        let fetch = snapshot.fetch.as_ref();
+        self.fetch_done
+            .set(fetch.map_or(0, |fetch| fetch.bytes_done));
+        self.fetch_all.set(fetch.map_or(0, |fetch| fetch.bytes));
         self.round.set(snapshot.round.number);
         self.steps_done.set(snapshot.round.steps_done);
         self.steps.set(snapshot.round.steps);
@@ -292,7 +300,7 @@ fn help_text(doc: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::{Learner, Node, Peer, Traffic};
+    use crate::snapshot::{Fetch, Learner, Node, Peer, Traffic};
 
     fn line<'a>(text: &'a str, start: &str) -> &'a str {
         text.lines()
@@ -331,6 +339,32 @@ mod tests {
             line(&text, "commonweal_dropped_total"),
             "commonweal_dropped_total{cause=\"late commitment\"} 7"
         );
+    }
+
+    #[test]
+    fn a_fetch_is_shown_in_bytes_while_it_lasts() {
+        let metrics = Metrics::new();
+        for (fetch, done, all) in [(Some((3, 8)), "3", "8"), (None, "0", "0")] {
+            let fetch = fetch.map(|(bytes_done, bytes)| Fetch {
+                bytes_done,
+                bytes,
+                ..Fetch::default()
+            });
+            metrics.update(&Snapshot {
+                fetch,
+                ..Snapshot::default()
+            });
+            let text = metrics.encode().unwrap();
+            let figure = |name: &str| line(&text, &format!("commonweal_{name} ")).to_owned();
+            assert_eq!(
+                figure("fetch_done_bytes"),
+                format!("commonweal_fetch_done_bytes {done}")
+            );
+            assert_eq!(
+                figure("fetch_bytes"),
+                format!("commonweal_fetch_bytes {all}")
+            );
+        }
     }
 
     #[test]

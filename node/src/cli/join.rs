@@ -12,7 +12,7 @@ use super::runtime::{block_on, set_threads};
 use crate::daemon::Options;
 use crate::error::Result;
 use crate::home::Entered;
-use crate::join::{JoinRequest, JoiningPage, LocalData, join};
+use crate::join::{JoinRequest, JoiningPage, LocalData, Progress, join};
 use crate::link::RunLink;
 use crate::terminal::say;
 
@@ -54,10 +54,10 @@ impl JoinArgs {
                 page = Some(JoiningPage::open(&mut settings, &folder, &link).await?);
                 say!("page: http://{}/", settings.page.listen);
             }
-            let tell = |text: &str| {
-                say!("{text}");
+            let tell = |progress: Progress<'_>| {
+                say_progress(&progress);
                 if let Some(page) = &page {
-                    page.tell(text);
+                    page.tell(progress);
                 }
             };
             let request = JoinRequest {
@@ -82,5 +82,14 @@ impl JoinArgs {
             .await
         })?;
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Says how joining goes on the terminal; the page shows more.
+pub(super) fn say_progress(progress: &Progress<'_>) {
+    match progress {
+        Progress::Note(text) => say!("{text}"),
+        Progress::Warning(text) => say!("warning: {text}"),
+        Progress::Fetch(_) => {}
     }
 }

@@ -6,6 +6,7 @@
 //! | `entry` | what happens before and after a command: signals, panics, errors |
 //! | `args` | flags that several commands share |
 //! | `node` | flags of the commands that run a node |
+//! | `page_args` | flags of the commands that ask a running node |
 //! | `open` | opening a model and a device, with progress on the terminal |
 //! | `chat` | a conversation by the model's chat template |
 //! | `progress` | progress bars |
@@ -28,6 +29,7 @@ mod key;
 mod new;
 mod node;
 mod open;
+mod page_args;
 mod progress;
 mod run;
 mod runtime;

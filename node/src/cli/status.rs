@@ -1,7 +1,5 @@
 //! `weal status`: shows what a running node is doing.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -9,32 +7,15 @@ use weal_dashboard::{MonthTraffic, NodeState, Snapshot};
 use weal_trainer::format_bytes;
 
 use super::args::{FolderArgs, JsonArgs, print_json};
+use super::page_args::PageArgs;
 use crate::error::{ErrorKind, Result};
 use crate::link::RunLink;
-use crate::page_password::read_password;
-use crate::settings::Settings;
-use crate::status_client;
 use crate::terminal::print_line;
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
-    /// Address of the node's page. By default the one in the folder's settings.
-    #[arg(
-        long,
-        env = "WEAL_PAGE",
-        hide_env_values = true,
-        value_name = "ADDRESS"
-    )]
-    page: Option<SocketAddr>,
-    /// File with the page's password. By default the one in the folder's settings, if the page is
-    /// on this machine.
-    #[arg(
-        long,
-        env = "WEAL_PAGE_PASSWORD_FILE",
-        hide_env_values = true,
-        value_name = "FILE"
-    )]
-    page_password_file: Option<PathBuf>,
+    #[command(flatten)]
+    page: PageArgs,
     /// Print nothing. Exit with code 0 if the node takes part in rounds, and with code 12 if it
     /// does not.
     #[arg(long)]
@@ -47,8 +28,7 @@ pub(super) struct StatusArgs {
 
 impl StatusArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let (page, password) = self.page()?;
-        let snapshot = status_client::status_with(page, password.as_deref())?;
+        let snapshot = self.page.status(&self.folder)?;
         if self.healthy {
             let takes_part = matches!(
                 snapshot.node.state,
@@ -67,39 +47,6 @@ impl StatusArgs {
         }
         Ok(ExitCode::SUCCESS)
     }
-}
-
-impl StatusArgs {
-    /// The address to ask, and the password to say there. That in the folder's settings is said to
-    /// this machine only.
-    fn page(&self) -> Result<(SocketAddr, Option<String>)> {
-        let settings = || -> Result<_> {
-            let folder = self.folder.folder()?;
-            Ok((Settings::read(&folder)?.page, folder))
-        };
-        let page = match self.page {
-            Some(page) => page,
-            None => settings()?.0.listen,
-        };
-        let page = reachable(page);
-        let password = match &self.page_password_file {
-            Some(file) if !file.as_os_str().is_empty() => Some(read_password(file)?),
-            _ if self.page.is_none() || page.ip().is_loopback() => {
-                let (settings, folder) = settings()?;
-                settings.password(&folder)?
-            }
-            _ => None,
-        };
-        Ok((page, password))
-    }
-}
-
-/// The address to ask: loopback if the page listens on every interface.
-fn reachable(mut page: SocketAddr) -> SocketAddr {
-    if page.ip().is_unspecified() {
-        page.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
-    }
-    page
 }
 
 /// What was sent and received in a month.

@@ -1,5 +1,7 @@
 //! `weal verify`: proves a run's history, and where weights come from.
 
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,11 +10,14 @@ use clap::Args;
 use weal_proto::manifest::Ancestor;
 
 use super::args::FolderArgs;
+use super::join::say_progress;
+use super::page_args::PageArgs;
 use super::progress::RoundBar;
 use super::runtime::block_on;
 use crate::error::{Error, ErrorKind, Result};
 use crate::folder::Folder;
-use crate::join::{JoinRequest, LocalData, fetch_history};
+use crate::home::no_run;
+use crate::join::{JoinRequest, LocalData, Progress, fetch_history};
 use crate::link::RunLink;
 use crate::loaded_model::LoadedModel;
 use crate::new_run;
@@ -39,11 +44,14 @@ pub(super) struct VerifyArgs {
     #[arg(long, conflicts_with_all = ["link", "model"])]
     replay: bool,
     #[command(flatten)]
+    page: PageArgs,
+    #[command(flatten)]
     folder: FolderArgs,
 }
 
 impl VerifyArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
+        self.model.as_deref().map_or(Ok(()), expect_model)?;
         // A model that says nothing of its origin is refused before a history is fetched.
         let origin = self.model.as_deref().map(expect_origin).transpose()?;
         let history = match &self.link {
@@ -77,7 +85,7 @@ impl VerifyArgs {
 
     fn history_of_peers(&self, link: &RunLink) -> Result<ProvenHistory> {
         let settings = Settings::default();
-        let tell = |text: &str| say!("{text}");
+        let tell = |progress: Progress<'_>| say_progress(&progress);
         let request = JoinRequest {
             link,
             settings: &settings.network,
@@ -103,19 +111,53 @@ impl VerifyArgs {
         };
         // Entering a folder makes it.
         new_run::expect(&folder).map_err(with_hint)?;
-        let home = folder.enter()?.expect_home().map_err(with_hint)?;
-        let bar = RoundBar::new("checking rounds");
-        let history = ProvenHistory::of_home(&home, &mut bar.callback())?;
-        bar.clear();
-        let plan = Plan::new(&home.manifest)?;
+        let history = if folder.is_in_use()? {
+            self.history_of_running_node(&folder).map_err(with_hint)?
+        } else {
+            let home = folder.enter()?.expect_home().map_err(with_hint)?;
+            let bar = RoundBar::new("checking rounds");
+            let history = ProvenHistory::of_home(&home, &mut bar.callback())?;
+            bar.clear();
+            history
+        };
+        let plan = Plan::new(history.chain().manifest())?;
         check_weights(&folder, &plan, &history)?;
         if self.replay {
             let bar = RoundBar::new("applying rounds");
-            let Replayed { from, to, root } = replay(&home, &plan, &history, &mut bar.callback())?;
+            let replayed = replay(&folder, &plan, &history, &mut bar.callback())?;
             bar.clear();
+            let Replayed { from, to, root } = replayed;
             print_line!("replay: rounds {from} to {to} lead to the state root {root}")?;
         }
         Ok(history)
+    }
+
+    /// The history of the node that runs in the folder, and has locked its database: that node tells
+    /// it as it does to any peer, and it is checked in the same way.
+    fn history_of_running_node(&self, folder: &Folder) -> Result<ProvenHistory> {
+        let place = folder.path();
+        let manifest = folder.manifest()?.ok_or_else(|| no_run(folder))?;
+        let status = self.page.status(&self.folder).map_err(|error| {
+            Error::folder_in_use(place).caused_by(error).with_hint(
+                "if that is a node whose page has another address, name it with --page; otherwise \
+                 wait until the process is done",
+            )
+        })?;
+        let link: RunLink = status.run.link.parse()?;
+        if link.run != manifest.run() {
+            return Err(Error::folder(format!(
+                "{}: this folder holds run {}, and the node that answers takes part in {}",
+                place.display(),
+                manifest.run().short(),
+                link.run.short()
+            ))
+            .with_hint("name the page of the node that runs in the folder with --page"));
+        }
+        say!(
+            "a node is running in {}; asking it for the history",
+            place.display()
+        );
+        self.history_of_peers(&link.on_this_machine())
     }
 
     fn verify_model(
@@ -157,6 +199,19 @@ impl VerifyArgs {
     }
 }
 
+/// Refuses the path of a model if nothing is there.
+fn expect_model(model: &Path) -> Result<()> {
+    let place = model.display();
+    match fs::metadata(model) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::data(format!(
+            "{place}: there is no such file or folder"
+        ))
+        .with_hint("check the path; to verify a run, name its data folder with --dir")),
+        Err(error) => Err(Error::data(format!("{place}: cannot be read")).caused_by(error)),
+    }
+}
+
 /// Compares the newest decided weights of the folder with the history.
 fn check_weights(folder: &Folder, plan: &Plan, history: &ProvenHistory) -> Result<()> {
     let files = WeightFiles::new(folder.weights());
@@ -165,7 +220,11 @@ fn check_weights(folder: &Folder, plan: &Plan, history: &ProvenHistory) -> Resul
             print_line!("weights of round {round}: that round is not decided yet")?;
             continue;
         };
-        let weights = files.load(&plan.layout, round)?;
+        let weights = match files.load(&plan.layout, round) {
+            // A running node has deleted them meanwhile.
+            Err(_) if !files.path(round).exists() => continue,
+            loaded => loaded?,
+        };
         if weights.root != decided {
             let why = format!(
                 "its state root is {}, and {} was decided",

@@ -235,7 +235,7 @@ impl Daemon {
             health: self.learner.health(),
             link: self.link(&status).to_string(),
             weights_round: Some(self.weights.round()),
-            fetching: self.context.fetching.message(),
+            fetch: self.context.fetching.shown(),
             full_disk: self.context.disk.message(),
             monthly_use: &monthly_use,
         };

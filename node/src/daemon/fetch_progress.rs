@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use weal_dashboard::Fetch;
 use weal_proto::RoundNumber;
-use weal_trainer::format_bytes;
 
 /// The fetch that is running, if there is one. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -43,25 +43,17 @@ impl FetchProgress {
         ShownFetch(self.clone())
     }
 
-    /// Bytes that are here, and all.
-    fn bytes(&self) -> Option<(u64, u64)> {
+    /// What the page shows while a fetch is running.
+    pub(super) fn shown(&self) -> Option<Fetch> {
         let running = self.lock();
         let running = running.as_ref()?;
         let fetched = running.fetched.iter();
         let fetched: u64 = fetched.map(|bytes| bytes.load(Ordering::Relaxed)).sum();
-        let here = running.kept.saturating_add(fetched).min(running.all);
-        Some((here, running.all))
-    }
-
-    /// What to tell people while a fetch is running.
-    pub(super) fn message(&self) -> Option<String> {
-        let (here, all) = self.bytes()?;
-        let round = self.lock().as_ref()?.round;
-        Some(format!(
-            "fetching the weights of round {round}: {} of {}",
-            format_bytes(here),
-            format_bytes(all)
-        ))
+        Some(Fetch {
+            what: format!("weights of round {}", running.round),
+            bytes_done: running.kept.saturating_add(fetched).min(running.all),
+            bytes: running.all,
+        })
     }
 }
 
@@ -71,7 +63,7 @@ pub(super) struct ShownFetch(FetchProgress);
 impl ShownFetch {
     /// Bytes that are here.
     pub(super) fn here(&self) -> u64 {
-        self.0.bytes().map_or(0, |(here, _)| here)
+        self.0.shown().map_or(0, |fetch| fetch.bytes_done)
     }
 }
 
@@ -86,19 +78,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fetch_is_told_in_bytes_while_it_lasts() {
+    fn a_fetch_is_shown_in_bytes_while_it_lasts() {
         let progress = FetchProgress::default();
-        assert_eq!(progress.message(), None);
+        assert_eq!(progress.shown(), None);
         let counters = vec![Arc::<AtomicU64>::default(), Arc::default()];
         let shown = progress.begin(RoundNumber(32), (1_000_000, 4_000_000), counters.clone());
         counters[0].store(1_500_000, Ordering::Relaxed);
         counters[1].store(500_000, Ordering::Relaxed);
         assert_eq!(shown.here(), 3_000_000);
-        assert_eq!(
-            progress.message().unwrap(),
-            "fetching the weights of round 32: 3.0 MB of 4.0 MB"
-        );
+        let fetch = Fetch {
+            what: "weights of round 32".into(),
+            bytes_done: 3_000_000,
+            bytes: 4_000_000,
+        };
+        assert_eq!(progress.shown(), Some(fetch));
         drop(shown);
-        assert_eq!(progress.message(), None);
+        assert_eq!(progress.shown(), None);
     }
 }

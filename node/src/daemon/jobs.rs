@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rand::seq::SliceRandom;
 use tokio::task::JoinSet;
 use weal_coordinator_free::{Apply, Signal};
-use weal_kernels::{Contribution, OuterStep, apply_in_parts};
+use weal_kernels::{Contribution, apply_in_parts};
 use weal_network::{Network, PeerKey};
 use weal_proto::{
     Decided, Envelope, EnvelopeHash, Message, PeerId, Request, Response, RoundNumber, RunId,
@@ -26,7 +26,7 @@ use crate::check::Refusal;
 use crate::error::{Error, Result};
 use crate::full_disk::FullDisk;
 use crate::node_network::connected_peers;
-use crate::plan::{Plan, outer_rate, outer_rule};
+use crate::plan::{DecidedStep, Plan};
 use crate::store::Store;
 use crate::store::blobs::Blobs;
 use crate::store::weights::{WeightFiles, Weights, WeightsId};
@@ -182,14 +182,16 @@ impl JobContext {
         apply: &Apply,
         contributions: &[Contribution],
     ) -> Result<Weights> {
-        let coefficients = apply.contributions.iter().map(|one| one.coefficient_ppm);
-        let step = OuterStep {
-            contributions,
-            coefficients_ppm: &coefficients.collect::<Vec<_>>(),
-            alpha: outer_rate(apply.outer_rate_ppm),
-            rule: outer_rule(apply.rule),
-        };
+        let step = DecidedStep::of(apply);
         let (layout, round) = (&self.plan.layout, apply.round.next());
+        if step.is_empty() {
+            // The kernels would take a copy of all weights in memory for this.
+            let same = || self.weight_files.store(layout, round, &weights.values);
+            let stored = self.disk.retry(same);
+            weights.values.release();
+            return stored;
+        }
+        let step = step.with(contributions);
         self.disk.retry(|| {
             self.weight_files.write(layout, round, |write| {
                 apply_in_parts(layout, &weights.values, &step, |part| {

@@ -47,8 +47,13 @@ pub(super) fn weights(home: &Home, plan: &Plan, files: &WeightFiles) -> Result<S
     let weights = match found {
         Some(weights) => weights,
         None => {
-            let values = plan::initial_weights(&home.manifest, plan, &home.blobs)?;
-            files.store(&plan.layout, RoundNumber(0), &values)?
+            let sound_file = |hash: &BlobHash| home.blobs.sound_file(hash);
+            let initial = plan::initial_weights(&home.manifest, plan, sound_file)?;
+            let (layout, values) = (&plan.layout, &initial.values);
+            match &initial.file {
+                Some(file) => files.adopt(layout, RoundNumber(0), (file, values))?,
+                None => files.store(layout, RoundNumber(0), values)?,
+            }
         }
     };
     let behind = |id: &WeightsId| id.round.0.saturating_sub(weights.round.0);

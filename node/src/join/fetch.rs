@@ -1,25 +1,17 @@
-//! Fetches a manifest and the blobs that it names.
+//! Fetches a manifest, and then the blobs that it names (`blob.rs`).
 
-use std::pin::pin;
 use std::time::Duration;
 
 use tokio::time::timeout;
-use weal_network::{Event, Events, FetchError, Network, PeerKey, Priority, Want};
+use weal_network::{Event, Events, Network, PeerKey};
 use weal_proto::manifest::Manifest;
 use weal_proto::{Message, Request, Response, RunId};
-use weal_trainer::format_bytes;
 
-use super::{LocalData, Tell};
+use super::{LocalData, Progress, Tell};
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::{Entered, Home};
 use crate::link::RunLink;
-use crate::plan::{NamedBlob, named_blobs};
-use crate::store::blobs::Keep;
-
-/// How long peers are asked for a blob before that is told, and they are asked again.
-const TRY_FOR: Duration = Duration::from_secs(120);
-/// Time between two lines of progress.
-const TELL_EVERY: Duration = Duration::from_secs(10);
+use crate::plan::named_blobs;
 
 /// A node that does not have the run yet.
 pub(super) struct Newcomer<'a> {
@@ -54,58 +46,11 @@ impl Newcomer<'_> {
         local.store(&named, &home.blobs, self.tell)?;
         for blob in named {
             if !home.blobs.has(&blob.hash) {
-                let bytes = self.fetch_blob(&blob).await?;
-                home.blobs.put(&bytes, Keep::Pinned, false)?;
+                self.fetch_blob(&home, &blob).await?;
             }
         }
         home.settle()?;
         Ok(home)
-    }
-
-    /// Fetches a blob. Without a limit of patience, tries until it is here.
-    async fn fetch_blob(&self, blob: &NamedBlob) -> Result<Vec<u8>> {
-        loop {
-            match (self.try_fetch(blob).await, self.patience) {
-                (Ok(bytes), _) => return Ok(bytes),
-                (Err(error), None) if is_up_to_peers(&error) => self.tell(format!(
-                    "{} could not be fetched: {error}; retrying",
-                    blob.name
-                )),
-                (Err(error), _) => {
-                    let hint = "run the command again to continue, or ask for a link with other \
-                                peers";
-                    return Err(Error::link(format!("{} could not be fetched", blob.name))
-                        .caused_by(error)
-                        .with_hint(hint));
-                }
-            }
-        }
-    }
-
-    /// Fetches a blob, and tells now and then how much has arrived.
-    async fn try_fetch(&self, blob: &NamedBlob) -> std::result::Result<Vec<u8>, FetchError> {
-        let NamedBlob { name, hash, bytes } = blob;
-        self.tell(format!("fetching {name} ({})", format_bytes(*bytes)));
-        let want = Want {
-            blob: *hash,
-            max_bytes: *bytes,
-            priority: Priority::Data,
-            holders: Vec::new(),
-            patience: self.patience.unwrap_or(TRY_FOR),
-        };
-        let received = || self.network.status().borrow().traffic.blob.received;
-        let before = received();
-        let mut fetched = pin!(self.network.fetch(want));
-        loop {
-            match timeout(TELL_EVERY, fetched.as_mut()).await {
-                Ok(fetched) => return fetched,
-                Err(_) => self.tell(format!(
-                    "fetching {name}: {} of {}",
-                    format_bytes(received().saturating_sub(before).min(*bytes)),
-                    format_bytes(*bytes)
-                )),
-            }
-        }
     }
 
     /// Asks each peer as it connects, until one has the manifest.
@@ -138,7 +83,7 @@ impl Newcomer<'_> {
                 }
                 Event::BootstrapFailed { address, why, .. } => {
                     *last = format!("{address}: {why}");
-                    self.tell(format!("{last}; retrying"));
+                    self.warn(format!("{last}; retrying"));
                 }
                 Event::Stranger { address, .. } => {
                     *last = format!("{address}: takes part in another run");
@@ -160,17 +105,13 @@ impl Newcomer<'_> {
         }
     }
 
-    fn tell(&self, text: String) {
-        (self.tell)(&text);
+    pub(super) fn tell(&self, text: String) {
+        (self.tell)(Progress::Note(&text));
     }
-}
 
-/// Whether other peers, or the same ones later, may have a blob that could not be fetched.
-fn is_up_to_peers(error: &FetchError) -> bool {
-    matches!(
-        error,
-        FetchError::NoHolders { .. } | FetchError::NotFound { .. } | FetchError::Incomplete { .. }
-    )
+    pub(super) fn warn(&self, text: String) {
+        (self.tell)(Progress::Warning(&text));
+    }
 }
 
 /// The manifest in bytes that a stranger sent.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use weal_proto::BlobHash;
 use weal_trainer::PreparedFolder;
 
-use super::Tell;
+use super::{Progress, Tell};
 use crate::data::{self, TextFile};
 use crate::error::Result;
 use crate::new_run::token_shards;
@@ -43,13 +43,14 @@ impl LocalData {
 
     /// Stores what the run names, and leaves the rest alone.
     pub(super) fn store(self, named: &[NamedBlob], blobs: &Blobs, tell: Tell<'_>) -> Result<()> {
+        let tell = |text: String| tell(Progress::Note(&text));
         let is_named = |hash: &BlobHash| named.iter().any(|blob| blob.hash == *hash);
         for TextFile { source, text } in self.texts {
             if is_named(&source.hash) {
-                tell(&format!("{}: using your copy", source.name));
+                tell(format!("{}: using your copy", source.name));
                 blobs.put(&text, Keep::Pinned, false)?;
             } else {
-                tell(&format!("{}: not part of this run, ignored", source.name));
+                tell(format!("{}: not part of this run, ignored", source.name));
             }
         }
         let (used, ignored): (Vec<_>, Vec<_>) = self
@@ -57,7 +58,7 @@ impl LocalData {
             .into_iter()
             .partition(|(_, hash)| is_named(hash));
         if !used.is_empty() || !ignored.is_empty() {
-            tell(&format!(
+            tell(format!(
                 "shards of tokens: using {} of yours, ignoring {}",
                 used.len(),
                 ignored.len()

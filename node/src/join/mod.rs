@@ -1,6 +1,7 @@
 //! Joins a run by its link: fetches the manifest and everything that it names from peers, and
 //! checks every byte.
 
+mod blob;
 mod fetch;
 mod history;
 mod local_data;
@@ -9,6 +10,7 @@ mod page;
 use std::sync::Arc;
 use std::time::Duration;
 
+use weal_dashboard::Fetch;
 use weal_network::{Network, Silent};
 
 use crate::error::{Error, Result};
@@ -24,8 +26,19 @@ pub(crate) use history::fetch_history;
 pub use local_data::LocalData;
 pub use page::JoiningPage;
 
-/// Takes lines of progress for people.
-pub type Tell<'a> = &'a (dyn Fn(&str) + Sync);
+/// How joining goes.
+#[derive(Debug, Clone)]
+pub enum Progress<'a> {
+    /// What the node does, for people.
+    Note(&'a str),
+    /// What it could not do, and why. It goes on.
+    Warning(&'a str),
+    /// What it is fetching, and how far that is; `None` once it is here.
+    Fetch(Option<Fetch>),
+}
+
+/// Takes how joining goes.
+pub type Tell<'a> = &'a (dyn Fn(Progress<'_>) + Sync);
 
 /// How a run is joined.
 pub struct JoinRequest<'a> {
@@ -60,7 +73,7 @@ pub async fn join(place: Entered, request: JoinRequest<'_>) -> Result<Home> {
             .with_hint("add ?peer=<multiaddr> to the link, or set network.mdns in settings.toml"));
     }
     if let Some(warning) = link.warning() {
-        (request.tell)(warning);
+        (request.tell)(Progress::Warning(warning));
     }
     let folder = match &place {
         Entered::Run(home) => &home.folder,

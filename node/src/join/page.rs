@@ -1,9 +1,10 @@
 //! What the page shows while a node joins.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use weal_dashboard::{Dashboard, LogLine, Node, NodeState, Run, Snapshot};
+use weal_dashboard::{Dashboard, Level, LogLine, Node, NodeState, Run, Snapshot};
 
+use super::Progress;
 use crate::error::Result;
 use crate::folder::Folder;
 use crate::link::RunLink;
@@ -45,25 +46,38 @@ impl JoiningPage {
                 ..Snapshot::default()
             }),
         };
-        page.says("joining: looking for peers");
+        page.says(Level::Info, "joining: looking for peers");
         let port = listen_for_page(settings, folder).await?;
         serve_page(port, page.dashboard.clone());
         Ok(page)
     }
 
-    /// Shows a line of progress.
-    pub fn tell(&self, text: &str) {
-        self.says(&format!("joining: {text}"));
+    /// Shows how joining goes.
+    pub fn tell(&self, progress: Progress<'_>) {
+        match progress {
+            Progress::Note(text) => self.says(Level::Info, &format!("joining: {text}")),
+            Progress::Warning(text) => self.says(Level::Warn, &format!("joining: {text}")),
+            Progress::Fetch(fetch) => {
+                let mut snapshot = self.snapshot();
+                snapshot.fetch = fetch;
+                self.dashboard.publish(snapshot.clone());
+            }
+        }
     }
 
-    fn says(&self, text: &str) {
-        let mut snapshot = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
+    fn snapshot(&self) -> MutexGuard<'_, Snapshot> {
+        self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn says(&self, level: Level, text: &str) {
+        let mut snapshot = self.snapshot();
         snapshot.node.message = text.into();
         if snapshot.events.len() >= LINES {
             snapshot.events.remove(0);
         }
         snapshot.events.push(LogLine {
             unix_ms: unix_ms(),
+            level,
             text: text.into(),
             ..LogLine::default()
         });

@@ -41,7 +41,7 @@ pub(crate) fn inner_spec(inner: &Inner) -> InnerSpec {
 }
 
 /// The kernels' name of an aggregation rule.
-pub(crate) fn outer_rule(rule: AggregationRule) -> Rule {
+pub(super) fn outer_rule(rule: AggregationRule) -> Rule {
     match rule {
         AggregationRule::MeanOfSenders => Rule::MeanOfSenders,
         AggregationRule::MeanOfAll => Rule::MeanOfAll,

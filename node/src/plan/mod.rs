@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `run_plan.rs` | [`Plan`]: everything computed from the manifest once |
 //! | `mapping.rs` | inner steps and outer rule |
+//! | `outer_step.rs` | the outer step of a decided round |
 //! | `model.rs` | the model, in both directions |
 //! | `special.rs` | special tokens, likewise |
 //! | `named_blobs.rs` | the blobs that a manifest names |
@@ -13,13 +14,17 @@
 mod mapping;
 mod model;
 mod named_blobs;
+mod outer_step;
 mod run_data;
 mod run_plan;
 mod special;
 
-pub(crate) use mapping::{outer_rate, outer_rule};
+pub(crate) use mapping::outer_rate;
 pub(crate) use model::manifest_model;
+#[cfg(test)]
+pub(crate) use named_blobs::INITIAL_WEIGHTS;
 pub(crate) use named_blobs::{NamedBlob, named_blobs};
+pub(crate) use outer_step::DecidedStep;
 pub(crate) use run_data::{corpus, initial_weights};
 pub(crate) use run_plan::Plan;
 pub(crate) use run_plan::max_contribution_bytes;

@@ -1,28 +1,49 @@
 //! The weights and the text that a run starts from, read from the blobs that its manifest names.
 
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
 use weal_proto::BlobHash;
 use weal_proto::manifest::{self, Data, Initial, Manifest, Tokeniser as TokeniserSource};
-use weal_trainer::{Corpus, TextSource, TokenPart, TokenShard, Tokeniser};
+use weal_trainer::{Corpus, ModelWeights, TextSource, TokenPart, TokenShard, Tokeniser};
 
 use super::named_blobs::INITIAL_WEIGHTS;
 use super::run_plan::Plan;
 use super::special::special_tokens;
 use crate::error::{Error, Result};
 use crate::store::blobs::Blobs;
-use crate::store::weights::from_bytes;
 
-/// The weights that a run starts from, flat, in the layout's order.
+/// The weights that a run starts from.
+pub(crate) struct InitialWeights {
+    /// The values, flat, in the layout's order. Imported ones are in their file, not in memory.
+    pub values: ModelWeights,
+    /// The file of imported ones: their little-endian values, and nothing else.
+    pub file: Option<PathBuf>,
+}
+
+/// The weights that a run starts from. `file` finds a blob's file, whose content it has verified.
 ///
 /// # Errors
 /// When they come from an earlier training and are missing, damaged or of another model.
-pub(crate) fn initial_weights(manifest: &Manifest, plan: &Plan, blobs: &Blobs) -> Result<Vec<f32>> {
+pub(crate) fn initial_weights(
+    manifest: &Manifest,
+    plan: &Plan,
+    file: impl FnOnce(&BlobHash) -> Result<Option<PathBuf>>,
+) -> Result<InitialWeights> {
     match &manifest.initial {
-        Initial::Seed(seed) => Ok(weal_trainer::initial_weights(&plan.model, seed)?),
+        Initial::Seed(seed) => Ok(InitialWeights {
+            values: weal_trainer::initial_weights(&plan.model, seed)?.into(),
+            file: None,
+        }),
         Initial::Weights(hash) => {
-            let bytes = required(blobs, hash, INITIAL_WEIGHTS)?;
-            from_bytes(Path::new(INITIAL_WEIGHTS), &bytes, plan.layout.parameters())
+            let path = file(hash)?.ok_or_else(|| missing(INITIAL_WEIGHTS))?;
+            let values = File::open(&path)
+                .and_then(|file| ModelWeights::in_file(&file, plan.layout.parameters()));
+            let place = Path::new(INITIAL_WEIGHTS);
+            Ok(InitialWeights {
+                values: values.map_err(|error| Error::corrupt(place, error))?,
+                file: Some(path),
+            })
         }
     }
 }

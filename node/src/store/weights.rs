@@ -153,6 +153,28 @@ impl WeightFiles {
         }
     }
 
+    /// Stores weights that lie in another file already, in the same format: as a second name of that
+    /// file, or as a copy where the file system gives none. Neither file is ever changed in place.
+    ///
+    /// # Errors
+    /// When the disk cannot be written, or there are more or fewer values than the layout has.
+    pub(crate) fn adopt(
+        &self,
+        layout: &Layout,
+        round: RoundNumber,
+        (file, values): (&Path, &ModelWeights),
+    ) -> Result<Weights> {
+        let outline = state::outline(layout, values)?;
+        values.release();
+        self.note_root(round, outline.root(layout)?.into())?;
+        let path = self.path(round);
+        if let Err(error) = link(file, &path) {
+            tracing::debug!("{} is copied: {error:#}", file.display());
+            return self.store(layout, round, values);
+        }
+        Weights::with_outline(layout, round, self.map(layout, round)?, outline)
+    }
+
     /// Notes the state root of the weights that are written next.
     pub(super) fn note_root(&self, round: RoundNumber, root: StateRoot) -> Result<()> {
         let root = format!("{root}\n");
@@ -242,6 +264,16 @@ impl WeightFiles {
     }
 }
 
+/// Makes `path` a second name of a file, durably. What stood there is replaced.
+fn link(file: &Path, path: &Path) -> Result<()> {
+    // A name that is swept after a crash.
+    let new = path.with_file_name(".weal-link");
+    let _ = fs::remove_file(&new);
+    let _ = fs::remove_file(path);
+    fs::hard_link(file, &new).map_err(Error::storage("cannot link", file))?;
+    Ok(weal_files::publish(&new, path)?)
+}
+
 /// Values as little-endian bytes, four each.
 pub fn to_bytes(values: &[f32]) -> Vec<u8> {
     let mut bytes = vec![0; values.len() * 4];
@@ -252,23 +284,4 @@ pub fn to_bytes(values: &[f32]) -> Vec<u8> {
         .with_min_len(1 << 16)
         .for_each(|(slot, value)| *slot = value.to_le_bytes());
     bytes
-}
-
-/// Values from little-endian bytes, four each. `path` is named in the error.
-///
-/// # Errors
-/// When there are not exactly `count` values.
-pub(crate) fn from_bytes(path: &Path, bytes: &[u8], count: usize) -> Result<Vec<f32>> {
-    let (slots, rest) = bytes.as_chunks::<4>();
-    if slots.len() != count || !rest.is_empty() {
-        return Err(Error::corrupt(
-            path,
-            format!("{} bytes instead of {}", bytes.len(), count * 4),
-        ));
-    }
-    Ok(slots
-        .par_iter()
-        .with_min_len(1 << 16)
-        .map(|slot| f32::from_le_bytes(*slot))
-        .collect())
 }

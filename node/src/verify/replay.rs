@@ -1,14 +1,17 @@
 //! Computes a run's weights again from the contributions that were decided.
 
-use weal_coordinator_free::Apply;
-use weal_kernels::{Contribution, OuterStep, apply_and_outline, state};
-use weal_proto::{RoundNumber, StateRoot};
+use std::fs;
+
+use weal_coordinator_free::{Apply, Chosen};
+use weal_kernels::{Contribution, apply_and_outline, state};
+use weal_proto::{BlobHash, Outline, RoundNumber, StateRoot};
 
 use super::ProvenHistory;
 use crate::check::Check;
 use crate::error::{Error, ErrorKind, Result};
-use crate::home::Home;
-use crate::plan::{self, Plan, outer_rate, outer_rule};
+use crate::folder::Folder;
+use crate::plan::{self, DecidedStep, Plan};
+use crate::store::blobs;
 use crate::store::weights::WeightFiles;
 
 /// Rounds that were applied again.
@@ -25,22 +28,33 @@ pub(crate) struct Replayed {
 /// Applies the decided contributions again, as far back as the folder keeps them, and compares the
 /// state root after each round with the decided one. `progress` takes the rounds applied, and all.
 ///
+/// A node may be running in the folder: only files are read that nobody changes, and each is checked
+/// against its hash.
+///
 /// # Errors
 /// [`ErrorKind::Unproven`] when a root differs; [`ErrorKind::Folder`] when the folder does not keep
 /// what a replay needs.
 pub(crate) fn replay(
-    home: &Home,
+    folder: &Folder,
     plan: &Plan,
     history: &ProvenHistory,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Replayed> {
-    let (from, mut values) = start(home, plan, history)?;
+    let (from, mut values) = start(folder, plan, history)?;
     let all = history.rounds() - from.0;
     let mut root = StateRoot::from(state::root(&plan.layout, &values)?);
     expect_root(history, from, root)?;
+    let kept = Contributions {
+        folder,
+        check: Check {
+            plan,
+            run: history.chain().run(),
+            codec: history.chain().manifest().compression.codec,
+        },
+    };
     let mut to = from;
     for (done, apply) in (1..).zip(&history.applies()[from.0 as usize..]) {
-        root = step(home, plan, &mut values, apply)?;
+        root = step(&kept, &mut values, apply)?;
         to = apply.round.next();
         expect_root(history, to, root)?;
         progress(done, all);
@@ -50,18 +64,24 @@ pub(crate) fn replay(
 
 /// The oldest weights from which the folder can go on to the newest, and the round that starts from
 /// them.
-fn start(home: &Home, plan: &Plan, history: &ProvenHistory) -> Result<(RoundNumber, Vec<f32>)> {
+fn start(folder: &Folder, plan: &Plan, history: &ProvenHistory) -> Result<(RoundNumber, Vec<f32>)> {
+    let file = |hash: &BlobHash| blobs::path(&folder.blobs(), hash);
     let is_here = |apply: &&Apply| {
         let mut chosen = apply.contributions.iter();
-        chosen.all(|one| home.blobs.has(&one.commitment.blob))
+        chosen.all(|one| file(&one.commitment.blob).exists())
     };
     let kept = history.applies().iter().rev().take_while(is_here).count() as u64;
     let oldest = RoundNumber(history.rounds() - kept);
     if oldest.0 == 0 {
-        let values = plan::initial_weights(&home.manifest, plan, &home.blobs)?;
-        return Ok((RoundNumber(0), values));
+        let sound = |hash: &BlobHash| {
+            let path = file(hash);
+            let is_sound = blobs::holds(&path, hash).unwrap_or(false);
+            Ok(is_sound.then_some(path))
+        };
+        let initial = plan::initial_weights(history.chain().manifest(), plan, sound)?;
+        return Ok((RoundNumber(0), initial.values.to_vec()));
     }
-    let files = WeightFiles::new(home.folder.weights());
+    let files = WeightFiles::new(folder.weights());
     let rounds = files.rounds()?;
     let fitting = rounds
         .into_iter()
@@ -76,37 +96,43 @@ fn start(home: &Home, plan: &Plan, history: &ProvenHistory) -> Result<(RoundNumb
     Ok((round, files.load(&plan.layout, round)?.values.to_vec()))
 }
 
+/// The contributions that a folder keeps.
+struct Contributions<'a> {
+    folder: &'a Folder,
+    check: Check<'a>,
+}
+
+impl Contributions<'_> {
+    fn read(&self, round: RoundNumber, chosen: &Chosen) -> Result<Contribution> {
+        let (peer, hash) = (chosen.peer.short(), &chosen.commitment.blob);
+        let failed = |what: &str| format!("round {round}: the contribution of {peer} {what}");
+        let path = blobs::path(&self.folder.blobs(), hash);
+        let blob = fs::read(&path).map_err(|error| {
+            Error::folder(failed("is gone"))
+                .caused_by(error)
+                .with_hint("verify again: a running node deletes what it no longer needs")
+        })?;
+        if Outline::of(&blob).hash() != *hash {
+            return Err(Error::corrupt(&path, failed("is not what was decided")));
+        }
+        let checked = self
+            .check
+            .contribution(chosen.peer, &chosen.commitment, &blob);
+        checked.map_err(|refusal| {
+            Error::new(ErrorKind::Unproven, failed("is not valid")).caused_by(refusal.why)
+        })
+    }
+}
+
 /// Applies a round's contributions to the weights. Returns their state root.
-fn step(home: &Home, plan: &Plan, values: &mut [f32], apply: &Apply) -> Result<StateRoot> {
-    let check = Check {
-        plan,
-        run: home.run,
-        codec: home.manifest.compression.codec,
-    };
-    let contribution = |chosen: &weal_coordinator_free::Chosen| -> Result<Contribution> {
-        let (round, peer) = (apply.round, chosen.peer.short());
-        let missing =
-            || Error::folder(format!("round {round}: the contribution of {peer} is gone"));
-        let blob = home.blobs.get(&chosen.commitment.blob)?;
-        let blob = blob.ok_or_else(missing)?;
-        check
-            .contribution(chosen.peer, &chosen.commitment, &blob)
-            .map_err(|refusal| {
-                let what = format!("round {round}: the contribution of {peer} is not valid");
-                Error::new(ErrorKind::Unproven, what).caused_by(refusal.why)
-            })
-    };
-    let contributions = apply.contributions.iter().map(contribution);
+fn step(kept: &Contributions<'_>, values: &mut [f32], apply: &Apply) -> Result<StateRoot> {
+    let contributions = apply.contributions.iter();
+    let contributions = contributions.map(|chosen| kept.read(apply.round, chosen));
     let contributions = contributions.collect::<Result<Vec<_>>>()?;
-    let coefficients = apply.contributions.iter().map(|one| one.coefficient_ppm);
-    let outer = OuterStep {
-        contributions: &contributions,
-        coefficients_ppm: &coefficients.collect::<Vec<_>>(),
-        alpha: outer_rate(apply.outer_rate_ppm),
-        rule: outer_rule(apply.rule),
-    };
-    let outline = apply_and_outline(&plan.layout, values, &outer)?;
-    Ok(outline.root(&plan.layout)?.into())
+    let layout = &kept.check.plan.layout;
+    let step = DecidedStep::of(apply);
+    let outline = apply_and_outline(layout, values, &step.with(&contributions))?;
+    Ok(outline.root(layout)?.into())
 }
 
 /// Compares weights with the decided ones, if their round is decided.

@@ -172,6 +172,16 @@ fn mistakes_with_files_and_folders() {
         &["data", "prepare", "/nowhere.txt", "--out", "tokens"],
     );
 
+    recorder.run(
+        "A model to verify that does not exist",
+        &["verify", "missing.gguf"],
+    );
+    recorder.run(
+        "A folder to verify that does not exist",
+        &["verify", "missing-folder"],
+    );
+    recorder.run("No run to verify", &["verify", "--dir", &node]);
+
     let node = recorder.new_run("second");
     recorder.run("A second run in a folder", &["new", "--dir", &node]);
     let settings = recorder.path("second/settings.toml");

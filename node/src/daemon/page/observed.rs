@@ -1,6 +1,7 @@
 //! The other parts of the node, as they are when a snapshot is made.
 
 use weal_coordinator_free::CoreView;
+use weal_dashboard::Fetch;
 use weal_network as network;
 use weal_proto::RoundNumber;
 
@@ -19,8 +20,8 @@ pub(in crate::daemon) struct Observed<'a> {
     pub full_disk: Option<String>,
     /// The run link that invites others.
     pub link: String,
-    /// How far a fetch of weights is, in words.
-    pub fetching: Option<String>,
+    /// The weights that are being fetched.
+    pub fetch: Option<Fetch>,
     /// The newest round whose starting weights are here.
     pub weights_round: Option<RoundNumber>,
 }

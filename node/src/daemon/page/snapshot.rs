@@ -37,6 +37,7 @@ impl PageFeed {
                 reachability_advice: reach::advice(observed.network).into(),
                 ..self.node.clone()
             },
+            fetch: observed.fetch.clone(),
             learner: state::learner(&observed.health),
             round: self.clock.round(
                 core.round.0,

@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use weal_coordinator_free::Phase as CorePhase;
-use weal_dashboard::{Learner, NodeState, Phase};
+use weal_dashboard::{Fetch, Learner, NodeState, Phase};
+use weal_trainer::format_bytes;
 
 use super::feed::PageFeed;
 use super::observed::Observed;
@@ -24,8 +25,17 @@ impl PageFeed {
             return (NodeState::Paused, format!("round {round}: {text}"));
         }
         if observed.weights_round.is_none_or(|weights| weights < round) {
-            let what = observed.fetching.as_deref();
-            let what = what.unwrap_or("bringing the weights up to date");
+            let what = match &observed.fetch {
+                Some(Fetch {
+                    what,
+                    bytes_done,
+                    bytes,
+                }) => {
+                    let (done, all) = (format_bytes(*bytes_done), format_bytes(*bytes));
+                    format!("fetching the {what}: {done} of {all}")
+                }
+                None => "bringing the weights up to date".to_owned(),
+            };
             return (NodeState::CatchingUp, format!("round {round}: {what}"));
         }
         if self.clock.phase() == Phase::Train {

@@ -4,13 +4,16 @@ use std::fs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use weal_proto::RoundNumber;
+use weal_proto::{CHUNK_BYTES, RoundNumber};
+use weal_trainer::{Export, FloatFormat, ModelSpec, Tokeniser};
 
 use super::*;
 use crate::folder::Folder;
-use crate::join::{JoinRequest, LocalData, join};
+use crate::join::{JoinRequest, LocalData, Progress, Tell, join};
 use crate::link::RunLink;
+use crate::plan::{INITIAL_WEIGHTS, named_blobs};
 use crate::settings::Auto;
+use crate::store::blobs;
 use crate::store::partial_weights::PartialWeights;
 use crate::store::weights::WeightFiles;
 use crate::testnet::prepare::NodePlan;
@@ -22,8 +25,12 @@ struct Place {
     newcomer: NodePlan,
 }
 
-/// A run of two founders or one.
+/// A run of a few founders.
 fn place(founders: usize) -> Place {
+    place_of(founders, |_| {})
+}
+
+fn place_of(founders: usize, change: impl FnOnce(&mut RunFile)) -> Place {
     // In memory, if there is such a folder: there, syncing takes no time.
     let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
     let root = root.unwrap();
@@ -32,6 +39,7 @@ fn place(founders: usize) -> Place {
     let mut run = short_rounds();
     run.inner.steps = 1;
     run.model.context = Some(32);
+    change(&mut run);
     let plan = TestnetPlan {
         root: root.path().to_owned(),
         nodes,
@@ -60,19 +68,33 @@ impl Place {
 
     /// A folder that has joined the run.
     async fn join(&self, link: &str) -> Folder {
-        let folder = Folder::new(self.root.path().join("newcomer"));
+        self.join_with(link, &|_| {}, |_| {}).await
+    }
+
+    fn newcomer_folder(&self) -> Folder {
+        Folder::new(self.root.path().join("newcomer"))
+    }
+
+    async fn join_with(
+        &self,
+        link: &str,
+        tell: Tell<'_>,
+        change: impl FnOnce(&mut Settings),
+    ) -> Folder {
+        let folder = self.newcomer_folder();
         let mut settings = Settings::default();
         settings.network.listen = self.newcomer.listen.clone();
         settings.network.mdns = false;
         settings.page.listen = self.newcomer.page;
         settings.write(&folder).unwrap();
+        change(&mut settings);
         let link: RunLink = link.parse().unwrap();
         let request = JoinRequest {
             link: &link,
             settings: &settings.network,
             patience: Some(PATIENCE),
             local: LocalData::default(),
-            tell: &|_| {},
+            tell,
         };
         join(folder.enter().unwrap(), request).await.unwrap();
         folder
@@ -214,6 +236,77 @@ async fn a_running_node_whose_weights_differ_from_the_others_fetches_what_differ
     for node in [one, two, damaged] {
         node.end().await.unwrap();
     }
+}
+
+/// A run of one founder that starts from a model file with random weights.
+fn place_of_imported(model: &Path) -> Place {
+    let spec = ModelSpec::preset("nano").unwrap();
+    let values = weal_trainer::initial_weights(&spec, &[7; 32]).unwrap();
+    let export = Export::new(&spec, &values, &Tokeniser::Bytes).unwrap();
+    export
+        .write_folder(model, FloatFormat::F32, &mut |_, _| {})
+        .unwrap();
+    place_of(1, |run| run.model.checkpoint = Some(model.to_owned()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn imported_weights_are_fetched_into_their_file_and_what_is_there_already_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = place_of_imported(&dir.path().join("model"));
+    let founder = place.start(&place.founders[0], |_| {}).await;
+    let status = founder
+        .wait_for("a round", |status| rounds(status) >= 1)
+        .await;
+    let manifest = place.founders[0].manifest().unwrap().unwrap();
+    let blob = named_blobs(&manifest).remove(0);
+    let of = |folder: &Folder| blobs::path(&folder.blobs(), &blob.hash);
+
+    // What an earlier attempt left: the first two chunks, and one that is not whole.
+    let folder = place.newcomer_folder();
+    let mut earlier = std::fs::read(of(&place.founders[0])).unwrap();
+    assert_eq!(earlier.len() as u64, blob.bytes);
+    earlier[2 * CHUNK_BYTES + 9] ^= 1;
+    std::fs::create_dir_all(folder.parts()).unwrap();
+    let part = folder.parts().join(format!("{}.part", blob.hash));
+    std::fs::write(&part, &earlier[..3 * CHUNK_BYTES]).unwrap();
+
+    let shown = std::sync::Mutex::new(Vec::new());
+    let tell = |progress: Progress<'_>| {
+        if let Progress::Fetch(Some(fetch)) = progress
+            && fetch.what == INITIAL_WEIGHTS
+        {
+            shown.lock().unwrap().push(fetch);
+        }
+    };
+    // So that the rest takes a few seconds.
+    let slowly = |settings: &mut Settings| settings.network.max_download = ByteCount(300_000);
+    place.join_with(&status.run.link, &tell, slowly).await;
+    let shown = shown.into_inner().unwrap();
+    assert!(
+        shown.iter().all(|fetch| fetch.bytes == blob.bytes),
+        "{shown:?}"
+    );
+    let found = shown
+        .iter()
+        .map(|fetch| fetch.bytes_done)
+        .find(|bytes| *bytes > 0);
+    assert!(found >= Some(2 * CHUNK_BYTES as u64), "{shown:?}");
+    assert!(!part.exists());
+    assert!(std::fs::read(of(&folder)).unwrap() == std::fs::read(of(&place.founders[0])).unwrap());
+
+    let newcomer = place.start(&folder, |_| {}).await;
+    let goal = rounds(&founder.dashboard.status()) + 2;
+    let ours = newcomer
+        .wait_for("rounds", |status| rounds(status) >= goal)
+        .await;
+    let received = ours.traffic["blob"].bytes_received;
+    assert!(received < blob.bytes, "fetched again: {received}");
+    let theirs = founder
+        .wait_for("rounds", |status| rounds(status) >= goal)
+        .await;
+    assert_roots_agree(&ours, &theirs);
+    newcomer.end().await.unwrap();
+    founder.end().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,10 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use weal_proto::{BlobHash, Outline};
+use weal_proto::{BlobHash, CHUNK_BYTES, Outline};
+
+/// Bytes of a file that are hashed at once: whole chunks.
+const HASHED_AT_ONCE: usize = 16 * CHUNK_BYTES;
 
 /// The round of a blob that is never deleted.
 pub(super) const PINNED: u64 = u64::MAX;
@@ -73,6 +76,30 @@ pub fn path(folder: &Path, hash: &BlobHash) -> PathBuf {
     let name = hash.to_string();
     let (group, _) = name.split_at(2);
     folder.join(group).join(&name)
+}
+
+/// Whether a file holds the blob of this hash. Reads it a few MiB at a time.
+///
+/// # Errors
+/// When the file cannot be read.
+pub(crate) fn holds(file: &Path, hash: &BlobHash) -> io::Result<bool> {
+    let mut file = File::open(file)?;
+    let mut outline = Outline {
+        bytes: 0,
+        chunks: Vec::new(),
+    };
+    let mut bytes = Vec::new();
+    loop {
+        bytes.clear();
+        (&mut file)
+            .take(HASHED_AT_ONCE as u64)
+            .read_to_end(&mut bytes)?;
+        if bytes.is_empty() {
+            return Ok(outline.hash() == *hash);
+        }
+        outline.bytes += bytes.len() as u64;
+        outline.chunks.extend(Outline::of(&bytes).chunks);
+    }
 }
 
 /// A row: round, whether hidden, length, hashes of the chunks.

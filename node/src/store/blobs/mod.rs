@@ -21,6 +21,7 @@ use weal_kernels::Layout;
 use weal_kernels::state::StateOutline;
 use weal_proto::{BlobHash, CHUNK_BYTES, Outline, RoundNumber};
 
+pub(crate) use self::entry::holds;
 pub use self::entry::path;
 use self::entry::{Entry, Of, PINNED, read_row, write_row};
 use crate::error::{Error, Result};
@@ -153,6 +154,43 @@ impl Blobs {
         let file = self.path(hash);
         weal_files::link_or_write(path, &file, Access::Owner, &bytes)?;
         self.enter(*hash, Entry::of_file(outline, file, PINNED, false))
+    }
+
+    /// Stores a blob that is never deleted and that was fetched into a file, which must hold nothing
+    /// else. Its pieces were verified as they arrived. The file is synced and renamed.
+    ///
+    /// # Errors
+    /// When the disk cannot be written.
+    pub(crate) fn take_fetched(&self, fetched: &Path, outline: &Outline) -> Result<()> {
+        let hash = outline.hash();
+        let file = self.path(&hash);
+        let folder = file.parent().unwrap_or(&self.folder);
+        fs::create_dir_all(folder).map_err(Error::storage("cannot make the folder", folder))?;
+        // A manifest may say that a blob is longer than it is.
+        let cut = fs::OpenOptions::new().write(true).open(fetched);
+        cut.and_then(|file| file.set_len(outline.bytes))
+            .map_err(Error::storage("cannot write", fetched))?;
+        weal_files::publish(fetched, &file)?;
+        self.enter(hash, Entry::of_file(outline.clone(), file, PINNED, false))
+    }
+
+    /// The file that holds a blob, whose content is verified first, a few MiB at a time. A blob that
+    /// is damaged or missing on disk is forgotten, so that it can be fetched again.
+    ///
+    /// # Errors
+    /// When the file exists but cannot be read.
+    pub(crate) fn sound_file(&self, hash: &BlobHash) -> Result<Option<PathBuf>> {
+        let Some(file) = self.file(hash) else {
+            return Ok(None);
+        };
+        match holds(&file, hash) {
+            Ok(true) => return Ok(Some(file)),
+            Ok(false) => tracing::warn!("blob {hash} is damaged in {}", file.display()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::storage("cannot read a blob", &file)(error)),
+        }
+        self.forget(hash)?;
+        Ok(None)
     }
 
     /// The file that holds a blob.

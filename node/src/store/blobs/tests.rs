@@ -190,3 +190,29 @@ fn a_damaged_chunk_is_not_served() {
     fs::write(blobs.path(&hash), b"burned").unwrap();
     assert_eq!(blobs.chunk(&hash, 0), Err(Withheld::NotHere));
 }
+
+#[test]
+fn a_blob_that_was_fetched_into_a_file_is_moved_and_its_damage_is_found_piece_by_piece() {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = blobs(dir.path());
+    // More than is hashed at once.
+    let bytes: Vec<u8> = (0..17 * CHUNK_BYTES + 5)
+        .map(|at| (at / 1000) as u8)
+        .collect();
+    let outline = Outline::of(&bytes);
+    let hash = outline.hash();
+    let part = dir.path().join("part");
+    // The manifest said that it is longer.
+    fs::write(&part, [&bytes[..], &[0; 9]].concat()).unwrap();
+    blobs.take_fetched(&part, &outline).unwrap();
+    assert!(!part.exists());
+    let file = blobs.sound_file(&hash).unwrap().unwrap();
+    assert!(fs::read(&file).unwrap() == bytes);
+    assert_eq!(blobs.chunk(&hash, 17).unwrap(), &bytes[17 * CHUNK_BYTES..]);
+
+    let mut damaged = bytes;
+    damaged[16 * CHUNK_BYTES + 3] ^= 1;
+    fs::write(&file, &damaged).unwrap();
+    assert_eq!(blobs.sound_file(&hash).unwrap(), None);
+    assert!(!blobs.has(&hash) && !file.exists(), "it is fetched again");
+}

@@ -13,6 +13,9 @@ use weal_proto::RunId;
 
 use crate::error::Error;
 
+/// What every link begins with.
+const SCHEME: &str = "weal:";
+
 /// The name of a run, and some of its peers. A newcomer fetches the manifest from them and checks
 /// it against the run id: of the link, only the id has to be trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +92,11 @@ impl RunLink {
             peers,
         }
     }
+
+    /// Whether a text is meant as a run link.
+    pub fn is_like(text: &str) -> bool {
+        text.trim_start().starts_with(SCHEME)
+    }
 }
 
 /// The same address on loopback; `None` if it leads through a relay, or does not begin with an IP
@@ -107,7 +115,7 @@ fn by_loopback(address: &Multiaddr) -> Option<Multiaddr> {
 
 impl fmt::Display for RunLink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "weal:{}", self.run)?;
+        write!(f, "{SCHEME}{}", self.run)?;
         for (i, peer) in self.peers.iter().enumerate() {
             write!(f, "{}peer={peer}", if i == 0 { '?' } else { '&' })?;
         }
@@ -126,7 +134,7 @@ impl FromStr for RunLink {
         };
         let rest = text
             .trim()
-            .strip_prefix("weal:")
+            .strip_prefix(SCHEME)
             .ok_or_else(|| wrong("it does not begin with \"weal:\"".into()))?;
         let (run, query) = rest.split_once('?').unwrap_or((rest, ""));
         let run = run.parse().map_err(|error| wrong(format!("{error}")))?;

@@ -98,7 +98,7 @@ fn a_newcomer_joins_by_link_proves_what_it_fetched_contributes_and_is_counted() 
                 .any(|record| record.contributors.contains(&peer))
         },
     );
-    net.wait_for("the newcomer votes", 3 * MINUTE, |net| {
+    net.wait_for("the newcomer votes", 6 * MINUTE, |net| {
         let peers = net.status(0).map(|status| status.peers).unwrap_or_default();
         peers
             .iter()

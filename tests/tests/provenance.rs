@@ -18,17 +18,19 @@ fn a_run_and_its_models_are_verified_and_changed_ones_are_not() {
     let mut net = Net::start(2, quick_run());
     net.wait_for_rounds(3, 2 * MINUTE);
     let link = net.status(0).expect("a node that answers").run.link;
-    let told = weal(&["verify", "--link", &link]);
-    assert!(
-        told.contains("signed by more than two thirds") && told.contains("2 voters"),
-        "{told}"
-    );
+    for by_link in [&["verify", &link][..], &["verify", "--link", &link]] {
+        let told = weal(by_link);
+        assert!(
+            told.contains("signed by more than two thirds") && told.contains("2 voters"),
+            "{told}"
+        );
+    }
     let round = net.rounds(0).min(net.rounds(1)) - 1;
     (0..2).for_each(|node| net.kill(node));
 
     let folders = [0, 1].map(|node| path(net.nodes[node].folder.path()).to_owned());
     for folder in &folders {
-        let told = weal(&["verify", "--dir", folder, "--replay"]);
+        let told = weal(&["verify", folder, "--replay"]);
         let decided = format!("weights of round {round}: the decided ones");
         assert!(
             told.contains(&decided) && told.contains("replay: rounds 0 to "),
@@ -59,7 +61,8 @@ fn a_run_and_its_models_are_verified_and_changed_ones_are_not() {
 
     // A run that continues from it names where it comes from.
     let fork = dir.path().join("fork");
-    weal(&["fork", &folders[0], "--round", &round, "--dir", path(&fork)]);
+    let source = format!("{}@{round}", folders[0]);
+    weal(&["fork", &source, "--dir", path(&fork)]);
     let mut file = RunFile::default();
     file.model.checkpoint = Some(fork.join("ancestor"));
     let founder = [1; 32].into();

@@ -24,6 +24,11 @@ pub(super) struct FolderArgs {
 }
 
 impl FolderArgs {
+    /// This folder.
+    pub(super) fn of(dir: PathBuf) -> Self {
+        Self { dir: Some(dir) }
+    }
+
     /// The folder that is named, or the user's.
     ///
     /// # Errors

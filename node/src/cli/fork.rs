@@ -20,7 +20,8 @@ const ANCESTOR: &str = "ancestor";
 
 #[derive(Debug, Args)]
 pub(super) struct ForkArgs {
-    /// Data folder of the run to continue.
+    /// Data folder of the run to continue, or the folder and a round: `folder@7`.
+    #[arg(value_name = "FOLDER[@ROUND]")]
     from: PathBuf,
     /// Round from whose starting weights to continue. By default the newest round in the folder.
     #[arg(long)]
@@ -33,7 +34,8 @@ impl ForkArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
         let folder = self.run.folder.folder()?;
         new_run::expect_none(&folder)?;
-        let loaded = LoadedModel::folder(&Folder::new(self.from), self.round)?;
+        let (from, round) = self.ancestor()?;
+        let loaded = LoadedModel::folder(&Folder::new(from), round)?;
         let failed = |error: weal_trainer::Error| Error::from(error).with_kind(ErrorKind::Data);
         let model = absolute(&folder.path().join(ANCESTOR))?;
         let labels = loaded
@@ -53,5 +55,23 @@ impl ForkArgs {
         file.model.checkpoint = Some(model);
         file.inner.learning_rate = LEARNING_RATE;
         write(&folder, &file)
+    }
+
+    /// The data folder and the round to continue.
+    fn ancestor(&self) -> Result<(PathBuf, Option<u64>)> {
+        let named = || {
+            let (folder, round) = self.from.to_str()?.rsplit_once('@')?;
+            Some((PathBuf::from(folder), round.parse().ok()?))
+        };
+        if self.from.exists() {
+            return Ok((self.from.clone(), self.round));
+        }
+        match (named(), self.round) {
+            (Some((_, named)), Some(round)) if named != round => Err(Error::usage(format!(
+                "round {named} and --round {round} are two rounds; name one"
+            ))),
+            (Some((folder, named)), _) => Ok((folder, Some(named))),
+            (None, round) => Ok((self.from.clone(), round)),
+        }
     }
 }

@@ -30,8 +30,10 @@ use crate::verify::{ProvenHistory, Replayed, compare, expect_origin, replay};
 
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
-    /// An exported model to verify: a folder, or a GGUF file. Without one, the run is verified.
-    model: Option<PathBuf>,
+    /// What to verify: a data folder, a run link, or an exported model (a folder or a GGUF file).
+    /// By default, your data folder.
+    #[arg(value_name = "FOLDER, LINK OR MODEL")]
+    what: Option<PathBuf>,
     /// Fetch the run's history from the peers of this link, instead of reading it from a data
     /// folder.
     #[arg(long, value_name = "LINK")]
@@ -41,7 +43,7 @@ pub(super) struct VerifyArgs {
     patience: u64,
     /// Apply the decided contributions again, as far back as the folder keeps them, and compare the
     /// weights after each round.
-    #[arg(long, conflicts_with_all = ["link", "model"])]
+    #[arg(long)]
     replay: bool,
     #[command(flatten)]
     page: PageArgs,
@@ -50,10 +52,16 @@ pub(super) struct VerifyArgs {
 }
 
 impl VerifyArgs {
-    pub(super) fn run(self) -> Result<ExitCode> {
-        self.model.as_deref().map_or(Ok(()), expect_model)?;
+    pub(super) fn run(mut self) -> Result<ExitCode> {
+        let model = self.take_model()?;
+        model.as_deref().map_or(Ok(()), expect_model)?;
+        if self.replay && (self.link.is_some() || model.is_some()) {
+            return Err(Error::usage(
+                "--replay needs a data folder: peers and models do not hold all contributions",
+            ));
+        }
         // A model that says nothing of its origin is refused before a history is fetched.
-        let origin = self.model.as_deref().map(expect_origin).transpose()?;
+        let origin = model.as_deref().map(expect_origin).transpose()?;
         let history = match &self.link {
             Some(link) => self.history_of_peers(&link.parse()?)?,
             None => self.history_of_folder()?,
@@ -77,10 +85,29 @@ impl VerifyArgs {
             } = ancestor;
             print_line!("continues run {run} from round {round}, state root {state_root}")?;
         }
-        if let (Some(model), Some((origin, format))) = (&self.model, &origin) {
+        if let (Some(model), Some((origin, format))) = (&model, &origin) {
             self.verify_model(model, (origin, format), &history)?;
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Sorts out what the first argument names. Returns the path of a model.
+    fn take_model(&mut self) -> Result<Option<PathBuf>> {
+        let Some(what) = self.what.take() else {
+            return Ok(None);
+        };
+        if let Some(link) = what.to_str().filter(|text| RunLink::is_like(text)) {
+            if self.link.is_some() {
+                return Err(Error::usage("two run links are given; one is enough"));
+            }
+            self.link = Some(link.to_owned());
+            return Ok(None);
+        }
+        if Folder::new(&what).has_run() {
+            self.folder = FolderArgs::of(what);
+            return Ok(None);
+        }
+        Ok(Some(what))
     }
 
     fn history_of_peers(&self, link: &RunLink) -> Result<ProvenHistory> {

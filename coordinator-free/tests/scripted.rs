@@ -1,7 +1,9 @@
 //! Exact situations, step by step.
 #![allow(clippy::panic)]
 
-use weal_coordinator_free::sim::{Lie, Network, Outcome, Scenario, Script, Slow, Until, Violation, run};
+use weal_coordinator_free::sim::{
+    Lie, Network, Outcome, Scenario, Script, Slow, Until, Violation, run,
+};
 use weal_proto::Kind;
 
 const MINUTE: u64 = 60_000;

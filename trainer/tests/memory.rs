@@ -95,12 +95,7 @@ fn train(learner: &mut Learner, theta: &[f32]) {
 ///
 /// All threads peak at once only by chance, and hardly on a busy machine, but the prediction must
 /// cover it. So what stays far below `predicted` is measured again, and the most counts.
-fn peak_on_the_cpu(
-    model: &ModelSpec,
-    inner: InnerSpec,
-    plan: &ComputePlan,
-    predicted: u64,
-) -> u64 {
+fn peak_on_the_cpu(model: &ModelSpec, inner: InnerSpec, plan: &ComputePlan, predicted: u64) -> u64 {
     let theta = weal_trainer::initial_weights(model, &[0; 32]).unwrap();
     let mut most = 0;
     for _ in 0..4 {

@@ -12,6 +12,7 @@ mod key_use;
 mod listening;
 mod offences;
 mod reachability;
+mod reconnected;
 mod setup;
 mod swarm_events;
 mod task;

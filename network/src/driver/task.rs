@@ -13,8 +13,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::event_queue::EventQueue;
+use super::reconnected::Reconnected;
 use super::setup::{Queues, Setup};
-use super::unsubscribed::Reconnected;
 use crate::addresses::is_relayed;
 use crate::allowance::Allowance;
 use crate::behaviour::{Behaviour, Parts};

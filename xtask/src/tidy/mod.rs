@@ -7,6 +7,7 @@ mod layers;
 mod length;
 mod lexer;
 mod links;
+mod markers;
 mod prose;
 mod source;
 
@@ -36,7 +37,8 @@ impl Display for Finding {
 
 type Check = fn(&[Source]) -> Outcome<Vec<Finding>>;
 
-const CHECKS: [Check; 7] = [
+const CHECKS: [Check; 8] = [
+    markers::check,
     length::check,
     imports::check,
     prose::check,

@@ -39,7 +39,7 @@ impl LearnerThread {
     pub(super) fn begin_judging(&mut self, job: JudgeJob) {
         let inner = &self.setup.plan.inner;
         let windows = judging_windows(inner, job.contributions.len(), AHEAD_PPM);
-        self.judging = Some(Judging::new(job, windows, self.last_training));
+        self.judging = Some(Judging::new(job, windows, self.last_round));
     }
 
     /// Measures the next contribution.

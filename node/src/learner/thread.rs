@@ -19,7 +19,7 @@ use super::device::TrainingDevice;
 use super::event::LearnerEvent;
 use super::health::{LearnerProgress, LostDevice, Shared};
 use super::job::{Job, TrainJob, Wishes};
-use super::judging::Judging;
+use super::judging::{Judging, LastRound};
 use super::pace::Pace;
 use super::restore::make_learner;
 use super::setup::LearnerSetup;
@@ -39,8 +39,10 @@ pub(super) struct LearnerThread {
     pub(super) taken_back: Option<BlobHash>,
     /// What others contributed to the last decided round, until it is measured.
     pub(super) judging: Option<Judging>,
-    /// What the last round's training took.
-    pub(super) last_training: Duration,
+    /// How long the last round was.
+    pub(super) last_round: LastRound,
+    /// When the training of the running one began.
+    round_began: Option<Instant>,
     /// How long this node takes to finish a contribution.
     pub(super) pace: Pace,
     pub(super) wishes: Arc<Wishes>,
@@ -78,7 +80,8 @@ impl LearnerThread {
             interrupted: None,
             taken_back: None,
             judging: None,
-            last_training: Duration::ZERO,
+            last_round: LastRound::default(),
+            round_began: None,
             pace: Pace::default(),
             wishes,
             shared,
@@ -159,12 +162,15 @@ impl LearnerThread {
             busy: true,
             due: Some(job.deadline),
         });
+        if let Some(began) = self.round_began.replace(Instant::now()) {
+            self.last_round.whole = began.elapsed();
+        }
         let made = self.attempt(|thread| thread.contribute(&job));
         self.set_idle();
         Some(match made {
             Ok(contributed) => {
                 self.device.has_trained();
-                self.last_training = Duration::from_secs_f64(contributed.train_seconds);
+                self.last_round.training = Duration::from_secs_f64(contributed.train_seconds);
                 LearnerEvent::Trained(Box::new(contributed))
             }
             Err(error) if error.kind() == ErrorKind::Device => {

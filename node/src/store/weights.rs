@@ -137,8 +137,10 @@ impl WeightFiles {
         let mut outline = None;
         // The old file, if there is one, is replaced and not written to: somebody may map it.
         weal_files::write_with(&path, Access::Owner, |file| {
+            // Whoever fills the file may hand over many MiB at once; another copy would double them.
             let mut write = |values: &[f32]| {
-                let written = file.write_all(&to_bytes(values));
+                let mut pieces = values.chunks(PIECE);
+                let written = pieces.try_for_each(|piece| file.write_all(&to_bytes(piece)));
                 written.map_err(Error::storage("cannot write", &path))
             };
             let filled = fill(&mut write)?;

@@ -12,33 +12,7 @@ import argparse
 import subprocess
 import time
 
-BRIDGE = "wealbr"
-
-
-def run(command):
-    subprocess.run(command.split(), check=True)
-
-
-def namespace(peer, up, down):
-    name, host = f"weal{peer}", f"wealv{peer}"
-    run(f"ip netns add {name}")
-    run(f"ip link add {host} type veth peer name eth0 netns {name}")
-    run(f"ip link set {host} master {BRIDGE} up")
-    inside = f"ip netns exec {name} "
-    run(inside + f"ip addr add 10.77.0.{peer + 1}/24 dev eth0")
-    run(inside + "ip link set eth0 up")
-    run(inside + "ip link set lo up")
-    # The buffers of a home router: 100 ms.
-    run(inside + f"tc qdisc add dev eth0 root tbf rate {up}mbit burst 32kb latency 100ms")
-    run(f"tc qdisc add dev {host} root tbf rate {down}mbit burst 256kb latency 100ms")
-
-
-def clean(peers):
-    for peer in range(peers):
-        subprocess.run(f"ip netns del weal{peer}".split(), stderr=subprocess.DEVNULL)
-    subprocess.run(f"ip link del {BRIDGE}".split(), stderr=subprocess.DEVNULL)
-    forward = f"iptables -D FORWARD -i {BRIDGE} -o {BRIDGE} -j ACCEPT"
-    subprocess.run(forward.split(), stderr=subprocess.DEVNULL)
+from homes import Homes
 
 
 def main():
@@ -54,18 +28,15 @@ def main():
     uplink = options.up * 1e6 / 8
     copies = options.peers if options.authors == 1 else options.authors * (peers - 1)
     bound = max(options.bytes / uplink, copies * options.bytes / (peers * uplink))
-    clean(peers)
-    run(f"ip link add {BRIDGE} type bridge")
-    run(f"ip link set {BRIDGE} up")
-    # With Docker, bridges do not forward by default.
-    subprocess.run(f"iptables -I FORWARD -i {BRIDGE} -o {BRIDGE} -j ACCEPT".split(), check=False)
+    homes = Homes(peers)
     processes = []
     try:
         for peer in range(peers):
-            namespace(peer, options.up, options.down)
+            homes.shape(peer, options.up, options.down)
         start = int(time.time()) + 15 + peers
         for peer in range(peers):
-            command = f"ip netns exec weal{peer} {options.program} {peer} {peers} {options.authors} {options.bytes} {start}"
+            arguments = f"{peer} {peers} {options.authors} {options.bytes} {start}"
+            command = homes.inside(peer, f"{options.program} {arguments}")
             pipe = subprocess.PIPE
             processes.append(subprocess.Popen(command.split(), stdin=pipe, stdout=pipe, text=True))
         lines = [process.stdout.readline().split() for process in processes]
@@ -76,7 +47,7 @@ def main():
     finally:
         for process in processes:
             process.kill()
-        clean(peers)
+        homes.clean()
 
 
 main()

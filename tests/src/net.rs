@@ -10,12 +10,15 @@ use std::time::Duration;
 use tempfile::TempDir;
 use weal::folder::Folder;
 use weal::new_run::RunFile;
-use weal::settings::Device;
+use weal::settings::{Device, Settings};
 use weal::status_client;
 use weal::testnet::prepare::{NodePlan, PreparedNode, TestnetPlan, local_nodes, prepare};
 use weal_dashboard::Snapshot;
 use weal_proto::Manifest;
 use weal_testing::wait_for;
+
+/// The longest wait for a process to end.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// The program, built beside the tests.
 ///
@@ -150,6 +153,15 @@ impl Net {
         net
     }
 
+    /// Writes a folder for each peer. No process is started.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn asleep(peers: usize, run: RunFile) -> Self {
+        let nodes = local_nodes(peers, 0, Device::Cpu, 1).expect("free ports");
+        Self::prepare(nodes, run)
+    }
+
     fn prepare(nodes: Vec<NodePlan>, run: RunFile) -> Self {
         let root = TempDir::new().expect("a temporary folder");
         let plan = TestnetPlan {
@@ -233,6 +245,33 @@ impl Net {
         let mut process = self.nodes[node].process.take().expect("a running node");
         process.kill().expect("a process that can be killed");
         process.wait().expect("a process that ends");
+    }
+
+    /// Tells a node's process to end (SIGTERM), and waits until it has. Returns its exit code.
+    ///
+    /// # Panics
+    /// When it is not running, or does not end.
+    pub fn terminate(&mut self, node: usize) -> Option<i32> {
+        let mut process = self.nodes[node].process.take().expect("a running node");
+        let sent = Command::new("kill").arg(process.id().to_string()).status();
+        assert!(sent.expect("kill").success());
+        let mut status = None;
+        let has_ended = || {
+            status = process.try_wait().expect("a process");
+            status.is_some()
+        };
+        wait_for("the node's end", MINUTE, has_ended, || self.logs());
+        status.and_then(|status| status.code())
+    }
+
+    /// A link that leads to the first node, which need not be running. There must be a second one.
+    ///
+    /// # Panics
+    /// When the second node's settings cannot be read.
+    pub fn link(&self) -> String {
+        let settings = Settings::read(&self.nodes[1].folder).expect("settings");
+        let first = &settings.network.bootstrap[0];
+        format!("weal:{}?peer={first}", self.manifest.run())
     }
 
     /// A node's status, if it answers.

@@ -1,5 +1,5 @@
 //! Two nodes behind two home routers, which have never met, join by pasting one link and train a
-//! model; each sends more than 1 MB of contributions.
+//! model; each sends more than 1 MB of contributions. And a node joins before its line is up.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -8,11 +8,12 @@ use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use weal_dashboard::Snapshot;
+use tempfile::TempDir;
+use weal_dashboard::{Level, NodeState, Snapshot};
 use weal_testing::lab::{Home, Lab, Place, can_make_labs};
 use weal_testing::require::skip;
 use weal_testing::wait_for;
-use weal_tests::net::program;
+use weal_tests::net::{alone, program};
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// Flags of every node; the port follows.
@@ -97,18 +98,13 @@ probation_rounds = 2
 vesting_rounds = 2
 ";
 
-#[test]
-fn two_homes_join_by_one_link_and_send_more_than_a_megabyte() {
-    if let Err(why) = can_make_labs() {
-        return skip("homes behind routers", &why);
-    }
-    let root = tempfile::tempdir().unwrap();
-    let mut lab = Lab::new("h");
+/// A founder that everybody reaches, and the link of its run. It only votes: a founder that trains
+/// alone is done with a round before a home has begun it.
+fn public_node(lab: &mut Lab, root: &TempDir) -> (HomeNode, String) {
     let mut public = HomeNode::new(lab.home(Home::Open), root.path().join("public"));
     let made = public.weal(&["new"]).output().unwrap();
     assert!(made.status.success(), "{made:?}");
     std::fs::write(public.folder.join("run.toml"), RUN).unwrap();
-    // It only votes: a founder that trains alone is done with a round before a home has begun it.
     public.start(&["run", "--rounds", "0"]);
     let invited = || {
         public
@@ -117,6 +113,18 @@ fn two_homes_join_by_one_link_and_send_more_than_a_megabyte() {
     };
     wait_for("the public node's link", MINUTE, invited, || public.log());
     let link = public.status().unwrap().run.link;
+    (public, link)
+}
+
+#[test]
+fn two_homes_join_by_one_link_and_send_more_than_a_megabyte() {
+    let _alone = alone();
+    if let Err(why) = can_make_labs() {
+        return skip("homes behind routers", &why);
+    }
+    let root = tempfile::tempdir().unwrap();
+    let mut lab = Lab::new("h");
+    let (public, link) = public_node(&mut lab, &root);
     let mut homes: Vec<_> = ["first", "second"]
         .map(|name| HomeNode::new(lab.home(Home::PortRestricted), root.path().join(name)))
         .into();
@@ -173,4 +181,40 @@ fn two_homes_join_by_one_link_and_send_more_than_a_megabyte() {
             seen.node
         );
     }
+}
+
+#[test]
+fn a_node_whose_line_is_down_says_why_it_waits_and_joins_once_the_line_is_up() {
+    let _alone = alone();
+    if let Err(why) = can_make_labs() {
+        return skip("a home whose line is down", &why);
+    }
+    let root = tempfile::tempdir().unwrap();
+    let mut lab = Lab::new("l");
+    let (public, link) = public_node(&mut lab, &root);
+    let mut home = HomeNode::new(lab.home(Home::Open), root.path().join("home"));
+    let line = |place: &Place, state: &str| {
+        let mut set = place.command("ip".as_ref());
+        let set = set.args(["link", "set", "up0", state]).status();
+        assert!(set.unwrap().success());
+    };
+    line(&home.place, "down");
+    home.start(&["join", &link]);
+    let logs = || [public.log(), home.log()].concat();
+    let warned = || {
+        let lines = home.status().map(|seen| seen.events).unwrap_or_default();
+        let mut lines = lines.iter();
+        lines.any(|line| line.level == Level::Warn && line.text.contains("unreachable"))
+    };
+    wait_for("a warning with its reason", MINUTE, warned, logs);
+    let state = home.status().unwrap().node.state;
+    assert_eq!(state, NodeState::CatchingUp);
+    line(&home.place, "up");
+    let joined = || {
+        let seen = home.status();
+        seen.is_some_and(|seen| {
+            seen.node.state != NodeState::CatchingUp && !seen.history.is_empty()
+        })
+    };
+    wait_for("the home takes part", 3 * MINUTE, joined, logs);
 }

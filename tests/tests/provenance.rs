@@ -25,6 +25,17 @@ fn a_run_and_its_models_are_verified_and_changed_ones_are_not() {
             "{told}"
         );
     }
+    // The nodes are running, and the run goes on.
+    for node in 0..2 {
+        let folder = path(net.nodes[node].folder.path());
+        let told = weal(&["verify", "--dir", folder, "--replay"]);
+        assert!(
+            told.contains("signed by more than two thirds")
+                && told.contains(": the decided ones")
+                && told.contains("replay: rounds 0 to "),
+            "{told}"
+        );
+    }
     let round = net.rounds(0).min(net.rounds(1)) - 1;
     (0..2).for_each(|node| net.kill(node));
 

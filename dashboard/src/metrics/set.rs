@@ -65,7 +65,8 @@ metrics! {
     uptime: Real = "uptime_seconds";
     /// 1 for the node's current state, 0 for every other state.
     state: Family<StateLabels, Whole> = "node_state";
-    /// Bytes that are here of what this node fetches before it can take part; 0 if it fetches nothing.
+    /// Bytes that are here of what this node fetches before it can take part; 0 if it fetches
+    /// nothing.
     fetch_done: Whole = "fetch_done_bytes";
     /// Bytes in all of what this node fetches before it can take part; 0 if it fetches nothing.
     fetch_all: Whole = "fetch_bytes";

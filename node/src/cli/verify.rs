@@ -159,7 +159,7 @@ impl VerifyArgs {
         Ok(history)
     }
 
-    /// The history of the node that runs in the folder, and has locked its database: that node tells
+    /// The history of the node that runs in the folder, and has locked its database. The node sends
     /// it as it does to any peer, and it is checked in the same way.
     fn history_of_running_node(&self, folder: &Folder) -> Result<ProvenHistory> {
         let place = folder.path();

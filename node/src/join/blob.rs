@@ -1,4 +1,4 @@
-//! Fetches one blob that a manifest names, straight into its file: it may be larger than the memory.
+//! Fetches one blob that a manifest names, straight into its file: it may not fit into memory.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

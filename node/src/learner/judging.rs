@@ -36,8 +36,8 @@ pub(super) struct Judging {
 }
 
 impl LastRound {
-    /// How long to measure ahead of training, and in all. A node that waits for slower ones has time
-    /// to spare, and one on a busy machine may need it.
+    /// How long to measure ahead of training, and in all. A node that waits for slower ones has
+    /// time to spare, and one on a busy machine may need it.
     fn time_to_measure(self) -> (Duration, Duration) {
         let Self { training, whole } = self;
         let ahead = LEAST_AHEAD.max(training * AHEAD_PPM / 1_000_000);

@@ -137,8 +137,10 @@ impl WeightFiles {
         let mut outline = None;
         // The old file, if there is one, is replaced and not written to: somebody may map it.
         weal_files::write_with(&path, Access::Owner, |file| {
+            // Whoever fills the file may hand over many MiB at once: no other copy of them all.
             let mut write = |values: &[f32]| {
-                let written = file.write_all(&to_bytes(values));
+                let mut pieces = values.chunks(PIECE);
+                let written = pieces.try_for_each(|piece| file.write_all(&to_bytes(piece)));
                 written.map_err(Error::storage("cannot write", &path))
             };
             let filled = fill(&mut write)?;
@@ -153,8 +155,8 @@ impl WeightFiles {
         }
     }
 
-    /// Stores weights that lie in another file already, in the same format: as a second name of that
-    /// file, or as a copy where the file system gives none. Neither file is ever changed in place.
+    /// Stores weights that lie in another file already, in the same format: as a second name of
+    /// that file, or as a copy where the file system gives none. No file is ever changed in place.
     ///
     /// # Errors
     /// When the disk cannot be written, or there are more or fewer values than the layout has.

@@ -28,8 +28,8 @@ pub(crate) struct Replayed {
 /// Applies the decided contributions again, as far back as the folder keeps them, and compares the
 /// state root after each round with the decided one. `progress` takes the rounds applied, and all.
 ///
-/// A node may be running in the folder: only files are read that nobody changes, and each is checked
-/// against its hash.
+/// A node may be running in the folder: only files are read that nobody changes, and each is
+/// checked against its hash.
 ///
 /// # Errors
 /// [`ErrorKind::Unproven`] when a root differs; [`ErrorKind::Folder`] when the folder does not keep

@@ -156,8 +156,8 @@ impl Blobs {
         self.enter(*hash, Entry::of_file(outline, file, PINNED, false))
     }
 
-    /// Stores a blob that is never deleted and that was fetched into a file, which must hold nothing
-    /// else. Its pieces were verified as they arrived. The file is synced and renamed.
+    /// Stores a blob that is never deleted and that was fetched into a file, at its beginning. Its
+    /// pieces were verified as they arrived. The file is cut, synced and renamed.
     ///
     /// # Errors
     /// When the disk cannot be written.
@@ -174,8 +174,8 @@ impl Blobs {
         self.enter(hash, Entry::of_file(outline.clone(), file, PINNED, false))
     }
 
-    /// The file that holds a blob, whose content is verified first, a few MiB at a time. A blob that
-    /// is damaged or missing on disk is forgotten, so that it can be fetched again.
+    /// The file that holds a blob, whose content is verified first, a few MiB at a time. A blob
+    /// that is damaged or missing on disk is forgotten, so that it can be fetched again.
     ///
     /// # Errors
     /// When the file exists but cannot be read.

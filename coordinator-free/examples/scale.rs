@@ -6,8 +6,9 @@
 //! cargo run --release -p weal-coordinator-free --example scale -- 64 1000 10
 //! ```
 //!
-//! The arguments are voters, peers, Mbit/s up (0 for unlimited), rounds, and the longest message
-//! that its signer sends to all connected peers instead of those of its mesh. Latency is 100 ms.
+//! The arguments are voters, peers, Mbit/s up (0 for unlimited), rounds, the longest message that
+//! its signer sends to all connected peers instead of those of its mesh, and the number of peers in
+//! a mesh. Latency is 100 ms.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // a developer reads it
 
@@ -40,6 +41,7 @@ struct Size {
     uplink_mbit_per_s: u64,
     rounds: u64,
     flood_below_bytes: u64,
+    mesh_degree: usize,
 }
 
 fn scenario(size: &Size) -> Scenario {
@@ -58,6 +60,7 @@ fn scenario(size: &Size) -> Scenario {
             uplink_bits_per_s: size.uplink_mbit_per_s * 1_000_000,
             downlink_bits_per_s: size.uplink_mbit_per_s * 10_000_000,
             flood_below_bytes: size.flood_below_bytes,
+            mesh_degree: size.mesh_degree,
             ..Network::good()
         },
         train_ms: 10_000..=20_000,
@@ -108,7 +111,7 @@ fn main() -> ExitCode {
         .filter_map(|a| a.parse().ok())
         .collect();
     let Some(voters) = arguments.first().map(|n| *n as usize) else {
-        eprintln!("usage: scale VOTERS [PEERS [MBIT_PER_S_UP [ROUNDS [BYTES]]]]");
+        eprintln!("usage: scale VOTERS [PEERS [MBIT_PER_S_UP [ROUNDS [BYTES [MESH]]]]]");
         return ExitCode::from(2);
     };
     let size = Size {
@@ -118,7 +121,8 @@ fn main() -> ExitCode {
             .map_or(voters, |n| (*n as usize).max(voters)),
         uplink_mbit_per_s: arguments.get(2).copied().unwrap_or(0),
         rounds: arguments.get(3).copied().unwrap_or(5),
-        flood_below_bytes: arguments.get(4).copied().unwrap_or(u64::MAX),
+        flood_below_bytes: arguments.get(4).copied().unwrap_or(0),
+        mesh_degree: arguments.get(5).map_or(8, |n| *n as usize),
     };
     let scenario = scenario(&size);
     let actors = Actors {

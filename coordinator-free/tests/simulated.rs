@@ -257,7 +257,8 @@ fn the_audit_reports_a_run_that_stalls_although_all_are_up() {
 }
 
 /// Ten founders of whom some propose two sets in every view, and vote for each towards the peers
-/// that received it. Latencies are equal, so everybody hears its own half's set first.
+/// that received it. Latencies are equal, and the mesh holds everybody, so everybody hears its own
+/// half's set first.
 fn two_faced(liars: usize) -> Scenario {
     Scenario {
         liars: (0..liars)
@@ -265,6 +266,7 @@ fn two_faced(liars: usize) -> Scenario {
             .collect(),
         network: Network {
             latency_ms: 50..=50,
+            mesh_degree: 9,
             ..Network::good()
         },
         ..Scenario::calm(19, 10)

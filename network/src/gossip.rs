@@ -34,6 +34,17 @@ const HISTORY: usize = 12;
 /// Heartbeats for which a message is announced to peers outside the mesh, so that late joiners
 /// still get it.
 const ANNOUNCED: usize = 8;
+/// Peers in the mesh, to which a node sends its messages and forwards others'. In a small run that
+/// is nearly everybody. In one of hundreds, sending to all connections would take half a minute,
+/// because a proposal holds the attestations of all voters.
+const MESH: usize = 8;
+/// With fewer peers than this in the mesh, a node adds some.
+const LEAST_MESH: usize = 6;
+/// With more peers than this in the mesh, a node drops some.
+const MOST_MESH: usize = 12;
+/// Peers in the mesh that this node dialled itself, so that whoever dials it often cannot fill the
+/// mesh.
+const DIALLED_MESH: usize = 4;
 /// Messages that may wait for one slow peer.
 const QUEUE_PER_PEER: usize = 512;
 
@@ -91,7 +102,11 @@ pub(crate) fn behaviour(protocols: &Protocols, settings: &Settings) -> Result<Go
         .heartbeat_initial_delay(Duration::from_millis(200))
         .history_length(HISTORY)
         .history_gossip(ANNOUNCED)
-        .flood_publish(true)
+        .flood_publish(false)
+        .mesh_n(MESH)
+        .mesh_n_low(LEAST_MESH)
+        .mesh_n_high(MOST_MESH)
+        .mesh_outbound_min(DIALLED_MESH)
         .connection_handler_queue_len(QUEUE_PER_PEER)
         .publish_queue_duration(Duration::from_secs(10))
         .forward_queue_duration(Duration::from_secs(5))

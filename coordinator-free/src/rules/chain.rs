@@ -17,7 +17,7 @@ use crate::rules::ledger::{Ledger, Outcome};
 use crate::rules::past::Past;
 use crate::rules::places::{self, Places};
 use crate::rules::shares::Dealer;
-use crate::rules::trust::committee::committee;
+use crate::rules::trust::committee::{committee, own_voices_ppm};
 use crate::rules::trust::measured::Measured;
 use crate::rules::trust::measurements::{Measurements, agrees};
 use crate::rules::verified::Verified;
@@ -244,6 +244,12 @@ impl Chain {
         committee(voters, self.seed, contributor, rules.committee)
     }
 
+    /// The voices that a peer's own weight stands for when its contribution is measured.
+    fn own_voices_ppm(&self, contributor: &PeerId) -> u64 {
+        let rules = &self.manifest.trust;
+        own_voices_ppm(self.ledger.measurers(rules), contributor, rules.committee)
+    }
+
     /// The contributors whose probation is over.
     fn trusted(&self, chosen: &BTreeMap<SlotId, Chosen>) -> BTreeSet<PeerId> {
         let rules = &self.manifest.trust;
@@ -293,6 +299,7 @@ impl Chain {
                 peer: *peer,
                 trusted: trusted.contains(peer),
                 committee: self.committee(peer),
+                own_ppm: self.own_voices_ppm(peer),
                 reports: BTreeMap::new(),
             };
             (*slot, measured)

@@ -46,7 +46,7 @@ impl Settlement<'_> {
         for (peer, score) in &counted {
             self.take_score(peer, *score);
         }
-        let earned = self.earned(&counted, &suspects);
+        let earned = self.earned(&counted, scores.doubt, &suspects);
         for (peer, credit) in credits(&earned, credit, self.rules) {
             self.update(&peer, |account, _| {
                 account.weight = account.weight.saturating_add(credit);
@@ -111,6 +111,7 @@ impl Settlement<'_> {
     fn earned(
         &self,
         counted: &BTreeMap<PeerId, i32>,
+        doubt: u32,
         suspects: &BTreeSet<PeerId>,
     ) -> BTreeMap<PeerId, i32> {
         let usual = usual(self.accounts, self.rules);
@@ -119,7 +120,12 @@ impl Settlement<'_> {
             let standing = account.standing;
             let was_trusted = standing.measured > self.rules.probation; // this score is counted in
             let earns = was_trusted && !suspects.contains(peer);
-            earns.then(|| (*peer, standing.earned_ppm(*score, &usual, self.rules)))
+            earns.then(|| {
+                (
+                    *peer,
+                    standing.earned_ppm((*score, doubt), &usual, self.rules),
+                )
+            })
         };
         counted.iter().filter_map(earned).collect()
     }

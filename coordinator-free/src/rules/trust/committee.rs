@@ -8,10 +8,12 @@
 //! of the draw's own, from a random start. Each point is one voice of the voter it falls on. So a
 //! voter's voices are its share of the weight times their number, give or take one: a weight that
 //! is split among many names has no more voices, and a voter with much weight measures once and
-//! speaks for it. The contributor has no voice about itself.
+//! speaks for it. The contributor does not measure itself; [`own_voices_ppm`] says what stands for
+//! its voice.
 
 use std::collections::BTreeMap;
 
+use weal_proto::manifest::PPM;
 use weal_proto::{PeerId, Seed};
 
 const CONTEXT: &str = "commonweal committee v1";
@@ -55,6 +57,38 @@ pub(crate) fn committee(
     committee
 }
 
+/// The voices that stand for what a contributor would say of its own work, in ppm of one. They are
+/// 0 if it is not one of `voters`.
+///
+/// They are twice its share of the others' weight, and at most nine tenths of a typical voter's. A
+/// peer that a liar has cost weight keeps them, and one with next to no weight has next to none. A
+/// typical voter is the one that a random piece of the others' weight belongs to, so splitting a
+/// weight among many names hardly changes it. Own voices matter from one whole voice on. Six equal
+/// voters would have just one, and without the nine tenths small differences in weight would
+/// decide there.
+pub(crate) fn own_voices_ppm(
+    voters: impl Iterator<Item = (PeerId, u64)>,
+    contributor: &PeerId,
+    voices: u32,
+) -> u64 {
+    let (mut own, mut others, mut squares) = (0_u128, 0_u128, 0_u128);
+    for (peer, weight) in voters {
+        let weight = u128::from(weight);
+        if peer == *contributor {
+            own = weight;
+        } else {
+            others = others.saturating_add(weight);
+            squares = squares.saturating_add(weight.saturating_mul(weight));
+        }
+    }
+    let others = others.max(1);
+    let typical = squares.checked_div(others).unwrap_or(0);
+    let most = typical.saturating_mul(9).checked_div(10).unwrap_or(0);
+    let voices = u128::from(voices).saturating_mul(PPM.into());
+    let own = own.saturating_mul(2).min(most).saturating_mul(voices);
+    u64::try_from(own.checked_div(others).unwrap_or(0)).unwrap_or(u64::MAX)
+}
+
 /// A random number below `total`.
 fn start(random: &[u8; 32], total: u128) -> u128 {
     let (number, _) = random.split_first_chunk().unwrap_or((&[0; 16], &[]));
@@ -95,6 +129,27 @@ mod tests {
         assert_eq!(drawn.len(), 2);
         assert_eq!(drawn.values().sum::<u64>(), 5);
         assert!(committee(roster(&[10]), seed(1), &peer(0), 5).is_empty());
+    }
+
+    #[test]
+    fn a_contributor_has_voices_about_itself_only_among_few_voters() {
+        let own = |weights: &[u64]| own_voices_ppm(roster(weights), &peer(0), 5);
+        let equal = |voters: usize| own(&vec![10_000; voters]);
+        let found = [1, 2, 4, 5, 6, 16].map(equal);
+        assert_eq!(
+            found,
+            [0, 4_500_000, 1_500_000, 1_125_000, 900_000, 300_000]
+        );
+        // Whoever has lost weight keeps them, a newcomer has none, and small names change nothing.
+        assert_eq!(own(&[5_000, 10_000, 10_000, 10_000]), 1_500_000);
+        assert_eq!(own(&[1_000, 10_000, 10_000, 10_000]), 333_333);
+        assert_eq!(own_voices_ppm(roster(&[10; 4]), &peer(9), 5), 0);
+        let split = [&[10_000; 3][..], &[100; 100]].concat();
+        assert!(
+            (1_000_001..1_500_000).contains(&own(&split)),
+            "{}",
+            own(&split)
+        );
     }
 
     #[test]

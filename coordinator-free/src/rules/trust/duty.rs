@@ -109,6 +109,7 @@ mod tests {
                 peer: peer(1),
                 trusted: true,
                 committee: (101..=105).map(|voter| (peer(voter), 1)).collect(),
+                own_ppm: 0,
                 reports: (101..)
                     .zip(row)
                     .filter_map(|(voter, ppm)| Some((peer(voter), report((*ppm)?))))

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use weal_proto::manifest::{Manifest, Trust};
 use weal_proto::{PeerId, RoundNumber, Score, SlotId, Weight};
 
-use super::committee::committee;
+use super::committee::{committee, own_voices_ppm};
 use super::measured::Measured;
 use super::score::{Scores, scores};
 use crate::rules::ledger::{Ledger, Outcome};
@@ -114,13 +114,13 @@ fn free_riders_that_contribute_every_round_earn_under_a_twentieth_of_an_honest_p
 }
 
 /// Folds rounds in which founders with these weights measure one another; the first `liars` of them
-/// report what `lie` makes of what they find, told whether it is a liar's. A typical contribution
-/// gains 500 ppm, and a report is off by up to `noise` either way.
+/// report what `lie` makes of what they find, told whose work it is by the founder's place in the
+/// list. A typical contribution gains 500 ppm, and a report is off by up to `noise` either way.
 fn judged(
     weights: &[u64],
     liars: usize,
     (rounds, noise): (u64, i32),
-    lie: impl Fn(i32, bool) -> i32,
+    lie: impl Fn(i32, usize) -> i32,
 ) -> Ledger {
     let rules = Trust::default();
     let peers = named(weights.len());
@@ -135,10 +135,11 @@ fn judged(
         let seed = (*blake3::hash(&round.to_le_bytes()).as_bytes()).into();
         let measured = peers.iter().zip(0_u16..).map(|(peer, i)| {
             let committee = committee(ledger.measurers(&rules), seed, peer, rules.committee);
+            let own_ppm = own_voices_ppm(ledger.measurers(&rules), peer, rules.committee);
             let reports = committee.keys().zip(0_u16..).map(|(voter, j)| {
                 let found = 500 + random(round, 100 * i + j, 2 * noise) - noise;
                 let ppm = if lies(voter) {
-                    lie(found, lies(peer))
+                    lie(found, i.into())
                 } else {
                     found
                 };
@@ -154,6 +155,7 @@ fn judged(
                 trusted: true,
                 reports: reports.collect(),
                 committee,
+                own_ppm,
             }
         });
         let measured: Vec<_> = measured.collect();
@@ -184,7 +186,7 @@ fn part_of_first(ledger: &Ledger, peers: usize, first: usize) -> u64 {
 #[test]
 fn voters_that_damn_all_others_and_praise_each_other_earn_next_to_nothing() {
     // What is measured is mostly noise, as late in a run.
-    let damn = |_, of_liar| if of_liar { 900_000 } else { -900_000 };
+    let damn = |_, of| if of < 4 { 900_000 } else { -900_000 };
     let ledger = judged(&[10_000; 16], 4, (40, 800), damn);
     let earned = |peer: &PeerId| ledger.account(peer).map_or(0, |one| one.contributions);
     let peers = named(16);
@@ -199,7 +201,7 @@ fn voters_that_damn_all_others_and_praise_each_other_earn_next_to_nothing() {
 
 #[test]
 fn lies_within_the_noise_earn_a_quarter_of_the_voters_next_to_nothing() {
-    let tilt = |found: i32, of_liar| found + if of_liar { found.abs() } else { -found.abs() };
+    let tilt = |found: i32, of| found + if of < 4 { found.abs() } else { -found.abs() };
     for noise in [200, 800, 3_000] {
         let ledger = judged(&[10_000; 16], 4, (300, noise), tilt);
         let part = part_of_first(&ledger, 16, 4);
@@ -215,10 +217,39 @@ fn one_voter_of_a_third_of_the_weight_ends_with_what_its_work_earned() {
     let tilt = |found: i32, _| found - found.abs();
     let honest = judged(&weights, 0, (1_000, 800), damn);
     let most = part_of_first(&honest, 11, 1) * 105 / 100;
-    let lies: [&dyn Fn(i32, bool) -> i32; 2] = [&damn, &tilt];
+    let lies: [&dyn Fn(i32, usize) -> i32; 2] = [&damn, &tilt];
     for (number, lie) in lies.into_iter().enumerate() {
         let part = part_of_first(&judged(&weights, 1, (1_000, 800), lie), 11, 1);
         assert!(part <= most, "lie {number}: {part} of {most} ppm");
+    }
+}
+
+#[test]
+fn a_lone_liar_among_few_voters_ends_with_what_its_work_earned() {
+    let tilt = |found: i32, _| found - found.abs();
+    let lower = |found: i32, _| found - 1_000;
+    let victim = |found: i32, of| found + if of == 1 { -1_500 } else { 750 };
+    let lies: [&dyn Fn(i32, usize) -> i32; 3] = [&tilt, &lower, &victim];
+    // From six voters on, own voices change nothing, and picking a victim still pays a little.
+    let limits = [
+        (4, 1_050_000),
+        (5, 1_050_000),
+        (6, 1_090_000),
+        (7, 1_060_000),
+    ];
+    let noises = [800, 1_600, 3_000];
+    let runs = limits
+        .into_iter()
+        .flat_map(|limit| noises.map(|noise| (limit, noise)));
+    for ((voters, most), noise) in runs {
+        for (number, lie) in lies.into_iter().enumerate() {
+            let ledger = judged(&vec![10_000; voters], 1, (1_000, noise), lie);
+            let part = part_of_first(&ledger, voters, 1) * voters as u64;
+            assert!(
+                part <= most,
+                "{voters} voters, noise {noise}, lie {number}: {part} ppm of an equal part"
+            );
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use weal_proto::manifest::PPM;
 use weal_proto::{PeerId, Score};
 
 use super::weighted_median;
@@ -15,6 +16,8 @@ pub(crate) struct Measured {
     pub trusted: bool,
     /// The voters that were drawn, and the voices of each.
     pub committee: BTreeMap<PeerId, u64>,
+    /// The voices that the contributor's own weight stands for, in ppm of one.
+    pub own_ppm: u64,
     /// What they reported.
     pub reports: BTreeMap<PeerId, Report>,
 }
@@ -48,6 +51,10 @@ impl Report {
 impl Measured {
     /// The median over the committee's voices, of those that reported. `None` unless at least half
     /// of the voices did: otherwise whoever alone is not silent would decide.
+    ///
+    /// The contributor's own voices count as the highest report. Without them a liar would be
+    /// judged by honest voters only, and everybody else by committees that the liar sits in: among
+    /// four equal voters it is a third of each.
     pub(crate) fn gain(&self) -> Option<i64> {
         let voices: u64 = self.committee.values().sum();
         let heard = self.reports.iter().filter_map(|(voter, report)| {
@@ -55,7 +62,9 @@ impl Measured {
             Some((report.gain(), *voices))
         });
         let present: u64 = heard.clone().map(|(_, voices)| voices).sum();
+        let highest = heard.clone().map(|(gain, _)| gain).max()?;
         let enough = present.saturating_mul(2) >= voices;
-        weighted_median(heard).filter(|_| enough)
+        let heard = heard.map(|(gain, voices)| (gain, voices.saturating_mul(PPM.into())));
+        weighted_median(heard.chain([(highest, self.own_ppm)])).filter(|_| enough)
     }
 }

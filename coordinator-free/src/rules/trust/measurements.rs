@@ -113,6 +113,7 @@ mod tests {
             peer: peer(n),
             trusted: true,
             committee: (101..=103).map(|voter| (peer(voter), 1)).collect(),
+            own_ppm: 0,
             reports: BTreeMap::new(),
         }
     }

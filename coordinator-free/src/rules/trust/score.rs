@@ -90,6 +90,7 @@ mod tests {
             peer: peer(n),
             trusted,
             committee: (101..=105).map(|voter| (peer(voter), 1)).collect(),
+            own_ppm: 0,
             reports: (101..).map(peer).zip(reports.iter().map(report)).collect(),
         }
     }
@@ -137,6 +138,39 @@ mod tests {
             ];
             let found = score_of(1, &all).unwrap();
             assert!((900_000..=1_100_000).contains(&found), "{found}");
+        }
+    }
+
+    #[test]
+    fn a_lone_liar_among_four_voters_lowers_nobodys_score() {
+        let lie = (i32::MIN, i32::MIN);
+        for low in [1, 2] {
+            // The liar has one or two of the five voices, two honest voters the others.
+            let (below, above) = ([(8_000, 8_000); 2], [(10_000, 10_000); 2]);
+            let honest = [&below[..], &above].concat();
+            let reports = [vec![lie; low], honest[low - 1..].to_vec()].concat();
+            let victim = Measured {
+                own_ppm: 1_500_000,
+                ..measured(2, true, &reports)
+            };
+            assert_eq!(victim.gain(), Some(10_000), "{low} voices");
+            let without = Measured {
+                own_ppm: 0,
+                ..victim
+            };
+            assert_eq!(without.gain(), Some(8_000), "{low} voices");
+        }
+    }
+
+    #[test]
+    fn fewer_own_voices_than_one_change_nothing() {
+        let reports = [1_000, 2_000, 3_000, 4_000, 5_000].map(|ppm| (ppm, ppm));
+        for own_ppm in [0, 300_000, 999_999] {
+            let one = Measured {
+                own_ppm,
+                ..measured(1, true, &reports)
+            };
+            assert_eq!(one.gain(), Some(3_000));
         }
     }
 

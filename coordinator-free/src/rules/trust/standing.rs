@@ -103,12 +103,21 @@ impl Standing {
     /// harm earns nothing, and whoever counts less in the outer step earns as much less.
     ///
     /// Each peer trains on at most a round's quota. So what measures above the usual is noise, or a
-    /// friend's report, and paying by the score itself would pay for both.
-    pub(crate) fn earned_ppm(&self, counted: i32, usual: &Usual, rules: &Trust) -> i32 {
+    /// friend's report, and paying by the score itself would pay for both. And what measures less
+    /// may be noise, or a liar's report: the more the round's scores are `doubt`, in ppm, the less
+    /// of the usual earns in full, down to half of it.
+    pub(crate) fn earned_ppm(
+        &self,
+        (counted, doubt): (i32, u32),
+        usual: &Usual,
+        rules: &Trust,
+    ) -> i32 {
         if counted <= 0 || usual.worth <= 0 {
             return 0;
         }
-        let worth = scaled(self.worth.into(), ONE, usual.worth.into()).clamp(0, ONE);
+        let part = ONE.saturating_sub(i64::from(doubt) / 2);
+        let full = scaled(usual.worth.into(), part, ONE).max(1);
+        let worth = scaled(self.worth.into(), ONE, full).clamp(0, ONE);
         let counts = self.coefficient_ppm(usual.level, rules).into();
         self.dutiful(narrow(scaled(worth, counts, ONE)))
     }
@@ -367,7 +376,7 @@ mod tests {
                 worth,
                 ..Standing::founder(&rules())
             };
-            standing.earned_ppm(score, &usual, &rules())
+            standing.earned_ppm((score, 0), &usual, &rules())
         };
         assert_eq!(
             [0, ONE / 4, ONE, 2 * ONE].map(|worth| of(worth, ONE)),
@@ -375,6 +384,31 @@ mod tests {
         );
         let scores = [2 * ONE, ONE / 9, 0, -ONE / 2];
         assert_eq!(scores.map(|score| of(ONE, score)), [ONE, ONE, 0, 0]);
+    }
+
+    #[test]
+    fn the_more_is_noise_the_less_of_the_usual_worth_earns_in_full() {
+        let usual = Usual {
+            level: ONE,
+            worth: ONE,
+        };
+        let of = |worth: i32, doubt: u32| {
+            let standing = Standing {
+                worth,
+                ..Standing::founder(&rules())
+            };
+            standing.earned_ppm((ONE, doubt), &usual, &rules())
+        };
+        let doubts = [0, 500_000, 1_000_000];
+        assert_eq!(
+            doubts.map(|doubt| of(ONE * 3 / 4, doubt)),
+            [750_000, ONE, ONE]
+        );
+        assert_eq!(
+            doubts.map(|doubt| of(ONE / 4, doubt)),
+            [250_000, 333_333, 500_000]
+        );
+        assert_eq!(doubts.map(|doubt| of(0, doubt)), [0; 3]);
     }
 
     proptest! {

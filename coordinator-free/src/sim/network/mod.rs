@@ -30,10 +30,10 @@ pub struct Network {
     pub duplicate_ppm: u32,
     /// How many peers a peer forwards a gossip message to, if that many are up.
     pub mesh_degree: usize,
-    /// How many peers a peer is connected to. It asks only these, and its own gossip messages go to
-    /// all of them.
+    /// How many peers a peer is connected to. It asks only these.
     pub connections: usize,
-    /// Longer gossip messages of its own go only to the peers of the mesh.
+    /// Gossip messages of its own that are no longer than this go to all peers that a peer is
+    /// connected to, and longer ones to those of its mesh.
     pub flood_below_bytes: u64,
     /// Bandwidth from each peer, in bits per second; 0 for unlimited.
     pub uplink_bits_per_s: u64,
@@ -48,15 +48,16 @@ pub struct Network {
 }
 
 impl Network {
-    /// A network that loses nothing and has unlimited bandwidth.
+    /// A network that loses nothing and has unlimited bandwidth. Its mesh is that of
+    /// `weal_network`.
     pub const fn good() -> Self {
         Self {
             latency_ms: 10..=150,
             loss_ppm: 0,
             duplicate_ppm: 0,
-            mesh_degree: 6,
+            mesh_degree: 8,
             connections: 128,
-            flood_below_bytes: u64::MAX,
+            flood_below_bytes: 0,
             uplink_bits_per_s: 0,
             downlink_bits_per_s: 0,
             partitions: Vec::new(),

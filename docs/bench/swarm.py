@@ -10,6 +10,7 @@ last peer had everything, and the bound that the uplinks set.
 
 import argparse
 import subprocess
+import tempfile
 import time
 
 BRIDGE = "wealbr"
@@ -60,12 +61,13 @@ def main():
     # With Docker, bridges do not forward by default.
     subprocess.run(f"iptables -I FORWARD -i {BRIDGE} -o {BRIDGE} -j ACCEPT".split(), check=False)
     processes = []
+    folder = tempfile.TemporaryDirectory()
     try:
         for peer in range(peers):
             namespace(peer, options.up, options.down)
         start = int(time.time()) + 15 + peers
         for peer in range(peers):
-            command = f"ip netns exec weal{peer} {options.program} {peer} {peers} {options.authors} {options.bytes} {start}"
+            command = f"ip netns exec weal{peer} {options.program} {peer} {peers} {options.authors} {options.bytes} {start} {folder.name}"
             pipe = subprocess.PIPE
             processes.append(subprocess.Popen(command.split(), stdin=pipe, stdout=pipe, text=True))
         lines = [process.stdout.readline().split() for process in processes]
@@ -77,6 +79,7 @@ def main():
         for process in processes:
             process.kill()
         clean(peers)
+        folder.cleanup()
 
 
 main()

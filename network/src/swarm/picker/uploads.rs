@@ -288,7 +288,14 @@ impl Uploads {
                 let standing = (comes_later, is_slow);
                 // Otherwise all senders would begin with the same peers.
                 let chance: u32 = chances.random();
-                Some((standing, urgency, client.giving, client.served, chance, *peer))
+                Some((
+                    standing,
+                    urgency,
+                    client.giving,
+                    client.served,
+                    chance,
+                    *peer,
+                ))
             })
             .collect();
         order.sort_unstable();

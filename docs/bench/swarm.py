@@ -10,6 +10,7 @@ last peer had everything, and the bound that the uplinks set.
 
 import argparse
 import subprocess
+import tempfile
 import time
 
 from homes import Homes
@@ -30,12 +31,13 @@ def main():
     bound = max(options.bytes / uplink, copies * options.bytes / (peers * uplink))
     homes = Homes(peers)
     processes = []
+    folder = tempfile.TemporaryDirectory()
     try:
         for peer in range(peers):
             homes.shape(peer, options.up, options.down)
         start = int(time.time()) + 15 + peers
         for peer in range(peers):
-            arguments = f"{peer} {peers} {options.authors} {options.bytes} {start}"
+            arguments = f"{peer} {peers} {options.authors} {options.bytes} {start} {folder.name}"
             command = homes.inside(peer, f"{options.program} {arguments}")
             pipe = subprocess.PIPE
             processes.append(subprocess.Popen(command.split(), stdin=pipe, stdout=pipe, text=True))
@@ -48,6 +50,7 @@ def main():
         for process in processes:
             process.kill()
         homes.clean()
+        folder.cleanup()
 
 
 main()

@@ -111,6 +111,9 @@ async fn watch(network: Network) {
         for fact in now.difference(&before) {
             tell("is", fact);
         }
+        for fact in before.difference(&now) {
+            tell("was", fact);
+        }
         before = now;
         if status.changed().await.is_err() {
             return;

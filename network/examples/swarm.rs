@@ -1,18 +1,21 @@
 //! One peer of a swarm, to measure how long blobs take: see `docs/bench/swarm.py`.
 //!
-//! `swarm <index> <peers> <authors> <bytes> <start>`: peers 0 to `authors` each have a blob of this
-//! length, and every peer fetches the others' at the Unix time `start`. Peer `i` listens on
-//! `10.77.0.(i + 1)`. Prints the seconds that it took, and the bytes sent for blobs.
+//! `swarm <index> <peers> <authors> <bytes> <start> <folder>`: peers 0 to `authors` each have a blob
+//! of this length, and every peer fetches the others' into files of the folder at the Unix time
+//! `start`. Peer `i` listens on `10.77.0.(i + 1)`. Prints the seconds that it took, and the bytes
+//! sent for blobs.
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::fs::File;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::io::AsyncReadExt;
 use tokio::task::JoinSet;
-use weal_network::{Found, Network, PeerKey, Priority, Service, Settings, Want};
+use weal_network::{FilePlace, Found, Network, PeerKey, Priority, Service, Settings, Want};
 use weal_proto::{BlobHash, CHUNK_BYTES, Outline};
 
 const PORT: u16 = 7700;
@@ -41,12 +44,14 @@ impl Service for Shelf {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let numbers: Vec<u64> = std::env::args()
-        .skip(1)
+    let mut arguments: Vec<_> = std::env::args().skip(1).collect();
+    let folder = PathBuf::from(arguments.pop().unwrap_or_default());
+    let numbers: Vec<u64> = arguments
+        .iter()
         .map(|argument| argument.parse())
         .collect::<Result<_, _>>()?;
     let [index, peers, authors, bytes, start] = numbers[..] else {
-        return Err("swarm <index> <peers> <authors> <bytes> <start>".into());
+        return Err("swarm <index> <peers> <authors> <bytes> <start> <folder>".into());
     };
     let (mut shelf, mut wanted) = (Shelf::default(), Vec::new());
     for author in 0..authors {
@@ -76,7 +81,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .await?;
     let start = SystemTime::UNIX_EPOCH + Duration::from_secs(start);
     tokio::time::sleep(start.duration_since(SystemTime::now())?).await;
-    let took = fetch(&network, wanted, bytes).await?;
+    let took = fetch(&network, wanted, bytes, &folder).await?;
     let sent = network.status().borrow().traffic.blob.sent;
     writeln!(std::io::stdout(), "{index} {took:.2} {sent}")?;
     // Others may still need this peer.
@@ -85,10 +90,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Fetches all blobs at once. Returns the seconds that it took.
-async fn fetch(network: &Network, blobs: Vec<BlobHash>, bytes: u64) -> Result<f64, Box<dyn Error>> {
+async fn fetch(
+    network: &Network,
+    blobs: Vec<BlobHash>,
+    bytes: u64,
+    folder: &Path,
+) -> Result<f64, Box<dyn Error>> {
     let began = Instant::now();
     let mut fetches = JoinSet::new();
     for blob in blobs {
+        let path = folder.join(format!("{}-{blob}", hex::encode(network.local())));
+        File::create_new(&path)?.set_len(bytes)?;
+        let place = FilePlace::new(path, 0);
         let (network, want) = (
             network.clone(),
             Want {
@@ -99,7 +112,7 @@ async fn fetch(network: &Network, blobs: Vec<BlobHash>, bytes: u64) -> Result<f6
                 patience: Duration::from_secs(60),
             },
         );
-        fetches.spawn(async move { network.fetch(want).await });
+        fetches.spawn(async move { network.fetch_into(want, place).await });
     }
     while let Some(fetched) = fetches.join_next().await {
         fetched??;

@@ -98,6 +98,7 @@ mod service;
 mod sessions;
 mod settings;
 mod status;
+mod stream_places;
 mod streams;
 mod swarm;
 #[cfg(test)]

@@ -47,8 +47,13 @@ pub(crate) const STRANGERS_THROUGH_RELAYS: usize = 16;
 
 /// Streams that a peer may have in negotiation on one connection. Further ones are reset.
 pub(crate) const NEGOTIATING_STREAMS: usize = 32;
-/// Streams on one connection, more than the protocols use together.
+/// Streams on one connection over QUIC, more than the protocols use together.
 pub(crate) const STREAMS: u32 = 128;
+/// Places for streams on a connection with Yamux, where each stream may hold 256 KiB unread.
+pub(crate) const STREAMS_OF_CONNECTION: usize = 16;
+/// Further places that all members share, or all strangers. A peer behind a relay needs one for
+/// each circuit.
+pub(crate) const SPARE_STREAMS: usize = 128;
 
 /// Control requests. Each of these few bytes may ask for megabytes.
 pub(crate) const REQUESTS: Shares = Shares {

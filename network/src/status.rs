@@ -143,6 +143,8 @@ drops! {
     gossip_to_slow_peers,
     /// Events other than gossip, dropped because the node did not read them in time.
     events_unread,
+    /// Streams that a peer opened over TCP, or through a relay, beyond its places.
+    streams_full,
     /// Requests of peers answered "busy".
     requests_busy,
     /// Requests of peers that were malformed or too long.

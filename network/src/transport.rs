@@ -14,12 +14,13 @@ use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::DialError;
-use libp2p::{Multiaddr, PeerId, Transport, dns, noise, quic, relay, tcp, yamux};
+use libp2p::{Multiaddr, PeerId, Transport, dns, noise, quic, relay, tcp};
 use tokio::time::{sleep, timeout};
 
 use crate::error::Error;
 use crate::host_names::HostNames;
 use crate::limits::STREAMS;
+use crate::stream_places::{Placed, StreamPlaces, yamux_config};
 use crate::traffic::{CountedConnection, Traffic};
 
 /// Bytes that a connection may hold unread: the pieces that a peer may send at once, while a rate
@@ -47,16 +48,20 @@ pub(crate) struct Built {
 
 /// Builds all transports as one. The system resolves host names; `/dnsaddr` needs a resolver
 /// configuration, which a minimal container may lack.
-pub(crate) fn build(key: &Keypair, traffic: &Arc<Traffic>) -> Result<Built, Error> {
-    let inner = match dns::tokio::Transport::system(without_dns(key, traffic)?) {
+pub(crate) fn build(
+    key: &Keypair,
+    traffic: &Arc<Traffic>,
+    places: &Arc<StreamPlaces>,
+) -> Result<Built, Error> {
+    let inner = match dns::tokio::Transport::system(without_dns(key, traffic, places)?) {
         Ok(with_dns) => with_dns.boxed(),
         Err(why) => {
             tracing::info!("cannot look up /dnsaddr addresses: {why}");
-            without_dns(key, traffic)?
+            without_dns(key, traffic, places)?
         }
     };
     let (circuits, relay_client) = relay::client::new(key.public().to_peer_id());
-    let counter = Arc::clone(traffic);
+    let (counter, circuit_places) = (Arc::clone(traffic), Arc::clone(places));
     let transport = circuits
         .upgrade(Version::V1Lazy)
         .authenticate(noise_config(key)?)
@@ -64,10 +69,11 @@ pub(crate) fn build(key: &Keypair, traffic: &Arc<Traffic>) -> Result<Built, Erro
         .timeout(CIRCUIT_HANDSHAKE)
         .or_transport(HostNames::new(inner))
         .map(move |connection, _| match connection {
-            Either::Left((peer, circuit)) => (
-                peer,
-                StreamMuxerBox::new(CountedConnection::new(circuit, peer, &counter)),
-            ),
+            Either::Left((peer, circuit)) => {
+                let circuit = Placed::new(circuit, &peer, &circuit_places);
+                let counted = CountedConnection::new(circuit, peer, &counter);
+                (peer, StreamMuxerBox::new(counted))
+            }
             Either::Right(direct) => direct,
         })
         .boxed();
@@ -87,6 +93,7 @@ fn noise_config(key: &Keypair) -> Result<noise::Config, Error> {
 fn without_dns(
     key: &Keypair,
     traffic: &Arc<Traffic>,
+    places: &Arc<StreamPlaces>,
 ) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Error> {
     let tcp = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true))
         .upgrade(Version::V1Lazy)
@@ -94,7 +101,7 @@ fn without_dns(
         .multiplex(yamux_config())
         .timeout(TCP_HANDSHAKE);
     let quic = quic::tokio::Transport::new(quic_config(key));
-    let traffic = Arc::clone(traffic);
+    let (traffic, places) = (Arc::clone(traffic), Arc::clone(places));
     let both = quic
         .or_transport(tcp)
         .map(move |connection, _| match connection {
@@ -102,20 +109,13 @@ fn without_dns(
                 peer,
                 StreamMuxerBox::new(CountedConnection::new(quic, peer, &traffic)),
             ),
-            Either::Right((peer, tcp)) => (
-                peer,
-                StreamMuxerBox::new(CountedConnection::new(tcp, peer, &traffic)),
-            ),
+            Either::Right((peer, tcp)) => {
+                let tcp = Placed::new(tcp, &peer, &places);
+                let counted = CountedConnection::new(tcp, peer, &traffic);
+                (peer, StreamMuxerBox::new(counted))
+            }
         });
     Ok(both.boxed())
-}
-
-/// Each stream may hold 256 KiB unread, so the number of streams bounds the memory that a
-/// connection costs.
-fn yamux_config() -> yamux::Config {
-    let mut config = yamux::Config::default();
-    config.set_max_num_streams(STREAMS as usize);
-    config
 }
 
 fn quic_config(key: &Keypair) -> quic::Config {

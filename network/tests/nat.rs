@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod nat {
+    #[allow(dead_code)] // other tests need more of it
     pub(crate) mod peer;
 }
 

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// How a peer is connected to the internet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +65,22 @@ impl Place {
             .arg(program);
         command
     }
+
+    /// Takes the interface of a home without a router down, as when a cable is pulled.
+    ///
+    /// # Panics
+    /// When a command fails.
+    pub fn unplug(&self) {
+        inside(&self.namespace, "ip link set up0 down");
+    }
+
+    /// Brings the interface up again.
+    ///
+    /// # Panics
+    /// When a command fails.
+    pub fn plug_in(&self) {
+        inside(&self.namespace, "ip link set up0 up");
+    }
 }
 
 /// Why this machine cannot make namespaces and packet filters, if it cannot.
@@ -71,7 +88,10 @@ impl Place {
 /// # Errors
 /// The reason, in words.
 pub fn can_make_labs() -> Result<(), String> {
-    let name = format!("wprobe{}", std::process::id());
+    // Tests of one process ask at the same time.
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    let asked = ASKED.fetch_add(1, Ordering::Relaxed);
+    let name = format!("wprobe{}-{asked}", std::process::id());
     let run = |program: &str, arguments: &[&str]| {
         let output = Command::new(program).args(arguments).output();
         let output = output.map_err(|error| format!("{program}: {error}"))?;
@@ -150,6 +170,18 @@ impl Lab {
             namespace: host,
             ip: ip.into(),
         }
+    }
+
+    /// Replaces the address of an open home by another.
+    ///
+    /// # Panics
+    /// When a command fails.
+    pub fn change_address(&mut self, place: &mut Place) {
+        self.homes += 1;
+        let (old, new) = (place.ip, Ipv4Addr::new(203, 0, 113, self.homes));
+        inside(&place.namespace, &format!("ip addr del {old}/24 dev up0"));
+        inside(&place.namespace, &format!("ip addr add {new}/24 dev up0"));
+        place.ip = new.into();
     }
 
     fn home6(&mut self, first: String, number: u8, kind: Home) -> Place {

@@ -38,6 +38,7 @@ use crate::routes::Routes;
 use crate::serve::Server;
 use crate::sessions::{HeardSessions, KeyUse, OwnSession};
 use crate::status::{Counters, HolePunches, PortMapping, Status};
+use crate::stream_places::StreamPlaces;
 use crate::swarm::Input;
 use crate::traffic::Traffic;
 use crate::transport::{self, CLOSE_TIMEOUT};
@@ -106,7 +107,9 @@ impl Driver {
         let settings = setup.settings;
         let key = keypair(setup.secret)?;
         let (protocols, traffic) = (setup.protocols, setup.traffic);
-        let built = transport::build(&key, &traffic)?;
+        let (members, counters) = (Arc::clone(&setup.members), Arc::clone(&setup.counters));
+        let places = StreamPlaces::new(members, counters);
+        let built = transport::build(&key, &traffic, &places)?;
         let parts = Parts {
             upload: setup.upload,
             relay_client: built.relay_client,

@@ -8,9 +8,15 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::identity::{keypair, peer_id};
 use crate::protocols::Protocols;
+use crate::stream_places::StreamPlaces;
 use crate::streams::{Behaviour, Carries};
 use crate::traffic::Traffic;
 use crate::transport;
+
+/// Places for streams of a node that knows no members.
+pub(super) fn unlimited() -> Arc<StreamPlaces> {
+    StreamPlaces::new(Arc::default(), Arc::default())
+}
 
 /// A swarm that speaks only the blob protocols, without limits, connected to `node`.
 pub(super) async fn forger(node: &Node, seed: u8) -> Swarm<Behaviour> {
@@ -20,7 +26,7 @@ pub(super) async fn forger(node: &Node, seed: u8) -> Swarm<Behaviour> {
 pub(super) async fn forger_at(address: Multiaddr, seed: u8) -> Swarm<Behaviour> {
     let key = keypair([seed; 32]).unwrap();
     let protocols = Protocols::of_run(&RUN).unwrap();
-    let built = transport::build(&key, &Traffic::new(&protocols)).unwrap();
+    let built = transport::build(&key, &Traffic::new(&protocols), &unlimited()).unwrap();
     let config =
         libp2p::swarm::Config::with_tokio_executor().with_idle_connection_timeout(DEADLINE);
     let local = key.public().to_peer_id();

@@ -9,7 +9,7 @@ use libp2p::swarm::{Swarm, SwarmEvent};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
-use super::forgers::{forger, forger_at, open, open_to, until};
+use super::forgers::{forger, forger_at, open, open_to, unlimited, until};
 use super::*;
 use crate::streams::Carries;
 
@@ -17,7 +17,7 @@ use crate::streams::Carries;
 const ATTACKERS: &str = "127.0.1.1:0";
 
 /// A blob, and the seeder that has it and knows `honest` as the only member.
-fn seed(seeder: &Node, honest: &Node, chunks: usize) -> (BlobHash, Vec<u8>) {
+pub(super) fn seed(seeder: &Node, honest: &Node, chunks: usize) -> (BlobHash, Vec<u8>) {
     seeder.network.set_members([honest.key()]);
     let blob = bytes(chunks * CHUNK_BYTES, 9);
     (seeder.shelf.put(&blob), blob)
@@ -202,7 +202,7 @@ fn liar(seed: u8) -> Swarm<Liar> {
     let key = crate::identity::keypair([seed; 32]).unwrap();
     let protocols = crate::protocols::Protocols::of_run(&RUN).unwrap();
     let traffic = crate::traffic::Traffic::new(&protocols);
-    let built = crate::transport::build(&key, &traffic).unwrap();
+    let built = crate::transport::build(&key, &traffic, &unlimited()).unwrap();
     let local = key.public().to_peer_id();
     let store = libp2p::kad::store::MemoryStore::new(local);
     let config = libp2p::kad::Config::new(protocols.kademlia.clone());

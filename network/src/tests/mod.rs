@@ -10,6 +10,7 @@ mod relays;
 mod requests;
 mod returning;
 mod sessions;
+mod streams;
 
 use std::collections::HashMap;
 use std::future::Future;

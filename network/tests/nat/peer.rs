@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -73,6 +73,13 @@ impl Peer {
     /// Lets it fetch the blob of a peer.
     pub(crate) fn fetch(&self, index: u8) {
         writeln!(self.input.lock().unwrap(), "{index}").unwrap();
+    }
+
+    /// Sends its process a signal, such as `-STOP`. (`ip netns exec` becomes the program.)
+    pub(crate) fn signal(&self, signal: &str) {
+        let process = self.process.id().to_string();
+        let sent = Command::new("kill").args([signal, &process]).status();
+        assert!(sent.unwrap().success());
     }
 
     pub(crate) fn lines(&self) -> Vec<(f64, String)> {

@@ -174,7 +174,7 @@ impl Uploads {
     ) -> Option<Gift> {
         let window = self.window.bytes();
         let to_members = self.in_flight(now, |to| self.is_prompt_member(to));
-        let members_may = to_members < window;
+        let members_may = to_members < window && (to_members == 0 || !self.pauses(now));
         let others_may = match to_members {
             0 => self.in_flight(now, |_| true) < window,
             _ => self.turns.is_one(now),
@@ -182,7 +182,8 @@ impl Uploads {
         if !members_may && !others_may {
             return None;
         }
-        let gift = self.order().into_iter().find_map(|to| {
+        let order = self.order();
+        let gift = order.into_iter().find_map(|to| {
             let may = match self.is_prompt_member(&to) {
                 true => members_may,
                 false => others_may,
@@ -251,6 +252,13 @@ impl Uploads {
         counts.map(|(gift, _)| gift.bytes).sum()
     }
 
+    /// Whether a piece began only a moment ago.
+    fn pauses(&self, now: Instant) -> bool {
+        let pause = self.window.pause();
+        let began = self.gifts.values().map(|(_, began)| *began).max();
+        began.is_some_and(|began| now.saturating_duration_since(began) < pause)
+    }
+
     /// Whether a peer is a member whose last piece was not slow.
     fn is_prompt_member(&self, peer: &PeerKey) -> bool {
         self.members.standing(peer) == Standing::Member && !self.slow.contains_key(peer)
@@ -265,8 +273,9 @@ impl Uploads {
     }
 
     /// Peers that may get a piece, the next one first.
-    fn order(&self) -> Vec<PeerKey> {
+    fn order(&mut self) -> Vec<PeerKey> {
         let fair = self.given % FAIR_ONE_IN == FAIR_ONE_IN - 1;
+        let mut chances = StdRng::seed_from_u64(self.random.random());
         let mut order: Vec<_> = self
             .clients
             .iter()
@@ -277,7 +286,16 @@ impl Uploads {
                 let is_slow = self.slow.contains_key(peer);
                 let urgency = (!fair).then_some(urgent);
                 let standing = (comes_later, is_slow);
-                Some((standing, urgency, client.giving, client.served, *peer))
+                // Otherwise all senders would begin with the same peers.
+                let chance: u32 = chances.random();
+                Some((
+                    standing,
+                    urgency,
+                    client.giving,
+                    client.served,
+                    chance,
+                    *peer,
+                ))
             })
             .collect();
         order.sort_unstable();

@@ -48,6 +48,15 @@ impl Window {
         }
     }
 
+    /// How long after a piece the next one begins, while others are on their way. Pieces that begin
+    /// together also arrive together, and leave the uplink idle until the sender hears of it.
+    /// Pieces that arrive fast need no such pause.
+    pub(super) fn pause(&self) -> Duration {
+        let slow = self.usual.filter(|usual| *usual >= WINDOW_FAST);
+        let pieces = u32::try_from(self.bytes / STEP).unwrap_or(1).max(1);
+        slow.unwrap_or_default() / (2 * pieces)
+    }
+
     /// After this time a gift does not count.
     pub(super) fn slow(&self) -> Duration {
         GIFT_SLOW.max(self.usual.unwrap_or_default() * 4)
@@ -72,5 +81,17 @@ mod tests {
         assert_eq!(after(&mut window, STEP, 2000), LEAST_WINDOW);
         assert_eq!(after(&mut window, 1000, 1), LEAST_WINDOW);
         assert!(window.slow() > Duration::from_secs(7));
+    }
+
+    #[test]
+    fn slow_pieces_begin_apart() {
+        let mut window = Window::new();
+        assert_eq!(window.pause(), Duration::ZERO);
+        window.arrived(STEP, Duration::from_millis(800));
+        assert_eq!(window.pause(), Duration::from_millis(200));
+        for _ in 0..100 {
+            window.arrived(STEP, Duration::from_millis(10));
+        }
+        assert_eq!(window.pause(), Duration::ZERO);
     }
 }

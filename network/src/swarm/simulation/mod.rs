@@ -54,6 +54,8 @@ struct Node {
     /// Complete blobs.
     shelf: BTreeMap<BlobHash, Arc<Outline>>,
     done: BTreeMap<BlobHash, Duration>,
+    /// When its first piece arrived.
+    first: Option<Duration>,
     wants: BTreeSet<BlobHash>,
 }
 
@@ -80,6 +82,7 @@ impl Swarm {
                 kind: *kind,
                 shelf: BTreeMap::new(),
                 done: BTreeMap::new(),
+                first: None,
                 wants: BTreeSet::new(),
             })
             .collect();
@@ -219,6 +222,7 @@ impl Swarm {
             Kind::Liar => Arrived::Forged,
             _ => Arrived::Stored,
         };
+        self.nodes[node].first.get_or_insert(self.now);
         let picker = &mut self.nodes[node].picker;
         picker.ended(key(flow.from), (&flow.blob, flow.piece), how, now);
         let given = Event::Given(flow.gift, how == Arrived::Stored);

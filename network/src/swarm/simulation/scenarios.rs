@@ -37,8 +37,13 @@ fn a_blob_reaches_twenty_peers_in_little_more_than_the_author_needs_to_send_it_o
             "{:.1} s, bound {bound:.1} s, wasted {wasted:.3}",
             seconds(took)
         );
-        assert!(seconds(took) <= 1.15 * bound, "{took:?}");
+        assert!(seconds(took) <= 1.09 * bound, "{took:?}");
         assert_eq!(swarm.failures, 0);
+        // If all senders began with the same peers, the author alone would serve the others.
+        let firsts = swarm.nodes[1..].iter().map(|node| node.first);
+        let last = firsts.max().flatten().map_or(f64::MAX, seconds);
+        println!("every peer had a piece after {last:.1} s");
+        assert!(last <= 5.0, "{last}");
     }
 }
 

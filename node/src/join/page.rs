@@ -79,7 +79,6 @@ impl JoiningPage {
             unix_ms: unix_ms(),
             level,
             text: text.into(),
-            ..LogLine::default()
         });
         self.dashboard.publish(snapshot.clone());
     }

@@ -1,9 +1,9 @@
 //! One peer of a swarm, to measure how long blobs take: see `docs/bench/swarm.py`.
 //!
-//! `swarm <index> <peers> <authors> <bytes> <start> <folder>`: peers 0 to `authors` each have a blob
-//! of this length, and every peer fetches the others' into files of the folder at the Unix time
-//! `start`. Peer `i` listens on `10.77.0.(i + 1)`. Prints the seconds that it took, and the bytes
-//! sent for blobs.
+//! `swarm <index> <peers> <authors> <bytes> <start> <folder>`: peers 0 to `authors` each have a
+//! blob of this length, and every peer fetches the others' into files of the folder at the Unix
+//! time `start`. Peer `i` listens on `10.77.0.(i + 1)`. Prints the seconds that it took, and the
+//! bytes sent for blobs.
 
 use std::collections::HashMap;
 use std::error::Error;

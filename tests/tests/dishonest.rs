@@ -59,29 +59,52 @@ fn run(lies: &[&str]) -> Outcome {
     }
 }
 
+/// Runs of each kind at most. The loss of two honest runs differs by about 1 %, as much as by
+/// chance their first weights and their data differ. So what looks too high is measured again, and
+/// means are compared.
+const MOST_RUNS: usize = 3;
+
+/// The held-out losses of several runs.
+#[derive(Default)]
+struct Losses(Vec<f64>);
+
+impl Losses {
+    /// Adds a run in which all honest work must be applied.
+    fn add(&mut self, lies: &[&str]) {
+        let run = run(lies);
+        println!(
+            "{lies:?}: {:.4} nats/byte; applied {} of {} honest, {} lies",
+            run.loss,
+            run.honest,
+            HONEST * run.rounds,
+            run.lies
+        );
+        assert_eq!(run.honest, HONEST * run.rounds, "honest work refused");
+        self.0.push(run.loss);
+    }
+
+    fn mean(&self) -> f64 {
+        self.0.iter().sum::<f64>() / self.0.len() as f64
+    }
+}
+
 #[test]
 fn two_of_six_lie_and_the_network_learns_as_without_them() {
-    let without = run(&[]);
-    assert_eq!(
-        without.honest,
-        HONEST * without.rounds,
-        "honest work refused"
-    );
+    let mut without = Losses::default();
+    without.add(&[]);
     for lies in [
         ["sign-flip", "noise"],
         ["replay,false-scores", "zeros"],
         ["wrong-data", "copy"],
     ] {
-        let with = run(&lies);
-        println!(
-            "{lies:?}: {:.4} nats/byte, without liars {:.4}; applied {} of {} honest, {} lies",
-            with.loss,
-            without.loss,
-            with.honest,
-            HONEST * with.rounds,
-            with.lies
-        );
-        assert_eq!(with.honest, HONEST * with.rounds, "honest work refused");
-        assert!(with.loss < without.loss * 1.02, "{lies:?}");
+        let mut with = Losses::default();
+        with.add(&lies);
+        while with.mean() >= 1.02 * without.mean() && with.0.len() < MOST_RUNS {
+            with.add(&lies);
+            if without.0.len() < MOST_RUNS {
+                without.add(&[]);
+            }
+        }
+        assert!(with.mean() < 1.02 * without.mean(), "{lies:?}");
     }
 }

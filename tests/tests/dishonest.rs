@@ -2,6 +2,7 @@
 //! none of the lies, refuse no honest work, and learn what they would learn without the liars.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::print_stdout)] // a developer reads it
 
 use std::time::Duration;
 

@@ -10,7 +10,7 @@ use super::Core;
 use super::weight_sync::Weights;
 use crate::interface::event::Event;
 use crate::interface::names::TimerId;
-use crate::interface::output::{Output, Record};
+use crate::interface::output::Record;
 use crate::interface::view::Phase;
 use crate::rules::round_set::Roots;
 
@@ -49,10 +49,7 @@ impl Core {
             return;
         }
         let attestation = self.attestation(base_root);
-        let envelope = self.sign(&attestation);
-        self.outputs
-            .push(Output::Persist(Record::OwnAttestation(envelope.clone())));
-        self.outputs.push(Output::Broadcast(envelope.clone()));
+        let envelope = self.say(&attestation, Record::OwnAttestation);
         self.round
             .attestations
             .insert((self.round.attempt, self.me), (envelope, attestation));
@@ -70,7 +67,7 @@ impl Core {
             return;
         }
         self.attested_until = round.next();
-        let envelope = self.sign(&Attestation {
+        let attestation = Attestation {
             round,
             base_root: root,
             list: ListHash::of(std::iter::empty()),
@@ -78,10 +75,8 @@ impl Core {
             refused: Vec::new(),
             attempt: 0,
             scores: Vec::new(),
-        });
-        self.outputs
-            .push(Output::Persist(Record::OwnAttestation(envelope.clone())));
-        self.outputs.push(Output::Broadcast(envelope.clone()));
+        };
+        let envelope = self.say(&attestation, Record::OwnAttestation);
         self.late.insert((round, self.me), envelope);
     }
 

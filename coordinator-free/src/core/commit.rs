@@ -102,10 +102,7 @@ impl Core {
         if too_late || has_committed || !self.chain.allows(&commitment) {
             return;
         }
-        let envelope = self.sign(&commitment);
-        self.outputs
-            .push(Output::Persist(Record::OwnCommitment(envelope.clone())));
-        self.outputs.push(Output::Broadcast(envelope.clone()));
+        let envelope = self.say(&commitment, Record::OwnCommitment);
         self.keep_commitment(envelope, commitment);
     }
 
@@ -185,10 +182,7 @@ impl Core {
         }
         let votes = self.chain.ledger().roster().contains(&self.me);
         if votes && !self.round.closed.contains_key(&self.me) {
-            let envelope = self.sign(&Closed { round });
-            self.outputs
-                .push(Output::Persist(Record::OwnClosed(envelope.clone())));
-            self.outputs.push(Output::Broadcast(envelope.clone()));
+            let envelope = self.say(&Closed { round }, Record::OwnClosed);
             self.round.closed.insert(self.me, envelope);
         }
         self.enter(Phase::Closing, None);

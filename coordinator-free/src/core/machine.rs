@@ -271,13 +271,9 @@ impl Core {
         if !self.fresh_start.may_sign(&self.chain) {
             return;
         }
-        let envelope = self.sign(&Leave {
-            round: self.chain.round(),
-        });
-        self.leaves.insert(self.me, envelope.clone());
-        self.outputs
-            .push(Output::Persist(Record::OwnLeave(envelope.clone())));
-        self.outputs.push(Output::Broadcast(envelope));
+        let round = self.chain.round();
+        let envelope = self.say(&Leave { round }, Record::OwnLeave);
+        self.leaves.insert(self.me, envelope);
         self.stop_training();
     }
 
@@ -288,6 +284,18 @@ impl Core {
 
     pub(super) fn sign<M: Signable>(&self, message: &M) -> Envelope {
         Envelope::sign(&self.key, self.chain.run(), message)
+    }
+
+    /// Signs a message of this node, which is on disk before anybody hears it.
+    pub(super) fn say<M: Signable>(
+        &mut self,
+        message: &M,
+        record: fn(Envelope) -> Record,
+    ) -> Envelope {
+        let envelope = self.sign(message);
+        self.outputs.push(Output::Persist(record(envelope.clone())));
+        self.outputs.push(Output::Broadcast(envelope.clone()));
+        envelope
     }
 
     pub(super) fn report(&mut self, event: Event) {

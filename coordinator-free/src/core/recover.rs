@@ -6,7 +6,7 @@ use weal_proto::PeerId;
 
 use super::Core;
 use crate::interface::event::Event;
-use crate::interface::output::{Output, Record};
+use crate::interface::output::Record;
 use crate::rules::recovery;
 
 /// A round that has run for this long is stuck. Before that, a recovery would be a mistake: the
@@ -37,10 +37,7 @@ impl Core {
             return;
         }
         let said = recovery::recovery(&self.chain, base_root, gone.into_iter().collect());
-        let envelope = self.sign(&said);
-        self.outputs
-            .push(Output::Persist(Record::OwnRecovery(envelope.clone())));
-        self.outputs.push(Output::Broadcast(envelope.clone()));
+        let envelope = self.say(&said, Record::OwnRecovery);
         self.round.recoveries.insert(self.me, envelope);
         self.report(Event::Recovering {
             round: self.chain.round(),

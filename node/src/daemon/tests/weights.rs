@@ -128,6 +128,15 @@ fn damage(file: &Path) {
     file.write_all(&[!byte[0]]).unwrap();
 }
 
+/// Waits until both nodes have decided this many rounds, and asserts that they hold the same
+/// weights after all that both know. Returns the first one's status.
+async fn agree_from(one: &TestNode, other: &TestNode, goal: u64) -> Snapshot {
+    let decided = |status: &Snapshot| rounds(status) >= goal;
+    let status = one.wait_for("rounds", decided).await;
+    assert_roots_agree(&status, &other.wait_for("rounds", decided).await);
+    status
+}
+
 fn assert_roots_agree(one: &Snapshot, other: &Snapshot) {
     let roots = |status: &Snapshot| -> std::collections::BTreeMap<_, _> {
         let history = status.history.iter();
@@ -172,13 +181,7 @@ async fn a_node_whose_weights_are_damaged_on_disk_fetches_what_differs_and_goes_
         .wait_for("repair", |status| says(status, &text))
         .await;
     let goal = newest.0 + 2;
-    let ours = repaired
-        .wait_for("rounds", |status| rounds(status) >= goal)
-        .await;
-    let theirs = healthy
-        .wait_for("rounds", |status| rounds(status) >= goal)
-        .await;
-    assert_roots_agree(&ours, &theirs);
+    agree_from(&repaired, &healthy, goal).await;
     repaired.end().await.unwrap();
 
     // A checkpoint is repaired too.
@@ -226,19 +229,14 @@ async fn a_running_node_whose_weights_differ_from_the_others_fetches_what_differ
         status.events
     );
     let goal = rounds(&status) + 2;
-    let ours = damaged
-        .wait_for("rounds", |status| rounds(status) >= goal)
-        .await;
-    let theirs = one
-        .wait_for("rounds", |status| rounds(status) >= goal)
-        .await;
-    assert_roots_agree(&ours, &theirs);
+    agree_from(&damaged, &one, goal).await;
     for node in [one, two, damaged] {
         node.end().await.unwrap();
     }
 }
 
-/// A run of one founder that starts from a model file with random weights.
+/// A run of one founder that starts from a model file with random weights. Its rounds are so long
+/// that a newcomer is not 64 of them behind, and needs no newer weights.
 fn place_of_imported(model: &Path) -> Place {
     let spec = ModelSpec::preset("nano").unwrap();
     let values = weal_trainer::initial_weights(&spec, &[7; 32]).unwrap();
@@ -246,7 +244,10 @@ fn place_of_imported(model: &Path) -> Place {
     export
         .write_folder(model, FloatFormat::F32, &mut |_, _| {})
         .unwrap();
-    place_of(1, |run| run.model.checkpoint = Some(model.to_owned()))
+    place_of(1, |run| {
+        run.model.checkpoint = Some(model.to_owned());
+        run.inner.steps = 20;
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -296,15 +297,9 @@ async fn imported_weights_are_fetched_into_their_file_and_what_is_there_already_
 
     let newcomer = place.start(&folder, |_| {}).await;
     let goal = rounds(&founder.dashboard.status()) + 2;
-    let ours = newcomer
-        .wait_for("rounds", |status| rounds(status) >= goal)
-        .await;
+    let ours = agree_from(&newcomer, &founder, goal).await;
     let received = ours.traffic["blob"].bytes_received;
     assert!(received < blob.bytes, "fetched again: {received}");
-    let theirs = founder
-        .wait_for("rounds", |status| rounds(status) >= goal)
-        .await;
-    assert_roots_agree(&ours, &theirs);
     newcomer.end().await.unwrap();
     founder.end().await.unwrap();
 }
@@ -340,13 +335,7 @@ async fn a_newcomer_that_is_interrupted_keeps_what_it_has_of_a_checkpoint_and_ca
     let status = newcomer.wait_for(&text, |status| says(status, &text)).await;
     assert!(!says(&status, "3.3 MB of 3.3 MB"), "{:#?}", status.events);
     let goal = rounds(&founder.dashboard.status()) + 2;
-    let ours = newcomer
-        .wait_for("rounds", |status| rounds(status) >= goal)
-        .await;
-    let theirs = founder
-        .wait_for("rounds", |status| rounds(status) >= goal)
-        .await;
-    assert_roots_agree(&ours, &theirs);
+    agree_from(&newcomer, &founder, goal).await;
     newcomer.end().await.unwrap();
     founder.end().await.unwrap();
 }

@@ -193,12 +193,7 @@ fn a_node_whose_line_is_down_says_why_it_waits_and_joins_once_the_line_is_up() {
     let mut lab = Lab::new("l");
     let (public, link) = public_node(&mut lab, &root);
     let mut home = HomeNode::new(lab.home(Home::Open), root.path().join("home"));
-    let line = |place: &Place, state: &str| {
-        let mut set = place.command("ip".as_ref());
-        let set = set.args(["link", "set", "up0", state]).status();
-        assert!(set.unwrap().success());
-    };
-    line(&home.place, "down");
+    home.place.unplug();
     home.start(&["join", &link]);
     let logs = || [public.log(), home.log()].concat();
     let warned = || {
@@ -209,7 +204,7 @@ fn a_node_whose_line_is_down_says_why_it_waits_and_joins_once_the_line_is_up() {
     wait_for("a warning with its reason", MINUTE, warned, logs);
     let state = home.status().unwrap().node.state;
     assert_eq!(state, NodeState::CatchingUp);
-    line(&home.place, "up");
+    home.place.plug_in();
     let joined = || {
         let seen = home.status();
         seen.is_some_and(|seen| {

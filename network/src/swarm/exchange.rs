@@ -139,7 +139,7 @@ impl Exchange {
                 place,
                 reply,
             } => self.want(order, holders, (place, reply), now),
-            Input::Inbound(inbound) => self.on_stream(inbound),
+            Input::Inbound(inbound) => self.on_stream(inbound, now),
             Input::Frame { from, frame } => {
                 if self.readers.reads(&from) {
                     self.picker.heard(from, frame, now);
@@ -251,13 +251,14 @@ impl Exchange {
         self.picker.want(order, now);
     }
 
-    fn on_stream(&mut self, inbound: Inbound) {
+    fn on_stream(&mut self, inbound: Inbound, now: Instant) {
         let Some(from) = identity::peer_key(&inbound.peer) else {
             return;
         };
         match inbound.carries {
             Carries::Frames => {
                 self.picker.restarted(&from);
+                self.sessions.is_there(&from, now);
                 self.readers.start(from, inbound.stream);
             }
             Carries::Piece => {

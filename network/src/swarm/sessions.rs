@@ -73,6 +73,15 @@ impl Sessions {
         }
     }
 
+    /// The peer has just opened a way to this node, so it is there, perhaps after a restart: a lost
+    /// way is opened again at once.
+    pub(super) fn is_there(&mut self, peer: &PeerKey, now: Instant) {
+        if let Some(way) = self.ways.get_mut(peer) {
+            way.pause = FIRST_PAUSE;
+            way.reopen_at = way.reopen_at.map(|_| now);
+        }
+    }
+
     /// Peers whose way is to be opened again, and that must be told everything again.
     pub(super) fn reopen(&mut self, now: Instant) -> Vec<PeerKey> {
         let mut peers = Vec::new();
@@ -99,5 +108,36 @@ impl Way {
         }
         self.reopen_at = Some(now + self.pause);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::swarm::frame::Body;
+
+    #[tokio::test]
+    async fn a_peer_that_opens_a_way_is_not_kept_waiting_for_the_way_back() {
+        let (commands, _no_driver) = mpsc::channel(1);
+        let (inputs, _lost) = mpsc::channel(64);
+        let mut sessions = Sessions::new(commands.downgrade(), inputs);
+        let (peer, now): (PeerKey, _) = ([7; 32], Instant::now());
+        let frame = || Frame {
+            blob: [1; 32].into(),
+            body: Body::Drop,
+        };
+        for _ in 0..6 {
+            sessions.send(peer, frame(), now);
+            sessions.lost(peer, sessions.next, now);
+            sessions.reopen(now + LONGEST_PAUSE);
+        }
+        sessions.send(peer, frame(), now);
+        sessions.lost(peer, sessions.next, now);
+        assert!(sessions.reopen(now).is_empty());
+        sessions.is_there(&peer, now);
+        assert_eq!(sessions.reopen(now), [peer]);
+        sessions.send(peer, frame(), now);
+        sessions.lost(peer, sessions.next, now);
+        assert_eq!(sessions.reopen(now + FIRST_PAUSE), [peer]);
     }
 }

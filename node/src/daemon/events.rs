@@ -42,6 +42,7 @@ impl Daemon {
                 self.say_of(peer, "connected to");
                 self.met_peer(peer, &address);
                 self.spawn(self.context.clone().request_status(peer));
+                self.request_what_gossip_lost(peer);
             }
             Event::Disconnected { peer } => {
                 self.say_of(peer, "disconnected from");
@@ -80,6 +81,14 @@ impl Daemon {
                     PeerId::from(peer).short()
                 ),
             ),
+        }
+    }
+
+    /// While a member was not connected, gossip of it may have reached nobody.
+    fn request_what_gossip_lost(&mut self, peer: PeerKey) {
+        if self.is_member(peer.into()) {
+            let round = self.core.chain().round();
+            self.spawn(self.context.clone().request_messages(peer, round));
         }
     }
 

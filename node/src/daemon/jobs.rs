@@ -19,6 +19,7 @@ use weal_proto::{
 
 use super::examined::Examined;
 use super::fetch_progress::FetchProgress;
+use super::hedged::first_answer;
 use super::places::{Places, Purpose};
 use super::service::SharedPosition;
 use super::sketches::Sketches;
@@ -202,36 +203,39 @@ impl JobContext {
         })
     }
 
-    /// Asks peers for decided rounds.
+    /// Asks a peer for decided rounds, and others if it has none or takes long.
     pub(super) async fn request_decided(self, from: RoundNumber) -> Done {
         let request = Request::Decided {
             from,
             at_most: limits::DECIDED_BATCH as u32,
         }
         .encode();
-        for peer in self.connected().into_iter().take(ASKED) {
-            if let Some(Response::Decided(decided)) = self.ask(peer, &request).await
-                && !decided.is_empty()
-            {
-                return Done::Decided(decided);
+        let ask = |peer| {
+            let (context, request) = (self.clone(), request.clone());
+            async move {
+                match context.ask(peer, &request).await {
+                    Some(Response::Decided(decided)) if !decided.is_empty() => Some(decided),
+                    _ => None,
+                }
             }
-        }
-        Done::Nothing
+        };
+        let decided = first_answer(self.some_peers().map(ask)).await;
+        decided.map_or(Done::Nothing, Done::Decided)
     }
 
-    /// Asks peers for the messages of a round.
-    pub(super) async fn request_messages(self, round: RoundNumber) -> Done {
-        let request = Request::RoundMessages { round }.encode();
-        let mut messages = Vec::new();
-        for peer in self.connected().into_iter().take(ASKED) {
-            if let Some(Response::RoundMessages(envelopes)) = self.ask(peer, &request).await {
-                messages.extend(envelopes);
-            }
-        }
-        if messages.is_empty() {
-            Done::Nothing
-        } else {
-            Done::Messages(messages)
+    /// Peers to ask for the same thing.
+    pub(super) fn some_peers(&self) -> impl Iterator<Item = PeerKey> + use<> {
+        self.connected().into_iter().take(ASKED)
+    }
+
+    /// Asks one peer for the messages of a round.
+    pub(super) async fn request_messages(self, peer: PeerKey, round: RoundNumber) -> Done {
+        match self
+            .ask(peer, &Request::RoundMessages { round }.encode())
+            .await
+        {
+            Some(Response::RoundMessages(envelopes)) => Done::Messages(envelopes),
+            _ => Done::Nothing,
         }
     }
 

@@ -45,6 +45,7 @@ mod examinations;
 mod examined;
 mod fetch_progress;
 mod finding_peers;
+mod hedged;
 mod invitation;
 mod jobs;
 mod met_peers;

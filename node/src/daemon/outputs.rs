@@ -102,7 +102,9 @@ impl Daemon {
                 self.spawn(self.context.clone().request_decided(from_round));
             }
             Output::RequestRoundMessages { round } => {
-                self.spawn(self.context.clone().request_messages(round));
+                for peer in self.context.some_peers() {
+                    self.spawn(self.context.clone().request_messages(peer, round));
+                }
             }
             Output::Report(event) => self.report(&event),
         }

@@ -145,6 +145,11 @@ bytes32!(
     LedgerRoot
 );
 bytes32!(
+    /// Identifies what decided rounds lead to: the hash of a
+    /// [`ChainSnapshot`](crate::ChainSnapshot).
+    SnapshotHash
+);
+bytes32!(
     /// The public randomness of a round.
     Seed
 );

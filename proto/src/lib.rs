@@ -61,7 +61,7 @@ pub use error::{DecodeError, ManifestError, OutlineError};
 pub use exchange::{Request, Response, Status};
 pub use ids::{
     BlobHash, EnvelopeHash, LayoutHash, LedgerRoot, PayloadHash, PeerId, RoundNumber, RoundSetHash,
-    RunId, Samples, Seed, SlotId, StateRoot, View, Weight,
+    RunId, Samples, Seed, SlotId, SnapshotHash, StateRoot, View, Weight,
 };
 pub use manifest::Manifest;
 pub use message::Message;

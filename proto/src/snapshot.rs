@@ -4,10 +4,15 @@
 //! snapshots of a round are equal byte for byte on all nodes.
 
 use crate::error::DecodeError;
-use crate::ids::{BlobHash, PeerId, RoundNumber, RoundSetHash, RunId, Seed, SlotId, StateRoot};
+use crate::ids::{
+    BlobHash, PeerId, RoundNumber, RoundSetHash, RunId, Seed, SlotId, SnapshotHash, StateRoot,
+};
 use crate::limits;
 use crate::message::Standalone;
 use crate::schema::{message, rising};
+
+/// BLAKE3 context under which a snapshot is hashed.
+const CONTEXT: &str = "commonweal snapshot v1";
 
 message! {
     /// The state of a run after its last decided round.
@@ -45,6 +50,13 @@ message! {
 }
 
 impl Standalone for ChainSnapshot {}
+
+impl ChainSnapshot {
+    /// The hash of the snapshot with this encoding.
+    pub fn hash_of(bytes: &[u8]) -> SnapshotHash {
+        blake3::derive_key(CONTEXT, bytes).into()
+    }
+}
 
 message! {
     /// What one peer has earned.

@@ -16,6 +16,7 @@
 //! | `proven_weights` | whether weights on disk are those that the run agreed on |
 //! | `provenance`, `verify` | where weights come from, and proving it |
 //! | [`loaded_model`] | a model to generate with, to measure or to export |
+//! | `lone_founder` | long histories, for tests |
 //! | [`status_client`] | asking a running node for its status |
 //! | [`testnet`] | a whole network on this machine |
 //! | `signals`, `terminal` | Ctrl-C and SIGTERM; what the program prints |
@@ -44,6 +45,8 @@ pub mod join;
 mod learner;
 pub mod link;
 pub mod loaded_model;
+#[cfg(test)]
+mod lone_founder;
 mod model_folder;
 pub mod new_run;
 mod node_network;

@@ -37,6 +37,8 @@ use crate::store::learner::LearnerFiles;
 use crate::store::weights::WeightFiles;
 use crate::traffic_meter::{MonthlyTraffic, TrafficMeter};
 
+/// Records of rounds that the page begins with, and about as many of earlier ones.
+const RECORDS_SHOWN: usize = 4_096;
 /// Events of the learner that may wait for the daemon.
 const LEARNER_EVENTS: usize = 16;
 
@@ -249,7 +251,7 @@ impl Daemon {
         drop(position);
         let history: Vec<RoundRecord> = self
             .store
-            .history()?
+            .history(RECORDS_SHOWN)?
             .iter()
             .filter_map(|json| serde_json::from_slice(json).ok())
             .collect();

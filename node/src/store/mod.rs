@@ -6,6 +6,8 @@
 //! | `peers.rs` | where peers were reached |
 //! | `sessions.rs` | the processes of this node that took part |
 //! | `records.rs` | how the core's records lie in the database |
+//! | `snapshots.rs` | what the decided rounds led to |
+//! | `history.rs` | what the page shows of each round |
 //! | `blobs/` | contributions, data and tokenisers as files, by hash |
 //! | `weights.rs` | weights at the start of the newest rounds, and of some earlier ones |
 //! | `partial_weights.rs` | weights that are being fetched |
@@ -13,11 +15,13 @@
 
 pub mod blobs;
 mod database;
+mod history;
 pub(crate) mod learner;
 pub(crate) mod partial_weights;
 mod peers;
 mod records;
 mod sessions;
+mod snapshots;
 pub mod weights;
 
 pub use database::Store;

@@ -34,7 +34,7 @@ impl ProvenHistory {
     pub(crate) fn of_home(home: &Home, progress: &mut dyn FnMut(u64, u64)) -> Result<Self> {
         let mut proven = Self::of(home.manifest.clone());
         let all = home.store.decided_rounds()?;
-        for decided in home.store.every_decided() {
+        for decided in home.store.decided_from(RoundNumber(0)) {
             proven.follow(decided?)?;
             progress(proven.rounds(), all);
         }

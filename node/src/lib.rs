@@ -8,6 +8,7 @@
 //! | [`folder`], [`home`] | a node's data folder, and the run in it once it is opened |
 //! | `full_disk` | writes that wait while the disk is full |
 //! | [`settings`], [`link`] | how this machine takes part; how people are invited |
+//! | `anchor` | a state of the run that a link names |
 //! | `node_network` | how the node uses the network |
 //! | `page_port`, `page_password` | listening for the page, and serving it; its password |
 //! | `plan`, `check`, `data` | what a manifest means here; checking contributions; reading text |
@@ -28,6 +29,7 @@
 
 #![forbid(unsafe_code)]
 
+mod anchor;
 mod bench;
 mod check;
 pub mod cli;

@@ -21,6 +21,9 @@ pub const FETCH_WEIGHTS_FROM: u64 = 64;
 /// node that applies rounds, since it is at most [`FETCH_WEIGHTS_FROM`] rounds behind.
 pub const SNAPSHOTS: usize = 3;
 
+/// Rounds from one milestone to the next.
+pub const MILESTONE_EVERY: u64 = 1_024;
+
 /// The weights that a store keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeptWeights {
@@ -40,8 +43,14 @@ pub const fn has_snapshot(round: RoundNumber) -> bool {
     is_checkpoint(round) && round.0 > 0
 }
 
-/// The snapshots that a node with the weights of a round may start from, the best first, if so many
-/// rounds are `decided`. `stored` rises.
+/// Whether a store keeps the snapshot of what was decided before a round for ever, so that
+/// newcomers may begin from it.
+pub const fn is_milestone(round: RoundNumber) -> bool {
+    round.0.is_multiple_of(MILESTONE_EVERY) && round.0 > 0
+}
+
+/// The snapshots that a node may start from, the best first. It has the weights of the round
+/// `weights`, and `decided` is the first round that is not decided. `stored` rises.
 ///
 /// A newer snapshot saves work. But the node applies the rounds since its weights again, so it has
 /// to know them, unless it is so far behind that it fetches newer weights. Then it has to know one
@@ -154,6 +163,13 @@ mod tests {
     }
 
     #[test]
+    fn every_milestone_has_a_snapshot() {
+        let mut milestones = (0..5_000).map(RoundNumber).filter(|it| is_milestone(*it));
+        assert_eq!(milestones.next(), Some(RoundNumber(1_024)));
+        assert!(milestones.all(has_snapshot));
+    }
+
+    #[test]
     fn no_node_has_to_read_all_rounds() {
         for decided in CHECKPOINT_EVERY..500 {
             let made = (0..=decided).filter(|round| has_snapshot(RoundNumber(*round)));
@@ -162,7 +178,10 @@ mod tests {
             for weights in 0..=decided {
                 let start = starts(stored, weights, decided).first().copied();
                 let read = decided - start.unwrap_or(0);
-                assert!(read <= SNAPSHOTS as u64 * CHECKPOINT_EVERY, "{weights}, {decided}");
+                assert!(
+                    read <= SNAPSHOTS as u64 * CHECKPOINT_EVERY,
+                    "{weights}, {decided}"
+                );
             }
         }
     }

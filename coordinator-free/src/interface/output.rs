@@ -2,8 +2,8 @@
 
 use weal_proto::manifest::AggregationRule;
 use weal_proto::{
-    BlobHash, ChainSnapshot, Commitment, Decided, Envelope, EnvelopeHash, PeerId, RoundNumber, RoundSetHash, Seed,
-    SlotId, StateRoot,
+    BlobHash, ChainSnapshot, Commitment, Decided, Envelope, EnvelopeHash, PeerId, RoundNumber,
+    RoundSetHash, Seed, SlotId, StateRoot,
 };
 
 use crate::interface::event::Event;

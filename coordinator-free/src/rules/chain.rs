@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use weal_proto::manifest::Manifest;
 use weal_proto::{
-    Attestation, ChainSnapshot, Commitment, Envelope, LedgerRoot, PeerId, RoundNumber, RoundSet, RoundSetHash,
-    RunId, SampleSpan, Seed, SlotId, Ticket, limits,
+    Attestation, ChainSnapshot, Commitment, Envelope, LedgerRoot, PeerId, RoundNumber, RoundSet,
+    RoundSetHash, RunId, SampleSpan, Seed, SlotId, Ticket, limits,
 };
 
 use crate::interface::error::Error;

@@ -55,7 +55,9 @@ impl MadeUp {
             .zip(places.iter())
             .map(|(slot, _)| slot)
             .collect();
-        let contributions = places.iter().filter_map(|holder| self.contribution(&holder));
+        let contributions = places
+            .iter()
+            .filter_map(|holder| self.contribution(&holder));
         let value = RoundSet {
             round: self.chain.round(),
             parent: self.chain.parent(),

@@ -7,7 +7,7 @@ use weal_coordinator_free::{Chain, Config, Core, Recovered};
 use weal_proto::{BlobHash, Commitment, Envelope, RoundNumber, SigningKey};
 
 use super::own_contribution::OwnContribution;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::plan::{self, Plan};
 use crate::store::Store;
@@ -73,6 +73,11 @@ pub(super) fn core(home: &Home, key: &SigningKey, weights_round: RoundNumber) ->
     let records = home.store.undecided_records()?;
     let mut recovered = Recovered::from_decided(start, decided, weights_round, records)?;
     failed?;
+    let (expected, found) = (home.store.decided_rounds()?, recovered.chain.round());
+    if found.0 != expected {
+        let why = format!("round {found} of {expected} decided rounds is missing");
+        return Err(Error::corrupt(&home.folder.store(), why));
+    }
     recovered.genesis = home.store.has_genesis()?;
     Ok(Core::new(Config::new(key.clone()), recovered)?)
 }
@@ -94,7 +99,7 @@ fn starting_point(home: &Home, weights_round: RoundNumber) -> Result<Chain> {
             ),
         }
     }
-    Ok(Chain::genesis(manifest))
+    home.first_chain()
 }
 
 /// This node's newest contribution, and whether its round was decided without it, or the node

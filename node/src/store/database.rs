@@ -255,12 +255,14 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub fn decided_rounds(&self) -> Result<u64> {
-        self.read(|tables| {
-            Ok(tables
-                .open_table(DECIDED)?
-                .last()?
-                .map_or(0, |(round, _)| round.value() + 1))
-        })
+        let last = self.read(|tables| {
+            let table = tables.open_table(DECIDED)?;
+            Ok(table.last()?.map(|(round, _)| round.value()))
+        })?;
+        match last {
+            Some(last) => Ok(last + 1),
+            None => Ok(self.first_round()?.0),
+        }
     }
 
     /// The state root of the weights at a round's start, if the round is decided.
@@ -273,7 +275,8 @@ impl Store {
     }
 
     /// Decided rounds in order, starting with `from`: at most `at_most`, and about `bytes` bytes.
-    /// The first one is returned however long it is.
+    /// The first one is returned however long it is. None are if `from` is not decided, or not
+    /// known here.
     ///
     /// # Errors
     /// When the database cannot be read or is damaged.
@@ -283,9 +286,11 @@ impl Store {
             let mut found = Vec::new();
             let mut size = 0;
             for entry in table.range(from.0..)?.take(at_most) {
-                let value = entry?.1.value().to_vec();
+                let (round, value) = entry?;
+                let value = value.value().to_vec();
                 size += value.len();
-                if size > bytes && !found.is_empty() {
+                let is_here = !found.is_empty() || round.value() == from.0;
+                if !is_here || size > bytes && !found.is_empty() {
                     break;
                 }
                 found.push(value);

@@ -8,11 +8,13 @@
 //! | `records.rs` | how the core's records lie in the database |
 //! | `snapshots.rs` | what the decided rounds led to |
 //! | `history.rs` | what the page shows of each round |
+//! | `beginning.rs` | where the decided rounds begin, and what the link names |
 //! | `blobs/` | contributions, data and tokenisers as files, by hash |
 //! | `weights.rs` | weights at the start of the newest rounds, and of some earlier ones |
 //! | `partial_weights.rs` | weights that are being fetched |
 //! | `learner.rs` | error feedback and optimiser moments |
 
+mod beginning;
 pub mod blobs;
 mod database;
 mod history;
@@ -21,7 +23,7 @@ pub(crate) mod partial_weights;
 mod peers;
 mod records;
 mod sessions;
-mod snapshots;
+pub(crate) mod snapshots;
 pub mod weights;
 
 pub use database::Store;

@@ -78,14 +78,14 @@ pub(super) fn write(
 }
 
 /// The hash, and then the canonical bytes.
-fn encode(snapshot: &ChainSnapshot) -> Vec<u8> {
+pub(crate) fn encode(snapshot: &ChainSnapshot) -> Vec<u8> {
     let bytes = snapshot.encode();
     let hash = ChainSnapshot::hash_of(&bytes);
     [hash.as_bytes().as_slice(), &bytes].concat()
 }
 
 /// `None` if the bytes are damaged, or of another format.
-fn decode(stored: &[u8]) -> Option<ChainSnapshot> {
+pub(crate) fn decode(stored: &[u8]) -> Option<ChainSnapshot> {
     let (hash, bytes) = stored.split_at_checked(HASH_BYTES)?;
     if ChainSnapshot::hash_of(bytes).as_bytes() != hash {
         return None;

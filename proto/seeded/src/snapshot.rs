@@ -116,9 +116,7 @@ impl Seeded for PastBlobs {
         let blobs = source.below(4);
         Self {
             round: source.any(),
-            blobs: (0..blobs)
-                .map(|_| BlobHash::from(source.bytes()))
-                .collect(),
+            blobs: (0..blobs).map(|_| BlobHash::from(source.bytes())).collect(),
         }
     }
 }

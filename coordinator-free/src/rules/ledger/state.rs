@@ -1,7 +1,7 @@
 //! A ledger as a snapshot holds it.
 
-use weal_proto::snapshot::{AccountState, ChainSnapshot, StandingState, WaitingTicket};
 use weal_proto::PeerId;
+use weal_proto::snapshot::{AccountState, ChainSnapshot, StandingState, WaitingTicket};
 
 use super::account::Account;
 use super::accounts::Ledger;

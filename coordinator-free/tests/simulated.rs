@@ -122,7 +122,7 @@ fn peers_that_start_from_a_snapshot_know_what_all_rounds_lead_to() {
     let leaves = |peer| Absence {
         peer,
         leaves_in: Some(20),
-        joins_at: 30_000,
+        joins_at: 60,
     };
     let scenario = Scenario {
         crash_ppm: 300,

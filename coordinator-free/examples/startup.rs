@@ -2,7 +2,7 @@
 //! snapshot and the rounds since.
 //!
 //! ```text
-//! cargo run -p weal-coordinator-free --example startup -- 16 2000 20000
+//! cargo run -p weal-coordinator-free --features sim --example startup -- 16 2000 20000
 //! ```
 //!
 //! The arguments are the number of voters, up to 255, and numbers of decided rounds, rising.

@@ -192,7 +192,11 @@ message! {
 message! {
     /// A contribution that is being measured.
     #[derive(Debug, Clone, PartialEq, Eq)]
-    pub struct MeasuredContribution("measured contribution", limits::SNAPSHOT_BYTES, committee_rises) {
+    pub struct MeasuredContribution(
+        "measured contribution",
+        limits::SNAPSHOT_BYTES,
+        committee_rises
+    ) {
         /// The place that its peer held.
         pub slot: SlotId = 1,
         /// The contributor.

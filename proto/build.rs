@@ -2,7 +2,12 @@
 
 use std::error::Error;
 
-const SCHEMA: [&str; 3] = ["manifest.proto", "round.proto", "exchange.proto"];
+const SCHEMA: [&str; 4] = [
+    "manifest.proto",
+    "round.proto",
+    "exchange.proto",
+    "snapshot.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=schema");

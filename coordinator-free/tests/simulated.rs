@@ -116,6 +116,25 @@ fn peers_with_a_third_of_the_weight_may_crash_and_restart() {
     assert!(outcome.crashes > 20, "{}", outcome.crashes);
 }
 
+/// The simulator compares what a peer starts from with all that was decided.
+#[test]
+fn peers_that_start_from_a_snapshot_know_what_all_rounds_lead_to() {
+    let leaves = |peer| Absence {
+        peer,
+        leaves_in: Some(20),
+        joins_at: 60,
+    };
+    let scenario = Scenario {
+        crash_ppm: 300,
+        most_down: 1,
+        rounds: 110,
+        absences: vec![leaves(3)],
+        ..Scenario::calm(4, 4)
+    };
+    let outcome = play(&scenario);
+    assert!(outcome.from_snapshot > 5, "{}", outcome.from_snapshot);
+}
+
 #[test]
 fn a_run_without_two_thirds_of_the_weight_waits_and_continues_when_they_return() {
     let halves = Partition {

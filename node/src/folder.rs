@@ -7,6 +7,7 @@
 //! | `run.toml` | a run that was written but not started yet |
 //! | `genesis` | the right to begin the run of `run.toml`; the first start uses it up |
 //! | `manifest.bin` | the manifest, which fixes the run |
+//! | `beginning.bin` | the state from which this node began, if it is not the manifest |
 //! | `store.redb` | decided rounds, this node's own messages, known peers |
 //! | `blobs/` | contributions, data and other byte strings, by hash |
 //! | `parts/` | long blobs that are being fetched |
@@ -20,9 +21,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use weal_files::Access;
-use weal_proto::{Manifest, Message, RunId, SigningKey};
+use weal_proto::{ChainSnapshot, Manifest, Message, RunId, SigningKey};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::snapshots;
 
 /// More than any export takes.
 const EXPORTS_TAKE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -87,6 +89,10 @@ impl Folder {
 
     fn manifest_path(&self) -> PathBuf {
         self.root.join("manifest.bin")
+    }
+
+    fn beginning_path(&self) -> PathBuf {
+        self.root.join("beginning.bin")
     }
 
     fn genesis_path(&self) -> PathBuf {
@@ -255,6 +261,33 @@ impl Folder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::storage("cannot read the manifest", &path)(error)),
         }
+    }
+
+    /// The state from which this node began; `None` if it began with the manifest.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is damaged.
+    pub(crate) fn beginning(&self) -> Result<Option<ChainSnapshot>> {
+        let path = self.beginning_path();
+        match fs::read(&path) {
+            Ok(bytes) => match snapshots::decode(&bytes) {
+                Some(snapshot) => Ok(Some(snapshot)),
+                None => Err(Error::corrupt(&path, "its hash differs")
+                    .with_hint("join the run in a new folder")),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::storage("cannot read", &path)(error)),
+        }
+    }
+
+    /// Lets this node begin with a state.
+    pub(crate) fn write_beginning(&self, snapshot: &ChainSnapshot) -> Result<()> {
+        let bytes = snapshots::encode(snapshot);
+        Ok(weal_files::write(
+            &self.beginning_path(),
+            Access::Owner,
+            &bytes,
+        )?)
     }
 
     /// Makes this the folder of a run.

@@ -6,13 +6,16 @@
 //! manifest is therefore complete, even after a crash.
 
 use std::fs;
+use std::sync::Arc;
 
-use weal_proto::{Manifest, RunId};
+use weal_coordinator_free::Chain;
+use weal_proto::{ChainSnapshot, Manifest, Message, RunId};
 
+use crate::anchor::Anchor;
 use crate::error::{Error, Result};
 use crate::folder::{Folder, FolderLock};
 use crate::store::Store;
-use crate::store::blobs::Blobs;
+use crate::store::blobs::{Blobs, Keep};
 
 /// A run's data folder, in the hands of this process.
 pub struct Home {
@@ -22,6 +25,8 @@ pub struct Home {
     pub(crate) run: RunId,
     pub(crate) store: Store,
     pub(crate) blobs: Blobs,
+    /// The state from which this node began; `None` if it began with the manifest.
+    pub(crate) beginning: Option<ChainSnapshot>,
 }
 
 /// A locked folder without a run.
@@ -99,6 +104,10 @@ impl EmptyFolder {
     fn home(self, manifest: Manifest, store: Store) -> Result<Home> {
         let run = manifest.run();
         let blobs = Blobs::open(self.folder.blobs(), store.clone())?;
+        let beginning = self.folder.beginning()?;
+        if let Some(snapshot) = &beginning {
+            store.begin_at(snapshot.round)?;
+        }
         Ok(Home {
             folder: self.folder,
             lock: self.lock,
@@ -106,6 +115,7 @@ impl EmptyFolder {
             run,
             store,
             blobs,
+            beginning,
         })
     }
 
@@ -123,6 +133,32 @@ pub(crate) fn no_run(folder: &Folder) -> Error {
 }
 
 impl Home {
+    /// Begins with a state instead of the manifest, and passes it on to others.
+    ///
+    /// # Errors
+    /// When the disk cannot be written.
+    pub(crate) fn begin_at(&mut self, snapshot: ChainSnapshot) -> Result<()> {
+        let round = snapshot.round;
+        let state = self.blobs.put(&snapshot.encode(), Keep::Pinned, false)?;
+        self.store.put_milestone(Anchor { round, state })?;
+        self.folder.write_beginning(&snapshot)?;
+        self.store.begin_at(round)?;
+        self.beginning = Some(snapshot);
+        Ok(())
+    }
+
+    /// What was decided before the first round that this node knows.
+    ///
+    /// # Errors
+    /// When the state that it began with is not of this run and version.
+    pub(crate) fn first_chain(&self) -> Result<Chain> {
+        let manifest = Arc::new(self.manifest.clone());
+        Ok(match &self.beginning {
+            Some(snapshot) => Chain::restore(manifest, snapshot)?,
+            None => Chain::genesis(manifest),
+        })
+    }
+
     /// Writes the manifest: from now on the folder holds this run.
     ///
     /// # Errors

@@ -8,6 +8,7 @@
 //! | [`folder`], [`home`] | a node's data folder, and the run in it once it is opened |
 //! | `full_disk` | writes that wait while the disk is full |
 //! | [`settings`], [`link`] | how this machine takes part; how people are invited |
+//! | `anchor` | a state of the run that a link names |
 //! | `node_network` | how the node uses the network |
 //! | `page_port`, `page_password` | listening for the page, and serving it; its password |
 //! | `plan`, `check`, `data` | what a manifest means here; checking contributions; reading text |
@@ -16,6 +17,7 @@
 //! | `proven_weights` | whether weights on disk are those that the run agreed on |
 //! | `provenance`, `verify` | where weights come from, and proving it |
 //! | [`loaded_model`] | a model to generate with, to measure or to export |
+//! | `lone_founder` | long histories, for tests |
 //! | [`status_client`] | asking a running node for its status |
 //! | [`testnet`] | a whole network on this machine |
 //! | `signals`, `terminal` | Ctrl-C and SIGTERM; what the program prints |
@@ -27,6 +29,7 @@
 
 #![forbid(unsafe_code)]
 
+mod anchor;
 mod bench;
 mod check;
 pub mod cli;
@@ -44,6 +47,8 @@ pub mod join;
 mod learner;
 pub mod link;
 pub mod loaded_model;
+#[cfg(test)]
+mod lone_founder;
 mod model_folder;
 pub mod new_run;
 mod node_network;

@@ -1,5 +1,5 @@
 //! A run link, which invites people to a run:
-//! `weal:<run id>?peer=<multiaddr>&peer=<multiaddr>`.
+//! `weal:<run id>?round=<number>&state=<hash>&peer=<multiaddr>&peer=<multiaddr>`.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,19 +9,23 @@ use std::str::FromStr;
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 use weal_network::numeric_address;
-use weal_proto::RunId;
+use weal_proto::{BlobHash, RoundNumber, RunId};
 
+use crate::anchor::Anchor;
 use crate::error::Error;
 
 /// What every link begins with.
 const SCHEME: &str = "weal:";
 
 /// The name of a run, and some of its peers. A newcomer fetches the manifest from them and checks
-/// it against the run id: of the link, only the id has to be trusted.
+/// it against the run id: of the link, only the id has to be trusted, and the state if it names
+/// one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunLink {
     /// The hash of the run's manifest.
     pub run: RunId,
+    /// What was decided before some round. A newcomer checks the rounds from there on.
+    pub anchor: Option<Anchor>,
     /// Peers to call first. Each address ends in the peer's identity (`/p2p/…`).
     pub peers: Vec<Multiaddr>,
 }
@@ -87,10 +91,7 @@ impl RunLink {
         peers.append(&mut self.peers);
         let mut seen = BTreeSet::new();
         peers.retain(|peer| seen.insert(peer.to_vec()));
-        Self {
-            run: self.run,
-            peers,
-        }
+        Self { peers, ..self }
     }
 
     /// Whether a text is meant as a run link.
@@ -116,8 +117,14 @@ fn by_loopback(address: &Multiaddr) -> Option<Multiaddr> {
 impl fmt::Display for RunLink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{SCHEME}{}", self.run)?;
-        for (i, peer) in self.peers.iter().enumerate() {
-            write!(f, "{}peer={peer}", if i == 0 { '?' } else { '&' })?;
+        let mut separator = '?';
+        if let Some(Anchor { round, state }) = &self.anchor {
+            write!(f, "{separator}round={round}&state={state}")?;
+            separator = '&';
+        }
+        for peer in &self.peers {
+            write!(f, "{separator}peer={peer}")?;
+            separator = '&';
         }
         Ok(())
     }
@@ -138,20 +145,37 @@ impl FromStr for RunLink {
             .ok_or_else(|| wrong("it does not begin with \"weal:\"".into()))?;
         let (run, query) = rest.split_once('?').unwrap_or((rest, ""));
         let run = run.parse().map_err(|error| wrong(format!("{error}")))?;
-        let mut peers = Vec::new();
+        let (mut peers, mut round, mut state) = (Vec::new(), None, None);
         for part in query.split('&').filter(|part| !part.is_empty()) {
-            let address = part
-                .strip_prefix("peer=")
-                .ok_or_else(|| wrong(format!("\"{part}\" is not of the form peer=<multiaddr>")))?;
-            let peer: Multiaddr = address
-                .parse()
-                .map_err(|error| wrong(format!("address \"{address}\": {error}")))?;
-            // A link that was made where `WEAL_EXTERNAL` was set to nothing.
-            if !peer.is_empty() {
-                peers.push(peer);
+            let (key, value) = part.split_once('=').unwrap_or((part, ""));
+            let failed = |error: &dyn fmt::Display| wrong(format!("{key} \"{value}\": {error}"));
+            match key {
+                "round" if round.is_none() => {
+                    round = Some(RoundNumber(value.parse::<u64>().map_err(|e| failed(&e))?));
+                }
+                "state" if state.is_none() => {
+                    state = Some(value.parse::<BlobHash>().map_err(|e| failed(&e))?);
+                }
+                "peer" => {
+                    let peer = value.parse::<Multiaddr>().map_err(|e| failed(&e))?;
+                    // A link that was made where `WEAL_EXTERNAL` was set to nothing.
+                    if !peer.is_empty() {
+                        peers.push(peer);
+                    }
+                }
+                _ => return Err(wrong(format!("\"{part}\" does not belong there"))),
             }
         }
-        Ok(Self { run, peers })
+        let anchor = match (round, state) {
+            (Some(round), Some(state)) => Some(Anchor { round, state }),
+            (None, None) => None,
+            _ => {
+                return Err(wrong(
+                    "it names a round or a state without the other".into(),
+                ));
+            }
+        };
+        Ok(Self { run, anchor, peers })
     }
 }
 
@@ -168,6 +192,23 @@ mod tests {
         let link: RunLink = text.parse().unwrap();
         assert_eq!(link.peers.len(), 2);
         assert_eq!(link.to_string(), text);
+    }
+
+    #[test]
+    fn a_link_may_name_a_state() {
+        let text = format!(
+            "weal:{}?round=2048&state={}&peer=/ip4/10.0.0.1/tcp/1",
+            "ab".repeat(32),
+            "cd".repeat(32)
+        );
+        let link: RunLink = text.parse().unwrap();
+        let anchor = Anchor {
+            round: RoundNumber(2_048),
+            state: [0xcd; 32].into(),
+        };
+        assert_eq!(link.anchor, Some(anchor));
+        assert_eq!(link.to_string(), text);
+        assert_eq!(link.on_this_machine().anchor, Some(anchor));
     }
 
     #[test]
@@ -208,6 +249,10 @@ mod tests {
             "http://x",
             "weal:12",
             &format!("weal:{}?peer=nonsense", "ab".repeat(32)),
+            &format!("weal:{}?round=5", "ab".repeat(32)),
+            &format!("weal:{}?state={}", "ab".repeat(32), "cd".repeat(32)),
+            &format!("weal:{}?round=x&state={}", "ab".repeat(32), "cd".repeat(32)),
+            &format!("weal:{}?relay=5", "ab".repeat(32)),
         ] {
             let error = text.parse::<RunLink>().unwrap_err();
             assert_eq!(error.code(), 6);

@@ -145,9 +145,35 @@ bytes32!(
     LedgerRoot
 );
 bytes32!(
+    /// Identifies what decided rounds lead to: the hash of a
+    /// [`ChainSnapshot`](crate::ChainSnapshot).
+    SnapshotHash
+);
+bytes32!(
     /// The public randomness of a round.
     Seed
 );
+
+macro_rules! lists_of_ids {
+    ($($name:ident),+) => {$(
+        impl Value for Vec<$name> {
+            type Wire = Vec<Vec<u8>>;
+            const FORM: Form = Form::Ids;
+
+            fn to_field(&self) -> Self::Wire {
+                self.iter().map(Value::to_field).collect()
+            }
+
+            fn from_field(field: &'static str, wire: Self::Wire) -> Result<Self, DecodeError> {
+                wire.into_iter()
+                    .map(|id| $name::from_field(field, id))
+                    .collect()
+            }
+        }
+    )+};
+}
+
+lists_of_ids!(PeerId, BlobHash);
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {

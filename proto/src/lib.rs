@@ -36,6 +36,7 @@
 //! | [`exchange`] | control requests and answers |
 //! | [`blob`] | the header of a contribution, and requests for parts of a blob |
 //! | [`outline`] | how a blob is cut into chunks, named and verified |
+//! | [`snapshot`] | what decided rounds lead to, as a node stores it |
 
 #![forbid(unsafe_code)]
 
@@ -51,6 +52,7 @@ pub mod outline;
 pub mod round;
 mod schema;
 mod shape;
+pub mod snapshot;
 mod wire;
 
 pub use blob::BlobHeader;
@@ -59,7 +61,7 @@ pub use error::{DecodeError, ManifestError, OutlineError};
 pub use exchange::{Request, Response, Status};
 pub use ids::{
     BlobHash, EnvelopeHash, LayoutHash, LedgerRoot, PayloadHash, PeerId, RoundNumber, RoundSetHash,
-    RunId, Samples, Seed, SlotId, StateRoot, View, Weight,
+    RunId, Samples, Seed, SlotId, SnapshotHash, StateRoot, View, Weight,
 };
 pub use manifest::Manifest;
 pub use message::Message;
@@ -69,3 +71,4 @@ pub use round::{
     Leave, ListHash, Named, PlaceSet, Proposal, Recovery, Refusal, RoundSet, SampleSpan, Score,
     Ticket, Verdict, ViewCertificate, ViewSignature, Vote, VoteStep,
 };
+pub use snapshot::ChainSnapshot;

@@ -32,6 +32,18 @@ pub const SHARDS: usize = 4_096;
 pub const EOS_TOKENS: usize = 32;
 /// Steps of the outer learning rate.
 pub const OUTER_RATES: usize = 256;
+/// Accounts in a snapshot.
+pub const SNAPSHOT_ACCOUNTS: usize = 1 << 16;
+/// Newcomers that wait for a place.
+pub const WAITING_TICKETS: usize = 256;
+/// Ranges of samples that were dealt and not trained on.
+pub const RETURNED_SAMPLES: usize = 4_096;
+/// Past rounds whose decision and voters a node remembers.
+pub const PAST_ROUNDS: usize = 64;
+/// Attesters of a past round: those of its round set, and those that later rounds decided.
+pub const PAST_ATTESTERS: usize = VOTERS + LATE_ROUNDS as usize * LATE;
+/// Rounds whose contributions are being measured.
+pub const UNSETTLED_ROUNDS: usize = 16;
 /// Tensors of a model.
 pub const TENSORS: usize = 4_096;
 /// Decided rounds in an answer.
@@ -83,6 +95,8 @@ pub const ROUND_SET_BYTES: usize = 1 << 20;
 pub const CERTIFICATE_BYTES: usize = VOTERS * 160 + 128;
 /// Bytes of a decided round.
 pub const DECIDED_BYTES: usize = ROUND_SET_BYTES + CERTIFICATE_BYTES;
+/// Bytes of a snapshot.
+pub const SNAPSHOT_BYTES: usize = 16 << 20;
 /// Bytes of a request.
 pub const REQUEST_BYTES: usize = 128;
 /// Bytes of an answer to a control request.

@@ -157,7 +157,7 @@ macro_rules! plain_values {
     )+};
 }
 
-plain_values!(bool, i32, u32, u64, String, Vec<u8>);
+plain_values!(bool, i32, i64, u32, u64, String, Vec<u8>);
 
 /// A message within a message, which must be present.
 impl<T: Wire> Value for T {

@@ -5,6 +5,7 @@ use weal_proto::{Decided, Envelope, Leave, PeerId, RoundNumber, Ticket, Weight};
 use super::Core;
 use super::round::Round;
 use crate::agreement::Action;
+use crate::host::retention;
 use crate::interface::event::Event;
 use crate::interface::names::TimerId;
 use crate::interface::output::{Conflict, Output, Record};
@@ -92,6 +93,11 @@ impl Core {
         }
         self.outputs
             .push(Output::Persist(Record::Decided(Box::new(decided))));
+        if retention::has_snapshot(self.chain.round()) {
+            let snapshot = Box::new(self.chain.snapshot());
+            self.outputs
+                .push(Output::Persist(Record::Snapshot(snapshot)));
+        }
         self.forget_what_is_decided();
         self.bring_weights_forward();
         self.progress();

@@ -204,7 +204,10 @@ impl Core {
                 Record::AgreementLog { round, bytes } if round == current => {
                     self.recovered_log.push(bytes)
                 }
-                Record::AgreementLog { .. } | Record::Decided(_) | Record::OwnLeave(_) => {}
+                Record::AgreementLog { .. }
+                | Record::Decided(_)
+                | Record::Snapshot(_)
+                | Record::OwnLeave(_) => {}
             }
         }
     }

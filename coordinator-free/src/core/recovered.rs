@@ -41,21 +41,26 @@ impl Recovered {
     /// verified each one before the caller stored it.
     ///
     /// # Arguments
-    /// * `decided` – every decided round from round 0, in order
+    /// * `start` – the history before the first round of `decided`: [`Chain::genesis`], or
+    ///   [restored](Chain::restore) from one of the
+    ///   [starting points](crate::host::retention::starting_points)
+    /// * `decided` – every decided round from there on, in order
     /// * `weights` – the round that starts from the weights on disk
     /// * `records` – all other records, in the order in which the core persisted them
     ///
     /// # Errors
     /// [`Error::Gap`] when a round is missing.
     pub fn from_decided(
-        manifest: Arc<Manifest>,
+        start: Chain,
         decided: impl IntoIterator<Item = Decided>,
         weights: RoundNumber,
         records: Vec<Record>,
     ) -> Result<Self, Error> {
         let mut recovered = Self {
+            chain: start,
+            unapplied: Vec::new(),
+            genesis: true,
             records,
-            ..Self::nothing(manifest)
         };
         for decided in decided {
             let found = decided.value.round;

@@ -24,15 +24,13 @@ use std::collections::BTreeMap;
 
 use weal_proto::{RoundNumber, StateRoot};
 
-use crate::host::retention;
+use crate::host::retention::{self, FETCH_WEIGHTS_FROM};
 use crate::interface::error::Error;
 use crate::interface::output::Apply;
 use crate::rules::chain::Chain;
 
 /// The most decided rounds that wait to be applied. A node that is further behind fetches weights.
 const MAX_UNAPPLIED: usize = 1_024;
-/// A node that is this many rounds behind fetches weights instead of applying round after round.
-const FETCH_WEIGHTS_FROM: u64 = 64;
 /// This many rounds stay known after they are applied, so that the weights can be computed again.
 /// Peers keep the weights of as many newest rounds.
 const ROUNDS_BACK: u64 = 4;

@@ -1,7 +1,7 @@
 //! Why a core cannot start.
 
 use thiserror::Error;
-use weal_proto::RoundNumber;
+use weal_proto::{RoundNumber, RunId};
 
 /// Why a core cannot start. A core that has started never fails: it drops what is wrong and reports
 /// it.
@@ -15,6 +15,14 @@ pub enum Error {
         found: RoundNumber,
         /// The round that belongs in its place.
         expected: RoundNumber,
+    },
+    /// A snapshot that this run does not follow from. Without it, a node begins at the manifest.
+    #[error("the snapshot is of run {run} and version {rules} of the rules")]
+    ForeignSnapshot {
+        /// The run of the snapshot.
+        run: RunId,
+        /// The version of the rules under which it was made.
+        rules: u32,
     },
     /// Nobody could ever decide round 0.
     #[error("the manifest names no founder with a weight above 0, so nobody can vote")]

@@ -2,8 +2,8 @@
 
 use weal_proto::manifest::AggregationRule;
 use weal_proto::{
-    BlobHash, Commitment, Decided, Envelope, EnvelopeHash, PeerId, RoundNumber, RoundSetHash, Seed,
-    SlotId, StateRoot,
+    BlobHash, ChainSnapshot, Commitment, Decided, Envelope, EnvelopeHash, PeerId, RoundNumber,
+    RoundSetHash, Seed, SlotId, StateRoot,
 };
 
 use crate::interface::event::Event;
@@ -249,4 +249,7 @@ pub enum Record {
     },
     /// A decided round with its proof. Rounds come in order and without gaps.
     Decided(Box<Decided>),
+    /// What the decided rounds so far lead to, now and then. Keep the newest
+    /// [`SNAPSHOTS`](crate::host::retention::SNAPSHOTS): a later start reads the rounds since only.
+    Snapshot(Box<ChainSnapshot>),
 }

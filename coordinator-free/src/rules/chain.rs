@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use weal_proto::manifest::Manifest;
 use weal_proto::{
-    Attestation, Commitment, Envelope, LedgerRoot, PeerId, RoundNumber, RoundSet, RoundSetHash,
-    RunId, SampleSpan, Seed, SlotId, Ticket, limits,
+    Attestation, ChainSnapshot, Commitment, Envelope, LedgerRoot, PeerId, RoundNumber, RoundSet,
+    RoundSetHash, RunId, SampleSpan, Seed, SlotId, Ticket, limits,
 };
 
+use crate::interface::error::Error;
 use crate::interface::output::{Apply, Chosen, Judge, Judged};
 use crate::interface::share::Share;
 use crate::rules::beacon;
 use crate::rules::invalid::Invalid;
-use crate::rules::ledger::{Ledger, Outcome};
+use crate::rules::ledger::{self, Ledger, Outcome};
 use crate::rules::past::Past;
 use crate::rules::places::{self, Places};
 use crate::rules::shares::Dealer;
@@ -60,6 +61,56 @@ impl Chain {
             dealer: Dealer::default(),
             past: Past::default(),
             measurements: Measurements::default(),
+        }
+    }
+
+    /// The history that led to a snapshot.
+    ///
+    /// # Errors
+    /// [`Error::ForeignSnapshot`] if the snapshot is of another run, or of other rules.
+    pub fn restore(manifest: Arc<Manifest>, snapshot: &ChainSnapshot) -> Result<Self, Error> {
+        let (run, rules) = (manifest.run(), limits::RULES);
+        if (snapshot.run, snapshot.rules) != (run, rules) {
+            return Err(Error::ForeignSnapshot {
+                run: snapshot.run,
+                rules: snapshot.rules,
+            });
+        }
+        let ChainSnapshot { round, seed, .. } = *snapshot;
+        let ledger = ledger::ledger_of(snapshot);
+        Ok(Self {
+            places: Places::of(round, seed, &ledger, &manifest.limits),
+            manifest,
+            run,
+            round,
+            parent: snapshot.parent,
+            seed,
+            ledger_root: ledger.root(),
+            ledger,
+            dealer: Dealer::of_state(&snapshot.returned, snapshot.next_sample),
+            past: Past::of(snapshot),
+            measurements: Measurements::of_states(&snapshot.unsettled),
+        })
+    }
+
+    /// All that [`Self::restore`] needs. Equal histories have equal snapshots.
+    pub fn snapshot(&self) -> ChainSnapshot {
+        let (returned, next_sample) = self.dealer.state();
+        ChainSnapshot {
+            rules: limits::RULES,
+            run: self.run,
+            round: self.round,
+            parent: self.parent,
+            seed: self.seed,
+            accounts: ledger::account_states(&self.ledger),
+            tickets: ledger::waiting_tickets(&self.ledger),
+            voters: self.ledger.roster().states(),
+            returned,
+            next_sample,
+            decisions: self.past.decisions(),
+            attesters: self.past.attesters(),
+            blobs: self.past.blobs(),
+            unsettled: self.measurements.states(),
         }
     }
 

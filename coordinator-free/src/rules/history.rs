@@ -1,4 +1,4 @@
-//! Checking the history of a run from its manifest on.
+//! Checking the history of a run from its manifest on, or from a state that somebody trusts.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,8 +14,9 @@ use crate::interface::output::Apply;
 
 /// The decided history of a run, checked round by round by somebody who may take no part in it.
 ///
-/// It takes nothing on trust but the manifest, whose hash is the run's id: not the source of the
-/// decisions, nor the voters, who follow from the rounds before.
+/// It takes nothing on trust but what it begins with: the manifest, whose hash is the run's id, or
+/// the state before some round. Not the source of the decisions, nor the voters, who follow from
+/// the rounds before.
 pub struct History {
     chain: Chain,
     signatures: Signatures,
@@ -24,7 +25,11 @@ pub struct History {
 impl History {
     /// The history of a run before its round 0.
     pub fn of(manifest: Arc<Manifest>) -> Self {
-        let chain = Chain::genesis(manifest);
+        Self::after(Chain::genesis(manifest))
+    }
+
+    /// The history that goes on from here.
+    pub fn after(chain: Chain) -> Self {
         Self {
             signatures: Signatures::new(chain.run(), Arc::new(Ed25519)),
             chain,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use weal_proto::snapshot::{ChainSnapshot, PastAttesters, PastBlobs, PastDecision};
 use weal_proto::{
     BlobHash, Commitment, Decided, Envelope, PeerId, RoundNumber, RoundSet, RoundSetHash, limits,
 };
@@ -10,8 +11,6 @@ use crate::rules::certificate;
 use crate::rules::roster::Roster;
 use crate::rules::signatures::Signatures;
 
-/// Rounds whose decision and voters are remembered.
-const ROUNDS: usize = 64;
 /// Rounds whose contributions nobody may send again. What is older agrees with nothing that others
 /// learn by now.
 const NO_REPEATS: usize = 3;
@@ -53,12 +52,57 @@ impl Past {
         }
         self.rounds
             .insert(set.round, PastRound { decision, roster });
-        while self.rounds.len() > ROUNDS {
+        while self.rounds.len() > limits::PAST_ROUNDS {
             self.rounds.pop_first();
         }
         // The next round may include attestations of this many rounds.
         while self.attested.len() as u64 > limits::LATE_ROUNDS {
             self.attested.pop_first();
+        }
+    }
+
+    /// The decisions that are remembered.
+    pub(crate) fn decisions(&self) -> Vec<PastDecision> {
+        let decision = |(round, past): (&RoundNumber, &PastRound)| PastDecision {
+            round: *round,
+            decision: past.decision,
+            voters: past.roster.states(),
+        };
+        self.rounds.iter().map(decision).collect()
+    }
+
+    /// Whose attestations are decided.
+    pub(crate) fn attesters(&self) -> Vec<PastAttesters> {
+        let attesters = |(round, peers): (&RoundNumber, &BTreeSet<PeerId>)| PastAttesters {
+            round: *round,
+            peers: peers.iter().copied().collect(),
+        };
+        self.attested.iter().map(attesters).collect()
+    }
+
+    /// The blobs that the last rounds chose, by round.
+    pub(crate) fn blobs(&self) -> Vec<PastBlobs> {
+        let blobs = |(round, blobs): (&RoundNumber, &Vec<BlobHash>)| PastBlobs {
+            round: *round,
+            blobs: blobs.clone(),
+        };
+        self.chosen.iter().map(blobs).collect()
+    }
+
+    /// What a snapshot remembers.
+    pub(crate) fn of(snapshot: &ChainSnapshot) -> Self {
+        let past_round = |past: &PastDecision| PastRound {
+            decision: past.decision,
+            roster: Roster::of_states(&past.voters),
+        };
+        let (decisions, attesters) = (snapshot.decisions.iter(), snapshot.attesters.iter());
+        let blobs = snapshot.blobs.iter();
+        Self {
+            rounds: decisions.map(|one| (one.round, past_round(one))).collect(),
+            attested: attesters
+                .map(|one| (one.round, one.peers.iter().copied().collect()))
+                .collect(),
+            chosen: blobs.map(|one| (one.round, one.blobs.clone())).collect(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use weal_proto::snapshot::VoterState;
 use weal_proto::{PeerId, View, Weight, limits};
 
 /// The agreement engine multiplies weights by 3 in 64 bits, so the total must stay below this.
@@ -68,6 +69,26 @@ impl Roster {
             })
             .collect();
         self
+    }
+
+    /// The roster as a snapshot holds it.
+    pub(crate) fn states(&self) -> Vec<VoterState> {
+        let state = |(peer, weight)| VoterState {
+            peer,
+            weight,
+            priority: self.priority(&peer),
+        };
+        self.iter().map(state).collect()
+    }
+
+    /// The roster that a snapshot holds.
+    pub(crate) fn of_states(states: &[VoterState]) -> Self {
+        let weights = states.iter().map(|voter| voter.weight);
+        Self {
+            voters: states.iter().map(|one| (one.peer, one.weight)).collect(),
+            priorities: states.iter().map(|one| (one.peer, one.priority)).collect(),
+            total: weights.fold(0, u64::saturating_add),
+        }
     }
 
     /// Whether nobody may vote.

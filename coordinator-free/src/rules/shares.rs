@@ -11,13 +11,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
-use weal_proto::PeerId;
+use weal_proto::snapshot::SampleRange;
+use weal_proto::{PeerId, limits};
 
 use crate::interface::share::Share;
-
-/// The most pieces of returned positions to remember. Those beyond it, the highest, are dropped:
-/// they are not trained on in their epoch.
-const MAX_RETURNED: usize = 4096;
 
 /// Deals positions round by round.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -72,7 +69,25 @@ impl Dealer {
         if let Some(last) = self.returned.pop_if(|last| last.end == self.next) {
             self.next = last.start;
         }
-        self.returned.truncate(MAX_RETURNED);
+        // The highest are dropped: they are not trained on in their epoch.
+        self.returned.truncate(limits::RETURNED_SAMPLES);
+    }
+
+    /// The positions that were dealt and not trained on, and the first one that was never dealt.
+    pub(crate) fn state(&self) -> (Vec<SampleRange>, u64) {
+        let range = |range: &Range<u64>| SampleRange {
+            start: range.start,
+            end: range.end,
+        };
+        (self.returned.iter().map(range).collect(), self.next)
+    }
+
+    /// The dealer with this [state](Self::state).
+    pub(crate) fn of_state(returned: &[SampleRange], next: u64) -> Self {
+        Self {
+            returned: returned.iter().map(|one| one.start..one.end).collect(),
+            next,
+        }
     }
 }
 

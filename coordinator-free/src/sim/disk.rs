@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
-use weal_proto::{BlobHash, Decided, RoundNumber, StateRoot};
+use weal_proto::{BlobHash, ChainSnapshot, Decided, RoundNumber, StateRoot};
 
 use crate::host::retention::{self, KeptWeights};
 use crate::interface::output::Record;
@@ -75,6 +75,8 @@ pub(super) struct Disk {
     /// replaces a lost one does not say so.
     pub may_begin: bool,
     pub decided: Vec<Decided>,
+    /// What the decided rounds led to.
+    pub snapshots: BTreeMap<RoundNumber, ChainSnapshot>,
     pub records: Vec<Record>,
     /// The weights on disk: the round that starts from them, and their root.
     pub weights: BTreeMap<RoundNumber, StateRoot>,
@@ -104,6 +106,12 @@ impl Disk {
                 self.blobs.retain(|_, of| *of >= oldest);
                 self.show_decided();
             }
+            Record::Snapshot(snapshot) => {
+                self.snapshots.insert(snapshot.round, *snapshot);
+                while self.snapshots.len() > retention::SNAPSHOTS {
+                    self.snapshots.pop_first();
+                }
+            }
             record => self.records.push(record),
         }
     }
@@ -114,6 +122,14 @@ impl Disk {
         for round in retention::surplus_weights(&stored, rules.keep_weights) {
             self.weights.remove(&round);
         }
+    }
+
+    /// The newest snapshot from which a node with the weights of a round can start.
+    pub(super) fn starting_point(&self, weights: RoundNumber) -> Option<&ChainSnapshot> {
+        let stored: Vec<_> = self.snapshots.keys().copied().collect();
+        let decided = RoundNumber(self.decided.len() as u64);
+        let points = retention::starting_points(&stored, weights, decided);
+        self.snapshots.get(points.first()?)
     }
 
     /// The oldest checkpoint on disk.

@@ -48,6 +48,7 @@
 //! | `outcome`, `trace` | what a run showed, and the hash over everything that happened |
 //! | `random` | the only source of chance |
 //! | `fixtures` | small keys, manifests and messages for tests |
+//! | `made_up` | long histories that nobody played |
 
 #![allow(clippy::indexing_slicing)] // The simulator itself numbers the peers.
 
@@ -65,6 +66,7 @@ mod jobs;
 mod judging;
 mod learning;
 mod liar;
+mod made_up;
 mod manifest;
 mod network;
 mod node;
@@ -90,6 +92,7 @@ pub use dishonest::{Act, Audience, Dishonest, Glimpse, Said};
 pub use disk::{DiskFault, DiskFaultKind, Disks};
 pub use learning::{HashChain, Learning, Task, Trained};
 pub use liar::Lie;
+pub use made_up::MadeUp;
 pub use network::{Eclipse, Network, OneWay, Partition, Traffic, TrafficKind};
 pub use outcome::{Outcome, PeerOutcome};
 pub use random::Random;

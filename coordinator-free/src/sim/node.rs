@@ -16,7 +16,9 @@ use crate::interface::error::Error;
 use crate::interface::output::Record;
 use crate::interface::time::Millis;
 use crate::interface::view::Phase;
+use crate::rules::chain::Chain;
 use crate::rules::signatures::CheckSignature;
+use crate::rules::verified::Verified;
 
 /// One peer.
 pub(super) struct Node {
@@ -95,9 +97,15 @@ impl Node {
         let newest = self.disk.weights.last_key_value();
         let initial = (RoundNumber(0), self.initial);
         self.weights = newest.map_or(initial, |(round, root)| (*round, *root));
+        let snapshot = self.disk.starting_point(self.weights.0);
+        let start = match snapshot {
+            Some(snapshot) => Chain::restore(Arc::clone(manifest), snapshot)?,
+            None => Chain::genesis(Arc::clone(manifest)),
+        };
+        let first = usize::try_from(start.round().0).unwrap_or(usize::MAX);
         let mut recovered = Recovered::from_decided(
-            Arc::clone(manifest),
-            self.disk.decided.iter().cloned(),
+            start,
+            self.disk.decided.iter().skip(first).cloned(),
             self.weights.0,
             self.disk.records.clone(),
         )?;
@@ -110,6 +118,19 @@ impl Node {
         self.clock = clock;
         self.incarnation += 1;
         Ok(())
+    }
+
+    /// Whether the core holds what all decided rounds lead to, wherever it started from.
+    pub(super) fn knows_its_history(&self, manifest: &Arc<Manifest>) -> bool {
+        let mut whole = Chain::genesis(Arc::clone(manifest));
+        let decided = self.disk.decided.iter().cloned();
+        decided
+            .map(Verified::from_own_disk)
+            .all(|decided| whole.extend(&decided).is_ok())
+            && self
+                .core
+                .as_ref()
+                .is_none_or(|core| core.chain().snapshot() == whole.snapshot())
     }
 
     /// Stops the core. Everything that is not on disk is lost.

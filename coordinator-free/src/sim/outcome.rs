@@ -22,6 +22,8 @@ pub struct Outcome {
     pub duplicates: u64,
     /// The number of crashes.
     pub crashes: u64,
+    /// How often a peer started from a snapshot of what was decided.
+    pub from_snapshot: u64,
     /// The number of writes that failed.
     pub failed_writes: u64,
     /// How often a peer whose disk was lost or rolled back contradicted what it had signed before.

@@ -28,6 +28,9 @@ impl Trace {
         match output {
             Output::Broadcast(envelope) => self.tag("broadcast").envelope(envelope),
             Output::Persist(Record::Decided(decided)) => self.tag("decided").decided(decided),
+            Output::Persist(Record::Snapshot(snapshot)) => {
+                self.tag("snapshot").bytes(&snapshot.encode())
+            }
             Output::Persist(Record::AgreementLog { round, bytes }) => {
                 self.tag("log").number(round.0).bytes(bytes)
             }

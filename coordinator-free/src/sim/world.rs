@@ -336,6 +336,15 @@ impl World {
         self.nodes[peer]
             .start(&self.manifest, checker, clock)
             .map_err(|cause| Violation::Restart { peer, cause })?;
+        let weights = self.nodes[peer].weights.0;
+        let snapshot = self.nodes[peer].disk.starting_point(weights);
+        self.outcome.from_snapshot += u64::from(snapshot.is_some());
+        if !self.nodes[peer].knows_its_history(&self.manifest) {
+            return Err(Violation::Invariant {
+                peer,
+                statement: "what it started from is not what the decided rounds lead to",
+            });
+        }
         let (round, root) = self.nodes[peer].weights;
         let delay = self.random.within(&(50..=500));
         let ready = Input::WeightsReady { round, root };

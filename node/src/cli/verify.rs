@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use weal_proto::manifest::Ancestor;
+use weal_proto::{ChainSnapshot, RoundNumber};
 
 use super::args::FolderArgs;
 use super::join::say_progress;
@@ -63,7 +64,7 @@ impl VerifyArgs {
         // A model that says nothing of its origin is refused before a history is fetched.
         let origin = model.as_deref().map(expect_origin).transpose()?;
         let history = match &self.link {
-            Some(link) => self.history_of_peers(&link.parse()?)?,
+            Some(link) => self.history_of_peers(&link.parse()?, None)?,
             None => self.history_of_folder()?,
         };
         let chain = history.chain();
@@ -72,6 +73,13 @@ impl VerifyArgs {
             chain.run(),
             history.rounds()
         )?;
+        match history.first() {
+            RoundNumber(0) => print_line!("checked from the manifest on")?,
+            first => print_line!(
+                "checked from round {first} on; the state before it was taken on trust, as a run \
+                 link named it"
+            )?,
+        }
         print_line!(
             "ledger root {}, {} voters",
             chain.ledger_root(),
@@ -110,7 +118,12 @@ impl VerifyArgs {
         Ok(Some(what))
     }
 
-    fn history_of_peers(&self, link: &RunLink) -> Result<ProvenHistory> {
+    /// The history that peers send, from the `known` state on if there is one.
+    fn history_of_peers(
+        &self,
+        link: &RunLink,
+        known: Option<ChainSnapshot>,
+    ) -> Result<ProvenHistory> {
         let settings = Settings::default();
         let tell = |progress: Progress<'_>| say_progress(&progress);
         let request = JoinRequest {
@@ -122,6 +135,7 @@ impl VerifyArgs {
         };
         block_on(fetch_history(
             &request,
+            known,
             ProvenHistory::of,
             ProvenHistory::follow,
         ))
@@ -184,7 +198,7 @@ impl VerifyArgs {
             "a node is running in {}; asking it for the history",
             place.display()
         );
-        self.history_of_peers(&link.on_this_machine())
+        self.history_of_peers(&link.on_this_machine(), folder.beginning()?)
     }
 
     fn verify_model(
@@ -202,6 +216,15 @@ impl VerifyArgs {
                 format!("the model comes from run {run}, and this is the history of {found}");
             return Err(Error::new(ErrorKind::Unproven, what).with_hint(
                 "name a data folder of the model's run with --dir, or its link with --link",
+            ));
+        }
+        if *round < history.first() {
+            let what = format!(
+                "round {round}, from whose start the model comes, is before the first one that was \
+                 checked"
+            );
+            return Err(Error::new(ErrorKind::Unproven, what).with_hint(
+                "verify it with --dir or --link of a node that has the run from its beginning",
             ));
         }
         let Some(decided) = history.root(*round) else {
@@ -243,6 +266,9 @@ fn expect_model(model: &Path) -> Result<()> {
 fn check_weights(folder: &Folder, plan: &Plan, history: &ProvenHistory) -> Result<()> {
     let files = WeightFiles::new(folder.weights());
     for round in files.rounds()? {
+        if round < history.first() {
+            continue;
+        }
         let Some(decided) = history.root(round) else {
             print_line!("weights of round {round}: that round is not decided yet")?;
             continue;

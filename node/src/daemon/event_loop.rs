@@ -24,6 +24,7 @@ use super::round_messages::MessagesRequest;
 use super::service::SharedPosition;
 use super::timers::Timers;
 use super::unchecked_weights::UncheckedWeights;
+use crate::anchor::Anchor;
 use crate::error::Result;
 use crate::folder::FolderLock;
 use crate::learner::{LearnerEvent, LearnerHandle};
@@ -55,6 +56,8 @@ pub struct Daemon {
     /// Voters that the operator declares gone for ever; empty once the core knows.
     pub(super) gone: Vec<PeerId>,
     pub(super) core: Core,
+    /// The state that this node's link names.
+    pub(super) milestone: Option<Anchor>,
     pub(super) timers: Timers,
     pub(super) store: Store,
     pub(super) network: Network,
@@ -251,6 +254,7 @@ impl Daemon {
         let external = external.filter_map(|address| network::address_of(&local, address));
         RunLink {
             run: self.run,
+            anchor: self.milestone,
             peers: addresses_to_give(external.collect(), &status.listen),
         }
     }

@@ -27,6 +27,7 @@
 //! | `examinations.rs` | those that are on the way, by round |
 //! | `examined.rs`, `signals.rs` | those that were examined, kept decoded; comparing them |
 //! | `invitation.rs` | the addresses in the link that invites others |
+//! | `milestone.rs` | the state that this link names |
 //! | `met_peers.rs`, `finding_peers.rs` | peers that were reached, saved and called again |
 //! | `sole_use.rs` | whether another machine uses this node's key |
 //! | `service.rs`, `round_messages.rs` | answers to peers' requests |
@@ -49,6 +50,7 @@ mod hedged;
 mod invitation;
 mod jobs;
 mod met_peers;
+mod milestone;
 mod open;
 mod outputs;
 mod own_contribution;

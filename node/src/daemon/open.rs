@@ -16,6 +16,7 @@ use super::fetch_progress::FetchProgress;
 use super::finding_peers::{add_link_peers, call_known_peers};
 use super::jobs::JobContext;
 use super::met_peers::{Loneliness, MetPeers};
+use super::milestone;
 use super::own_contribution::OwnContribution;
 use super::page::{self, PageFeed};
 use super::places::Places;
@@ -37,6 +38,8 @@ use crate::store::learner::LearnerFiles;
 use crate::store::weights::WeightFiles;
 use crate::traffic_meter::{MonthlyTraffic, TrafficMeter};
 
+/// Records of rounds that the page begins with, and about as many of earlier ones.
+const RECORDS_SHOWN: usize = 4_096;
 /// Events of the learner that may wait for the daemon.
 const LEARNER_EVENTS: usize = 16;
 
@@ -96,6 +99,7 @@ pub async fn open(options: Options) -> Result<Daemon> {
     let (learner, learner_events, own) =
         start_learner(&home, &key, &settings, (&plan, &corpus, device, &disk))?;
 
+    let milestone = milestone::newest(&home.store, &home.blobs)?;
     let context = JobContext {
         run: home.run,
         codec: home.manifest.compression.codec,
@@ -121,6 +125,7 @@ pub async fn open(options: Options) -> Result<Daemon> {
         settings,
         last_round: rounds.map(RoundNumber),
         core,
+        milestone,
         gone,
         timers: Timers::new(),
         store: home.store,
@@ -189,6 +194,7 @@ async fn start_network(
     let service = NodeService {
         manifest: home.manifest.encode(),
         store: home.store.clone(),
+        first: home.store.first_round()?,
         blobs: home.blobs.clone(),
         position,
         messages,
@@ -249,7 +255,7 @@ impl Daemon {
         drop(position);
         let history: Vec<RoundRecord> = self
             .store
-            .history()?
+            .history(RECORDS_SHOWN)?
             .iter()
             .filter_map(|json| serde_json::from_slice(json).ok())
             .collect();

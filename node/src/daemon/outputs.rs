@@ -132,6 +132,7 @@ impl Daemon {
             match record {
                 Record::Decided(decided) => self.decided(decided),
                 Record::OwnAttestation(envelope) => self.attested(envelope),
+                Record::Snapshot(_) => self.keep_milestone(),
                 _ => {}
             }
         }

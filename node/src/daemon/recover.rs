@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use weal_coordinator_free::{Config, Core, Recovered};
+use weal_coordinator_free::host::retention;
+use weal_coordinator_free::{Chain, Config, Core, Recovered};
 use weal_proto::{BlobHash, Commitment, Envelope, RoundNumber, SigningKey};
 
 use super::own_contribution::OwnContribution;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::plan::{self, Plan};
 use crate::store::Store;
@@ -61,19 +62,44 @@ pub(super) fn weights(home: &Home, plan: &Plan, files: &WeightFiles) -> Result<S
     Ok(StoredWeights { weights, damaged })
 }
 
-/// The core, with every decided round and what the undecided one left on disk.
+/// The core, with what all decided rounds lead to, and what the undecided one left on disk.
 pub(super) fn core(home: &Home, key: &SigningKey, weights_round: RoundNumber) -> Result<Core> {
+    let start = starting_point(home, weights_round)?;
     let mut failed = Ok(());
     let decided = home
         .store
-        .every_decided()
+        .decided_from(start.round())
         .map_while(|decided| decided.map_err(|error| failed = Err(error)).ok());
     let records = home.store.undecided_records()?;
-    let manifest = Arc::new(home.manifest.clone());
-    let mut recovered = Recovered::from_decided(manifest, decided, weights_round, records)?;
+    let mut recovered = Recovered::from_decided(start, decided, weights_round, records)?;
     failed?;
+    let (expected, found) = (home.store.decided_rounds()?, recovered.chain.round());
+    if found.0 != expected {
+        let why = format!("round {found} of {expected} decided rounds is missing");
+        return Err(Error::corrupt(&home.folder.store(), why));
+    }
     recovered.genesis = home.store.has_genesis()?;
     Ok(Core::new(Config::new(key.clone()), recovered)?)
+}
+
+/// The newest sound snapshot of what was decided, or the manifest if there is none.
+fn starting_point(home: &Home, weights_round: RoundNumber) -> Result<Chain> {
+    let store = &home.store;
+    let manifest = Arc::new(home.manifest.clone());
+    let decided = RoundNumber(store.decided_rounds()?);
+    for round in retention::starting_points(&store.snapshots()?, weights_round, decided) {
+        let restored = store
+            .snapshot(round)?
+            .and_then(|snapshot| Chain::restore(manifest.clone(), &snapshot).ok());
+        match restored {
+            Some(chain) => return Ok(chain),
+            None => tracing::warn!(
+                "the snapshot of round {round} is damaged, or from another version: starting from \
+                 an earlier one"
+            ),
+        }
+    }
+    home.first_chain()
 }
 
 /// This node's newest contribution, and whether its round was decided without it, or the node
@@ -108,4 +134,65 @@ fn commits_to(envelope: &Envelope, blob: BlobHash) -> bool {
     envelope
         .open::<Commitment>()
         .is_ok_and(|commitment| commitment.blob == blob)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::folder::Folder;
+    use crate::lone_founder::LoneFounder;
+    use crate::new_run::{NewRun, Right, RunFile};
+
+    const ROUNDS: u64 = 140;
+
+    /// A folder in which this many rounds are decided, and its founder.
+    fn decided(dir: &Path, rounds: u64) -> (Home, LoneFounder) {
+        let folder = Folder::new(dir);
+        let key = folder.key().unwrap();
+        let run = RunFile::default();
+        let new = NewRun::from_file(&run, dir, key.peer(), Path::new("run.toml")).unwrap();
+        let home = new.adopt(folder.enter().unwrap(), Right::Begin).unwrap();
+        let mut founder = LoneFounder::new(&home.manifest, &key, [7; 32].into());
+        home.store.persist(&founder.decide_until(rounds)).unwrap();
+        (home, founder)
+    }
+
+    /// The round whose snapshot the node starts from, after the start was compared with the
+    /// founder.
+    fn start(home: &Home, founder: &LoneFounder, weights: u64) -> u64 {
+        let weights = RoundNumber(weights);
+        let core = core(home, &home.folder.key().unwrap(), weights).unwrap();
+        let expected = founder.core().chain().snapshot();
+        assert_eq!(core.chain().snapshot(), expected);
+        starting_point(home, weights).unwrap().round().0
+    }
+
+    #[test]
+    fn a_node_starts_from_the_newest_snapshot_that_is_older_than_its_weights() {
+        let dir = tempfile::tempdir().unwrap();
+        let (home, founder) = decided(dir.path(), ROUNDS);
+        let starts = [ROUNDS, 128, 127, 100, 80].map(|weights| start(&home, &founder, weights));
+        assert_eq!(starts, [128, 128, 96, 96, 64]);
+        // So far behind, it fetches weights and applies no round since.
+        assert_eq!(start(&home, &founder, 0), 128);
+    }
+
+    #[test]
+    fn damaged_snapshots_are_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let (home, founder) = decided(dir.path(), ROUNDS);
+        for (damaged, begins) in [(128, 96), (96, 64), (64, 0)] {
+            home.store.damage_snapshot(RoundNumber(damaged), 50);
+            assert_eq!(start(&home, &founder, ROUNDS), begins);
+        }
+    }
+
+    #[test]
+    fn a_short_history_is_read_from_its_beginning() {
+        let dir = tempfile::tempdir().unwrap();
+        let (home, founder) = decided(dir.path(), 31);
+        assert_eq!(start(&home, &founder, 31), 0);
+    }
 }

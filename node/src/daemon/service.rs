@@ -54,6 +54,8 @@ pub(super) struct NodeService {
     /// The manifest's canonical bytes.
     pub manifest: Vec<u8>,
     pub store: Store,
+    /// The first decided round that the store knows.
+    pub first: RoundNumber,
     pub blobs: Blobs,
     pub position: SharedPosition,
     /// The messages of the running round, which the core has.
@@ -65,6 +67,8 @@ impl NodeService {
         let response = match request {
             Request::Status => Some(Response::Status(self.status())),
             Request::Manifest => Some(Response::Manifest(self.manifest.clone())),
+            // An empty answer would mean that there are no more.
+            Request::Decided { from, .. } if from < self.first => None,
             Request::Decided { from, at_most } => {
                 let at_most = usize::try_from(at_most)
                     .unwrap_or(usize::MAX)

@@ -32,10 +32,16 @@ impl Newcomer<'_> {
         // A peer that has the manifest has what it names. A known manifest is asked for too, to
         // find such a peer.
         let fetched = self.find_manifest(&mut events).await?;
-        let home = match place {
+        let mut home = match place {
             Entered::Run(home) => *home,
             Entered::Empty(empty) => empty.begin(fetched)?,
         };
+        if home.beginning.is_none()
+            && home.store.decided_rounds()? == 0
+            && let Some(snapshot) = self.state_of_link(&home.manifest).await?
+        {
+            home.begin_at(snapshot)?;
+        }
         let manifest = &home.manifest;
         self.tell(format!(
             "run \"{}\": {} parameters",

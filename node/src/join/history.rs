@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use weal_network::{Network, PeerKey, Silent};
 use weal_proto::manifest::Manifest;
-use weal_proto::{Decided, Message, Request, Response, RoundNumber, limits};
+use weal_proto::{ChainSnapshot, Decided, Message, Request, Response, RoundNumber, limits};
 
 use super::JoinRequest;
 use super::fetch::Newcomer;
@@ -13,14 +13,19 @@ use crate::folder::Folder;
 use crate::node_network::{connected_peers, settings_of_newcomer};
 use crate::traffic_meter::MonthlyTraffic;
 
-/// Fetches the manifest and then every decided round of the link's run. `begin` gets the manifest;
-/// `follow` gets the rounds in order, and refuses those that are not the run's.
+/// Fetches the manifest and then every decided round of the link's run. `begin` gets the manifest,
+/// and the state to begin with; `follow` gets the rounds in order, and refuses those that are not
+/// the run's.
+///
+/// The history begins with the `known` state. Without one it begins with round 0, or else, if no
+/// peer has that, with the state that the link names.
 ///
 /// # Errors
 /// When no peer has the manifest, or none has a history that `follow` takes.
 pub(crate) async fn fetch_history<T>(
     request: &JoinRequest<'_>,
-    begin: impl FnOnce(Manifest) -> T,
+    known: Option<ChainSnapshot>,
+    begin: impl FnOnce(Manifest, Option<&ChainSnapshot>) -> Result<T>,
     follow: impl Fn(&mut T, Decided) -> Result<()>,
 ) -> Result<T> {
     let place = tempfile::tempdir().map_err(Error::storage(
@@ -40,27 +45,42 @@ pub(crate) async fn fetch_history<T>(
         patience: request.patience,
         tell: request.tell,
     };
-    let manifest = newcomer.find_manifest(&mut events).await;
-    let followed = match manifest {
-        Ok(manifest) => {
-            let mut found = begin(manifest);
-            let rounds = newcomer.follow_rounds(&mut found, follow).await;
-            rounds.map(|()| found)
-        }
-        Err(error) => Err(error),
+    let followed = async {
+        let manifest = newcomer.find_manifest(&mut events).await?;
+        let state = match known {
+            Some(state) => Some(state),
+            None if newcomer.finds_first_round().await => None,
+            None => newcomer.state_of_link(&manifest).await?,
+        };
+        let mut found = begin(manifest, state.as_ref())?;
+        let first = state.map_or(RoundNumber(0), |state| state.round);
+        newcomer.follow_rounds(&mut found, first, follow).await?;
+        Ok(found)
     };
+    let followed = followed.await;
     network.shutdown().await;
     followed
 }
 
 impl Newcomer<'_> {
+    /// Whether a connected peer has the history from its beginning.
+    async fn finds_first_round(&self) -> bool {
+        for peer in connected_peers(self.network) {
+            if self.ask_decided(peer, RoundNumber(0)).await.is_some() {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Asks peers for one round after the other until none has more.
     async fn follow_rounds<T>(
         &self,
         found: &mut T,
+        first: RoundNumber,
         follow: impl Fn(&mut T, Decided) -> Result<()>,
     ) -> Result<()> {
-        let mut next = RoundNumber(0);
+        let mut next = first;
         loop {
             let before = next;
             let (mut refused, mut is_end) = (None, false);

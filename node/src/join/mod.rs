@@ -6,6 +6,7 @@ mod fetch;
 mod history;
 mod local_data;
 mod page;
+mod state;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -18,7 +18,8 @@ pub(super) const DECIDED: TableDefinition<u64, &[u8]> = TableDefinition::new("de
 pub(super) const AGREEMENT: TableDefinition<(u64, u64), &[u8]> =
     TableDefinition::new("agreement log");
 pub(super) const OWN: TableDefinition<(u64, u8), &[u8]> = TableDefinition::new("own messages");
-const HISTORY: TableDefinition<u64, &[u8]> = TableDefinition::new("history");
+pub(super) const SNAPSHOTS: TableDefinition<u64, &[u8]> = TableDefinition::new("snapshots");
+pub(super) const HISTORY: TableDefinition<u64, &[u8]> = TableDefinition::new("history");
 pub(super) const BLOBS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("blobs");
 
 const RUN: &str = "run";
@@ -193,6 +194,7 @@ impl Store {
         self.write(|tables| {
             let mut meta = tables.open_table(META)?;
             tables.open_table(DECIDED)?;
+            tables.open_table(SNAPSHOTS)?;
             tables.open_table(AGREEMENT)?;
             tables.open_table(OWN)?;
             Self::make_peer_tables(tables)?;
@@ -253,12 +255,14 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub fn decided_rounds(&self) -> Result<u64> {
-        self.read(|tables| {
-            Ok(tables
-                .open_table(DECIDED)?
-                .last()?
-                .map_or(0, |(round, _)| round.value() + 1))
-        })
+        let last = self.read(|tables| {
+            let table = tables.open_table(DECIDED)?;
+            Ok(table.last()?.map(|(round, _)| round.value()))
+        })?;
+        match last {
+            Some(last) => Ok(last + 1),
+            None => Ok(self.first_round()?.0),
+        }
     }
 
     /// The state root of the weights at a round's start, if the round is decided.
@@ -271,7 +275,8 @@ impl Store {
     }
 
     /// Decided rounds in order, starting with `from`: at most `at_most`, and about `bytes` bytes.
-    /// The first one is returned however long it is.
+    /// The first one is returned however long it is. None are if `from` is not decided, or not
+    /// known here.
     ///
     /// # Errors
     /// When the database cannot be read or is damaged.
@@ -281,9 +286,11 @@ impl Store {
             let mut found = Vec::new();
             let mut size = 0;
             for entry in table.range(from.0..)?.take(at_most) {
-                let value = entry?.1.value().to_vec();
+                let (round, value) = entry?;
+                let value = value.value().to_vec();
                 size += value.len();
-                if size > bytes && !found.is_empty() {
+                let is_here = !found.is_empty() || round.value() == from.0;
+                if !is_here || size > bytes && !found.is_empty() {
                     break;
                 }
                 found.push(value);
@@ -296,9 +303,9 @@ impl Store {
             .collect()
     }
 
-    /// Every decided round in order, read a few at a time. Ends with the first error.
-    pub(crate) fn every_decided(&self) -> impl Iterator<Item = Result<Decided>> {
-        let mut next = Some(RoundNumber(0));
+    /// Every decided round from one on, in order, read a few at a time. Ends with the first error.
+    pub(crate) fn decided_from(&self, first: RoundNumber) -> impl Iterator<Item = Result<Decided>> {
+        let mut next = Some(first);
         let batches = std::iter::from_fn(move || {
             let batch = self.decided(next?, limits::DECIDED_BATCH, usize::MAX);
             let last = batch.as_ref().ok().and_then(|batch| batch.last());
@@ -308,31 +315,6 @@ impl Store {
         batches.flat_map(|batch| match batch {
             Ok(batch) => batch.into_iter().map(Ok).collect(),
             Err(error) => vec![Err(error)],
-        })
-    }
-
-    /// Stores the record that the page shows of a round.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
-    pub fn put_history(&self, round: u64, record: &[u8]) -> Result<()> {
-        self.write(|tables| {
-            tables.open_table(HISTORY)?.insert(round, record)?;
-            Ok(())
-        })
-    }
-
-    /// The records of all rounds.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn history(&self) -> Result<Vec<Vec<u8>>> {
-        self.read(|tables| {
-            let table = tables.open_table(HISTORY)?;
-            table
-                .iter()?
-                .map(|entry| Ok(entry?.1.value().to_vec()))
-                .collect()
         })
     }
 }

@@ -8,6 +8,7 @@ use weal_proto::{
 };
 
 use super::database::{AGREEMENT, DECIDED, GENESIS, META, OWN, Store};
+use super::snapshots;
 use crate::error::{Error, Result};
 
 /// Rounds whose own messages and agreement logs are kept behind the newest decision: enough to tell
@@ -145,6 +146,7 @@ fn write_record(tables: &redb::WriteTransaction, record: &Record) -> Result<(), 
             table.insert((round.0, sequence), bytes.as_slice())?;
             Ok(())
         }
+        Record::Snapshot(snapshot) => snapshots::write(tables, snapshot),
         Record::Decided(decided) => {
             let round = decided.value.round.0;
             tables

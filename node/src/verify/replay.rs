@@ -53,7 +53,7 @@ pub(crate) fn replay(
         },
     };
     let mut to = from;
-    for (done, apply) in (1..).zip(&history.applies()[from.0 as usize..]) {
+    for (done, apply) in (1..).zip(history.applies_from(from)) {
         root = step(&kept, &mut values, apply)?;
         to = apply.round.next();
         expect_root(history, to, root)?;

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod manifest;
+mod snapshot;
 
 use weal_proto::round::Verdict;
 use weal_proto::{

@@ -135,21 +135,6 @@ fn alone(field: &'static str, envelope: &Envelope) -> Result<(), DecodeError> {
 
 impl Standalone for RoundSet {}
 
-impl Value for Vec<PeerId> {
-    type Wire = Vec<Vec<u8>>;
-    const FORM: Form = Form::Ids;
-
-    fn to_field(&self) -> Self::Wire {
-        self.iter().map(Value::to_field).collect()
-    }
-
-    fn from_field(field: &'static str, wire: Self::Wire) -> Result<Self, DecodeError> {
-        wire.into_iter()
-            .map(|id| PeerId::from_field(field, id))
-            .collect()
-    }
-}
-
 /// A hash that is empty bytes if absent.
 impl Value for Option<RoundSetHash> {
     type Wire = Vec<u8>;

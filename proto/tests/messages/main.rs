@@ -33,6 +33,7 @@ macro_rules! for_every_message {
             response: weal_proto::Response,
             blob_header: weal_proto::BlobHeader,
             outline: weal_proto::Outline,
+            snapshot: weal_proto::ChainSnapshot,
         }
     };
 }

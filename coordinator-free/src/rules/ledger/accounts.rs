@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use weal_proto::manifest::{Manifest, Membership, PPM, Trust};
-use weal_proto::{LedgerRoot, PeerId, RoundNumber};
+use weal_proto::{LedgerRoot, PeerId, RoundNumber, limits};
 
 use super::account::{Account, scale};
 use super::departure;
@@ -14,8 +14,6 @@ use crate::rules::roster::Roster;
 use crate::rules::trust::score::Scores;
 use crate::rules::trust::standing::Standing;
 
-/// The most newcomers that wait for a place.
-const MAX_TICKETS: usize = 256;
 /// A ticket that has waited for this many rounds ends.
 const TICKET_ROUNDS: u64 = 1_024;
 
@@ -47,6 +45,19 @@ impl Ledger {
         Self {
             accounts,
             tickets: BTreeMap::new(),
+            roster,
+        }
+    }
+
+    /// The ledger of these parts, which another ledger had.
+    pub(super) const fn of_parts(
+        accounts: BTreeMap<PeerId, Account>,
+        tickets: BTreeMap<PeerId, RoundNumber>,
+        roster: Roster,
+    ) -> Self {
+        Self {
+            accounts,
+            tickets,
             roster,
         }
     }
@@ -88,7 +99,7 @@ impl Ledger {
 
     /// How many more tickets may be decided.
     pub(crate) fn room_for_tickets(&self) -> usize {
-        MAX_TICKETS.saturating_sub(self.tickets.len())
+        limits::WAITING_TICKETS.saturating_sub(self.tickets.len())
     }
 
     /// A hash over every account, ticket and the roster.

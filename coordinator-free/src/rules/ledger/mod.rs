@@ -16,6 +16,7 @@
 //! | `settlement` | what scores change: standing, membership, credit |
 //! | `departure` | how the weight of voters that have left shrinks |
 //! | `root` | the hash over all of it |
+//! | `state` | a ledger as a snapshot holds it |
 
 mod account;
 mod accounts;
@@ -23,9 +24,11 @@ mod departure;
 mod outcome;
 mod root;
 mod settlement;
+mod state;
 #[cfg(test)]
 mod tests;
 
 pub use account::Account;
 pub use accounts::Ledger;
 pub(crate) use outcome::Outcome;
+pub(crate) use state::{account_states, ledger_of, waiting_tickets};

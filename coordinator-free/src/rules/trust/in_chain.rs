@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use weal_proto::{
-    Attestation, Certificate, Decided, Envelope, ListHash, PeerId, RoundNumber, RoundSet, Score,
-    SlotId, Ticket, View,
+    Attestation, Certificate, ChainSnapshot, Decided, Envelope, ListHash, Message, PeerId,
+    RoundNumber, RoundSet, Score, SlotId, Ticket, View,
 };
 
 use crate::interface::output::Apply;
@@ -19,6 +19,7 @@ const NEWCOMER: u8 = 9;
 struct Folded {
     chain: Chain,
     last: BTreeMap<SlotId, PeerId>,
+    decided: Vec<Decided>,
 }
 
 impl Folded {
@@ -26,6 +27,7 @@ impl Folded {
         Self {
             chain: Chain::genesis(manifest(&FOUNDERS)),
             last: BTreeMap::new(),
+            decided: Vec::new(),
         }
     }
 
@@ -85,8 +87,9 @@ impl Folded {
             value: value.hash(),
             signatures: Vec::new(),
         };
-        let verified = Verified::from_own_disk(Decided { value, certificate });
-        chain.extend(&verified).unwrap()
+        let decided = Decided { value, certificate };
+        self.decided.push(decided.clone());
+        chain.extend(&Verified::from_own_disk(decided)).unwrap()
     }
 }
 
@@ -136,4 +139,45 @@ fn what_does_nothing_earns_nothing() {
     }
     assert_eq!(folded.chain.round(), RoundNumber(5));
     assert!(folded.chain.ledger().roster().total() < before);
+}
+
+#[test]
+fn a_chain_restored_after_any_round_is_the_same_as_the_whole() {
+    let mut folded = Folded::genesis();
+    for round in 0..70 {
+        let sign = if round % 5 == 0 { -1 } else { 1 };
+        folded.decide(|one| sign * i32::from(one.as_bytes()[0]) * (round + 1));
+    }
+    let whole = format!("{:?}", folded.chain);
+    for cut in (0..folded.decided.len()).step_by(3) {
+        let (first, rest) = folded.decided.split_at(cut);
+        let mut chain = Chain::genesis(manifest(&FOUNDERS));
+        extend(&mut chain, first);
+        let bytes = chain.snapshot().encode();
+        let snapshot = ChainSnapshot::decode(&bytes).unwrap();
+        let mut restored = Chain::restore(manifest(&FOUNDERS), &snapshot).unwrap();
+        assert_eq!(format!("{restored:?}"), format!("{chain:?}"), "round {cut}");
+        extend(&mut restored, rest);
+        assert_eq!(format!("{restored:?}"), whole, "from round {cut}");
+    }
+}
+
+fn extend(chain: &mut Chain, decided: &[Decided]) {
+    for one in decided {
+        chain.extend(&Verified::from_own_disk(one.clone())).unwrap();
+    }
+}
+
+#[test]
+fn a_snapshot_of_another_run_or_of_other_rules_is_refused() {
+    let mut folded = Folded::genesis();
+    folded.decide(|_| 10_000);
+    let snapshot = folded.chain.snapshot();
+    assert!(Chain::restore(manifest(&FOUNDERS), &snapshot).is_ok());
+    assert!(Chain::restore(manifest(&[1, 2]), &snapshot).is_err());
+    let of_other_rules = ChainSnapshot {
+        rules: snapshot.rules + 1,
+        ..snapshot
+    };
+    assert!(Chain::restore(manifest(&FOUNDERS), &of_other_rules).is_err());
 }

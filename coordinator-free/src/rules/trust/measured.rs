@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use weal_proto::manifest::PPM;
-use weal_proto::{PeerId, Score};
+use weal_proto::snapshot::{MeasuredContribution, MeasuredGain, MeasuringVoter};
+use weal_proto::{PeerId, Score, SlotId};
 
 use super::weighted_median;
 
@@ -49,6 +50,44 @@ impl Report {
 }
 
 impl Measured {
+    /// The contribution in this place, as a snapshot holds it. Only those of the committee report.
+    pub(super) fn state(&self, slot: SlotId) -> MeasuredContribution {
+        let voter = |(peer, voices): (&PeerId, &u64)| MeasuringVoter {
+            peer: *peer,
+            voices: *voices,
+            report: self.reports.get(peer).map(|report| MeasuredGain {
+                own_ppm: report.own,
+                held_ppm: report.held,
+            }),
+        };
+        MeasuredContribution {
+            slot,
+            peer: self.peer,
+            trusted: self.trusted,
+            own_ppm: self.own_ppm,
+            committee: self.committee.iter().map(voter).collect(),
+        }
+    }
+
+    /// The contribution that a snapshot holds.
+    pub(super) fn of_state(state: &MeasuredContribution) -> Self {
+        let report = |voter: &MeasuringVoter| {
+            let report = voter.report.map(|gain| Report {
+                own: gain.own_ppm,
+                held: gain.held_ppm,
+            });
+            Some((voter.peer, report?))
+        };
+        let committee = &state.committee;
+        Self {
+            peer: state.peer,
+            trusted: state.trusted,
+            committee: committee.iter().map(|one| (one.peer, one.voices)).collect(),
+            own_ppm: state.own_ppm,
+            reports: committee.iter().filter_map(report).collect(),
+        }
+    }
+
     /// The median over the committee's voices, of those that reported. `None` unless at least half
     /// of the voices did: otherwise whoever alone is not silent would decide.
     ///

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use weal_proto::manifest::Trust;
+use weal_proto::snapshot::UnsettledRound;
 use weal_proto::{Attestation, PeerId, RoundNumber, Score, SlotId, StateRoot};
 
 use super::measured::Measured;
@@ -76,6 +77,36 @@ impl Measurements {
             {
                 measured.reports.entry(voter).or_insert(score.into());
             }
+        }
+    }
+
+    /// The rounds as a snapshot holds them.
+    pub(crate) fn states(&self) -> Vec<UnsettledRound> {
+        let state = |round: &Round| UnsettledRound {
+            round: round.number,
+            base_root: round.base_root,
+            contributions: round
+                .contributions
+                .iter()
+                .map(|(slot, measured)| measured.state(*slot))
+                .collect(),
+        };
+        self.rounds.iter().map(state).collect()
+    }
+
+    /// The rounds that a snapshot holds.
+    pub(crate) fn of_states(states: &[UnsettledRound]) -> Self {
+        let round = |state: &UnsettledRound| Round {
+            number: state.round,
+            base_root: state.base_root,
+            contributions: state
+                .contributions
+                .iter()
+                .map(|one| (one.slot, Measured::of_state(one)))
+                .collect(),
+        };
+        Self {
+            rounds: states.iter().map(round).collect(),
         }
     }
 

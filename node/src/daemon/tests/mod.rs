@@ -1,5 +1,6 @@
 //! A node in this process.
 
+mod beginning;
 mod device_loss;
 mod weights;
 

@@ -19,14 +19,14 @@ use crate::store::weights::WeightFiles;
 use crate::testnet::prepare::NodePlan;
 
 /// A run, and a place for one more node.
-struct Place {
+pub(super) struct Place {
     root: Arc<tempfile::TempDir>,
-    founders: Vec<Folder>,
+    pub(super) founders: Vec<Folder>,
     newcomer: NodePlan,
 }
 
 /// A run of a few founders.
-fn place(founders: usize) -> Place {
+pub(super) fn place(founders: usize) -> Place {
     place_of(founders, |_| {})
 }
 
@@ -54,7 +54,11 @@ fn place_of(founders: usize, change: impl FnOnce(&mut RunFile)) -> Place {
 }
 
 impl Place {
-    async fn start(&self, folder: &Folder, change: impl FnOnce(&mut Settings)) -> TestNode {
+    pub(super) async fn start(
+        &self,
+        folder: &Folder,
+        change: impl FnOnce(&mut Settings),
+    ) -> TestNode {
         let mut settings = Settings::read(folder).unwrap();
         settings.keep.weights = 2;
         settings.keep.moments_every = Auto::Set(1000);
@@ -67,7 +71,7 @@ impl Place {
     }
 
     /// A folder that has joined the run.
-    async fn join(&self, link: &str) -> Folder {
+    pub(super) async fn join(&self, link: &str) -> Folder {
         self.join_with(link, &|_| {}, |_| {}).await
     }
 
@@ -75,7 +79,7 @@ impl Place {
         Folder::new(self.root.path().join("newcomer"))
     }
 
-    async fn join_with(
+    pub(super) async fn join_with(
         &self,
         link: &str,
         tell: Tell<'_>,
@@ -88,7 +92,17 @@ impl Place {
         settings.page.listen = self.newcomer.page;
         settings.write(&folder).unwrap();
         change(&mut settings);
-        let link: RunLink = link.parse().unwrap();
+        self.join_as(link, tell, &settings).await.unwrap();
+        folder
+    }
+
+    pub(super) async fn join_as(
+        &self,
+        link: &str,
+        tell: Tell<'_>,
+        settings: &Settings,
+    ) -> Result<Home> {
+        let link: RunLink = link.parse()?;
         let request = JoinRequest {
             link: &link,
             settings: &settings.network,
@@ -96,13 +110,12 @@ impl Place {
             local: LocalData::default(),
             tell,
         };
-        join(folder.enter().unwrap(), request).await.unwrap();
-        folder
+        join(self.newcomer_folder().enter()?, request).await
     }
 }
 
 /// The run of a folder. A node that was just ended in this process may hold its store for a moment.
-async fn enter(folder: &Folder) -> Home {
+pub(super) async fn enter(folder: &Folder) -> Home {
     let mut poll = tokio::time::interval(POLL);
     let until = tokio::time::Instant::now() + PATIENCE;
     loop {
@@ -130,7 +143,7 @@ fn damage(file: &Path) {
 
 /// Waits until both nodes have decided this many rounds, and asserts that they hold the same
 /// weights after all that both know. Returns the first one's status.
-async fn agree_from(one: &TestNode, other: &TestNode, goal: u64) -> Snapshot {
+pub(super) async fn agree_from(one: &TestNode, other: &TestNode, goal: u64) -> Snapshot {
     let decided = |status: &Snapshot| rounds(status) >= goal;
     let status = one.wait_for("rounds", decided).await;
     assert_roots_agree(&status, &other.wait_for("rounds", decided).await);

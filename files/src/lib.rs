@@ -3,7 +3,7 @@
 //! *Atomic*: the content is written under a temporary name beside its destination and renamed at
 //! the end. After a crash the old content is there or the new one, never a part. *Durable*: once a
 //! function returns, the content survives a power cut. Before the rename the content is synced;
-//! after it, on Unix, the folder that holds the name.
+//! after it, the folder that holds the name.
 //!
 //! Temporary names begin with `.weal-`. [`remove_temporaries`] removes them when a process is told
 //! to end; what one that is killed leaves behind is removed by [`sweep`].

@@ -10,10 +10,31 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     fs::File::open(folder)?.sync_all()
 }
 
-/// Windows cannot sync a folder, and needs no such call.
-#[cfg(not(unix))]
-pub(crate) fn sync_folder(_: &Path) -> io::Result<()> {
-    Ok(())
+/// Makes renames within a folder durable, where the file system can: FAT and some network drives
+/// refuse.
+#[cfg(windows)]
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    use std::os::windows::fs::OpenOptionsExt;
+    const FILE_FLAG_BACKUP_SEMANTICS: u32 = 0x0200_0000;
+    const ERROR_INVALID_FUNCTION: i32 = 1;
+    const ERROR_ACCESS_DENIED: i32 = 5;
+    const ERROR_NOT_SUPPORTED: i32 = 50;
+    const ERROR_INVALID_PARAMETER: i32 = 87;
+    let synced = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(FILE_FLAG_BACKUP_SEMANTICS)
+        .open(folder)
+        .and_then(|folder| folder.sync_all());
+    match synced.as_ref().map_err(io::Error::raw_os_error) {
+        Err(Some(
+            ERROR_INVALID_FUNCTION
+            | ERROR_ACCESS_DENIED
+            | ERROR_NOT_SUPPORTED
+            | ERROR_INVALID_PARAMETER,
+        )) => Ok(()),
+        _ => synced,
+    }
 }
 
 /// Makes a folder durable with everything in it.

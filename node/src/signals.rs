@@ -1,4 +1,4 @@
-//! Ctrl-C, SIGTERM and SIGHUP.
+//! Ctrl-C, SIGTERM and SIGHUP; on Windows Ctrl-C, Ctrl-Break, a closed console and a shutdown.
 //!
 //! A command ends at once: what it had half written is removed, and the exit code is that of a
 //! shell's, 128 and the signal's number. A running node and a testnet want to say goodbye; they
@@ -15,7 +15,8 @@ use tokio::sync::watch;
 /// Who hears the first signal, if not the process as a whole.
 static STOP: Mutex<Option<watch::Sender<bool>>> = Mutex::new(None);
 
-/// Processes that are killed when this one ends at once.
+/// Processes that are killed when this one ends at once. On Windows they hear what this one hears:
+/// all programs in a console do.
 #[cfg(unix)]
 static CHILDREN: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
@@ -141,8 +142,8 @@ impl Signals {
 /// Whether the process was started by `nohup`, so that it outlives its terminal.
 #[cfg(unix)]
 fn hang_up_is_ignored() -> bool {
-    // The mask's lowest bit is signal 1, SIGHUP. Systems without this file are taken to be Linux
-    // without /proc: better to outlive a terminal than to die with it.
+    // The mask's lowest bit is signal 1, SIGHUP. Without this file, as on macOS, nobody handles the
+    // signal: it ends the process, unless `nohup` had it ignored.
     std::fs::read_to_string("/proc/self/status").map_or(true, |status| {
         let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
         mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
@@ -150,18 +151,37 @@ fn hang_up_is_ignored() -> bool {
     })
 }
 
-#[cfg(not(unix))]
-struct Signals;
+/// Windows ends the process a few seconds after its console is closed or the system shuts down,
+/// whatever the process does.
+#[cfg(windows)]
+struct Signals {
+    interrupt: tokio::signal::windows::CtrlC,
+    interrupt_hard: tokio::signal::windows::CtrlBreak,
+    close: tokio::signal::windows::CtrlClose,
+    shut_down: tokio::signal::windows::CtrlShutdown,
+}
 
-#[cfg(not(unix))]
+#[cfg(windows)]
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        Ok(Self)
+        use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close, ctrl_shutdown};
+        Ok(Self {
+            interrupt: ctrl_c()?,
+            interrupt_hard: ctrl_break()?,
+            close: ctrl_close()?,
+            shut_down: ctrl_shutdown()?,
+        })
     }
 
-    async fn handle(self) {
-        while tokio::signal::ctrl_c().await.is_ok() {
-            received(130);
+    async fn handle(mut self) {
+        loop {
+            let code = tokio::select! {
+                _ = self.interrupt.recv() => 130,
+                _ = self.interrupt_hard.recv() => 130,
+                _ = self.close.recv() => 129,
+                _ = self.shut_down.recv() => 143,
+            };
+            received(code);
         }
     }
 }

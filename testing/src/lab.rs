@@ -1,5 +1,6 @@
 //! Homes behind routers, in network namespaces. They need root, `ip` and `iptables`.
 
+use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::Command;
@@ -53,6 +54,10 @@ pub struct Place {
     pub namespace: String,
     /// Its address, public or behind its router.
     pub ip: IpAddr,
+    /// The namespace with the public address: its own, or that of its outer router.
+    pub edge: String,
+    /// Its router.
+    pub gateway: Option<IpAddr>,
 }
 
 impl Place {
@@ -66,7 +71,7 @@ impl Place {
         command
     }
 
-    /// Takes the interface of a home without a router down, as when a cable is pulled.
+    /// Takes the home's interface down, as when a cable is pulled.
     ///
     /// # Panics
     /// When a command fails.
@@ -74,12 +79,24 @@ impl Place {
         inside(&self.namespace, "ip link set up0 down");
     }
 
-    /// Brings the interface up again.
+    /// Brings the interface of a home with IPv4 up again, and restores what went down with it.
     ///
     /// # Panics
     /// When a command fails.
     pub fn plug_in(&self) {
         inside(&self.namespace, "ip link set up0 up");
+        if let Some(gateway) = self.gateway {
+            route_through(&self.namespace, gateway);
+        }
+    }
+
+    fn public(namespace: String, ip: IpAddr) -> Self {
+        Self {
+            edge: namespace.clone(),
+            namespace,
+            ip,
+            gateway: None,
+        }
     }
 }
 
@@ -149,13 +166,10 @@ impl Lab {
         }
         self.connect(&first, number, &format!("{public}/24"));
         if kind == Home::Open {
-            return Place {
-                namespace: first,
-                ip: public.into(),
-            };
+            return Place::public(first, public.into());
         }
         masquerade(&first, "up0", kind);
-        let mut router = first;
+        let mut router = first.clone();
         let mut net = Ipv4Addr::new(192, 168, number, 0);
         if kind == Home::Double {
             let second = self.namespace(&format!("{number}b"));
@@ -165,23 +179,27 @@ impl Lab {
             net = Ipv4Addr::new(10, 0, number, 0);
         }
         let host = self.namespace(&format!("{number}h"));
-        let ip = join(&router, &host, net);
+        let [gateway, ip] = join(&router, &host, net);
         Place {
             namespace: host,
-            ip: ip.into(),
+            ip,
+            edge: first,
+            gateway: Some(gateway),
         }
     }
 
-    /// Replaces the address of an open home by another.
+    /// Replaces the public IPv4 address of a home by another, as internet providers do at night.
     ///
     /// # Panics
     /// When a command fails.
     pub fn change_address(&mut self, place: &mut Place) {
         self.homes += 1;
-        let (old, new) = (place.ip, Ipv4Addr::new(203, 0, 113, self.homes));
-        inside(&place.namespace, &format!("ip addr del {old}/24 dev up0"));
-        inside(&place.namespace, &format!("ip addr add {new}/24 dev up0"));
-        place.ip = new.into();
+        let new = Ipv4Addr::new(203, 0, 113, self.homes);
+        inside(&place.edge, "ip -4 addr flush dev up0");
+        inside(&place.edge, &format!("ip addr add {new}/24 dev up0"));
+        if place.edge == place.namespace {
+            place.ip = new.into();
+        }
     }
 
     fn home6(&mut self, first: String, number: u8, kind: Home) -> Place {
@@ -190,13 +208,9 @@ impl Lab {
             format!("2001:db8:1:{number}"),
         );
         self.connect(&first, number, &format!("{public}/64"));
-        inside(&first, &format!("ip route add default via {INTERNET6}"));
+        route_through(&first, INTERNET6);
         if kind == Home::Open6 {
-            let ip = public.parse().unwrap();
-            return Place {
-                namespace: first,
-                ip,
-            };
+            return Place::public(first, public.parse().unwrap());
         }
         inside(&first, "sysctl -q -w net.ipv6.conf.all.forwarding=1");
         let (gateway, ip) = (format!("{net}::1"), format!("{net}::2"));
@@ -206,15 +220,16 @@ impl Lab {
             &host,
             [&format!("{gateway}/64"), &format!("{ip}/64")],
         );
-        inside(&host, &format!("ip route add default via {gateway}"));
+        route_through(&host, &gateway);
         let internet = format!("{}i", self.prefix);
         inside(&internet, &format!("ip route add {net}::/64 via {public}"));
         let drop = "FORWARD -i up0 -m conntrack --ctstate NEW,INVALID -j DROP";
         inside(&first, &format!("ip6tables -A {drop}"));
-        let ip = ip.parse().unwrap();
         Place {
             namespace: host,
-            ip,
+            ip: ip.parse().unwrap(),
+            edge: first,
+            gateway: Some(gateway.parse().unwrap()),
         }
     }
 
@@ -246,8 +261,8 @@ impl Drop for Lab {
     }
 }
 
-/// Connects a namespace to a router. Returns its address.
-fn join(router: &str, namespace: &str, net: Ipv4Addr) -> Ipv4Addr {
+/// Connects a namespace to a router. Returns the addresses of the two.
+fn join(router: &str, namespace: &str, net: Ipv4Addr) -> [IpAddr; 2] {
     let [a, b, c, _] = net.octets();
     let (gateway, ip) = (Ipv4Addr::new(a, b, c, 1), Ipv4Addr::new(a, b, c, 2));
     link(
@@ -255,8 +270,12 @@ fn join(router: &str, namespace: &str, net: Ipv4Addr) -> Ipv4Addr {
         namespace,
         [&format!("{gateway}/24"), &format!("{ip}/24")],
     );
+    route_through(namespace, gateway);
+    [gateway.into(), ip.into()]
+}
+
+fn route_through(namespace: &str, gateway: impl Display) {
     inside(namespace, &format!("ip route add default via {gateway}"));
-    ip
 }
 
 /// Connects a router's `down0` and a namespace's `up0`, with these addresses.

@@ -1,15 +1,17 @@
 //! Two nodes behind two home routers, which have never met, join by pasting one link and train a
-//! model; each sends more than 1 MB of contributions. And a node joins before its line is up.
+//! model; each sends more than 1 MB of contributions. A node joins before its line is up. And a
+//! node takes part again after it slept, got another address, or lost its interface.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use weal_dashboard::{Level, NodeState, Snapshot};
+use weal_dashboard::{Level, NodeState, RoundRecord, Snapshot};
 use weal_testing::lab::{Home, Lab, Place, can_make_labs};
 use weal_testing::require::skip;
 use weal_testing::wait_for;
@@ -59,6 +61,20 @@ impl HomeNode {
         serde_json::from_slice(&output.stdout).ok()
     }
 
+    /// Rounds that the node knows to be decided, oldest first.
+    fn history(&self) -> Vec<RoundRecord> {
+        self.status().map(|seen| seen.history).unwrap_or_default()
+    }
+
+    /// Sends its process a signal, such as `-STOP`. (`ip netns exec` becomes the program.)
+    fn signal(&self, signal: &str) {
+        let process = self.process.as_ref().unwrap().id().to_string();
+        let sent = std::process::Command::new("kill")
+            .args([signal, &process])
+            .status();
+        assert!(sent.unwrap().success());
+    }
+
     fn log_file(&self) -> PathBuf {
         self.folder.with_extension("log")
     }
@@ -90,12 +106,15 @@ generator_bytes = 200000
 [compression]
 keep = 4096
 [timing]
-train_seconds = 4.0
+train_seconds = 8.0
 fetch_seconds = 20.0
 attest_seconds = 10.0
 [membership]
 probation_rounds = 2
 vesting_rounds = 2
+ticket_bits = 8
+[trust]
+probation = 1
 ";
 
 /// A founder that everybody reaches, and the link of its run. It only votes: a founder that trains
@@ -212,4 +231,113 @@ fn a_node_whose_line_is_down_says_why_it_waits_and_joins_once_the_line_is_up() {
         })
     };
     wait_for("the home takes part", 3 * MINUTE, joined, logs);
+}
+
+/// A public node, which only votes, and two homes behind routers, which train.
+struct Trio {
+    public: HomeNode,
+    home: HomeNode,
+    /// The home that is interrupted.
+    victim: HomeNode,
+    /// The public key of its node.
+    key: String,
+    lab: Lab,
+    _root: TempDir,
+}
+
+impl Trio {
+    /// Starts the nodes, and waits until the victim takes part.
+    fn start(name: &str) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let mut lab = Lab::new(name);
+        let (public, link) = public_node(&mut lab, &root);
+        let [home, victim] = ["home", "victim"].map(|name| {
+            let place = lab.home(Home::PortRestricted);
+            let mut home = HomeNode::new(place, root.path().join(name));
+            home.start(&["join", &link]);
+            home
+        });
+        let logs = || [public.log(), victim.log()].concat();
+        wait_for(
+            "the victim's page",
+            MINUTE,
+            || victim.status().is_some(),
+            logs,
+        );
+        let key = victim.status().unwrap().node.id;
+        let trio = Self {
+            public,
+            home,
+            victim,
+            key,
+            lab,
+            _root: root,
+        };
+        trio.victim_takes_part("at the start");
+        trio
+    }
+
+    fn nodes(&self) -> [&HomeNode; 3] {
+        [&self.public, &self.home, &self.victim]
+    }
+
+    fn logs(&self) -> String {
+        self.nodes().map(HomeNode::log).concat()
+    }
+
+    /// Lets more time pass than a connection lasts without an answer.
+    fn connections_end(&self) {
+        let until = Instant::now() + Duration::from_secs(25);
+        let have_ended = || Instant::now() >= until;
+        wait_for("QUIC's timeout of 20 s", MINUTE, have_ended, || self.logs());
+    }
+
+    /// Waits until all three nodes have decided a round that begins after this call and has a
+    /// contribution of the victim. Then no two of them may differ in any round.
+    fn victim_takes_part(&self, when: &str) {
+        let decided = self.public.history();
+        let running = decided.last().map_or(0, |record| record.round + 1);
+        let with_victim = |record: &RoundRecord| {
+            record.round > running && record.contributors.contains(&self.key)
+        };
+        let takes_part = || {
+            let mut nodes = self.nodes().into_iter();
+            nodes.all(|node| node.history().iter().any(with_victim))
+        };
+        let what = format!("a decided contribution of the victim {when}");
+        wait_for(&what, 5 * MINUTE, takes_part, || self.logs());
+        let mut roots = BTreeMap::new();
+        for record in self.nodes().into_iter().flat_map(HomeNode::history) {
+            let root = roots.entry(record.round).or_insert(record.root.clone());
+            assert_eq!(
+                *root,
+                record.root,
+                "round {}\n{}",
+                record.round,
+                self.logs()
+            );
+        }
+    }
+}
+
+#[test]
+fn a_node_that_sleeps_changes_its_address_and_loses_its_interface_takes_part_again() {
+    let _alone = alone();
+    if let Err(why) = can_make_labs() {
+        return skip("a home that is interrupted", &why);
+    }
+    let mut trio = Trio::start("t");
+
+    trio.victim.signal("-STOP");
+    trio.connections_end();
+    trio.victim.signal("-CONT");
+    trio.victim_takes_part("after its sleep");
+
+    trio.lab.change_address(&mut trio.victim.place);
+    trio.victim_takes_part("under another address");
+
+    trio.victim.place.unplug();
+    trio.connections_end();
+    trio.victim.place.plug_in();
+    trio.victim_takes_part("after its interface was down");
 }

@@ -10,6 +10,7 @@ mod gate;
 mod json;
 mod lint;
 mod metadata;
+mod platforms;
 mod step;
 mod suites;
 mod tidy;
@@ -28,6 +29,7 @@ Commands:
   all                     Run every test, as `cargo test --workspace` does, and count them
   full                    Run every test in full: all seeds, attacks and pairs of homes. It takes hours
   gate                    Do everything that `.ci/run` does after installing packages
+  platforms               Check that everything compiles for Windows and macOS
   fuzz TARGET [SECONDS]   Fuzz one decoder; without TARGET, list the targets
   docs                    Check the reference and the links, build the API documentation
   bless                   Rewrite the reference pages, snapshots and conformance files
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         "all" => suites::all(false),
         "full" => suites::all(true),
         "gate" => gate::run(),
+        "platforms" => platforms::run(),
         "fuzz" => fuzz::run(&rest),
         "docs" => docs::run(),
         "bless" => docs::bless(),

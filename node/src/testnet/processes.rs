@@ -11,6 +11,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::error::{Error, Result};
+#[cfg(unix)]
 use crate::signals;
 use crate::testnet::prepare::PreparedNode;
 

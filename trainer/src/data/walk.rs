@@ -5,6 +5,7 @@
 //! left out. A file is found once, whatever its names are. What is left out is listed.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -126,13 +127,13 @@ impl FileWalk {
         if !base.is_dir() {
             return Ok(Vec::new());
         }
-        let rest = rest.to_string_lossy().into_owned();
+        let parts = || rest.iter().map(OsStr::to_string_lossy);
         let pattern = WalkPattern {
-            whole: Pattern::new(&rest).map_err(wrong)?,
+            whole: Pattern::new(&rest.to_string_lossy()).map_err(wrong)?,
             depth: all.len() - first,
-            recursive: rest.split('/').any(|part| part == "**"),
-            hidden: rest.split('/').any(|part| part.starts_with('.')),
-            literal: !rest.rsplit('/').next().unwrap_or_default().contains(WILD),
+            recursive: parts().any(|part| part == "**"),
+            hidden: parts().any(|part| part.starts_with('.')),
+            literal: !parts().next_back().unwrap_or_default().contains(WILD),
         };
         let mut found = Vec::new();
         let mut visit = Visit {

@@ -16,8 +16,8 @@
 //!                                failed
 //! ```
 //!
-//! A newcomer has no weights. If the run has come far, it fetches some; else it computes the initial
-//! ones. That takes a while, so it does so once it is known that they are needed.
+//! A newcomer has no weights. If the run has come far, it fetches some; else it computes the
+//! initial ones. That takes a while, so it does so once it is known that they are needed.
 //!
 //! A node that is far behind fetches the newest *checkpoint* (see [`retention`]) rather than newer
 //! weights, since peers keep it until it has arrived, however slowly. Then it applies all rounds

@@ -225,8 +225,8 @@ impl<'a> Step<'a> {
         tiles.map_init(Scratch::default, step).collect()
     }
 
-    /// Steps a copy of each tile, and passes its bytes to `write`. Returns the hashes of the stepped
-    /// tiles, in order.
+    /// Steps a copy of each tile, and passes its bytes to `write`. Returns the hashes of the
+    /// stepped tiles, in order.
     fn tiles_apart<E: From<Error> + Send>(
         &self,
         theta: &[f32],

@@ -271,8 +271,8 @@ impl WeightFiles {
         Ok(weights)
     }
 
-    /// Deletes the files that are not to be kept, but never those of `spared`. Returns the rounds of
-    /// those that are left.
+    /// Deletes the files that are not to be kept, but never those of `spared`. Returns the rounds
+    /// of those that are left.
     ///
     /// # Errors
     /// When a file cannot be deleted.

@@ -199,7 +199,8 @@ impl JobContext {
         let applied = self.disk.retry(|| {
             self.weight_files.write(layout, round, durability, |write| {
                 apply_in_parts(layout, &weights.values, &step, |place, part| {
-                    if parts.fetch_add(1, Ordering::Relaxed) % RELEASE_EVERY == 0 {
+                    let part_number = parts.fetch_add(1, Ordering::Relaxed);
+                    if part_number.is_multiple_of(RELEASE_EVERY) {
                         weights.values.release();
                     }
                     write(place, part)

@@ -65,6 +65,23 @@ pub fn write_with<E: From<Error>>(
     }
 }
 
+/// Writes a file, or replaces it, like [`write_with`], but leaves it to the system when the content
+/// reaches the disk: a power cut may leave a file there that holds anything. For content that can
+/// be verified, and made again.
+///
+/// # Errors
+/// What `fill` returns, or what the operating system says; the old file is unharmed.
+pub fn write_unsynced_with<E: From<Error>>(
+    path: &Path,
+    access: Access,
+    fill: impl FnOnce(&mut BufWriter<&File>) -> Result<(), E>,
+) -> Result<(), E> {
+    let failed = |error| E::from(Error::at("cannot write", path)(error));
+    let file = new_temporary(path, access)?.map_err(failed)?;
+    fill_and_flush(file.file.as_file(), path, fill)?;
+    file.persist(path).map_err(|(error, _)| failed(error))
+}
+
 /// Checks that [`write_with`] could write to `path`. For callers that need long until they know
 /// what to write.
 ///
@@ -130,6 +147,16 @@ pub fn publish(file: &Path, path: &Path) -> Result<()> {
     sync_parent(path)
 }
 
+/// Makes a file and its name durable that [`write_unsynced_with`] wrote. It takes no time if they
+/// are.
+///
+/// # Errors
+/// When the operating system refuses.
+pub fn sync(path: &Path) -> Result<()> {
+    sync_file(path).map_err(Error::at("cannot sync", path))?;
+    sync_parent(path)
+}
+
 /// A temporary file beside `path`, or why the system refuses to make one.
 fn new_temporary(path: &Path, access: Access) -> Result<io::Result<TemporaryFile>> {
     let parent = make_parent(path)?;
@@ -144,13 +171,18 @@ fn fill_and_sync<E: From<Error>>(
     path: &Path,
     fill: impl FnOnce(&mut BufWriter<&File>) -> Result<(), E>,
 ) -> Result<(), E> {
+    fill_and_flush(file, path, fill)?;
+    Ok(file.sync_all().map_err(Error::at("cannot write", path))?)
+}
+
+fn fill_and_flush<E: From<Error>>(
+    file: &File,
+    path: &Path,
+    fill: impl FnOnce(&mut BufWriter<&File>) -> Result<(), E>,
+) -> Result<(), E> {
     let mut writer = BufWriter::with_capacity(BUFFER, file);
     fill(&mut writer)?;
-    writer
-        .flush()
-        .and_then(|()| file.sync_all())
-        .map_err(Error::at("cannot write", path))?;
-    Ok(())
+    Ok(writer.flush().map_err(Error::at("cannot write", path))?)
 }
 
 fn sync_parent(path: &Path) -> Result<()> {
@@ -191,13 +223,32 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state");
         write(&path, Access::Owner, b"old").unwrap();
-        let error = write_with(&path, Access::Owner, |file| {
+        let fill = |file: &mut BufWriter<&File>| {
             file.write_all(b"new").unwrap();
             Err(Error::at("cannot compute", &path)(ErrorKind::Other.into()))
+        };
+        for failed in [
+            write_with(&path, Access::Owner, fill),
+            write_unsynced_with(&path, Access::Owner, fill),
+        ] {
+            assert_eq!(failed.unwrap_err().action, "cannot compute");
+            assert_eq!(fs::read(&path).unwrap(), b"old");
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_synced_appears_as_a_whole_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        write(&path, Access::Owner, b"old").unwrap();
+        write_unsynced_with(&path, Access::Owner, |file| {
+            file.write_all(b"new").unwrap();
+            assert_eq!(fs::read(&path).unwrap(), b"old");
+            Ok::<_, Error>(())
         })
-        .unwrap_err();
-        assert_eq!(error.action, "cannot compute");
-        assert_eq!(fs::read(&path).unwrap(), b"old");
+        .unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 

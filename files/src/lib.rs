@@ -3,7 +3,7 @@
 //! *Atomic*: the content is written under a temporary name beside its destination and renamed at
 //! the end. After a crash the old content is there or the new one, never a part. *Durable*: once a
 //! function returns, the content survives a power cut. Before the rename the content is synced;
-//! after it, the folder that holds the name.
+//! after it, the folder that holds the name. [`write_unsynced_with`] alone does without.
 //!
 //! Temporary names begin with `.weal-`. [`remove_temporaries`] removes them when a process is told
 //! to end; what one that is killed leaves behind is removed by [`sweep`].
@@ -21,7 +21,7 @@ mod temporary;
 use std::path::{Path, PathBuf};
 
 pub use error::{Error, Result};
-pub use file::{Access, can_write, create, publish, write, write_with};
+pub use file::{Access, can_write, create, publish, sync, write, write_unsynced_with, write_with};
 pub use folder::{can_create_folder, create_folder};
 pub use link::{copy_permissions, link_or_write};
 pub use sweep::sweep;

@@ -130,7 +130,7 @@ impl Contribution {
     ) -> Result<(), Error> {
         layout.check_length("out", out)?;
         let grid = self.grid(layout)?;
-        let pieces = grid.split_tiles_mut(0..grid.tiles().len(), out);
+        let pieces = grid.split_tiles_mut(out);
         let tiles = pieces.into_par_iter().zip(grid.tiles()).enumerate();
         tiles.for_each_init(Unpacked::default, |unpacked, (number, (out, tile))| {
             let mut reader = self.body.tile(number, tile);

@@ -225,16 +225,9 @@ impl Grid {
         split_mut(values, self.chunks.iter().map(|chunk| chunk.length))
     }
 
-    /// Splits the values of consecutive tiles into one slice per tile.
-    pub(crate) fn split_tiles_mut<'a, T>(
-        &self,
-        tiles: Range<usize>,
-        values: &'a mut [T],
-    ) -> Vec<&'a mut [T]> {
-        split_mut(
-            values,
-            self.tiles[tiles].iter().map(|tile| tile.values.len()),
-        )
+    /// Splits values into one slice per tile.
+    pub(crate) fn split_tiles_mut<'a, T>(&self, values: &'a mut [T]) -> Vec<&'a mut [T]> {
+        split_mut(values, self.tiles.iter().map(|tile| tile.values.len()))
     }
 
     /// Splits the words of all records into one slice per chunk.

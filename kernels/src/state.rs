@@ -180,13 +180,27 @@ pub(crate) fn hash_values(values: &[f32]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     let mut bytes = [0u8; BATCH_VALUES * VALUE_BYTES];
     for batch in values.chunks(BATCH_VALUES) {
-        let (slots, _) = bytes.as_chunks_mut::<VALUE_BYTES>();
-        for (slot, value) in slots.iter_mut().zip(batch) {
-            *slot = value.to_le_bytes();
-        }
-        hasher.update(&bytes[..batch.len() * VALUE_BYTES]);
+        write_bytes(batch, &mut bytes);
+        hasher.update(&bytes[..size_of_val(batch)]);
     }
     *hasher.finalize().as_bytes()
+}
+
+/// The values as little-endian bytes, four each, as state roots and files have them.
+pub fn to_bytes(values: &[f32]) -> Vec<u8> {
+    let mut bytes = vec![0; size_of_val(values)];
+    let batches = bytes.par_chunks_mut(BATCH_VALUES * VALUE_BYTES);
+    let batches = batches.zip(values.par_chunks(BATCH_VALUES));
+    batches.for_each(|(bytes, values)| write_bytes(values, bytes));
+    bytes
+}
+
+/// Writes the values as little-endian bytes to the start of `bytes`.
+pub(crate) fn write_bytes(values: &[f32], bytes: &mut [u8]) {
+    let (slots, _) = bytes.as_chunks_mut::<VALUE_BYTES>();
+    for (slot, value) in slots.iter_mut().zip(values) {
+        *slot = value.to_le_bytes();
+    }
 }
 
 #[cfg(test)]
@@ -210,6 +224,7 @@ mod tests {
             assert_eq!(*tensor, Outline::of(&tensor_bytes(&theta[range])));
         }
         assert_eq!(root(&layout, &theta), outline.root(&layout));
+        assert!(to_bytes(&theta) == tensor_bytes(&theta));
 
         let hashes: Vec<[u8; 32]> = outline
             .tensors

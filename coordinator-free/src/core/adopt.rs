@@ -1,6 +1,6 @@
 //! Taking a decision as history, and moving to the next round.
 
-use weal_proto::{Decided, Envelope, Leave, PeerId, RoundNumber, Ticket, Weight};
+use weal_proto::{Decided, Envelope, Leave, PeerId, RoundNumber, Ticket, Weight, limits};
 
 use super::Core;
 use super::round::Round;
@@ -29,6 +29,8 @@ impl Core {
     /// Adopts decided rounds that a peer sent.
     pub(super) fn synced(&mut self, decided: Vec<Decided>) {
         let before = self.chain.round();
+        let is_long = decided.len() >= limits::DECIDED_BATCH / 2;
+        let followed = std::mem::replace(&mut self.more_rounds_follow, true);
         for decided in decided {
             let round = decided.value.round;
             if round < self.chain.round() {
@@ -47,9 +49,14 @@ impl Core {
             }
         }
         // There may be more. A peer that has no more rounds sends an empty answer.
-        if self.chain.round() > before {
+        let is_news = self.chain.round() > before;
+        // An answer that comes twice says nothing.
+        self.more_rounds_follow = if is_news { is_long } else { followed };
+        if is_news {
+            self.begin_if_caught_up();
             self.request_decided();
         }
+        self.bring_weights_forward();
     }
 
     /// Voters must have decided each round in one way. If they have signed two decisions, this node

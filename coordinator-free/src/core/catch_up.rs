@@ -17,6 +17,7 @@ impl Core {
     /// Checks whether the round has made progress, and asks peers if it has not.
     pub(super) fn nudge(&mut self) {
         self.set_timer(TimerId::Nudge, NUDGE_MS);
+        self.begin_if_nothing_comes();
         self.bring_weights_forward();
         self.recover_if_stuck();
         let deciding = self.round.phase == Phase::Deciding;
@@ -44,6 +45,7 @@ impl Core {
         self.fresh_start
             .heard(peer, status.decided_rounds, &self.chain);
         let ahead = RoundNumber(status.decided_rounds);
+        self.peer_is_in(&peer, ahead);
         if ahead > self.chain.round() {
             self.liveness.hold(self.chain.round(), self.now);
             self.follow(ahead);

@@ -60,6 +60,10 @@ pub struct Core {
     pub(super) signatures: Signatures,
     pub(super) chain: Chain,
     pub(super) weight_sync: WeightSync,
+    /// The furthest round in which a peer claims to be.
+    pub(super) furthest_claim: Option<RoundNumber>,
+    /// Decided rounds are arriving, and the last answer was long.
+    pub(super) more_rounds_follow: bool,
     pub(super) round: Round,
     pub(super) judgement: Judgement,
     /// The agreement on the running round, once it has begun.
@@ -121,6 +125,8 @@ impl Core {
             me,
             signatures: Signatures::new(chain.run(), config.checker),
             weight_sync: WeightSync::new(&chain, unapplied)?,
+            furthest_claim: None,
+            more_rounds_follow: false,
             attested_until: chain.round(),
             chain,
             round: Round::default(),
@@ -159,6 +165,7 @@ impl Core {
         match input {
             Input::Start => self.start(),
             Input::WeightsReady { round, root } => self.weights_ready(round, root),
+            Input::NoWeights => self.weights_absent(),
             Input::ApplyFailed { round } => self.apply_failed(round),
             Input::Trained {
                 round,

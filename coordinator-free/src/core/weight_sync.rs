@@ -16,6 +16,9 @@
 //!                                failed
 //! ```
 //!
+//! A newcomer has no weights. If the run has come far, it fetches some; else it computes the
+//! initial ones. That takes a while, so it does so once it is known that they are needed.
+//!
 //! A node that is far behind fetches the newest *checkpoint* (see [`retention`]) rather than newer
 //! weights, since peers keep it until it has arrived, however slowly. Then it applies all rounds
 //! since, however many: if it fetched the next checkpoint instead, it might never arrive.
@@ -45,8 +48,12 @@ pub(super) struct Weights {
 /// Where the weights in memory stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// There are no weights in memory yet.
+    /// The caller has not told of any weights yet.
     Missing,
+    /// The caller has no weights. It is not known yet which it needs.
+    Absent,
+    /// The caller had no weights, and computes the initial ones.
+    Computing,
     /// These weights are in memory, and the caller is idle. They may lag behind decided history.
     Held(Weights),
     /// The caller applies a decided round to these weights.
@@ -118,7 +125,7 @@ impl WeightSync {
     /// The weights in memory.
     pub(super) const fn held(&self) -> Option<Weights> {
         match self.state {
-            State::Missing => None,
+            State::Missing | State::Absent | State::Computing => None,
             State::Held(weights) | State::Applying(weights) => Some(weights),
             State::Fetching { held, .. } | State::FetchPending { held, .. } => held,
         }
@@ -144,6 +151,23 @@ impl WeightSync {
         while self.decided.len() > MAX_UNAPPLIED {
             self.decided.pop_first();
         }
+    }
+
+    /// The caller has no weights.
+    pub(super) fn absent(&mut self) {
+        if self.state == State::Missing {
+            self.state = State::Absent;
+        }
+    }
+
+    /// Peers have not come further than this node. Returns whether the caller must compute the
+    /// initial weights now.
+    pub(super) fn begins(&mut self) -> bool {
+        let begins = self.state == State::Absent;
+        if begins {
+            self.state = State::Computing;
+        }
+        begins
     }
 
     /// The caller has these weights in memory now.
@@ -186,8 +210,18 @@ impl WeightSync {
                     None => State::Held(held),
                 }
             }
-            State::Missing => State::Missing,
+            State::Missing | State::Absent | State::Computing => self.state,
         };
+    }
+
+    /// Whether the next step fetches weights because this node lacks many rounds.
+    pub(super) fn lacks_many(&self, round: RoundNumber) -> bool {
+        let behind = |held: u64| round.0.saturating_sub(held) >= FETCH_WEIGHTS_FROM;
+        match self.state {
+            State::Absent | State::Computing => behind(0),
+            State::Held(held) => behind(held.round.0) && !self.applies_all,
+            _ => false,
+        }
     }
 
     /// The next step towards the weights at the start of `round`, the running one. `None` while the
@@ -195,6 +229,8 @@ impl WeightSync {
     pub(super) fn next(&mut self, round: RoundNumber) -> Option<Step> {
         let held = match self.state {
             State::Missing | State::Applying(_) | State::Fetching { .. } => return None,
+            State::Absent | State::Computing if round.0 < FETCH_WEIGHTS_FROM => return None,
+            State::Absent | State::Computing => return self.fetch_newest(None),
             State::FetchPending { target, .. } => return Some(Step::Fetch(self.fetch(target))),
             State::Held(held) if held.round >= round => return None,
             State::Held(held) => held,
@@ -215,13 +251,16 @@ impl WeightSync {
                 self.state = State::Applying(held);
                 Some(Step::Apply(apply.clone()))
             }
-            _ => {
-                self.lags = true;
-                let checkpoint = self.checkpoint(Some(held));
-                let target = checkpoint.or_else(|| self.newest_proven())?;
-                Some(Step::Fetch(self.fetch(target)))
-            }
+            _ => self.fetch_newest(Some(held)),
         }
+    }
+
+    /// The newest checkpoint, or newer weights if that is no newer than `held`.
+    fn fetch_newest(&mut self, held: Option<Weights>) -> Option<Step> {
+        self.lags = true;
+        let checkpoint = self.checkpoint(held);
+        let target = checkpoint.or_else(|| self.newest_proven())?;
+        Some(Step::Fetch(self.fetch(target)))
     }
 
     /// Discards the weights in memory, which voters do not share. The caller must fetch `target`.
@@ -371,6 +410,35 @@ mod tests {
         sync.decided(apply(0));
         assert_eq!(sync.next(RoundNumber(1)), None);
         assert_eq!(sync.root_at(RoundNumber(0)), None);
+    }
+
+    #[test]
+    fn a_newcomer_fetches_weights_if_the_run_has_come_far_and_else_computes_the_initial_ones() {
+        let newcomer = |rounds: u64| {
+            let mut sync = nothing();
+            assert!(!sync.begins(), "there may be weights");
+            sync.absent();
+            for round in 0..rounds {
+                sync.decided(apply(round));
+            }
+            sync
+        };
+        let fetch = Some(Step::Fetch(weights(64)));
+        assert_eq!(newcomer(70).next(RoundNumber(70)), fetch);
+
+        let mut sync = newcomer(63);
+        assert_eq!(sync.next(RoundNumber(63)), None);
+        assert!(sync.begins() && !sync.begins());
+        sync.ready(weights(0));
+        assert_eq!(sync.next(RoundNumber(63)), Some(Step::Apply(apply(0))));
+
+        // The run turns out to be older than it seemed.
+        let mut sync = newcomer(10);
+        assert!(sync.begins());
+        for round in 10..70 {
+            sync.decided(apply(round));
+        }
+        assert_eq!(sync.next(RoundNumber(70)), fetch);
     }
 
     #[test]

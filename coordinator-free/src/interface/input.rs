@@ -31,14 +31,18 @@ pub enum Input {
     /// The caller is running. Give it once, before any other input.
     Start,
     /// The weights at the start of a round are in memory. Give it after start, after each
-    /// [`Output::Apply`](crate::Output::Apply) (with the round after the applied one), and after
-    /// each [`Output::FetchWeights`](crate::Output::FetchWeights).
+    /// [`Output::Apply`](crate::Output::Apply) (with the round after the applied one), after each
+    /// [`Output::FetchWeights`](crate::Output::FetchWeights), and after
+    /// [`Output::ComputeInitialWeights`](crate::Output::ComputeInitialWeights).
     WeightsReady {
         /// The round that starts from these weights.
         round: RoundNumber,
         /// Their state root.
         root: StateRoot,
     },
+    /// There are no weights on disk, but the initial ones can be computed. Give it after start, in
+    /// place of [`WeightsReady`](Self::WeightsReady).
+    NoWeights,
     /// The caller could not carry out [`Output::Apply`](crate::Output::Apply) or
     /// [`Output::FetchWeights`](crate::Output::FetchWeights), because no reachable peer serves the
     /// blobs or the weights. The core tries again at the next [`TimerId::Nudge`].

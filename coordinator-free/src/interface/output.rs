@@ -82,6 +82,10 @@ pub enum Output {
     /// [`Input::WeightsReady`](crate::Input::WeightsReady) for the round after it, or with
     /// [`Input::ApplyFailed`](crate::Input::ApplyFailed).
     Apply(Apply),
+    /// Compute the weights at the start of round 0. Answer with
+    /// [`Input::WeightsReady`](crate::Input::WeightsReady), unless
+    /// [`FetchWeights`](Self::FetchWeights) comes first.
+    ComputeInitialWeights,
     /// Fetch the weights at the start of a round from peers, because this node's weights differ
     /// from the decided ones or are too far behind. Answer with
     /// [`Input::WeightsReady`](crate::Input::WeightsReady) for that round, or another whose root is

@@ -13,6 +13,7 @@ use super::network::SeenMessages;
 use crate::core::{Config, Core, Recovered};
 use crate::host::Timers;
 use crate::interface::error::Error;
+use crate::interface::input::Input;
 use crate::interface::output::Record;
 use crate::interface::time::Millis;
 use crate::interface::view::Phase;
@@ -131,6 +132,15 @@ impl Node {
                 .core
                 .as_ref()
                 .is_none_or(|core| core.chain().snapshot() == whole.snapshot())
+    }
+
+    /// What the core hears of the weights after a start.
+    pub(super) fn weights_at_start(&self) -> Input {
+        let (round, root) = self.weights;
+        match self.disk.weights.is_empty() {
+            true => Input::NoWeights,
+            false => Input::WeightsReady { round, root },
+        }
     }
 
     /// Stops the core. Everything that is not on disk is lost.

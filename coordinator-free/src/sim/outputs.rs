@@ -5,6 +5,7 @@ use super::event::{Local, Request};
 use super::learning::Task;
 use super::world::World;
 use crate::interface::event::Event as Report;
+use crate::interface::input::Input;
 use crate::interface::output::{Output, Record};
 
 impl World {
@@ -49,6 +50,12 @@ impl World {
             Output::Apply(apply) => {
                 self.audit_chosen(peer, &apply);
                 self.apply(peer, apply);
+            }
+            Output::ComputeInitialWeights => {
+                let (round, root) = self.nodes[peer].weights;
+                let delay = self.random.within(&(50..=500));
+                let ready = Local::Answer(Input::WeightsReady { round, root });
+                self.schedule_local(peer, delay, ready);
             }
             Output::FetchWeights { round, root } => self.fetch_weights(peer, round, root),
             Output::SetTimer { id, at } => {

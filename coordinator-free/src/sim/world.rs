@@ -345,10 +345,9 @@ impl World {
                 statement: "what it started from is not what the decided rounds lead to",
             });
         }
-        let (round, root) = self.nodes[peer].weights;
         let delay = self.random.within(&(50..=500));
-        let ready = Input::WeightsReady { round, root };
-        self.schedule_local(peer, delay, Local::Answer(ready));
+        let weights = self.nodes[peer].weights_at_start();
+        self.schedule_local(peer, delay, Local::Answer(weights));
         self.step(peer, Input::Start)?;
         self.greet(peer);
         Ok(())

@@ -1,7 +1,5 @@
 //! The outer step, tile by tile.
 
-use std::ops::Range;
-
 use rayon::prelude::*;
 
 use super::clip::clip_factors;
@@ -10,7 +8,7 @@ use crate::codec::body::TileReader;
 use crate::codec::unpack::Unpacked;
 use crate::grid::{Chunk, Grid, MAX_CHUNK, MILLION, Tile};
 use crate::simd::{multiversion, prefetch};
-use crate::state::{StateOutline, hash_values, outline, outline_of};
+use crate::state::{StateOutline, hash_values, outline, outline_of, to_bytes, write_bytes};
 use crate::{Contribution, Error, Layout};
 
 /// The divisor of a coordinate's sum. A contribution counts as many senders as its coefficient
@@ -92,43 +90,46 @@ pub fn apply_and_outline(
     }
 }
 
-/// Tiles stepped before their weights are handed over: 64 MiB of them.
-const TILES_AT_A_TIME: usize = if cfg!(test) { 1 } else { 64 };
-
-/// Does what [`apply_and_outline`] does, and leaves `theta` as it is: it passes the new weights to
-/// `write`, from the first to the last, a few at a time. For weights that are larger than the
-/// memory to spare.
+/// Does what [`apply_and_outline`] does, and leaves `theta` as it is. It passes the new weights to
+/// `write` as little-endian bytes, a tile at a time, each with its place among all bytes. Threads
+/// call `write` at once and in any order, and need memory for two tiles each: for weights that are
+/// larger than the memory to spare.
 ///
 /// # Errors
 /// As [`apply`], and what `write` returns.
-pub fn apply_in_parts<E: From<Error>>(
+pub fn apply_in_parts<E: From<Error> + Send>(
     layout: &Layout,
     theta: &[f32],
     step: &OuterStep<'_>,
-    mut write: impl FnMut(&[f32]) -> Result<(), E>,
+    write: impl Fn(u64, &[u8]) -> Result<(), E> + Sync,
 ) -> Result<StateOutline, E> {
-    let step = match Step::new(layout, theta, step)? {
-        Some(step) if step.grid.tiles_are_blob_chunks() => step,
-        // Chunks of an unusual length, or nothing to apply.
-        _ => {
-            let mut stepped = theta.to_vec();
-            let outline = apply_and_outline(layout, &mut stepped, step)?;
-            write(&stepped)?;
-            return Ok(outline);
-        }
+    let write_all = |theta: &[f32]| {
+        let mut parts = (0..).step_by(PART_VALUES).zip(theta.chunks(PART_VALUES));
+        parts.try_for_each(|(start, part)| write(place(start), &to_bytes(part)))
     };
-    let (mut hashes, mut part) = (Vec::new(), Vec::new());
-    let tiles = 0..step.grid.tiles().len();
-    for first in tiles.clone().step_by(TILES_AT_A_TIME) {
-        let some = first..tiles.end.min(first + TILES_AT_A_TIME);
-        let values = &step.grid.tiles()[some.clone()];
-        let values = values.iter().flat_map(|tile| &theta[tile.values.clone()]);
-        part.clear();
-        part.extend(values);
-        hashes.extend(step.some_tiles(some, &mut part, hash_values)?);
-        write(&part)?;
+    match Step::new(layout, theta, step)? {
+        Some(step) if step.grid.tiles_are_blob_chunks() => {
+            Ok(outline_of(layout, &step.tiles_apart(theta, &write)?))
+        }
+        Some(step) => {
+            let mut stepped = theta.to_vec();
+            step.tiles(&mut stepped, |_| ())?;
+            write_all(&stepped)?;
+            Ok(outline(layout, &stepped)?)
+        }
+        None => {
+            write_all(theta)?;
+            Ok(outline(layout, theta)?)
+        }
     }
-    Ok(outline_of(layout, &hashes))
+}
+
+/// Values passed on at once where tiles have an unusual length.
+const PART_VALUES: usize = 1 << 18;
+
+/// The place of a value's first byte.
+const fn place(value: usize) -> u64 {
+    (value * size_of::<f32>()) as u64
 }
 
 /// An outer step whose arguments have been checked.
@@ -216,35 +217,61 @@ impl<'a> Step<'a> {
         theta: &mut [f32],
         then: impl Fn(&[f32]) -> T + Sync,
     ) -> Result<Vec<T>, Error> {
-        self.some_tiles(0..self.grid.tiles().len(), theta, then)
-    }
-
-    /// The same for the tiles with these numbers; `theta` has their values alone.
-    fn some_tiles<T: Send>(
-        &self,
-        numbers: Range<usize>,
-        theta: &mut [f32],
-        then: impl Fn(&[f32]) -> T + Sync,
-    ) -> Result<Vec<T>, Error> {
-        let slices = self.grid.split_tiles_mut(numbers.clone(), theta);
-        let tiles = slices.into_par_iter().zip(numbers);
-        let step = |scratch: &mut Scratch, (theta, number): (&mut [f32], usize)| {
-            let tile = &self.grid.tiles()[number];
-            // The mode belongs to a thread, and a library may change it at any time.
-            float_mode::check()?;
-            let mut readers = self.readers(number, tile);
-            for chunk in self.grid.chunks_of(tile) {
-                step_chunk(
-                    self,
-                    &mut readers,
-                    chunk,
-                    &mut theta[tile.place(chunk)],
-                    scratch,
-                );
-            }
+        let tiles = self.grid.split_tiles_mut(theta).into_par_iter().enumerate();
+        let step = |scratch: &mut Scratch, (number, theta): (usize, &mut [f32])| {
+            self.tile(number, theta, scratch)?;
             Ok(then(theta))
         };
         tiles.map_init(Scratch::default, step).collect()
+    }
+
+    /// Steps a copy of each tile, and passes its bytes to `write`. Returns the hashes of the
+    /// stepped tiles, in order.
+    fn tiles_apart<E: From<Error> + Send>(
+        &self,
+        theta: &[f32],
+        write: &(impl Fn(u64, &[u8]) -> Result<(), E> + Sync),
+    ) -> Result<Vec<[u8; 32]>, E> {
+        let tiles = self.grid.tiles().par_iter().enumerate();
+        let step = |copy: &mut TileCopy, (number, tile): (usize, &Tile)| {
+            let bytes = copy.step(self, number, &theta[tile.values.clone()])?;
+            write(place(tile.values.start), bytes)?;
+            Ok(*blake3::hash(bytes).as_bytes())
+        };
+        tiles.map_init(TileCopy::default, step).collect()
+    }
+
+    /// Steps the weights of one tile.
+    fn tile(&self, number: usize, theta: &mut [f32], scratch: &mut Scratch) -> Result<(), Error> {
+        let tile = &self.grid.tiles()[number];
+        // The mode belongs to a thread, and a library may change it at any time.
+        float_mode::check()?;
+        let mut readers = self.readers(number, tile);
+        for chunk in self.grid.chunks_of(tile) {
+            let theta = &mut theta[tile.place(chunk)];
+            step_chunk(self, &mut readers, chunk, theta, scratch);
+        }
+        Ok(())
+    }
+}
+
+/// Working memory for a copy of one tile, reused between tiles.
+#[derive(Default)]
+struct TileCopy {
+    values: Vec<f32>,
+    bytes: Vec<u8>,
+    scratch: Scratch,
+}
+
+impl TileCopy {
+    /// Steps a copy of a tile. Returns it as bytes.
+    fn step(&mut self, step: &Step<'_>, number: usize, theta: &[f32]) -> Result<&[u8], Error> {
+        self.values.clear();
+        self.values.extend_from_slice(theta);
+        step.tile(number, &mut self.values, &mut self.scratch)?;
+        self.bytes.resize(size_of_val(theta), 0);
+        write_bytes(&self.values, &mut self.bytes);
+        Ok(&self.bytes)
     }
 }
 

@@ -5,6 +5,7 @@
 //! checked again. Peers are served from a file only once it was checked. The newest weights and
 //! checkpoints are repaired; others are not kept for long anyway.
 
+use weal_coordinator_free::Input;
 use weal_coordinator_free::host::retention;
 use weal_dashboard::Level;
 
@@ -52,8 +53,7 @@ impl Daemon {
     /// them.
     pub(super) async fn begin_with_weights(&mut self) -> Result<()> {
         let Some(id) = self.damaged.take() else {
-            let weights = self.weights.newest().clone();
-            self.weights_ready(weights, false).await?;
+            self.begin_with_newest().await?;
             self.check_next_weights();
             return Ok(());
         };
@@ -65,22 +65,27 @@ impl Daemon {
         Ok(())
     }
 
-    /// Weights were fetched.
-    pub(super) async fn fetched(&mut self, fetched: Fetched) -> Result<()> {
-        self.page.say(Level::Info, fetched.summary);
-        self.weights_ready(fetched.weights, true).await
+    async fn begin_with_newest(&mut self) -> Result<()> {
+        let newest = self.weights.newest();
+        match newest.map(|weights| (weights.round, weights.root)) {
+            Some((round, root)) => self.weights_ready(round, root).await,
+            None => self.step(Input::NoWeights).await,
+        }
     }
 
     /// The newest weights on disk are damaged, and no peer has them.
     pub(super) async fn not_repaired(&mut self, why: &str) -> Result<()> {
-        let weights = self.weights.newest().clone();
-        let text = format!("{why}; continuing from those of round {}", weights.round);
+        let text = match self.weights.round() {
+            Some(round) => format!("{why}; continuing from those of round {round}"),
+            None => format!("{why}; fetching others"),
+        };
         self.page.say(Level::Warn, text);
-        self.weights_ready(weights, false).await
+        self.begin_with_newest().await
     }
 
     fn is_catching_up(&self) -> bool {
-        self.weights.round() < self.core.chain().round()
+        let running = self.core.chain().round();
+        self.weights.round().is_none_or(|round| round < running)
     }
 
     /// Starts work on weights, of which there is only one at a time.
@@ -106,9 +111,10 @@ impl Daemon {
             return;
         }
         // Whatever fetch was given up, nobody continues it.
-        PartialWeights::delete_until(self.weights.files(), self.weights.round());
+        let newest = self.weights.round().unwrap_or_default();
+        PartialWeights::delete_until(self.weights.files(), newest);
         if let Some(id) = self.unchecked.start() {
-            let needed = id.round == self.weights.round() || retention::is_checkpoint(id.round);
+            let needed = id.round == newest || retention::is_checkpoint(id.round);
             let job = self.context.clone().check_weights(id, needed);
             self.start_weights_job(job);
         }

@@ -237,7 +237,7 @@ impl Daemon {
             learner: self.learner.progress(),
             health: self.learner.health(),
             link: self.link(&status).to_string(),
-            weights_round: Some(self.weights.round()),
+            weights_round: self.weights.round(),
             fetch: self.context.fetching.shown(),
             full_disk: self.context.disk.message(),
             monthly_use: &monthly_use,

@@ -198,7 +198,8 @@ impl Daemon {
             Done::Compared { round, signals } => {
                 self.step(Input::Compared { round, signals }).await
             }
-            Done::Weights(weights) => self.weights_ready(weights, true).await,
+            Done::Weights(weights, durability) => self.new_weights(weights, durability).await,
+            Done::Initial(weights) => self.initial_weights(weights).await,
             Done::ApplyFailed { round, why } => {
                 self.say_of_fetch(format!("round {round} cannot be applied: {why}"));
                 self.step(Input::ApplyFailed { round }).await
@@ -210,7 +211,7 @@ impl Daemon {
                 self.say_of_fetch(format!("{why}; retrying"));
                 // The core then asks for the same again, or for others. Those it asked for before
                 // may be deleted everywhere by now.
-                let round = self.weights.round();
+                let round = self.weights.round().unwrap_or_default();
                 self.step(Input::ApplyFailed { round }).await
             }
             Done::Decided(decided) => self.step(Input::Synced(decided)).await,

@@ -5,6 +5,7 @@
 //! daemon's.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rand::seq::SliceRandom;
@@ -30,10 +31,12 @@ use crate::node_network::connected_peers;
 use crate::plan::{DecidedStep, Plan};
 use crate::store::Store;
 use crate::store::blobs::Blobs;
-use crate::store::weights::{WeightFiles, Weights, WeightsId};
+use crate::store::weights::{Durability, WeightFiles, Weights, WeightsId};
 
 /// Peers asked for the same thing.
 const ASKED: usize = 2;
+/// Parts of the weights, of 1 MiB each, that are read before they leave the memory.
+const RELEASE_EVERY: usize = 64;
 
 /// How a job ended.
 pub(super) enum Done {
@@ -50,7 +53,9 @@ pub(super) enum Done {
         signals: Vec<Signal>,
     },
     /// New weights are in memory and on disk.
-    Weights(Weights),
+    Weights(Weights, Durability),
+    /// The initial weights are in memory and on disk.
+    Initial(Weights),
     /// A round cannot be applied because its blobs cannot be fetched.
     ApplyFailed { round: RoundNumber, why: String },
     /// Weights were fetched, and are in memory and on disk.
@@ -137,15 +142,20 @@ impl JobContext {
     }
 
     /// Applies a decided round, which gives the weights of the next one.
-    pub(super) async fn apply(self, weights: Weights, apply: Apply) -> Done {
+    pub(super) async fn apply(
+        self,
+        weights: Weights,
+        apply: Apply,
+        durability: Durability,
+    ) -> Done {
         let round = apply.round;
         let contributions = match self.obtain_chosen(&apply).await {
             Ok(contributions) => contributions,
             Err((peer, refusal)) => return not_applied(round, peer, &refusal),
         };
-        let compute = move || self.compute(&weights, &apply, &contributions);
+        let compute = move || self.compute(&weights, &apply, (&contributions, durability));
         match tokio::task::spawn_blocking(compute).await {
-            Ok(Ok(weights)) => Done::Weights(weights),
+            Ok(Ok(weights)) => Done::Weights(weights, durability),
             Ok(Err(error)) => Done::Fatal(error),
             Err(error) => Done::Fatal(
                 Error::internal(format!("round {round} could not be applied")).caused_by(error),
@@ -181,26 +191,25 @@ impl JobContext {
         &self,
         weights: &Weights,
         apply: &Apply,
-        contributions: &[Contribution],
+        (contributions, durability): (&[Contribution], Durability),
     ) -> Result<Weights> {
         let step = DecidedStep::of(apply);
-        let (layout, round) = (&self.plan.layout, apply.round.next());
-        if step.is_empty() {
-            // The kernels would take a copy of all weights in memory for this.
-            let same = || self.weight_files.store(layout, round, &weights.values);
-            let stored = self.disk.retry(same);
-            weights.values.release();
-            return stored;
-        }
         let step = step.with(contributions);
-        self.disk.retry(|| {
-            self.weight_files.write(layout, round, |write| {
-                apply_in_parts(layout, &weights.values, &step, |part| {
-                    weights.values.release();
-                    write(part)
+        let (layout, round) = (&self.plan.layout, apply.round.next());
+        let parts = AtomicUsize::new(0);
+        let applied = self.disk.retry(|| {
+            self.weight_files.write(layout, round, durability, |write| {
+                apply_in_parts(layout, &weights.values, &step, |place, part| {
+                    let part_number = parts.fetch_add(1, Ordering::Relaxed);
+                    if part_number.is_multiple_of(RELEASE_EVERY) {
+                        weights.values.release();
+                    }
+                    write(place, part)
                 })
             })
-        })
+        });
+        weights.values.release();
+        applied
     }
 
     /// Asks a peer for decided rounds, and others if it has none or takes long.

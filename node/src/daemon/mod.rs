@@ -32,6 +32,7 @@
 //! | `sole_use.rs` | whether another machine uses this node's key |
 //! | `service.rs`, `round_messages.rs` | answers to peers' requests |
 //! | `current_weights.rs` | the newest weights, in memory and on disk |
+//! | `new_weights.rs` | who learns of new weights |
 //! | `own_contribution.rs` | whether this node's newest contribution was applied |
 //! | `page/` | what the page, the metrics and the log show |
 //! | `timers.rs` | the core's clock and timers |
@@ -51,6 +52,7 @@ mod invitation;
 mod jobs;
 mod met_peers;
 mod milestone;
+mod new_weights;
 mod open;
 mod outputs;
 mod own_contribution;

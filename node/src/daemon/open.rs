@@ -84,8 +84,9 @@ pub async fn open(options: Options) -> Result<Daemon> {
     let corpus = Arc::new(plan::corpus(&home.manifest, &home.blobs)?);
     let weight_files = WeightFiles::new(home.folder.weights());
     let recover::StoredWeights { weights, damaged } =
-        recover::weights(&home, &plan, &weight_files)?;
-    let core = recover::core(&home, &key, weights.round)?;
+        recover::weights(&home, &plan, (&weight_files, &key))?;
+    let weights_round = weights.as_ref().map(|weights| weights.round);
+    let core = recover::core(&home, &key, weights_round.unwrap_or_default())?;
 
     add_link_peers(&home.store, &mut settings.network)?;
     let page_port = match dashboard {
@@ -118,7 +119,7 @@ pub async fn open(options: Options) -> Result<Daemon> {
     };
     let mut daemon = Daemon {
         run: home.run,
-        unchecked: UncheckedWeights::of(&weight_files, &home.store, weights.round)?,
+        unchecked: UncheckedWeights::of(&weight_files, &home.store, weights_round)?,
         weights: CurrentWeights::new(weights, weight_files, settings.keep.weights()),
         damaged,
         weights_job: None,

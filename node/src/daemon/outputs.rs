@@ -8,19 +8,19 @@ use weal_coordinator_free::{
     Acceptance, Apply, Conflict, Event, Fetch, Input, Judge, Output, Record, Share, TimerId,
 };
 use weal_dashboard::{Level, NodeState};
-use weal_kernels::state::StateOutline;
 use weal_network::GossipVerdict;
 use weal_proto::{
-    Attestation, BlobHash, Commitment, Decided, Envelope, Message, Outline, RoundNumber, Seed,
+    Attestation, BlobHash, Commitment, Decided, Envelope, Message, RoundNumber, Seed,
 };
 
 use super::batch::{Batch, Waiting};
+use super::current_weights::durability;
 use super::event_loop::Daemon;
 use super::places::Purpose;
 use super::service::Position;
 use crate::error::{Error, ErrorKind, Result};
 use crate::learner::TrainJob;
-use crate::store::weights::{Weights, WeightsId};
+use crate::store::weights::WeightsId;
 
 /// Rounds after which a contribution that was not chosen is deleted: nobody fetches it any longer.
 const LEFT_OUT_ROUNDS: u64 = 4;
@@ -72,7 +72,11 @@ impl Daemon {
                 self.spawn(self.context.clone().find_ticket(signer, round, bits));
             }
             Output::Broadcast(envelope) => self.network.gossip(envelope.encode()),
-            Output::StopTraining => self.learner.stop(self.weights.round()),
+            Output::StopTraining => {
+                if let Some(round) = self.weights.round() {
+                    self.learner.stop(round);
+                }
+            }
             Output::Reveal { blob, .. } => self.reveal(&blob),
             Output::Fetch(fetch) => self.examine(fetch),
             Output::Compare {
@@ -90,9 +94,14 @@ impl Daemon {
             }
             Output::Judge(judge) => self.judge(judge),
             Output::Apply(apply) => self.apply(apply),
+            Output::ComputeInitialWeights => {
+                let manifest = self.core.chain().manifest().clone();
+                let job = self.context.clone().compute_initial(manifest);
+                self.start_weights_job(job);
+            }
             Output::FetchWeights { round, root } => {
                 let id = WeightsId { round, root };
-                let held = self.weights.newest().clone();
+                let held = self.weights.newest().cloned();
                 let job = self.context.clone().fetch_weights(id, held);
                 self.start_weights_job(job);
             }
@@ -217,7 +226,7 @@ impl Daemon {
         self.examinations.begin(round, job);
     }
 
-    fn change_position(&self, change: impl FnOnce(&mut Position)) {
+    pub(super) fn change_position(&self, change: impl FnOnce(&mut Position)) {
         change(
             &mut self
                 .position
@@ -254,7 +263,7 @@ impl Daemon {
         let Some(weights) = self.weights.at(round) else {
             let present = self.weights.round();
             tracing::error!(
-                "cannot train in round {round}: the weights here are of round {present}"
+                "cannot train in round {round}: the weights here are of round {present:?}"
             );
             return false;
         };
@@ -270,9 +279,11 @@ impl Daemon {
 
     /// Measures the held-out loss of the newest weights in the rounds that the settings name.
     pub(super) fn evaluate(&mut self) {
-        let (every, round) = (self.settings.evaluation.every, self.weights.round().0);
-        if every > 0 && round > 0 && round.is_multiple_of(every) {
-            self.learner.evaluate(self.weights.newest().clone());
+        let every = self.settings.evaluation.every;
+        let is_due = |round: u64| every > 0 && round > 0 && round.is_multiple_of(every);
+        let newest = self.weights.newest();
+        if let Some(weights) = newest.filter(|weights| is_due(weights.round.0)) {
+            self.learner.evaluate(weights.clone());
         }
     }
 
@@ -291,10 +302,13 @@ impl Daemon {
         self.settle_own_contribution(&apply);
         let Some(weights) = self.weights.at(apply.round) else {
             let (round, present) = (apply.round, self.weights.round());
-            tracing::error!("cannot apply round {round}: the weights here are of round {present}");
+            tracing::error!(
+                "cannot apply round {round}: the weights here are of round {present:?}"
+            );
             return;
         };
-        self.spawn(self.context.clone().apply(weights, apply));
+        let durability = durability(apply.round.next(), self.core.chain().round());
+        self.spawn(self.context.clone().apply(weights, apply, durability));
     }
 
     /// Remembers whether this node's contribution was chosen. If not, its content goes back into
@@ -311,38 +325,6 @@ impl Daemon {
             );
             self.page.say(Level::Warn, text);
         }
-    }
-
-    /// Takes over weights that are in memory and on disk, and tells the core.
-    pub(super) async fn weights_ready(&mut self, weights: Weights, is_new: bool) -> Result<()> {
-        let (round, root) = (weights.round, weights.root);
-        self.weights.replace(weights);
-        self.serve_weights()?;
-        if is_new {
-            let status = self.network.status().borrow().clone();
-            if let Some(record) = self.page.applied(round, root, &status) {
-                self.save_record(&record)?;
-            }
-        }
-        self.step(Input::WeightsReady { round, root }).await?;
-        self.publish();
-        Ok(())
-    }
-
-    /// Serves the weights that were checked to newcomers, and deletes those that are not kept.
-    pub(super) fn serve_weights(&mut self) -> Result<()> {
-        self.weights.prune()?;
-        let served = self.weights.served();
-        let layout = &self.context.plan.layout;
-        let files = self.weights.files();
-        self.context.blobs.show_weights(layout, files, served);
-        let hashes = |outline: &StateOutline| outline.tensors.iter().map(Outline::hash).collect();
-        let tensors = served
-            .iter()
-            .map(|(round, outline)| (*round, hashes(outline)));
-        let tensors = tensors.collect();
-        self.change_position(|position| position.tensors = tensors);
-        Ok(())
     }
 }
 

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use weal_coordinator_free::host::retention;
 use weal_coordinator_free::{Chain, Config, Core, Recovered};
-use weal_proto::{BlobHash, Commitment, Envelope, RoundNumber, SigningKey};
+use weal_proto::{BlobHash, Commitment, Envelope, Manifest, RoundNumber, SigningKey};
 
 use super::own_contribution::OwnContribution;
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::plan::{self, Plan};
 use crate::store::Store;
+use crate::store::blobs::Blobs;
 use crate::store::learner::SavedState;
 use crate::store::weights::{WeightFiles, Weights, WeightsId};
 
@@ -19,47 +20,69 @@ const APPLIED_AGAIN: u64 = 8;
 
 /// The weights that a node starts from.
 pub(super) struct StoredWeights {
-    pub weights: Weights,
+    /// `None` if there are none on disk, and the core decides which to get.
+    pub weights: Option<Weights>,
     /// Newer ones that are damaged, and worth repairing.
     pub damaged: Option<WeightsId>,
 }
 
-/// The newest weights on disk whose root is the decided one. If there are none, the initial
-/// weights, to which the decided rounds are applied again.
-pub(super) fn weights(home: &Home, plan: &Plan, files: &WeightFiles) -> Result<StoredWeights> {
+/// The newest weights on disk whose root is the decided one. If there are none, a founder, who may
+/// have to begin the run, computes the initial ones.
+pub(super) fn weights(
+    home: &Home,
+    plan: &Plan,
+    (files, key): (&WeightFiles, &SigningKey),
+) -> Result<StoredWeights> {
+    let StoredWeights {
+        mut weights,
+        mut damaged,
+    } = newest_sound(home, plan, files)?;
+    let founders = &home.manifest.founders;
+    if weights.is_none() && founders.iter().any(|founder| founder.peer == key.peer()) {
+        weights = Some(initial_weights(&home.manifest, plan, (&home.blobs, files))?);
+    }
+    if let Some(Weights { round, .. }) = weights {
+        damaged = damaged.filter(|id| id.round.0.saturating_sub(round.0) > APPLIED_AGAIN);
+    }
+    Ok(StoredWeights { weights, damaged })
+}
+
+fn newest_sound(home: &Home, plan: &Plan, files: &WeightFiles) -> Result<StoredWeights> {
     let store = &home.store;
     let decided = store.decided_rounds()?;
     let rounds = files.rounds()?.into_iter().rev();
     let mut damaged: Option<WeightsId> = None;
-    let mut found = None;
     for round in rounds.filter(|round| round.0 <= decided) {
         let decided = store.decided_root(round)?;
         let root = decided.or_else(|| files.written_root(round));
         match files.load(&plan.layout, round) {
             Ok(weights) if root.is_none_or(|root| root == weights.root) => {
-                found = Some(weights);
-                break;
+                // A process that ended while it caught up left that to the system.
+                files.sync(round)?;
+                let weights = Some(weights);
+                return Ok(StoredWeights { weights, damaged });
             }
             Ok(_) => tracing::warn!("the weights of round {round} on disk are damaged"),
             Err(error) => tracing::warn!("the weights of round {round} are ignored: {error:#}"),
         }
         damaged = damaged.or_else(|| root.map(|root| WeightsId { round, root }));
     }
-    let weights = match found {
-        Some(weights) => weights,
-        None => {
-            let sound_file = |hash: &BlobHash| home.blobs.sound_file(hash);
-            let initial = plan::initial_weights(&home.manifest, plan, sound_file)?;
-            let (layout, values) = (&plan.layout, &initial.values);
-            match &initial.file {
-                Some(file) => files.adopt(layout, RoundNumber(0), (file, values))?,
-                None => files.store(layout, RoundNumber(0), values)?,
-            }
-        }
-    };
-    let behind = |id: &WeightsId| id.round.0.saturating_sub(weights.round.0);
-    damaged = damaged.filter(|id| behind(id) > APPLIED_AGAIN);
+    let weights = None;
     Ok(StoredWeights { weights, damaged })
+}
+
+/// The initial weights, which are on disk then.
+pub(super) fn initial_weights(
+    manifest: &Manifest,
+    plan: &Plan,
+    (blobs, files): (&Blobs, &WeightFiles),
+) -> Result<Weights> {
+    let initial = plan::initial_weights(manifest, plan, |hash| blobs.sound_file(hash))?;
+    let (layout, values) = (&plan.layout, &initial.values);
+    match &initial.file {
+        Some(file) => files.adopt(layout, RoundNumber(0), (file, values)),
+        None => files.store(layout, RoundNumber(0), values),
+    }
 }
 
 /// The core, with what all decided rounds lead to, and what the undecided one left on disk.

@@ -20,10 +20,14 @@ impl UncheckedWeights {
     ///
     /// # Errors
     /// When folder or store cannot be read.
-    pub(super) fn of(files: &WeightFiles, store: &Store, checked: RoundNumber) -> Result<Self> {
+    pub(super) fn of(
+        files: &WeightFiles,
+        store: &Store,
+        checked: Option<RoundNumber>,
+    ) -> Result<Self> {
         let mut unchecked = Self::default();
         let rounds = files.rounds()?.into_iter().rev();
-        for round in rounds.filter(|round| *round != checked) {
+        for round in rounds.filter(|round| Some(*round) != checked) {
             if let Some(root) = store.decided_root(round)? {
                 unchecked.add(WeightsId { round, root });
             }

@@ -6,6 +6,7 @@
 //! arrived is passed on to others meanwhile.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,10 +16,11 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use weal_coordinator_free::host::retention;
 use weal_kernels::state;
 use weal_network::{FetchError, FilePlace, Priority, Want};
-use weal_proto::{BlobHash, Message, Request, Response, RoundNumber, StateRoot};
+use weal_proto::{BlobHash, Manifest, Message, Request, Response, RoundNumber, StateRoot};
 use weal_trainer::format_bytes;
 
 use super::jobs::{Done, Fetched, JobContext};
+use super::recover;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Plan;
 use crate::store::partial_weights::{InPart, PartialWeights};
@@ -47,15 +49,25 @@ struct Offered {
 }
 
 impl JobContext {
+    /// Computes the weights at the start of round 0.
+    pub(super) async fn compute_initial(self, manifest: Manifest) -> Done {
+        let computed = in_background(move || {
+            let places = (&self.blobs, &self.weight_files);
+            let compute = || recover::initial_weights(&manifest, &self.plan, places);
+            self.disk.retry(compute)
+        });
+        computed.await.map_or_else(Done::Fatal, Done::Initial)
+    }
+
     /// Fetches the weights at a round's start, or an older checkpoint that is partly here. `held`
     /// are the weights in memory.
-    pub(super) async fn fetch_weights(self, id: WeightsId, held: Weights) -> Done {
+    pub(super) async fn fetch_weights(self, id: WeightsId, held: Option<Weights>) -> Done {
         if let Some(weights) = self.stored_weights(id).await {
             let round = id.round;
             let summary = format!("the weights of round {round} are on this node's disk");
             return Done::Fetched(Fetched { weights, summary });
         }
-        match self.fetch_from_peers(id, &held).await {
+        match self.fetch_from_peers(id, held.as_ref()).await {
             Ok(fetched) => Done::Fetched(fetched),
             Err(error) if error.kind() == ErrorKind::Storage => Done::Fatal(error),
             Err(error) => {
@@ -65,13 +77,14 @@ impl JobContext {
         }
     }
 
-    async fn fetch_from_peers(&self, id: WeightsId, held: &Weights) -> Result<Fetched> {
+    async fn fetch_from_peers(&self, id: WeightsId, held: Option<&Weights>) -> Result<Fetched> {
         self.until_connected().await;
-        let offered = match self.unfinished(id, held.round).await {
+        let older = held.map_or(RoundNumber(0), |held| held.round.next());
+        let offered = match self.unfinished(older..id.round).await {
             Some(offered) => offered,
             None => self.find(id).await?,
         };
-        self.fetch(offered, Some(held)).await
+        self.fetch(offered, held).await
     }
 
     /// Replaces stored weights that are damaged: only what differs is fetched.
@@ -97,11 +110,10 @@ impl JobContext {
         (weights.root == id.root).then_some(weights)
     }
 
-    /// An older checkpoint that is partly here, newer than `held`, and that a peer still has: the
-    /// network may be faster than this node's line.
-    async fn unfinished(&self, wanted: WeightsId, held: RoundNumber) -> Option<Offered> {
+    /// A checkpoint of these rounds that is partly here, and that a peer still has: the network may
+    /// be faster than this node's line.
+    async fn unfinished(&self, rounds: Range<RoundNumber>) -> Option<Offered> {
         let all = PartialWeights::all(&self.weight_files).ok()?;
-        let rounds = held.next()..wanted.round;
         for PartialWeights { id, .. } in all.into_iter().rev() {
             let is_decided = || {
                 let root = self.store.decided_root(id.round);

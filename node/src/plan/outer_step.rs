@@ -32,9 +32,4 @@ impl DecidedStep {
             rule: self.rule,
         }
     }
-
-    /// Whether no contribution counts, so that the weights stay as they are.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.coefficients_ppm.iter().all(|ppm| *ppm == 0)
-    }
 }

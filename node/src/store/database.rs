@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Builder, Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 use weal_proto::{Decided, Message, PeerId, RoundNumber, RunId, StateRoot, limits};
 
 use crate::error::{Error, Result};
@@ -34,6 +34,16 @@ pub struct Store {
     path: PathBuf,
 }
 
+/// Memory that redb may use for pages of its file. By itself it takes up to 1 GiB, and a node reads
+/// the whole history when it starts.
+const CACHE_BYTES: usize = 32 << 20;
+
+fn builder() -> Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
+}
+
 /// The open database. redb refuses everything after a failed write, so it is closed then, and the
 /// next access opens it again.
 struct Handle {
@@ -53,7 +63,7 @@ impl Handle {
     fn reopen(&self, path: &Path) -> Result<(), redb::Error> {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         if open.is_none() {
-            *open = Some(Database::open(path)?);
+            *open = Some(builder().open(path)?);
         }
         Ok(())
     }
@@ -111,7 +121,9 @@ impl Store {
             std::fs::create_dir_all(folder)
                 .map_err(Error::storage("cannot make the folder", folder))?;
         }
-        let db = Database::create(path).map_err(|error| failed(path, error))?;
+        let db = builder()
+            .create(path)
+            .map_err(|error| failed(path, error))?;
         let store = Self {
             db: Handle::new(db),
             path: path.to_owned(),
@@ -126,7 +138,7 @@ impl Store {
     /// # Errors
     /// When it cannot be opened, is damaged or belongs to another run.
     pub(crate) fn reopen(path: &Path, run: RunId) -> Result<Self> {
-        let db = Database::open(path).map_err(|error| failed(path, error))?;
+        let db = builder().open(path).map_err(|error| failed(path, error))?;
         let store = Self {
             db: Handle::new(db),
             path: path.to_owned(),

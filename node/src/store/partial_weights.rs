@@ -16,7 +16,7 @@ use weal_kernels::state::{self, StateOutline};
 use weal_proto::{BlobHash, Outline, RoundNumber, StateRoot};
 use weal_trainer::ModelWeights;
 
-use super::weights::{WeightFiles, Weights, WeightsId, to_bytes};
+use super::weights::{Durability, WeightFiles, Weights, WeightsId, to_bytes};
 use crate::error::{Error, Result};
 
 /// How the names of these files end.
@@ -172,7 +172,7 @@ impl PartialWeights {
                 "the weights of round {round} that arrived are not the decided ones"
             )));
         }
-        files.note_root(round, root)?;
+        files.note_root(round, root, Durability::Synced)?;
         weal_files::publish(&self.path, &files.path(round))?;
         Weights::with_outline(layout, round, values, outline)
     }

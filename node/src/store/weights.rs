@@ -1,13 +1,13 @@
 //! Weights on disk: one file of little-endian f32 values for each of the newest rounds.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use rayon::prelude::*;
 use weal_coordinator_free::host::retention::{self, KeptWeights};
 use weal_files::Access;
+pub use weal_kernels::state::to_bytes;
 use weal_kernels::{Layout, state};
 use weal_proto::{RoundNumber, StateRoot};
 use weal_trainer::ModelWeights;
@@ -16,6 +16,34 @@ use crate::error::{Error, Result};
 
 /// Values written at once.
 const PIECE: usize = 1 << 20;
+
+/// Whether weights survive a power cut once they are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// They do.
+    Synced,
+    /// They may be damaged then. For weights whose state root is decided, so that the damage is
+    /// noticed, and that older ones lead to.
+    Unsynced,
+}
+
+impl Durability {
+    /// Writes a file, or replaces it, with what `fill` writes.
+    fn write(
+        self,
+        path: &Path,
+        fill: impl FnOnce(&mut BufWriter<&File>) -> Result<()>,
+    ) -> Result<()> {
+        match self {
+            Self::Synced => weal_files::write_with(path, Access::Owner, fill),
+            Self::Unsynced => weal_files::write_unsynced_with(path, Access::Owner, fill),
+        }
+    }
+}
+
+/// Writes a part of some weights, as little-endian bytes, at its place among all of them. Threads
+/// may call it at once.
+pub(crate) type WritePart<'a> = &'a (dyn Fn(u64, &[u8]) -> Result<()> + Sync);
 
 /// Names the weights at a round's start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,15 +143,18 @@ impl WeightFiles {
         round: RoundNumber,
         values: &[f32],
     ) -> Result<Weights> {
-        self.write(layout, round, |write| {
+        self.write(layout, round, Durability::Synced, |write| {
             let outline = state::outline(layout, values)?;
-            values.chunks(PIECE).try_for_each(write)?;
+            let mut pieces = (0_u64..).zip(values.chunks(PIECE));
+            pieces.try_for_each(|(number, piece)| {
+                write(number * PIECE as u64 * 4, &to_bytes(piece))
+            })?;
             Ok(outline)
         })
     }
 
-    /// Stores the weights that `fill` writes, a few values at a time, durably, and their state root
-    /// before them. `fill` returns their outline.
+    /// Stores the weights that `fill` writes, a few at a time, and their state root before them.
+    /// `fill` returns their outline.
     ///
     /// # Errors
     /// What `fill` returns, and when the disk cannot be written.
@@ -131,22 +162,23 @@ impl WeightFiles {
         &self,
         layout: &Layout,
         round: RoundNumber,
-        fill: impl FnOnce(&mut dyn FnMut(&[f32]) -> Result<()>) -> Result<state::StateOutline>,
+        durability: Durability,
+        fill: impl FnOnce(WritePart<'_>) -> Result<state::StateOutline>,
     ) -> Result<Weights> {
         let path = self.path(round);
         let mut outline = None;
         // The old file, if there is one, is replaced and not written to: somebody may map it.
-        weal_files::write_with(&path, Access::Owner, |file| {
-            // Whoever fills the file may hand over many MiB at once: no other copy of them all.
-            let mut write = |values: &[f32]| {
-                let mut pieces = values.chunks(PIECE);
-                let written = pieces.try_for_each(|piece| file.write_all(&to_bytes(piece)));
+        durability.write(&path, |file| {
+            let file = Mutex::new(*file.get_ref());
+            let filled = fill(&|place, bytes| {
+                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                let written = file.seek(SeekFrom::Start(place));
+                let written = written.and_then(|_| file.write_all(bytes));
                 written.map_err(Error::storage("cannot write", &path))
-            };
-            let filled = fill(&mut write)?;
-            self.note_root(round, filled.root(layout)?.into())?;
+            })?;
+            self.note_root(round, filled.root(layout)?.into(), durability)?;
             outline = Some(filled);
-            Ok::<_, Error>(())
+            Ok(())
         })?;
         let values = self.map(layout, round)?;
         match outline {
@@ -168,7 +200,7 @@ impl WeightFiles {
     ) -> Result<Weights> {
         let outline = state::outline(layout, values)?;
         values.release();
-        self.note_root(round, outline.root(layout)?.into())?;
+        self.note_root(round, outline.root(layout)?.into(), Durability::Synced)?;
         let path = self.path(round);
         if let Err(error) = link(file, &path) {
             tracing::debug!("{} is copied: {error:#}", file.display());
@@ -178,13 +210,17 @@ impl WeightFiles {
     }
 
     /// Notes the state root of the weights that are written next.
-    pub(super) fn note_root(&self, round: RoundNumber, root: StateRoot) -> Result<()> {
-        let root = format!("{root}\n");
-        Ok(weal_files::write(
-            &self.root_path(round),
-            Access::Owner,
-            root.as_bytes(),
-        )?)
+    pub(super) fn note_root(
+        &self,
+        round: RoundNumber,
+        root: StateRoot,
+        durability: Durability,
+    ) -> Result<()> {
+        let path = self.root_path(round);
+        durability.write(&path, |file| {
+            let written = writeln!(file, "{root}");
+            written.map_err(Error::storage("cannot write", &path))
+        })
     }
 
     fn map(&self, layout: &Layout, round: RoundNumber) -> Result<ModelWeights> {
@@ -235,13 +271,19 @@ impl WeightFiles {
         Ok(weights)
     }
 
-    /// Deletes the files that are not to be kept. Returns the rounds of those that are left.
+    /// Deletes the files that are not to be kept, but never those of `spared`. Returns the rounds
+    /// of those that are left.
     ///
     /// # Errors
     /// When a file cannot be deleted.
-    pub(crate) fn prune(&self, keep: KeptWeights) -> Result<Vec<RoundNumber>> {
+    pub(crate) fn prune(
+        &self,
+        keep: KeptWeights,
+        spared: Option<RoundNumber>,
+    ) -> Result<Vec<RoundNumber>> {
         let mut rounds = self.rounds()?;
-        let surplus = retention::surplus_weights(&rounds, keep);
+        let mut surplus = retention::surplus_weights(&rounds, keep);
+        surplus.retain(|round| Some(*round) != spared);
         for round in &surplus {
             match self.remove(*round) {
                 // Windows keeps a file that is still read. The next time will do.
@@ -251,6 +293,14 @@ impl WeightFiles {
         }
         rounds.retain(|round| !surplus.contains(round));
         Ok(rounds)
+    }
+
+    /// Makes weights durable that may not be.
+    ///
+    /// # Errors
+    /// When the disk cannot be written.
+    pub(crate) fn sync(&self, round: RoundNumber) -> Result<()> {
+        Ok(weal_files::sync(&self.path(round))?)
     }
 
     /// Deletes the weights of one round.
@@ -274,16 +324,4 @@ fn link(file: &Path, path: &Path) -> Result<()> {
     let _ = fs::remove_file(path);
     fs::hard_link(file, &new).map_err(Error::storage("cannot link", file))?;
     Ok(weal_files::publish(&new, path)?)
-}
-
-/// Values as little-endian bytes, four each.
-pub fn to_bytes(values: &[f32]) -> Vec<u8> {
-    let mut bytes = vec![0; values.len() * 4];
-    let (slots, _) = bytes.as_chunks_mut::<4>();
-    slots
-        .par_iter_mut()
-        .zip(values)
-        .with_min_len(1 << 16)
-        .for_each(|(slot, value)| *slot = value.to_le_bytes());
-    bytes
 }

@@ -338,6 +338,7 @@ async fn a_newcomer_that_is_interrupted_keeps_what_it_has_of_a_checkpoint_and_ca
     slow.wait_for("part of the weights", is_under_way).await;
     slow.end().await.unwrap();
     let files = WeightFiles::new(folder.weights());
+    assert!(files.rounds().unwrap().is_empty(), "it needs no others");
     let partial = PartialWeights::all(&files).unwrap();
     let [partial] = &partial[..] else {
         panic!("{partial:?}")
@@ -349,6 +350,42 @@ async fn a_newcomer_that_is_interrupted_keeps_what_it_has_of_a_checkpoint_and_ca
     assert!(!says(&status, "3.3 MB of 3.3 MB"), "{:#?}", status.events);
     let goal = rounds(&founder.dashboard.status()) + 2;
     agree_from(&newcomer, &founder, goal).await;
+    newcomer.end().await.unwrap();
+    founder.end().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_whose_power_was_cut_while_it_caught_up_applies_the_rounds_again() {
+    // Its rounds are so long that a newcomer is not 64 of them behind.
+    let place = place_of(1, |run| run.inner.steps = 20);
+    let founder = place.start(&place.founders[0], |_| {}).await;
+    let status = founder
+        .wait_for("nine rounds", |status| rounds(status) >= 9)
+        .await;
+    let folder = place.join(&status.run.link).await;
+    let newcomer = place.start(&folder, |_| {}).await;
+    agree_from(&newcomer, &founder, 9).await;
+    newcomer.end().await.unwrap();
+
+    // What such a cut may leave: names without content, behind weights that were synced.
+    let files = WeightFiles::new(folder.weights());
+    for round in files.rounds().unwrap() {
+        if round > RoundNumber(0) {
+            files.remove(round).unwrap();
+        }
+    }
+    let bytes = std::fs::metadata(files.path(RoundNumber(0))).unwrap().len();
+    std::fs::write(files.path(RoundNumber(5)), vec![0; bytes as usize]).unwrap();
+    std::fs::write(files.path(RoundNumber(6)), []).unwrap();
+
+    let newcomer = place.start(&folder, |_| {}).await;
+    let goal = rounds(&founder.dashboard.status()) + 1;
+    let status = agree_from(&newcomer, &founder, goal).await;
+    assert!(
+        !says(&status, "fetched the weights"),
+        "{:#?}",
+        status.events
+    );
     newcomer.end().await.unwrap();
     founder.end().await.unwrap();
 }

@@ -20,7 +20,7 @@ use weal_proto::{
 
 use super::examined::Examined;
 use super::fetch_progress::FetchProgress;
-use super::hedged::first_answer;
+use super::hedged::{NEXT_AFTER, first_answer};
 use super::places::{Places, Purpose};
 use super::service::SharedPosition;
 use super::sketches::Sketches;
@@ -228,7 +228,7 @@ impl JobContext {
                 }
             }
         };
-        let decided = first_answer(self.some_peers().map(ask)).await;
+        let decided = first_answer(self.some_peers().map(ask), NEXT_AFTER).await;
         decided.map_or(Done::Nothing, Done::Decided)
     }
 

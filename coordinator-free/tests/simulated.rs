@@ -125,7 +125,7 @@ fn peers_that_start_from_a_snapshot_know_what_all_rounds_lead_to() {
         joins_at: 60,
     };
     let scenario = Scenario {
-        crash_ppm: 300,
+        crash_ppm: 600,
         most_down: 1,
         rounds: 110,
         absences: vec![leaves(3)],

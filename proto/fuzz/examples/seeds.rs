@@ -29,6 +29,7 @@ fn main() -> io::Result<()> {
         view_certificate: ViewCertificate,
         leave: Leave,
         manifest: Manifest,
+        snapshot: ChainSnapshot,
         request: Request,
         response: Response,
         decided: Decided,

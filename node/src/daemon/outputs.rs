@@ -20,7 +20,7 @@ use super::places::Purpose;
 use super::service::Position;
 use crate::error::{Error, ErrorKind, Result};
 use crate::learner::TrainJob;
-use crate::store::weights::WeightsId;
+use crate::store::weights::{Weights, WeightsId};
 
 /// Rounds after which a contribution that was not chosen is deleted: nobody fetches it any longer.
 const LEFT_OUT_ROUNDS: u64 = 4;
@@ -260,11 +260,7 @@ impl Daemon {
         if self.meter.monthly_use().is_used_up() {
             return false;
         }
-        let Some(weights) = self.weights.at(round) else {
-            let present = self.weights.round();
-            tracing::error!(
-                "cannot train in round {round}: the weights here are of round {present:?}"
-            );
+        let Some(weights) = self.weights_for("train in", round) else {
             return false;
         };
         self.learner.train(TrainJob {
@@ -297,14 +293,21 @@ impl Daemon {
         }
     }
 
+    /// The weights at the start of a round, which the core has been told are here.
+    fn weights_for(&self, purpose: &str, round: RoundNumber) -> Option<Weights> {
+        let weights = self.weights.at(round);
+        if weights.is_none() {
+            let newest = self.weights.round();
+            let present = newest.map_or("missing".into(), |newest| format!("of round {newest}"));
+            tracing::error!("cannot {purpose} round {round}: the weights here are {present}");
+        }
+        weights
+    }
+
     fn apply(&mut self, apply: Apply) {
         self.page.chosen(&apply);
         self.settle_own_contribution(&apply);
-        let Some(weights) = self.weights.at(apply.round) else {
-            let (round, present) = (apply.round, self.weights.round());
-            tracing::error!(
-                "cannot apply round {round}: the weights here are of round {present:?}"
-            );
+        let Some(weights) = self.weights_for("apply", apply.round) else {
             return;
         };
         let durability = durability(apply.round.next(), self.core.chain().round());

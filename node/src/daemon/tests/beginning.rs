@@ -33,6 +33,16 @@ async fn decide(founder: &Folder) {
     home.store.persist(&run.decide_until(DECIDED)).unwrap();
 }
 
+/// The founder of a long run, started, and its link.
+async fn long_run() -> (Place, TestNode, RunLink) {
+    let place = place(1);
+    decide(&place.founders[0]).await;
+    let founder = place.start(&place.founders[0], |_| {}).await;
+    let has_link = |status: &Snapshot| status.run.link.contains("peer=");
+    let link = founder.wait_for("link", has_link).await.run.link;
+    (place, founder, link.parse().unwrap())
+}
+
 /// Joins by a link. Returns the folder, and what was told on the way.
 async fn join(place: &Place, link: &RunLink) -> (Folder, String) {
     let told = Mutex::new(String::new());
@@ -50,12 +60,7 @@ async fn join(place: &Place, link: &RunLink) -> (Folder, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newcomer_begins_with_the_state_that_the_link_names() {
-    let place = place(1);
-    decide(&place.founders[0]).await;
-    let founder = place.start(&place.founders[0], |_| {}).await;
-    let has_link = |status: &Snapshot| status.run.link.contains("peer=");
-    let link = founder.wait_for("link", has_link).await.run.link;
-    let link: RunLink = link.parse().unwrap();
+    let (place, founder, link) = long_run().await;
     let first = RoundNumber(MILESTONE_EVERY);
     assert_eq!(link.anchor.map(|anchor| anchor.round), Some(first));
 
@@ -89,12 +94,7 @@ async fn a_newcomer_begins_with_the_state_that_the_link_names() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newcomer_checks_all_rounds_if_no_peer_has_the_state_of_the_link() {
-    let place = place(1);
-    decide(&place.founders[0]).await;
-    let founder = place.start(&place.founders[0], |_| {}).await;
-    let has_link = |status: &Snapshot| status.run.link.contains("peer=");
-    let link = founder.wait_for("link", has_link).await.run.link;
-    let mut link: RunLink = link.parse().unwrap();
+    let (place, founder, mut link) = long_run().await;
     if let Some(anchor) = &mut link.anchor {
         anchor.state = [7; 32].into();
     }
@@ -116,12 +116,7 @@ async fn a_newcomer_checks_all_rounds_if_no_peer_has_the_state_of_the_link() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_whose_state_is_another_thing_is_refused() {
-    let place = place(1);
-    decide(&place.founders[0]).await;
-    let founder = place.start(&place.founders[0], |_| {}).await;
-    let has_link = |status: &Snapshot| status.run.link.contains("peer=");
-    let link = founder.wait_for("link", has_link).await.run.link;
-    let mut link: RunLink = link.parse().unwrap();
+    let (place, founder, mut link) = long_run().await;
     if let Some(anchor) = &mut link.anchor {
         anchor.round = RoundNumber(2 * MILESTONE_EVERY);
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use weal_proto::manifest::Manifest;
 use weal_proto::{
     Attestation, ChainSnapshot, Commitment, Envelope, LedgerRoot, PeerId, RoundNumber, RoundSet,
-    RoundSetHash, RunId, SampleSpan, Seed, SlotId, Ticket, limits,
+    RoundSetHash, RunId, SampleSpan, Seed, SlotId, StateRoot, Ticket, limits,
 };
 
 use crate::interface::error::Error;
@@ -241,6 +241,26 @@ impl Chain {
             Some((slot, chosen))
         };
         set.contributions.iter().filter_map(chosen).collect()
+    }
+
+    /// A set of the next round without contents.
+    pub(crate) const fn empty_set(&self, base_root: StateRoot) -> RoundSet {
+        RoundSet {
+            round: self.round,
+            parent: self.parent,
+            base_root,
+            ledger_root: self.ledger_root,
+            contributions: Vec::new(),
+            attestations: Vec::new(),
+            leaves: Vec::new(),
+            evidence: Vec::new(),
+            attempt: 0,
+            named: Vec::new(),
+            differences: Vec::new(),
+            late: Vec::new(),
+            tickets: Vec::new(),
+            gone: Vec::new(),
+        }
     }
 
     /// The output that applies a set to the weights.

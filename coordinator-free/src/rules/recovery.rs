@@ -32,18 +32,8 @@ fn set(chain: &Chain, recovery: &Recovery) -> RoundSet {
     RoundSet {
         round: recovery.round,
         parent: recovery.parent,
-        base_root: recovery.base_root,
-        ledger_root: chain.ledger_root(),
-        contributions: Vec::new(),
-        attestations: Vec::new(),
-        leaves: Vec::new(),
-        evidence: Vec::new(),
-        attempt: 0,
-        named: Vec::new(),
-        differences: Vec::new(),
-        late: Vec::new(),
-        tickets: Vec::new(),
         gone: recovery.gone.clone(),
+        ..chain.empty_set(recovery.base_root)
     }
 }
 

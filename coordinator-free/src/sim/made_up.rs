@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use weal_proto::{
     Attestation, Certificate, CommitSignature, Commitment, Decided, Envelope, ListHash, PeerId,
-    RoundSet, SampleSpan, Score, SigningKey, SlotId, View, Vote, VoteStep,
+    RoundSet, SampleSpan, Score, SigningKey, SlotId, StateRoot, View, Vote, VoteStep,
 };
 
 use super::manifest;
@@ -59,20 +59,9 @@ impl MadeUp {
             .iter()
             .filter_map(|holder| self.contribution(&holder));
         let value = RoundSet {
-            round: self.chain.round(),
-            parent: self.chain.parent(),
-            base_root: (*self.chain.seed().as_bytes()).into(),
-            ledger_root: self.chain.ledger_root(),
             contributions: contributions.collect(),
             attestations: self.attestations(&slots),
-            leaves: Vec::new(),
-            evidence: Vec::new(),
-            attempt: 0,
-            named: Vec::new(),
-            differences: Vec::new(),
-            late: Vec::new(),
-            tickets: Vec::new(),
-            gone: Vec::new(),
+            ..self.chain.empty_set(self.base_root())
         };
         let decided = Decided {
             certificate: self.certificate(&value),
@@ -92,7 +81,7 @@ impl MadeUp {
         let name = [holder.as_bytes().as_slice(), &round.0.to_le_bytes()].concat();
         let commitment = Commitment {
             round,
-            base_root: (*self.chain.seed().as_bytes()).into(),
+            base_root: self.base_root(),
             blob: (*blake3::hash(&name).as_bytes()).into(),
             blob_bytes: 100_000,
             spans: vec![SampleSpan {
@@ -104,6 +93,11 @@ impl MadeUp {
         Some(Envelope::sign(key, self.chain.run(), &commitment))
     }
 
+    /// Any root will do, as long as the round's messages agree.
+    fn base_root(&self) -> StateRoot {
+        (*self.chain.seed().as_bytes()).into()
+    }
+
     fn attestations(&self, slots: &[SlotId]) -> Vec<Envelope> {
         let score = |slot: &SlotId| Score {
             slot: *slot,
@@ -112,7 +106,7 @@ impl MadeUp {
         };
         let attestation = Attestation {
             round: self.chain.round(),
-            base_root: (*self.chain.seed().as_bytes()).into(),
+            base_root: self.base_root(),
             valid: slots.iter().copied().collect(),
             list: ListHash::of([]),
             refused: Vec::new(),

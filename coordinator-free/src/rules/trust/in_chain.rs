@@ -63,23 +63,13 @@ impl Folded {
         self.last = (0..).map(SlotId).zip(chain.places().iter()).collect();
         let ticket = Ticket { round, nonce: 0 };
         let value = RoundSet {
-            round,
-            parent: chain.parent(),
-            base_root: [0; 32].into(),
-            ledger_root: chain.ledger_root(),
             contributions: self.last.values().filter_map(contribute).collect(),
             attestations: FOUNDERS
                 .iter()
                 .map(|n| Envelope::sign(&key(*n), run(), &attestation))
                 .collect(),
             tickets: vec![Envelope::sign(&key(NEWCOMER), run(), &ticket)],
-            leaves: Vec::new(),
-            evidence: Vec::new(),
-            attempt: 0,
-            named: Vec::new(),
-            differences: Vec::new(),
-            late: Vec::new(),
-            gone: Vec::new(),
+            ..chain.empty_set([0; 32].into())
         };
         let certificate = Certificate {
             round,

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures how long a blob takes to reach many peers on home uplinks. Needs root.
 
-swarm.py target/debug/examples/swarm [--peers 20] [--authors 1] [--bytes 100000000] [--up 20] [--down 200]
+swarm.py target/release/examples/swarm [--peers 20] [--authors 1] [--bytes 100000000] [--up 20] [--down 200]
 
 Each peer is a process in a network namespace of its own, whose uplink and downlink (Mbit/s) are
 shaped with `tc tbf`. With one author there is one more peer, which has the blob. Prints when the
@@ -41,9 +41,10 @@ def main():
             command = homes.inside(peer, f"{options.program} {arguments}")
             pipe = subprocess.PIPE
             processes.append(subprocess.Popen(command.split(), stdin=pipe, stdout=pipe, text=True))
-        lines = [process.stdout.readline().split() for process in processes]
-        took = [float(line[1]) for line in lines]
-        sent = [int(line[2]) for line in lines]
+        took = [float(process.stdout.readline()) for process in processes]
+        for process in processes:
+            process.stdin.close()
+        sent = [int(process.stdout.readline()) for process in processes]
         print(f"last peer after {max(took):.1f} s; bound {bound:.1f} s; ratio {max(took) / bound:.3f}")
         print(f"first author sent {sent[0] / options.bytes:.2f} copies; all sent {sum(sent) / options.bytes:.1f}")
     finally:

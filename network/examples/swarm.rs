@@ -2,8 +2,8 @@
 //!
 //! `swarm <index> <peers> <authors> <bytes> <start> <folder>`: peers 0 to `authors` each have a
 //! blob of this length, and every peer fetches the others' into files of the folder at the Unix
-//! time `start`. Peer `i` listens on `10.77.0.(i + 1)`. Prints the seconds that it took, and the
-//! bytes sent for blobs.
+//! time `start`. Peer `i` listens on `10.77.0.(i + 1)`. Prints the seconds that it took, and, once
+//! its standard input ends, the bytes that it sent for blobs.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -82,10 +82,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let start = SystemTime::UNIX_EPOCH + Duration::from_secs(start);
     tokio::time::sleep(start.duration_since(SystemTime::now())?).await;
     let took = fetch(&network, wanted, bytes, &folder).await?;
-    let sent = network.status().borrow().traffic.blob.sent;
-    writeln!(std::io::stdout(), "{index} {took:.2} {sent}")?;
+    writeln!(std::io::stdout(), "{took:.2}")?;
     // Others may still need this peer.
     let _ = tokio::io::stdin().read(&mut [0]).await;
+    let sent = network.status().borrow().traffic.blob.sent;
+    writeln!(std::io::stdout(), "{sent}")?;
     Ok(())
 }
 

@@ -48,7 +48,7 @@ impl Protocols {
         Ok(Self {
             identify: format!("/commonweal/{run}"),
             blob: named("blob/2")?,
-            piece: named("piece/1")?,
+            piece: named("piece/2")?,
             sync: named("sync/1")?,
             sessions: named("sessions/1")?,
             kademlia: named("kad/1")?,

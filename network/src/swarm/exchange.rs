@@ -162,6 +162,7 @@ impl Exchange {
             Input::NotStored { blob, why } => {
                 self.fail(&blob, FetchError::Storage { hash: blob, why }, now);
             }
+            Input::Welcome { id } => self.picker.welcome(id, now),
             Input::Given { id, arrived } => self.picker.given(id, arrived, now),
             Input::Withdrawn(blob) => self.picker.withdrawn(&blob),
         }
@@ -367,7 +368,7 @@ impl Exchange {
         tokio::spawn(async move {
             let blob = giving.gift.blob;
             let arrived = match giving.bytes().await {
-                Some(bytes) => giving.send(&bytes).await,
+                Some(bytes) => giving.send(&bytes, &inputs).await,
                 None => {
                     let _ = inputs.send(Input::Withdrawn(blob)).await;
                     false

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use libp2p::bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::input::Input;
 use super::parts::Parts;
 use super::picker::Gift;
 use super::{session, transfer};
@@ -45,12 +46,12 @@ impl Giving {
     }
 
     /// Sends the piece. Returns whether it arrived.
-    pub(super) async fn send(&self, bytes: &Bytes) -> bool {
+    pub(super) async fn send(&self, bytes: &Bytes, inputs: &mpsc::Sender<Input>) -> bool {
         let opened = session::open(self.gift.to, Carries::Piece, &self.commands).await;
         let Ok(stream) = opened else {
             return false;
         };
-        let sent = transfer::send(stream, &self.gift, bytes, self.upload.clone()).await;
+        let sent = transfer::send(stream, &self.gift, bytes, inputs, self.upload.clone()).await;
         sent.inspect_err(|error| tracing::debug!("a piece did not arrive: {error}"))
             .unwrap_or(false)
     }

@@ -52,6 +52,8 @@ pub(crate) enum Input {
     Ended { piece: Arriving, how: Arrived },
     /// A piece could not be stored.
     NotStored { blob: BlobHash, why: String },
+    /// A peer wants a piece that it was offered.
+    Welcome { id: GiftId },
     /// A piece to a peer arrived, or did not.
     Given { id: GiftId, arrived: bool },
     /// The service no longer has a blob.

@@ -6,6 +6,9 @@ use crate::limits::Rate;
 
 /// Pieces that a node sends one peer at once.
 pub(crate) const GIFTS_PER_PEER: usize = 2;
+/// A longer piece is offered before its bytes are sent: peers refuse one in ten, because another
+/// peer has just offered the same.
+pub(crate) const SHORT_PIECE: usize = 64 << 10;
 /// Pieces that a node takes from one peer at once. Further ones are refused.
 pub(crate) const ARRIVALS_PER_PEER: usize = 4;
 /// Pieces that a node takes from all members at once. With those from strangers, this bounds the
@@ -37,10 +40,12 @@ pub(crate) const FRAMES: Rate = Rate {
     per_second: 1024.0,
 };
 
-/// The least number of bytes in flight at which a node sends no further piece: two pieces keep an
-/// uplink busy while a peer confirms one, and each arrives soon, so that its receiver can pass it
-/// on.
-pub(crate) const LEAST_WINDOW: usize = 2 << 20;
+/// The least number of bytes in flight at which a node offers no further piece: three pieces keep
+/// an uplink busy while one is offered or confirmed, and each arrives soon, so that its receiver
+/// can pass it on.
+pub(crate) const LEAST_WINDOW: usize = 3 << 20;
+/// The part of the window that may be offered at once, and not yet welcome.
+pub(crate) const OFFERED_ONE_IN: usize = 3;
 /// The largest such number, for fast or long paths.
 pub(crate) const LARGEST_WINDOW: usize = 32 << 20;
 /// Pieces that arrive faster than this widen the window; pieces that take longer than

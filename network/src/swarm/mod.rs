@@ -9,6 +9,7 @@ mod file_place;
 mod finished;
 mod frame;
 mod giving;
+mod holes;
 mod input;
 mod limits;
 mod parts;

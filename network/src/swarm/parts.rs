@@ -15,6 +15,7 @@ use weal_proto::{BlobHash, CHUNK_BYTES, Outline};
 
 use super::bits::Bits;
 use super::file_place::FilePlace;
+use super::holes::is_hole;
 
 /// The longest blob that is kept in memory if there is a folder for parts.
 const IN_MEMORY: u64 = 16 << 20;
@@ -242,7 +243,13 @@ impl PartsInFile {
     /// Finds the pieces in the file by their hashes.
     fn find(&mut self, outline: &Outline) -> io::Result<()> {
         let mut found = 0;
+        // Where nothing was ever written, there are zeros, which need not be read.
+        let zeros = Outline::of(&vec![0; CHUNK_BYTES]).chunks;
         for piece in 0..pieces(outline) {
+            let chunk = outline.chunks.get(piece as usize);
+            if chunk != zeros.first() && self.is_hole(piece)? {
+                continue;
+            }
             if let Some(bytes) = self.read(piece, outline)? {
                 self.have.set(piece, true);
                 found += bytes.len() as u64;
@@ -274,6 +281,10 @@ impl PartsInFile {
         self.file.read_exact(&mut bytes)?;
         let is_whole = outline.verify_chunk(piece as usize, &bytes).is_ok();
         Ok(is_whole.then_some(bytes))
+    }
+
+    fn is_hole(&self, piece: u32) -> io::Result<bool> {
+        is_hole(&self.file, self.offset(piece), CHUNK_BYTES as u64)
     }
 
     fn offset(&self, piece: u32) -> u64 {
@@ -373,6 +384,24 @@ mod tests {
         assert!(parts.is_at(&place) && !parts.is_at(&other));
         assert!(parts.copy_to(&other).unwrap());
         assert!(fs::read(&other.path).unwrap() == blob);
+    }
+
+    #[test]
+    fn pieces_of_zeros_are_found_where_nothing_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = FilePlace::new(folder.path().join("weights"), 0);
+        let mut blob = blob(4 * CHUNK_BYTES + 9);
+        blob[CHUNK_BYTES..2 * CHUNK_BYTES].fill(0);
+        let file = File::create_new(&place.path).unwrap();
+        file.set_len(blob.len() as u64).unwrap();
+        let open = || Parts::open_at(place.clone(), Outline::of(&blob).into()).unwrap();
+        let parts = open();
+        put(&parts, &blob, &[2]);
+        let found = [parts.have(), open().have()];
+        for have in found {
+            let have = [0, 1, 2, 3, 4].map(|piece| have.has(piece));
+            assert_eq!(have, [false, true, true, false, false]);
+        }
     }
 
     #[test]

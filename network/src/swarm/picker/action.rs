@@ -22,6 +22,8 @@ pub(crate) struct Gift {
     pub piece: u32,
     /// Length of the piece in bytes.
     pub bytes: usize,
+    /// Whether its bytes wait until the peer says that it wants them.
+    pub waits: bool,
 }
 
 /// What to do next.

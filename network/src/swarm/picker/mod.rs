@@ -3,9 +3,10 @@
 //! simulated and tested.
 //!
 //! A fetcher asks its peers for a blob, and tells all that have some of it which pieces it wants.
-//! A peer with a free uplink chooses among them (see [`uploads`]) and begins to send. The fetcher
-//! then cancels the piece with all others; a piece that two peers begin at the same moment is
-//! refused to the second. Pieces are sent on from the moment they are verified.
+//! A peer with a free uplink chooses among them (see [`uploads`]) and begins to send, or, while
+//! other pieces are on their way from it, offers the piece first. The fetcher then cancels the
+//! piece with all others; a piece that two peers begin at the same moment is refused to the second.
+//! Pieces are sent on from the moment they are verified.
 
 mod action;
 mod arrival;
@@ -279,6 +280,12 @@ impl Picker {
         if let Some(download) = self.downloads.get_mut(blob) {
             download.ended(from, piece, how, now, &mut self.actions);
         }
+        self.give(now);
+    }
+
+    /// A peer wants a piece that it was offered.
+    pub(crate) fn welcome(&mut self, id: GiftId, now: Instant) {
+        self.uploads.welcome(id, now);
         self.give(now);
     }
 

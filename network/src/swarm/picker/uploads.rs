@@ -11,7 +11,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -25,14 +25,14 @@ use crate::members::{Members, Standing};
 use crate::swarm::bits::Bits;
 use crate::swarm::frame::Priority;
 use crate::swarm::limits::{
-    FAIR_ONE_IN, GIFTS_PER_PEER, INTERESTS_PER_PEER, SLOW_FOR, SLOW_PEERS, WINDOW_SLOW,
+    FAIR_ONE_IN, GIFTS_PER_PEER, INTERESTS_PER_PEER, SHORT_PIECE, SLOW_FOR, SLOW_PEERS, WINDOW_SLOW,
 };
 
 /// What peers want, and the pieces on their way to them.
 pub(super) struct Uploads {
     members: Arc<Members>,
     clients: BTreeMap<PeerKey, Client>,
-    gifts: BTreeMap<GiftId, (Gift, Instant)>,
+    gifts: BTreeMap<GiftId, Going>,
     turns: Turns,
     /// Peers whose last piece was slow, and when. Remembered when they disconnect, too.
     slow: BTreeMap<PeerKey, Instant>,
@@ -40,6 +40,21 @@ pub(super) struct Uploads {
     /// Gifts so far.
     given: u64,
     random: StdRng,
+}
+
+/// A piece that is offered to a peer, or on its way.
+struct Going {
+    gift: Gift,
+    offered: Instant,
+    /// Since when its bytes are on their way.
+    flows: Option<Instant>,
+}
+
+impl Going {
+    /// How long it has taken since it began to flow, or was offered.
+    fn took(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.flows.unwrap_or(self.offered))
+    }
 }
 
 /// One peer.
@@ -89,7 +104,7 @@ impl Uploads {
         let gifts = &self.gifts;
         let client = self.clients.entry(peer).or_insert_with(|| {
             // Pieces may still be on their way to a peer that begins anew.
-            let gifts = gifts.values().filter(|(gift, _)| gift.to == peer);
+            let gifts = gifts.values().filter(|going| going.gift.to == peer);
             let giving = gifts.count();
             Client {
                 giving,
@@ -158,7 +173,7 @@ impl Uploads {
 
     /// Whether pieces are on their way to members that read at once.
     pub(super) fn serves_members(&self, now: Instant) -> bool {
-        self.in_flight(now, |to| self.is_prompt_member(to)) > 0
+        self.bytes_to_members(now) > 0
     }
 
     /// Whether no piece is on its way.
@@ -173,10 +188,11 @@ impl Uploads {
         held: impl Fn(&BlobHash) -> Option<Held<'a>>,
     ) -> Option<Gift> {
         let window = self.window.bytes();
-        let to_members = self.in_flight(now, |to| self.is_prompt_member(to));
-        let members_may = to_members < window && (to_members == 0 || !self.pauses(now));
+        let to_members = self.bytes_to_members(now);
+        let is_room = to_members < window && self.offered_to_members(now) < self.window.offered();
+        let members_may = is_room && (to_members == 0 || !self.pauses(now));
         let others_may = match to_members {
-            0 => self.in_flight(now, |_| true) < window,
+            0 => self.bytes_of(now, |_| true) < window,
             _ => self.turns.is_one(now),
         };
         if !members_may && !others_may {
@@ -194,12 +210,15 @@ impl Uploads {
             let (blob, piece) = self.piece_for(&to, &held)?;
             let bytes = held(&blob)?.0.chunk_bytes(piece as usize)?;
             let id = GiftId(self.given);
+            // On an idle uplink, bytes sent in vain cost nothing.
+            let waits = bytes > SHORT_PIECE && self.flows(now);
             Some(Gift {
                 id,
                 to,
                 blob,
                 piece,
                 bytes,
+                waits,
             })
         })?;
         self.given += 1;
@@ -211,17 +230,29 @@ impl Uploads {
         if !self.is_prompt_member(&gift.to) {
             self.turns.begun(gift.id, now);
         }
-        self.gifts.insert(gift.id, (gift, now));
+        let going = Going {
+            gift,
+            offered: now,
+            flows: (!gift.waits).then_some(now),
+        };
+        self.gifts.insert(gift.id, going);
         Some(gift)
+    }
+
+    /// A peer wants a piece that it was offered.
+    pub(super) fn welcome(&mut self, id: GiftId, now: Instant) {
+        if let Some(going) = self.gifts.get_mut(&id) {
+            going.flows.get_or_insert(now);
+        }
     }
 
     /// A piece arrived, or did not.
     pub(super) fn given(&mut self, id: GiftId, arrived: bool, now: Instant) {
-        let Some((gift, began)) = self.gifts.remove(&id) else {
+        let Some(going) = self.gifts.remove(&id) else {
             return;
         };
         self.turns.ended(id, now);
-        let took = now.saturating_duration_since(began);
+        let (gift, took) = (going.gift, going.took(now));
         let is_slow = took >= self.window.slow();
         // Peers must not narrow the window by reading slowly.
         if arrived && (took < WINDOW_SLOW || self.is_prompt_member(&gift.to)) {
@@ -241,21 +272,43 @@ impl Uploads {
         self.clients.get_mut(peer)?.interests.get_mut(blob)
     }
 
-    /// Bytes on their way to some peers, without those of gifts that are so slow that they do not
+    /// Bytes offered to members that read at once, or on their way to them.
+    fn bytes_to_members(&self, now: Instant) -> usize {
+        self.bytes_of(now, |going| self.is_prompt_member(&going.gift.to))
+    }
+
+    /// Those that are only offered.
+    fn offered_to_members(&self, now: Instant) -> usize {
+        let is_offer = |going: &Going| going.flows.is_none();
+        self.bytes_of(now, |going| {
+            is_offer(going) && self.is_prompt_member(&going.gift.to)
+        })
+    }
+
+    /// Whether the bytes of any piece are on their way.
+    fn flows(&self, now: Instant) -> bool {
+        self.counted(now).any(|going| going.flows.is_some())
+    }
+
+    /// Bytes of some of the pieces that are offered or on their way.
+    fn bytes_of(&self, now: Instant, matches: impl Fn(&Going) -> bool) -> usize {
+        let matching = self.counted(now).filter(|going| matches(going));
+        matching.map(|going| going.gift.bytes).sum()
+    }
+
+    /// Pieces that are offered or on their way, without those that are so slow that they do not
     /// count.
-    fn in_flight(&self, now: Instant, to: impl Fn(&PeerKey) -> bool) -> usize {
+    fn counted(&self, now: Instant) -> impl Iterator<Item = &Going> {
         let slow = self.window.slow();
-        let counts = self
-            .gifts
+        self.gifts
             .values()
-            .filter(|(gift, began)| to(&gift.to) && now.saturating_duration_since(*began) < slow);
-        counts.map(|(gift, _)| gift.bytes).sum()
+            .filter(move |going| going.took(now) < slow)
     }
 
     /// Whether a piece began only a moment ago.
     fn pauses(&self, now: Instant) -> bool {
         let pause = self.window.pause();
-        let began = self.gifts.values().map(|(_, began)| *began).max();
+        let began = self.gifts.values().map(|going| going.offered).max();
         began.is_some_and(|began| now.saturating_duration_since(began) < pause)
     }
 
@@ -315,7 +368,7 @@ impl Uploads {
             ..
         } = self;
         let is_going = |blob: &BlobHash, piece: u32| {
-            let mut gifts = gifts.values().map(|(gift, _)| gift);
+            let mut gifts = gifts.values().map(|going| going.gift);
             gifts.any(|gift| gift.to == *peer && gift.blob == *blob && gift.piece == piece)
         };
         let client = clients.get(peer)?;

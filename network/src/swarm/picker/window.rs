@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use crate::swarm::limits::{
-    GIFT_SLOW, LARGEST_WINDOW, LEAST_WINDOW, WINDOW_FAST, WINDOW_MEASURES, WINDOW_SLOW,
+    GIFT_SLOW, LARGEST_WINDOW, LEAST_WINDOW, OFFERED_ONE_IN, WINDOW_FAST, WINDOW_MEASURES,
+    WINDOW_SLOW,
 };
 
 const STEP: usize = 1 << 20;
@@ -27,9 +28,14 @@ impl Window {
         }
     }
 
-    /// Bytes in flight at which nothing more is sent.
+    /// Bytes in flight at which nothing more is offered.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes offered, and not yet welcome, at which nothing more is offered.
+    pub(super) fn offered(&self) -> usize {
+        self.bytes / OFFERED_ONE_IN
     }
 
     /// A piece of this length arrived.
@@ -88,6 +94,7 @@ mod tests {
         let mut window = Window::new();
         assert_eq!(window.pause(), Duration::ZERO);
         window.arrived(STEP, Duration::from_millis(800));
+        window.bytes = 2 * STEP;
         assert_eq!(window.pause(), Duration::from_millis(200));
         for _ in 0..100 {
             window.arrived(STEP, Duration::from_millis(10));

@@ -24,6 +24,8 @@ pub(super) struct Flow {
     pub bytes: f64,
     pub left: f64,
     pub drips: bool,
+    /// Whether the receiver has said that it wants the piece.
+    pub flows: bool,
 }
 
 /// The links of all peers, and the flows on them.
@@ -44,11 +46,28 @@ impl Links {
         }
     }
 
+    /// A piece is offered.
     pub(super) fn add(&mut self, flow: Flow) -> u64 {
-        self.count(&flow, 1);
         self.next += 1;
         self.flows.insert(self.next, flow);
         self.next
+    }
+
+    /// The bytes of an offered piece begin to flow.
+    pub(super) fn begin(&mut self, id: u64) -> Option<GiftId> {
+        let flow = self.flows.get_mut(&id)?;
+        if flow.flows || flow.left == 0.0 {
+            return None;
+        }
+        flow.flows = true;
+        let flow = flow.clone();
+        self.count(&flow, 1);
+        Some(flow.gift)
+    }
+
+    /// Whether a node's uplink is busy.
+    pub(super) fn is_sending(&self, node: usize) -> bool {
+        self.sending[node] > 0
     }
 
     pub(super) fn flow(&self, id: u64) -> Option<&Flow> {
@@ -67,6 +86,7 @@ impl Links {
     pub(super) fn drained(&mut self, id: u64) {
         if let Some(flow) = self.flows.get_mut(&id) {
             flow.left = 0.0;
+            flow.flows = false;
             let flow = flow.clone();
             self.count(&flow, -1);
         }
@@ -74,7 +94,7 @@ impl Links {
 
     pub(super) fn remove(&mut self, id: u64) -> Option<Flow> {
         let flow = self.flows.remove(&id)?;
-        if flow.left > 0.0 {
+        if flow.flows {
             self.count(&flow, -1);
         }
         Some(flow)
@@ -94,7 +114,7 @@ impl Links {
 
     /// The flow that ends next, and when.
     pub(super) fn next(&self, now: Duration) -> Option<(Duration, u64)> {
-        let flowing = self.flows.iter().filter(|(_, flow)| flow.left > 0.0);
+        let flowing = self.flows.iter().filter(|(_, flow)| flow.flows);
         flowing
             .map(|(id, flow)| {
                 let left = Duration::from_secs_f64(flow.left / self.rate(flow));
@@ -106,7 +126,7 @@ impl Links {
     pub(super) fn flow_for(&mut self, time: Duration) {
         let rates: Vec<_> = self.flows.values().map(|flow| self.rate(flow)).collect();
         for (flow, rate) in self.flows.values_mut().zip(rates) {
-            if flow.left > 0.0 {
+            if flow.flows {
                 flow.left = (flow.left - rate * time.as_secs_f64()).max(1e-9);
             }
         }

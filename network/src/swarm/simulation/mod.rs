@@ -19,6 +19,8 @@ use crate::service::Found;
 
 /// From one peer to another.
 const LATENCY: Duration = Duration::from_millis(20);
+/// How long bytes wait in a home's router while its uplink is busy.
+const QUEUE: Duration = Duration::from_millis(100);
 const TICK: Duration = Duration::from_millis(100);
 /// No scenario takes longer.
 const END: Duration = Duration::from_secs(600);
@@ -40,7 +42,8 @@ enum Kind {
 /// What happens at a peer at some time.
 enum Event {
     Frame { from: usize, frame: Frame },
-    Begins(u64),
+    Offered(u64),
+    Welcome(u64),
     Arrives(u64),
     Given(GiftId, bool),
     Refused(u64),
@@ -120,6 +123,15 @@ impl Swarm {
         self.events.insert(at, (node, event));
     }
 
+    /// A node sends something short to another.
+    fn send(&mut self, from: usize, to: usize, event: Event) {
+        let queue = match self.links.is_sending(from) {
+            true => QUEUE,
+            false => Duration::ZERO,
+        };
+        self.schedule(to, queue + LATENCY, event);
+    }
+
     /// A node has this blob from the start.
     fn publish(&mut self, node: usize, outline: &Arc<Outline>) {
         let shelf = &mut self.nodes[node].shelf;
@@ -151,7 +163,7 @@ impl Swarm {
                     self.advance(at);
                     self.links.drained(flow);
                     let to = self.links.flow(flow).map_or(0, |flow| flow.to);
-                    self.schedule(to, LATENCY, Event::Arrives(flow));
+                    self.schedule(to, QUEUE + LATENCY, Event::Arrives(flow));
                 }
                 _ => {
                     self.advance(next_event);
@@ -187,7 +199,12 @@ impl Swarm {
                 self.schedule(node, TICK, Event::Tick);
             }
             Event::Given(id, arrived) => picker.given(id, arrived, now),
-            Event::Begins(flow) => self.begins(node, flow),
+            Event::Offered(flow) => self.offered(node, flow),
+            Event::Welcome(flow) => {
+                if let Some(gift) = self.links.begin(flow) {
+                    picker.welcome(gift, now);
+                }
+            }
             Event::Arrives(flow) => self.arrives(node, flow),
             Event::Refused(flow) => {
                 if let Some(flow) = self.links.remove(flow) {
@@ -201,16 +218,18 @@ impl Swarm {
         self.act(node);
     }
 
-    fn begins(&mut self, node: usize, id: u64) {
+    fn offered(&mut self, node: usize, id: u64) {
         let now = self.instant();
         let Some(flow) = self.links.flow(id).cloned() else {
             return;
         };
         let picker = &mut self.nodes[node].picker;
         let welcome = picker.begun(key(flow.from), &flow.blob, flow.piece, now);
-        if welcome.is_none() {
-            self.schedule(flow.from, LATENCY, Event::Refused(id));
-        }
+        let answer = match welcome {
+            Some(_) => Event::Welcome(id),
+            None => Event::Refused(id),
+        };
+        self.send(node, flow.from, answer);
     }
 
     fn arrives(&mut self, node: usize, id: u64) {
@@ -226,7 +245,7 @@ impl Swarm {
         let picker = &mut self.nodes[node].picker;
         picker.ended(key(flow.from), (&flow.blob, flow.piece), how, now);
         let given = Event::Given(flow.gift, how == Arrived::Stored);
-        self.schedule(flow.from, LATENCY, given);
+        self.send(node, flow.from, given);
     }
 
     fn vanish(&mut self, gone: usize) {
@@ -264,12 +283,12 @@ impl Swarm {
         match action {
             Action::Send { to, frame } => {
                 let from = node;
-                self.schedule(place(&to), LATENCY, Event::Frame { from, frame });
+                self.send(node, place(&to), Event::Frame { from, frame });
             }
             Action::Give(gift) => self.give(node, gift),
             Action::StopTaking { from, blob, piece } => {
                 if let Some(flow) = self.links.find(place(&from), node, &blob, piece) {
-                    self.schedule(place(&from), LATENCY, Event::Refused(flow));
+                    self.send(node, place(&from), Event::Refused(flow));
                 }
             }
             Action::LookUp { blob } => {
@@ -310,8 +329,12 @@ impl Swarm {
             bytes,
             left: bytes,
             drips: drips.contains(&true),
+            flows: false,
         });
-        self.schedule(to, LATENCY, Event::Begins(id));
+        self.send(node, to, Event::Offered(id));
+        if !gift.waits {
+            self.links.begin(id);
+        }
     }
 }
 

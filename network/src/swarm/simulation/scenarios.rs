@@ -37,7 +37,7 @@ fn a_blob_reaches_twenty_peers_in_little_more_than_the_author_needs_to_send_it_o
             "{:.1} s, bound {bound:.1} s, wasted {wasted:.3}",
             seconds(took)
         );
-        assert!(seconds(took) <= 1.09 * bound, "{took:?}");
+        assert!(seconds(took) <= 1.12 * bound, "{took:?}");
         assert_eq!(swarm.failures, 0);
         // If all senders began with the same peers, the author alone would serve the others.
         let firsts = swarm.nodes[1..].iter().map(|node| node.first);
@@ -65,7 +65,7 @@ fn twenty_peers_exchange_their_blobs_in_little_more_than_their_uplinks_allow() {
     }
     let took = seconds(swarm.run());
     println!("{took:.1} s, bound {bound:.1} s");
-    assert!(took <= 1.2 * bound, "{took}");
+    assert!(took <= 1.1 * bound, "{took}");
 }
 
 #[test]

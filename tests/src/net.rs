@@ -286,6 +286,14 @@ impl Net {
             .unwrap_or(0)
     }
 
+    /// The most rounds that any node has decided and applied.
+    pub fn most_rounds(&self) -> u64 {
+        (0..self.nodes.len())
+            .map(|node| self.rounds(node))
+            .max()
+            .unwrap_or(0)
+    }
+
     /// Waits for a condition.
     ///
     /// # Panics

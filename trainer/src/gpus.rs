@@ -83,6 +83,11 @@ pub fn gpus() -> Vec<Gpu> {
         .collect()
 }
 
+/// Whether a device is a GPU emulated on the CPU.
+pub(crate) fn is_software(device: &Device) -> bool {
+    *device == Device::wgpu(DeviceKind::Cpu)
+}
+
 /// The GPUs that CUDA and HIP list. Neither reports the kind.
 fn through_vendor_backends() -> Vec<Gpu> {
     let backends: &[(GpuBackend, DeviceType)] = &[

@@ -7,6 +7,7 @@
 //! | `rows.rs` | sums and maxima over the units (threads) of a cube |
 //! | `adamw.rs` | AdamW's update, in place |
 //! | `attention.rs` | attention weights from scores, and the gradient of the scores |
+//! | `flash_attention/` | attention from queries, keys and values, without scores in memory |
 //! | `cross_entropy.rs` | the loss of each row of scores, and the gradient of the scores |
 //! | `norm.rs` | RMSNorm, forward and backward |
 //! | `rotate.rs` | rotary positions |
@@ -19,6 +20,7 @@
 mod adamw;
 mod attention;
 mod cross_entropy;
+mod flash_attention;
 mod launch;
 mod norm;
 mod rotate;
@@ -31,6 +33,7 @@ mod tests;
 pub use adamw::adamw;
 pub use attention::{SeenKeys, attention_backward, attention_weights};
 pub use cross_entropy::{cross_entropy, cross_entropy_backward};
+pub use flash_attention::FlashAttention;
 pub use launch::Values;
 pub use norm::{NormGradients, rms_norm, rms_norm_backward};
 pub use rotate::{Heads, rotate, rotate_backward};

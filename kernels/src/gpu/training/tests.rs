@@ -4,11 +4,12 @@
 
 use cubecl::client::Client;
 use cubecl::prelude::*;
+use weal_testing::{SplitMix64, require};
 
 use super::{
-    Heads, NormGradients, SeenKeys, Values, adamw, attention_backward, attention_weights,
-    cross_entropy, cross_entropy_backward, rms_norm, rms_norm_backward, rotate, rotate_backward,
-    sum_of_squares, swiglu, swiglu_backward,
+    FlashAttention, Heads, NormGradients, SeenKeys, Values, adamw, attention_backward,
+    attention_weights, cross_entropy, cross_entropy_backward, rms_norm, rms_norm_backward, rotate,
+    rotate_backward, sum_of_squares, swiglu, swiglu_backward,
 };
 use crate::gpu::tests::client;
 use crate::softmax::{CausalRows, causal_softmax};
@@ -336,5 +337,137 @@ fn losses_and_their_gradients_follow_the_definition() {
         assert_close("losses", &read(&client, &losses), &expected);
         cross_entropy_backward(&client, &on_scores, &on_targets, [&log_sums, &on_above]);
         assert_close("gradients", &read(&client, &on_scores), &of_scores);
+    }
+}
+
+/// Attention's output and the gradients of queries, keys and values, by definition, in f64.
+fn attention(flash: &FlashAttention, [q, k, v]: [&[f32]; 3], above: &[f32]) -> [Vec<f64>; 4] {
+    let width = flash.width;
+    let wide = |x: f32| f64::from(x);
+    let dot =
+        |a: &[f32], b: &[f32]| -> f64 { a.iter().zip(b).map(|(a, b)| wide(*a) * wide(*b)).sum() };
+    let mut found = [q, q, k, v].map(|like| vec![0.0; like.len()]);
+    for head in 0..flash.sequences * flash.heads {
+        let key_head = head / (flash.heads / flash.key_heads);
+        for query in 0..flash.queries {
+            let row = (head * flash.queries + query) * width;
+            let (own, above) = (&q[row..row + width], &above[row..row + width]);
+            let last = flash.first_query + query;
+            let seen = (last + 1).saturating_sub(flash.window)..last + 1;
+            let place = |key: usize| (key_head * flash.keys + key) * width;
+            let rows = seen.clone().map(place);
+            let scores: Vec<f64> = rows
+                .clone()
+                .map(|at| {
+                    let score = dot(own, &k[at..at + width]);
+                    flash
+                        .softcap
+                        .map_or(score, |cap| wide(cap) * (score / wide(cap)).tanh())
+                })
+                .collect();
+            let largest = scores.iter().copied().fold(f64::MIN, f64::max);
+            let sum: f64 = scores.iter().map(|score| (score - largest).exp()).sum();
+            let weights: Vec<f64> = scores
+                .iter()
+                .map(|score| (score - largest).exp() / sum)
+                .collect();
+            let of_weights: Vec<f64> = rows
+                .clone()
+                .map(|at| dot(above, &v[at..at + width]))
+                .collect();
+            let mean: f64 = weights.iter().zip(&of_weights).map(|(p, g)| p * g).sum();
+            for (seen, at) in rows.enumerate() {
+                let (weight, of_weight) = (weights[seen], of_weights[seen]);
+                let slope = flash
+                    .softcap
+                    .map_or(1.0, |cap| 1.0 - (scores[seen] / wide(cap)).powi(2));
+                let of_score = weight * (of_weight - mean) * slope;
+                for component in 0..width {
+                    found[0][row + component] += weight * wide(v[at + component]);
+                    found[1][row + component] += of_score * wide(k[at + component]);
+                    found[2][at + component] += of_score * wide(own[component]);
+                    found[3][at + component] += weight * wide(above[component]);
+                }
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn flash_attention_and_its_gradients_follow_the_definition() {
+    let Some(client) = client("flash attention on a GPU") else {
+        return;
+    };
+    let shape = |sequences, [heads, key_heads]: [usize; 2], [queries, keys]: [usize; 2], width| {
+        FlashAttention {
+            sequences,
+            heads,
+            key_heads,
+            queries,
+            keys,
+            width,
+            first_query: keys - queries,
+            window: usize::MAX,
+            softcap: None,
+        }
+    };
+    // Each width is three kernels to compile: seconds on a software GPU.
+    let widths: &[usize] = if require::full() {
+        &[1, 5, 16, 80, 128]
+    } else {
+        &[33]
+    };
+    let plain = widths.iter().flat_map(|width| {
+        [
+            shape(1, [1, 1], [1, 1], *width),
+            shape(2, [4, 2], [70, 70], *width),
+            shape(1, [2, 2], [64, 128], *width),
+            shape(1, [3, 1], [65, 200], *width),
+        ]
+    });
+    let seen = |window, softcap| FlashAttention {
+        window,
+        softcap,
+        ..shape(1, [2, 1], [150, 220], 33)
+    };
+    let limited = [
+        seen(1, None),
+        seen(17, None),
+        seen(64, Some(0.7)),
+        seen(usize::MAX, Some(2.0)),
+    ];
+    for flash in plain.chain(limited) {
+        assert!(flash.runs_on(&client), "{flash:?}");
+        let [of_queries, of_keys] = [flash.heads * flash.queries, flash.key_heads * flash.keys]
+            .map(|rows| flash.sequences * rows * flash.width);
+        let spread = (flash.width as f32).sqrt();
+        let unit = |seed, count| -> Vec<f32> {
+            let mut random = SplitMix64(seed);
+            (0..count)
+                .map(|_| (random.next() as f32 / u64::MAX as f32 - 0.5) * 4.0 / spread.sqrt())
+                .collect()
+        };
+        let [queries, above] = [1, 2].map(|seed| unit(seed, of_queries));
+        let [keys, values] = [3, 4].map(|seed| unit(seed, of_keys));
+        let expected = attention(&flash, [&queries, &keys, &values], &above);
+        let [on_queries, on_keys, on_values, on_above] =
+            [&queries, &keys, &values, &above].map(|values| upload(&client, values));
+        let inputs = [&on_queries, &on_keys, &on_values];
+        let [output, log_sums] = flash.forward(&client, inputs);
+        let found = flash.backward(&client, inputs, [&output, &log_sums], &on_above);
+        let [of_queries, of_keys, of_values] = &found;
+        for (what, found, expected) in [
+            ("output", &output, &expected[0]),
+            ("queries", of_queries, &expected[1]),
+            ("keys", of_keys, &expected[2]),
+            ("values", of_values, &expected[3]),
+        ] {
+            assert_close(
+                &format!("{what} of {flash:?}"),
+                &read(&client, found),
+                expected,
+            );
+        }
     }
 }

@@ -10,7 +10,10 @@
 //! ```
 //!
 //! The softmax and its gradient take one pass each. A GPU keeps each query's log Σ exp s from the
-//! forward pass, from which p follows at once, and its output o: Σ p ∘ δp is Σ δo ∘ o.
+//! forward pass, from which p follows at once, and its output o: Σ p ∘ δp is Σ δo ∘ o. It may also
+//! do without blocks: see [`tuned`].
+
+mod tuned;
 
 use std::ops::Range;
 
@@ -23,7 +26,9 @@ use burn::tensor::{DType, Device, Tensor};
 use weal_kernels::gpu::training::SeenKeys;
 use weal_kernels::softmax::CausalRows;
 
+use self::tuned::Attended;
 use crate::engine::fused::{self, cpu, gpu};
+use crate::gpus::is_software;
 
 /// The most queries in one block.
 pub(crate) const QUERIES_AT_ONCE: usize = 256;
@@ -45,6 +50,8 @@ pub(super) struct Attention {
     /// The most queries in one block.
     pub block: usize,
     is_on_cpu: bool,
+    /// Whether a GPU measures which form of attention is faster. A software GPU needs minutes to.
+    measures: bool,
 }
 
 /// A block of queries, and the keys that they see.
@@ -52,6 +59,16 @@ pub(super) struct Attention {
 struct Block {
     queries: Range<usize>,
     keys: Range<usize>,
+}
+
+/// What the gradient of a block's scores takes.
+struct Parts<'a> {
+    block: &'a Block,
+    scores: &'a dyn Fn() -> Tensor<4>,
+    /// The gradient of the output.
+    above: Tensor<4>,
+    /// The gradient of the attention weights.
+    of_weights: Tensor<4>,
 }
 
 /// Queries, keys and values. `[sequences, heads, tokens, head width]`; keys and values may have
@@ -64,12 +81,8 @@ pub(super) type Inputs = [Tensor<4>; 3];
 pub(super) enum Kept {
     /// The attention weights of the only block, or nothing if there are several.
     Weights(Option<Tensor<4>>),
-    /// The output, and the logarithm of each query's sum of exponentials,
-    /// `[sequences, heads, tokens, 1]`.
-    Normaliser {
-        output: Tensor<4>,
-        log_sums: Tensor<4>,
-    },
+    /// On a GPU.
+    Attended(Attended),
 }
 
 impl Attention {
@@ -81,6 +94,7 @@ impl Attention {
             softcap: None,
             block: QUERIES_AT_ONCE,
             is_on_cpu: fused::is_cpu(device),
+            measures: !fused::is_cpu(device) && !is_software(device),
         }
     }
 
@@ -103,39 +117,85 @@ impl Attention {
     }
 
     fn forward(&self, inputs: &Inputs) -> (Tensor<4>, Kept) {
+        if !self.is_on_cpu {
+            let attended = tuned::forward(self, inputs);
+            return (attended.output.clone(), Kept::Attended(attended));
+        }
         let blocks = self.blocks(inputs);
         let keeps_weights = blocks.len() == 1 && self.softcap.is_none();
-        let (mut outputs, mut log_sums, mut kept) = (Vec::new(), Vec::new(), None);
+        let (mut outputs, mut kept) = (Vec::new(), None);
         for block in blocks {
             let [query, key, value] = block.inputs(inputs);
             let kind = value.dtype();
-            let scores = self.scores(query, key);
-            let weights = if self.is_on_cpu {
-                let weights = cpu::attention_weights(scores, &self.rows(&block));
-                kept = keeps_weights.then(|| weights.clone());
-                weights
-            } else {
-                let (weights, sums) = gpu::attention_weights(scores, &self.seen(&block));
-                log_sums.push(block.ungroup(sums, inputs));
-                weights
-            };
-            let output = weights.cast(kind).matmul(value);
-            outputs.push(block.ungroup(output, inputs));
+            let weights = cpu::attention_weights(self.scores(query, key), &self.rows(&block));
+            kept = keeps_weights.then(|| weights.clone());
+            outputs.push(block.ungroup(weights.cast(kind).matmul(value), inputs));
         }
-        let output = joined(outputs);
-        let kept = if self.is_on_cpu {
-            Kept::Weights(kept)
-        } else {
-            Kept::Normaliser {
-                output: output.clone(),
-                log_sums: joined(log_sums),
-            }
-        };
-        (output, kept)
+        (joined(outputs), Kept::Weights(kept))
+    }
+
+    /// The forward pass of a GPU, in blocks of queries.
+    fn forward_in_blocks(&self, inputs: &Inputs) -> Attended {
+        let (mut outputs, mut log_sums) = (Vec::new(), Vec::new());
+        for block in self.blocks(inputs) {
+            let [query, key, value] = block.inputs(inputs);
+            let kind = value.dtype();
+            let (weights, sums) =
+                gpu::attention_weights(self.scores(query, key), &self.seen(&block));
+            log_sums.push(block.ungroup(sums, inputs));
+            outputs.push(block.ungroup(weights.cast(kind).matmul(value), inputs));
+        }
+        Attended {
+            output: joined(outputs),
+            log_sums: joined(log_sums),
+        }
     }
 
     /// The gradients of queries, keys and values, given that of the output.
     fn backward(&self, inputs: &Inputs, kept: &Kept, above: &Tensor<4>) -> Inputs {
+        match kept {
+            Kept::Attended(attended) => tuned::backward(self, inputs, attended, above),
+            Kept::Weights(weights) => self.sum_gradients(inputs, above, |parts| {
+                let Parts { block, scores, .. } = parts;
+                let rows = self.rows(block);
+                let weights = weights
+                    .clone()
+                    .unwrap_or_else(|| cpu::attention_weights(scores(), &rows));
+                let of_scores =
+                    cpu::attention_weights_backward(weights.clone(), parts.of_weights, &rows);
+                [weights, self.uncapped(of_scores, scores)]
+            }),
+        }
+    }
+
+    /// The backward pass of a GPU, in blocks of queries.
+    fn backward_in_blocks(&self, inputs: &Inputs, kept: &Attended, above: &Tensor<4>) -> Inputs {
+        self.sum_gradients(inputs, above, |parts| {
+            let Parts { block, scores, .. } = parts;
+            let scores = scores();
+            let capped = self.softcap.map(|_| scores.clone());
+            let mean = wide(parts.above * block.group(&kept.output, inputs)).sum_dim(3);
+            let [weights, of_scores] = gpu::attention_backward(
+                [scores, parts.of_weights],
+                [block.group(&kept.log_sums, inputs), mean],
+                &self.seen(block),
+            );
+            let of_scores = match capped {
+                Some(capped) => self.uncapped(of_scores, || capped),
+                None => of_scores,
+            };
+            [weights, of_scores]
+        })
+    }
+
+    /// The gradients of queries, keys and values, block by block. `differentiate` finds a block's
+    /// attention weights, and the gradient of its scores.
+    fn sum_gradients(
+        &self,
+        inputs: &Inputs,
+        above: &Tensor<4>,
+        differentiate: impl Fn(Parts<'_>) -> [Tensor<4>; 2],
+    ) -> Inputs {
         let kind = inputs[0].dtype();
         let zeros = |like: &Tensor<4>| wide(like.zeros_like());
         let (mut queries, mut keys, mut values) =
@@ -143,38 +203,19 @@ impl Attention {
         for block in self.blocks(inputs) {
             let [query, key, value] = block.inputs(inputs);
             let above = block.group(above, inputs);
-            let of_weights = wide(above.clone().matmul(value.swap_dims(2, 3)));
-            let (weights, of_scores) = match kept {
-                Kept::Weights(weights) => {
-                    let scores = || self.scores(query.clone(), key.clone());
-                    let rows = self.rows(&block);
-                    let weights = weights
-                        .clone()
-                        .unwrap_or_else(|| cpu::attention_weights(scores(), &rows));
-                    let of_scores =
-                        cpu::attention_weights_backward(weights.clone(), of_weights, &rows);
-                    (weights, self.uncapped(of_scores, scores))
-                }
-                Kept::Normaliser { output, log_sums } => {
-                    let scores = self.scores(query.clone(), key.clone());
-                    let capped = self.softcap.map(|_| scores.clone());
-                    let mean = wide(above.clone() * block.group(output, inputs)).sum_dim(3);
-                    let [weights, of_scores] = gpu::attention_backward(
-                        [scores, of_weights],
-                        [block.group(log_sums, inputs), mean],
-                        &self.seen(&block),
-                    );
-                    let of_scores = match capped {
-                        Some(capped) => self.uncapped(of_scores, || capped),
-                        None => of_scores,
-                    };
-                    (weights, of_scores)
-                }
+            let parts = Parts {
+                block: &block,
+                scores: &|| self.scores(query.clone(), key.clone()),
+                above: above.clone(),
+                of_weights: wide(above.clone().matmul(value.swap_dims(2, 3))),
             };
-            let (weights, of_scores) = (weights.cast(kind), of_scores.cast(kind));
+            let [weights, of_scores] = differentiate(parts).map(|found| found.cast(kind));
             values = block.add_to(values, weights.swap_dims(2, 3).matmul(above));
-            keys = block.add_to(keys, of_scores.clone().swap_dims(2, 3).matmul(query));
-            queries.push(block.ungroup(of_scores.matmul(key), inputs));
+            keys = block.add_to(
+                keys,
+                of_scores.clone().swap_dims(2, 3).matmul(query.clone()),
+            );
+            queries.push(block.ungroup(of_scores.matmul(key.clone()), inputs));
         }
         [joined(queries), keys.cast(kind), values.cast(kind)]
     }

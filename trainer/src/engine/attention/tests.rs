@@ -5,6 +5,8 @@ use crate::device::{DeviceChoice, OpenDevice};
 use crate::gpus::{GpuKind, gpus};
 use weal_testing::{SplitMix64, require};
 
+/// The seed of the factors by which a loss weighs outputs.
+const FACTORS: u64 = 99;
 /// Added to the score of a masked token.
 const HIDDEN: f32 = -1e9;
 
@@ -71,7 +73,7 @@ pub(super) fn random(shape: [usize; 4], seed: u64, device: &Device) -> Tensor<4>
 fn results(inputs: &Inputs, attend: impl Fn(Inputs) -> Tensor<4>) -> Vec<Vec<f32>> {
     let leaves = inputs.clone().map(|input| input.autodiff().require_grad());
     let output = attend(leaves.clone());
-    let factors = random(output.dims(), 99, &inputs[0].device());
+    let factors = random(output.dims(), FACTORS, &inputs[0].device());
     let mut backward = (output.clone() * factors.autodiff()).sum().backward();
     let mut found = vec![output.inner()];
     found.extend(
@@ -103,9 +105,7 @@ fn assert_blocks_change_nothing(
     sights: &[Sight],
 ) {
     for length in lengths.iter().copied() {
-        let shape = |heads| [2, heads, length, 3];
-        let inputs =
-            [(4, 1), (2, 2), (2, 3)].map(|(heads, seed)| random(shape(heads), seed, device));
+        let inputs = inputs(length, device);
         for (window, softcap) in sights.iter().copied() {
             let attention = Attention {
                 window,
@@ -119,16 +119,28 @@ fn assert_blocks_change_nothing(
                     ..attention.clone()
                 };
                 let found = results(&inputs, |inputs| attention.attend(inputs));
-                for (found, expected) in found.iter().zip(&expected) {
-                    assert_eq!(found.len(), expected.len());
-                    for (found, expected) in found.iter().zip(expected) {
-                        assert!(
-                            (found - expected).abs() < 2e-5 * (1.0 + expected.abs()),
-                            "{length} tokens, {attention:?}: {found} instead of {expected}"
-                        );
-                    }
-                }
+                assert_close(&found, &expected);
             }
+        }
+    }
+}
+
+/// Queries of four heads, and keys and values of two, in two sequences.
+fn inputs(length: usize, device: &Device) -> Inputs {
+    let shape = |heads| [2, heads, length, 3];
+    [(4, 1), (2, 2), (2, 3)].map(|(heads, seed)| random(shape(heads), seed, device))
+}
+
+#[track_caller]
+fn assert_close(found: &[Vec<f32>], expected: &[Vec<f32>]) {
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(expected) {
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(expected) {
+            assert!(
+                (found - expected).abs() < 2e-5 * (1.0 + expected.abs()),
+                "{found} instead of {expected}"
+            );
         }
     }
 }
@@ -156,6 +168,33 @@ fn blocks_of_queries_change_nothing_on_a_gpu() {
     let is_software = gpus().iter().all(|gpu| gpu.kind == GpuKind::Software);
     let sights = if is_software { &SIGHTS[3..] } else { &SIGHTS };
     assert_blocks_change_nothing(gpu.raw(), &[300], &[100], sights);
+    assert_at_once_changes_nothing(gpu.raw(), 300, sights[0]);
+}
+
+/// The same for the kernels that do without blocks, and for the choice between both.
+fn assert_at_once_changes_nothing(device: &Device, length: usize, (window, softcap): Sight) {
+    let inputs = inputs(length, device);
+    let attention = Attention {
+        window,
+        softcap,
+        block: 100,
+        measures: true,
+        ..Attention::new(device)
+    };
+    let expected = results(&inputs, |inputs| plain(&attention, inputs));
+    assert_close(
+        &results(&inputs, |inputs| attention.attend(inputs)),
+        &expected,
+    );
+    let kept = attention.forward_at_once(&inputs);
+    let above = random(kept.output.dims(), FACTORS, device);
+    let gradients = attention.backward_at_once(&inputs, &kept, &above);
+    let found: Vec<_> = [kept.output]
+        .into_iter()
+        .chain(gradients)
+        .map(|tensor| tensor.try_into_vec_as::<f32>().unwrap())
+        .collect();
+    assert_close(&found, &expected[..4]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ mod tracked;
 
 use burn::backend::Cube;
 use burn::tensor::{DType, Shape, Tensor};
-use weal_kernels::gpu::training::{self, SeenKeys, Values};
+use weal_kernels::gpu::training::{self, FlashAttention, SeenKeys, Values};
 use weal_kernels::update;
 
 use super::expected;
@@ -127,4 +127,45 @@ pub(in crate::engine) fn attention_backward(
         seen,
     );
     [&scores, &gradient].map(|of| tensor(of, values(of), shape))
+}
+
+/// The values that each query attends to, weighted, `[sequences, heads, tokens, width]`; and the
+/// logarithm of each query's sum of exponentials, `[sequences, heads, tokens, 1]`.
+pub(in crate::engine) fn flash_attention(
+    flash: &FlashAttention,
+    inputs: [Tensor<4>; 3],
+) -> [Tensor<4>; 2] {
+    let shape @ [sequences, heads, tokens, _] = inputs[0].dims();
+    let inputs = inputs.map(flat);
+    let [query, key, value] = inputs.each_ref().map(values);
+    let [output, log_sums] = flash.forward(&inputs[0].client, [&query, &key, &value]);
+    [
+        tensor(&inputs[0], output, shape),
+        tensor(&inputs[0], log_sums, [sequences, heads, tokens, 1]),
+    ]
+}
+
+/// The gradients of the inputs of [`flash_attention`], given what it returned and the gradient of
+/// its output.
+pub(in crate::engine) fn flash_attention_backward(
+    flash: &FlashAttention,
+    inputs: [Tensor<4>; 3],
+    kept: [Tensor<4>; 2],
+    above: Tensor<4>,
+) -> [Tensor<4>; 3] {
+    let shapes = inputs.each_ref().map(Tensor::dims);
+    let (inputs, kept, above) = (inputs.map(flat), kept.map(flat), flat(above));
+    let [query, key, value] = inputs.each_ref().map(values);
+    let [output, log_sums] = kept.each_ref().map(values);
+    let [of_query, of_key, of_value] = flash.backward(
+        &above.client,
+        [&query, &key, &value],
+        [&output, &log_sums],
+        &values(&above),
+    );
+    [
+        tensor(&above, of_query, shapes[0]),
+        tensor(&above, of_key, shapes[1]),
+        tensor(&above, of_value, shapes[2]),
+    ]
 }

@@ -2,7 +2,8 @@
 //! that is possible on Linux.
 //!
 //! `cargo check` links nothing, so neither a linker nor a system's SDK is needed. What third-party
-//! crates have written in C is not compiled: `xtask/stand-in-cc` makes an empty object of it.
+//! crates have written in C, and their Windows resources, are not compiled: the programs in
+//! `xtask/stand-ins` make empty objects of them.
 
 use std::path::{Path, PathBuf};
 
@@ -31,7 +32,7 @@ pub(crate) fn run() -> Outcome {
     let here = std::env::current_dir().map_err(|error| error.to_string())?;
     let mut steps = Steps::default();
     for target in TARGETS {
-        steps.run(target, || check(target, &here.join("xtask")))?;
+        steps.run(target, || check(target, &here.join("xtask/stand-ins")))?;
     }
     steps.print_times();
     Ok(())
@@ -44,7 +45,7 @@ fn has_library(target: &str) -> bool {
     folder.is_ok_and(|folder| PathBuf::from(folder.trim()).is_dir())
 }
 
-/// `folder` holds the stand-in for a C compiler.
+/// `folder` holds the stand-ins for compilers.
 fn check(target: &str, folder: &Path) -> Outcome {
     let arguments = [
         "check",
@@ -55,9 +56,14 @@ fn check(target: &str, folder: &Path) -> Outcome {
     ];
     let name = target.replace('-', "_");
     let compiler = folder.join("stand-in-cc");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let programs = [folder.to_owned()].into_iter();
+    let programs = std::env::join_paths(programs.chain(std::env::split_paths(&path)))
+        .map_err(|error| error.to_string())?;
     start(
         cargo(arguments)
             .args(["--target", target])
+            .env("PATH", programs)
             .env(format!("CC_{name}"), &compiler)
             .env(format!("CXX_{name}"), &compiler)
             .env(format!("AR_{name}"), "ar")

@@ -1,8 +1,10 @@
 //! No folder is spent, begun anew or littered in silence.
 
 use std::fs;
+#[cfg(target_os = "linux")]
 use std::process::Command;
 
+#[cfg(target_os = "linux")]
 use weal_testing::require;
 
 use crate::program::{Place, code, names, stderr};

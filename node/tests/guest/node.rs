@@ -1,5 +1,6 @@
 //! A running node whose log goes nowhere.
 
+#[cfg(target_os = "linux")]
 use std::fs::{self, OpenOptions};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! Output that nobody reads, or that no disk takes.
 
+#[cfg(target_os = "linux")]
 use std::fs::OpenOptions;
 use std::process::Stdio;
 

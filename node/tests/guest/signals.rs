@@ -8,7 +8,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use weal_testing::{require, wait_for};
+#[cfg(target_os = "linux")]
+use weal_testing::require;
+use weal_testing::wait_for;
 
 use crate::program::{Place, names, weal};
 

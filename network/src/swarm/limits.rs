@@ -44,10 +44,10 @@ pub(crate) const FRAMES: Rate = Rate {
 /// an uplink busy while one is offered or confirmed, and each arrives soon, so that its receiver
 /// can pass it on.
 pub(crate) const LEAST_WINDOW: usize = 3 << 20;
-/// The part of the window that may be offered at once, and not yet welcome.
-pub(crate) const OFFERED_ONE_IN: usize = 3;
 /// The largest such number, for fast or long paths.
 pub(crate) const LARGEST_WINDOW: usize = 32 << 20;
+/// The part of the window that may be offered at once, and not yet welcome.
+pub(crate) const OFFERED_ONE_IN: usize = 3;
 /// Pieces that arrive faster than this widen the window; pieces that take longer than
 /// [`WINDOW_SLOW`] narrow it.
 pub(crate) const WINDOW_FAST: Duration = Duration::from_millis(250);

@@ -7,7 +7,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use libp2p::bytes::Bytes;
@@ -22,6 +22,8 @@ const IN_MEMORY: u64 = 16 << 20;
 /// Files of fetches that nobody continued for this time are deleted.
 const KEPT: Duration = Duration::from_secs(3 * 24 * 3600);
 const EXTENSION: &str = "part";
+/// A piece of zeros.
+static ZEROS: LazyLock<Outline> = LazyLock::new(|| Outline::of(&vec![0; CHUNK_BYTES]));
 
 /// The verified pieces of one blob.
 #[derive(Debug)]
@@ -243,11 +245,9 @@ impl PartsInFile {
     /// Finds the pieces in the file by their hashes.
     fn find(&mut self, outline: &Outline) -> io::Result<()> {
         let mut found = 0;
-        // Where nothing was ever written, there are zeros, which need not be read.
-        let zeros = Outline::of(&vec![0; CHUNK_BYTES]).chunks;
         for piece in 0..pieces(outline) {
-            let chunk = outline.chunks.get(piece as usize);
-            if chunk != zeros.first() && self.is_hole(piece)? {
+            // Where nothing was ever written, there are zeros, which need not be read.
+            if self.is_hole(piece)? && outline.chunks.get(piece as usize) != ZEROS.chunks.first() {
                 continue;
             }
             if let Some(bytes) = self.read(piece, outline)? {

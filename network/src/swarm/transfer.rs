@@ -71,8 +71,7 @@ pub(super) async fn send<S: AsyncRead + AsyncWrite + Unpin>(
             timeout(Patience::for_bytes(bytes.len()).left(), answers).await?
         }
         Either::Right((answered, _)) => answered,
-    };
-    let arrived = arrived?;
+    }?;
     if arrived {
         let _ = writer.close().await;
     }

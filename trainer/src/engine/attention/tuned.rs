@@ -4,15 +4,13 @@
 //! Which is faster depends on the card and its driver. So CubeCL measures both for each shape, as
 //! it does for matrix products, and keeps the answer beside theirs.
 
-use std::sync::Arc;
-
 use burn::backend::Cube;
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 use cubecl::client::Client;
 use cubecl::tune::{AutotuneOutput, LocalTuner, Tunable, TunableSet, anchor, local_tuner};
 use weal_kernels::gpu::training::FlashAttention;
 
-use super::{Attention, Inputs};
+use super::{Attention, Inputs, wide};
 use crate::engine::fused::{self, gpu};
 
 /// Fewer queries than a tile of the kernels has are left to blocks: text is generated one token at
@@ -61,7 +59,7 @@ pub(super) fn forward(attention: &Attention, inputs: &Inputs) -> Attended {
         ))
     });
     let inputs = (attention.clone(), inputs.clone());
-    TUNER.execute(&card.name, &card.client, Arc::clone(&set), inputs)
+    TUNER.execute(&card.name, &card.client, set, inputs)
 }
 
 /// The gradients of queries, keys and values, given that of the output.
@@ -102,9 +100,7 @@ pub(super) fn backward(
         kept.clone(),
         above.clone(),
     );
-    TUNER
-        .execute(&card.name, &card.client, Arc::clone(&set), inputs)
-        .0
+    TUNER.execute(&card.name, &card.client, set, inputs).0
 }
 
 /// As the tuner takes it: no form fails.
@@ -168,7 +164,7 @@ impl Attention {
     pub(super) fn forward_at_once(&self, inputs: &Inputs) -> Attended {
         let kind = inputs[0].dtype();
         let [output, log_sums] =
-            gpu::flash_attention(&self.flash(inputs), inputs.each_ref().map(wide));
+            gpu::flash_attention(&self.flash(inputs), inputs.clone().map(wide));
         Attended {
             output: output.cast(kind),
             log_sums,
@@ -184,14 +180,10 @@ impl Attention {
         let kind = inputs[0].dtype();
         let found = gpu::flash_attention_backward(
             &self.flash(inputs),
-            inputs.each_ref().map(wide),
-            [wide(&kept.output), kept.log_sums.clone()],
-            wide(above),
+            inputs.clone().map(wide),
+            [wide(kept.output.clone()), kept.log_sums.clone()],
+            wide(above.clone()),
         );
         found.map(|gradient| gradient.cast(kind))
     }
-}
-
-fn wide(x: &Tensor<4>) -> Tensor<4> {
-    x.clone().cast(DType::F32)
 }

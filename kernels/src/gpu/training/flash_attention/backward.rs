@@ -101,10 +101,7 @@ pub(super) fn kernel_by_queries(
         add_weighted(&mut sums, &tile, keys, &rows, &mut stage, width, false);
         from += TILE;
     }
-    sync_cube();
-    ones(&mut means_of_rows);
-    sync_cube();
-    write_rows(&sums, of_queries, &own, &means_of_rows, width);
+    write_rows(&sums, of_queries, &own, width);
 }
 
 /// The gradients of keys and values. One cube for each tile of keys of a head.
@@ -219,11 +216,8 @@ pub(super) fn kernel_by_keys(
             from += TILE;
         }
     }
-    sync_cube();
-    ones(&mut means_of_rows);
-    sync_cube();
-    write_rows(&sums_of_keys, of_keys, &own, &means_of_rows, width);
-    write_rows(&sums_of_values, of_values, &own, &means_of_rows, width);
+    write_rows(&sums_of_keys, of_keys, &own, width);
+    write_rows(&sums_of_values, of_values, &own, width);
 }
 
 /// Turns scores into weights, and the gradients of weights into those of scores.
@@ -261,13 +255,5 @@ fn differentiate(
                 gradients[place] = of_score;
             }
         }
-    }
-}
-
-/// Factors that change nothing.
-#[cube]
-fn ones(factors: &mut Shared<[f32]>) {
-    if UNIT_POS < TILE {
-        factors[UNIT_POS as usize] = 1.0f32;
     }
 }

@@ -4,7 +4,7 @@ use cubecl::prelude::*;
 
 use super::tiles::{
     HELD, PER_ROW, PER_UNIT, Rows, SIDE, STAGED, STRIDE, TILE, add_weighted, columns, multiply,
-    store_tile, write_rows,
+    scale_rows, store_tile, write_rows,
 };
 use super::{Sizes, capped, query_tile, seen_keys, sees};
 use crate::gpu::training::launch::UNITS;
@@ -103,14 +103,7 @@ pub(super) fn kernel(
         for part in 0..PER_ROW {
             sum += sums_of_parts[(reduced * PER_ROW + part) as usize];
         }
-        #[unroll]
-        for row in 0..PER_UNIT {
-            let factor = factors[(down + row * SIDE) as usize];
-            #[unroll]
-            for column in 0..comptime!(columns(width)) {
-                sums[comptime!((row * columns(width) + column) as usize)] *= factor;
-            }
-        }
+        scale_rows(&mut sums, &factors, width);
         add_weighted(&mut sums, &tile, values, &rows, &mut stage, width, false);
         from += TILE;
     }
@@ -123,5 +116,6 @@ pub(super) fn kernel(
         }
     }
     sync_cube();
-    write_rows(&sums, output, &own, &factors, width);
+    scale_rows(&mut sums, &factors, width);
+    write_rows(&sums, output, &own, width);
 }

@@ -188,13 +188,27 @@ pub(super) fn store_tile(numbers: &Array<f32>, tile: &mut Shared<[f32]>) {
     }
 }
 
-/// Writes this unit's sums to the rows of a matrix, each row times a factor.
+/// Multiplies this unit's sums by a factor for each row of the tile.
+#[cube]
+pub(super) fn scale_rows(sums: &mut Array<f32>, factors: &Shared<[f32]>, #[comptime] width: u32) {
+    let down = UNIT_POS / SIDE;
+    let columns = comptime!(columns(width));
+    #[unroll]
+    for row in 0..PER_UNIT {
+        let factor = factors[(down + row * SIDE) as usize];
+        #[unroll]
+        for column in 0..columns {
+            sums[comptime!((row * columns + column) as usize)] *= factor;
+        }
+    }
+}
+
+/// Writes this unit's sums to the rows of a matrix.
 #[cube]
 pub(super) fn write_rows(
     sums: &Array<f32>,
     matrix: &mut [f32],
     rows: &Rows,
-    factors: &Shared<[f32]>,
     #[comptime] width: u32,
 ) {
     let (down, across) = (UNIT_POS / SIDE, UNIT_POS % SIDE);
@@ -202,14 +216,12 @@ pub(super) fn write_rows(
     #[unroll]
     for row in 0..PER_UNIT {
         let own = down + row * SIDE;
-        let factor = factors[own as usize];
         #[unroll]
         for column in 0..columns {
             let component = across + column * SIDE;
             if own < rows.count && component < width {
                 let place = rows.first + own * width + component;
-                matrix[place as usize] =
-                    factor * sums[comptime!((row * columns + column) as usize)];
+                matrix[place as usize] = sums[comptime!((row * columns + column) as usize)];
             }
         }
     }
